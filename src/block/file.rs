@@ -1,0 +1,140 @@
+//! A sparse file on the host.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::{BlockDevice, Error, Result, byte_len, check_range};
+
+/// A regular file, read and written in place. Its holes are the host's.
+#[derive(Debug)]
+pub struct FileDevice {
+    file: File,
+    path: PathBuf,
+    len: u64,
+    writable: bool,
+}
+
+impl FileDevice {
+    /// Opens a file for reading only.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::with(File::open(path)?, path, false)
+    }
+
+    /// Opens an existing file for reading and writing in place.
+    pub fn open_writable(path: &Path) -> io::Result<Self> {
+        Self::with(
+            OpenOptions::new().read(true).write(true).open(path)?,
+            path,
+            true,
+        )
+    }
+
+    /// Makes a device of an open file; `path` is what messages call it.
+    pub fn with(file: File, path: &Path, writable: bool) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            len,
+            writable,
+        })
+    }
+
+    /// The file on the host.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn failed(&self, operation: &'static str, offset: u64, len: u64, source: io::Error) -> Error {
+        Error::Io {
+            path: self.path.clone(),
+            operation,
+            offset,
+            len,
+            source,
+        }
+    }
+
+    fn check_writable(&self, offset: u64, len: u64) -> Result<()> {
+        check_range(offset, len, self.len)?;
+        if self.writable {
+            Ok(())
+        } else {
+            Err(Error::ReadOnly)
+        }
+    }
+
+    /// Where data or a hole begins at or after `from`; `None` past the last of it.
+    fn seek(&self, to: SeekFrom, from: u64) -> Result<Option<u64>> {
+        match rustix::fs::seek(&self.file, to) {
+            Ok(offset) => Ok(Some(offset.min(self.len))),
+            Err(Errno::NXIO) => Ok(None),
+            Err(errno) => Err(self.failed("find data in", from, 0, errno.into())),
+        }
+    }
+}
+
+impl BlockDevice for FileDevice {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let len = byte_len(buf);
+        check_range(offset, len, self.len)?;
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|e| self.failed("read", offset, len, e))
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let len = byte_len(buf);
+        self.check_writable(offset, len)?;
+        self.file
+            .write_all_at(buf, offset)
+            .map_err(|e| self.failed("write", offset, len, e))
+    }
+
+    fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
+        self.check_writable(offset, len)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, punch, offset, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+                let mut done = 0;
+                while done < len {
+                    let step = (len - done).min(byte_len(&ZEROS));
+                    let piece = &ZEROS[..usize::try_from(step).expect("at most 64 KiB")];
+                    self.write_at(offset + done, piece)?;
+                    done += step;
+                }
+                Ok(())
+            }
+            Err(errno) => Err(self.failed("make a hole of", offset, len, errno.into())),
+        }
+    }
+
+    fn next_data(&self, from: u64) -> Result<Option<Range<u64>>> {
+        if from >= self.len {
+            return Ok(None);
+        }
+        let Some(start) = self.seek(SeekFrom::Data(from), from)? else {
+            return Ok(None);
+        };
+        if start >= self.len {
+            return Ok(None);
+        }
+        let end = self.seek(SeekFrom::Hole(start), start)?.unwrap_or(self.len);
+        Ok(Some(start..end))
+    }
+}

@@ -1,0 +1,121 @@
+//! Block devices: where the bytes of an image come from and go to.
+//!
+//! - [`BlockDevice`]: the one trait. Offsets and lengths are bytes.
+//! - [`file`]: a sparse file on the host.
+//! - [`memory`]: a device in memory.
+//! - [`slice`]: a window onto another device, such as a partition.
+
+pub mod file;
+pub mod memory;
+pub mod slice;
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use file::FileDevice;
+pub use memory::MemoryDevice;
+pub use slice::Slice;
+
+/// Why a block device could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The range does not lie inside the device.
+    #[error(
+        "bytes {offset}..{} lie outside the device, which has {device_len} bytes",
+        offset.saturating_add(*len)
+    )]
+    OutOfRange {
+        /// First byte asked for.
+        offset: u64,
+        /// Number of bytes asked for.
+        len: u64,
+        /// Length of the device in bytes.
+        device_len: u64,
+    },
+    /// The device was opened for reading only.
+    #[error("the device is opened for reading only")]
+    ReadOnly,
+    /// The host failed to read or write.
+    #[error("{}: cannot {operation} {len} bytes at offset {offset}", path.display())]
+    Io {
+        /// File on the host.
+        path: PathBuf,
+        /// What was tried: `read`, `write`, …
+        operation: &'static str,
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+        /// What the host said.
+        source: io::Error,
+    },
+}
+
+/// What block devices return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Random access to a fixed number of bytes, some of which may be holes that read as zeros.
+///
+/// All methods take `&self`, as `pread` and `pwrite` do, so that several partitions of one disk can
+/// be edited through one device. A range that does not lie inside the device is
+/// [`Error::OutOfRange`] and changes nothing.
+pub trait BlockDevice: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether the device has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buf` from `offset`.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes all of `buf` at `offset`.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// Makes `len` bytes at `offset` read as zeros, as a hole where the device can have one.
+    fn write_zeros(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// The first range of data at or after `from`, clipped to start no earlier than `from`; `None`
+    /// where only a hole follows. Bytes outside all such ranges read as zeros; a range may hold
+    /// zeros too.
+    fn next_data(&self, from: u64) -> Result<Option<Range<u64>>>;
+}
+
+impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        (**self).read_at(offset, buf)
+    }
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        (**self).write_at(offset, buf)
+    }
+    fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
+        (**self).write_zeros(offset, len)
+    }
+    fn next_data(&self, from: u64) -> Result<Option<Range<u64>>> {
+        (**self).next_data(from)
+    }
+}
+
+/// Checks that `len` bytes at `offset` lie inside a device of `device_len` bytes.
+pub fn check_range(offset: u64, len: u64, device_len: u64) -> Result<()> {
+    match offset.checked_add(len) {
+        Some(end) if end <= device_len => Ok(()),
+        _ => Err(Error::OutOfRange {
+            offset,
+            len,
+            device_len,
+        }),
+    }
+}
+
+/// The length of a buffer as a number of bytes on a device.
+pub(crate) fn byte_len(buf: &[u8]) -> u64 {
+    u64::try_from(buf.len()).expect("a buffer's length fits 64 bits")
+}

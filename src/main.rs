@@ -1,0 +1,3 @@
+//! The `imgasm` binary.
+
+fn main() {}
