@@ -4,16 +4,20 @@
 //! - [`file`]: a sparse file on the host.
 //! - [`memory`]: a device in memory.
 //! - [`slice`]: a window onto another device, such as a partition.
+//! - [`delta`]: what is changed of a base that stays as it is, with its blocks in `spill`.
 
+pub mod delta;
 pub mod file;
 pub mod memory;
 pub mod slice;
+mod spill;
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use delta::{Change, ChangeKind, Delta};
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
 pub use slice::Slice;
@@ -118,4 +122,12 @@ pub fn check_range(offset: u64, len: u64, device_len: u64) -> Result<()> {
 /// The length of a buffer as a number of bytes on a device.
 pub(crate) fn byte_len(buf: &[u8]) -> u64 {
     u64::try_from(buf.len()).expect("a buffer's length fits 64 bits")
+}
+
+/// Whether all bytes are zero. Comparing with zeros is what the C library does fastest.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    bytes
+        .chunks(ZEROS.len())
+        .all(|piece| *piece == ZEROS[..piece.len()])
 }
