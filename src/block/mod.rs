@@ -5,8 +5,13 @@
 //! - [`memory`]: a device in memory.
 //! - [`slice`]: a window onto another device, such as a partition.
 //! - [`delta`]: what is changed of a base that stays as it is, with its blocks in `spill`.
+//! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
+//! - [`digest`](mod@digest): SHA-256.
 
+pub mod chunk_map;
+pub mod chunk_map_file;
 pub mod delta;
+pub mod digest;
 pub mod file;
 pub mod memory;
 pub mod slice;
@@ -17,7 +22,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use chunk_map::{CHUNK_BYTES, Chunk, ChunkChange, ChunkMap, ChunkMapBuilder};
 pub use delta::{Change, ChangeKind, Delta};
+pub use digest::Digest;
 pub use file::FileDevice;
 pub use memory::MemoryDevice;
 pub use slice::Slice;
