@@ -136,12 +136,8 @@ impl Store {
     }
 
     fn failed(&self, operation: &'static str, offset: u64, len: usize, source: io::Error) -> Error {
-        Error::Io {
-            path: self.dir.join("(temporary file of changed blocks)"),
-            operation,
-            offset,
-            len: u64::try_from(len).expect("a length fits 64 bits"),
-            source,
-        }
+        let path = self.dir.join("(temporary file of changed blocks)");
+        let len = u64::try_from(len).expect("a length fits 64 bits");
+        Error::io(&path, operation, offset, len, source)
     }
 }

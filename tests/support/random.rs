@@ -1,5 +1,7 @@
 //! Numbers from a seed, the same on every machine.
 
+#![allow(dead_code, reason = "each test file uses what it needs of it")]
+
 /// A small generator (`SplitMix64`): good enough to vary tests, and never changes.
 pub struct Random(u64);
 
