@@ -4,6 +4,8 @@
 //!   symbolic links followed, no policy. Paths are the business of the layer above.
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`error`]: why a filesystem could not do what was asked.
+//! - [`fat`]: FAT12, FAT16, FAT32.
+//! - [`open`]: what a device holds, and the engine for it.
 //!
 //! # Writing
 //! A filesystem is a writer's own working copy: it sits on a device that is a copy-on-write delta,
@@ -15,6 +17,8 @@
 //! same order give the same bytes.
 
 pub mod error;
+pub mod fat;
+mod open;
 pub mod types;
 
 use std::collections::BTreeMap;
@@ -22,6 +26,7 @@ use std::io::Read;
 use std::ops::Range;
 
 pub use error::{Error, Location, Result};
+pub use open::{open, open_writable, probe};
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,
     MetadataChange, NewNode, NodeId, NodeKind, Timestamp, WriteOptions,
