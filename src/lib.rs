@@ -4,6 +4,8 @@
 //!
 //! - [`block`]: block devices, the copy-on-write delta, sparse files, the chunk map.
 //! - [`fs`]: the filesystems inside an image, behind one trait.
+//! - [`disk`]: partition tables, and the filesystem in each partition.
 
 pub mod block;
+pub mod disk;
 pub mod fs;

@@ -5,6 +5,8 @@
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`ext4`]: ext2, ext3 and ext4.
+//! - [`fat`]: FAT12, FAT16, FAT32.
+//! - [`open`]: what a device holds, and the engine for it.
 //!
 //! # Writing
 //! A filesystem is a writer's own working copy: it sits on a device that is a copy-on-write delta,
@@ -17,6 +19,8 @@
 
 pub mod error;
 pub mod ext4;
+pub mod fat;
+mod open;
 pub mod types;
 
 use std::collections::BTreeMap;
@@ -24,6 +28,7 @@ use std::io::Read;
 use std::ops::Range;
 
 pub use error::{Error, Location, Result};
+pub use open::{open, open_writable, probe};
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,
     MetadataChange, NewNode, NodeId, NodeKind, Timestamp, WriteOptions,
