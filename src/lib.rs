@@ -4,6 +4,8 @@
 //!
 //! - [`block`]: block devices, the copy-on-write delta, sparse files, the chunk map.
 //! - [`fs`]: the filesystems inside an image, behind one trait.
+//! - [`guest`]: what imgasm knows of a Linux root filesystem.
 
 pub mod block;
 pub mod fs;
+pub mod guest;
