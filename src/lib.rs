@@ -5,7 +5,9 @@
 //! - [`block`]: block devices, the copy-on-write delta, sparse files, the chunk map.
 //! - [`fs`]: the filesystems inside an image, behind one trait.
 //! - [`disk`]: partition tables, and the filesystem in each partition.
+//! - [`guest`]: what imgasm knows of a Linux root filesystem.
 
 pub mod block;
 pub mod disk;
 pub mod fs;
+pub mod guest;

@@ -7,6 +7,7 @@
 //! - [`ext4`]: ext2, ext3 and ext4.
 //! - [`fat`]: FAT12, FAT16, FAT32.
 //! - [`open`]: what a device holds, and the engine for it.
+//! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
 //!
 //! # Writing
 //! A filesystem is a writer's own working copy: it sits on a device that is a copy-on-write delta,
@@ -21,6 +22,8 @@ pub mod error;
 pub mod ext4;
 pub mod fat;
 mod open;
+pub mod path;
+pub mod tree;
 pub mod types;
 
 use std::collections::BTreeMap;
