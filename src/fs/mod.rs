@@ -4,6 +4,7 @@
 //!   symbolic links followed, no policy. Paths are the business of the layer above.
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`error`]: why a filesystem could not do what was asked.
+//! - [`ext4`]: ext2, ext3 and ext4.
 //!
 //! # Writing
 //! A filesystem is a writer's own working copy: it sits on a device that is a copy-on-write delta,
@@ -15,6 +16,7 @@
 //! same order give the same bytes.
 
 pub mod error;
+pub mod ext4;
 pub mod types;
 
 use std::collections::BTreeMap;
