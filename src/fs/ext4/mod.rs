@@ -1,8 +1,10 @@
 //! ext2, ext3 and ext4.
 //!
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 
 mod format;
+pub mod hash;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;
