@@ -3,6 +3,7 @@
 //! - [`FileSystem`]: what the rest of imgasm asks of a filesystem, in inode terms: no paths, no
 //!   symbolic links followed, no policy. Paths are the business of the layer above.
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
+//! - [`digest`]: digests of file contents, computed beside the reading.
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`ext4`]: ext2, ext3 and ext4.
 //! - [`fat`]: FAT12, FAT16, FAT32.
@@ -18,6 +19,7 @@
 //! Writing is deterministic: the same device, the same [`WriteOptions`] and the same calls in the
 //! same order give the same bytes.
 
+pub mod digest;
 pub mod error;
 pub mod ext4;
 pub mod fat;
