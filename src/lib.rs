@@ -7,15 +7,21 @@
 //! - [`disk`]: partition tables, and the filesystem in each partition.
 //! - [`guest`]: what imgasm knows of a Linux root filesystem.
 //! - [`inspect`]: what an image is, described.
+//! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
+//! - [`keyfile`]: configuration files in which one key is set and all else stays.
+//! - [`overlay`]: folders that say what to change, and carrying them out.
 //! - [`cli`]: the command line.
 //!
 //! Beside them: [`progress`], told how far work is, and [`text`], bytes from an image as text.
 
 pub mod block;
 pub mod cli;
+pub mod config;
 pub mod disk;
 pub mod fs;
 pub mod guest;
 pub mod inspect;
+pub mod keyfile;
+pub mod overlay;
 pub mod progress;
 pub mod text;

@@ -5,10 +5,12 @@
 //! - [`init`]: which init system starts it.
 //! - [`arch`]: which processor its programs are for.
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
+//! - [`fstab`]: what is mounted where.
 
 pub mod accounts;
 pub mod arch;
 pub mod facts;
+pub mod fstab;
 pub mod init;
 pub mod os_release;
 
@@ -36,6 +38,6 @@ fn read_config(fs: &dyn FileSystem, path: &str) -> Result<Option<Vec<u8>>> {
 }
 
 /// A path that is written in this program.
-fn known_path(path: &str) -> ImagePath {
+pub(crate) fn known_path(path: &str) -> ImagePath {
     ImagePath::parse(path).expect("the path is a constant of this program")
 }
