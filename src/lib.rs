@@ -10,6 +10,7 @@
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
 //! - [`keyfile`]: configuration files in which one key is set and all else stays.
 //! - [`overlay`]: folders that say what to change, and carrying them out.
+//! - [`recipe`]: `imgasm.toml`: what to build from what.
 //! - [`cli`]: the command line.
 //!
 //! Beside them: [`progress`], told how far work is, and [`text`], bytes from an image as text.
@@ -24,4 +25,5 @@ pub mod inspect;
 pub mod keyfile;
 pub mod overlay;
 pub mod progress;
+pub mod recipe;
 pub mod text;

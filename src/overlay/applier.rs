@@ -14,14 +14,14 @@ use crate::guest::Facts;
 pub enum Error {
     /// The root filesystem could not be looked at.
     #[error(transparent)]
-    Guest(tree::Error),
+    Guest(Box<tree::Error>),
     /// The `files/` tree of an overlay could not be laid.
     #[error("overlay `{overlay}`: its files cannot be laid")]
     Files {
         /// The overlay.
         overlay: String,
         /// Why.
-        source: steps::Error,
+        source: Box<steps::Error>,
     },
     /// A step could not be done.
     #[error("{place}")]
@@ -52,7 +52,7 @@ impl<'a> Applier<'a> {
     /// Looks at the root filesystem `fs`, to know which system it is.
     pub fn new(fs: &'a mut dyn FileSystem) -> Result<Self, Error> {
         Ok(Self {
-            facts: Facts::detect(fs).map_err(Error::Guest)?,
+            facts: Facts::detect(fs).map_err(|e| Error::Guest(Box::new(e)))?,
             editor: Editor::new(fs),
             report: Report::default(),
         })
@@ -74,7 +74,7 @@ impl<'a> Applier<'a> {
         };
         files::lay(&mut context, &overlay.files).map_err(|source| Error::Files {
             overlay: overlay.name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         done.push(StepReport {
             number: 0,
