@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, Disk, Partition, Place, SectorSize, TableKind};
 use crate::fs::FileSystemInfo;
@@ -25,10 +25,10 @@ pub struct Description {
 }
 
 /// A partition table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDescription {
     /// `gpt` or `dos`.
-    pub kind: &'static str,
+    pub kind: String,
     /// The disk's GUID or signature.
     pub id: String,
     /// Bytes in a logical block.
@@ -42,14 +42,14 @@ pub struct TableDescription {
 }
 
 /// A partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionDescription {
     /// The number.
     pub number: u32,
     /// The type GUID or byte.
     pub r#type: String,
     /// What that type is called.
-    pub type_name: Option<&'static str>,
+    pub type_name: Option<String>,
     /// The partition's own GUID.
     pub guid: Option<String>,
     /// The partition's name.
@@ -181,7 +181,7 @@ pub fn table_description(table: &disk::PartitionTable) -> TableDescription {
         TableKind::Mbr { signature } => (format!("{signature:08x}"), false),
     };
     TableDescription {
-        kind: table.kind.name(),
+        kind: table.kind.name().to_owned(),
         id,
         sector_size: SectorSize::bytes(table.sector_size),
         hybrid,
@@ -194,7 +194,7 @@ fn partition_description(partition: &Partition) -> PartitionDescription {
     PartitionDescription {
         number: partition.number,
         r#type: partition.kind.to_string(),
-        type_name: partition.kind.name(),
+        type_name: partition.kind.name().map(str::to_owned),
         guid: partition.guid.map(|guid| guid.to_string()),
         name: partition.name.clone(),
         attributes: partition.attributes,

@@ -6,6 +6,7 @@
 //! - [`fs`]: the filesystems inside an image, behind one trait.
 //! - [`disk`]: partition tables, and the filesystem in each partition.
 //! - [`guest`]: what imgasm knows of a Linux root filesystem.
+//! - [`diff`]: what differs between two images.
 //! - [`inspect`]: what an image is, described.
 //! - [`cli`]: the command line.
 //!
@@ -13,6 +14,7 @@
 
 pub mod block;
 pub mod cli;
+pub mod diff;
 pub mod disk;
 pub mod fs;
 pub mod guest;

@@ -58,7 +58,7 @@ fn print_table(table: &TableDescription, output: &mut Output) -> Result<(), Fail
     } else {
         ""
     };
-    let (kind, id, sector) = (table.kind, &table.id, table.sector_size);
+    let (kind, id, sector) = (&table.kind, &table.id, table.sector_size);
     output.line(format_args!(
         "table       {kind} {id}, {sector}-byte sectors{hybrid}{boot}"
     ))?;
@@ -70,7 +70,7 @@ fn print_table(table: &TableDescription, output: &mut Output) -> Result<(), Fail
             partition.first_lba,
             partition.last_lba,
             bytes(sectors.saturating_mul(table.sector_size)),
-            partition.type_name.unwrap_or(&partition.r#type),
+            partition.type_name.as_ref().unwrap_or(&partition.r#type),
             if partition.name.is_empty() {
                 String::new()
             } else {
