@@ -2,6 +2,7 @@
 //!
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
+//! - [`format`]: the on-disk structures as bytes and values; no I/O.
 
 mod format;
 pub mod hash;
