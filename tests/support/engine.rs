@@ -47,9 +47,3 @@ fn not_yet(kind: Kind) -> imgasm::fs::Error {
 pub fn image(path: &Path) -> Arc<dyn BlockDevice> {
     Arc::new(FileDevice::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
-
-/// An image on the host as a device to write in place.
-pub fn image_writable(path: &Path) -> Arc<dyn BlockDevice> {
-    let device = FileDevice::open_writable(path);
-    Arc::new(device.unwrap_or_else(|e| panic!("{}: {e}", path.display())))
-}

@@ -370,3 +370,50 @@ impl Filler<'_> {
         }
     }
 }
+
+/// Fills a filesystem of a few MiB: each form once, large enough to have inner blocks where blocks
+/// are of 1 KiB.
+pub fn populate_small(root: &Path, set: &Set, seed: u64) {
+    let mut filler = Filler {
+        root,
+        rng: Rng::new(seed),
+        limits: set.limits,
+    };
+    let names = filler.directory("names");
+    for n in 0..120 {
+        let path = names.join(format!("{n}-{}", "n".repeat(90)));
+        done(&path, create(&path, &NewKind::Regular));
+        if n % 10 == 0 {
+            filler.noise(&path, n * 50);
+        }
+    }
+    let path = root.join("pieces");
+    let file = done(&path, File::create(&path));
+    for n in 0..400 {
+        done(&path, file.write_all_at(b"piece", n * 8192));
+    }
+    let number = DeviceNumber { major: 8, minor: 1 };
+    let long = NewKind::Symlink(Bytes(vec![b'x'; 200]));
+    let short = NewKind::Symlink(Bytes(b"pieces".to_vec()));
+    let kinds = [NewKind::BlockDevice(number), NewKind::Fifo, long, short];
+    for (n, kind) in kinds.iter().enumerate() {
+        let path = root.join(format!("kind-{n}"));
+        done(&path, create(&path, kind));
+    }
+    let shared = vec![b'v'; set.limits.xattr_bytes / 2];
+    for n in 0..20 {
+        let path = root.join(format!("dressed-{n}"));
+        filler.noise(&path, n * 300);
+        filler.dress(&path, FileType::Regular);
+        if n % 2 == 0 {
+            done(&path, set_xattr(&path, b"user.shared", &shared));
+        }
+    }
+    let mut path = root.join("deep");
+    for _ in 0..6 {
+        done(&path, std::fs::create_dir(&path));
+        filler.dress(&path, FileType::Directory);
+        path = path.join("deeper");
+    }
+    done(&path, std::fs::hard_link(root.join("dressed-3"), &path));
+}

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use imgasm::block::BlockDevice;
+use imgasm::block::{BlockDevice, Delta, InPlace};
 use imgasm::fs::{FileSystem, Timestamp};
 
 use super::apply::{by_engine, by_kernel};
@@ -101,7 +102,10 @@ impl Base {
         let kind = self.set.kind;
         let ours = folder.join("engine.img");
         copy_sparse(&self.image, &ours);
-        self.edit_by_engine(edits, &ours)?;
+        let in_place = InPlace::open(&ours).expect("the copy can be opened");
+        let delta = Delta::new(in_place.device().clone());
+        let delta = self.edit_by_engine(edits, Arc::new(delta))?;
+        in_place.commit(&delta).expect("the copy can be written");
         judge::check(&ours, kind).map_err(at("checking the engine's image"))?;
 
         let theirs = folder.join("kernel.img");
@@ -128,23 +132,21 @@ impl Base {
         check_room(&*fs, &ours, kind).map_err(at("room in the engine's image"))?;
         drop(fs);
 
-        let again = folder.join("again.img");
-        copy_sparse(&self.image, &again);
-        self.edit_by_engine(edits, &again)?;
-        same_bytes(&ours, &again).map_err(at("making the same edits twice"))?;
-        let _ = std::fs::remove_file(&again);
+        let again = Delta::new(engine::image(&self.image));
+        let again = self.edit_by_engine(edits, Arc::new(again))?;
+        same_bytes(&*engine::image(&ours), &*again).map_err(at("making the same edits twice"))?;
 
         self.use_further(&ours, &seen)
     }
 
-    fn edit_by_engine(&self, edits: &[Edit], image: &Path) -> Result<(), Failure> {
+    fn edit_by_engine(&self, edits: &[Edit], delta: Arc<Delta>) -> Result<Arc<Delta>, Failure> {
         let said = |e: imgasm::fs::Error| at("editing")(e.to_string());
-        let device = engine::image_writable(image);
-        let mut fs = engine::open_writable(self.set.kind, device).map_err(said)?;
+        let mut fs = engine::open_writable(self.set.kind, delta.clone()).map_err(said)?;
         for (number, edit) in edits.iter().enumerate() {
             by_engine(&mut *fs, edit).map_err(|e| at("editing")(format!("edit {number}: {e}")))?;
         }
-        fs.flush().map_err(said)
+        fs.flush().map_err(said)?;
+        Ok(delta)
     }
 
     /// The tree that the kernel makes, and the time within which it made it.
@@ -291,9 +293,8 @@ fn check_room(fs: &dyn FileSystem, image: &Path, kind: Kind) -> Result<(), Strin
 }
 
 /// Two images are equal, holes read as zeros.
-fn same_bytes(one: &Path, other: &Path) -> Result<(), String> {
+fn same_bytes(one: &dyn BlockDevice, other: &dyn BlockDevice) -> Result<(), String> {
     const STEP: u64 = 1 << 20;
-    let (one, other) = (engine::image(one), engine::image(other));
     if one.len() != other.len() {
         return Err(format!("{} bytes and {}", one.len(), other.len()));
     }
@@ -304,7 +305,7 @@ fn same_bytes(one: &Path, other: &Path) -> Result<(), String> {
     let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
     let mut offset = 0;
     while offset < one.len() {
-        offset = next(&one, offset).min(next(&other, offset)) / STEP * STEP;
+        offset = next(one, offset).min(next(other, offset)) / STEP * STEP;
         let len = usize::try_from((one.len() - offset).min(STEP)).expect("at most a step");
         one.read_at(offset, &mut a[..len])
             .map_err(|e| e.to_string())?;
