@@ -4,6 +4,7 @@
 //!   symbolic links followed, no policy. Paths are the business of the layer above.
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`error`]: why a filesystem could not do what was asked.
+//! - [`xfs`]: XFS.
 //!
 //! # Writing
 //! A filesystem is a writer's own working copy: it sits on a device that is a copy-on-write delta,
@@ -16,6 +17,7 @@
 
 pub mod error;
 pub mod types;
+pub mod xfs;
 
 use std::collections::BTreeMap;
 use std::io::Read;
