@@ -4,6 +4,18 @@
 //!
 //! - [`block`]: block devices, the copy-on-write delta, sparse files, the chunk map.
 //! - [`fs`]: the filesystems inside an image, behind one trait.
+//! - [`disk`]: partition tables, and the filesystem in each partition.
+//! - [`guest`]: what imgasm knows of a Linux root filesystem.
+//! - [`inspect`]: what an image is, described.
+//! - [`cli`]: the command line.
+//!
+//! Beside them: [`progress`], told how far work is, and [`text`], bytes from an image as text.
 
 pub mod block;
+pub mod cli;
+pub mod disk;
 pub mod fs;
+pub mod guest;
+pub mod inspect;
+pub mod progress;
+pub mod text;
