@@ -5,6 +5,7 @@
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`digest`]: digests of file contents, computed beside the reading.
 //! - [`error`]: why a filesystem could not do what was asked.
+//! - [`xfs`]: XFS.
 //! - [`ext4`]: ext2, ext3 and ext4.
 //! - [`fat`]: FAT12, FAT16, FAT32.
 //! - [`open`]: what a device holds, and the engine for it.
@@ -27,6 +28,7 @@ mod open;
 pub mod path;
 pub mod tree;
 pub mod types;
+pub mod xfs;
 
 use std::collections::BTreeMap;
 use std::io::Read;
