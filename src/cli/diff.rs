@@ -1,11 +1,14 @@
 //! `imgasm diff OLD NEW`
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
+use crate::block;
+use crate::diff::render::html;
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::{self, Options};
@@ -27,6 +30,9 @@ pub(super) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// Also write the report as one self-contained page.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// A file whose modification time alone differs counts as changed.
     #[arg(long)]
     times: bool,
@@ -41,6 +47,13 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     };
     let (old, new) = (open(&args.old)?, open(&args.new)?);
     let report = diff::compare(&old.disk, &new.disk, None, Options { times: args.times })?;
+    if let Some(path) = &args.html {
+        let name = |path: &PathBuf| path.display().to_string();
+        write(
+            path,
+            &html::render(&report, &name(&args.old), &name(&args.new)),
+        )?;
+    }
     if report.is_empty() {
         return Ok(Outcome::Done);
     }
@@ -55,4 +68,12 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         output.styled(&render(&report, detail))?;
     }
     Ok(Outcome::Differs)
+}
+
+/// Writes a whole file or none.
+fn write(path: &Path, content: &str) -> Result<(), Failure> {
+    let output = block::Output::create(path)?;
+    output.file().write_all(content.as_bytes())?;
+    output.commit()?;
+    Ok(())
 }

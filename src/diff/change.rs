@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::raw::Ranges;
 use crate::block::Digest;
 use crate::fs::path::ImagePath;
 use crate::fs::{DeviceNumber, FileType, Timestamp};
@@ -10,6 +11,12 @@ use crate::fs::{DeviceNumber, FileType, Timestamp};
 /// What differs between two images. Empty where nothing does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
+    /// Bytes of the larger of the two disks.
+    pub disk_len: u64,
+    /// The bytes of the disks that differ, in blocks of 4 KiB.
+    pub changed: Ranges,
+    /// Where the partitions of the new disk lie, and what they are called.
+    pub layout: Vec<(String, Range<u64>)>,
     /// The disk and its partition table.
     pub disk: Vec<FieldChange>,
     /// Partitions, by their numbers.
@@ -23,7 +30,10 @@ pub struct Report {
 impl Report {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.disk.is_empty()
+            && self.partitions.is_empty()
+            && self.filesystems.is_empty()
+            && self.raw.is_empty()
     }
 }
 

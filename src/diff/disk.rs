@@ -22,7 +22,16 @@ pub fn compare(
 ) -> Result<Report> {
     let (before, after) = (old.device(), new.device());
     let differing = raw::differing(before, after, maps)?;
-    let mut report = Report::default();
+    let layout = new
+        .places()
+        .into_iter()
+        .filter_map(|place| Some((place.to_string(), new.range(place)?)));
+    let mut report = Report {
+        disk_len: before.len().max(after.len()),
+        changed: differing.clone(),
+        layout: layout.collect(),
+        ..Report::default()
+    };
     if differing.is_empty() && before.len() == after.len() {
         return Ok(report);
     }

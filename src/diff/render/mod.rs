@@ -2,8 +2,10 @@
 //!
 //! - [`text`]: a line a path, for a terminal.
 //! - [`json`]: the stable schema for machines.
+//! - [`html`]: a page to look at.
 //! - [`fields`]: the properties of a path that differ, which every form shows.
 
 pub mod fields;
+pub mod html;
 pub mod json;
 pub mod text;

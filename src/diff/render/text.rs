@@ -136,7 +136,8 @@ fn field_text(field: &FieldChange) -> String {
     )
 }
 
-fn stat(paths: &[PathChange]) -> String {
+/// How many paths were added, changed, renamed and removed.
+pub(super) fn stat(paths: &[PathChange]) -> String {
     let count =
         |is: fn(&PathChangeKind) -> bool| paths.iter().filter(|path| is(&path.kind)).count();
     format!(
