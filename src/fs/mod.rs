@@ -5,8 +5,8 @@
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`digest`]: digests of file contents, computed beside the reading.
 //! - [`error`]: why a filesystem could not do what was asked.
-//! - [`xfs`]: XFS.
 //! - [`ext4`]: ext2, ext3 and ext4.
+//! - [`xfs`]: XFS.
 //! - [`fat`]: FAT12, FAT16, FAT32.
 //! - [`open`]: what a device holds, and the engine for it.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imgasm::block::{BlockDevice, FileDevice};
+use imgasm::fs::xfs::Xfs;
 use imgasm::fs::{FileSystem, Timestamp, WriteOptions};
 
 use super::image::Kind;
@@ -19,9 +20,9 @@ pub const OPTIONS: WriteOptions = WriteOptions {
 
 /// Opens the filesystem on a device for reading.
 pub fn open(kind: Kind, device: Arc<dyn BlockDevice>) -> imgasm::fs::Result<Box<dyn FileSystem>> {
-    let _ = device;
     match kind {
-        Kind::Ext | Kind::Xfs => Err(not_yet(kind)),
+        Kind::Ext => Err(not_yet(kind)),
+        Kind::Xfs => Ok(Box::new(Xfs::open(device)?)),
     }
 }
 

@@ -62,7 +62,7 @@ fn claim_chunk(volume: &Volume, group: u32, chunk: &InodeRecord, claims: &mut Cl
         let inode = chunk.start + index;
         let block = geometry.inode_block(inode);
         // Several chunks share a block where it holds more inodes than one; the first claims it.
-        let begins = inode % geometry.inodes_per_block() == 0 || last.is_some();
+        let begins = inode.is_multiple_of(geometry.inodes_per_block()) || last.is_some();
         if last != Some(block) && begins {
             claims.add(group, block, 1, Owner::Inodes);
         }
