@@ -8,9 +8,9 @@ use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
 use crate::block;
-use crate::diff::render::html;
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
+use crate::diff::render::{html, markdown};
 use crate::diff::{self, Options};
 
 /// Show what differs between two images: partitions, filesystems, files. Exit status 1 where
@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// As Markdown for a pull request comment, bounded in size.
+    #[arg(long, conflicts_with_all = ["json", "patch", "stat"])]
+    markdown: bool,
     /// Also write the report as one self-contained page.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -47,8 +50,9 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     };
     let (old, new) = (open(&args.old)?, open(&args.new)?);
     let report = diff::compare(&old.disk, &new.disk, None, Options { times: args.times })?;
+    let name = |path: &PathBuf| path.display().to_string();
+    let (old_name, new_name) = (name(&args.old), name(&args.new));
     if let Some(path) = &args.html {
-        let name = |path: &PathBuf| path.display().to_string();
         write(
             path,
             &html::render(&report, &name(&args.old), &name(&args.new)),
@@ -59,6 +63,8 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     }
     if args.json {
         output.json(&Document::from(&report))?;
+    } else if args.markdown {
+        output.bytes(markdown::render(&report, &old_name, &new_name).as_bytes())?;
     } else {
         let detail = match (args.stat, args.patch) {
             (true, _) => Detail::Stat,

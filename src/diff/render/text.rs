@@ -118,7 +118,7 @@ fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
 }
 
 /// `name old -> new`; digests are cut to what a person can compare.
-fn field_text(field: &FieldChange) -> String {
+pub(super) fn field_text(field: &FieldChange) -> String {
     let value = |value: &Option<String>| {
         let value = value.as_deref().unwrap_or("none");
         let shown = if field.name == "sha256" {
