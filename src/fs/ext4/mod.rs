@@ -2,9 +2,11 @@
 //!
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`journal`]: replaying the journal of an image that was not unmounted.
 
 mod format;
 pub mod hash;
+pub mod journal;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;
