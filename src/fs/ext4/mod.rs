@@ -1,5 +1,6 @@
 //! ext2, ext3 and ext4.
 //!
+//! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`mkfs`]: making a fresh filesystem.
