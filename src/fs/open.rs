@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::fat::{self, Fat};
+use super::xfs::Xfs;
 use super::{Error, FileSystem, Result, WriteOptions};
 use crate::block::BlockDevice;
 
@@ -87,6 +88,7 @@ fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
 pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
     Ok(match probe(&device)? {
         Some("vfat") => Box::new(Fat::open(device)?),
+        Some("xfs") => Box::new(Xfs::open(device)?),
         other => return Err(unsupported(other)),
     })
 }
