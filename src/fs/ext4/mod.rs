@@ -3,9 +3,16 @@
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`mkfs`]: making a fresh filesystem.
+//! - [`journal`]: replaying the journal of an image that was not unmounted.
 
 mod format;
 pub mod hash;
+pub mod journal;
+pub mod mkfs;
+
+pub use mkfs::format;
+pub use mkfs::options::FormatOptions;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;
