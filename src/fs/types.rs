@@ -74,6 +74,19 @@ impl FileType {
             Self::Socket => "socket",
         }
     }
+
+    /// What it is, in a sentence.
+    pub const fn article_and_name(self) -> &'static str {
+        match self {
+            Self::Regular => "a regular file",
+            Self::Directory => "a directory",
+            Self::Symlink => "a symbolic link",
+            Self::CharDevice => "a character device",
+            Self::BlockDevice => "a block device",
+            Self::Fifo => "a named pipe",
+            Self::Socket => "a socket",
+        }
+    }
 }
 
 /// The number of a device node.

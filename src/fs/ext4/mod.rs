@@ -15,6 +15,7 @@
 //! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
 //! - [`info`]: the filesystem as a whole.
 //! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
+//! - [`format`]: the on-disk structures as bytes and values; no I/O.
 
 mod alloc;
 mod bitmap;

@@ -1,0 +1,82 @@
+//! The `IMAGE` argument that most commands share.
+
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use super::output::Output;
+use super::progress::Bars;
+use crate::block::Recovery;
+use crate::container::Cache;
+use crate::disk::Disk;
+use crate::fs::FileSystem;
+
+/// Which image, and which filesystem in it.
+#[derive(Debug, clap::Args)]
+pub(super) struct ImageArgs {
+    /// A disk image in any container that can be read, or a bare filesystem.
+    pub(super) image: PathBuf,
+    /// Take this partition as the root, instead of the one that is found.
+    #[arg(long, value_name = "N")]
+    pub(super) partition: Option<u32>,
+}
+
+/// An image opened for reading.
+pub(super) struct Image {
+    /// The disk in it.
+    pub(super) disk: Disk,
+    /// What the disk was wrapped in, outermost first.
+    pub(super) wrapping: Vec<String>,
+    partition: Option<u32>,
+}
+
+/// The cache of unpacked images, in the folder that users expect.
+pub(super) fn cache() -> Result<Cache, Failure> {
+    let dir = Cache::usual_dir(|name| std::env::var_os(name)).ok_or_else(|| {
+        Failure::new("there is no folder to unpack images into")
+            .with_hint("set IMGASM_CACHE to a folder with room for the unpacked disk")
+    })?;
+    Ok(Cache::new(&dir))
+}
+
+/// Opens an image for reading.
+pub(super) fn open(args: &ImageArgs, output: &mut Output) -> Result<Image, Failure> {
+    let bars = Bars::new();
+    let path = &args.image;
+    let image = cache()?.open(path, &bars.reading("reading"))?;
+    bars.finish();
+    if let Some(recovery) = &image.recovery {
+        tell_recovery(path, recovery, output);
+    }
+    let disk = Disk::open(image.device).map_err(|error| {
+        Failure::from(error).in_context(format!("cannot open {}", path.display()))
+    })?;
+    Ok(Image {
+        disk,
+        wrapping: image.wrapping,
+        partition: args.partition,
+    })
+}
+
+/// Tells what was done about a change that had been interrupted.
+pub(super) fn tell_recovery(path: &Path, recovery: &Recovery, output: &mut Output) {
+    output.warning(match recovery {
+        Recovery::NotBegun => {
+            format!(
+                "{}: an interrupted change had not begun; the image is as it was",
+                path.display()
+            )
+        }
+        Recovery::RolledBack { bytes } => format!(
+            "{}: an interrupted change was undone ({bytes} bytes put back); the image is as it was",
+            path.display()
+        ),
+    });
+}
+
+impl Image {
+    /// The root filesystem.
+    pub(super) fn root(&self) -> Result<Box<dyn FileSystem>, Failure> {
+        let place = self.disk.root(self.partition)?;
+        Ok(self.disk.open_filesystem(place)?)
+    }
+}

@@ -1,0 +1,39 @@
+//! Progress bars on a terminal; nothing elsewhere.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::output::Output;
+
+/// Shows one bar at a time on stderr, where that is a terminal.
+pub(super) struct Bars {
+    bar: ProgressBar,
+}
+
+impl Bars {
+    /// A bar that is shown with the first progress.
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let style =
+            ProgressStyle::with_template("{msg:>12} [{bar:40}] {bytes}/{total_bytes} {eta}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        if Output::is_watched() {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        }
+        Self { bar }
+    }
+
+    /// What to tell how many bytes of how many are done.
+    pub(super) fn reading(&self, what: &str) -> impl Fn(u64, u64) + Sync {
+        self.bar.set_message(what.to_owned());
+        |done, all| {
+            self.bar.set_length(all);
+            self.bar.set_position(done);
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

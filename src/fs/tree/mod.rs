@@ -1,0 +1,131 @@
+//! Paths in a filesystem: what the inode terms of [`FileSystem`](super::FileSystem) leave to the
+//! layer above.
+//!
+//! - [`locate`], [`resolve`]: from a path to a node, with symbolic links followed inside the image.
+//! - [`read`]: the content of a file, whole or as a stream, and its digest.
+//! - [`walk`]: everything below a path, in order of names.
+//! - [`glob`]: the paths that a pattern matches.
+//! - [`Editor`]: changes by path, made only where something differs, and recorded.
+
+pub mod edit;
+pub mod glob;
+pub mod read;
+mod resolve;
+pub mod walk;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use edit::{Attributes, ChangeKind, Editor, Touch};
+pub use glob::glob;
+pub use read::{FileReader, read_file, sha256};
+pub use resolve::{LastLink, Place, exists, locate, resolve};
+pub use walk::{Entry, Walk, walk};
+
+use super::path::ImagePath;
+use super::types::FileType;
+
+/// Why something could not be done at a path.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is there.
+    #[error("{path} does not exist{}", because(path, missing))]
+    NotFound {
+        /// The path that was asked for.
+        path: ImagePath,
+        /// The first part of the way that is not there, with links followed.
+        missing: ImagePath,
+    },
+    /// What is there is not of the type that is needed.
+    #[error("{path} is {}, not {expected}", found.article_and_name())]
+    WrongType {
+        /// The path.
+        path: ImagePath,
+        /// What it is.
+        found: FileType,
+        /// What was needed.
+        expected: &'static str,
+    },
+    /// Following the path met too many symbolic links.
+    #[error("{path}: more than {} symbolic links on the way", resolve::MAX_LINKS)]
+    TooManyLinks {
+        /// The path that was asked for.
+        path: ImagePath,
+    },
+    /// A file is larger than what the caller can take.
+    #[error("{path} has {size} bytes, and at most {limit} can be handled here")]
+    TooLarge {
+        /// The file.
+        path: ImagePath,
+        /// Its size in bytes.
+        size: u64,
+        /// The most that would be read.
+        limit: u64,
+    },
+    /// A directory lies inside itself: the image is corrupt.
+    #[error("{path} is a directory that was met before: the tree is corrupt")]
+    DirectoryLoop {
+        /// Where it was met again.
+        path: ImagePath,
+    },
+    /// The path cannot be used in this way.
+    #[error("{path} {problem}")]
+    Refused {
+        /// The path.
+        path: ImagePath,
+        /// Why not.
+        problem: String,
+    },
+    /// The pattern is not a valid one.
+    #[error("{pattern:?} is not a valid pattern: {problem}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The filesystem failed.
+    #[error("cannot {action} {path}")]
+    FileSystem {
+        /// What was tried: `read`, `create`, …
+        action: &'static str,
+        /// Where.
+        path: ImagePath,
+        /// What the filesystem said.
+        source: super::Error,
+    },
+    /// A file on the host could not be read.
+    #[error("cannot read {}", path.display())]
+    Host {
+        /// The file on the host.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+}
+
+/// What operations on paths return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn because(path: &ImagePath, missing: &ImagePath) -> String {
+    if path == missing {
+        String::new()
+    } else {
+        format!(": there is no {missing}")
+    }
+}
+
+/// Gives a filesystem's error the path at which it came.
+trait At<T> {
+    fn at(self, action: &'static str, path: &ImagePath) -> Result<T>;
+}
+
+impl<T> At<T> for super::Result<T> {
+    fn at(self, action: &'static str, path: &ImagePath) -> Result<T> {
+        self.map_err(|source| Error::FileSystem {
+            action,
+            path: path.clone(),
+            source,
+        })
+    }
+}

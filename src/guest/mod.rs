@@ -1,0 +1,44 @@
+//! What imgasm knows of a Linux root filesystem.
+//!
+//! - [`facts`]: which system it is, as one value: what `when` guards ask for.
+//! - [`os_release`]: the distribution, by `/etc/os-release`.
+//! - [`init`]: which init system starts it.
+//! - [`arch`]: which processor its programs are for.
+//! - [`files`]: small files of the guest, read whole.
+//! - [`services`]: what starts at boot.
+
+pub mod accounts;
+pub mod arch;
+pub mod facts;
+pub mod files;
+pub mod init;
+pub mod os_release;
+pub mod services;
+
+pub use accounts::Accounts;
+pub use arch::Arch;
+pub use facts::Facts;
+pub use init::Init;
+pub use os_release::OsRelease;
+
+use crate::fs::FileSystem;
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{self, Result};
+
+/// The most that is read of a system's own configuration file.
+const CONFIG_LIMIT: u64 = 16 << 20;
+
+/// The content of a configuration file, or `None` where it is missing.
+fn read_config(fs: &dyn FileSystem, path: &str) -> Result<Option<Vec<u8>>> {
+    let path = known_path(path);
+    if tree::exists(fs, &path)? {
+        tree::read_file(fs, &path, CONFIG_LIMIT).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// A path that is written in this program.
+fn known_path(path: &str) -> ImagePath {
+    ImagePath::parse(path).expect("the path is a constant of this program")
+}
