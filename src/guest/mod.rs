@@ -4,8 +4,10 @@
 //! - [`os_release`]: the distribution, by `/etc/os-release`.
 //! - [`init`]: which init system starts it.
 //! - [`arch`]: which processor its programs are for.
+//! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
 //! - [`files`]: small files of the guest, read whole.
 //! - [`services`]: what starts at boot.
+//! - [`users`]: new users and groups.
 
 pub mod accounts;
 pub mod arch;
@@ -14,6 +16,7 @@ pub mod files;
 pub mod init;
 pub mod os_release;
 pub mod services;
+pub mod users;
 
 pub use accounts::Accounts;
 pub use arch::Arch;
