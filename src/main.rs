@@ -1,3 +1,7 @@
-//! The `imgasm` binary.
+//! The `imgasm` binary: everything is in [`imgasm::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    imgasm::cli::main()
+}

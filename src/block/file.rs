@@ -46,19 +46,18 @@ impl FileDevice {
         })
     }
 
+    /// What messages call the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file on the host.
     pub fn file(&self) -> &File {
         &self.file
     }
 
     fn failed(&self, operation: &'static str, offset: u64, len: u64, source: io::Error) -> Error {
-        Error::Io {
-            path: self.path.clone(),
-            operation,
-            offset,
-            len,
-            source,
-        }
+        Error::io(&self.path, operation, offset, len, source)
     }
 
     fn check_writable(&self, offset: u64, len: u64) -> Result<()> {
@@ -136,5 +135,9 @@ impl BlockDevice for FileDevice {
         }
         let end = self.seek(SeekFrom::Hole(start), start)?.unwrap_or(self.len);
         Ok(Some(start..end))
+    }
+
+    fn host_file(&self) -> Option<&FileDevice> {
+        Some(self)
     }
 }

@@ -3,7 +3,12 @@
 //! - [`FileSystem`]: what the rest of imgasm asks of a filesystem, in inode terms: no paths, no
 //!   symbolic links followed, no policy. Paths are the business of the layer above.
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
+//! - [`digest`]: digests of file contents, computed beside the reading.
 //! - [`error`]: why a filesystem could not do what was asked.
+//! - [`ext4`]: ext2, ext3 and ext4.
+//! - [`xfs`]: XFS.
+//! - [`fat`]: FAT12, FAT16, FAT32.
+//! - [`open`]: what a device holds, and the engine for it.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
 //!
 //! # Writing
@@ -15,16 +20,22 @@
 //! Writing is deterministic: the same device, the same [`WriteOptions`] and the same calls in the
 //! same order give the same bytes.
 
+pub mod digest;
 pub mod error;
+pub mod ext4;
+pub mod fat;
+mod open;
 pub mod path;
 pub mod tree;
 pub mod types;
+pub mod xfs;
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 
 pub use error::{Error, Location, Result};
+pub use open::{open, open_writable, probe};
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,
     MetadataChange, NewNode, NodeId, NodeKind, Timestamp, WriteOptions,

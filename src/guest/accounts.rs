@@ -59,6 +59,24 @@ impl Accounts {
         let mut groups = self.groups.iter();
         groups.find(|group| group.name == name.as_bytes())
     }
+
+    /// The name of a user, or its number where no name is known.
+    pub fn user_name(&self, uid: u32) -> String {
+        let user = self.users.iter().find(|user| user.uid == uid);
+        user.map_or_else(
+            || uid.to_string(),
+            |user| String::from_utf8_lossy(&user.name).into_owned(),
+        )
+    }
+
+    /// The name of a group, or its number where no name is known.
+    pub fn group_name(&self, gid: u32) -> String {
+        let group = self.groups.iter().find(|group| group.gid == gid);
+        group.map_or_else(
+            || gid.to_string(),
+            |group| String::from_utf8_lossy(&group.name).into_owned(),
+        )
+    }
 }
 
 fn lines(content: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {

@@ -1,0 +1,52 @@
+# make build   the tool, and the example image in out/
+# make test    installs what the tests need, runs all of them
+# make bench   imgasm beside what one would run instead, as ratios
+# make lint    formatting, clippy, documentation, licences
+
+CARGO ?= cargo
+IMGASM := target/release/imgasm
+# Who is not root asks sudo for packages and mounts.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk qemu-utils shellcheck \
+	util-linux xfsprogs xz-utils zstd bzip2
+
+.PHONY: all build tool test test-tools bench lint fuzz clean
+
+all: build
+
+tool:
+	$(CARGO) build --release --locked
+
+build: tool
+	$(IMGASM) build -f imgasm.toml -o out
+
+test-tools:
+	@missing=; for p in $(TEST_PACKAGES); do \
+		dpkg-query -W -f '$${Status}\n' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "installing:$$missing"; \
+		$(SUDO) apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+test: test-tools
+	$(CARGO) test --release --locked
+
+bench: tool
+	$(CARGO) bench --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --offline check licenses bans sources; \
+	else \
+		echo "cargo-deny is not installed: licences are not checked"; \
+	fi
+
+clean:
+	$(CARGO) clean
+	rm -rf out

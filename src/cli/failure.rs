@@ -1,0 +1,113 @@
+//! Why a command failed, in words for a person.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// A command's failure: an error of the library with what was being done, and a hint.
+#[derive(Debug)]
+pub enum Failure {
+    /// The reader of stdout went away; nothing is wrong and nobody listens.
+    StdoutClosed,
+    /// Anything else.
+    Failed {
+        /// What was wrong.
+        error: Box<dyn Error + Send + Sync>,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+}
+
+impl Failure {
+    /// A failure to write to stdout.
+    pub fn stdout(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::StdoutClosed
+        } else {
+            Self::from(error)
+        }
+    }
+
+    /// A failure in words of the command itself.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::Failed {
+            error: message.into().into(),
+            hint: None,
+        }
+    }
+
+    /// The same failure with advice.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::StdoutClosed => self,
+            Self::Failed { error, .. } => Self::Failed {
+                error,
+                hint: Some(hint.into()),
+            },
+        }
+    }
+
+    /// The same failure as the cause of a larger one.
+    #[must_use]
+    pub fn in_context(self, what: impl Into<String>) -> Self {
+        match self {
+            Self::StdoutClosed => self,
+            Self::Failed { error, hint } => Self::Failed {
+                error: Box::new(Context {
+                    what: what.into(),
+                    error,
+                }),
+                hint,
+            },
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::StdoutClosed => None,
+            Self::Failed { hint, .. } => hint.as_deref(),
+        }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed {
+            error: Box::new(error),
+            hint: None,
+        }
+    }
+}
+
+/// What was being done when an error came.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+struct Context {
+    what: String,
+    #[source]
+    error: Box<dyn Error + Send + Sync>,
+}
+
+/// The message, then each cause on a line of its own.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Failed { error, .. } = self else {
+            return f.write_str("stdout was closed");
+        };
+        write!(f, "{error}")?;
+        let mut last = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // A transparent error prints its cause as itself.
+            if text != last {
+                write!(f, "\n  cause: {text}")?;
+            }
+            last = text;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

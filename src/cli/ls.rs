@@ -1,0 +1,261 @@
+//! `imgasm ls IMAGE PATH`
+
+use std::collections::{BTreeMap, VecDeque};
+use std::thread;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::image::ImageArgs;
+use super::output::Output;
+use super::{Outcome, image};
+use crate::block::Digest;
+use crate::fs::digest::Hashers;
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{self, Entry};
+use crate::fs::{self, DeviceNumber, FileSystem, FileType};
+use crate::guest::accounts::Accounts;
+use crate::text::{name_text, value_text};
+
+/// List files inside an image.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Path inside the image: of a directory, what it holds is listed.
+    path: ImagePath,
+    /// Show type, mode, links, owner, group, size, time and link target.
+    #[arg(short)]
+    long: bool,
+    /// List the path itself and everything below it.
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Read every file and give its SHA-256.
+    #[arg(long)]
+    digest: bool,
+}
+
+/// A file as `--json` shows it. Every key is always there; `null` is what does not apply.
+#[derive(Debug, Serialize)]
+struct Row {
+    path: String,
+    r#type: &'static str,
+    /// Four octal digits.
+    mode: String,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    /// RFC 3339, in UTC.
+    mtime: String,
+    nlink: u32,
+    target: Option<String>,
+    /// `major:minor`.
+    rdev: Option<String>,
+    xattrs: BTreeMap<String, String>,
+    sha256: Option<Digest>,
+}
+
+pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+    let image = image::open(&args.image)?;
+    let fs = image.root()?;
+    let fs = fs.as_ref();
+    let start = tree::resolve(fs, &args.path, tree::LastLink::Keep)?.1;
+    let accounts = if args.long && !args.json {
+        Accounts::read(fs).unwrap_or_default()
+    } else {
+        Accounts::default()
+    };
+    let mut walk = tree::walk(fs, &start)?;
+    if !args.recursive {
+        walk = walk.max_depth(1);
+    }
+    let entries = walk.filter(|entry| {
+        // Without -R a directory stands for what it holds.
+        args.recursive
+            || !matches!(entry, Ok(e) if e.path == start && e.metadata.file_type == FileType::Directory)
+    });
+    let mut print = |entry: &Entry, digest: Option<Digest>| {
+        if args.json {
+            output.json_line(&row(fs, entry, digest)?)
+        } else {
+            output.line_bytes(&line(fs, entry, digest, args, &start, &accounts)?)
+        }
+    };
+    if args.digest {
+        with_digests(fs, entries, &mut print)?;
+    } else {
+        for entry in entries {
+            print(&entry?, None)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Prints entries in order while the digests of those that follow are being computed.
+fn with_digests(
+    fs: &dyn FileSystem,
+    entries: impl Iterator<Item = tree::Result<Entry>>,
+    print: &mut impl FnMut(&Entry, Option<Digest>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    thread::scope(|scope| {
+        let mut hashers = Hashers::start(scope);
+        let mut waiting: VecDeque<(Entry, Option<usize>)> = VecDeque::new();
+        let mut digests = BTreeMap::new();
+        for entry in entries {
+            let entry = entry?;
+            let is_file = entry.metadata.file_type == FileType::Regular;
+            let number = is_file
+                .then(|| hashers.add(fs, entry.node, entry.metadata.size))
+                .transpose();
+            let number = number.map_err(|error| {
+                Failure::from(error).in_context(format!("cannot read {}", entry.path))
+            })?;
+            waiting.push_back((entry, number));
+            digests.extend(hashers.ready());
+            print_ready(&mut waiting, &mut digests, print)?;
+        }
+        digests.extend(hashers.finish());
+        print_ready(&mut waiting, &mut digests, print)
+    })
+}
+
+fn print_ready(
+    waiting: &mut VecDeque<(Entry, Option<usize>)>,
+    digests: &mut BTreeMap<usize, Digest>,
+    print: &mut impl FnMut(&Entry, Option<Digest>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    while let Some((entry, number)) = waiting.front() {
+        let digest = number.and_then(|number| digests.remove(&number));
+        if number.is_some() && digest.is_none() {
+            break;
+        }
+        print(entry, digest)?;
+        waiting.pop_front();
+    }
+    Ok(())
+}
+
+fn row(fs: &dyn FileSystem, entry: &Entry, sha256: Option<Digest>) -> fs::Result<Row> {
+    let metadata = &entry.metadata;
+    let xattrs = fs.xattrs(entry.node)?;
+    Ok(Row {
+        path: name_text(entry.path.as_bytes()),
+        r#type: metadata.file_type.name(),
+        mode: format!("{:04o}", metadata.permissions),
+        uid: metadata.uid,
+        gid: metadata.gid,
+        size: metadata.size,
+        mtime: time_text(metadata.modified),
+        nlink: metadata.links,
+        target: target(fs, entry)?.map(|target| name_text(&target)),
+        rdev: metadata
+            .device
+            .map(|DeviceNumber { major, minor }| format!("{major}:{minor}")),
+        xattrs: xattrs
+            .iter()
+            .map(|(name, value)| (name_text(name), value_text(value)))
+            .collect(),
+        sha256,
+    })
+}
+
+fn target(fs: &dyn FileSystem, entry: &Entry) -> fs::Result<Option<Vec<u8>>> {
+    let is_link = entry.metadata.file_type == FileType::Symlink;
+    is_link.then(|| fs.read_link(entry.node)).transpose()
+}
+
+fn line(
+    fs: &dyn FileSystem,
+    entry: &Entry,
+    digest: Option<Digest>,
+    args: &Args,
+    start: &ImagePath,
+    accounts: &Accounts,
+) -> fs::Result<Vec<u8>> {
+    let mut line = String::new();
+    if let Some(digest) = digest {
+        line = format!("{digest}  ");
+    } else if args.digest {
+        line = format!("{:64}  ", "");
+    }
+    let metadata = &entry.metadata;
+    if args.long {
+        let size = match metadata.device {
+            Some(DeviceNumber { major, minor }) => format!("{major}, {minor}"),
+            None => metadata.size.to_string(),
+        };
+        line += &format!(
+            "{} {:>3} {:<8} {:<8} {size:>10} {} ",
+            mode_text(metadata.file_type, metadata.permissions),
+            metadata.links,
+            accounts.user_name(metadata.uid),
+            accounts.group_name(metadata.gid),
+            time_text(metadata.modified),
+        );
+    }
+    let name = if args.recursive || entry.path == *start {
+        entry.path.as_bytes()
+    } else {
+        entry.path.file_name().unwrap_or(b"/")
+    };
+    line += &name_text(name);
+    if args.long
+        && let Some(target) = target(fs, entry)?
+    {
+        line += " -> ";
+        line += &name_text(&target);
+    }
+    Ok(line.into_bytes())
+}
+
+/// The ten characters in which `ls -l` shows type and permissions.
+fn mode_text(file_type: FileType, permissions: u16) -> String {
+    let mut text = String::with_capacity(10);
+    text.push(match file_type {
+        FileType::Regular => '-',
+        FileType::Directory => 'd',
+        FileType::Symlink => 'l',
+        FileType::CharDevice => 'c',
+        FileType::BlockDevice => 'b',
+        FileType::Fifo => 'p',
+        FileType::Socket => 's',
+    });
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = permissions >> shift;
+        text.push(if bits & 4 == 0 { '-' } else { 'r' });
+        text.push(if bits & 2 == 0 { '-' } else { 'w' });
+        text.push(match (bits & 1 != 0, permissions & special != 0) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+/// RFC 3339 in UTC; seconds since 1970 where the year has more than four digits.
+fn time_text(time: fs::Timestamp) -> String {
+    let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
+    match Timestamp::new(time.seconds, nanoseconds) {
+        Ok(time) => time.to_string(),
+        Err(_) => time.seconds.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_as_ls_shows_them() {
+        assert_eq!(mode_text(FileType::Regular, 0o644), "-rw-r--r--");
+        assert_eq!(mode_text(FileType::Directory, 0o1777), "drwxrwxrwt");
+        assert_eq!(mode_text(FileType::Regular, 0o4755), "-rwsr-xr-x");
+        assert_eq!(mode_text(FileType::Regular, 0o2640), "-rw-r-S---");
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line: arguments in, calls of the library out.
+//!
+//! One file a subcommand, each with its argument struct and a `run`. [`output`] owns every byte that is
+//! printed, [`failure`] the words for what went wrong, [`image`] the opening of the `IMAGE` argument
+//! that most commands share.
+//!
+//! Exit status: 0 done or the same, 1 different or a verification that failed, 2 an error.
+
+mod cat;
+mod completions;
+mod diff;
+mod failure;
+mod image;
+mod inspect;
+mod ls;
+mod man;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use failure::Failure;
+use output::Output;
+
+/// Assemble disk images offline: overlays applied directly in the filesystem inside an image.
+#[derive(Debug, Parser)]
+#[command(
+    name = "imgasm",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+struct Cli {
+    /// Log what is done; twice for more.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Diff(diff::Args),
+    Inspect(inspect::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// How a command ended when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Done, or nothing differs.
+    Done,
+    /// Something differs.
+    Differs,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::SUCCESS,
+            Outcome::Differs => Self::from(1),
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data and no error; for the rest clap's own status is 2 as well.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    start_logging(cli.verbose);
+    let mut output = Output::new();
+    let result = run(cli.command, &mut output).and_then(|outcome| {
+        output.finish()?;
+        Ok(outcome)
+    });
+    match result {
+        Ok(outcome) => outcome.into(),
+        Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
+    match command {
+        Command::Ls(args) => ls::run(&args, output),
+        Command::Diff(args) => diff::run(&args, output),
+        Command::Cat(args) => cat::run(&args, output),
+        Command::Inspect(args) => inspect::run(&args, output),
+        Command::Completions(args) => completions::run(&args, output),
+        Command::Man(args) => man::run(&args, output),
+    }
+}
+
+/// Logs go to stderr without times: they are for reading now, and the same run logs the same.
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "imgasm=info",
+        _ => "imgasm=debug",
+    };
+    let filter = EnvFilter::try_from_env("IMGASM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+}
+
+/// The whole command line, for completions and manual pages.
+fn command() -> clap::Command {
+    Cli::command()
+}

@@ -1,0 +1,109 @@
+//! Everything that is printed: data on stdout, words on stderr.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::failure::Failure;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+const NOTE: Style = AnsiColor::Green.on_default().bold();
+
+/// Where a command's output goes. Colours on stderr follow the terminal, `NO_COLOR` and
+/// `CLICOLOR_FORCE`.
+pub struct Output {
+    stdout: BufWriter<io::Stdout>,
+    stderr: AutoStream<io::Stderr>,
+}
+
+impl Output {
+    /// The process's own stdout and stderr.
+    pub fn new() -> Self {
+        Self {
+            stdout: BufWriter::with_capacity(1 << 16, io::stdout()),
+            stderr: AutoStream::auto(io::stderr()),
+        }
+    }
+
+    /// Whether someone watches stderr, so that a progress bar makes sense.
+    pub fn is_watched() -> bool {
+        io::stderr().is_terminal()
+    }
+
+    /// A line of data.
+    pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
+        writeln!(self.stdout, "{line}").map_err(Failure::stdout)
+    }
+
+    /// A line of data that need not be text.
+    pub fn line_bytes(&mut self, line: &[u8]) -> Result<(), Failure> {
+        self.bytes(line)?;
+        self.bytes(b"\n")
+    }
+
+    /// Data as it is.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stdout.write_all(bytes).map_err(Failure::stdout)
+    }
+
+    /// Text with colours in it, which are left out where stdout does not want them.
+    pub fn styled(&mut self, text: &str) -> Result<(), Failure> {
+        if AutoStream::choice(&io::stdout()) == ColorChoice::Never {
+            self.bytes(anstream::adapter::strip_str(text).to_string().as_bytes())
+        } else {
+            self.bytes(text.as_bytes())
+        }
+    }
+
+    /// A value as one line of JSON.
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.stdout, value).map_err(|e| Failure::stdout(e.into()))?;
+        self.stdout.write_all(b"\n").map_err(Failure::stdout)
+    }
+
+    /// A value as indented JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        serde_json::to_writer_pretty(&mut self.stdout, value)
+            .map_err(|e| Failure::stdout(e.into()))?;
+        self.stdout.write_all(b"\n").map_err(Failure::stdout)
+    }
+
+    /// Something done that is worth a line to a person.
+    pub fn note(&mut self, verb: &str, what: impl Display) {
+        self.tell(NOTE, &format!("{verb:>12}"), " ", what);
+    }
+
+    /// Something that a person should look at, although the command goes on.
+    pub fn warning(&mut self, text: impl Display) {
+        self.tell(WARNING, "warning", ": ", text);
+    }
+
+    /// Why the command failed, with what to do about it.
+    pub fn failure(&mut self, failure: &Failure) {
+        self.tell(ERROR, "error", ": ", failure);
+        if let Some(hint) = failure.hint() {
+            self.tell(HINT, "hint", ": ", hint);
+        }
+    }
+
+    /// Nobody is left to be told when stderr itself fails.
+    fn tell(&mut self, style: Style, label: &str, separator: &str, text: impl Display) {
+        let _ = writeln!(self.stderr, "{style}{label}{style:#}{separator}{text}");
+    }
+
+    /// Sends what is still buffered.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(Failure::stdout)
+    }
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,282 @@
+//! The boot sector: where everything lies on a FAT volume.
+//!
+//! Source: Microsoft, "FAT32 File System Specification" 1.03, "Boot Sector and BPB".
+
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+/// Number of bytes that are decoded: the whole of the smallest sector.
+pub const BOOT_LEN: usize = 512;
+/// Bytes of an entry of a directory.
+pub const ENTRY_LEN: u32 = 32;
+/// The first cluster that holds data; the numbers below have other uses.
+pub const FIRST_CLUSTER: u32 = 2;
+
+/// The part of the boot sector that all three widths share.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawCommon {
+    jump: [u8; 3],
+    oem_name: [u8; 8],
+    bytes_per_sector: U16,
+    sectors_per_cluster: u8,
+    reserved_sectors: U16,
+    fats: u8,
+    root_entries: U16,
+    total_sectors_16: U16,
+    media: u8,
+    sectors_per_fat_16: U16,
+    sectors_per_track: U16,
+    heads: U16,
+    hidden_sectors: U32,
+    total_sectors_32: U32,
+}
+
+/// What follows on FAT32, before the fields that FAT12 and FAT16 have right away.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawFat32 {
+    sectors_per_fat_32: U32,
+    extended_flags: U16,
+    version: U16,
+    root_cluster: U32,
+    fs_info_sector: U16,
+    backup_boot_sector: U16,
+    reserved: [u8; 12],
+}
+
+/// The last fields.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawTail {
+    drive: u8,
+    state: u8,
+    extended_signature: u8,
+    volume_id: U32,
+    volume_label: [u8; 11],
+    type_label: [u8; 8],
+}
+
+/// How many bits an entry of the FAT has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// 12 bits: up to 4084 clusters.
+    Fat12,
+    /// 16 bits: up to 65524 clusters.
+    Fat16,
+    /// 28 of 32 bits.
+    Fat32,
+}
+
+/// Where the root directory lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// In an area of its own, of this many bytes at this offset.
+    Area {
+        /// Offset in bytes.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// In a chain of clusters that begins with this one.
+    Chain(u32),
+}
+
+/// What the boot sector says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bits of an entry of the FAT.
+    pub width: Width,
+    /// Bytes in a sector: 512 to 4096, a power of two.
+    pub sector_size: u32,
+    /// Bytes in a cluster, a power of two.
+    pub cluster_size: u32,
+    /// Number of clusters; the last is this plus one, since they are counted from 2.
+    pub clusters: u32,
+    /// Offset of the first FAT in bytes.
+    pub fat_offset: u64,
+    /// Length of a FAT in bytes.
+    pub fat_len: u64,
+    /// Number of FATs.
+    pub fats: u32,
+    /// Which FAT is in use, where they are no copies of each other.
+    pub active_fat: Option<u32>,
+    /// The root directory.
+    pub root: Root,
+    /// Offset of cluster 2 in bytes.
+    pub data_offset: u64,
+    /// Offset in bytes of the sector that counts the free clusters, on FAT32.
+    pub fs_info_offset: Option<u64>,
+    /// Offset in bytes of the copy of the boot sector, on FAT32.
+    pub backup_offset: Option<u64>,
+    /// Bytes in all.
+    pub total_len: u64,
+    /// The media byte, which the first entry of the FAT repeats.
+    pub media: u8,
+    /// The serial number.
+    pub volume_id: u32,
+    /// The label in the boot sector, padded by spaces.
+    pub label: [u8; 11],
+    /// Whether the volume was not unmounted.
+    pub dirty: bool,
+}
+
+impl Geometry {
+    /// Decodes the first sector of a volume that lies on `device_len` bytes.
+    ///
+    /// # Errors
+    /// Why it is no boot sector of a FAT volume, in words.
+    pub fn decode(sector: &[u8; BOOT_LEN], device_len: u64) -> Result<Self, String> {
+        let (raw, rest) = RawCommon::ref_from_prefix(sector.as_slice())
+            .map_err(|_| "a boot sector is too short".to_owned())?;
+        if sector[510..] != [0x55, 0xaa] || !matches!(raw.jump[0], 0xeb | 0xe9) {
+            return Err("the first sector is no boot sector".to_owned());
+        }
+        let sector_size = u32::from(raw.bytes_per_sector.get());
+        let per_cluster = u32::from(raw.sectors_per_cluster);
+        if !(512..=4096).contains(&sector_size) || !sector_size.is_power_of_two() {
+            return Err(format!("sectors of {sector_size} bytes"));
+        }
+        if !per_cluster.is_power_of_two() {
+            return Err(format!("clusters of {per_cluster} sectors"));
+        }
+        let reserved = u32::from(raw.reserved_sectors.get());
+        let fats = u32::from(raw.fats);
+        if reserved == 0 || fats == 0 || (raw.media < 0xf8 && raw.media != 0xf0) {
+            return Err(format!(
+                "{reserved} reserved sectors, {fats} FATs, media {:#04x}",
+                raw.media
+            ));
+        }
+        let fat32 = raw.sectors_per_fat_16.get() == 0;
+        let (large, tail) = if fat32 {
+            let (large, tail) = RawFat32::ref_from_prefix(rest)
+                .map_err(|_| "a boot sector is too short".to_owned())?;
+            (Some(large), tail)
+        } else {
+            (None, rest)
+        };
+        let (tail, _) =
+            RawTail::ref_from_prefix(tail).map_err(|_| "a boot sector is too short".to_owned())?;
+        let sectors_per_fat = large.map_or(u32::from(raw.sectors_per_fat_16.get()), |large| {
+            large.sectors_per_fat_32.get()
+        });
+        let total_sectors = match raw.total_sectors_16.get() {
+            0 => raw.total_sectors_32.get(),
+            few => few.into(),
+        };
+        // All of these are below 2^45, so that nothing can overflow.
+        let bytes = |sectors: u32| u64::from(sectors) * u64::from(sector_size);
+        let fat_offset = bytes(reserved);
+        let fat_len = bytes(sectors_per_fat);
+        let root_offset = fat_offset + u64::from(fats) * fat_len;
+        let root_len = u64::from(raw.root_entries.get()) * u64::from(ENTRY_LEN);
+        let data_offset = root_offset + root_len.next_multiple_of(sector_size.into());
+        let total_len = bytes(total_sectors);
+        if total_len > device_len || data_offset >= total_len {
+            return Err(format!(
+                "{total_len} bytes with data from {data_offset} on, on a device of {device_len}"
+            ));
+        }
+        let cluster_size = sector_size * per_cluster;
+        let clusters = u32::try_from((total_len - data_offset) / u64::from(cluster_size))
+            .map_err(|_| "more than 2^32 clusters".to_owned())?;
+        let width = match (fat32, clusters) {
+            (true, _) => Width::Fat32,
+            (false, ..=4084) => Width::Fat12,
+            (false, _) => Width::Fat16,
+        };
+        let (bits, most) = match width {
+            Width::Fat12 => (12, 4084),
+            Width::Fat16 => (16, 65524),
+            Width::Fat32 => (32, 0x0fff_fff4),
+        };
+        let needed = (u64::from(clusters) + u64::from(FIRST_CLUSTER)) * bits;
+        if clusters == 0 || clusters > most || needed > fat_len * 8 {
+            return Err(format!(
+                "{clusters} clusters, with FATs of {fat_len} bytes of {bits} bits an entry"
+            ));
+        }
+        if let Some(large) = large {
+            let root = large.root_cluster.get();
+            if root < FIRST_CLUSTER || root - FIRST_CLUSTER >= clusters {
+                return Err(format!("a root directory in cluster {root} of {clusters}"));
+            }
+            if large.version.get() != 0 || root_len != 0 {
+                return Err(format!("version {:#06x} of FAT32", large.version.get()));
+            }
+        } else if root_len == 0 {
+            return Err("no root directory".to_owned());
+        }
+        let flags = large.map_or(0, |large| large.extended_flags.get());
+        let active_fat = (flags & 0x80 != 0).then_some(u32::from(flags & 0x0f));
+        if active_fat.is_some_and(|active| active >= fats) {
+            return Err(format!("flags {flags:#06x} name a FAT that is not there"));
+        }
+        let in_reserved = |number: u16| {
+            let number = u32::from(number);
+            (number != 0 && number < reserved).then(|| bytes(number))
+        };
+        let extended = tail.extended_signature == 0x29;
+        Ok(Self {
+            width,
+            sector_size,
+            cluster_size,
+            clusters,
+            fat_offset,
+            fat_len,
+            fats,
+            active_fat,
+            root: large.map_or(
+                Root::Area {
+                    offset: root_offset,
+                    len: root_len,
+                },
+                |large| Root::Chain(large.root_cluster.get()),
+            ),
+            data_offset,
+            fs_info_offset: large.and_then(|large| in_reserved(large.fs_info_sector.get())),
+            backup_offset: large.and_then(|large| in_reserved(large.backup_boot_sector.get())),
+            total_len,
+            media: raw.media,
+            volume_id: if extended { tail.volume_id.get() } else { 0 },
+            label: if extended {
+                tail.volume_label
+            } else {
+                *b"NO NAME    "
+            },
+            dirty: tail.state & 1 != 0,
+        })
+    }
+
+    /// Whether `cluster` is one that can hold data.
+    pub fn has(&self, cluster: u32) -> bool {
+        cluster
+            .checked_sub(FIRST_CLUSTER)
+            .is_some_and(|index| index < self.clusters)
+    }
+
+    /// Offset in bytes of a cluster that [`Self::has`] holds.
+    pub fn offset(&self, cluster: u32) -> u64 {
+        let index = u64::from(cluster.saturating_sub(FIRST_CLUSTER));
+        self.data_offset + index * u64::from(self.cluster_size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_boot_sector_is_refused() {
+        let mut sector = [0; BOOT_LEN];
+        assert!(Geometry::decode(&sector, 1 << 30).is_err());
+        sector[0] = 0xeb;
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        assert!(Geometry::decode(&sector, 1 << 30).is_err());
+        sector.fill(0xff);
+        sector[0] = 0xeb;
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        assert!(Geometry::decode(&sector, u64::MAX).is_err());
+    }
+}

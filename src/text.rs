@@ -1,0 +1,65 @@
+//! Bytes from an image as text.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+/// Marks a value that is written in base64, as `getfattr --encoding=base64` does.
+const BASE64_MARK: &str = "0s";
+
+/// A value as text, without loss: itself where it is UTF-8, else `0s` and its base64.
+pub fn value_text(value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.starts_with(BASE64_MARK) => text.to_owned(),
+        _ => format!("{BASE64_MARK}{}", BASE64_STANDARD.encode(value)),
+    }
+}
+
+/// A name or path for people and for JSON: control characters, the backslash and what is not UTF-8
+/// are written `\xNN`, so that two different names never look the same.
+pub fn name_text(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() || c == '\\' {
+                let mut utf8 = [0; 4];
+                c.encode_utf8(&mut utf8)
+                    .bytes()
+                    .for_each(|byte| push_escaped(&mut text, byte));
+            } else {
+                text.push(c);
+            }
+        }
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|&byte| push_escaped(&mut text, byte));
+    }
+    text
+}
+
+fn push_escaped(text: &mut String, byte: u8) {
+    text.push_str("\\x");
+    text.push_str(&hex::encode([byte]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_apart() {
+        assert_eq!(name_text("/etc/größe".as_bytes()), "/etc/größe");
+        assert_eq!(name_text(b"a\xffb\nc\\"), r"a\xffb\x0ac\x5c");
+        assert_ne!(name_text(b"\xff"), name_text(br"\xff"));
+    }
+
+    #[test]
+    fn values_stay_apart() {
+        assert_eq!(
+            value_text(b"system_u:object_r:etc_t:s0\0"),
+            "system_u:object_r:etc_t:s0\0"
+        );
+        assert_eq!(value_text(b"\x01\xff"), "0sAf8=");
+        assert_eq!(value_text(b"0sAf8="), "0sMHNBZjg9");
+    }
+}
