@@ -6,6 +6,7 @@
 //! - [`arch`]: which processor its programs are for.
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
 //! - [`files`]: small files of the guest, read whole.
+//! - [`firstboot`]: a script that runs once.
 //! - [`services`]: what starts at boot.
 //! - [`users`]: new users and groups.
 
@@ -13,6 +14,7 @@ pub mod accounts;
 pub mod arch;
 pub mod facts;
 pub mod files;
+pub mod firstboot;
 pub mod init;
 pub mod os_release;
 pub mod services;
