@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, FileSystem, Result, WriteOptions, fat};
+use super::{Error, FileSystem, Result, WriteOptions, fat, xfs};
 use crate::block::BlockDevice;
 
 /// The bytes by which a kind of contents is known.
@@ -85,6 +85,7 @@ fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
 /// [`Error::Incompatible`] where there is none, or one that we cannot read.
 pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
     match probe(&device)? {
+        Some("xfs") => Ok(Box::new(xfs::Xfs::open(device)?)),
         kind => Err(unsupported(kind)),
     }
 }
