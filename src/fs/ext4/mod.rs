@@ -16,6 +16,8 @@
 //! - [`info`]: the filesystem as a whole.
 //! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`mkfs`]: making a fresh filesystem.
+//! - [`journal`]: replaying the journal of an image that was not unmounted.
 
 mod alloc;
 mod bitmap;
@@ -40,6 +42,11 @@ mod xattrs;
 mod zone;
 
 pub use volume::Ext4;
+pub mod journal;
+pub mod mkfs;
+
+pub use mkfs::format;
+pub use mkfs::options::FormatOptions;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;
