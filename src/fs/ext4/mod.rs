@@ -29,11 +29,6 @@ mod filesystem;
 mod format;
 mod groups;
 pub mod hash;
-pub mod journal;
-pub mod mkfs;
-
-pub use mkfs::format;
-pub use mkfs::options::FormatOptions;
 mod info;
 mod inline;
 mod inode_table;
@@ -47,6 +42,11 @@ mod xattrs;
 mod zone;
 
 pub use volume::Ext4;
+pub mod journal;
+pub mod mkfs;
+
+pub use mkfs::format;
+pub use mkfs::options::FormatOptions;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;
