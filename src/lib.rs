@@ -9,6 +9,9 @@
 //! - [`guest`]: what imgasm knows of a Linux root filesystem.
 //! - [`diff`]: what differs between two images.
 //! - [`inspect`]: what an image is, described.
+//! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
+//! - [`keyfile`]: configuration files in which one key is set and all else stays.
+//! - [`overlay`]: folders that say what to change, and carrying them out.
 //! - [`cli`]: the command line.
 //!
 //! Beside them: [`text`], bytes from an image as text.
@@ -17,8 +20,12 @@ pub mod block;
 pub mod cli;
 pub mod container;
 pub mod diff;
+pub mod config;
 pub mod disk;
 pub mod fs;
 pub mod guest;
 pub mod inspect;
+pub mod keyfile;
+pub mod overlay;
+pub mod progress;
 pub mod text;
