@@ -7,6 +7,7 @@
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
 //! - [`files`]: small files of the guest, read whole.
 //! - [`firstboot`]: a script that runs once.
+//! - [`selinux`]: the label that the guest's policy gives a path.
 //! - [`services`]: what starts at boot.
 //! - [`users`]: new users and groups.
 //! - [`fstab`]: what is mounted where.
@@ -19,6 +20,7 @@ pub mod firstboot;
 pub mod fstab;
 pub mod init;
 pub mod os_release;
+pub mod selinux;
 pub mod services;
 pub mod users;
 
