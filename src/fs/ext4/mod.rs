@@ -1,10 +1,9 @@
 //! ext2, ext3 and ext4.
 //!
-//! - [`format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
-//! - [`format`]: the on-disk structures as bytes and values; no I/O.
-//! - [`mkfs`]: making a fresh filesystem.
 //! - [`journal`]: replaying the journal of an image that was not unmounted.
+//! - [`mkfs`]: making a fresh filesystem.
 
 mod format;
 pub mod hash;
