@@ -12,6 +12,8 @@ use crate::text::name_text;
 /// A disk, described for people and machines. `null` is what does not apply or is not known.
 #[derive(Debug, Serialize)]
 pub struct Description {
+    /// What the disk is wrapped in, outermost first; empty for a raw image.
+    pub container: Vec<String>,
     /// Bytes of the disk.
     pub size: u64,
     /// The partition table; `null` where one filesystem fills the disk.
@@ -118,7 +120,11 @@ pub struct RootDescription {
 }
 
 /// Describes a disk. The root filesystem is sought as [`Disk::root`] does.
-pub fn describe(disk: &Disk, partition: Option<u32>) -> disk::Result<Description> {
+pub fn describe(
+    disk: &Disk,
+    container: Vec<String>,
+    partition: Option<u32>,
+) -> disk::Result<Description> {
     let mut contents = Vec::new();
     for place in disk.places() {
         contents.push(content(disk, place)?);
@@ -140,6 +146,7 @@ pub fn describe(disk: &Disk, partition: Option<u32>) -> disk::Result<Description
         }
     };
     Ok(Description {
+        container,
         size: disk.device().len(),
         partition_table: disk.table()?.map(|table| table_description(&table)),
         contents,

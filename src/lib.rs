@@ -11,15 +11,14 @@
 //! - [`inspect`]: what an image is, described.
 //! - [`cli`]: the command line.
 //!
-//! Beside them: [`progress`], told how far work is, and [`text`], bytes from an image as text.
+//! Beside them: [`text`], bytes from an image as text.
 
 pub mod block;
 pub mod cli;
+pub mod container;
 pub mod diff;
 pub mod disk;
-pub mod container;
 pub mod fs;
 pub mod guest;
 pub mod inspect;
-pub mod progress;
 pub mod text;

@@ -297,7 +297,7 @@ impl Sound {
     fn new(set: &'static Set, image: &Path) -> Self {
         let bytes = std::fs::read(image).expect("the parent made it");
         let device: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(bytes));
-        let fs = engine::open(set.kind, Arc::clone(&device)).expect("it is sound");
+        let fs = fs::open(Arc::clone(&device)).expect("it is sound");
         let places = Places::of_filesystem(&*fs, &*device).expect("it is sound");
         let tree = Tree::of_engine(&*fs).expect("it is sound");
         Self {
@@ -318,10 +318,10 @@ impl Sound {
         } else {
             delta
         };
-        if let Ok(fs) = engine::open(self.set.kind, Arc::clone(&delta)) {
+        if let Ok(fs) = fs::open(Arc::clone(&delta)) {
             look_at_all(&*fs);
         }
-        let Ok(mut fs) = engine::open_writable(self.set.kind, Arc::clone(&delta)) else {
+        let Ok(mut fs) = fs::open_writable(Arc::clone(&delta), engine::OPTIONS) else {
             return Outcome::Refused;
         };
         let budget = Budget {
@@ -337,7 +337,7 @@ impl Sound {
             return Outcome::Failed;
         }
         drop(fs);
-        if let Ok(fs) = engine::open(self.set.kind, delta) {
+        if let Ok(fs) = fs::open(delta) {
             look_at_all(&*fs);
         }
         if failed == 0 {

@@ -42,11 +42,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let open = |path: &PathBuf| {
-        image::open(&ImageArgs {
+    let mut open = |path: &PathBuf| {
+        let image = ImageArgs {
             image: path.clone(),
             partition: None,
-        })
+        };
+        image::open(&image, output)
     };
     let (old, new) = (open(&args.old)?, open(&args.new)?);
     let report = diff::compare(&old.disk, &new.disk, None, Options { times: args.times })?;
