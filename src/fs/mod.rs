@@ -6,6 +6,7 @@
 //! - [`digest`]: digests of file contents, computed beside the reading.
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`ext4`]: ext2, ext3 and ext4.
+//! - [`xfs`]: XFS.
 //! - [`fat`]: FAT12, FAT16, FAT32.
 //! - [`open`]: what a device holds, and the engine for it.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
@@ -27,6 +28,7 @@ mod open;
 pub mod path;
 pub mod tree;
 pub mod types;
+pub mod xfs;
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -1,0 +1,20 @@
+//! The heads of the allocation groups: a sector each for the superblock's copy, the free space
+//! ([`agf`]), the inodes ([`agi`]) and the reserve of free blocks for the trees ([`agfl`]); and
+//! what their trees hold ([`contents`]).
+
+pub(crate) mod agf;
+pub(crate) mod agfl;
+pub(crate) mod agi;
+pub(crate) mod contents;
+
+/// The sectors of a group's head.
+pub(crate) mod sector {
+    pub(crate) const AGF: u32 = 1;
+    pub(crate) const AGI: u32 = 2;
+    pub(crate) const AGFL: u32 = 3;
+    /// How many there are.
+    pub(crate) const COUNT: u32 = 4;
+}
+
+/// What a tree's root pointer and height say where the tree is absent.
+pub(crate) const NO_BLOCK: u32 = u32::MAX;

@@ -1,0 +1,76 @@
+//! Values in blocks of their own (`xfs_attr3_rmt_hdr`): in version 5 each block has a header.
+
+use crate::fs::xfs::bmap::ExtentMap;
+use crate::fs::xfs::bytes::u32_at;
+use crate::fs::xfs::corrupt;
+use crate::fs::xfs::fork::read_blocks;
+use crate::fs::xfs::geometry::Geometry;
+use crate::fs::xfs::stamp::REMOTE;
+use crate::fs::xfs::volume::Volume;
+use crate::fs::{Location, Result};
+
+/// `XARM`.
+const MAGIC: u32 = 0x5841_524d;
+/// Bytes of the header.
+const HEADER_LEN: usize = 56;
+/// The longest value, in bytes (`XATTR_SIZE_MAX`).
+pub(crate) const MAX_VALUE: usize = 65536;
+
+/// Bytes of a value that a block holds.
+fn payload(geometry: &Geometry) -> usize {
+    if geometry.features.crc {
+        geometry.block_len() - HEADER_LEN
+    } else {
+        geometry.block_len()
+    }
+}
+
+/// How many blocks a value of `len` bytes fills.
+pub(crate) fn block_count(geometry: &Geometry, len: usize) -> usize {
+    len.div_ceil(payload(geometry))
+}
+
+/// Reads a value of `len` bytes from `file_block` of the attribute fork on.
+pub(crate) fn read(
+    volume: &Volume,
+    inode: u64,
+    map: &ExtentMap,
+    file_block: u32,
+    len: u32,
+) -> Result<Vec<u8>> {
+    let geometry = &volume.geometry;
+    let len = len as usize;
+    if len > MAX_VALUE {
+        return Err(corrupt(
+            Location::Inode(inode),
+            format!("an attribute's value of {len} bytes"),
+        ));
+    }
+    let mut value = Vec::with_capacity(len);
+    for index in 0..block_count(geometry, len) {
+        let block = u64::from(file_block) + index as u64;
+        let bad = |problem: String| corrupt(Location::FileBlock { inode, block }, problem);
+        let blocks = read_blocks(volume, inode, map, block, 1)?;
+        let part = payload(geometry).min(len - value.len());
+        if geometry.features.crc {
+            let bytes = &blocks.bytes;
+            if u32_at(bytes, 0) != MAGIC {
+                return Err(bad(format!("magic number {:#010x}", u32_at(bytes, 0))));
+            }
+            REMOTE
+                .verify(bytes, geometry, blocks.daddr, inode)
+                .map_err(bad)?;
+            if u32_at(bytes, 4) as usize != value.len() || u32_at(bytes, 8) as usize != part {
+                return Err(bad(format!(
+                    "{} bytes from byte {} of a value",
+                    u32_at(bytes, 8),
+                    u32_at(bytes, 4)
+                )));
+            }
+            value.extend_from_slice(&bytes[HEADER_LEN..HEADER_LEN + part]);
+        } else {
+            value.extend_from_slice(&blocks.bytes[..part]);
+        }
+    }
+    Ok(value)
+}

@@ -1,0 +1,127 @@
+//! Directories. (Kernel documentation of XFS, "Directories".)
+//!
+//! - here: a directory in memory: names in data blocks, whatever form the disk gives them.
+//! - [`shortform`]: a few names in the inode.
+//! - [`data`]: blocks of names.
+//! - [`hash`]: the hash of a name.
+//! - [`load`]: from the disk to memory.
+
+pub(crate) mod data;
+pub(crate) mod hash;
+pub(crate) mod load;
+pub(crate) mod shortform;
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::geometry::Geometry;
+use crate::fs::FileType;
+
+/// A name with what it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: Vec<u8>,
+    pub(crate) inode: u64,
+    /// What the inode is, where the filesystem stores that with the name.
+    pub(crate) file_type: Option<FileType>,
+}
+
+/// A block of names: the names by their byte offset in the block.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DataBlock {
+    pub(crate) entries: BTreeMap<u32, Entry>,
+}
+
+/// A directory in memory.
+///
+/// Names stay where they lie, so that a change touches few blocks of the disk. A directory in the
+/// inode has the places too that its names would have in a block.
+#[derive(Debug, Clone)]
+pub(crate) struct Directory {
+    /// The inode that `..` names.
+    pub(crate) parent: u64,
+    /// Data blocks by their number.
+    pub(crate) blocks: BTreeMap<u32, DataBlock>,
+    /// Where each name is: block and offset.
+    names: HashMap<Vec<u8>, (u32, u32)>,
+}
+
+impl Directory {
+    /// An empty directory.
+    pub(crate) fn new(parent: u64) -> Self {
+        Self {
+            parent,
+            blocks: BTreeMap::from([(0, DataBlock::default())]),
+            names: HashMap::new(),
+        }
+    }
+
+    /// Puts an entry at the place where it was found; false where the name is there already.
+    fn place(&mut self, block: u32, offset: u32, entry: Entry) -> bool {
+        let known = self.names.insert(entry.name.clone(), (block, offset));
+        self.blocks
+            .entry(block)
+            .or_default()
+            .entries
+            .insert(offset, entry);
+        known.is_none()
+    }
+
+    /// What a name names.
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&Entry> {
+        let (block, offset) = self.names.get(name)?;
+        self.blocks.get(block)?.entries.get(offset)
+    }
+
+    /// All entries, in the order in which they lie.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.blocks
+            .values()
+            .flat_map(|block| block.entries.values())
+    }
+
+    /// Number of names, without `.` and `..`.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// The longest name, in bytes.
+pub(crate) const MAX_NAME: usize = 255;
+
+/// Whether a name is one that a directory can hold.
+pub(crate) fn is_valid_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.len() <= MAX_NAME
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
+}
+
+/// The type codes that are stored with names (`XFS_DIR3_FT_*`).
+const TYPE_CODES: [(u8, FileType); 7] = [
+    (1, FileType::Regular),
+    (2, FileType::Directory),
+    (3, FileType::CharDevice),
+    (4, FileType::BlockDevice),
+    (5, FileType::Fifo),
+    (6, FileType::Socket),
+    (7, FileType::Symlink),
+];
+
+/// The file type that a code stands for.
+fn type_from_code(code: u8) -> Option<FileType> {
+    TYPE_CODES
+        .iter()
+        .find_map(|(known, file_type)| (*known == code).then_some(*file_type))
+}
+
+/// Where the data blocks, the index and the free index start in a directory's fork, in bytes.
+pub(crate) mod space {
+    pub(crate) const INDEX: u64 = 32 << 30;
+    pub(crate) const FREE: u64 = 64 << 30;
+}
+
+/// The first block of the index in a directory's fork.
+pub(crate) fn index_start(geometry: &Geometry) -> u64 {
+    space::INDEX / u64::from(geometry.block_size)
+}

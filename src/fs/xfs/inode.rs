@@ -1,0 +1,471 @@
+//! Inodes: the core and the two forks. (Kernel documentation of XFS, "On-disk Inode";
+//! `xfs_dinode`.)
+
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::bmap::{self, ExtentMap};
+use super::bytes::u32_at;
+use super::geometry::Geometry;
+use super::stamp::{seal_checksum, verify_checksum};
+use super::volume::{Volume, incompatible};
+use super::{FS, corrupt};
+use crate::fs::{Error, FileType, Location, NodeId, Result, Timestamp};
+
+/// `IN`.
+pub(crate) const MAGIC: u16 = 0x494e;
+const CRC_OFFSET: usize = 100;
+/// Bytes of the core before version 3.
+const V2_LEN: usize = 100;
+/// What ends a list of unlinked inodes.
+pub(crate) const NO_INODE: u32 = u32::MAX;
+
+/// Bits of `di_flags`.
+pub(crate) mod flags {
+    pub(crate) const REALTIME: u16 = 0x0001;
+    pub(crate) const PREALLOCATED: u16 = 0x0002;
+    pub(crate) const INHERIT_PROJECT: u16 = 0x0200;
+}
+
+/// Bits of `di_flags2`.
+pub(crate) mod flags2 {
+    pub(crate) const REFLINK: u64 = 0x2;
+    pub(crate) const BIGTIME: u64 = 0x8;
+    pub(crate) const NREXT64: u64 = 0x10;
+}
+
+/// How a fork is kept (`di_format`, `di_aformat`).
+pub(crate) mod format {
+    pub(crate) const DEVICE: u8 = 0;
+    pub(crate) const LOCAL: u8 = 1;
+    pub(crate) const EXTENTS: u8 = 2;
+    pub(crate) const TREE: u8 = 3;
+}
+
+/// The core as it lies on the disk; before version 3 it ends after `next_unlinked`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct Core {
+    pub(crate) magic: U16,
+    pub(crate) mode: U16,
+    pub(crate) version: u8,
+    pub(crate) format: u8,
+    pub(crate) old_links: U16,
+    pub(crate) uid: U32,
+    pub(crate) gid: U32,
+    pub(crate) links: U32,
+    pub(crate) project_low: U16,
+    pub(crate) project_high: U16,
+    /// The number of extents of the data fork where [`flags2::NREXT64`] is set.
+    big_extents: U64,
+    accessed: U64,
+    modified: U64,
+    changed: U64,
+    pub(crate) size: U64,
+    /// Blocks of both forks, trees included.
+    pub(crate) blocks: U64,
+    pub(crate) extent_size_hint: U32,
+    /// Extents of the data fork, or of the attribute fork where [`flags2::NREXT64`] is set.
+    extents: U32,
+    attribute_extents: U16,
+    /// Where the attribute fork starts, in units of eight bytes; 0 where there is none.
+    pub(crate) fork_offset: u8,
+    pub(crate) attribute_format: u8,
+    dmapi_mask: U32,
+    dmapi_state: U16,
+    pub(crate) flags: U16,
+    pub(crate) generation: U32,
+    pub(crate) next_unlinked: U32,
+    /// Little-endian.
+    crc: [u8; 4],
+    pub(crate) change_count: U64,
+    pub(crate) lsn: U64,
+    pub(crate) flags2: U64,
+    pub(crate) cow_extent_size_hint: U32,
+    pad: [u8; 12],
+    created: U64,
+    pub(crate) number: U64,
+    pub(crate) uuid: [u8; 16],
+}
+
+/// Bytes of a version 3 core.
+const V3_LEN: usize = size_of::<Core>();
+
+/// One of the times in a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Time {
+    Accessed,
+    Modified,
+    Changed,
+    Created,
+}
+
+/// Seconds between the first moment of the `bigtime` form and 1970.
+const BIGTIME_EPOCH: i64 = 1 << 31;
+const NANOSECONDS: u64 = 1_000_000_000;
+
+impl Core {
+    /// A core with nothing in it, of version 3.
+    pub(crate) fn empty(geometry: &Geometry, number: u64) -> Self {
+        let mut core: Self = <Self as zerocopy::FromZeros>::new_zeroed();
+        core.magic = MAGIC.into();
+        core.version = 3;
+        core.format = format::EXTENTS;
+        core.attribute_format = format::EXTENTS;
+        core.next_unlinked = NO_INODE.into();
+        core.number = number.into();
+        core.uuid = geometry.metadata_uuid;
+        core
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        self.version >= 3 && self.flags2.get() & flag != 0
+    }
+
+    /// One of the times; inodes before version 3 know no time of creation.
+    pub(crate) fn time(&self, which: Time) -> Timestamp {
+        let raw = match which {
+            Time::Accessed => self.accessed,
+            Time::Modified => self.modified,
+            Time::Changed => self.changed,
+            Time::Created => self.created,
+        }
+        .get();
+        if self.has(flags2::BIGTIME) {
+            let seconds = i64::try_from(raw / NANOSECONDS).expect("fewer than 2^35");
+            Timestamp {
+                seconds: seconds - BIGTIME_EPOCH,
+                nanoseconds: u32::try_from(raw % NANOSECONDS).expect("below 10^9"),
+            }
+        } else {
+            let seconds = u32::try_from(raw >> 32).expect("32 bits");
+            let nanoseconds = u32::try_from(raw & 0xffff_ffff).expect("32 bits");
+            Timestamp {
+                seconds: i64::from(seconds.cast_signed()),
+                nanoseconds,
+            }
+        }
+    }
+
+    /// Sets one of the times, as near to what is asked as the inode's form can store.
+    pub(crate) fn set_time(&mut self, which: Time, time: Timestamp) {
+        let raw = if self.has(flags2::BIGTIME) {
+            let most = i64::try_from(u64::MAX / NANOSECONDS - 1).expect("fewer than 2^35");
+            let seconds = time.seconds.saturating_add(BIGTIME_EPOCH).clamp(0, most);
+            seconds.cast_unsigned() * NANOSECONDS + u64::from(time.nanoseconds)
+        } else {
+            let seconds = time.seconds.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+            let seconds = i32::try_from(seconds).expect("clamped").cast_unsigned();
+            u64::from(seconds) << 32 | u64::from(time.nanoseconds)
+        }
+        .into();
+        match which {
+            Time::Accessed => self.accessed = raw,
+            Time::Modified => self.modified = raw,
+            Time::Changed => self.changed = raw,
+            Time::Created => self.created = raw,
+        }
+    }
+
+    /// Gives the inode the wider form of times, which the kernel does too with what it changes.
+    pub(crate) fn use_bigtime(&mut self) {
+        const ALL: [Time; 4] = [Time::Accessed, Time::Modified, Time::Changed, Time::Created];
+        if !self.has(flags2::BIGTIME) {
+            let times = ALL.map(|which| self.time(which));
+            self.flags2 = (self.flags2.get() | flags2::BIGTIME).into();
+            for (which, time) in ALL.into_iter().zip(times) {
+                self.set_time(which, time);
+            }
+        }
+    }
+
+    /// Extents of the data fork and of the attribute fork.
+    pub(crate) fn extent_counts(&self) -> (u64, u64) {
+        if self.has(flags2::NREXT64) {
+            (self.big_extents.get(), u64::from(self.extents.get()))
+        } else {
+            (
+                u64::from(self.extents.get()),
+                u64::from(self.attribute_extents.get()),
+            )
+        }
+    }
+
+    /// Sets the numbers of extents; false where the inode's form cannot hold them.
+    #[must_use]
+    pub(crate) fn set_extent_counts(&mut self, data: u64, attributes: u64) -> bool {
+        if self.has(flags2::NREXT64) {
+            let Ok(attributes) = u32::try_from(attributes) else {
+                return false;
+            };
+            self.big_extents = data.into();
+            self.extents = attributes.into();
+        } else {
+            let Ok(data) = i32::try_from(data) else {
+                return false;
+            };
+            let Ok(attributes) = i16::try_from(attributes) else {
+                return false;
+            };
+            self.extents = data.cast_unsigned().into();
+            self.attribute_extents = attributes.cast_unsigned().into();
+        }
+        true
+    }
+
+    /// What the inode is.
+    pub(crate) fn file_type(&self) -> Option<FileType> {
+        FileType::from_mode(self.mode.get())
+    }
+
+    /// Number of names.
+    pub(crate) fn link_count(&self) -> u32 {
+        if self.version == 1 {
+            u32::from(self.old_links.get())
+        } else {
+            self.links.get()
+        }
+    }
+}
+
+/// A fork in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fork {
+    /// The number of a device, in the form that the disk has.
+    Device(u32),
+    /// The content itself.
+    Local(Vec<u8>),
+    /// Where the content lies.
+    Extents(ExtentMap),
+}
+
+impl Fork {
+    /// The extents; none where the fork is kept in the inode.
+    pub(crate) fn map(&self) -> Option<&ExtentMap> {
+        match self {
+            Self::Extents(map) => Some(map),
+            Self::Device(_) | Self::Local(_) => None,
+        }
+    }
+}
+
+/// An inode in use, with both its forks.
+#[derive(Debug, Clone)]
+pub(crate) struct Inode {
+    /// Its number in the filesystem.
+    pub(crate) number: u64,
+    pub(crate) core: Core,
+    pub(crate) file_type: FileType,
+    pub(crate) data: Fork,
+    /// The fork of the extended attributes, where there is one.
+    pub(crate) attributes: Option<Fork>,
+}
+
+impl Inode {
+    /// Reads an inode that is in use.
+    pub(crate) fn read(volume: &Volume, number: u64) -> Result<Self> {
+        let bytes = read_bytes(volume, number)?;
+        Self::decode(volume, number, &bytes)
+    }
+
+    /// Decodes the bytes of an inode that should be in use, reading the trees of its extents.
+    pub(crate) fn decode(volume: &Volume, number: u64, bytes: &[u8]) -> Result<Self> {
+        let geometry = &volume.geometry;
+        let bad = |problem: String| corrupt(Location::Inode(number), problem);
+        let core = decode_core(geometry, number, bytes).map_err(bad)?;
+        let Some(file_type) = core.file_type() else {
+            return Err(bad(format!(
+                "mode {:o}, which is no file's",
+                core.mode.get()
+            )));
+        };
+        if core.flags.get() & flags::REALTIME != 0 {
+            return Err(incompatible(format!(
+                "inode {number} in a realtime section"
+            )));
+        }
+        let literal = &bytes[core_len(&core)..];
+        let offset = usize::from(core.fork_offset) * 8;
+        let (data, attributes) = literal
+            .split_at_checked(if offset == 0 { literal.len() } else { offset })
+            .filter(|(_, attributes)| offset == 0 || !attributes.is_empty())
+            .ok_or_else(|| bad(format!("attribute fork at byte {offset}")))?;
+        let (data_count, attribute_count) = core.extent_counts();
+        let data = match (core.format, file_type) {
+            (
+                format::DEVICE,
+                FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket,
+            ) if data.len() >= 4 => Fork::Device(u32_at(data, 0)),
+            (format::LOCAL, FileType::Directory | FileType::Symlink) => {
+                let size = usize::try_from(core.size.get())
+                    .ok()
+                    .filter(|size| *size <= data.len())
+                    .ok_or_else(|| {
+                        bad(format!(
+                            "{} bytes in {} of the inode",
+                            core.size,
+                            data.len()
+                        ))
+                    })?;
+                Fork::Local(data[..size].to_vec())
+            }
+            (format::EXTENTS, FileType::Regular | FileType::Directory | FileType::Symlink) => {
+                Fork::Extents(bmap::read_list(volume, number, data, data_count)?)
+            }
+            (format::TREE, FileType::Regular | FileType::Directory) => {
+                Fork::Extents(bmap::read_tree(volume, number, data, data_count)?)
+            }
+            (other, file_type) => {
+                return Err(bad(format!(
+                    "data fork of form {other} in a {}",
+                    file_type.name()
+                )));
+            }
+        };
+        let attributes = if offset == 0 {
+            None
+        } else {
+            Some(match core.attribute_format {
+                format::LOCAL => Fork::Local(attributes.to_vec()),
+                format::EXTENTS => Fork::Extents(bmap::read_list(
+                    volume,
+                    number,
+                    attributes,
+                    attribute_count,
+                )?),
+                format::TREE => Fork::Extents(bmap::read_tree(
+                    volume,
+                    number,
+                    attributes,
+                    attribute_count,
+                )?),
+                other => return Err(bad(format!("attribute fork of form {other}"))),
+            })
+        };
+        Ok(Self {
+            number,
+            core,
+            file_type,
+            data,
+            attributes,
+        })
+    }
+
+    /// The extents of the data fork, for what must have some.
+    pub(crate) fn data_map(&self) -> Result<&ExtentMap> {
+        self.data.map().ok_or_else(|| {
+            corrupt(
+                Location::Inode(self.number),
+                "content in the inode where extents are expected",
+            )
+        })
+    }
+
+    /// Checks that the inode is a directory.
+    pub(crate) fn expect_directory(&self) -> Result<()> {
+        self.expect_type(FileType::Directory, "a directory")
+    }
+
+    /// Checks that the inode is a regular file.
+    pub(crate) fn expect_regular(&self) -> Result<()> {
+        self.expect_type(FileType::Regular, "a regular file")
+    }
+
+    /// Checks that the inode is of the given type, of which `expected` is the name.
+    pub(crate) fn expect_type(&self, file_type: FileType, expected: &'static str) -> Result<()> {
+        if self.file_type == file_type {
+            Ok(())
+        } else {
+            Err(Error::WrongType {
+                node: NodeId(self.number),
+                expected,
+            })
+        }
+    }
+}
+
+/// Bytes of an inode's core by its version.
+fn core_len(core: &Core) -> usize {
+    if core.version >= 3 { V3_LEN } else { V2_LEN }
+}
+
+/// Bytes that both forks share in an inode of version 3.
+pub(crate) fn literal_len(geometry: &Geometry) -> usize {
+    geometry.inode_size as usize - V3_LEN
+}
+
+/// Reads the bytes of an inode.
+pub(crate) fn read_bytes(volume: &Volume, number: u64) -> Result<Vec<u8>> {
+    let offset = byte_offset(volume, number)?;
+    let mut bytes = vec![0; volume.geometry.inode_size as usize];
+    volume.device.read_at(offset, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The first byte of an inode, where there can be such an inode.
+pub(crate) fn byte_offset(volume: &Volume, number: u64) -> Result<u64> {
+    let geometry = &volume.geometry;
+    let (group, block, index) = geometry
+        .split_inode(number)
+        .ok_or_else(|| corrupt(Location::Inode(number), "there is no such inode"))?;
+    Ok(geometry.byte_offset(group, block) + u64::from(index) * u64::from(geometry.inode_size))
+}
+
+/// Decodes the core of an inode, in use or not.
+pub(crate) fn decode_core(geometry: &Geometry, number: u64, bytes: &[u8]) -> Result<Core, String> {
+    let (mut core, _) = Core::read_from_prefix(bytes).expect("inodes have 256 bytes or more");
+    if core.magic.get() != MAGIC {
+        return Err(format!("magic number {:#06x}", core.magic));
+    }
+    if geometry.features.crc {
+        if core.version != 3 {
+            return Err(format!("version {}", core.version));
+        }
+        verify_checksum(bytes, CRC_OFFSET)?;
+        if core.number.get() != number {
+            return Err(format!("it says it is inode {}", core.number));
+        }
+        if core.uuid != geometry.metadata_uuid {
+            return Err("it bears the UUID of another filesystem".to_owned());
+        }
+    } else {
+        if !(1..=2).contains(&core.version) {
+            return Err(format!("version {}", core.version));
+        }
+        core.as_mut_bytes()[V2_LEN..].fill(0);
+        if core.version == 1 {
+            core.project_low = 0.into();
+            core.project_high = 0.into();
+        }
+    }
+    Ok(core)
+}
+
+/// Encodes a version 3 inode: the core and, at their offsets, the forks' bytes.
+pub(crate) fn encode(geometry: &Geometry, core: &Core, data: &[u8], attributes: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; geometry.inode_size as usize];
+    bytes[..V3_LEN].copy_from_slice(core.as_bytes());
+    bytes[V3_LEN..V3_LEN + data.len()].copy_from_slice(data);
+    if core.fork_offset != 0 {
+        let at = V3_LEN + usize::from(core.fork_offset) * 8;
+        bytes[at..at + attributes.len()].copy_from_slice(attributes);
+    }
+    seal_checksum(&mut bytes, CRC_OFFSET);
+    bytes
+}
+
+/// An error for a node that cannot be changed.
+pub(crate) fn unstorable(what: impl Into<String>, problem: impl Into<String>) -> Error {
+    Error::Unstorable {
+        what: what.into(),
+        problem: problem.into(),
+    }
+}
+
+/// An error for a filesystem that must not be written.
+pub(crate) fn not_writable(reason: impl Into<String>) -> Error {
+    Error::NotWritable {
+        fs: FS,
+        reason: reason.into(),
+    }
+}

@@ -1,0 +1,340 @@
+//! XFS: read and written without the help of a kernel.
+//!
+//! From the bytes up:
+//! - [`bytes`], [`stamp`]: numbers, and the identity that every metadata block bears.
+//! - [`superblock`], [`geometry`], [`volume`]: what the filesystem is and where its blocks are.
+//! - [`btree`], [`ag`]: the trees, and the allocation groups that they describe.
+//! - [`inode`], [`bmap`], [`fork`], [`hash_tree`]: inodes and what hangs from them.
+//! - [`dir`], [`attr`], [`symlink`], [`read`]: the contents of inodes by their kind.
+//! - [`log`]: whether the log is empty.
+//! - [`check`]: all of it against itself.
+//!
+//! Format facts come from the kernel documentation, "XFS Filesystem Disk Structures".
+
+#![allow(dead_code)] // the encoding half is there before the writer that uses it
+
+mod ag;
+mod attr;
+mod bmap;
+mod btree;
+mod bytes;
+mod check;
+mod dir;
+mod fork;
+mod geometry;
+mod hash_tree;
+mod inode;
+mod log;
+mod read;
+mod stamp;
+mod superblock;
+mod symlink;
+mod volume;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::block::BlockDevice;
+use crate::fs::{
+    DeviceNumber, DirEntry, Error, FileExtent, FileSystem, FileSystemInfo, FileType, Finding,
+    Location, Metadata, MetadataChange, NewNode, NodeId, Result,
+};
+use ag::agf::Agf;
+use dir::Directory;
+use inode::{Fork, Inode, Time};
+use superblock::Superblock;
+use volume::Volume;
+
+/// What the filesystem is called in errors.
+const FS: &str = "xfs";
+
+/// The largest sector that the format knows, in bytes.
+const MAX_SECTOR: u64 = 32768;
+
+/// An error for an image that contradicts its format.
+fn corrupt(at: Location, problem: impl Into<String>) -> Error {
+    Error::Corrupt {
+        fs: FS,
+        at,
+        problem: problem.into(),
+    }
+}
+
+/// Whether a device seems to hold an XFS filesystem.
+pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
+    let mut magic = [0; 4];
+    if device.len() < MAX_SECTOR {
+        return Ok(false);
+    }
+    device.read_at(0, &mut magic)?;
+    Ok(u32::from_be_bytes(magic) == superblock::MAGIC)
+}
+
+/// An XFS filesystem on a device.
+pub struct Xfs {
+    volume: Volume,
+    superblock: Superblock,
+    log: log::State,
+    cache: RefCell<Cache>,
+}
+
+/// What was read last, because callers ask several things of an inode in a row.
+#[derive(Default)]
+struct Cache {
+    inode: Option<Arc<Inode>>,
+    directories: BTreeMap<u64, Arc<Directory>>,
+    /// Names in all of the directories.
+    names: usize,
+}
+
+/// How many names the cached directories may have before all are dropped.
+const CACHED_NAMES: usize = 1 << 18;
+
+impl Xfs {
+    /// Opens the filesystem for reading. A log that holds changes is not looked into: what is read
+    /// then is what the disk says without them, and [`FileSystemInfo::needs_recovery`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the superblock or the log is damaged, [`Error::Incompatible`]
+    /// where the filesystem uses what is not supported: a realtime section, directories of the
+    /// first form, features that are not known.
+    pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let mut sector = vec![0; bytes::as_usize(device.len().min(MAX_SECTOR))];
+        device.read_at(0, &mut sector)?;
+        let superblock = Superblock::decode(&sector)?;
+        let volume = Volume::new(device, superblock.geometry())?;
+        let log = log::state(&volume)?;
+        Ok(Self {
+            volume,
+            superblock,
+            log,
+            cache: RefCell::default(),
+        })
+    }
+
+    /// An inode that is in use.
+    fn inode(&self, node: NodeId) -> Result<Arc<Inode>> {
+        let mut cache = self.cache.borrow_mut();
+        if let Some(inode) = &cache.inode
+            && inode.number == node.0
+        {
+            return Ok(Arc::clone(inode));
+        }
+        let inode = Arc::new(Inode::read(&self.volume, node.0)?);
+        cache.inode = Some(Arc::clone(&inode));
+        Ok(inode)
+    }
+
+    /// The contents of a directory.
+    fn directory(&self, node: NodeId) -> Result<Arc<Directory>> {
+        if let Some(directory) = self.cache.borrow().directories.get(&node.0) {
+            return Ok(Arc::clone(directory));
+        }
+        let inode = self.inode(node)?;
+        let directory = Arc::new(dir::load::load(&self.volume, &inode)?);
+        let mut cache = self.cache.borrow_mut();
+        cache.names += directory.len();
+        if cache.names > CACHED_NAMES {
+            cache.directories.clear();
+            cache.names = directory.len();
+        }
+        cache.directories.insert(node.0, Arc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// Blocks in the groups' trees of free space. The superblock counts too the blocks that the
+    /// trees themselves and their free lists hold, which are in use as far as anyone else can tell.
+    fn free_blocks(&self) -> Result<u64> {
+        (0..self.volume.geometry.groups)
+            .map(|group| Ok(u64::from(Agf::read(&self.volume, group)?.free_blocks.get())))
+            .sum()
+    }
+
+    /// What a name's inode is; filesystems without `ftype` keep that in the inode only.
+    fn entry_type(&self, entry: &dir::Entry) -> Result<FileType> {
+        match entry.file_type {
+            Some(file_type) => Ok(file_type),
+            None => Ok(Inode::read(&self.volume, entry.inode)?.file_type),
+        }
+    }
+}
+
+/// The number of a device in the form that the disk has: 14 bits above 18.
+fn decode_device(raw: u32) -> DeviceNumber {
+    DeviceNumber {
+        major: raw >> 18 & 0x3fff,
+        minor: raw & 0x3_ffff,
+    }
+}
+
+fn read_only<T>() -> Result<T> {
+    Err(inode::not_writable(
+        "the filesystem is opened for reading only",
+    ))
+}
+
+impl FileSystem for Xfs {
+    fn info(&self) -> Result<FileSystemInfo> {
+        let raw = &self.superblock.raw;
+        let geometry = &self.volume.geometry;
+        let label = raw
+            .fname
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
+        Ok(FileSystemInfo {
+            kind: FS,
+            label: label.to_vec(),
+            uuid: uuid::Uuid::from_bytes(raw.uuid).to_string(),
+            features: self.superblock.features.names(),
+            block_size: geometry.block_size,
+            total_bytes: geometry.total_blocks * u64::from(geometry.block_size),
+            free_bytes: self.free_blocks()? * u64::from(geometry.block_size),
+            inodes: Some((raw.icount.get(), raw.ifree.get())),
+            needs_recovery: self.log == log::State::Dirty,
+            parameters: vec![
+                ("isize", geometry.inode_size.to_string()),
+                ("agcount", geometry.groups.to_string()),
+                ("agsize", geometry.group_blocks.to_string()),
+                ("sectsz", geometry.sector_size.to_string()),
+                ("naming bsize", geometry.directory_block_size.to_string()),
+                ("sunit", raw.unit.to_string()),
+                ("swidth", raw.width.to_string()),
+                ("imaxpct", raw.imax_pct.to_string()),
+                ("log blocks", raw.logblocks.to_string()),
+                ("log sectsz", raw.logsectsize.to_string()),
+                ("log sunit", raw.logsunit.to_string()),
+            ],
+        })
+    }
+
+    fn root(&self) -> NodeId {
+        NodeId(self.superblock.raw.rootino.get())
+    }
+
+    fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
+        let directory = self.directory(directory)?;
+        Ok(directory.get(name).map(|entry| NodeId(entry.inode)))
+    }
+
+    fn metadata(&self, node: NodeId) -> Result<Metadata> {
+        let inode = self.inode(node)?;
+        let core = &inode.core;
+        let device = match (&inode.data, inode.file_type) {
+            (Fork::Device(raw), FileType::CharDevice | FileType::BlockDevice) => {
+                Some(decode_device(*raw))
+            }
+            _ => None,
+        };
+        Ok(Metadata {
+            file_type: inode.file_type,
+            permissions: core.mode.get() & 0o7777,
+            uid: core.uid.get(),
+            gid: core.gid.get(),
+            size: core.size.get(),
+            links: core.link_count(),
+            device,
+            accessed: core.time(Time::Accessed),
+            modified: core.time(Time::Modified),
+            changed: core.time(Time::Changed),
+            created: (core.version >= 3).then(|| core.time(Time::Created)),
+        })
+    }
+
+    fn read_dir(&self, directory: NodeId) -> Result<Vec<DirEntry>> {
+        self.directory(directory)?
+            .entries()
+            .map(|entry| {
+                Ok(DirEntry {
+                    name: entry.name.clone(),
+                    node: NodeId(entry.inode),
+                    file_type: self.entry_type(entry)?,
+                })
+            })
+            .collect()
+    }
+
+    fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        read::read_at(&self.volume, &*self.inode(node)?, offset, buf)
+    }
+
+    fn extents(&self, node: NodeId) -> Result<Vec<FileExtent>> {
+        read::extents(&self.volume, &*self.inode(node)?)
+    }
+
+    fn read_link(&self, node: NodeId) -> Result<Vec<u8>> {
+        symlink::read(&self.volume, &*self.inode(node)?)
+    }
+
+    fn xattrs(&self, node: NodeId) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let attributes = attr::load::load(&self.volume, &*self.inode(node)?)?;
+        attr::shown(&attributes).map_err(|problem| corrupt(Location::Inode(node.0), problem))
+    }
+
+    fn used_extents(&self) -> Result<Vec<Range<u64>>> {
+        let geometry = &self.volume.geometry;
+        let mut used: Vec<Range<u64>> = Vec::new();
+        let mut from = 0;
+        for group in 0..geometry.groups {
+            for run in ag::contents::read_free_space(&self.volume, group)?.runs {
+                let free = geometry.byte_offset(group, run.start);
+                if from < free {
+                    used.push(from..free);
+                }
+                from = free + u64::from(run.len) * u64::from(geometry.block_size);
+            }
+        }
+        let end = geometry.total_blocks * u64::from(geometry.block_size);
+        if from < end {
+            used.push(from..end);
+        }
+        Ok(used)
+    }
+
+    fn check(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
+        check::run(&self.volume, &self.superblock, report)
+    }
+
+    fn create(&mut self, _: NodeId, _: &[u8], _: &NewNode<'_>) -> Result<NodeId> {
+        read_only()
+    }
+
+    fn write_content(&mut self, _: NodeId, _: u64, _: &mut dyn Read) -> Result<()> {
+        read_only()
+    }
+
+    fn write_at(&mut self, _: NodeId, _: u64, _: &[u8]) -> Result<()> {
+        read_only()
+    }
+
+    fn set_size(&mut self, _: NodeId, _: u64) -> Result<()> {
+        read_only()
+    }
+
+    fn link(&mut self, _: NodeId, _: NodeId, _: &[u8]) -> Result<()> {
+        read_only()
+    }
+
+    fn rename(&mut self, _: NodeId, _: &[u8], _: NodeId, _: &[u8]) -> Result<()> {
+        read_only()
+    }
+
+    fn remove(&mut self, _: NodeId, _: &[u8]) -> Result<()> {
+        read_only()
+    }
+
+    fn set_metadata(&mut self, _: NodeId, _: &MetadataChange) -> Result<()> {
+        read_only()
+    }
+
+    fn set_xattr(&mut self, _: NodeId, _: &[u8], _: Option<&[u8]>) -> Result<()> {
+        read_only()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

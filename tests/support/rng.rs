@@ -1,0 +1,65 @@
+//! A small deterministic generator (splitmix64), so that a seed means the same everywhere.
+
+use std::ops::Range;
+
+/// Numbers that follow from a seed alone.
+#[derive(Debug, Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        // Small seeds differ in few bits; one step apart is enough for splitmix64, but not for
+        // two generators whose seeds are themselves consecutive outputs.
+        let mut rng = Self(seed ^ 0x5851_f42d_4c95_7f2d);
+        rng.next();
+        rng
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number of `range`, which must not be empty.
+    pub fn range(&mut self, range: Range<u64>) -> u64 {
+        range.start + self.next() % (range.end - range.start)
+    }
+
+    /// An index into something of length `len`, which must not be 0.
+    pub fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.range(0..u64::try_from(len).expect("usize has at most 64 bits")))
+            .expect("below a usize")
+    }
+
+    /// True in `percent` of 100 cases.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.range(0..100) < percent
+    }
+
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.index(of.len())]
+    }
+
+    /// A number below `2^max_bits` whose order of magnitude is uniform: small ones are as likely
+    /// as large ones.
+    pub fn magnitude(&mut self, max_bits: u32) -> u64 {
+        let bits = self.range(0..u64::from(max_bits) + 1);
+        if bits == 0 {
+            0
+        } else {
+            self.next() >> (64 - bits)
+        }
+    }
+
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len + 8);
+        while bytes.len() < len {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(len);
+        bytes
+    }
+}
