@@ -28,6 +28,5 @@ pub mod guest;
 pub mod inspect;
 pub mod keyfile;
 pub mod overlay;
-pub mod progress;
 pub mod recipe;
 pub mod text;
