@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, FileSystem, Result, WriteOptions, fat, xfs};
+use super::{Error, FileSystem, Result, WriteOptions, ext4, fat, xfs};
 use crate::block::BlockDevice;
 
 /// The bytes by which a kind of contents is known.
@@ -85,6 +85,7 @@ fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
 /// [`Error::Incompatible`] where there is none, or one that we cannot read.
 pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
     match probe(&device)? {
+        Some("ext2" | "ext3" | "ext4") => Ok(Box::new(ext4::Ext4::open(device)?)),
         Some("xfs") => Ok(Box::new(xfs::Xfs::open(device)?)),
         kind => Err(unsupported(kind)),
     }
@@ -99,8 +100,8 @@ pub fn open_writable(
     device: Arc<dyn BlockDevice>,
     options: WriteOptions,
 ) -> Result<Box<dyn FileSystem>> {
-    let _ = options;
     match probe(&device)? {
+        Some("ext2" | "ext3" | "ext4") => Ok(Box::new(ext4::Ext4::open_writable(device, options)?)),
         kind => Err(unsupported(kind)),
     }
 }
