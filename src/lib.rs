@@ -7,12 +7,14 @@
 //! - [`fs`]: the filesystems inside an image, behind one trait.
 //! - [`disk`]: partition tables, and the filesystem in each partition.
 //! - [`guest`]: what imgasm knows of a Linux root filesystem.
+//! - [`base`]: a base disk assembled from a root filesystem on the host.
 //! - [`diff`]: what differs between two images.
 //! - [`inspect`]: what an image is, described.
 //! - [`cli`]: the command line.
 //!
 //! Beside them: [`text`], bytes from an image as text.
 
+pub mod base;
 pub mod block;
 pub mod cli;
 pub mod container;
