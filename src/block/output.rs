@@ -189,7 +189,8 @@ impl Output {
             .map_err(|e| Error::file(partial, "bring to the disk", e))?;
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
         self.partial = None;
-        sync_folder_of(&self.target)
+        // Where the machine stops now, the file has its old or its new name: both are whole.
+        Ok(())
     }
 }
 
@@ -291,15 +292,4 @@ fn is_called(file: &File, path: &Path) -> bool {
         (Ok(open), Ok(named)) => same(&open, &named),
         _ => false,
     }
-}
-
-/// Brings the names in the folder that holds `path` to the disk.
-pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|e| Error::file(folder, "bring to the disk", e))
 }

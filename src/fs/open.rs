@@ -90,6 +90,7 @@ pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
     Ok(match probe(&device)? {
         Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open(device)?),
         Some("vfat") => Box::new(Fat::open(device)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open(device)?),
         Some("xfs") => Box::new(Xfs::open(device)?),
         other => return Err(unsupported(other)),
     })
@@ -107,6 +108,7 @@ pub fn open_writable(
     Ok(match probe(&device)? {
         Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open_writable(device, options)?),
         Some("vfat") => Box::new(Fat::open_writable(device, options)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open_writable(device, options)?),
         other => return Err(unsupported(other)),
     })
 }

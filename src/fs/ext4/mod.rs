@@ -1,5 +1,7 @@
 //! ext2, ext3 and ext4.
 //!
+//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! From the disk upwards:
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
@@ -18,6 +20,7 @@
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`mkfs`]: making a fresh filesystem.
 //! - [`journal`]: replaying the journal of an image that was not unmounted.
+//! - [`mkfs`]: making a fresh filesystem.
 
 mod alloc;
 mod bitmap;
@@ -29,11 +32,6 @@ mod filesystem;
 mod format;
 mod groups;
 pub mod hash;
-pub mod journal;
-pub mod mkfs;
-
-pub use mkfs::format;
-pub use mkfs::options::FormatOptions;
 mod info;
 mod inline;
 mod inode_table;
@@ -47,6 +45,11 @@ mod xattrs;
 mod zone;
 
 pub use volume::Ext4;
+pub mod journal;
+pub mod mkfs;
+
+pub use mkfs::format;
+pub use mkfs::options::FormatOptions;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;

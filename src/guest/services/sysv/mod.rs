@@ -64,8 +64,12 @@ impl Layout {
 
 /// Whether there is an init script of this name.
 pub fn has_script(fs: &dyn FileSystem, service: &str) -> Result<bool> {
-    let script = Layout::of(fs)?.scripts().child(service.as_bytes());
-    Ok(entry(fs, &script, LastLink::Follow)?.is_some())
+    Ok(entry(fs, &script_path(fs, service)?, LastLink::Follow)?.is_some())
+}
+
+/// Where the init script of a service is, or would be.
+pub fn script_path(fs: &dyn FileSystem, service: &str) -> Result<ImagePath> {
+    Ok(Layout::of(fs)?.scripts().child(service.as_bytes()))
 }
 
 /// Gives a service the links that `wish` asks for, in the way of the layout's own tool.
