@@ -7,6 +7,7 @@
 //! - [`fs`]: the filesystems inside an image, behind one trait.
 //! - [`disk`]: partition tables, and the filesystem in each partition.
 //! - [`guest`]: what imgasm knows of a Linux root filesystem.
+//! - [`base`]: a base disk assembled from a root filesystem on the host.
 //! - [`diff`]: what differs between two images.
 //! - [`inspect`]: what an image is, described.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
@@ -17,6 +18,7 @@
 //!
 //! Beside them: [`text`], bytes from an image as text.
 
+pub mod base;
 pub mod block;
 pub mod cli;
 pub mod container;
