@@ -19,15 +19,14 @@
 
 pub mod block;
 pub mod cli;
+pub mod config;
 pub mod container;
 pub mod diff;
-pub mod config;
 pub mod disk;
 pub mod fs;
 pub mod guest;
 pub mod inspect;
 pub mod keyfile;
 pub mod overlay;
-pub mod progress;
 pub mod recipe;
 pub mod text;
