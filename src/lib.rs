@@ -21,9 +21,9 @@
 pub mod base;
 pub mod block;
 pub mod cli;
+pub mod config;
 pub mod container;
 pub mod diff;
-pub mod config;
 pub mod disk;
 pub mod fs;
 pub mod guest;
