@@ -12,20 +12,21 @@
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
 //! - [`keyfile`]: configuration files in which one key is set and all else stays.
 //! - [`overlay`]: folders that say what to change, and carrying them out.
+//! - [`recipe`]: `imgasm.toml`: what to build from what.
 //! - [`cli`]: the command line.
 //!
 //! Beside them: [`text`], bytes from an image as text.
 
 pub mod block;
 pub mod cli;
+pub mod config;
 pub mod container;
 pub mod diff;
-pub mod config;
 pub mod disk;
 pub mod fs;
 pub mod guest;
 pub mod inspect;
 pub mod keyfile;
 pub mod overlay;
-pub mod progress;
+pub mod recipe;
 pub mod text;

@@ -24,7 +24,7 @@ use support::engine;
 use support::image::{Kind, Limits, Set};
 use support::kernel::{Access, Mount};
 use support::model::Model;
-use support::mutate::{Places, damage};
+use support::mutate::{Places, damage, reseal_xfs};
 use support::populate::populate_small;
 use support::rng::Rng;
 use support::tree::Tree;
@@ -101,7 +101,7 @@ const SMALL: [Set; 5] = [
     Set {
         name: "small-xfs",
         kind: Kind::Xfs,
-        size: 16 << 20,
+        size: 32 << 20,
         mkfs: &["-d", "agcount=2", "-m", "rmapbt=1"],
         ..EXT4
     },
@@ -167,15 +167,21 @@ fn mutate(name: &str, count: u64) {
     let result = output(
         Command::new(tests)
             .args(["--exact", "cases", "--ignored", "--nocapture"])
-            .env("RUST_BACKTRACE", "0")
             .env(IMAGE, &image)
             .env(SET, name)
             .env(SEED, number(SEED, 1_u64).to_string())
             .env(COUNT, number(COUNT, count).to_string()),
     );
     let text = text(&result);
-    assert!(result.status.success(), "{}\n{text}", result.status);
-    eprintln!("{text}");
+    let last = std::fs::read_to_string(note(&image)).unwrap_or_default();
+    let ended = result.status;
+    assert!(ended.success(), "{ended}, at seed {last} of {name}\n{text}");
+    println!("{text}");
+}
+
+/// Where the child process notes which case it is at.
+fn note(image: &Path) -> PathBuf {
+    image.with_extension("seed")
 }
 
 fn small(name: &str) -> &'static Set {
@@ -201,7 +207,7 @@ fn cases() {
     };
     rustix::process::setrlimit(Resource::As, limit).expect("a limit may be lowered");
     let sound = Sound::new(set, &image);
-    let watch = Watch::start();
+    let watch = Watch::start(note(&image));
     let mut outcomes = Outcomes::default();
     for seed in number(SEED)..number(SEED) + number(COUNT) {
         watch.begin(seed);
@@ -210,10 +216,7 @@ fn cases() {
     }
     println!("{outcomes:?}");
     let again = format!("{SEED}=<seed> {COUNT}=1 cargo test --test mutation");
-    assert!(
-        outcomes.panicked.is_empty(),
-        "seeds that panic, see {again}"
-    );
+    assert!(outcomes.panicked.is_empty(), "to see one again: {again}");
     // Damage that is never noticed, or that nothing survives, would test nothing.
     let all = number(COUNT);
     assert!(all < 100 || (outcomes.refused > 0 && outcomes.written > all / 20));
@@ -253,10 +256,13 @@ impl Outcomes {
 }
 
 /// Ends the process when one case takes too long.
-struct Watch(Arc<AtomicU64>);
+struct Watch {
+    current: Arc<AtomicU64>,
+    note: PathBuf,
+}
 
 impl Watch {
-    fn start() -> Self {
+    fn start(note: PathBuf) -> Self {
         let current = Arc::new(AtomicU64::new(0));
         let watched = Arc::clone(&current);
         std::thread::spawn(move || {
@@ -275,13 +281,13 @@ impl Watch {
                 }
             }
         });
-        Self(current)
+        Self { current, note }
     }
 
     fn begin(&self, seed: u64) {
-        self.0.store(seed, Ordering::Relaxed);
+        self.current.store(seed, Ordering::Relaxed);
         // Where the process dies of a failed allocation, this is what tells of which.
-        eprint!("\rseed {seed} ");
+        std::fs::write(&self.note, seed.to_string()).expect("room for a number");
     }
 }
 
@@ -311,7 +317,12 @@ impl Sound {
     fn case(&self, seed: u64) -> Outcome {
         let mut rng = Rng::new(seed);
         let delta: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::clone(&self.device)));
-        damage(&mut rng, &*delta, &self.places).expect("a device in memory does not fail");
+        let damaged = damage(&mut rng, &*delta, &self.places);
+        if self.set.kind == Kind::Xfs && rng.chance(80) {
+            for at in damaged.expect("a device in memory does not fail") {
+                reseal_xfs(&*delta, at).expect("a device in memory does not fail");
+            }
+        }
         let delta = if rng.chance(3) {
             let len = rng.range(0..delta.len());
             Arc::new(Slice::new(delta, 0..len).expect("inside the device"))

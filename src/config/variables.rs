@@ -181,7 +181,7 @@ impl Declarations {
         let Some(declaration) = self.variables.get(name) else {
             let names: Vec<_> = self.variables.keys().map(String::as_str).collect();
             let hint = alternatives("variable", "variables", name, &names);
-            return Err(error(format!("is not declared: {hint}")));
+            return Err(error(format!("not declared; {hint}")));
         };
         let Some(default) = &declaration.default else {
             return Ok(Scalar::Text(text.to_owned()));

@@ -186,8 +186,7 @@ fn table_sectors(
         if table.kind == "gpt" {
             let backup = len.saturating_sub(size + ENTRIES_BYTES);
             sectors = raw::union(&sectors, &[0..2 * size + ENTRIES_BYTES]);
-            // Differences are counted in blocks, whose ends are not always those of sectors.
-            sectors = raw::union(&sectors, &[backup..len.next_multiple_of(4096)]);
+            sectors = raw::union(&sectors, &[backup..len]);
         } else {
             sectors = raw::union(&sectors, &[0..size]);
         }

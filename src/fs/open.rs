@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ext4::Ext4;
 use super::fat::{self, Fat};
 use super::xfs::Xfs;
 use super::{Error, FileSystem, Result, WriteOptions};
@@ -88,6 +89,7 @@ fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
 pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
     Ok(match probe(&device)? {
         Some("vfat") => Box::new(Fat::open(device)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open(device)?),
         Some("xfs") => Box::new(Xfs::open(device)?),
         other => return Err(unsupported(other)),
     })
@@ -104,6 +106,7 @@ pub fn open_writable(
 ) -> Result<Box<dyn FileSystem>> {
     Ok(match probe(&device)? {
         Some("vfat") => Box::new(Fat::open_writable(device, options)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open_writable(device, options)?),
         other => return Err(unsupported(other)),
     })
 }

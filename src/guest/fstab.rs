@@ -64,9 +64,13 @@ impl<'de> Deserialize<'de> for Field {
 pub struct MountPoint(Field);
 
 impl MountPoint {
-    /// A mount point, if the text is one.
+    /// A mount point, if the text is one. A slash at the end is dropped.
     pub fn new(text: &str) -> Option<Self> {
         let is_path = text.starts_with('/') && !text.split('/').any(|name| name == "..");
+        let text = match text.trim_end_matches('/') {
+            "" if is_path => "/",
+            text => text,
+        };
         Field::new(text)
             .filter(|_| is_path || text == "none")
             .map(Self)

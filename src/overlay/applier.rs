@@ -15,14 +15,14 @@ use crate::guest::selinux::Labeller;
 pub enum Error {
     /// The root filesystem could not be looked at.
     #[error(transparent)]
-    Guest(tree::Error),
+    Guest(Box<tree::Error>),
     /// The `files/` tree of an overlay could not be laid.
     #[error("overlay `{overlay}`: its files cannot be laid")]
     Files {
         /// The overlay.
         overlay: String,
         /// Why.
-        source: steps::Error,
+        source: Box<steps::Error>,
     },
     /// A step could not be done.
     #[error("{place}")]
@@ -55,7 +55,7 @@ impl<'a> Applier<'a> {
     /// Looks at the root filesystem `fs`, to know which system it is.
     pub fn new(fs: &'a mut dyn FileSystem) -> Result<Self, Error> {
         Ok(Self {
-            facts: Facts::detect(fs).map_err(Error::Guest)?,
+            facts: Facts::detect(fs).map_err(|e| Error::Guest(Box::new(e)))?,
             editor: Editor::new(fs),
             report: Report::default(),
             labeller: Labeller::default(),
@@ -94,7 +94,7 @@ impl<'a> Applier<'a> {
             done: true,
             touched: laid.map_err(|source| Error::Files {
                 overlay: overlay.name.clone(),
-                source,
+                source: Box::new(source),
             })?,
         });
         for (index, step) in overlay.steps.iter().enumerate() {

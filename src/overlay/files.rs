@@ -183,7 +183,7 @@ fn put(
             .editor
             .symlink(path, target.as_os_str().as_bytes())?;
         attributes.permissions = None;
-        let editor = &mut context.editor;
+        let editor = &mut *context.editor;
         return Ok(editor.set_attributes(path, LastLink::Keep, attributes)?);
     }
     if !metadata.is_file() {
@@ -198,7 +198,7 @@ fn put(
         uid: attributes.uid.or(Some(0)),
         gid: attributes.gid.or(Some(0)),
     };
-    let editor = &mut context.editor;
+    let editor = &mut *context.editor;
     match rendering {
         Rendering::AsItIs => editor.copy_in(host, path, LastLink::Keep, attributes)?,
         Rendering::Template => {

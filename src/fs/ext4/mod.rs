@@ -1,5 +1,7 @@
 //! ext2, ext3 and ext4.
 //!
+//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! From the disk upwards:
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
@@ -18,6 +20,7 @@
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`mkfs`]: making a fresh filesystem.
 //! - [`journal`]: replaying the journal of an image that was not unmounted.
+//! - [`mkfs`]: making a fresh filesystem.
 
 mod alloc;
 mod bitmap;

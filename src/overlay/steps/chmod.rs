@@ -25,7 +25,7 @@ impl Chmod {
             ..Attributes::default()
         };
         for path in context.paths(&self.path, self.recursive)? {
-            let editor = &mut context.editor;
+            let editor = &mut *context.editor;
             editor.set_attributes(&path, LastLink::Keep, attributes)?;
         }
         Ok(())

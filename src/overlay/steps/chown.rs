@@ -31,7 +31,7 @@ impl Chown {
         let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
         let attributes = context.attributes(None, owner, group)?;
         for path in context.paths(&self.path, self.recursive)? {
-            let editor = &mut context.editor;
+            let editor = &mut *context.editor;
             editor.set_attributes(&path, LastLink::Keep, attributes)?;
         }
         Ok(())

@@ -71,6 +71,10 @@ impl Firstboot {
                 }
             }
         };
-        Ok(firstboot::install(context.editor, &self.name, script.as_bytes())?)
+        Ok(firstboot::install(
+            context.editor,
+            &self.name,
+            script.as_bytes(),
+        )?)
     }
 }

@@ -75,7 +75,7 @@ impl SshKey {
         let path = folder.child(b"authorized_keys");
         let mut content = context.read_or_empty(&path)?;
         add_line(&mut content, self.key.0.as_bytes());
-        let editor = &mut context.editor;
+        let editor = &mut *context.editor;
         Ok(editor.write(&path, LastLink::Follow, &content, owned(0o600))?)
     }
 }

@@ -24,7 +24,7 @@ impl Write {
         let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
         let attributes = context.attributes(self.mode, owner, group)?;
         let content = self.content.as_bytes();
-        let editor = &mut context.editor;
+        let editor = &mut *context.editor;
         Ok(editor.write(&self.path, LastLink::Follow, content, attributes)?)
     }
 }

@@ -47,7 +47,7 @@ impl Xattr {
             (None, None) => None,
         };
         let name = self.name.as_str().as_bytes();
-        let editor = &mut context.editor;
+        let editor = &mut *context.editor;
         Ok(editor.set_xattr(&self.path, LastLink::Follow, name, value)?)
     }
 }
