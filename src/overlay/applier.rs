@@ -5,9 +5,10 @@ use super::model::{Overlay, Step};
 use super::report::{OverlayReport, Report, StepReport};
 use super::steps::{self, Context};
 use crate::config::{Diagnostic, Variables};
-use crate::fs::FileSystem;
-use crate::fs::tree::{self, Editor};
+use crate::fs::tree::{self, Editor, Touch};
+use crate::fs::{FileSystem, Timestamp};
 use crate::guest::Facts;
+use crate::guest::selinux::Labeller;
 
 /// Why overlays could not be applied. The filesystem is then half edited and must not be flushed.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,8 @@ pub struct Applier<'a> {
     editor: Editor<'a>,
     facts: Facts,
     report: Report,
+    labeller: Labeller,
+    now: Timestamp,
 }
 
 impl<'a> Applier<'a> {
@@ -55,7 +58,17 @@ impl<'a> Applier<'a> {
             facts: Facts::detect(fs).map_err(|e| Error::Guest(Box::new(e)))?,
             editor: Editor::new(fs),
             report: Report::default(),
+            labeller: Labeller::default(),
+            now: Timestamp::default(),
         })
+    }
+
+    /// Takes `now` for the day on which passwords of new users were set; without it that day
+    /// stays open.
+    #[must_use]
+    pub fn at(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self
     }
 
     /// Which system it is.
@@ -71,25 +84,32 @@ impl<'a> Applier<'a> {
             facts: &self.facts,
             folder: &overlay.folder,
             variables: &overlay.variables,
+            now: self.now,
         };
-        files::lay(&mut context, &overlay.files).map_err(|source| Error::Files {
-            overlay: overlay.name.clone(),
-            source: Box::new(source),
-        })?;
+        let laid = files::lay(&mut context, &overlay.files)
+            .and_then(|()| take_labelled(&mut self.labeller, context.editor));
         done.push(StepReport {
             number: 0,
             kind: "files",
             done: true,
-            touched: context.editor.take_touched(),
+            touched: laid.map_err(|source| Error::Files {
+                overlay: overlay.name.clone(),
+                source: Box::new(source),
+            })?,
         });
         for (index, step) in overlay.steps.iter().enumerate() {
             let number = index + 1;
-            let run = run(step, &mut context);
+            let run = run(step, &mut context).and_then(|done| {
+                let touched = take_labelled(&mut self.labeller, context.editor)?;
+                Ok((done, touched))
+            });
+            let (is_done, touched) =
+                run.map_err(|reason| failure(overlay, number, step, reason))?;
             done.push(StepReport {
                 number,
                 kind: step.action.kind(),
-                done: run.map_err(|reason| failure(overlay, number, step, reason))?,
-                touched: context.editor.take_touched(),
+                done: is_done,
+                touched,
             });
         }
         self.report.overlays.push(OverlayReport {
@@ -109,15 +129,17 @@ impl<'a> Applier<'a> {
         kind: &'static str,
         edit: impl FnOnce(&mut Editor<'a>, &Facts) -> Result<(), E>,
     ) -> Result<(), Error> {
-        edit(&mut self.editor, &self.facts).map_err(|error| Error::Edit {
+        let failed = |error: &dyn std::error::Error| Error::Edit {
             origin: origin.to_owned(),
-            reason: steps::chain(&error),
-        })?;
+            reason: steps::chain(error),
+        };
+        edit(&mut self.editor, &self.facts).map_err(|error| failed(&error))?;
+        let touched = take_labelled(&mut self.labeller, &mut self.editor);
         let step = StepReport {
             number: 1,
             kind,
             done: true,
-            touched: self.editor.take_touched(),
+            touched: touched.map_err(|error| failed(&error))?,
         };
         self.report.overlays.push(OverlayReport {
             name: origin.to_owned(),
@@ -132,6 +154,17 @@ impl<'a> Applier<'a> {
     pub fn finish(self) -> Report {
         self.report
     }
+}
+
+/// What was touched, with labels for what is new.
+fn take_labelled(
+    labeller: &mut Labeller,
+    editor: &mut Editor<'_>,
+) -> Result<Vec<Touch>, steps::Error> {
+    let mut touched = editor.take_touched();
+    labeller.label_created(editor, &touched)?;
+    touched.extend(editor.take_touched());
+    Ok(touched)
 }
 
 /// Does a step, unless its guard says otherwise; gives whether it was done.

@@ -2,14 +2,17 @@
 //!
 //! - [`spec`]: a line of `file_contexts`.
 //! - [`contexts`]: all lines of a policy, and the look-up.
+//! - [`Labeller`]: labels for what an edit has made.
 //!
 //! An image has a policy where `/etc/selinux/config` names one whose `file_contexts` is there.
 //! Whether the policy is enforced does not matter here: it can be turned on later.
 
 pub mod contexts;
+mod labeller;
 pub mod spec;
 
 pub use contexts::{Contexts, ContextsError, Label};
+pub use labeller::Labeller;
 
 use super::files::read_optional;
 use super::known_path;

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::config::{self, Account, Mode, Variables};
+use crate::fs::Timestamp;
 use crate::fs::path::ImagePath;
 use crate::fs::tree::{self, Attributes, Editor, LastLink};
-use crate::guest::{Accounts, Facts};
+use crate::guest::{Accounts, Facts, firstboot, selinux, services, users};
 use crate::keyfile;
 
 /// The most that a step reads of a file that it changes, in bytes.
@@ -21,6 +22,8 @@ pub struct Context<'c, 'fs> {
     pub folder: &'c Path,
     /// The overlay's variables.
     pub variables: &'c Variables,
+    /// The time that counts as now.
+    pub now: Timestamp,
 }
 
 /// Why a step could not be done.
@@ -40,6 +43,18 @@ pub enum Error {
         /// Why.
         source: keyfile::Error,
     },
+    /// A service could not be turned on or off.
+    #[error(transparent)]
+    Service(#[from] services::Error),
+    /// A user or group could not be made.
+    #[error(transparent)]
+    Users(#[from] users::Error),
+    /// A first-boot script could not be installed.
+    #[error(transparent)]
+    Firstboot(#[from] firstboot::Error),
+    /// What was made could not be labelled.
+    #[error(transparent)]
+    Selinux(#[from] selinux::Error),
     /// The image's own files do not know the user or group.
     #[error("the image has no {kind} `{name}`")]
     NoAccount {
@@ -72,6 +87,13 @@ impl Error {
         match self {
             Self::Tree(tree::Error::NotFound { path, missing }) if path != missing => {
                 Some("a `mkdir` step before this one makes a directory")
+            }
+            Self::Service(services::Error::Unknown { .. }) => Some(
+                "services are units, init scripts and upstart jobs; `missing_ok = true` passes \
+                 over one that is missing",
+            ),
+            Self::Users(users::Error::UnknownGroup(_)) => {
+                Some("a `group` step before this one makes a group")
             }
             Self::NoAccount { kind: "user", .. } => Some("users are looked up in /etc/passwd"),
             Self::NoAccount { .. } => Some("groups are looked up in /etc/group"),

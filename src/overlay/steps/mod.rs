@@ -8,18 +8,22 @@ mod chmod;
 mod chown;
 mod copy;
 mod edit;
+mod firstboot;
 mod fstab;
+mod group;
 mod hardlink;
 mod hostname;
 mod mkdir;
 mod mknod;
 mod move_to;
 mod remove;
+mod service;
 mod set;
 mod ssh_key;
 mod symlink;
 mod timezone;
 mod truncate;
+mod user;
 mod write;
 mod xattr;
 
@@ -82,5 +86,9 @@ actions! {
     "timezone" => Timezone(timezone::Timezone),
     "hostname" => Hostname(hostname::Hostname),
     "fstab" => Fstab(fstab::Fstab),
+    "user" => User(user::User),
+    "group" => Group(group::Group),
     "ssh_key" => SshKey(ssh_key::SshKey),
+    "service" => Service(service::Service),
+    "firstboot" => Firstboot(firstboot::Firstboot),
 }
