@@ -15,7 +15,6 @@
 //! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
 //! - [`info`]: the filesystem as a whole.
 //! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
-//! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`mkfs`]: making a fresh filesystem.
 //! - [`journal`]: replaying the journal of an image that was not unmounted.
 
@@ -32,8 +31,10 @@ pub mod hash;
 mod info;
 mod inline;
 mod inode_table;
+pub mod journal;
 mod mapping;
 mod metadata;
+pub mod mkfs;
 mod namespace;
 mod stage;
 mod symlink;
@@ -41,12 +42,9 @@ mod volume;
 mod xattrs;
 mod zone;
 
-pub use volume::Ext4;
-pub mod journal;
-pub mod mkfs;
-
 pub use mkfs::format;
 pub use mkfs::options::FormatOptions;
+pub use volume::Ext4;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;
