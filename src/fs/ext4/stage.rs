@@ -223,7 +223,12 @@ impl Stage {
         dirty.sort_unstable_by_key(|(block, _)| **block);
         for (&block, slot) in dirty {
             if let Some(seed) = seed {
-                seal(Arc::make_mut(&mut slot.bytes).as_mut_slice(), slot.kind, seed, block);
+                seal(
+                    Arc::make_mut(&mut slot.bytes).as_mut_slice(),
+                    slot.kind,
+                    seed,
+                    block,
+                );
             }
             self.device
                 .write_at(self.block_size.offset_of(block), &slot.bytes)?;
