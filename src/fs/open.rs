@@ -84,11 +84,12 @@ fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
 /// # Errors
 /// [`Error::Incompatible`] where there is none, or one that we cannot read.
 pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
-    match probe(&device)? {
-        Some("ext2" | "ext3" | "ext4") => Ok(Box::new(ext4::Ext4::open(device)?)),
-        Some("xfs") => Ok(Box::new(xfs::Xfs::open(device)?)),
-        kind => Err(unsupported(kind)),
-    }
+    Ok(match probe(&device)? {
+        Some("ext2" | "ext3" | "ext4") => Box::new(ext4::Ext4::open(device)?),
+        Some("vfat") => Box::new(fat::Fat::open(device)?),
+        Some("xfs") => Box::new(xfs::Xfs::open(device)?),
+        other => return Err(unsupported(other)),
+    })
 }
 
 /// Opens the filesystem on `device` for reading and writing.
@@ -100,18 +101,22 @@ pub fn open_writable(
     device: Arc<dyn BlockDevice>,
     options: WriteOptions,
 ) -> Result<Box<dyn FileSystem>> {
-    match probe(&device)? {
-        Some("ext2" | "ext3" | "ext4") => Ok(Box::new(ext4::Ext4::open_writable(device, options)?)),
-        kind => Err(unsupported(kind)),
-    }
+    Ok(match probe(&device)? {
+        Some("ext2" | "ext3" | "ext4") => Box::new(ext4::Ext4::open_writable(device, options)?),
+        Some("vfat") => Box::new(fat::Fat::open_writable(device, options)?),
+        other => return Err(unsupported(other)),
+    })
 }
 
 fn unsupported(kind: Option<&'static str>) -> Error {
-    Error::Incompatible {
-        fs: kind.unwrap_or("filesystem"),
-        what: match kind {
-            Some(_) => "this kind of contents".to_owned(),
-            None => "what the device holds".to_owned(),
+    match kind {
+        Some(kind) => Error::Incompatible {
+            fs: kind,
+            what: "this kind of contents".to_owned(),
+        },
+        None => Error::Incompatible {
+            fs: "unknown contents",
+            what: "a device without a filesystem that we know".to_owned(),
         },
     }
 }
