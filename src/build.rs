@@ -356,7 +356,7 @@ fn describe_volume<'a>(
     let (volume_size, filesystem) = match &volume.content {
         Content::None => (None, None),
         Content::Empty { size } => (Some(size.gib()), None),
-        Content::Snapshot { size, .. } => (size.map(|size| size.gib()), None),
+        Content::Snapshot { size, .. } => (size.map(super::config::values::VolumeSize::gib), None),
         Content::Filesystem(filesystem) => {
             let made = formatted
                 .next()

@@ -15,8 +15,6 @@
 //! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
 //! - [`info`]: the filesystem as a whole.
 //! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
-//! - [`mkfs`]: making a fresh filesystem.
-//! - [`journal`]: replaying the journal of an image that was not unmounted.
 //! - [`journal`], [`recovery`], [`orphans`]: bringing an image that was not unmounted up to date.
 //! - [`check`]: all metadata against itself.
 //! - [`mkfs`]: making a fresh filesystem.
@@ -35,7 +33,6 @@ pub mod hash;
 mod info;
 mod inline;
 mod inode_table;
-pub mod journal;
 mod journal;
 mod mapping;
 mod metadata;
