@@ -12,6 +12,7 @@
 //! - [`edits`], [`model`], [`apply`]: random edits that are valid, and carrying them out by the
 //!   kernel and by an engine.
 //! - [`engine`]: the engines under test.
+//! - [`scratch`]: room for images.
 //! - [`trial`]: one comparison from beginning to end.
 
 // Every test binary has its own copy of these modules and uses only a part of them.
@@ -29,5 +30,6 @@ pub mod model;
 pub mod mutate;
 pub mod populate;
 pub mod rng;
+pub mod scratch;
 pub mod tree;
 pub mod trial;
