@@ -67,7 +67,9 @@ pub enum Error {
     #[error(transparent)]
     Block(#[from] block::Error),
     /// The disk would become smaller.
-    #[error("the base disk has {base} bytes, and `disk_size` asks for {asked}: a disk can only grow")]
+    #[error(
+        "the base disk has {base} bytes, and `disk_size` asks for {asked}: a disk can only grow"
+    )]
     Shrink {
         /// Bytes of the base.
         base: u64,
@@ -119,12 +121,18 @@ struct OpenedBase {
 /// An identity for something that a recipe makes. It depends on the recipe's name alone, so that
 /// other changes of the recipe change no more of the image than they say.
 fn identity(recipe: &Recipe, what: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::new_v5(&NAMESPACE, recipe.name.as_bytes()), what.as_bytes())
+    Uuid::new_v5(
+        &Uuid::new_v5(&NAMESPACE, recipe.name.as_bytes()),
+        what.as_bytes(),
+    )
 }
 
 /// The time given to everything.
 fn now(recipe: &Recipe) -> Timestamp {
-    Timestamp { seconds: recipe.source_date_epoch, nanoseconds: 0 }
+    Timestamp {
+        seconds: recipe.source_date_epoch,
+        nanoseconds: 0,
+    }
 }
 
 impl Build {
@@ -133,7 +141,10 @@ impl Build {
         let base = open_base(recipe, cache, progress)?;
         let len = recipe.disk_size.map_or(base.device.len(), |size| size.0);
         if len < base.device.len() {
-            return Err(Error::Shrink { base: base.device.len(), asked: len });
+            return Err(Error::Shrink {
+                base: base.device.len(),
+                asked: len,
+            });
         }
         let grows = len > base.device.len();
         let delta = Arc::new(Delta::grown(base.device, len));
@@ -151,16 +162,22 @@ impl Build {
         for overlay in &recipe.overlays {
             applier.apply(overlay)?;
         }
-        let formatted = recipe.volumes.iter().filter_map(|volume| match &volume.content {
-            Content::Filesystem(filesystem) => Some((volume, filesystem)),
-            _ => None,
-        });
+        let formatted = recipe
+            .volumes
+            .iter()
+            .filter_map(|volume| match &volume.content {
+                Content::Filesystem(filesystem) => Some((volume, filesystem)),
+                _ => None,
+            });
         for (volume, filesystem) in formatted.clone() {
             let origin = format!("volume {}", volume.device_name.as_str());
-            applier.edit(&origin, "mount", |editor, _| volume::mount(filesystem, editor))?;
+            applier.edit(&origin, "mount", |editor, _| {
+                volume::mount(filesystem, editor)
+            })?;
         }
         let report = applier.finish();
-        root.flush().map_err(|source| Error::FileSystem { place, source })?;
+        root.flush()
+            .map_err(|source| Error::FileSystem { place, source })?;
         let changed_paths = report.changed_paths(root.as_ref())?;
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());
@@ -194,8 +211,10 @@ impl Build {
     /// Writes the image, the volumes and the manifest into the folder `dir`, each appearing when
     /// all of them are whole, the manifest last. Gives their paths in that order.
     pub fn commit(&self, dir: &Path) -> Result<Vec<PathBuf>> {
-        fs::create_dir_all(dir)
-            .map_err(|source| Error::Output { path: dir.to_owned(), source })?;
+        fs::create_dir_all(dir).map_err(|source| Error::Output {
+            path: dir.to_owned(),
+            source,
+        })?;
         let mut outputs = Vec::with_capacity(self.volumes.len() + 2);
         let image = Output::create(&dir.join(&self.manifest.image.file))?;
         image.write_delta(&self.delta, &self.changes)?;
@@ -210,7 +229,10 @@ impl Build {
         let written = output.file().write_all(self.manifest.to_json().as_bytes());
         written.map_err(|source| Error::Output { path, source })?;
         outputs.push(output);
-        let paths = outputs.iter().map(|output| output.path().to_owned()).collect();
+        let paths = outputs
+            .iter()
+            .map(|output| output.path().to_owned())
+            .collect();
         outputs.into_iter().try_for_each(Output::commit)?;
         Ok(paths)
     }
@@ -218,7 +240,11 @@ impl Build {
 
 fn open_base(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<OpenedBase> {
     let (path, sha256, partition) = match &recipe.base {
-        Base::File { path, sha256, partition } => (path, *sha256, *partition),
+        Base::File {
+            path,
+            sha256,
+            partition,
+        } => (path, *sha256, *partition),
         Base::Rootfs { path, size } => return assemble_base(recipe, path, size.0),
     };
     let base = cache.base(path, sha256, progress)?;
@@ -240,7 +266,10 @@ fn open_base(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<
 
 /// Assembles a base disk in memory.
 fn assemble_base(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase> {
-    let failed = |source| Error::Assemble { rootfs: rootfs.to_owned(), source };
+    let failed = |source| Error::Assemble {
+        rootfs: rootfs.to_owned(),
+        source,
+    };
     let identified = digest::folder(rootfs)?;
     let meta = tree::meta_path(rootfs);
     let meta = if meta.exists() {
@@ -254,12 +283,16 @@ fn assemble_base(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase
         now: now(recipe),
         seed: identity(recipe, "base").into_bytes(),
     };
-    Assembly::read(rootfs).and_then(|assembly| assembly.write(&device, &options)).map_err(failed)?;
+    Assembly::read(rootfs)
+        .and_then(|assembly| assembly.write(&device, &options))
+        .map_err(failed)?;
     let chunk_map = ChunkMap::compute(&device)?;
     Ok(OpenedBase {
         record: manifest::Base {
             name: file_name(rootfs),
-            sha256: Some(Digest::of(&[identified.as_bytes(), meta.as_slice()].concat())),
+            sha256: Some(Digest::of(
+                &[identified.as_bytes(), meta.as_slice()].concat(),
+            )),
             digest: chunk_map.digest(),
             size,
         },
@@ -271,7 +304,9 @@ fn assemble_base(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn describe(
@@ -282,7 +317,10 @@ fn describe(
     changed_paths: &[ChangedPath],
 ) -> Manifest {
     let values = |variables: &crate::config::Variables| {
-        variables.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+        variables
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect()
     };
     let mut formatted = volumes.iter();
     Manifest {
@@ -302,7 +340,11 @@ fn describe(
             })
             .collect(),
         image,
-        volumes: recipe.volumes.iter().map(|volume| describe_volume(volume, &mut formatted)).collect(),
+        volumes: recipe
+            .volumes
+            .iter()
+            .map(|volume| describe_volume(volume, &mut formatted))
+            .collect(),
         changes: changed_paths.iter().map(describe_change).collect(),
     }
 }
@@ -316,15 +358,20 @@ fn describe_volume<'a>(
         Content::Empty { size } => (Some(size.gib()), None),
         Content::Snapshot { size, .. } => (size.map(|size| size.gib()), None),
         Content::Filesystem(filesystem) => {
-            let made = formatted.next().map(|(file, made)| manifest::VolumeFilesystem {
-                file: file.clone(),
-                size: made.delta.len(),
-                digest: made.chunk_map.digest(),
-                kind: filesystem.kind.name().to_owned(),
-                label: filesystem.label.as_str().to_owned(),
-                uuid: made.uuid.to_string(),
-                mount: filesystem.mount.as_ref().map(|mount| mount.as_str().to_owned()),
-            });
+            let made = formatted
+                .next()
+                .map(|(file, made)| manifest::VolumeFilesystem {
+                    file: file.clone(),
+                    size: made.delta.len(),
+                    digest: made.chunk_map.digest(),
+                    kind: filesystem.kind.name().to_owned(),
+                    label: filesystem.label.as_str().to_owned(),
+                    uuid: made.uuid.to_string(),
+                    mount: filesystem
+                        .mount
+                        .as_ref()
+                        .map(|mount| mount.as_str().to_owned()),
+                });
             (Some(filesystem.size.gib()), made)
         }
     };
@@ -343,7 +390,9 @@ fn describe_change(changed: &ChangedPath) -> manifest::Change {
         overlay: changed.overlay.clone(),
         step: changed.step,
         kind: changed.kind.to_owned(),
-        r#type: changed.file_type.map(|file_type| file_type.name().to_owned()),
+        r#type: changed
+            .file_type
+            .map(|file_type| file_type.name().to_owned()),
         sha256: changed.sha256,
     }
 }

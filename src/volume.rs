@@ -57,9 +57,16 @@ pub struct FormattedVolume {
 }
 
 /// Makes the filesystem of a volume. `seed` gives it its identity.
-pub fn format(filesystem: &Filesystem, now: Timestamp, seed: Uuid) -> Result<FormattedVolume, Error> {
+pub fn format(
+    filesystem: &Filesystem,
+    now: Timestamp,
+    seed: Uuid,
+) -> Result<FormattedVolume, Error> {
     let label = filesystem.label.as_str();
-    let failed = |source| Error::Format { label: label.to_owned(), source };
+    let failed = |source| Error::Format {
+        label: label.to_owned(),
+        source,
+    };
     let uuid = Uuid::new_v5(&seed, b"UUID");
     let delta = Arc::new(Delta::new(Arc::new(Hole::new(filesystem.size.bytes()))));
     match filesystem.kind {
@@ -71,22 +78,39 @@ pub fn format(filesystem: &Filesystem, now: Timestamp, seed: Uuid) -> Result<For
         }
     }
     if let Some(files) = &filesystem.files {
-        let failed = |source| Error::Files { label: label.to_owned(), files: files.clone(), source };
+        let failed = |source| Error::Files {
+            label: label.to_owned(),
+            files: files.clone(),
+            source,
+        };
         let tree = tree::read(files).map_err(failed)?;
         let device: Arc<dyn BlockDevice> = delta.clone();
-        let options = WriteOptions { now, seed: seed.into_bytes() };
+        let options = WriteOptions {
+            now,
+            seed: seed.into_bytes(),
+        };
         let opened = Ext4::open_writable(device, options);
-        let mut fs = opened.map_err(|source| Error::Format { label: label.to_owned(), source })?;
+        let mut fs = opened.map_err(|source| Error::Format {
+            label: label.to_owned(),
+            source,
+        })?;
         fill::fill(&mut fs, &tree).map_err(failed)?;
     }
     let changes = delta.changes()?;
     let chunk_map = ChunkMap::compute(&*delta)?;
-    Ok(FormattedVolume { delta, changes, chunk_map, uuid })
+    Ok(FormattedVolume {
+        delta,
+        changes,
+        chunk_map,
+        uuid,
+    })
 }
 
 /// Has the root filesystem mount a volume: the mount point, and the line in `/etc/fstab`.
 pub fn mount(filesystem: &Filesystem, editor: &mut Editor<'_>) -> edits::Result<()> {
-    let Some(mount) = &filesystem.mount else { return Ok(()) };
+    let Some(mount) = &filesystem.mount else {
+        return Ok(());
+    };
     if let Ok(path) = ImagePath::parse(mount.as_str()) {
         let is_there = edits::exists(editor.fs(), &path)?;
         if !is_there {
@@ -94,7 +118,11 @@ pub fn mount(filesystem: &Filesystem, editor: &mut Editor<'_>) -> edits::Result<
         } else if let Ok((node, path)) = edits::resolve(editor.fs(), &path, LastLink::Follow) {
             let found = file_type(editor, node, &path)?;
             if found != FileType::Directory {
-                return Err(edits::Error::WrongType { path, found, expected: "a directory" });
+                return Err(edits::Error::WrongType {
+                    path,
+                    found,
+                    expected: "a directory",
+                });
             }
         }
     }

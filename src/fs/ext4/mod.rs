@@ -1,12 +1,12 @@
 //! ext2, ext3 and ext4.
 //!
-//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
-//! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! From the disk upwards:
-//! - [`format`]: the on-disk structures as bytes and values; no I/O.
+//!
+//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! - [`bitmap`], [`zone`]: sets of blocks and inodes.
 //! - [`stage`]: metadata blocks in memory, undone when an operation fails.
+//! - [`journal`]: replaying the journal of an image that was not unmounted.
 //! - [`volume`]: opening, operations as units, flushing.
 //! - [`groups`], [`alloc`], [`inode_table`]: descriptors and bitmaps, what is taken from them, and
 //!   inodes.
@@ -17,8 +17,6 @@
 //! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
 //! - [`info`]: the filesystem as a whole.
 //! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
-//! - [`mkfs`]: making a fresh filesystem.
-//! - [`journal`]: replaying the journal of an image that was not unmounted.
 //! - [`mkfs`]: making a fresh filesystem.
 
 mod alloc;
