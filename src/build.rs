@@ -356,7 +356,7 @@ fn describe_volume<'a>(
     let (volume_size, filesystem) = match &volume.content {
         Content::None => (None, None),
         Content::Empty { size } => (Some(size.gib()), None),
-        Content::Snapshot { size, .. } => (size.map(|size| size.gib()), None),
+        Content::Snapshot { size, .. } => (size.map(super::config::values::VolumeSize::gib), None),
         Content::Filesystem(filesystem) => {
             let made = formatted
                 .next()
@@ -384,7 +384,8 @@ fn describe_volume<'a>(
     }
 }
 
-fn describe_change(changed: &ChangedPath) -> manifest::Change {
+/// A changed path in the words of the manifest.
+pub fn describe_change(changed: &ChangedPath) -> manifest::Change {
     manifest::Change {
         path: crate::text::name_text(changed.path.as_bytes()),
         overlay: changed.overlay.clone(),

@@ -50,6 +50,11 @@ impl Mapping {
         self.overlapping(at..at + 1).first()
     }
 
+    /// The block of the file behind the last one that is mapped.
+    pub fn end(&self) -> u64 {
+        self.extents.last().map_or(0, Extent::end)
+    }
+
     /// Takes a range out; gives what was mapped there.
     pub fn cut(&mut self, range: Range<u64>) -> Vec<Extent> {
         let from = self.extents.partition_point(|e| e.end() <= range.start);

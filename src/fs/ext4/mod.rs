@@ -17,11 +17,14 @@
 //! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
 //! - [`info`]: the filesystem as a whole.
 //! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
+//! - [`journal`], [`recovery`], [`orphans`]: bringing an image that was not unmounted up to date.
+//! - [`check`]: all metadata against itself.
 //! - [`mkfs`]: making a fresh filesystem.
 
 mod alloc;
 mod bitmap;
 mod block_map;
+mod check;
 mod content;
 mod dir;
 mod extent_tree;
@@ -32,11 +35,13 @@ pub mod hash;
 mod info;
 mod inline;
 mod inode_table;
-pub mod journal;
+mod journal;
 mod mapping;
 mod metadata;
 pub mod mkfs;
 mod namespace;
+mod orphans;
+mod recovery;
 mod stage;
 mod symlink;
 mod volume;

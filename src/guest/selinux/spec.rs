@@ -105,7 +105,7 @@ pub fn translated(pattern: &str) -> String {
         match character {
             '\\' => {
                 let escaped = after.chars().next().map_or(0, char::len_utf8);
-                translated.push_str(&rest[..1 + escaped]);
+                translated.push_str(&rest[..=escaped]);
                 rest = &after[escaped..];
                 continue;
             }

@@ -73,7 +73,7 @@ fn dots(number: InodeNumber, first_block: &[u8]) -> Result<Dots> {
     })
 }
 
-fn at_file_block(number: InodeNumber, block: FileBlock) -> Location {
+pub fn at_file_block(number: InodeNumber, block: FileBlock) -> Location {
     Location::FileBlock {
         inode: u64::from(number.0),
         block: u64::from(block.0),
@@ -95,7 +95,8 @@ impl Ext4 {
         Kind::Entries(self.inode_seed(number, inode))
     }
 
-    fn is_indexed(&self, inode: &Inode) -> bool {
+    /// Whether a directory has a hash index.
+    pub(super) fn is_indexed(&self, inode: &Inode) -> bool {
         let on = self.geometry.features().compat.contains(Compat::DIR_INDEX);
         on && inode.has_flag(flags::INDEX)
     }

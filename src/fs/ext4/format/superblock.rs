@@ -214,6 +214,11 @@ impl Superblock {
         self.with_high(self.s_r_blocks_count_lo, self.s_r_blocks_count_hi)
     }
 
+    /// Free blocks (clusters, with `bigalloc`).
+    pub fn free_blocks_count(&self) -> u64 {
+        self.with_high(self.s_free_blocks_count_lo, self.s_free_blocks_count_hi)
+    }
+
     /// Sets the number of free blocks.
     pub fn set_free_blocks_count(&mut self, count: u64) {
         let (low, high) = halves(count);

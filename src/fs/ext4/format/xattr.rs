@@ -209,11 +209,19 @@ pub fn verify_checksum(block: &[u8], seed: FsSeed, number: BlockNumber) -> Decod
 }
 
 /// `e_hash` of a name and a value in a block, as kernels since 6.2 and e2fsprogs make it. Kernels
-/// before took the bytes of the name as signed where the machine did; such hashes stay as they are.
+/// before took the bytes of the name as signed where the machine did, and both are accepted.
 pub fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
     let hash = name
         .iter()
         .fold(0_u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
+    value_hash(hash, value)
+}
+
+/// `e_hash` with the bytes of the name taken as signed.
+pub fn entry_hash_signed(name: &[u8], value: &[u8]) -> u32 {
+    let hash = name.iter().fold(0_u32, |hash, &byte| {
+        hash.rotate_left(5) ^ i32::from(byte.cast_signed()).cast_unsigned()
+    });
     value_hash(hash, value)
 }
 
