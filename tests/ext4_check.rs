@@ -12,6 +12,7 @@ use support::engine::image;
 use support::image::{Kind, SETS};
 use support::judge;
 use support::populate::Amount;
+use support::scratch;
 use support::trial::Base;
 
 /// What our checker finds, or why it cannot go on.
@@ -39,7 +40,7 @@ fn nothing_is_wrong_with_what_the_kernel_left() {
         return;
     }
     for set in SETS.iter().filter(|set| set.kind == Kind::Ext) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = scratch::folder();
         let base = Base::new(set, 11, LITTLE, folder.path());
         judge::check(base.image(), Kind::Ext).unwrap_or_else(|e| panic!("{}: {e}", set.name));
         let found = findings(base.image());

@@ -18,11 +18,12 @@ use support::engine::{OPTIONS, image};
 use support::image::Kind;
 use support::judge;
 use support::kernel::{Access, Mount};
+use support::scratch;
 use support::tree::{Comparison, Times, Tree};
 
 /// Mounts an image and says how to commit: by synchronising one file, which writes the journal and
 /// that file's data but leaves all else where it was. Synchronising the whole filesystem would
-/// leave nothing to recover.
+/// leave nothing to recover, and neither would synchronising files whose data is journaled.
 const MOUNT: &str = r#"
 set -e
 image=$1 copy=$2 options=$3 pid=
@@ -42,10 +43,9 @@ commit() { echo . >>"$m/tick"; sync "$m/tick" "$@"; }
 const WORK: &str = r#"
 mkdir "$m/many"
 for i in $(seq 300); do ln -s "target$i" "$m/many/a-rather-long-name-for-a-link-$i"; done
-for i in $(seq 40); do printf '\300\073\071\230 looks like a journal block %d' $i >"$m/escape$i"; done
 for i in $(seq 4); do head -c 90000 /dev/urandom >"$m/big$i"; done
 setfattr -n user.long -v "$(head -c 700 /dev/zero | tr '\0' x)" "$m/big1"
-commit "$m"/big? "$m"/escape*
+commit "$m"/big?
 rm -r "$m/many"; rm "$m/big2"; commit
 for i in $(seq 120); do
   head -c 250000 /dev/urandom >"$m/data$i" 2>/dev/null || break
@@ -65,6 +65,7 @@ commit "$m/unlinked" "$m/unlinked2" "$m/other"
 rm "$m/unlinked" "$m/unlinked2" "$m/other"
 while [ "$(readlink /proc/$pid/cwd)" != "$m/gone" ]; do sleep 0.05; done
 rmdir "$m/gone"
+for i in $(seq 20); do printf '\300\073\071\230 looks like a journal block %d' $i >"$m/escape$i"; done
 commit
 cp --sparse=always "$image" "$copy"
 "#;
@@ -84,7 +85,7 @@ impl Dirty {
 
 /// Makes an image, works on it, and gives a copy from the middle of the work.
 fn dirty(mkfs: &[&str], mount_options: &str, work: &str) -> Dirty {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch::folder();
     let (clean, path) = (folder.path().join("mounted"), folder.path().join("dirty"));
     let file = std::fs::File::create(&clean).unwrap();
     file.set_len(32 << 20).unwrap();

@@ -13,6 +13,7 @@ mod completions;
 mod diff;
 mod failure;
 mod image;
+mod init;
 mod inspect;
 mod ls;
 mod man;
@@ -47,6 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Build(build::Args),
     Plan(plan::Args),
     Apply(apply::Args),
@@ -108,6 +110,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
     match command {
+        Command::Init(args) => init::run(&args, output),
         Command::Build(args) => build::run(&args, output),
         Command::Plan(args) => plan::run(&args, output),
         Command::Apply(args) => apply::run(&args, output),

@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::config::values::OneOrMany;
 use crate::fs::path::ImagePath;
 
 /// How a configuration file is written.
@@ -55,19 +54,25 @@ impl Format {
 ///
 /// In an ini file the first dot ends the section; a name of a shell variable has no dots to split.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Key(OneOrMany<String>);
+#[serde(untagged, expecting = "a key is a string or a list of strings")]
+pub enum Key {
+    /// A text that is split at dots.
+    Text(String),
+    /// The names themselves.
+    Names(Vec<String>),
+}
 
 impl Key {
     /// A key from its text.
     pub fn new(text: &str) -> Self {
-        Self(OneOrMany(vec![text.to_owned()]))
+        Self::Text(text.to_owned())
     }
 
     /// The names from the top downwards.
     pub(super) fn names(&self, format: Format) -> Vec<String> {
-        let [text] = self.0.0.as_slice() else {
-            return self.0.0.clone();
+        let text = match self {
+            Self::Text(text) => text,
+            Self::Names(names) => return names.clone(),
         };
         let owned = ToOwned::to_owned;
         match format {
@@ -80,6 +85,9 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0.0.join("."))
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Names(names) => write!(f, "{names:?}"),
+        }
     }
 }

@@ -53,13 +53,14 @@ pub enum Error {
 pub fn set(format: Format, content: &[u8], key: &Key, value: &Value) -> Result<Vec<u8>, Error> {
     let text = std::str::from_utf8(content).map_err(|_| Error::NotText)?;
     let names = key.names(format);
-    if names
-        .iter()
-        .any(|name| name.is_empty() || name.contains('\n'))
+    if names.is_empty()
+        || names
+            .iter()
+            .any(|name| name.is_empty() || name.contains('\n'))
     {
         return Err(Error::Key {
             key: key.to_string(),
-            problem: "has an empty name or a line end in it",
+            problem: "has no name, an empty one, or a line end in it",
         });
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

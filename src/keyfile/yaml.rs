@@ -127,14 +127,25 @@ fn split_line<'l>(body: &'l str, name: &str) -> (&'l str, &'l str, &'l str) {
     let value = rest.trim_start();
     let value_len = match value.chars().next() {
         Some('#') => 0,
-        Some(quote @ ('"' | '\'')) => quoted_len(value, quote),
+        Some(quote @ ('"' | '\'')) => {
+            let len = quoted_len(value, quote);
+            let behind = value[len..].trim_start();
+            if behind.is_empty() || behind.starts_with('#') {
+                len
+            } else {
+                value.len()
+            }
+        }
         _ => value
             .find(" #")
             .or_else(|| value.find("\t#"))
             .unwrap_or(value.len()),
     };
     let text = value[..value_len].trim_end();
-    let comment_at = rest.len() - value.len() + text.len();
+    let comment_at = match text.len() {
+        0 => 0,
+        len => rest.len() - value.len() + len,
+    };
     let comment = &rest[comment_at..];
     (
         key,
