@@ -108,7 +108,7 @@ fn what_does_not_hold_fails_and_says_what_is_there() {
             "path = '/data'\nowner = 'nobody'",
             "the image has no such owner",
         ),
-        ("path = '/etc/passwd'\nsize = 3", "it has 73 bytes"),
+        ("path = '/etc/passwd'\nsize = 3", "it has 69 bytes"),
         (
             "path = '/etc/passwd'\ncontains = 'xyz'",
             "it does not contain that",
