@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, Disk, Partition, Place, SectorSize, TableKind};
 use crate::fs::FileSystemInfo;
@@ -12,6 +12,8 @@ use crate::text::name_text;
 /// A disk, described for people and machines. `null` is what does not apply or is not known.
 #[derive(Debug, Serialize)]
 pub struct Description {
+    /// What the disk is wrapped in, outermost first; empty for a raw image.
+    pub container: Vec<String>,
     /// Bytes of the disk.
     pub size: u64,
     /// The partition table; `null` where one filesystem fills the disk.
@@ -25,10 +27,10 @@ pub struct Description {
 }
 
 /// A partition table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDescription {
     /// `gpt` or `dos`.
-    pub kind: &'static str,
+    pub kind: String,
     /// The disk's GUID or signature.
     pub id: String,
     /// Bytes in a logical block.
@@ -42,14 +44,14 @@ pub struct TableDescription {
 }
 
 /// A partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionDescription {
     /// The number.
     pub number: u32,
     /// The type GUID or byte.
     pub r#type: String,
     /// What that type is called.
-    pub type_name: Option<&'static str>,
+    pub type_name: Option<String>,
     /// The partition's own GUID.
     pub guid: Option<String>,
     /// The partition's name.
@@ -118,7 +120,11 @@ pub struct RootDescription {
 }
 
 /// Describes a disk. The root filesystem is sought as [`Disk::root`] does.
-pub fn describe(disk: &Disk, partition: Option<u32>) -> disk::Result<Description> {
+pub fn describe(
+    disk: &Disk,
+    container: Vec<String>,
+    partition: Option<u32>,
+) -> disk::Result<Description> {
     let mut contents = Vec::new();
     for place in disk.places() {
         contents.push(content(disk, place)?);
@@ -140,6 +146,7 @@ pub fn describe(disk: &Disk, partition: Option<u32>) -> disk::Result<Description
         }
     };
     Ok(Description {
+        container,
         size: disk.device().len(),
         partition_table: disk.table()?.map(|table| table_description(&table)),
         contents,
@@ -181,7 +188,7 @@ pub fn table_description(table: &disk::PartitionTable) -> TableDescription {
         TableKind::Mbr { signature } => (format!("{signature:08x}"), false),
     };
     TableDescription {
-        kind: table.kind.name(),
+        kind: table.kind.name().to_owned(),
         id,
         sector_size: SectorSize::bytes(table.sector_size),
         hybrid,
@@ -194,7 +201,7 @@ fn partition_description(partition: &Partition) -> PartitionDescription {
     PartitionDescription {
         number: partition.number,
         r#type: partition.kind.to_string(),
-        type_name: partition.kind.name(),
+        type_name: partition.kind.name().map(str::to_owned),
         guid: partition.guid.map(|guid| guid.to_string()),
         name: partition.name.clone(),
         attributes: partition.attributes,

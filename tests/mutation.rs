@@ -1,43 +1,28 @@
 //! Damaged images: whatever is on a disk, opening, reading, editing and checking it gives an error or
 //! succeeds. It never panics, never hangs, and never needs more than 1 GiB of memory.
 //!
-//! Each format's cases run in a process of their own, whose address space is limited and whose
-//! cases are watched. `IMGASM_MUTATION_COUNT` and `IMGASM_MUTATION_SEED` choose how many cases and
-//! which.
+//! `IMGASM_MUTATION_COUNT` and `IMGASM_MUTATION_SEED` choose how many cases and which.
 
 mod support;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use imgasm::block::{BlockDevice, Delta, MemoryDevice, Slice};
 use imgasm::fs::{self, FileSystem, FileType, NodeId};
-use rustix::process::{Resource, Rlimit};
 use support::apply::by_engine;
-use support::command::{can_mount, output, text};
+use support::command::can_mount;
 use support::edits::{Budget, generate};
 use support::engine;
 use support::image::{Kind, Limits, Set};
 use support::kernel::{Access, Mount};
 use support::model::Model;
-use support::mutate::{Places, damage};
+use support::mutate::{Places, damage, reseal_xfs};
 use support::populate::populate_small;
 use support::rng::Rng;
+use support::sandbox::{self, Outcome};
 use support::tree::Tree;
-
-const MEMORY: u64 = 1 << 30;
-const CASE_SECONDS: u64 = 20;
-
-const SEED: &str = "IMGASM_MUTATION_SEED";
-const COUNT: &str = "IMGASM_MUTATION_COUNT";
-/// Set for the process that runs the cases: the image.
-const IMAGE: &str = "IMGASM_MUTATION_IMAGE";
-/// Set for the process that runs the cases: the set's name.
-const SET: &str = "IMGASM_MUTATION_SET";
 
 /// Small images with as much in them as fits.
 const SMALL: [Set; 5] = [
@@ -101,7 +86,7 @@ const SMALL: [Set; 5] = [
     Set {
         name: "small-xfs",
         kind: Kind::Xfs,
-        size: 16 << 20,
+        size: 32 << 20,
         mkfs: &["-d", "agcount=2", "-m", "rmapbt=1"],
         ..EXT4
     },
@@ -150,139 +135,32 @@ fn xfs() {
 
 /// Makes an image of a set, and has its damaged copies handled by a child process.
 fn mutate(name: &str, count: u64) {
-    let set = small(name);
+    let set = small(name).expect("a set of this name");
     if !can_mount(set.kind.tools()) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the image");
-    let image = folder.path().join("small.img");
+    let image = folder.path().join("image");
     set.make(&image);
     let mount = Mount::new(&image, set.kind, Access::ReadWrite);
     populate_small(mount.path(), set, 1);
     mount.finish().unwrap_or_else(|e| panic!("{e}"));
-
-    let number =
-        |name, default| std::env::var(name).map_or(default, |n| n.parse().expect("a number"));
-    let tests = std::env::current_exe().expect("this program has a path");
-    let result = output(
-        Command::new(tests)
-            .args(["--exact", "cases", "--ignored", "--nocapture"])
-            .env("RUST_BACKTRACE", "0")
-            .env(IMAGE, &image)
-            .env(SET, name)
-            .env(SEED, number(SEED, 1_u64).to_string())
-            .env(COUNT, number(COUNT, count).to_string()),
-    );
-    let text = text(&result);
-    assert!(result.status.success(), "{}\n{text}", result.status);
-    eprintln!("{text}");
+    sandbox::run(name, folder.path(), count);
 }
 
-fn small(name: &str) -> &'static Set {
-    let set = SMALL.iter().find(|set| set.name == name);
-    set.unwrap_or_else(|| panic!("no set {name}"))
+fn small(name: &str) -> Option<&'static Set> {
+    SMALL.iter().find(|set| set.name == name)
 }
 
-/// Run by [`mutate`] in a process of its own.
 #[test]
 #[ignore = "the part of the other tests that runs in a process of its own"]
 fn cases() {
-    let Some(image) = std::env::var_os(IMAGE).map(PathBuf::from) else {
+    let Some((subject, folder)) = sandbox::subject() else {
         return;
     };
-    let number = |name| -> u64 {
-        let value = std::env::var(name).expect("set by the parent");
-        value.parse().expect("a number")
-    };
-    let set = small(&std::env::var(SET).expect("set by the parent"));
-    let limit = Rlimit {
-        current: Some(MEMORY),
-        maximum: Some(MEMORY),
-    };
-    rustix::process::setrlimit(Resource::As, limit).expect("a limit may be lowered");
-    let sound = Sound::new(set, &image);
-    let watch = Watch::start();
-    let mut outcomes = Outcomes::default();
-    for seed in number(SEED)..number(SEED) + number(COUNT) {
-        watch.begin(seed);
-        let outcome = catch_unwind(AssertUnwindSafe(|| sound.case(seed)));
-        outcomes.count(seed, outcome.ok());
-    }
-    println!("{outcomes:?}");
-    let again = format!("{SEED}=<seed> {COUNT}=1 cargo test --test mutation");
-    assert!(
-        outcomes.panicked.is_empty(),
-        "seeds that panic, see {again}"
-    );
-    // Damage that is never noticed, or that nothing survives, would test nothing.
-    let all = number(COUNT);
-    assert!(all < 100 || (outcomes.refused > 0 && outcomes.written > all / 20));
-}
-
-/// How far the cases came.
-#[derive(Debug, Default)]
-struct Outcomes {
-    /// Not opened for writing.
-    refused: u64,
-    /// Opened, and an edit or the flush failed for another reason than a missing name.
-    failed: u64,
-    /// Flushed.
-    written: u64,
-    panicked: Vec<u64>,
-}
-
-#[derive(Clone, Copy)]
-enum Outcome {
-    Refused,
-    Failed,
-    Written,
-}
-
-impl Outcomes {
-    fn count(&mut self, seed: u64, outcome: Option<Outcome>) {
-        match outcome {
-            Some(Outcome::Refused) => self.refused += 1,
-            Some(Outcome::Failed) => self.failed += 1,
-            Some(Outcome::Written) => self.written += 1,
-            None => {
-                println!("seed {seed} panicked");
-                self.panicked.push(seed);
-            }
-        }
-    }
-}
-
-/// Ends the process when one case takes too long.
-struct Watch(Arc<AtomicU64>);
-
-impl Watch {
-    fn start() -> Self {
-        let current = Arc::new(AtomicU64::new(0));
-        let watched = Arc::clone(&current);
-        std::thread::spawn(move || {
-            let mut last = (0, 0);
-            loop {
-                std::thread::sleep(Duration::from_secs(1));
-                let seed = watched.load(Ordering::Relaxed);
-                last = if last.0 == seed {
-                    (seed, last.1 + 1)
-                } else {
-                    (seed, 0)
-                };
-                if last.1 > CASE_SECONDS {
-                    println!("seed {seed} takes more than {CASE_SECONDS} s");
-                    std::process::abort();
-                }
-            }
-        });
-        Self(current)
-    }
-
-    fn begin(&self, seed: u64) {
-        self.0.store(seed, Ordering::Relaxed);
-        // Where the process dies of a failed allocation, this is what tells of which.
-        eprint!("\rseed {seed} ");
-    }
+    let set = small(&subject).expect("a set of this name");
+    let sound = Sound::new(set, &folder.join("image"));
+    sandbox::cases(&folder, |seed| sound.case(seed));
 }
 
 /// A sound image in memory and edits that are valid on it.
@@ -297,7 +175,7 @@ impl Sound {
     fn new(set: &'static Set, image: &Path) -> Self {
         let bytes = std::fs::read(image).expect("the parent made it");
         let device: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(bytes));
-        let fs = engine::open(set.kind, Arc::clone(&device)).expect("it is sound");
+        let fs = fs::open(Arc::clone(&device)).expect("it is sound");
         let places = Places::of_filesystem(&*fs, &*device).expect("it is sound");
         let tree = Tree::of_engine(&*fs).expect("it is sound");
         Self {
@@ -311,18 +189,25 @@ impl Sound {
     fn case(&self, seed: u64) -> Outcome {
         let mut rng = Rng::new(seed);
         let delta: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::clone(&self.device)));
-        damage(&mut rng, &*delta, &self.places).expect("a device in memory does not fail");
+        let damaged = damage(&mut rng, &*delta, &self.places);
+        if self.set.kind == Kind::Xfs && rng.chance(80) {
+            for at in damaged.expect("a device in memory does not fail") {
+                reseal_xfs(&*delta, at).expect("a device in memory does not fail");
+            }
+        }
         let delta = if rng.chance(3) {
             let len = rng.range(0..delta.len());
             Arc::new(Slice::new(delta, 0..len).expect("inside the device"))
         } else {
             delta
         };
-        if let Ok(fs) = engine::open(self.set.kind, Arc::clone(&delta)) {
-            look_at_all(&*fs);
-        }
-        let Ok(mut fs) = engine::open_writable(self.set.kind, Arc::clone(&delta)) else {
+        let Ok(fs) = fs::open(Arc::clone(&delta)) else {
             return Outcome::Refused;
+        };
+        look_at_all(&*fs);
+        drop(fs);
+        let Ok(mut fs) = fs::open_writable(Arc::clone(&delta), engine::OPTIONS) else {
+            return Outcome::Failed;
         };
         let budget = Budget {
             bytes: 1 << 19,
@@ -337,11 +222,11 @@ impl Sound {
             return Outcome::Failed;
         }
         drop(fs);
-        if let Ok(fs) = engine::open(self.set.kind, delta) {
+        if let Ok(fs) = fs::open(delta) {
             look_at_all(&*fs);
         }
         if failed == 0 {
-            Outcome::Written
+            Outcome::Accepted
         } else {
             Outcome::Failed
         }
@@ -354,7 +239,7 @@ fn look_at_all(fs: &dyn FileSystem) {
     let _ = fs.info();
     let _ = fs.used_extents();
     let _ = fs.check(&mut |_| {});
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut pending = vec![fs.root()];
     while let Some(node) = pending.pop() {
         if !seen.insert(node) || seen.len() > NODES {

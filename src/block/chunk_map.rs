@@ -1,14 +1,13 @@
 //! The chunk map: SHA-256 of each chunk of a device that holds data.
 
 use std::collections::BTreeSet;
-use std::num::NonZero;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{BlockDevice, Digest, Result, byte_len, is_zero};
+use super::{BlockDevice, Digest, Result, byte_len, cores, is_zero, joined};
 
 /// Bytes in a chunk. It is the block of EBS snapshots, whose checksum is SHA-256 too (EBS direct
 /// APIs, "Optimize performance" and `PutSnapshotBlock`).
@@ -177,15 +176,9 @@ fn hash_chunks(
         }
         Ok(chunks)
     };
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
     let parts = thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let join = |worker: thread::ScopedJoinHandle<'_, _>| {
-            worker
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        running.into_iter().map(join).collect::<Result<Vec<_>>>()
+        let running: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
+        running.into_iter().map(joined).collect::<Result<Vec<_>>>()
     })?;
     let mut chunks: Vec<Chunk> = parts.into_iter().flatten().collect();
     chunks.sort_unstable_by_key(|chunk| chunk.index);

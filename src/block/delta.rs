@@ -245,6 +245,12 @@ impl Delta {
     }
 }
 
+/// Whether a range of data may grow. One that is as long as this is long enough for any reader,
+/// and one that wants less does not pay for all.
+fn is_short(range: &Range<u64>) -> bool {
+    range.end - range.start < 16 << 20
+}
+
 /// A number of bytes that is known to be no more than a buffer's length.
 fn index(len: u64) -> usize {
     usize::try_from(len).expect("bounded by a buffer in memory")
@@ -347,7 +353,7 @@ impl BlockDevice for Delta {
         let state = self.read_state();
         let mut start = from;
         let mut found = None;
-        while start < self.len {
+        while start < self.len && found.as_ref().is_none_or(is_short) {
             let (end, is_data) = self.stretch(&state, start)?;
             match (&mut found, is_data) {
                 (None, true) => found = Some(start..end),

@@ -34,6 +34,7 @@ pub use file::FileDevice;
 pub use in_place::InPlace;
 pub use memory::MemoryDevice;
 pub use output::Output;
+pub(crate) use output::write_non_zero;
 pub use slice::Slice;
 pub use undo::Recovery;
 
@@ -188,7 +189,8 @@ pub trait BlockDevice: Send + Sync {
     fn write_zeros(&self, offset: u64, len: u64) -> Result<()>;
 
     /// The first range of data at or after `from`, clipped to start no earlier than `from`; `None`
-    /// where only a hole follows. Bytes outside all such ranges read as zeros; a range may hold
+    /// where only a hole follows. A range need not be as long as it could be: the next one may begin
+    /// where it ends. Bytes outside all such ranges read as zeros; a range may hold
     /// zeros too.
     fn next_data(&self, from: u64) -> Result<Option<Range<u64>>>;
 
@@ -243,4 +245,16 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(ZEROS.len())
         .all(|piece| *piece == ZEROS[..piece.len()])
+}
+
+/// What a thread came to; its panic goes on in this one.
+pub(crate) fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// How many threads to share work between.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::num::NonZero;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +10,10 @@ use std::thread;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{BlockDevice, Change, ChangeKind, Delta, Error, FileDevice, Result, byte_len, is_zero};
+use super::{
+    BlockDevice, Change, ChangeKind, Delta, Error, FileDevice, Result, byte_len, cores, is_zero,
+    joined,
+};
 
 /// How much is copied in one step. The unit in which work is shared between the cores.
 const STEP_BYTES: u64 = 1 << 20;
@@ -159,19 +161,20 @@ impl Output {
                 let len = usize::try_from(step.end - step.start).expect("at most a step");
                 buf.resize(len, 0);
                 device.read_at(step.start, &mut buf)?;
-                write_non_zero(&output, step.start, &buf)?;
+                write_non_zero(step.start, &buf, |at, data| output.write_at(at, data))?;
             }
             Ok(())
         };
-        let workers = thread::available_parallelism().map_or(1, NonZero::get);
         thread::scope(|scope| {
-            let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            running.into_iter().try_for_each(|worker| {
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            let running: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
+            running.into_iter().try_for_each(joined)
         })
+    }
+
+    /// As [`Output::commit`], under another name in the same folder.
+    pub fn commit_as(mut self, target: &Path) -> Result<()> {
+        target.clone_into(&mut self.target);
+        self.commit()
     }
 
     /// Brings the file to the disk and gives it its name, replacing what had it, with mode 0644
@@ -186,7 +189,8 @@ impl Output {
             .map_err(|e| Error::file(partial, "bring to the disk", e))?;
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
         self.partial = None;
-        sync_folder_of(&self.target)
+        // Where the machine stops now, the file has its old or its new name: both are whole.
+        Ok(())
     }
 }
 
@@ -224,8 +228,13 @@ pub(super) fn write_changes(
     Ok(())
 }
 
-/// Writes the blocks of `data` that are not zeros, to where nothing has been written yet.
-pub(crate) fn write_non_zero(device: &dyn BlockDevice, offset: u64, data: &[u8]) -> Result<()> {
+/// Gives the blocks of `data`, which begins at `offset` on a device, that are not zeros to `write`
+/// with their offsets; neighbours go together.
+pub(crate) fn write_non_zero<E>(
+    offset: u64,
+    data: &[u8],
+    mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut at = 0;
     while at < data.len() {
         // Pages end where they end on the device, whatever the offset.
@@ -242,7 +251,7 @@ pub(crate) fn write_non_zero(device: &dyn BlockDevice, offset: u64, data: &[u8])
         while end < data.len() && !is_zero(&data[end..page_end(end)]) {
             end = page_end(end);
         }
-        device.write_at(offset + byte_len(&data[..at]), &data[at..end])?;
+        write(offset + byte_len(&data[..at]), &data[at..end])?;
         at = end;
     }
     Ok(())
@@ -283,15 +292,4 @@ fn is_called(file: &File, path: &Path) -> bool {
         (Ok(open), Ok(named)) => same(&open, &named),
         _ => false,
     }
-}
-
-/// Brings the names in the folder that holds `path` to the disk.
-pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|e| Error::file(folder, "bring to the disk", e))
 }

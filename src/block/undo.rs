@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::output::sync_folder_of;
 use super::{BlockDevice, Digest, Error, FileDevice, Result};
 
 const MAGIC: [u8; 8] = *b"IMGUNDO1";
@@ -199,6 +198,17 @@ fn roll_back(image: &FileDevice, reader: &mut Reader<'_>) -> Result<u64> {
     image.file().set_len(header.old_len).map_err(failed)?;
     image.file().sync_all().map_err(failed)?;
     Ok(bytes)
+}
+
+/// Brings the names in the folder that holds `path` to the disk.
+fn sync_folder_of(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| Error::file(folder, "bring to the disk", e))
 }
 
 /// Reads an undo file.

@@ -21,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image)?;
+    let image = image::open(&args.image, output)?;
     let fs = image.root()?;
     let fs = fs.as_ref();
     let (node, path) = tree::resolve(fs, &args.path, LastLink::Follow)?;

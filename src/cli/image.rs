@@ -1,10 +1,12 @@
 //! The `IMAGE` argument that most commands share.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use crate::block::{BlockDevice, FileDevice, InPlace};
+use super::output::Output;
+use super::progress::Bars;
+use crate::block::Recovery;
+use crate::container::Cache;
 use crate::disk::Disk;
 use crate::fs::FileSystem;
 
@@ -20,22 +22,55 @@ pub(super) struct ImageArgs {
 
 /// An image opened for reading.
 pub(super) struct Image {
+    /// The disk in it.
     pub(super) disk: Disk,
+    /// What the disk was wrapped in, outermost first.
+    pub(super) wrapping: Vec<String>,
     partition: Option<u32>,
 }
 
+/// The cache of unpacked images, in the folder that users expect.
+pub(super) fn cache() -> Result<Cache, Failure> {
+    let dir = Cache::usual_dir(|name| std::env::var_os(name)).ok_or_else(|| {
+        Failure::new("there is no folder to unpack images into")
+            .with_hint("set IMGASM_CACHE to a folder with room for the unpacked disk")
+    })?;
+    Ok(Cache::new(&dir))
+}
+
 /// Opens an image for reading.
-pub(super) fn open(args: &ImageArgs) -> Result<Image, Failure> {
+pub(super) fn open(args: &ImageArgs, output: &mut Output) -> Result<Image, Failure> {
+    let bars = Bars::new();
     let path = &args.image;
-    let context = || format!("cannot open {}", path.display());
-    InPlace::recover(path).map_err(|error| Failure::from(error).in_context(context()))?;
-    let device = FileDevice::open(path).map_err(|e| Failure::from(e).in_context(context()))?;
-    let device: Arc<dyn BlockDevice> = Arc::new(device);
-    let disk = Disk::open(device).map_err(|error| Failure::from(error).in_context(context()))?;
+    let image = cache()?.open(path, &bars.reading("reading"))?;
+    bars.finish();
+    if let Some(recovery) = &image.recovery {
+        tell_recovery(path, recovery, output);
+    }
+    let disk = Disk::open(image.device).map_err(|error| {
+        Failure::from(error).in_context(format!("cannot open {}", path.display()))
+    })?;
     Ok(Image {
         disk,
+        wrapping: image.wrapping,
         partition: args.partition,
     })
+}
+
+/// Tells what was done about a change that had been interrupted.
+pub(super) fn tell_recovery(path: &Path, recovery: &Recovery, output: &mut Output) {
+    output.warning(match recovery {
+        Recovery::NotBegun => {
+            format!(
+                "{}: an interrupted change had not begun; the image is as it was",
+                path.display()
+            )
+        }
+        Recovery::RolledBack { bytes } => format!(
+            "{}: an interrupted change was undone ({bytes} bytes put back); the image is as it was",
+            path.display()
+        ),
+    });
 }
 
 impl Image {

@@ -19,8 +19,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image)?;
-    let description = describe(&image.disk, args.image.partition)?;
+    let image = image::open(&args.image, output)?;
+    let description = describe(&image.disk, image.wrapping, args.image.partition)?;
     if args.json {
         output.json(&description)?;
     } else {
@@ -30,7 +30,14 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
 }
 
 fn print(description: &Description, output: &mut Output) -> Result<(), Failure> {
-    output.line(format_args!("disk        {}", bytes(description.size)))?;
+    let wrapping = match description.container.as_slice() {
+        [] => String::new(),
+        layers => format!(" in {}", layers.join(", ")),
+    };
+    output.line(format_args!(
+        "disk        {}{wrapping}",
+        bytes(description.size)
+    ))?;
     match &description.partition_table {
         Some(table) => print_table(table, output)?,
         None => output.line("table       none: a bare filesystem")?,
@@ -58,7 +65,7 @@ fn print_table(table: &TableDescription, output: &mut Output) -> Result<(), Fail
     } else {
         ""
     };
-    let (kind, id, sector) = (table.kind, &table.id, table.sector_size);
+    let (kind, id, sector) = (&table.kind, &table.id, table.sector_size);
     output.line(format_args!(
         "table       {kind} {id}, {sector}-byte sectors{hybrid}{boot}"
     ))?;
@@ -70,7 +77,7 @@ fn print_table(table: &TableDescription, output: &mut Output) -> Result<(), Fail
             partition.first_lba,
             partition.last_lba,
             bytes(sectors.saturating_mul(table.sector_size)),
-            partition.type_name.unwrap_or(&partition.r#type),
+            partition.type_name.as_ref().unwrap_or(&partition.r#type),
             if partition.name.is_empty() {
                 String::new()
             } else {

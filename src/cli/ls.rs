@@ -60,7 +60,7 @@ struct Row {
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image)?;
+    let image = image::open(&args.image, output)?;
     let fs = image.root()?;
     let fs = fs.as_ref();
     let start = tree::resolve(fs, &args.path, tree::LastLink::Keep)?.1;

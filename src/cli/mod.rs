@@ -8,6 +8,7 @@
 
 mod cat;
 mod completions;
+mod diff;
 mod failure;
 mod image;
 mod inspect;
@@ -44,6 +45,7 @@ struct Cli {
 enum Command {
     Ls(ls::Args),
     Cat(cat::Args),
+    Diff(diff::Args),
     Inspect(inspect::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -54,12 +56,15 @@ enum Command {
 enum Outcome {
     /// Done, or nothing differs.
     Done,
+    /// Something differs.
+    Differs,
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Done => Self::SUCCESS,
+            Outcome::Differs => Self::from(1),
         }
     }
 }
@@ -97,6 +102,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
     match command {
         Command::Ls(args) => ls::run(&args, output),
+        Command::Diff(args) => diff::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),

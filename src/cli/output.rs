@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use anstream::AutoStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
@@ -49,6 +49,15 @@ impl Output {
     /// Data as it is.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stdout.write_all(bytes).map_err(Failure::stdout)
+    }
+
+    /// Text with colours in it, which are left out where stdout does not want them.
+    pub fn styled(&mut self, text: &str) -> Result<(), Failure> {
+        if AutoStream::choice(&io::stdout()) == ColorChoice::Never {
+            self.bytes(anstream::adapter::strip_str(text).to_string().as_bytes())
+        } else {
+            self.bytes(text.as_bytes())
+        }
     }
 
     /// A value as one line of JSON.

@@ -12,6 +12,7 @@ pub mod partition;
 pub mod root;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -189,6 +190,18 @@ impl Disk {
                 .filter(|partition| !partition.kind.is_extended())
                 .map(|partition| Place::Partition(partition.number))
                 .collect(),
+        }
+    }
+
+    /// The bytes of the disk that a place has; `None` where there is no such partition.
+    pub fn range(&self, place: Place) -> Option<Range<u64>> {
+        match place {
+            Place::WholeDisk => Some(0..self.device.len()),
+            Place::Partition(number) => {
+                let partitions = self.partitions();
+                let partition = partitions.iter().find(|p| p.number == number)?;
+                Some(partition.bytes(self.sector_size()))
+            }
         }
     }
 

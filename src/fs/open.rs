@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Error, FileSystem, Result, WriteOptions, fat, xfs};
+use super::ext4::Ext4;
+use super::fat::{self, Fat};
+use super::xfs::Xfs;
+use super::{Error, FileSystem, Result, WriteOptions};
 use crate::block::BlockDevice;
 
 /// The bytes by which a kind of contents is known.
@@ -84,10 +87,12 @@ fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
 /// # Errors
 /// [`Error::Incompatible`] where there is none, or one that we cannot read.
 pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
-    match probe(&device)? {
-        Some("xfs") => Ok(Box::new(xfs::Xfs::open(device)?)),
-        kind => Err(unsupported(kind)),
-    }
+    Ok(match probe(&device)? {
+        Some("vfat") => Box::new(Fat::open(device)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open(device)?),
+        Some("xfs") => Box::new(Xfs::open(device)?),
+        other => return Err(unsupported(other)),
+    })
 }
 
 /// Opens the filesystem on `device` for reading and writing.
@@ -99,18 +104,22 @@ pub fn open_writable(
     device: Arc<dyn BlockDevice>,
     options: WriteOptions,
 ) -> Result<Box<dyn FileSystem>> {
-    let _ = options;
-    match probe(&device)? {
-        kind => Err(unsupported(kind)),
-    }
+    Ok(match probe(&device)? {
+        Some("vfat") => Box::new(Fat::open_writable(device, options)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open_writable(device, options)?),
+        other => return Err(unsupported(other)),
+    })
 }
 
 fn unsupported(kind: Option<&'static str>) -> Error {
-    Error::Incompatible {
-        fs: kind.unwrap_or("filesystem"),
-        what: match kind {
-            Some(_) => "this kind of contents".to_owned(),
-            None => "what the device holds".to_owned(),
+    match kind {
+        Some(kind) => Error::Incompatible {
+            fs: kind,
+            what: "this kind of filesystem".to_owned(),
+        },
+        None => Error::Incompatible {
+            fs: "no known filesystem",
+            what: "what the device holds".to_owned(),
         },
     }
 }

@@ -5,12 +5,20 @@
 //! - [`init`]: which init system starts it.
 //! - [`arch`]: which processor its programs are for.
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
+//! - [`files`]: small files of the guest, read whole.
+//! - [`firstboot`]: a script that runs once.
+//! - [`services`]: what starts at boot.
+//! - [`users`]: new users and groups.
 
 pub mod accounts;
 pub mod arch;
 pub mod facts;
+pub mod files;
+pub mod firstboot;
 pub mod init;
 pub mod os_release;
+pub mod services;
+pub mod users;
 
 pub use accounts::Accounts;
 pub use arch::Arch;

@@ -1,15 +1,13 @@
-//! The engines under test.
+//! What the engines under test are given.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use imgasm::block::{BlockDevice, FileDevice};
-use imgasm::fs::xfs::Xfs;
-use imgasm::fs::{FileSystem, Timestamp, WriteOptions};
+use imgasm::fs::{Timestamp, WriteOptions};
 
-use super::image::Kind;
-
-/// What every engine under test is told: a time that differs from any clock's.
+/// A time that differs from any clock's, so that what an engine stamps can be told from what the
+/// kernel stamps.
 pub const OPTIONS: WriteOptions = WriteOptions {
     now: Timestamp {
         seconds: 1_500_000_000,
@@ -17,32 +15,6 @@ pub const OPTIONS: WriteOptions = WriteOptions {
     },
     seed: *b"differential run",
 };
-
-/// Opens the filesystem on a device for reading.
-pub fn open(kind: Kind, device: Arc<dyn BlockDevice>) -> imgasm::fs::Result<Box<dyn FileSystem>> {
-    match kind {
-        Kind::Ext => Err(not_yet(kind)),
-        Kind::Xfs => Ok(Box::new(Xfs::open(device)?)),
-    }
-}
-
-/// Opens the filesystem on a device for writing.
-pub fn open_writable(
-    kind: Kind,
-    device: Arc<dyn BlockDevice>,
-) -> imgasm::fs::Result<Box<dyn FileSystem>> {
-    let _ = device;
-    match kind {
-        Kind::Ext | Kind::Xfs => Err(not_yet(kind)),
-    }
-}
-
-fn not_yet(kind: Kind) -> imgasm::fs::Error {
-    imgasm::fs::Error::Incompatible {
-        fs: kind.name(),
-        what: "this format".to_owned(),
-    }
-}
 
 /// An image on the host as a device to read.
 pub fn image(path: &Path) -> Arc<dyn BlockDevice> {

@@ -11,7 +11,8 @@
 //! - [`populate`]: fills a mounted image with everything that occurs on real ones.
 //! - [`edits`], [`model`], [`apply`]: random edits that are valid, and carrying them out by the
 //!   kernel and by an engine.
-//! - [`engine`]: the engines under test.
+//! - [`engine`]: what the engines under test are given.
+//! - [`sandbox`]: many cases of hostile input in a watched process.
 //! - [`trial`]: one comparison from beginning to end.
 
 // Every test binary has its own copy of these modules and uses only a part of them.
@@ -29,5 +30,6 @@ pub mod model;
 pub mod mutate;
 pub mod populate;
 pub mod rng;
+pub mod sandbox;
 pub mod tree;
 pub mod trial;

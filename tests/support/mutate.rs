@@ -163,3 +163,49 @@ fn set_field(rng: &mut Rng, device: &dyn BlockDevice, sector: u64) -> block::Res
     };
     device.write_at(at, &new[..len])
 }
+
+/// Where the structures of XFS that begin with a magic number have their checksum: the magic
+/// number's offset and bytes, the structure's length, and the checksum's offset. Of images with
+/// blocks of 4 KiB, and sectors and inodes of 512 bytes.
+const XFS_CHECKSUMS: [(usize, &[u8], usize, usize); 21] = [
+    (0, b"XFSB", 512, 224),
+    (0, b"XAGF", 512, 216),
+    (0, b"XAGI", 512, 312),
+    (0, b"XAFL", 512, 32),
+    (0, b"IN", 512, 100),
+    (0, b"AB3B", 4096, 52),
+    (0, b"AB3C", 4096, 52),
+    (0, b"IAB3", 4096, 52),
+    (0, b"FIB3", 4096, 52),
+    (0, b"R3FC", 4096, 52),
+    (0, b"RMB3", 4096, 52),
+    (0, b"BMA3", 4096, 64),
+    (0, b"XDB3", 4096, 4),
+    (0, b"XDD3", 4096, 4),
+    (0, b"XDF3", 4096, 4),
+    (0, b"XSLM", 4096, 12),
+    (0, b"XARM", 4096, 12),
+    (8, b"\x3d\xf1", 4096, 12),
+    (8, b"\x3d\xff", 4096, 12),
+    (8, b"\x3e\xbe", 4096, 12),
+    (8, b"\x3b\xee", 4096, 12),
+];
+
+/// Makes the checksum right of whatever XFS structure a damaged place is in, so that the damage
+/// gets further than to the checksum.
+pub fn reseal_xfs(device: &dyn BlockDevice, damaged: u64) -> block::Result<()> {
+    for (magic_at, magic, len, checksum_at) in XFS_CHECKSUMS {
+        let start = damaged / len as u64 * len as u64;
+        if start + len as u64 > device.len() {
+            continue;
+        }
+        let mut bytes = vec![0; len];
+        device.read_at(start, &mut bytes)?;
+        if bytes[magic_at..].starts_with(magic) {
+            bytes[checksum_at..checksum_at + 4].fill(0);
+            let checksum = crc32c::crc32c(&bytes);
+            return device.write_at(start + checksum_at as u64, &checksum.to_le_bytes());
+        }
+    }
+    Ok(())
+}

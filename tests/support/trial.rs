@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imgasm::block::{BlockDevice, Delta, InPlace};
-use imgasm::fs::{FileSystem, Timestamp};
+use imgasm::fs::{self, FileSystem, Timestamp};
 
 use super::apply::{by_engine, by_kernel};
 use super::command::copy_sparse;
@@ -89,7 +89,7 @@ impl Base {
 
     /// The engine shows what the kernel shows.
     pub fn check_reader(&self) -> Result<(), Failure> {
-        let fs = engine::open(self.set.kind, engine::image(&self.image))
+        let fs = fs::open(engine::image(&self.image))
             .map_err(|e| at("opening the image")(e.to_string()))?;
         same_view(&*fs, &self.tree).map_err(at("reading the kernel's image"))?;
         check_room(&*fs, &self.image, self.set.kind).map_err(at("room in the kernel's image"))
@@ -104,7 +104,7 @@ impl Base {
         copy_sparse(&self.image, &ours);
         let in_place = InPlace::open(&ours).expect("the copy can be opened");
         let delta = Delta::new(in_place.device().clone());
-        let delta = self.edit_by_engine(edits, Arc::new(delta))?;
+        let delta = edit_by_engine(edits, Arc::new(delta))?;
         in_place.commit(&delta).expect("the copy can be written");
         judge::check(&ours, kind).map_err(at("checking the engine's image"))?;
 
@@ -126,27 +126,17 @@ impl Base {
         seen.compare(&expected, &comparison)
             .map_err(at("comparing the engine's image with the kernel's"))?;
 
-        let fs = engine::open(kind, engine::image(&ours))
+        let fs = fs::open(engine::image(&ours))
             .map_err(|e| at("opening the engine's image")(e.to_string()))?;
         same_view(&*fs, &seen).map_err(at("reading the engine's image"))?;
         check_room(&*fs, &ours, kind).map_err(at("room in the engine's image"))?;
         drop(fs);
 
         let again = Delta::new(engine::image(&self.image));
-        let again = self.edit_by_engine(edits, Arc::new(again))?;
+        let again = edit_by_engine(edits, Arc::new(again))?;
         same_bytes(&*engine::image(&ours), &*again).map_err(at("making the same edits twice"))?;
 
         self.use_further(&ours, &seen)
-    }
-
-    fn edit_by_engine(&self, edits: &[Edit], delta: Arc<Delta>) -> Result<Arc<Delta>, Failure> {
-        let said = |e: imgasm::fs::Error| at("editing")(e.to_string());
-        let mut fs = engine::open_writable(self.set.kind, delta.clone()).map_err(said)?;
-        for (number, edit) in edits.iter().enumerate() {
-            by_engine(&mut *fs, edit).map_err(|e| at("editing")(format!("edit {number}: {e}")))?;
-        }
-        fs.flush().map_err(said)?;
-        Ok(delta)
     }
 
     /// The tree that the kernel makes, and the time within which it made it.
@@ -219,6 +209,16 @@ impl Base {
         }
         (edits, failure)
     }
+}
+
+fn edit_by_engine(edits: &[Edit], delta: Arc<Delta>) -> Result<Arc<Delta>, Failure> {
+    let said = |e: imgasm::fs::Error| at("editing")(e.to_string());
+    let mut fs = fs::open_writable(delta.clone(), engine::OPTIONS).map_err(said)?;
+    for (number, edit) in edits.iter().enumerate() {
+        by_engine(&mut *fs, edit).map_err(|e| at("editing")(format!("edit {number}: {e}")))?;
+    }
+    fs.flush().map_err(said)?;
+    Ok(delta)
 }
 
 fn finish(mount: Mount, what: &str) {

@@ -1,13 +1,54 @@
 //! ext2, ext3 and ext4.
 //!
+//! From the disk upwards:
 //! - [`format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
+//! - [`bitmap`], [`zone`]: sets of blocks and inodes.
+//! - [`stage`]: metadata blocks in memory, undone when an operation fails.
+//! - [`volume`]: opening, operations as units, flushing.
+//! - [`groups`], [`alloc`], [`inode_table`]: descriptors and bitmaps, what is taken from them, and
+//!   inodes.
+//! - [`mapping`], [`extent_tree`], [`block_map`]: which blocks are a file's.
+//! - [`content`], [`symlink`], [`inline`]: what files hold.
+//! - [`dir`]: names in directories, linear and indexed.
+//! - [`xattrs`]: extended attributes and access control lists.
+//! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
+//! - [`info`]: the filesystem as a whole.
+//! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
+//! - [`mkfs`]: making a fresh filesystem.
+//! - [`journal`]: replaying the journal of an image that was not unmounted.
 
+mod alloc;
+mod bitmap;
+mod block_map;
+mod content;
+mod dir;
+mod extent_tree;
+mod filesystem;
 mod format;
+mod groups;
 pub mod hash;
+mod info;
+mod inline;
+mod inode_table;
+pub mod journal;
+mod mapping;
+mod metadata;
+pub mod mkfs;
+mod namespace;
+mod stage;
+mod symlink;
+mod volume;
+mod xattrs;
+mod zone;
+
+pub use mkfs::format;
+pub use mkfs::options::FormatOptions;
+pub use volume::Ext4;
 
 use super::error::{Error, Location, Result};
 use crate::block::BlockDevice;
+use format::numbers::InodeNumber;
 
 /// What messages call the format.
 const FS: &str = "ext4";
@@ -30,4 +71,9 @@ fn corrupt(at: Location, problem: impl Into<String>) -> Error {
         at,
         problem: problem.into(),
     }
+}
+
+/// An inode as a place.
+fn at_inode(inode: InodeNumber) -> Location {
+    Location::Inode(u64::from(inode.0))
 }

@@ -11,6 +11,8 @@ pub const BOOT_LEN: usize = 512;
 pub const ENTRY_LEN: u32 = 32;
 /// The first cluster that holds data; the numbers below have other uses.
 pub const FIRST_CLUSTER: u32 = 2;
+/// Most clusters of a volume whose entries have 12 bits.
+const MOST_FAT12: u32 = 4084;
 
 /// The part of the boot sector that all three widths share.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
@@ -127,11 +129,25 @@ impl Geometry {
     /// # Errors
     /// Why it is no boot sector of a FAT volume, in words.
     pub fn decode(sector: &[u8; BOOT_LEN], device_len: u64) -> Result<Self, String> {
-        let (raw, rest) = RawCommon::ref_from_prefix(sector.as_slice())
-            .map_err(|_| "a boot sector is too short".to_owned())?;
+        let short = || "the boot sector is too short".to_owned();
+        let (raw, rest) = RawCommon::ref_from_prefix(sector.as_slice()).map_err(|_| short())?;
         if sector[510..] != [0x55, 0xaa] || !matches!(raw.jump[0], 0xeb | 0xe9) {
             return Err("the first sector is no boot sector".to_owned());
         }
+        let (large, rest) = if raw.sectors_per_fat_16.get() == 0 {
+            let (large, rest) = RawFat32::ref_from_prefix(rest).map_err(|_| short())?;
+            (Some(large), rest)
+        } else {
+            (None, rest)
+        };
+        let (tail, _) = RawTail::ref_from_prefix(rest).map_err(|_| short())?;
+        let geometry = Self::lay_out(raw, large, tail)?;
+        geometry.check(device_len)?;
+        Ok(geometry)
+    }
+
+    /// Computes where everything lies, as far as it must be known to compute it.
+    fn lay_out(raw: &RawCommon, large: Option<&RawFat32>, tail: &RawTail) -> Result<Self, String> {
         let sector_size = u32::from(raw.bytes_per_sector.get());
         let per_cluster = u32::from(raw.sectors_per_cluster);
         if !(512..=4096).contains(&sector_size) || !sector_size.is_power_of_two() {
@@ -141,23 +157,6 @@ impl Geometry {
             return Err(format!("clusters of {per_cluster} sectors"));
         }
         let reserved = u32::from(raw.reserved_sectors.get());
-        let fats = u32::from(raw.fats);
-        if reserved == 0 || fats == 0 || (raw.media < 0xf8 && raw.media != 0xf0) {
-            return Err(format!(
-                "{reserved} reserved sectors, {fats} FATs, media {:#04x}",
-                raw.media
-            ));
-        }
-        let fat32 = raw.sectors_per_fat_16.get() == 0;
-        let (large, tail) = if fat32 {
-            let (large, tail) = RawFat32::ref_from_prefix(rest)
-                .map_err(|_| "a boot sector is too short".to_owned())?;
-            (Some(large), tail)
-        } else {
-            (None, rest)
-        };
-        let (tail, _) =
-            RawTail::ref_from_prefix(tail).map_err(|_| "a boot sector is too short".to_owned())?;
         let sectors_per_fat = large.map_or(u32::from(raw.sectors_per_fat_16.get()), |large| {
             large.sectors_per_fat_32.get()
         });
@@ -165,75 +164,52 @@ impl Geometry {
             0 => raw.total_sectors_32.get(),
             few => few.into(),
         };
-        // All of these are below 2^45, so that nothing can overflow.
+        // All of these are below 2^54, so that nothing can overflow.
         let bytes = |sectors: u32| u64::from(sectors) * u64::from(sector_size);
         let fat_offset = bytes(reserved);
         let fat_len = bytes(sectors_per_fat);
-        let root_offset = fat_offset + u64::from(fats) * fat_len;
+        let root_offset = fat_offset + u64::from(raw.fats) * fat_len;
         let root_len = u64::from(raw.root_entries.get()) * u64::from(ENTRY_LEN);
         let data_offset = root_offset + root_len.next_multiple_of(sector_size.into());
         let total_len = bytes(total_sectors);
-        if total_len > device_len || data_offset >= total_len {
-            return Err(format!(
-                "{total_len} bytes with data from {data_offset} on, on a device of {device_len}"
-            ));
-        }
         let cluster_size = sector_size * per_cluster;
-        let clusters = u32::try_from((total_len - data_offset) / u64::from(cluster_size))
+        let data_len = total_len.saturating_sub(data_offset);
+        let clusters = u32::try_from(data_len / u64::from(cluster_size))
             .map_err(|_| "more than 2^32 clusters".to_owned())?;
-        let width = match (fat32, clusters) {
-            (true, _) => Width::Fat32,
-            (false, ..=4084) => Width::Fat12,
-            (false, _) => Width::Fat16,
-        };
-        let (bits, most) = match width {
-            Width::Fat12 => (12, 4084),
-            Width::Fat16 => (16, 65524),
-            Width::Fat32 => (32, 0x0fff_fff4),
-        };
-        let needed = (u64::from(clusters) + u64::from(FIRST_CLUSTER)) * bits;
-        if clusters == 0 || clusters > most || needed > fat_len * 8 {
-            return Err(format!(
-                "{clusters} clusters, with FATs of {fat_len} bytes of {bits} bits an entry"
-            ));
-        }
-        if let Some(large) = large {
-            let root = large.root_cluster.get();
-            if root < FIRST_CLUSTER || root - FIRST_CLUSTER >= clusters {
-                return Err(format!("a root directory in cluster {root} of {clusters}"));
-            }
-            if large.version.get() != 0 || root_len != 0 {
-                return Err(format!("version {:#06x} of FAT32", large.version.get()));
-            }
-        } else if root_len == 0 {
-            return Err("no root directory".to_owned());
-        }
-        let flags = large.map_or(0, |large| large.extended_flags.get());
-        let active_fat = (flags & 0x80 != 0).then_some(u32::from(flags & 0x0f));
-        if active_fat.is_some_and(|active| active >= fats) {
-            return Err(format!("flags {flags:#06x} name a FAT that is not there"));
-        }
         let in_reserved = |number: u16| {
             let number = u32::from(number);
             (number != 0 && number < reserved).then(|| bytes(number))
         };
+        let flags = large.map_or(0, |large| large.extended_flags.get());
         let extended = tail.extended_signature == 0x29;
         Ok(Self {
-            width,
+            width: match (large, clusters) {
+                (Some(_), _) => Width::Fat32,
+                (None, ..=MOST_FAT12) => Width::Fat12,
+                (None, _) => Width::Fat16,
+            },
             sector_size,
             cluster_size,
             clusters,
             fat_offset,
             fat_len,
-            fats,
-            active_fat,
-            root: large.map_or(
-                Root::Area {
+            fats: raw.fats.into(),
+            active_fat: (flags & 0x80 != 0).then_some(u32::from(flags & 0x0f)),
+            root: match large {
+                None => Root::Area {
                     offset: root_offset,
                     len: root_len,
                 },
-                |large| Root::Chain(large.root_cluster.get()),
-            ),
+                Some(large) if large.version.get() == 0 && root_len == 0 => {
+                    Root::Chain(large.root_cluster.get())
+                }
+                Some(large) => {
+                    return Err(format!(
+                        "FAT32 of version {:#06x} with a root area of {root_len} bytes",
+                        large.version.get()
+                    ));
+                }
+            },
             data_offset,
             fs_info_offset: large.and_then(|large| in_reserved(large.fs_info_sector.get())),
             backup_offset: large.and_then(|large| in_reserved(large.backup_boot_sector.get())),
@@ -247,6 +223,56 @@ impl Geometry {
             },
             dirty: tail.state & 1 != 0,
         })
+    }
+
+    /// Checks that the parts fit each other and the device.
+    fn check(&self, device_len: u64) -> Result<(), String> {
+        let Self {
+            clusters,
+            fat_len,
+            fats,
+            total_len,
+            data_offset,
+            media,
+            ..
+        } = *self;
+        if self.fat_offset == 0 || !(1..=4).contains(&fats) || (media < 0xf8 && media != 0xf0) {
+            return Err(format!(
+                "{fats} FATs from byte {} on, media {media:#04x}",
+                self.fat_offset
+            ));
+        }
+        if total_len > device_len || data_offset >= total_len {
+            return Err(format!(
+                "{total_len} bytes with data from {data_offset} on, on a device of {device_len}"
+            ));
+        }
+        let (bits, most) = match self.width {
+            Width::Fat12 => (12, MOST_FAT12),
+            Width::Fat16 => (16, 65524),
+            Width::Fat32 => (32, 0x0fff_fff4),
+        };
+        let needed = ((u64::from(clusters) + u64::from(FIRST_CLUSTER)) * bits).div_ceil(8);
+        // Partitioning tools round up generously, but a table that is mostly unused is no table.
+        if clusters == 0 || clusters > most || needed > fat_len || fat_len > 2 * needed + (1 << 20)
+        {
+            return Err(format!(
+                "{clusters} clusters, with FATs of {fat_len} bytes of {bits} bits an entry"
+            ));
+        }
+        match self.root {
+            Root::Area { len: 0, .. } => return Err("no root directory".to_owned()),
+            Root::Chain(cluster) if !self.has(cluster) => {
+                return Err(format!(
+                    "a root directory in cluster {cluster} of {clusters}"
+                ));
+            }
+            Root::Area { .. } | Root::Chain(_) => {}
+        }
+        if let Some(active) = self.active_fat.filter(|active| *active >= fats) {
+            return Err(format!("FAT {active} is in use, but there are {fats}"));
+        }
+        Ok(())
     }
 
     /// Whether `cluster` is one that can hold data.

@@ -81,7 +81,7 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 /// The entry at `offset` of a block's entries.
-fn decode_at(area: &[u8], offset: usize) -> Decoded<Entry<'_>> {
+pub fn decode_at(area: &[u8], offset: usize) -> Decoded<Entry<'_>> {
     let rest = &area[offset..];
     if rest.len() < HEADER_LEN {
         return Err(Problem::new(format!(

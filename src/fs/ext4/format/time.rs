@@ -19,19 +19,26 @@ pub fn decode(seconds: u32, extra: Option<u32>) -> Timestamp {
 }
 
 /// The two fields for a time, which is brought into the range that the fields can hold: without
-/// an extra field from 1901 to 2038, with one up to 2446.
+/// an extra field from 1901 to 2038, with one up to 2446. As in the kernel, the first and the last
+/// second of it have no nanoseconds.
 pub fn encode(time: Timestamp, has_extra: bool) -> (u32, u32) {
     let last = if has_extra {
         LAST_WITH_EPOCH
     } else {
         i64::from(i32::MAX)
     };
-    let clamped = time.seconds.clamp(i64::from(i32::MIN), last);
+    let first = i64::from(i32::MIN);
+    let clamped = time.seconds.clamp(first, last);
+    let nanoseconds = if clamped == first || clamped == last {
+        0
+    } else {
+        time.nanoseconds.min(999_999_999)
+    };
     let [a, b, c, d, ..] = clamped.to_le_bytes();
     let low = u32::from_le_bytes([a, b, c, d]);
     let epoch = (clamped - i64::from(low.cast_signed())) >> 32;
     let epoch = u32::try_from(epoch).expect("two bits, by the range above");
-    (low, epoch | time.nanoseconds.min(999_999_999) << 2)
+    (low, epoch | nanoseconds << 2)
 }
 
 #[cfg(test)]
@@ -52,12 +59,14 @@ mod tests {
             (0x7fff_ffff, 3, 0x3_7fff_ffff),
         ];
         for (low, epoch, seconds) in table {
+            let at_an_end = [-0x8000_0000, LAST_WITH_EPOCH].contains(&seconds);
+            let nanoseconds = if at_an_end { 0 } else { 123_456_789 };
             let time = Timestamp {
                 seconds,
-                nanoseconds: 123_456_789,
+                nanoseconds,
             };
-            assert_eq!(decode(low, Some(123_456_789 << 2 | epoch)), time);
-            assert_eq!(encode(time, true), (low, 123_456_789 << 2 | epoch));
+            assert_eq!(decode(low, Some(nanoseconds << 2 | epoch)), time);
+            assert_eq!(encode(time, true), (low, nanoseconds << 2 | epoch));
         }
     }
 

@@ -2,6 +2,8 @@
 //! which grow from its end; in the rest of an inode or in a block of their own. Kernel
 //! documentation, ext4, "Extended Attributes".
 
+use std::ops::Range;
+
 use super::checksum::FsSeed;
 use super::numbers::{BlockNumber, InodeNumber, to_u32, to_usize};
 use super::{Decoded, Problem, put_u16, put_u32, read_u16, read_u32};
@@ -21,16 +23,14 @@ pub const MAX_NAME_LEN: usize = 255;
 /// The index that stands for `system.`; the content of inline files is `system.data`.
 pub const INDEX_SYSTEM: u8 = 7;
 
-/// The prefixes that names begin with, by the numbers that stand for them. The two without a dot
-/// at the end are whole names.
-const PREFIXES: [(u8, &[u8]); 7] = [
+/// The prefixes that names begin with, by the numbers that stand for them; those without a dot at
+/// the end are whole names. Other numbers are not shown to users, as on a kernel mount.
+const PREFIXES: [(u8, &[u8]); 5] = [
     (1, b"user."),
-    (2, b"system.posix_acl_access"),
-    (3, b"system.posix_acl_default"),
+    (INDEX_ACL_ACCESS, b"system.posix_acl_access"),
+    (INDEX_ACL_DEFAULT, b"system.posix_acl_default"),
     (4, b"trusted."),
     (6, b"security."),
-    (INDEX_SYSTEM, b"system."),
-    (8, b"system.richacl"),
 ];
 
 /// The number of an access ACL's prefix.
@@ -102,6 +102,21 @@ pub fn decode_inode_area(area: &[u8]) -> Decoded<Vec<Attribute>> {
     }
     // Values are counted from the first entry.
     decode_entries(&area[INODE_HEADER_LEN..], 0)
+}
+
+/// Where the value of an attribute lies in an inode's area, if it is there and not empty.
+pub fn value_in_inode_area(area: &[u8], index: u8, name: &[u8]) -> Option<Range<usize>> {
+    let attributes = decode_inode_area(area).ok()?;
+    let mut at = INODE_HEADER_LEN;
+    for attribute in attributes {
+        if attribute.index == index && attribute.name == name {
+            let start = INODE_HEADER_LEN + usize::from(read_u16(area, at + 2));
+            let len = to_usize(read_u32(area, at + 8));
+            return (len > 0).then(|| start..start + len);
+        }
+        at += attribute.entry_len();
+    }
+    None
 }
 
 /// Writes attributes into an inode's area; false, with nothing changed, where they do not fit.
@@ -230,14 +245,17 @@ pub fn block_hash(attributes: &[Attribute]) -> u32 {
     })
 }
 
-/// Whether attributes fit into the room that entries and values share. Four zero bytes end the
-/// list.
-fn fits(attributes: &[Attribute], room: usize) -> bool {
+/// Bytes that entries and values need. Four zero bytes end the list.
+pub fn needed_len(attributes: &[Attribute]) -> usize {
     let used: usize = attributes
         .iter()
         .map(|attribute| attribute.entry_len() + attribute.value_len())
         .sum();
-    used + 4 <= room
+    used + 4
+}
+
+fn fits(attributes: &[Attribute], room: usize) -> bool {
+    needed_len(attributes) <= room
 }
 
 /// Reads entries from `first` on, whose values are counted from the start of `area`.

@@ -1,0 +1,86 @@
+//! Running a command and what it took.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use wait4::Wait4;
+
+/// What a run took, with all the processes it started.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    pub wall: Duration,
+    pub cpu: Duration,
+    pub memory_bytes: u64,
+}
+
+impl Usage {
+    /// The median of each number by itself.
+    pub fn median(runs: &[Self]) -> Self {
+        fn median<T: Ord + Copy>(values: impl Iterator<Item = T>) -> T {
+            let mut values: Vec<T> = values.collect();
+            values.sort_unstable();
+            values[values.len() / 2]
+        }
+        Self {
+            wall: median(runs.iter().map(|run| run.wall)),
+            cpu: median(runs.iter().map(|run| run.cpu)),
+            memory_bytes: median(runs.iter().map(|run| run.memory_bytes)),
+        }
+    }
+}
+
+/// One way of doing a job: a script for `sh -e` that runs in the work folder.
+pub struct Way<'a> {
+    pub name: &'a str,
+    /// Brings everything to the state in which the job begins; not measured.
+    pub before: String,
+    pub script: String,
+}
+
+/// Runs a script that must succeed.
+pub fn shell(script: &str, folder: &Path) {
+    let done = run(script, folder);
+    assert!(done.is_some(), "failed: {script}");
+}
+
+/// Measures a script; `None` where it fails, with its messages on standard error.
+pub fn run(script: &str, folder: &Path) -> Option<Usage> {
+    let start = Instant::now();
+    let child = Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("there is a shell");
+    let used = child.wait4().expect("a child that was not waited for");
+    used.status.success().then_some(Usage {
+        wall: start.elapsed(),
+        cpu: used.rusage.utime + used.rusage.stime,
+        memory_bytes: used.rusage.maxrss,
+    })
+}
+
+/// Measures the ways in turns, so that what else the machine does falls on all of them. `None` for
+/// a way that fails.
+pub fn compare(ways: &[Way<'_>], times: usize, folder: &Path) -> Vec<Option<Usage>> {
+    let mut runs = vec![Vec::new(); ways.len()];
+    let mut failed = vec![false; ways.len()];
+    for _ in 0..times {
+        for (number, way) in ways.iter().enumerate() {
+            if failed[number] {
+                continue;
+            }
+            shell(&way.before, folder);
+            // What others left to be written is not this one's.
+            rustix::fs::sync();
+            match run(&way.script, folder) {
+                Some(usage) => runs[number].push(usage),
+                None => failed[number] = true,
+            }
+        }
+    }
+    let median = |(runs, failed): (Vec<Usage>, bool)| (!failed).then(|| Usage::median(&runs));
+    runs.into_iter().zip(failed).map(median).collect()
+}

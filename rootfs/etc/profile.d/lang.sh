@@ -1,0 +1,2 @@
+[ -r /etc/sysconfig/i18n ] && . /etc/sysconfig/i18n
+export LANG

@@ -1,0 +1,3 @@
+[ -r ~/.bashrc ] && . ~/.bashrc
+PATH=$PATH:$HOME/bin
+export PATH

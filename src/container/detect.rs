@@ -1,0 +1,167 @@
+//! What some bytes are, judged by themselves.
+
+use std::fmt;
+
+/// How many bytes from the beginning decide what a file is: the superblock of btrfs is the
+/// furthest.
+pub(super) const HEAD_LEN: usize = 68 << 10;
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// RFC 1952.
+    Gzip,
+    /// The .xz file format.
+    Xz,
+    /// RFC 8878.
+    Zstd,
+    /// bzip2.
+    Bzip2,
+}
+
+impl Codec {
+    /// The bytes that a stream of it begins with.
+    pub(super) fn magic(self) -> &'static [u8] {
+        match self {
+            Self::Gzip => b"\x1f\x8b\x08",
+            Self::Xz => b"\xfd7zXZ\0",
+            Self::Zstd => b"\x28\xb5\x2f\xfd",
+            Self::Bzip2 => b"BZh",
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+        })
+    }
+}
+
+/// How the bytes of a disk lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// As they are.
+    Raw,
+    /// QEMU's format, version 2 or 3.
+    Qcow2,
+    /// Sparse extents of VMDK: hosted or stream-optimized.
+    Vmdk,
+    /// Virtual PC's and Azure's format, fixed or dynamic.
+    Vhd,
+    /// Hyper-V's format.
+    Vhdx,
+}
+
+impl fmt::Display for DiskFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
+        })
+    }
+}
+
+/// What a file begins as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// A compressed stream.
+    Packed(Codec),
+    /// A tar file.
+    Tar,
+    /// A disk image. Raw ones are known by a partition table or a filesystem.
+    Disk(DiskFormat),
+    /// A format that holds disks or files but is not read, by its name.
+    Foreign(&'static str),
+    /// Anything else.
+    Unknown,
+}
+
+/// Judges by the beginning of a file, of which `head` has up to [`HEAD_LEN`] bytes.
+pub(super) fn detect(head: &[u8]) -> Content {
+    let at = |offset: usize, magic: &[u8]| {
+        head.get(offset..)
+            .is_some_and(|rest| rest.starts_with(magic))
+    };
+    for codec in [Codec::Gzip, Codec::Xz, Codec::Zstd] {
+        if at(0, codec.magic()) {
+            return Content::Packed(codec);
+        }
+    }
+    // A block or the end of the stream follows the level.
+    if at(0, Codec::Bzip2.magic()) && (at(4, b"1AY&SY") || at(4, b"\x17\x72\x45\x38\x50\x90")) {
+        return Content::Packed(Codec::Bzip2);
+    }
+    // Skippable frames, which may come first: 0x184d2a50 to 0x184d2a5f.
+    if at(1, b"\x2a\x4d\x18") && head[0] & 0xf0 == 0x50 {
+        return Content::Packed(Codec::Zstd);
+    }
+    if at(257, b"ustar") {
+        return Content::Tar;
+    }
+    if at(0, b"QFI\xfb") {
+        return Content::Disk(DiskFormat::Qcow2);
+    }
+    if at(0, b"KDMV") {
+        return Content::Disk(DiskFormat::Vmdk);
+    }
+    if at(0, b"conectix") {
+        return Content::Disk(DiskFormat::Vhd);
+    }
+    if at(0, b"vhdxfile") {
+        return Content::Disk(DiskFormat::Vhdx);
+    }
+    let foreign = [
+        (0, &b"# Disk DescriptorFile"[..], "a VMDK descriptor file"),
+        (0, b"COWD", "a VMDK of ESX 2"),
+        (0, b"QED\0", "a QED image"),
+        (0x40, b"\x7f\x10\xda\xbe", "a VirtualBox VDI image"),
+        (0, b"PK\x03\x04", "a zip file"),
+        (0, b"7z\xbc\xaf\x27\x1c", "a 7z file"),
+        (0, b"\x04\x22\x4d\x18", "an lz4 file"),
+        (0, b"LZIP", "an lzip file"),
+        (0, b"\x89LZO\0", "an lzop file"),
+        (0, b"\x1f\x9d", "a compress (.Z) file"),
+        (0, b"Rar!", "a rar file"),
+    ];
+    for (offset, magic, name) in foreign {
+        if at(offset, magic) {
+            return Content::Foreign(name);
+        }
+    }
+    let raw = [
+        (510, &b"\x55\xaa"[..]), // MBR, FAT, NTFS, exFAT
+        (512, b"EFI PART"),
+        (4096, b"EFI PART"),
+        (1080, b"\x53\xef"), // ext2, ext3, ext4
+        (0, b"XFSB"),
+        (65600, b"_BHRfS_M"), // btrfs
+        (536, b"LABELONE"),   // LVM
+        (32769, b"CD001"),    // ISO 9660
+    ];
+    if raw.into_iter().any(|(offset, magic)| at(offset, magic)) {
+        return Content::Disk(DiskFormat::Raw);
+    }
+    Content::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_short_is_misread() {
+        for len in 0..64 {
+            assert_eq!(detect(&vec![0; len]), Content::Unknown);
+            assert_eq!(detect(&vec![0x50; len]), Content::Unknown);
+        }
+        assert_eq!(detect(b"BZh9 is how a text may begin"), Content::Unknown);
+    }
+}

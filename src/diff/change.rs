@@ -1,0 +1,147 @@
+//! All that a report can say, as values.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::raw::Ranges;
+use crate::block::Digest;
+use crate::fs::path::ImagePath;
+use crate::fs::{DeviceNumber, FileType, Timestamp};
+
+/// What differs between two images. Empty where nothing does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes of the larger of the two disks.
+    pub disk_len: u64,
+    /// The bytes of the disks that differ, in blocks of 4 KiB.
+    pub changed: Ranges,
+    /// Where the partitions of the new disk lie, and what they are called.
+    pub layout: Vec<(String, Range<u64>)>,
+    /// The disk and its partition table.
+    pub disk: Vec<FieldChange>,
+    /// Partitions, by their numbers.
+    pub partitions: Vec<PartitionChange>,
+    /// Filesystems that are there on both sides and differ, in the order of their partitions.
+    pub filesystems: Vec<FileSystemReport>,
+    /// Bytes that differ and belong to nothing that the rest of the report tells of.
+    pub raw: Vec<RawChange>,
+}
+
+impl Report {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.disk.is_empty()
+            && self.partitions.is_empty()
+            && self.filesystems.is_empty()
+            && self.raw.is_empty()
+    }
+}
+
+/// A property that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldChange {
+    /// Its name.
+    pub name: String,
+    /// Its value before; `None` where it had none.
+    pub old: Option<String>,
+    /// Its value after; `None` where it has none.
+    pub new: Option<String>,
+}
+
+/// A partition that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionChange {
+    /// Its number.
+    pub number: u32,
+    /// What differs; for a partition that is new or gone everything that it has or had.
+    pub fields: Vec<FieldChange>,
+}
+
+/// What differs between the filesystems of one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSystemReport {
+    /// The partition; `None` for the whole disk.
+    pub partition: Option<u32>,
+    /// Kind, label, features and other parameters.
+    pub fields: Vec<FieldChange>,
+    /// Paths, in the order of a walk.
+    pub paths: Vec<PathChange>,
+}
+
+/// Bytes that differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawChange {
+    /// Where they lie: a partition, or a region outside any.
+    pub region: String,
+    /// First and past-the-last byte of the disk between which all of them lie.
+    pub range: Range<u64>,
+    /// How many bytes lie in blocks of 4 KiB that differ.
+    pub bytes: u64,
+}
+
+/// A path that differs between two filesystems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathChange {
+    /// Where it is; where it was, for something that is gone.
+    pub path: ImagePath,
+    /// What happened to it.
+    pub kind: PathChangeKind,
+    /// Its state before, unless it is new.
+    pub old: Option<PathState>,
+    /// Its state after, unless it is gone.
+    pub new: Option<PathState>,
+    /// How the content of a regular file differs, where it does.
+    pub content: Option<ContentChange>,
+}
+
+/// What happened to a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathChangeKind {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is there on both sides, and something of it differs.
+    Changed,
+    /// A file with the same content was there before under another path, which is gone.
+    Renamed {
+        /// The path before.
+        from: ImagePath,
+    },
+}
+
+/// Everything of a file that a comparison looks at, but for a regular file's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathState {
+    /// What it is.
+    pub file_type: FileType,
+    /// The low twelve bits of `st_mode`.
+    pub permissions: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes in a regular file; for anything else 0, because formats differ in what they store.
+    pub size: u64,
+    /// The number of a device node.
+    pub device: Option<DeviceNumber>,
+    /// The target of a symbolic link.
+    pub target: Option<Vec<u8>>,
+    /// Extended attributes.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The first path, in the order of the walk, that names the same file, where that is another.
+    pub hard_link_to: Option<ImagePath>,
+    /// When the content last changed; only where times are compared.
+    pub modified: Option<Timestamp>,
+}
+
+/// How the content of a regular file differs, or what it is where the file is new or gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentChange {
+    /// The SHA-256 before.
+    pub old: Option<Digest>,
+    /// The SHA-256 after.
+    pub new: Option<Digest>,
+    /// The lines that differ, as unified hunks, where both sides are text of a size to be shown.
+    pub hunks: Option<String>,
+}

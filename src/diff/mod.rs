@@ -1,0 +1,93 @@
+//! What differs between two images, as a person has to know it.
+//!
+//! - [`disk`]: the disk, its partition table, and what lies in each partition.
+//! - [`tree`]: the files of two filesystems beside each other; [`content`] compares their bytes.
+//! - [`renames`]: files that were moved, found by their content.
+//! - [`raw`]: which bytes of two devices differ, and which of those nothing else explains.
+//! - [`render`]: a report as text and as JSON.
+//! - [`change`]: all that a report can say, as values.
+//!
+//! Everything is reported: where bytes differ and no rule says why, the report says just that.
+
+pub mod change;
+mod content;
+mod disk;
+pub mod raw;
+mod renames;
+pub mod render;
+pub mod tree;
+
+pub use change::{
+    ContentChange, FieldChange, FileSystemReport, PartitionChange, PathChange, PathChangeKind,
+    PathState, RawChange, Report,
+};
+pub use disk::compare;
+
+use crate::{block, disk as disks, fs};
+
+/// How two images are compared.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Whether a file whose modification time alone differs counts as changed.
+    pub times: bool,
+}
+
+/// Which of the two images of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The first one.
+    Old,
+    /// The second one.
+    New,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Old => "old",
+            Self::New => "new",
+        })
+    }
+}
+
+/// Why two images could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A device could not be read.
+    #[error("cannot read the {side} image")]
+    Device {
+        /// Which image.
+        side: Side,
+        /// What its device said.
+        source: block::Error,
+    },
+    /// A disk could not be understood.
+    #[error("cannot understand the {side} image")]
+    Disk {
+        /// Which image.
+        side: Side,
+        /// What is wrong with it.
+        source: disks::Error,
+    },
+    /// A file could not be read.
+    #[error("cannot read {path} in the {side} image")]
+    File {
+        /// Which image.
+        side: Side,
+        /// Where in it.
+        path: fs::path::ImagePath,
+        /// What its filesystem said.
+        source: fs::Error,
+    },
+    /// A directory lies inside itself.
+    #[error("{path} in the {side} image is a directory that was met before: its tree is corrupt")]
+    DirectoryLoop {
+        /// Which image.
+        side: Side,
+        /// Where the directory was met again.
+        path: fs::path::ImagePath,
+    },
+}
+
+/// What comparisons return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

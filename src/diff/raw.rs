@@ -1,0 +1,230 @@
+//! Which bytes of two devices differ.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::{Error, Result, Side};
+use crate::block::{BlockDevice, CHUNK_BYTES, ChunkMap};
+
+/// Bytes compared as one: the block of most filesystems, and the least that a host reads.
+const BLOCK_BYTES: u64 = 4096;
+const BLOCK_LEN: usize = 4096;
+
+/// Ranges of bytes in order, of which no two touch.
+pub type Ranges = Vec<Range<u64>>;
+
+/// The ranges in which two devices differ, in whole blocks of 4 KiB. A device that is shorter
+/// counts as if zeros followed. Where both chunk maps are given, only chunks that differ by them
+/// are read; else all that is not a hole on both sides is, on all cores.
+pub fn differing(
+    old: &dyn BlockDevice,
+    new: &dyn BlockDevice,
+    maps: Option<(&ChunkMap, &ChunkMap)>,
+) -> Result<Ranges> {
+    let candidates = maps.map(|(old, new)| differing_chunks(old, new));
+    let position = Mutex::new(0);
+    let next = || {
+        let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match &candidates {
+            Some(candidates) => candidates
+                .iter()
+                .find(|&&index| index >= *position)
+                .copied(),
+            None => next_chunk(old, new, *position)?,
+        };
+        *position = index.map_or(u64::MAX, |index| index + 1);
+        Ok(index)
+    };
+    let work = || {
+        let mut found = Vec::new();
+        let mut before = vec![0; chunk_len()];
+        let mut after = vec![0; chunk_len()];
+        while let Some(index) = next()? {
+            let start = index * CHUNK_BYTES;
+            read(Side::Old, old, start, &mut before)?;
+            read(Side::New, new, start, &mut after)?;
+            if before == after {
+                continue;
+            }
+            let blocks = before.chunks(BLOCK_LEN).zip(after.chunks(BLOCK_LEN));
+            for (at, (a, b)) in (start..).step_by(BLOCK_LEN).zip(blocks) {
+                if a != b {
+                    found.push(at..at + BLOCK_BYTES);
+                }
+            }
+        }
+        Ok(found)
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut found = thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        running.into_iter().try_fold(Vec::new(), |mut all, worker| {
+            all.extend(
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
+            );
+            Ok(all)
+        })
+    })?;
+    found.sort_unstable_by_key(|range: &Range<u64>| range.start);
+    Ok(merged(found))
+}
+
+fn chunk_len() -> usize {
+    usize::try_from(CHUNK_BYTES).expect("half a mebibyte")
+}
+
+/// The numbers of the chunks whose digests differ.
+fn differing_chunks(old: &ChunkMap, new: &ChunkMap) -> Vec<u64> {
+    let mut indices: Vec<u64> = old
+        .chunks()
+        .iter()
+        .chain(new.chunks())
+        .map(|c| c.index)
+        .collect();
+    indices.sort_unstable();
+    indices.dedup();
+    indices.retain(|&index| old.get(index) != new.get(index));
+    indices
+}
+
+/// The number of the next chunk, from `from` on, that is not a hole on both sides.
+fn next_chunk(old: &dyn BlockDevice, new: &dyn BlockDevice, from: u64) -> Result<Option<u64>> {
+    let Some(from) = from.checked_mul(CHUNK_BYTES) else {
+        return Ok(None);
+    };
+    let data = |side, device: &dyn BlockDevice| match device.next_data(from) {
+        Ok(data) => Ok(data.map(|data| data.start / CHUNK_BYTES)),
+        Err(source) => Err(Error::Device { side, source }),
+    };
+    Ok(match (data(Side::Old, old)?, data(Side::New, new)?) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    })
+}
+
+/// Reads what the device has there; what it does not have is zeros.
+fn read(side: Side, device: &dyn BlockDevice, offset: u64, buf: &mut [u8]) -> Result<()> {
+    let there = device.len().saturating_sub(offset);
+    let (data, past) = match usize::try_from(there) {
+        Ok(there) if there < buf.len() => buf.split_at_mut(there),
+        _ => (buf, &mut [][..]),
+    };
+    past.fill(0);
+    if data.is_empty() {
+        return Ok(());
+    }
+    device
+        .read_at(offset, data)
+        .map_err(|source| Error::Device { side, source })
+}
+
+/// Joins ranges that touch or overlap; they must be in order of their starts.
+fn merged(ranges: impl IntoIterator<Item = Range<u64>>) -> Ranges {
+    let mut merged: Ranges = Vec::new();
+    for range in ranges.into_iter().filter(|range| !range.is_empty()) {
+        match merged.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// What lies in either.
+pub fn union(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
+    let mut all = [a, b].concat();
+    all.sort_unstable_by_key(|range| range.start);
+    merged(all)
+}
+
+/// What lies in both.
+pub fn intersection(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+    let mut both = Vec::new();
+    while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
+        both.push(x.start.max(y.start)..x.end.min(y.end));
+        if x.end < y.end {
+            a.next();
+        } else {
+            b.next();
+        }
+    }
+    merged(both)
+}
+
+/// What lies in `a` and not in `b`.
+pub fn difference(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
+    let mut left = Vec::new();
+    let mut holes = b.iter().peekable();
+    for range in a {
+        let mut start = range.start;
+        while let Some(hole) = holes.peek().filter(|hole| hole.start < range.end) {
+            left.push(start..hole.start.max(start));
+            start = start.max(hole.end);
+            if hole.end >= range.end {
+                break;
+            }
+            holes.next();
+        }
+        left.push(start..range.end.max(start));
+    }
+    merged(left)
+}
+
+/// Whether any of `ranges` overlaps `range`.
+pub fn touches(ranges: &[Range<u64>], range: &Range<u64>) -> bool {
+    let first = ranges.partition_point(|candidate| candidate.end <= range.start);
+    ranges
+        .get(first)
+        .is_some_and(|candidate| candidate.start < range.end)
+}
+
+/// How many bytes lie in the ranges.
+pub fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::MemoryDevice;
+
+    #[test]
+    fn sets_of_ranges() {
+        let a = [0..10, 20..30, 40..50];
+        let b = [5..25, 45..46];
+        assert_eq!(union(&a, &b), [0..30, 40..50]);
+        assert_eq!(intersection(&a, &b), [5..10, 20..25, 45..46]);
+        assert_eq!(difference(&a, &b), [0..5, 25..30, 40..45, 46..50]);
+        assert_eq!(difference(&a, &a), []);
+        assert_eq!(difference(&[0..100], &a), [10..20, 30..40, 50..100]);
+        assert!(touches(&a, &(9..20)) && !touches(&a, &(10..20)) && !touches(&a, &(50..60)));
+        assert_eq!(total(&a), 30);
+    }
+
+    #[test]
+    fn differences_in_blocks() {
+        let mut bytes = vec![7; 2 << 20];
+        let old = MemoryDevice::new(bytes.clone());
+        bytes[4095] = 8;
+        bytes[4096] = 8;
+        bytes[(1 << 20) + 5000] = 8;
+        bytes.extend([0; 5000]);
+        let new = MemoryDevice::new(bytes);
+        let expected = [0..8192, (1 << 20) + 4096..(1 << 20) + 8192];
+        assert_eq!(differing(&old, &new, None).unwrap(), expected);
+        let maps = (
+            ChunkMap::compute(&old).unwrap(),
+            ChunkMap::compute(&new).unwrap(),
+        );
+        assert_eq!(
+            differing(&old, &new, Some((&maps.0, &maps.1))).unwrap(),
+            expected
+        );
+        assert_eq!(differing(&old, &old, None).unwrap(), []);
+    }
+}

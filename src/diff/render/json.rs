@@ -1,0 +1,113 @@
+//! The stable schema for machines; `docs/diff.md` describes it.
+
+use serde::Serialize;
+
+use super::fields;
+use crate::diff::{FieldChange, PathChangeKind, Report};
+use crate::text::name_text;
+
+/// A report. Every list is there, empty where nothing differs.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    disk: Vec<Field>,
+    partitions: Vec<Partition>,
+    filesystems: Vec<FileSystem>,
+    raw: Vec<Raw>,
+}
+
+#[derive(Debug, Serialize)]
+struct Field {
+    name: String,
+    old: Option<String>,
+    new: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Partition {
+    number: u32,
+    fields: Vec<Field>,
+}
+
+#[derive(Debug, Serialize)]
+struct FileSystem {
+    partition: Option<u32>,
+    fields: Vec<Field>,
+    paths: Vec<Path>,
+}
+
+#[derive(Debug, Serialize)]
+struct Path {
+    path: String,
+    /// `added`, `removed`, `changed` or `renamed`.
+    change: &'static str,
+    /// Where a renamed path was before.
+    from: Option<String>,
+    fields: Vec<Field>,
+    hunks: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Raw {
+    region: String,
+    start: u64,
+    end: u64,
+    bytes: u64,
+}
+
+impl From<&Report> for Document {
+    fn from(report: &Report) -> Self {
+        let partitions = report.partitions.iter();
+        let raw = report.raw.iter();
+        Self {
+            disk: fields_of(&report.disk),
+            partitions: partitions
+                .map(|partition| Partition {
+                    number: partition.number,
+                    fields: fields_of(&partition.fields),
+                })
+                .collect(),
+            filesystems: report.filesystems.iter().map(filesystem).collect(),
+            raw: raw
+                .map(|raw| Raw {
+                    region: raw.region.clone(),
+                    start: raw.range.start,
+                    end: raw.range.end,
+                    bytes: raw.bytes,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn filesystem(report: &crate::diff::FileSystemReport) -> FileSystem {
+    let paths = report.paths.iter().map(|change| {
+        let (kind, from) = match &change.kind {
+            PathChangeKind::Added => ("added", None),
+            PathChangeKind::Removed => ("removed", None),
+            PathChangeKind::Changed => ("changed", None),
+            PathChangeKind::Renamed { from } => ("renamed", Some(name_text(from.as_bytes()))),
+        };
+        Path {
+            path: name_text(change.path.as_bytes()),
+            change: kind,
+            from,
+            fields: fields_of(&fields::of_path(change)),
+            hunks: change
+                .content
+                .as_ref()
+                .and_then(|content| content.hunks.clone()),
+        }
+    });
+    FileSystem {
+        partition: report.partition,
+        fields: fields_of(&report.fields),
+        paths: paths.collect(),
+    }
+}
+
+fn fields_of(fields: &[FieldChange]) -> Vec<Field> {
+    let fields = fields.iter().cloned();
+    fields
+        .map(|FieldChange { name, old, new }| Field { name, old, new })
+        .collect()
+}

@@ -1,0 +1,13 @@
+//! A report as something to read.
+//!
+//! - [`text`]: a line a path, for a terminal.
+//! - [`json`]: the stable schema for machines.
+//! - [`html`]: a page to look at.
+//! - [`markdown`]: for a comment on a pull request.
+//! - [`fields`]: the properties of a path that differ, which every form shows.
+
+pub mod fields;
+pub mod html;
+pub mod json;
+pub mod markdown;
+pub mod text;

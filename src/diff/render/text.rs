@@ -1,0 +1,158 @@
+//! A line a path.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use super::fields;
+use crate::diff::{FieldChange, PathChange, PathChangeKind, Report};
+use crate::text::name_text;
+
+/// How much a text says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Only how many paths were added, changed, renamed and removed.
+    Stat,
+    /// A line a path.
+    Paths,
+    /// The lines that differ in texts, too.
+    Patch,
+}
+
+const ADDED: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const CHANGED: Style = AnsiColor::Yellow.on_default();
+const HUNK: Style = AnsiColor::Cyan.on_default();
+const HEADING: Style = Style::new().bold();
+
+/// The report as text, with colours as escape sequences; empty where nothing differs.
+pub fn render(report: &Report, detail: Detail) -> String {
+    let mut text = String::new();
+    for field in &report.disk {
+        line(
+            &mut text,
+            CHANGED,
+            "M",
+            &format!("disk: {}", field_text(field)),
+        );
+    }
+    for partition in &report.partitions {
+        let fields: Vec<String> = partition.fields.iter().map(field_text).collect();
+        line(
+            &mut text,
+            CHANGED,
+            "M",
+            &format!("partition {}: {}", partition.number, fields.join(", ")),
+        );
+    }
+    for filesystem in &report.filesystems {
+        let place = filesystem
+            .partition
+            .map_or_else(|| "disk".to_owned(), |n| format!("partition {n}"));
+        push(&mut text, HEADING, &place);
+        for field in &filesystem.fields {
+            line(
+                &mut text,
+                CHANGED,
+                "M",
+                &format!("filesystem: {}", field_text(field)),
+            );
+        }
+        if detail == Detail::Stat {
+            push(&mut text, Style::new(), &stat(&filesystem.paths));
+            continue;
+        }
+        for change in &filesystem.paths {
+            render_path(&mut text, change, detail);
+        }
+    }
+    for raw in &report.raw {
+        let (start, end) = (raw.range.start, raw.range.end);
+        let bytes = raw.bytes;
+        line(
+            &mut text,
+            CHANGED,
+            "M",
+            &format!("{}: {bytes} bytes within {start}..{end}", raw.region),
+        );
+    }
+    text
+}
+
+fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
+    let path = name_text(change.path.as_bytes());
+    let details = || {
+        let fields = fields::of_path(change);
+        let fields: Vec<String> = fields.iter().map(field_text).collect();
+        fields.join(", ")
+    };
+    match &change.kind {
+        PathChangeKind::Added => line(text, ADDED, "A", &path),
+        PathChangeKind::Removed => line(text, REMOVED, "D", &path),
+        PathChangeKind::Changed => line(text, CHANGED, "M", &format!("{path}  {}", details())),
+        PathChangeKind::Renamed { from } => {
+            let from = name_text(from.as_bytes());
+            line(
+                text,
+                CHANGED,
+                "R",
+                format!("{from} -> {path}  {}", details()).trim_end(),
+            );
+        }
+    }
+    let hunks = change
+        .content
+        .as_ref()
+        .and_then(|content| content.hunks.as_ref());
+    if let Some(hunks) = hunks.filter(|_| detail == Detail::Patch) {
+        for hunk_line in hunks.lines() {
+            let style = match hunk_line.as_bytes().first() {
+                Some(b'+') => ADDED,
+                Some(b'-') => REMOVED,
+                Some(b'@') => HUNK,
+                _ => Style::new(),
+            };
+            push(text, style, &format!("    {hunk_line}"));
+        }
+    }
+}
+
+/// `name old -> new`; digests are cut to what a person can compare.
+pub(super) fn field_text(field: &FieldChange) -> String {
+    let value = |value: &Option<String>| {
+        let value = value.as_deref().unwrap_or("none");
+        let shown = if field.name == "sha256" {
+            &value[..value.len().min(12)]
+        } else {
+            value
+        };
+        name_text(shown.as_bytes())
+    };
+    format!(
+        "{} {} -> {}",
+        field.name,
+        value(&field.old),
+        value(&field.new)
+    )
+}
+
+/// How many paths were added, changed, renamed and removed.
+pub(super) fn stat(paths: &[PathChange]) -> String {
+    let count =
+        |is: fn(&PathChangeKind) -> bool| paths.iter().filter(|path| is(&path.kind)).count();
+    format!(
+        "{} added, {} changed, {} renamed, {} removed",
+        count(|kind| *kind == PathChangeKind::Added),
+        count(|kind| *kind == PathChangeKind::Changed),
+        count(|kind| matches!(kind, PathChangeKind::Renamed { .. })),
+        count(|kind| *kind == PathChangeKind::Removed),
+    )
+}
+
+fn line(text: &mut String, style: Style, letter: &str, what: &str) {
+    writeln!(text, "{style}{letter}{style:#}  {what}").expect("a string takes all");
+}
+
+fn push(text: &mut String, style: Style, what: &str) {
+    writeln!(text, "{style}{what}{style:#}").expect("a string takes all");
+}

@@ -1,0 +1,137 @@
+//! A file of lines with fields between colons: `passwd`, `shadow`, `group`, `gshadow`, `subuid`.
+//!
+//! Format: passwd(5) and its kin. What is not changed keeps its bytes.
+
+/// The lines of such a file. A line's first field is its key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ColonFile {
+    lines: Vec<Vec<u8>>,
+}
+
+impl ColonFile {
+    /// Splits a file into its lines.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut lines: Vec<Vec<u8>> = bytes
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect();
+        if lines.last().is_some_and(Vec::is_empty) {
+            lines.pop();
+        }
+        Self { lines }
+    }
+
+    /// The file, each line with its end.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.lines
+            .iter()
+            .flat_map(|line| line.iter().copied().chain([b'\n']))
+            .collect()
+    }
+
+    /// The fields of each line.
+    pub fn rows(&self) -> impl Iterator<Item = Vec<&[u8]>> {
+        self.lines.iter().map(|line| fields(line))
+    }
+
+    /// The fields of the first line with this key.
+    pub fn row(&self, key: &str) -> Option<Vec<&[u8]>> {
+        self.position(key).map(|at| fields(&self.lines[at]))
+    }
+
+    /// A field that holds a number.
+    pub fn number(&self, key: &str, field: usize) -> Option<u32> {
+        number(self.row(key)?.get(field)?)
+    }
+
+    /// All values of a field that are numbers, in the order of the lines.
+    pub fn numbers(&self, field: usize) -> Vec<u32> {
+        self.rows()
+            .filter_map(|row| number(row.get(field)?))
+            .collect()
+    }
+
+    /// Adds a line at the end.
+    pub fn push(&mut self, fields: &[&str]) {
+        self.lines.push(fields.join(":").into_bytes());
+    }
+
+    /// Gives a field of the first line with this key another value; gives whether there was such a
+    /// field with a different value.
+    pub fn set(&mut self, key: &str, field: usize, value: &[u8]) -> bool {
+        let Some(at) = self.position(key) else {
+            return false;
+        };
+        let mut row = fields(&self.lines[at]);
+        match row.get_mut(field) {
+            Some(old) if *old != value => *old = value,
+            _ => return false,
+        }
+        self.lines[at] = row.join(&b':');
+        true
+    }
+
+    /// Adds a name to a field that lists names between commas, once.
+    pub fn add_to_list(&mut self, key: &str, field: usize, name: &str) -> bool {
+        let Some(row) = self.row(key) else {
+            return false;
+        };
+        let Some(&list) = row.get(field) else {
+            return false;
+        };
+        if list
+            .split(|byte| *byte == b',')
+            .any(|member| member == name.as_bytes())
+        {
+            return false;
+        }
+        let longer = match list {
+            [] => name.as_bytes().to_vec(),
+            _ => [list, b",", name.as_bytes()].concat(),
+        };
+        self.set(key, field, &longer)
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        self.lines
+            .iter()
+            .position(|line| fields(line)[0] == key.as_bytes())
+    }
+}
+
+fn fields(line: &[u8]) -> Vec<&[u8]> {
+    line.split(|byte| *byte == b':').collect()
+}
+
+fn number(field: &[u8]) -> Option<u32> {
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn untouched_bytes_stay() {
+        let bytes = b"root:x:0:0:\xff:/root:/bin/sh\n# odd\n\n+::::::\n";
+        assert_eq!(ColonFile::parse(bytes).to_bytes(), bytes);
+        assert_eq!(ColonFile::parse(b"").to_bytes(), b"");
+    }
+
+    #[test]
+    fn a_missing_last_line_end_is_made_good() {
+        let mut file = ColonFile::parse(b"a:1");
+        file.push(&["b", "2"]);
+        assert_eq!(file.to_bytes(), b"a:1\nb:2\n");
+    }
+
+    #[test]
+    fn names_join_a_list_once() {
+        let mut file = ColonFile::parse(b"wheel:x:10:\n");
+        assert!(file.add_to_list("wheel", 3, "a"));
+        assert!(file.add_to_list("wheel", 3, "b"));
+        assert!(!file.add_to_list("wheel", 3, "a"));
+        assert!(!file.add_to_list("none", 3, "a"));
+        assert_eq!(file.to_bytes(), b"wheel:x:10:a,b\n");
+    }
+}
