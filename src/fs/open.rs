@@ -107,6 +107,7 @@ pub fn open_writable(
     Ok(match probe(&device)? {
         Some("vfat") => Box::new(Fat::open_writable(device, options)?),
         Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open_writable(device, options)?),
+        Some("xfs") => Box::new(Xfs::open_writable(device, options)?),
         other => return Err(unsupported(other)),
     })
 }
