@@ -63,35 +63,29 @@ impl Group {
 
     /// The group's inodes, read when first asked for.
     pub(crate) fn inodes(&mut self, volume: &Volume) -> Result<&mut GroupInodes> {
-        let read = match self.inodes.take() {
-            Some(read) => read,
-            None => {
-                let read = read_inode_chunks(volume, self.number)?;
-                GroupInodes {
-                    agi: read.agi,
-                    chunks: Chunks::new(&read.chunks),
-                    tree: read.tree_blocks,
-                    free_tree: read.free_tree_blocks,
-                    changed: false,
-                }
-            }
-        };
-        Ok(self.inodes.insert(read))
+        if self.inodes.is_none() {
+            let read = read_inode_chunks(volume, self.number)?;
+            self.inodes = Some(GroupInodes {
+                agi: read.agi,
+                chunks: Chunks::new(&read.chunks),
+                tree: read.tree_blocks,
+                free_tree: read.free_tree_blocks,
+                changed: false,
+            });
+        }
+        Ok(self.inodes.as_mut().expect("just read"))
     }
 
     /// The group's shared blocks, read when first asked for.
     pub(crate) fn shared(&mut self, volume: &Volume) -> Result<&mut GroupShared> {
-        let read = match self.shared.take() {
-            Some(read) => read,
-            None => {
-                let (records, tree) = read_refcounts(volume, self.number, &self.agf)?;
-                GroupShared {
-                    runs: SharedRuns::new(&records),
-                    tree,
-                }
-            }
-        };
-        Ok(self.shared.insert(read))
+        if self.shared.is_none() {
+            let (records, tree) = read_refcounts(volume, self.number, &self.agf)?;
+            self.shared = Some(GroupShared {
+                runs: SharedRuns::new(&records),
+                tree,
+            });
+        }
+        Ok(self.shared.as_mut().expect("just read"))
     }
 
     /// Takes blocks that are free.

@@ -14,6 +14,7 @@ pub(crate) mod group;
 pub(crate) mod reserve;
 pub(crate) mod shared;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ag::agf::Agf;
@@ -107,10 +108,10 @@ impl Allocator {
     }
 
     fn group(&mut self, volume: &Volume, number: u32) -> Result<&mut Group> {
-        if !self.groups.contains_key(&number) {
-            self.groups.insert(number, Group::read(volume, number)?);
-        }
-        Ok(self.groups.get_mut(&number).expect("just read"))
+        Ok(match self.groups.entry(number) {
+            Entry::Occupied(group) => group.into_mut(),
+            Entry::Vacant(place) => place.insert(Group::read(volume, number)?),
+        })
     }
 
     /// The group of a run of blocks, with the run's first block and length in it.

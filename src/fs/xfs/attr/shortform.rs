@@ -47,7 +47,7 @@ pub(crate) fn encoded_len(attributes: &Attributes) -> Option<usize> {
         }
         len += ENTRY_LEN + key.name.len() + value.len();
     }
-    (len <= usize::from(u16::MAX) && attributes.len() <= usize::from(u8::MAX)).then_some(len)
+    (u16::try_from(len).is_ok() && u8::try_from(attributes.len()).is_ok()).then_some(len)
 }
 
 /// Encodes attributes that can be in the inode.

@@ -56,14 +56,12 @@ impl Directory {
         let len = entry_len(geometry, name.len());
         let class = (len / 8) as usize;
         let end = geometry.directory_block_size;
-        let candidates = self.blocks.range_mut(self.candidates[class]..);
-        let found = candidates
-            .filter_map(|(&number, block)| {
-                let first = Self::first_in(geometry, number);
-                let offset = block.find_room(geometry, len, first, end)?;
-                Some((number, offset))
-            })
-            .next();
+        let mut candidates = self.blocks.range_mut(self.candidates[class]..);
+        let found = candidates.find_map(|(&number, block)| {
+            let first = Self::first_in(geometry, number);
+            let offset = block.find_room(geometry, len, first, end)?;
+            Some((number, offset))
+        });
         let (block, offset) = found.unwrap_or_else(|| {
             let block = self.unused_number();
             (block, Self::first_in(geometry, block))

@@ -90,11 +90,11 @@ fn build_tree(
 ) -> Vec<IndexBlock> {
     let len = geometry.directory_block_len();
     let step = geometry.directory_block_blocks;
-    let root = u32::try_from(index).expect("32 GiB have fewer blocks");
+    let top = u32::try_from(index).expect("32 GiB have fewer blocks");
     let capacity = (len - counted_header_len(geometry)) / INDEX_ENTRY_LEN;
     let count = entries.len().div_ceil(capacity);
     let per_leaf = entries.len().div_ceil(count);
-    let number = |index: usize| root + step * as_u32(index + 1);
+    let number = |index: usize| top + step * as_u32(index + 1);
     let mut blocks = Vec::new();
     let mut leaves: Vec<Child> = Vec::with_capacity(count);
     let runs = entries.chunks(per_leaf);
@@ -109,7 +109,7 @@ fn build_tree(
         leaves.push((highest, number(index)));
         blocks.push((number(index), leaf(geometry, header, run)));
     }
-    let nodes = build_nodes(geometry, len, &leaves, root, number(leaves.len()), step);
+    let nodes = build_nodes(geometry, len, &leaves, top, number(leaves.len()), step);
     blocks.extend(nodes.blocks);
     let mut blocks: Vec<_> = blocks
         .into_iter()

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use super::Writer;
+use super::{Want, Writer};
 use crate::block::BlockDevice;
 use crate::fs::xfs::alloc::Purpose;
 use crate::fs::xfs::bmap::{Extent, ExtentMap};
@@ -21,6 +21,16 @@ const HOLE: u64 = 1 << 16;
 const MAX_SIZE: u64 = i64::MAX.cast_unsigned();
 
 const CONTENT_TIMES: [Time; 2] = [Time::Modified, Time::Changed];
+
+/// Blocks of a file that are to be written whole.
+struct Blocks {
+    /// The first of them.
+    at: u64,
+    /// How many.
+    len: u64,
+    /// The extent that the file has there, and whether other files have it too.
+    owned: Option<(Extent, bool)>,
+}
 
 fn check_size(size: Option<u64>) -> Result<u64> {
     size.filter(|size| *size <= MAX_SIZE)
@@ -134,8 +144,13 @@ impl Writer {
         let mut at = first;
         while at < end {
             let room = room.max(end - first) - (at - first);
-            let extent =
-                self.allocate_for(volume, number, map, at, end - at, room, Purpose::Content)?;
+            let want = Want {
+                file_block: at,
+                blocks: end - at,
+                room,
+                purpose: Purpose::Content,
+            };
+            let extent = self.allocate_for(volume, number, map, &want)?;
             // The map has it before it is written, so that it is given back after an error.
             map.insert(extent);
             let from = as_usize(at - first) * block_len;
@@ -275,25 +290,30 @@ impl Writer {
                         volume.byte_offset(extent.start)? + (from - at * block_size);
                     volume.device.write_at(device_offset, part)?;
                 }
-                _ => self.write_blocks(volume, number, at, len, owned, from, part)?,
+                _ => {
+                    let blocks = Blocks { at, len, owned };
+                    self.write_blocks(volume, number, &blocks, from, part)?;
+                }
             }
             at += len;
         }
         Ok(())
     }
 
-    /// Writes all of `len` blocks from `at` on: `part` at byte `from` of the file, around it what
-    /// was there. `before` is the extent that the file has there, and whether it is shared.
+    /// Writes all of some blocks: `part` at byte `from` of the file, around it what was there.
     fn write_blocks(
         &mut self,
         volume: &Volume,
         number: u64,
-        at: u64,
-        len: u64,
-        before: Option<(Extent, bool)>,
+        blocks: &Blocks,
         from: u64,
         part: &[u8],
     ) -> Result<()> {
+        let &Blocks {
+            at,
+            len,
+            owned: before,
+        } = blocks;
         let block_size = u64::from(volume.geometry.block_size);
         let mut bytes = vec![0; as_usize(len * block_size)];
         if let Some((extent, _)) = before.filter(|(extent, _)| !extent.unwritten) {

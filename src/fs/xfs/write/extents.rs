@@ -1,6 +1,6 @@
 //! The extents of a fork for the disk: as a list in the inode, or as a tree below it.
 
-use super::Writer;
+use super::{Want, Writer};
 use crate::fs::Result;
 use crate::fs::xfs::alloc::{Purpose, Wish};
 use crate::fs::xfs::bmap::{Extent, ExtentMap, ROOT_HEADER_LEN, root_capacity};
@@ -111,16 +111,13 @@ impl Writer {
                 Some(extent) if extent.file_block == at => at = extent.end(),
                 next => {
                     let end = next.map_or(to, |extent| extent.file_block);
-                    let room = room.max(end - at);
-                    let extent = self.allocate_for(
-                        volume,
-                        number,
-                        map,
-                        at,
-                        end - at,
-                        room,
-                        Purpose::Metadata,
-                    )?;
+                    let want = Want {
+                        file_block: at,
+                        blocks: end - at,
+                        room: room.max(end - at),
+                        purpose: Purpose::Metadata,
+                    };
+                    let extent = self.allocate_for(volume, number, map, &want)?;
                     map.insert(extent);
                     at = extent.end();
                 }

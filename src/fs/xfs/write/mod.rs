@@ -38,6 +38,16 @@ pub(crate) struct Staged {
     pub(crate) attributes: Option<Attributes>,
 }
 
+/// Blocks that a fork is to get.
+struct Want {
+    /// The first of them in the fork.
+    file_block: u64,
+    blocks: u64,
+    /// How many there should be room for in one run.
+    room: u64,
+    purpose: Purpose,
+}
+
 /// The state of a filesystem that is being written.
 pub(crate) struct Writer {
     options: WriteOptions,
@@ -140,31 +150,30 @@ impl Writer {
             })
     }
 
-    /// Takes one run of blocks for a fork, near what stands before `file_block` in it.
+    /// Takes one run of blocks for a fork, near what stands before them in it; gives as much of
+    /// what is wanted as lies together.
     fn allocate_for(
         &mut self,
         volume: &Volume,
         number: u64,
         map: &ExtentMap,
-        file_block: u64,
-        blocks: u64,
-        room: u64,
-        purpose: Purpose,
+        want: &Want,
     ) -> Result<Extent> {
-        let before = file_block.checked_sub(1).and_then(|block| map.find(block));
+        let before = want.file_block.checked_sub(1);
+        let before = before.and_then(|block| map.find(block));
         let near = before.map_or_else(
             || Self::home(volume, number),
             |extent| FsBlock(extent.at(extent.end() - 1).0 + 1),
         );
         let wish = Wish {
             near,
-            blocks,
-            room,
-            purpose,
+            blocks: want.blocks,
+            room: want.room,
+            purpose: want.purpose,
         };
         let (start, blocks) = self.allocator.allocate(volume, &wish)?;
         Ok(Extent {
-            file_block,
+            file_block: want.file_block,
             start,
             blocks,
             unwritten: false,

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::extents::EncodedFork;
-use super::{Staged, Writer};
+use super::{Staged, Want, Writer};
+use crate::fs::xfs::alloc::Purpose;
 use crate::fs::xfs::attr;
 use crate::fs::xfs::bmap::{Extent, ExtentMap, ROOT_HEADER_LEN};
 use crate::fs::xfs::btree::Record;
@@ -284,15 +285,13 @@ impl Writer {
         while stored < target.len() {
             let at = map.extents().last().map_or(0, Extent::end);
             let blocks = symlink::block_count(geometry, target.len() - stored);
-            let extent = self.allocate_for(
-                volume,
-                inode.number,
-                &map,
-                at,
+            let want = Want {
+                file_block: at,
                 blocks,
-                blocks,
-                crate::fs::xfs::alloc::Purpose::Metadata,
-            )?;
+                room: blocks,
+                purpose: Purpose::Metadata,
+            };
+            let extent = self.allocate_for(volume, inode.number, &map, &want)?;
             let (mut bytes, len) = symlink::encode(geometry, &target, stored, extent.blocks);
             let offset = volume.byte_offset(extent.start)?;
             REMOTE.seal(&mut bytes, geometry, offset / 512, inode.number);
