@@ -6,6 +6,7 @@
 //! - [`btree`], [`ag`]: the trees, and the allocation groups that they describe.
 //! - [`inode`], [`bmap`], [`fork`], [`hash_tree`]: inodes and what hangs from them.
 //! - [`dir`], [`attr`], [`symlink`], [`read`]: the contents of inodes by their kind.
+//! - [`owners`]: who has which blocks.
 //! - [`log`]: whether the log is empty.
 //! - [`check`]: all of it against itself.
 //! - [`alloc`]: free blocks and inodes while writing.
@@ -26,6 +27,7 @@ mod geometry;
 mod hash_tree;
 mod inode;
 mod log;
+mod owners;
 mod read;
 mod stamp;
 mod superblock;

@@ -18,6 +18,7 @@ use crate::fs::xfs::btree::{
 use crate::fs::xfs::bytes::as_u32;
 use crate::fs::xfs::corrupt;
 use crate::fs::xfs::inode::{Core, NO_INODE, encode};
+use crate::fs::xfs::owners::{GroupRecords, runs_of};
 use crate::fs::xfs::volume::Volume;
 use crate::fs::xfs::writes::Writes;
 use crate::fs::{Error, Location, Result};
@@ -28,7 +29,7 @@ pub(crate) struct OwnerChanges {
     /// Inodes of which all earlier records are void.
     pub(crate) inodes: BTreeSet<u64>,
     /// Their records now, by group.
-    pub(crate) records: BTreeMap<u32, Vec<OwnerRecord>>,
+    pub(crate) records: GroupRecords,
 }
 
 /// By how much the superblock's counters change.
@@ -422,7 +423,6 @@ fn owner_records(
                     .map(|index| volume.geometry.inode_block(chunk.start + index)),
             );
         }
-        blocks.dedup();
         blocks_of.insert(owner::INODES, blocks);
     }
     let mut records: Vec<OwnerRecord> = kept
@@ -432,16 +432,8 @@ fn owner_records(
         })
         .copied()
         .collect();
-    for (owner, mut blocks) in blocks_of {
-        blocks.sort_unstable();
-        for run in blocks.chunk_by(|one, next| one + 1 == *next) {
-            records.push(OwnerRecord {
-                start: run[0],
-                owner,
-                offset: 0,
-                len: as_u32(run.len()),
-            });
-        }
+    for (owner, blocks) in blocks_of {
+        records.extend(runs_of(owner, blocks));
     }
     let of_inodes = changes.records.get(&group.number);
     records.extend(of_inodes.into_iter().flatten());

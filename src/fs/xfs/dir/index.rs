@@ -2,19 +2,22 @@
 //! each data block (`xfs_dir2_free`).
 
 use super::data::INDEX_ENTRY_LEN;
-use crate::fs::xfs::bytes::{as_u16, as_u32, put_u16, put_u32};
+use crate::fs::xfs::bytes::{as_u16, as_u32, put_u16, put_u32, u16_at, u32_at};
 use crate::fs::xfs::geometry::Geometry;
 use crate::fs::xfs::hash_tree::{
-    Child, Header, build_nodes, counted_header_len, header_len, put_header,
+    Child, Header, Node, build_nodes, check_identity, counted_header_len, header_len, put_header,
 };
 use crate::fs::xfs::stamp::{DIRECTORY, HASH_TREE, Stamp};
 
-/// A leaf that has the room of the data blocks at its end.
+/// A leaf that has the room of the data blocks at its end, from version 5 on and before.
 const LONE_LEAF_MAGIC: u16 = 0x3df1;
+const LONE_LEAF_MAGIC_V4: u16 = 0xd2f1;
 /// A leaf of several.
 const LEAF_MAGIC: u16 = 0x3dff;
-/// `XDF3`.
+const LEAF_MAGIC_V4: u16 = 0xd2ff;
+/// `XDF3`, `XD2F`.
 const FREE_MAGIC: u32 = 0x5844_4633;
+const FREE_MAGIC_V4: u32 = 0x5844_3246;
 /// Bytes of the header of a free-index block.
 const FREE_HEADER_LEN: usize = 64;
 /// What stands for a data block that there is not.
@@ -146,4 +149,66 @@ fn build_free(geometry: &Geometry, room: &[u16], free: u64) -> impl Iterator<Ite
                 bytes,
             }
         })
+}
+
+/// What a block of the index holds; `rooms` are 16-bit numbers, one a data block.
+pub(crate) enum Part<'a> {
+    /// The way to leaves.
+    Node,
+    /// Entries, with the rooms where it is the only leaf.
+    Leaf { bytes: &'a [u8], rooms: &'a [u8] },
+    /// Rooms of the data blocks from `first` on.
+    Free { first: u32, rooms: &'a [u8] },
+}
+
+/// Decodes a block of the index of a directory, once its identity is checked.
+pub(crate) fn decode<'a>(
+    bytes: &'a [u8],
+    geometry: &Geometry,
+    daddr: u64,
+    owner: u64,
+) -> Result<Part<'a>, String> {
+    let cut = || "the block counts more than it has room for".to_owned();
+    let crc = geometry.features.crc;
+    if u32_at(bytes, 0) == if crc { FREE_MAGIC } else { FREE_MAGIC_V4 } {
+        if crc {
+            DIRECTORY.verify(bytes, geometry, daddr, owner)?;
+        }
+        let (counts, header) = if crc { (48, FREE_HEADER_LEN) } else { (4, 16) };
+        let valid = u32_at(bytes, counts + 4) as usize;
+        let rooms = valid
+            .checked_mul(2)
+            .and_then(|len| bytes.get(header..header + len));
+        return Ok(Part::Free {
+            first: u32_at(bytes, counts),
+            rooms: rooms.ok_or_else(cut)?,
+        });
+    }
+    let header = check_identity(bytes, geometry, daddr, owner)?;
+    let (lone, one) = if crc {
+        (LONE_LEAF_MAGIC, LEAF_MAGIC)
+    } else {
+        (LONE_LEAF_MAGIC_V4, LEAF_MAGIC_V4)
+    };
+    if header.magic != lone && header.magic != one {
+        return Node::decode(bytes, geometry).map(|_| Part::Node);
+    }
+    let count = usize::from(u16_at(bytes, header_len(geometry)));
+    let start = counted_header_len(geometry);
+    let end = start + count * INDEX_ENTRY_LEN;
+    let rooms = if header.magic == lone {
+        let tail = bytes.len() - 4;
+        let rooms = u32_at(bytes, tail) as usize;
+        let rooms = rooms.checked_mul(2).and_then(|len| tail.checked_sub(len));
+        rooms
+            .filter(|rooms| *rooms >= end)
+            .map(|rooms| &bytes[rooms..tail])
+            .ok_or_else(cut)?
+    } else {
+        &[]
+    };
+    Ok(Part::Leaf {
+        bytes: bytes.get(start..end).ok_or_else(cut)?,
+        rooms,
+    })
 }

@@ -76,7 +76,7 @@ impl Directory {
     }
 
     /// The sorted index; for a block's own index of names, `.` and `..` among them.
-    fn index_entries(&self, geometry: &Geometry) -> Vec<IndexEntry> {
+    pub(crate) fn index_entries(&self, geometry: &Geometry) -> Vec<IndexEntry> {
         let header = data::header_len(geometry);
         let dots = [
             (name_hash(b"."), header / 8),
@@ -92,6 +92,16 @@ impl Directory {
         let mut entries: Vec<_> = dots.into_iter().chain(names).collect();
         entries.sort_unstable();
         entries
+    }
+
+    /// The longest unused run of each data block.
+    pub(crate) fn rooms(&self, geometry: &Geometry) -> Vec<u16> {
+        let mut rooms = Vec::new();
+        for (&number, block) in &self.blocks {
+            rooms.resize(number as usize, NO_BLOCK);
+            rooms.push(longest_room(block, geometry, number));
+        }
+        rooms
     }
 
     fn layout_whole(&self, geometry: &Geometry, itself: u64) -> Layout {
@@ -119,7 +129,6 @@ impl Directory {
         let step = u64::from(geometry.directory_block_blocks);
         let end = geometry.directory_block_size;
         let mut blocks = Vec::new();
-        let mut room: Vec<u16> = Vec::new();
         for (&number, block) in &self.blocks {
             let unchanged = self.form == Form::Parts && !self.changed.contains(&number);
             let content = (!unchanged).then(|| {
@@ -134,9 +143,8 @@ impl Directory {
                 file_block: u64::from(number) * step,
                 content,
             });
-            room.resize(number as usize, NO_BLOCK);
-            room.push(longest_room(block, geometry, number));
         }
+        let room = self.rooms(geometry);
         let entries = self.index_entries(geometry);
         let block_size = u64::from(geometry.block_size);
         let (index, free) = (space::INDEX / block_size, space::FREE / block_size);

@@ -3,11 +3,9 @@
 use super::Writer;
 use crate::fs::xfs::alloc::Allocator;
 use crate::fs::xfs::alloc::commit::{CounterChanges, OwnerChanges};
-use crate::fs::xfs::bmap::ExtentMap;
-use crate::fs::xfs::btree::records::{OwnerRecord, owner_offset};
-use crate::fs::xfs::bytes::as_u32;
 use crate::fs::xfs::corrupt;
-use crate::fs::xfs::inode::{self, Fork};
+use crate::fs::xfs::inode;
+use crate::fs::xfs::owners::add_inode;
 use crate::fs::xfs::superblock::{Superblock, version};
 use crate::fs::xfs::volume::Volume;
 use crate::fs::xfs::writes::Writes;
@@ -65,79 +63,10 @@ impl Writer {
         changes.inodes.extend(self.freed.keys());
         for (&number, staged) in &self.staged {
             changes.inodes.insert(number);
-            let forks = [
-                (Some(&staged.inode.data), 0),
-                (staged.inode.attributes.as_ref(), owner_offset::ATTRIBUTES),
-            ];
-            for (fork, flags) in forks {
-                if let Some(map) = fork.and_then(Fork::map) {
-                    add_owner(volume, number, map, flags, &mut changes)?;
-                }
-            }
+            add_inode(volume, &staged.inode, &mut changes.records)?;
         }
         Ok(changes)
     }
-}
-
-/// Adds the records of a fork, extents that continue each other joined.
-fn add_owner(
-    volume: &Volume,
-    owner: u64,
-    map: &ExtentMap,
-    flags: u64,
-    changes: &mut OwnerChanges,
-) -> Result<()> {
-    let mut last: Option<(u32, OwnerRecord)> = None;
-    for extent in map.extents() {
-        let (group, start) = locate(volume, extent.start)?;
-        let unwritten = if extent.unwritten {
-            owner_offset::UNWRITTEN
-        } else {
-            0
-        };
-        let record = OwnerRecord {
-            start,
-            owner,
-            offset: extent.file_block | flags | unwritten,
-            len: u32::try_from(extent.blocks).expect("extents have 21 bits of length"),
-        };
-        match &mut last {
-            Some((home, before))
-                if *home == group
-                    && before.start + before.len == start
-                    && before.offset + u64::from(before.len) == record.offset =>
-            {
-                before.len += record.len;
-            }
-            _ => {
-                if let Some((group, record)) = last.replace((group, record)) {
-                    changes.records.entry(group).or_default().push(record);
-                }
-            }
-        }
-    }
-    if let Some((group, record)) = last {
-        changes.records.entry(group).or_default().push(record);
-    }
-    let mut blocks = map.tree_blocks.clone();
-    blocks.sort_unstable();
-    for run in blocks.chunk_by(|one, next| one.0 + 1 == next.0) {
-        let (group, start) = locate(volume, run[0])?;
-        changes.records.entry(group).or_default().push(OwnerRecord {
-            start,
-            owner,
-            offset: flags | owner_offset::TREE,
-            len: as_u32(run.len()),
-        });
-    }
-    Ok(())
-}
-
-fn locate(volume: &Volume, block: crate::fs::xfs::geometry::FsBlock) -> Result<(u32, u32)> {
-    volume
-        .geometry
-        .split(block)
-        .ok_or_else(|| corrupt(Location::Block(block.0), "there is no such block"))
 }
 
 /// Changes the superblock's counters.
