@@ -308,7 +308,7 @@ fn many_extents(kind: Kind, name: &str) {
     assert_eq!(content(b"/kernel"), content(b"/reference"));
     image.edit(|fs| {
         let root = fs.root();
-        for name in [&b"engine"[..], b"kernel"] {
+        for name in [&b"engine"[..], b"kernel", b"reference"] {
             fs.remove(root, name).expect("it is there");
         }
     });
