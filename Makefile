@@ -8,7 +8,7 @@ IMGASM := target/release/imgasm
 # Who is not root asks sudo for packages and mounts.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk qemu-utils shellcheck \
+TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk mtools qemu-utils shellcheck \
 	util-linux xfsprogs xz-utils zstd bzip2
 
 .PHONY: all build tool test test-tools bench lint fuzz clean

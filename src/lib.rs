@@ -7,18 +7,34 @@
 //! - [`fs`]: the filesystems inside an image, behind one trait.
 //! - [`disk`]: partition tables, and the filesystem in each partition.
 //! - [`guest`]: what imgasm knows of a Linux root filesystem.
-//! - [`diff`]: what differs between two images.
 //! - [`inspect`]: what an image is, described.
+//! - [`diff`]: what differs between two images.
+//! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
+//! - [`keyfile`]: configuration files in which one key is set and all else stays.
+//! - [`base`]: a base disk, assembled from a root filesystem on the host.
+//! - [`overlay`]: folders that say what to change, and carrying them out.
+//! - [`recipe`]: `imgasm.toml`: what to build from what.
+//! - [`volume`]: data volumes.
+//! - [`manifest`]: `manifest.json`: what was built from what.
+//! - [`build`]: the pipeline from a recipe to an image.
 //! - [`cli`]: the command line.
 //!
 //! Beside them: [`text`], bytes from an image as text.
 
+pub mod base;
 pub mod block;
+pub mod build;
 pub mod cli;
+pub mod config;
 pub mod container;
 pub mod diff;
 pub mod disk;
 pub mod fs;
 pub mod guest;
 pub mod inspect;
+pub mod keyfile;
+pub mod manifest;
+pub mod overlay;
+pub mod recipe;
 pub mod text;
+pub mod volume;

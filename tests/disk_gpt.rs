@@ -205,9 +205,9 @@ fn either_copy_is_enough_and_growing_repairs_the_other() {
         (len - 33 * 512, 128),
     ];
     for (offset, count) in damages {
-        let damaged = dir.path().join("damaged.raw");
-        std::fs::copy(&image, &damaged).expect("copy");
-        let target = device(&damaged);
+        let copy = dir.path().join("copy.raw");
+        std::fs::copy(&image, &copy).expect("copy");
+        let target = device(&copy);
         let mut bytes = vec![0; count];
         target.read_at(offset, &mut bytes).expect("read");
         bytes[17] ^= 0x80;
@@ -221,8 +221,8 @@ fn either_copy_is_enough_and_growing_repairs_the_other() {
         );
         assert_eq!(partition(&disk, 128).name, "BIOS Boot Partition");
         disk.grow(None).expect("write");
-        assert_verified(&damaged);
-        assert_eq!(judged(&damaged, &[1, 15, 128]), sound);
+        assert_verified(&copy);
+        assert_eq!(judged(&copy, &[1, 15, 128]), sound);
     }
     let target = device(&image);
     target.write_zeros(512, 512).expect("write");

@@ -192,6 +192,46 @@ fn chains_that_do_not_end_and_partitions_that_overlap_are_errors() {
 }
 
 #[test]
+fn blocks_of_4096_bytes_are_known_by_what_lies_in_them() {
+    if !have(&["sfdisk", "mke2fs"]) || !images::can_mount() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("disk.raw");
+    sparse(&image, 64 * MIB);
+    // sfdisk learns the size of a block from the kernel.
+    let attached = images::Loop::attach(&image, &["--sector-size=4096"]);
+    let mut sfdisk = Command::new("/usr/sbin/sfdisk")
+        .args(["--quiet", "--no-reread", &attached.0])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("run sfdisk");
+    let mut stdin = sfdisk.stdin.take().expect("piped");
+    stdin
+        .write_all(b"label: dos\nstart=256, size=2048, type=83\nstart=4096, size=8192, type=83\n")
+        .expect("tell sfdisk");
+    drop(stdin);
+    assert!(sfdisk.wait().expect("wait").success());
+    drop(attached);
+    let root = format!("offset={}", 4096 * 4096);
+    run(
+        "mke2fs",
+        &["-q", "-F", "-t", "ext4", "-E", &root, arg(&image), "32M"],
+    );
+    let disk = Disk::open(device(&image)).expect("open");
+    let table = disk.table().expect("read").expect("a table");
+    assert_eq!(table.sector_size, SectorSize::B4096);
+    assert_eq!(
+        disk.slice(Place::Partition(2)).expect("a slice").len(),
+        32 * MIB
+    );
+    assert_eq!(
+        disk.probe(Place::Partition(2)).expect("probe"),
+        Some("ext4")
+    );
+}
+
+#[test]
 fn a_bare_filesystem_is_a_disk_with_one_place() {
     if !have(&["mke2fs"]) {
         return;

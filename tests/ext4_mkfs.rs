@@ -1,5 +1,7 @@
 //! Fresh filesystems against those that mke2fs makes: byte for byte.
 
+mod support;
+
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
@@ -8,6 +10,7 @@ use std::process::Command;
 use imgasm::block::{BlockDevice, FileDevice};
 use imgasm::fs::ext4::{self, FormatOptions};
 use imgasm::fs::{Error, Timestamp};
+use support::scratch::folder;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -37,16 +40,6 @@ fn options() -> FormatOptions {
 /// A sparse file of `len` bytes.
 fn sparse(path: &Path, len: u64) {
     File::create(path).unwrap().set_len(len).unwrap();
-}
-
-/// A folder for images; files of 16 TiB fit no ext4, but a tmpfs.
-fn folder() -> tempfile::TempDir {
-    let shm = Path::new("/dev/shm");
-    if shm.is_dir() {
-        tempfile::tempdir_in(shm).unwrap()
-    } else {
-        tempfile::tempdir().unwrap()
-    }
 }
 
 /// Whether a tool of e2fsprogs is there.

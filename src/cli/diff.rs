@@ -16,6 +16,10 @@ use crate::diff::{self, Options};
 /// Show what differs between two images: partitions, filesystems, files. Exit status 1 where
 /// something does.
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Args {
     /// The image before.
     old: PathBuf,

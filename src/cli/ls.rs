@@ -1,6 +1,7 @@
 //! `imgasm ls IMAGE PATH`
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
 use std::thread;
 
 use jiff::Timestamp;
@@ -20,6 +21,10 @@ use crate::text::{name_text, value_text};
 
 /// List files inside an image.
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
@@ -188,14 +193,16 @@ fn line(
             Some(DeviceNumber { major, minor }) => format!("{major}, {minor}"),
             None => metadata.size.to_string(),
         };
-        line += &format!(
+        write!(
+            line,
             "{} {:>3} {:<8} {:<8} {size:>10} {} ",
             mode_text(metadata.file_type, metadata.permissions),
             metadata.links,
             accounts.user_name(metadata.uid),
             accounts.group_name(metadata.gid),
             time_text(metadata.modified),
-        );
+        )
+        .expect("a string takes all");
     }
     let name = if args.recursive || entry.path == *start {
         entry.path.as_bytes()

@@ -6,16 +6,21 @@
 //!
 //! Exit status: 0 done or the same, 1 different or a verification that failed, 2 an error.
 
+mod apply;
+mod build;
 mod cat;
 mod completions;
 mod diff;
 mod failure;
 mod image;
+mod init;
 mod inspect;
 mod ls;
 mod man;
 mod output;
+mod plan;
 mod progress;
+mod recipe;
 
 use std::process::ExitCode;
 
@@ -43,6 +48,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
+    Build(build::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
     Ls(ls::Args),
     Cat(cat::Args),
     Diff(diff::Args),
@@ -101,6 +110,10 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
     match command {
+        Command::Init(args) => init::run(&args, output),
+        Command::Build(args) => build::run(&args, output),
+        Command::Plan(args) => plan::run(&args, output),
+        Command::Apply(args) => apply::run(&args, output),
         Command::Ls(args) => ls::run(&args, output),
         Command::Diff(args) => diff::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),

@@ -6,6 +6,7 @@
 //! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.
+//! - [`write`](mod@write): a disk in the formats that others read.
 
 mod bytes;
 pub mod cache;
@@ -20,6 +21,7 @@ mod unpack;
 mod vhd;
 mod vhdx;
 mod vmdk;
+pub mod write;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 pub use cache::{Base, Cache};
 pub use detect::{Codec, DiskFormat};
 pub use error::{Error, Result};
-pub use peel::Layer;
+pub use write::{OutputFormat, write_file, write_stream};
 
 use crate::block::{BlockDevice, FileDevice, InPlace, Recovery};
 use detect::{Content, HEAD_LEN, detect};

@@ -13,8 +13,8 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-use super::peel::{self, Sink};
-use super::{Error, Layer, Progress, Result};
+use super::peel::{self, Layer, Sink};
+use super::{Error, Progress, Result};
 use crate::block::{self, CHUNK_BYTES, ChunkMap, ChunkMapBuilder, Digest, Output, write_non_zero};
 
 /// Bytes in the largest disk: that of EBS and of GCE is 64 TiB.

@@ -13,7 +13,7 @@ use crate::fs::{DeviceNumber, FileType, Timestamp};
 pub struct Report {
     /// Bytes of the larger of the two disks.
     pub disk_len: u64,
-    /// The bytes of the disks that differ, in blocks of 4 KiB.
+    /// The bytes of the disks that differ, in whole sectors of 512 bytes.
     pub changed: Ranges,
     /// Where the partitions of the new disk lie, and what they are called.
     pub layout: Vec<(String, Range<u64>)>,
@@ -75,7 +75,7 @@ pub struct RawChange {
     pub region: String,
     /// First and past-the-last byte of the disk between which all of them lie.
     pub range: Range<u64>,
-    /// How many bytes lie in blocks of 4 KiB that differ.
+    /// How many bytes lie in sectors of 512 bytes that differ.
     pub bytes: u64,
 }
 

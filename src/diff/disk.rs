@@ -185,11 +185,13 @@ fn table_sectors(
         let size = table.sector_size;
         if table.kind == "gpt" {
             let backup = len.saturating_sub(size + ENTRIES_BYTES);
-            sectors = raw::union(&sectors, &[0..2 * size + ENTRIES_BYTES]);
-            // Differences are counted in blocks, whose ends are not always those of sectors.
-            sectors = raw::union(&sectors, &[backup..len.next_multiple_of(4096)]);
+            sectors = raw::union(
+                &sectors,
+                std::slice::from_ref(&(0..2 * size + ENTRIES_BYTES)),
+            );
+            sectors = raw::union(&sectors, std::slice::from_ref(&(backup..len)));
         } else {
-            sectors = raw::union(&sectors, &[0..size]);
+            sectors = raw::union(&sectors, std::slice::from_ref(&(0..size)));
         }
     }
     sectors

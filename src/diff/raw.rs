@@ -8,14 +8,15 @@ use std::thread;
 use super::{Error, Result, Side};
 use crate::block::{BlockDevice, CHUNK_BYTES, ChunkMap};
 
-/// Bytes compared as one: the block of most filesystems, and the least that a host reads.
-const BLOCK_BYTES: u64 = 4096;
-const BLOCK_LEN: usize = 4096;
+/// Bytes compared as one: the smallest sector, so that what differs never reaches from a block of
+/// a filesystem into the next.
+const SECTOR_BYTES: u64 = 512;
+const SECTOR_LEN: usize = 512;
 
 /// Ranges of bytes in order, of which no two touch.
 pub type Ranges = Vec<Range<u64>>;
 
-/// The ranges in which two devices differ, in whole blocks of 4 KiB. A device that is shorter
+/// The ranges in which two devices differ, in whole sectors of 512 bytes. A device that is shorter
 /// counts as if zeros followed. Where both chunk maps are given, only chunks that differ by them
 /// are read; else all that is not a hole on both sides is, on all cores.
 pub fn differing(
@@ -48,10 +49,10 @@ pub fn differing(
             if before == after {
                 continue;
             }
-            let blocks = before.chunks(BLOCK_LEN).zip(after.chunks(BLOCK_LEN));
-            for (at, (a, b)) in (start..).step_by(BLOCK_LEN).zip(blocks) {
+            let sectors = before.chunks(SECTOR_LEN).zip(after.chunks(SECTOR_LEN));
+            for (at, (a, b)) in (start..).step_by(SECTOR_LEN).zip(sectors) {
                 if a != b {
-                    found.push(at..at + BLOCK_BYTES);
+                    found.push(at..at + SECTOR_BYTES);
                 }
             }
         }
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_in_blocks() {
+    fn differences_in_sectors() {
         let mut bytes = vec![7; 2 << 20];
         let old = MemoryDevice::new(bytes.clone());
         bytes[4095] = 8;
@@ -215,7 +216,7 @@ mod tests {
         bytes[(1 << 20) + 5000] = 8;
         bytes.extend([0; 5000]);
         let new = MemoryDevice::new(bytes);
-        let expected = [0..8192, (1 << 20) + 4096..(1 << 20) + 8192];
+        let expected = [3584..4608, (1 << 20) + 4608..(1 << 20) + 5120];
         assert_eq!(differing(&old, &new, None).unwrap(), expected);
         let maps = (
             ChunkMap::compute(&old).unwrap(),

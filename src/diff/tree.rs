@@ -158,8 +158,8 @@ impl<'a> Tree<'a> {
 }
 
 /// The regular file of a state, if it is one.
-fn file<'a>(state: &Option<(PathState, File<'a>)>) -> Option<File<'a>> {
-    let (state, file) = state.as_ref()?;
+fn file<'a>(state: Option<&(PathState, File<'a>)>) -> Option<File<'a>> {
+    let (state, file) = state?;
     (state.file_type == FileType::Regular).then_some(*file)
 }
 
@@ -201,7 +201,7 @@ impl Comparison<'_> {
         let content = if is_told {
             None
         } else {
-            self.content(path, file(&before), file(&after))?
+            self.content(path, file(before.as_ref()), file(after.as_ref()))?
         };
         let (old, new) = (
             before.map(|(state, _)| state),

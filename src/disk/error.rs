@@ -68,14 +68,6 @@ pub enum Error {
     /// The table cannot be laid out or grown as asked.
     #[error("cannot lay out the partitions: {0}")]
     Layout(String),
-    /// A file or directory that the disk is to be assembled from cannot be used.
-    #[error("{path}: {problem}")]
-    Source {
-        /// The file on the host, or the path in the root filesystem.
-        path: String,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// A filesystem on the disk failed.
     #[error("{place}: {source}")]
     FileSystem {

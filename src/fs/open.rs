@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ext4::Ext4;
-use super::fat::{self, Fat};
-use super::xfs::Xfs;
-use super::{Error, FileSystem, Result, WriteOptions};
+use super::{Error, FileSystem, Result, WriteOptions, ext4, fat, xfs};
 use crate::block::BlockDevice;
 
 /// The bytes by which a kind of contents is known.
@@ -88,9 +85,9 @@ fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
 /// [`Error::Incompatible`] where there is none, or one that we cannot read.
 pub fn open(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
     Ok(match probe(&device)? {
-        Some("vfat") => Box::new(Fat::open(device)?),
-        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open(device)?),
-        Some("xfs") => Box::new(Xfs::open(device)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(ext4::Ext4::open(device)?),
+        Some("vfat") => Box::new(fat::Fat::open(device)?),
+        Some("xfs") => Box::new(xfs::Xfs::open(device)?),
         other => return Err(unsupported(other)),
     })
 }
@@ -105,8 +102,8 @@ pub fn open_writable(
     options: WriteOptions,
 ) -> Result<Box<dyn FileSystem>> {
     Ok(match probe(&device)? {
-        Some("vfat") => Box::new(Fat::open_writable(device, options)?),
-        Some("ext2" | "ext3" | "ext4") => Box::new(Ext4::open_writable(device, options)?),
+        Some("ext2" | "ext3" | "ext4") => Box::new(ext4::Ext4::open_writable(device, options)?),
+        Some("vfat") => Box::new(fat::Fat::open_writable(device, options)?),
         other => return Err(unsupported(other)),
     })
 }
@@ -115,11 +112,11 @@ fn unsupported(kind: Option<&'static str>) -> Error {
     match kind {
         Some(kind) => Error::Incompatible {
             fs: kind,
-            what: "this kind of filesystem".to_owned(),
+            what: "this kind of contents".to_owned(),
         },
         None => Error::Incompatible {
-            fs: "no known filesystem",
-            what: "what the device holds".to_owned(),
+            fs: "unknown contents",
+            what: "a device without a filesystem that we know".to_owned(),
         },
     }
 }

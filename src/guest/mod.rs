@@ -7,16 +7,20 @@
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
 //! - [`files`]: small files of the guest, read whole.
 //! - [`firstboot`]: a script that runs once.
+//! - [`selinux`]: the label that the guest's policy gives a path.
 //! - [`services`]: what starts at boot.
 //! - [`users`]: new users and groups.
+//! - [`fstab`]: what is mounted where.
 
 pub mod accounts;
 pub mod arch;
 pub mod facts;
 pub mod files;
 pub mod firstboot;
+pub mod fstab;
 pub mod init;
 pub mod os_release;
+pub mod selinux;
 pub mod services;
 pub mod users;
 
@@ -44,6 +48,6 @@ fn read_config(fs: &dyn FileSystem, path: &str) -> Result<Option<Vec<u8>>> {
 }
 
 /// A path that is written in this program.
-fn known_path(path: &str) -> ImagePath {
+pub(crate) fn known_path(path: &str) -> ImagePath {
     ImagePath::parse(path).expect("the path is a constant of this program")
 }

@@ -13,6 +13,8 @@
 //!   kernel and by an engine.
 //! - [`engine`]: what the engines under test are given.
 //! - [`sandbox`]: many cases of hostile input in a watched process.
+//! - [`engine`]: the engines under test.
+//! - [`scratch`]: room for images.
 //! - [`trial`]: one comparison from beginning to end.
 
 // Every test binary has its own copy of these modules and uses only a part of them.
@@ -31,5 +33,6 @@ pub mod mutate;
 pub mod populate;
 pub mod rng;
 pub mod sandbox;
+pub mod scratch;
 pub mod tree;
 pub mod trial;

@@ -78,7 +78,7 @@ fn map(page: &mut String, report: &Report) {
         let bound =
             |cell: u64| u64::try_from(u128::from(len) * u128::from(cell) / u128::from(MAP_CELLS));
         let (start, end) = (bound(cell).unwrap_or(len), bound(cell + 1).unwrap_or(len));
-        let inside: Ranges = intersection(&report.changed, &[start..end]);
+        let inside: Ranges = intersection(&report.changed, std::slice::from_ref(&(start..end)));
         let changed = total(&inside);
         if changed == 0 {
             continue;

@@ -37,7 +37,8 @@ struct FileSystem {
 
 #[derive(Debug, Serialize)]
 struct Path {
-    path: String,
+    #[serde(rename = "path")]
+    name: String,
     /// `added`, `removed`, `changed` or `renamed`.
     change: &'static str,
     /// Where a renamed path was before.
@@ -88,7 +89,7 @@ fn filesystem(report: &crate::diff::FileSystemReport) -> FileSystem {
             PathChangeKind::Renamed { from } => ("renamed", Some(name_text(from.as_bytes()))),
         };
         Path {
-            path: name_text(change.path.as_bytes()),
+            name: name_text(change.path.as_bytes()),
             change: kind,
             from,
             fields: fields_of(&fields::of_path(change)),

@@ -54,54 +54,65 @@ impl Gpt {
     /// # Errors
     /// [`Error::Corrupt`] for a table with sound checksums that cannot be right.
     pub fn read(device: &dyn BlockDevice) -> Result<Reading> {
-        let mut primary_problem = String::new();
+        const ABSENT: &str = "there is no header";
+        let mut problems = [None, None];
         for sector_size in SectorSize::ALL {
             match read_copy(device, sector_size, 1)? {
-                Ok((header, entries)) => {
-                    let backup = read_copy(device, sector_size, header.alternate_lba)?;
-                    let note = backup.err().map(|problem| {
+                Copy::Sound(header, entries) => {
+                    let note = match read_copy(device, sector_size, header.alternate_lba)? {
+                        Copy::Sound(..) => None,
+                        Copy::Damaged(problem) => Some(problem),
+                        Copy::Absent => Some(ABSENT.to_owned()),
+                    };
+                    let note = note.map(|problem| {
                         format!("the backup GPT is damaged, the primary one is used: {problem}")
                     });
-                    let gpt = Self {
-                        sector_size,
-                        header,
-                        entries,
-                    };
-                    gpt.check(device)?;
-                    return Ok(Reading::Found(gpt, note));
+                    return Self::found(device, sector_size, header, entries, note);
                 }
-                // A header that is there says more than that there is none.
-                Err(problem) => keep_telling(&mut primary_problem, problem),
+                Copy::Damaged(problem) => problems[0] = Some(problem),
+                Copy::Absent => {}
             }
         }
-        let mut backup_problem = String::new();
         for sector_size in SectorSize::ALL {
             let last_lba = (device.len() / sector_size.bytes()).saturating_sub(1);
             match read_copy(device, sector_size, last_lba)? {
-                Ok((header, entries)) => {
-                    let gpt = Self {
-                        sector_size,
-                        header: Header {
-                            my_lba: 1,
-                            alternate_lba: last_lba,
-                            entries_lba: 2,
-                            ..header
-                        },
-                        entries,
+                Copy::Sound(header, entries) => {
+                    let header = Header {
+                        my_lba: 1,
+                        alternate_lba: last_lba,
+                        entries_lba: 2,
+                        ..header
                     };
-                    gpt.check(device)?;
                     let note = format!(
-                        "the primary GPT is damaged, the backup one is used: {primary_problem}"
+                        "the primary GPT is damaged, the backup one is used: {}",
+                        problems[0].as_deref().unwrap_or(ABSENT)
                     );
-                    return Ok(Reading::Found(gpt, Some(note)));
+                    return Self::found(device, sector_size, header, entries, Some(note));
                 }
-                Err(problem) => keep_telling(&mut backup_problem, problem),
+                Copy::Damaged(problem) => problems[1] = Some(problem),
+                Copy::Absent => {}
             }
         }
-        Ok(Reading::Damaged {
-            primary: primary_problem,
-            backup: backup_problem,
-        })
+        let [primary, backup] =
+            problems.map(|problem| problem.unwrap_or_else(|| ABSENT.to_owned()));
+        Ok(Reading::Damaged { primary, backup })
+    }
+
+    /// A table of sound bytes, if it can be that of `device`.
+    fn found(
+        device: &dyn BlockDevice,
+        sector_size: SectorSize,
+        header: Header,
+        entries: Vec<u8>,
+        note: Option<String>,
+    ) -> Result<Reading> {
+        let gpt = Self {
+            sector_size,
+            header,
+            entries,
+        };
+        gpt.check(device)?;
+        Ok(Reading::Found(gpt, note))
     }
 
     /// Lays out a new table for all of a device of `device_len` bytes.
@@ -265,7 +276,7 @@ impl Gpt {
         let last = self.header.alternate_lba;
         // Only what is a backup: a table may say anything about where its other copy lies.
         if last > self.header.last_usable_lba + array
-            && read_copy(device, self.sector_size, last)?.is_ok()
+            && matches!(read_copy(device, self.sector_size, last)?, Copy::Sound(..))
         {
             device.write_zeros((last - array) * size, (array + 1) * size)?;
         }
@@ -338,38 +349,37 @@ impl Gpt {
     }
 }
 
-/// Keeps the more telling of two problems: the one that is not just a missing signature.
-fn keep_telling(kept: &mut String, problem: String) {
-    if kept.is_empty() || !problem.starts_with("no ") {
-        *kept = problem;
-    }
+/// One of the two copies of a table.
+enum Copy {
+    /// There is no header.
+    Absent,
+    /// There is a header, but it or its array of entries is damaged.
+    Damaged(String),
+    /// The header, and the array of entries.
+    Sound(Header, Vec<u8>),
 }
 
-/// The header and entries of the copy whose header lies at `lba`, or what is wrong with them.
-fn read_copy(
-    device: &dyn BlockDevice,
-    sector_size: SectorSize,
-    lba: u64,
-) -> Result<Result<(Header, Vec<u8>), String>> {
+/// Reads the copy whose header lies at `lba`.
+fn read_copy(device: &dyn BlockDevice, sector_size: SectorSize, lba: u64) -> Result<Copy> {
     let size = sector_size.bytes();
     let blocks = device.len() / size;
     if lba == 0 || lba >= blocks {
-        return Ok(Err(format!("LBA {lba} does not lie on the device")));
+        return Ok(Copy::Absent);
     }
     let mut sector = vec![0; usize::try_from(size).expect("at most 4096")];
     device.read_at(lba * size, &mut sector)?;
+    if !sector.starts_with(&codec::SIGNATURE) {
+        return Ok(Copy::Absent);
+    }
     let header = match Header::decode(&sector, lba) {
         Ok(header) => header,
-        Err(problem) => return Ok(Err(problem)),
+        Err(problem) => return Ok(Copy::Damaged(problem)),
     };
     let len = header.entries_len();
     let start = header.entries_lba.checked_mul(size);
-    let Some(start) = start.filter(|start| {
-        start
-            .checked_add(len)
-            .is_some_and(|end| end <= device.len())
-    }) else {
-        return Ok(Err(format!(
+    let end = start.and_then(|start| start.checked_add(len));
+    let (Some(start), Some(_)) = (start, end.filter(|end| *end <= device.len())) else {
+        return Ok(Copy::Damaged(format!(
             "the array of entries at LBA {} does not lie on the device",
             header.entries_lba
         )));
@@ -378,12 +388,12 @@ fn read_copy(
     device.read_at(start, &mut entries)?;
     let crc = crc32fast::hash(&entries);
     if crc != header.entries_crc32 {
-        return Ok(Err(format!(
+        return Ok(Copy::Damaged(format!(
             "checksum of the entries {:#010x}, expected {crc:#010x}",
             header.entries_crc32
         )));
     }
-    Ok(Ok((header, entries)))
+    Ok(Copy::Sound(header, entries))
 }
 
 /// Blocks that an array of entries takes.

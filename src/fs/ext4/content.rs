@@ -373,7 +373,12 @@ impl Ext4 {
 
     /// Zeros the bytes from `offset` to the end of its block, or to `until` where that comes
     /// first, unless the block is a hole or reads as zeros.
-    fn zero_to_block_end(&self, mapping: &Mapping, offset: u64, until: Option<u64>) -> Result<()> {
+    pub(super) fn zero_to_block_end(
+        &self,
+        mapping: &Mapping,
+        offset: u64,
+        until: Option<u64>,
+    ) -> Result<()> {
         let block_size = self.geometry.block_size.bytes64();
         let block_end = offset.next_multiple_of(block_size);
         let end = until.unwrap_or(block_end).min(block_end);
@@ -415,7 +420,8 @@ impl Ext4 {
         self.store_mapping(number, inode, &before, &mut Mapping::default())
     }
 
-    fn free_extents(&mut self, extents: &[Extent]) -> Result<()> {
+    /// Gives runs of blocks back.
+    pub(super) fn free_extents(&mut self, extents: &[Extent]) -> Result<()> {
         for extent in extents {
             self.free_blocks(extent.start, u64::from(extent.len))?;
         }

@@ -86,8 +86,7 @@ impl FileSystem for Ext4 {
     }
 
     fn check(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
-        let _ = report;
-        Ok(())
+        self.check_all(report)
     }
 
     fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {

@@ -26,7 +26,7 @@ impl Ext4 {
                 u64::from(self.geometry.inodes_count),
                 self.free_inode_count(),
             )),
-            needs_recovery: features.incompat.contains(Incompat::NEEDS_RECOVERY),
+            needs_recovery: self.recovered_in_memory,
             parameters: self.parameters(),
         }
     }

@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4.
 //!
 //! From the disk upwards:
-//! - [`format`]: the on-disk structures as bytes and values; no I/O.
+//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! - [`bitmap`], [`zone`]: sets of blocks and inodes.
 //! - [`stage`]: metadata blocks in memory, undone when an operation fails.
@@ -15,12 +15,14 @@
 //! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
 //! - [`info`]: the filesystem as a whole.
 //! - [`filesystem`]: all this as [`crate::fs::FileSystem`].
+//! - [`journal`], [`recovery`], [`orphans`]: bringing an image that was not unmounted up to date.
+//! - [`check`]: all metadata against itself.
 //! - [`mkfs`]: making a fresh filesystem.
-//! - [`journal`]: replaying the journal of an image that was not unmounted.
 
 mod alloc;
 mod bitmap;
 mod block_map;
+mod check;
 mod content;
 mod dir;
 mod extent_tree;
@@ -31,11 +33,13 @@ pub mod hash;
 mod info;
 mod inline;
 mod inode_table;
-pub mod journal;
+mod journal;
 mod mapping;
 mod metadata;
 pub mod mkfs;
 mod namespace;
+mod orphans;
+mod recovery;
 mod stage;
 mod symlink;
 mod volume;

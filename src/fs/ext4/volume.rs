@@ -7,7 +7,6 @@ use zerocopy::little_endian::U32;
 
 use super::dir::NameCache;
 use super::format::checksum::FsSeed;
-use super::format::features::Incompat;
 use super::format::geometry::Geometry;
 use super::format::group::GroupDescriptor;
 use super::format::superblock::{self, Superblock};
@@ -15,7 +14,7 @@ use super::format::{Problem, time};
 use super::groups::Groups;
 use super::stage::Stage;
 use super::zone::SystemZone;
-use super::{FS, corrupt};
+use super::{FS, corrupt, orphans, recovery};
 use crate::block::BlockDevice;
 use crate::fs::error::{Error, Location, Result};
 use crate::fs::types::WriteOptions;
@@ -33,23 +32,30 @@ pub struct Ext4 {
     /// Names of large directories without an index.
     pub(super) names: RefCell<NameCache>,
     /// `None` where the filesystem was opened for reading.
-    options: Option<WriteOptions>,
+    pub(super) options: Option<WriteOptions>,
     /// Whether anything was changed since the last flush.
-    changed: bool,
+    pub(super) changed: bool,
+    /// Whether what is read here is not yet so on the disk, because the disk needs recovery.
+    pub(super) recovered_in_memory: bool,
 }
 
 impl Ext4 {
-    /// Opens a filesystem for reading: nothing is ever written to the device.
+    /// Opens a filesystem for reading: nothing is ever written to the device. One that was not
+    /// unmounted is read as it is after its recovery, which is done in memory.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where the superblock or the group descriptors are not sound,
-    /// [`Error::Incompatible`] where they use what we cannot read.
+    /// [`Error::Corrupt`] where the superblock, the group descriptors or the journal are not
+    /// sound, [`Error::Incompatible`] where they use what we cannot read.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let superblock = read_superblock(&*device)?;
+        if recovery::is_needed(&superblock) {
+            return Self::recover_in_memory(device, superblock);
+        }
         Self::with(device, superblock, None)
     }
 
-    /// Opens a filesystem for reading and writing.
+    /// Opens a filesystem for reading and writing. One that was not unmounted is recovered first,
+    /// on the device.
     ///
     /// # Errors
     /// As [`Ext4::open`]; and [`Error::Incompatible`] where it has a feature that we do not write,
@@ -57,10 +63,14 @@ impl Ext4 {
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
         let superblock = read_superblock(&*device)?;
         check_writable(&superblock)?;
+        if recovery::is_needed(&superblock) || orphans::are_there(&superblock) {
+            return Self::recover(device, superblock, options);
+        }
         Self::with(device, superblock, Some(options))
     }
 
-    fn with(
+    /// Takes the filesystem as it is on the device; `options` are `None` for reading only.
+    pub(super) fn with(
         device: Arc<dyn BlockDevice>,
         superblock: Superblock,
         options: Option<WriteOptions>,
@@ -71,14 +81,6 @@ impl Ext4 {
             return Err(Error::Incompatible {
                 fs: FS,
                 what: format!("feature {}", unreadable.join(", ")),
-            });
-        }
-        if features.incompat.contains(Incompat::NEEDS_RECOVERY) {
-            return Err(Error::NotWritable {
-                fs: FS,
-                reason: "the journal holds changes that are not on the disk yet: mount it once \
-                         or run `e2fsck -f` on it"
-                    .to_owned(),
             });
         }
         let at_superblock = |problem: Problem| problem.at(Location::Superblock);
@@ -114,6 +116,7 @@ impl Ext4 {
             names: RefCell::default(),
             options,
             changed: false,
+            recovered_in_memory: false,
         })
     }
 
@@ -182,7 +185,8 @@ impl Ext4 {
     }
 }
 
-fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
+/// Reads and checks the superblock.
+pub(super) fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
     let mut bytes = [0; superblock::LEN];
     device.read_at(superblock::OFFSET_BYTES, &mut bytes)?;
     Superblock::decode(&bytes).map_err(|problem| problem.at(Location::Superblock))

@@ -1,15 +1,15 @@
 //! FAT12, FAT16 and FAT32: the EFI system partition of an image.
 //!
-//! - [`boot`]: the boot sector, and where everything lies.
-//! - [`table`]: the file allocation table.
-//! - [`directory`]: the bytes of a directory.
-//! - [`time`]: FAT's dates and times.
-//! - [`volume`]: directories and chains, read from a device.
-//! - [`check`](mod@check): checking a volume against itself.
-//! - [`edit`]: changes through the `fatfs` crate.
-//! - [`filesystem`]: the trait, for a volume.
-//! - [`format`](mod@format): making a volume.
-//! - [`nodes`]: the numbers by which files are known while the volume is open.
+//! - `boot`: the boot sector, and where everything lies.
+//! - `table`: the file allocation table.
+//! - `directory`: the bytes of a directory.
+//! - `time`: FAT's dates and times.
+//! - `volume`: directories and chains, read from a device.
+//! - `nodes`: the numbers by which files are known while the volume is open.
+//! - `check`: checking a volume against itself.
+//! - `edit`: changes through the `fatfs` crate.
+//! - `filesystem`: the trait, for a volume.
+//! - `format`: making a volume.
 //!
 //! FAT has no owners, permissions, links, device nodes or attributes. Everything belongs to root;
 //! directories show as 0755, files as 0644, or 0444 where they are marked read-only. Times are

@@ -92,33 +92,30 @@ impl Table {
             Width::Fat32 => (index * 4, 4),
         };
         let mut bytes = [0; 4];
-        for (at, byte) in (at..).zip(&mut bytes[..count]) {
-            *byte = self.byte(at)?;
-        }
+        self.read(at, &mut bytes[..count])?;
         Ok(decode(self.width, cluster, bytes))
     }
 
-    /// The byte `at` of the table.
-    fn byte(&self, at: u64) -> Result<u8> {
+    /// Reads a few bytes from `at` on in the table.
+    fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let mut window = self.window.borrow_mut();
-        let known = |window: &(u64, Vec<u8>)| {
-            let index = usize::try_from(at.checked_sub(window.0)?).ok()?;
-            window.1.get(index).copied()
+        let known = |window: &(u64, Vec<u8>), buf: &mut [u8]| {
+            let start = usize::try_from(at.checked_sub(window.0)?).ok()?;
+            buf.copy_from_slice(window.1.get(start..start.checked_add(buf.len())?)?);
+            Some(())
         };
-        if let Some(byte) = known(&window) {
-            return Ok(byte);
+        if known(&window, buf).is_some() {
+            return Ok(());
         }
+        // An entry of twelve bits may lie across two windows, so each holds the next one's start.
         let start = at / WINDOW * WINDOW;
-        let len = WINDOW.min(self.len.saturating_sub(start));
-        window.1.clear();
+        let len = (WINDOW + 1).min(self.len.saturating_sub(start));
         let mut bytes = vec![0; usize::try_from(len).expect("at most a window")];
         self.device.read_at(self.offset + start, &mut bytes)?;
         *window = (start, bytes);
-        known(&window).ok_or_else(|| {
-            corrupt(
-                Location::Superblock,
-                format!("byte {at} lies behind the FAT"),
-            )
+        known(&window, buf).ok_or_else(|| {
+            let problem = format!("byte {at} lies behind the FAT");
+            corrupt(Location::Superblock, problem)
         })
     }
 

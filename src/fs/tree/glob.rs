@@ -1,5 +1,7 @@
 //! Patterns of paths.
 
+use std::fmt;
+
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::walk::walk;
@@ -70,6 +72,12 @@ impl Pattern {
         let base = format!("/{}", names[..plain].join("/"));
         let bounded = !self.text.contains("**") && !self.text.contains(['{', '\\']);
         (base, bounded.then_some(names.len() - plain))
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub use edit::{Attributes, ChangeKind, Editor, Touch};
 pub use glob::glob;
 pub use read::{FileReader, read_file, sha256};
-pub use resolve::{LastLink, Place, exists, locate, resolve};
+pub use resolve::{LastLink, Place, exists, is_file, locate, resolve};
 pub use walk::{Entry, Walk, walk};
 
 use super::path::ImagePath;

@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::resolve::{LastLink, resolve};
 use super::{At, Error, Result};
+use crate::block::Digest;
 use crate::fs::path::ImagePath;
 use crate::fs::{FileSystem, FileType, NodeId};
 
@@ -54,14 +55,14 @@ pub fn read_node(
 }
 
 /// The SHA-256 of a regular file's content; `path` is only for messages.
-pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> Result<[u8; 32]> {
+pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> Result<Digest> {
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let mut offset = 0;
     loop {
         let count = fs.read_at(node, offset, &mut chunk).at("read", path)?;
         if count == 0 {
-            return Ok(hasher.finalize().into());
+            return Ok(Digest::finish(hasher));
         }
         hasher.update(&chunk[..count]);
         offset += count as u64;

@@ -142,3 +142,12 @@ pub fn exists(fs: &dyn FileSystem, path: &ImagePath) -> Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+/// Whether `path` leads to a regular file.
+pub fn is_file(fs: &dyn FileSystem, path: &ImagePath) -> Result<bool> {
+    if !exists(fs, path)? {
+        return Ok(false);
+    }
+    let (node, real) = resolve(fs, path, LastLink::Follow)?;
+    Ok(fs.metadata(node).at("read", &real)?.file_type == FileType::Regular)
+}

@@ -42,7 +42,12 @@ impl Path {
 
 impl Ext4 {
     /// The hash by which an index is ordered; `None` where it is one that we cannot compute.
-    fn index_hash(&self, inode: &Inode, version: u8, name: &[u8]) -> Option<NameHash> {
+    pub(in crate::fs::ext4) fn index_hash(
+        &self,
+        inode: &Inode,
+        version: u8,
+        name: &[u8],
+    ) -> Option<NameHash> {
         if inode.has_flag(flags::CASEFOLD) {
             return None;
         }
@@ -56,7 +61,7 @@ impl Ext4 {
     }
 
     /// The most levels of nodes between root and leaves.
-    fn most_levels(&self) -> u8 {
+    pub(in crate::fs::ext4) fn most_levels(&self) -> u8 {
         let large = self
             .geometry
             .features()

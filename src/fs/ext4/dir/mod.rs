@@ -49,7 +49,7 @@ pub struct Dots {
     pub parent_offset: usize,
 }
 
-fn at_file_block(number: InodeNumber, block: FileBlock) -> Location {
+pub fn at_file_block(number: InodeNumber, block: FileBlock) -> Location {
     Location::FileBlock {
         inode: u64::from(number.0),
         block: u64::from(block.0),
@@ -71,7 +71,8 @@ impl Ext4 {
         Kind::Entries(self.inode_seed(number, inode))
     }
 
-    fn is_indexed(&self, inode: &Inode) -> bool {
+    /// Whether a directory has a hash index.
+    pub(super) fn is_indexed(&self, inode: &Inode) -> bool {
         let on = self.geometry.features().compat.contains(Compat::DIR_INDEX);
         on && inode.has_flag(flags::INDEX)
     }

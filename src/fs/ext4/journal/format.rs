@@ -251,11 +251,6 @@ pub struct Tag {
 }
 
 impl Layout {
-    /// How much of a data block's checksum is kept.
-    pub fn tag_checksum(self) -> TagChecksum {
-        self.tag_checksum
-    }
-
     /// Bytes of a descriptor or revoke block before its checksum.
     fn body(self, block: &[u8]) -> &[u8] {
         match self.tag_checksum {

@@ -118,7 +118,8 @@ fn refuse_fast_commits(
     if superblock.fast_commit_blocks() == 0 {
         return Ok(());
     }
-    let block = file.read(log.blocks.end)?;
+    // The kernel leaves one block free between the log and the fast commits.
+    let block = file.read(log.blocks.end + 1)?;
     let tag = u16::from_le_bytes([block[0], block[1]]);
     let transaction = u32::from_le_bytes([block[8], block[9], block[10], block[11]]);
     if tag == TAG_HEAD && transaction == end_sequence {

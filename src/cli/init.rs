@@ -1,0 +1,61 @@
+//! `imgasm init DIR`
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, DirEntry, include_dir};
+
+use super::Outcome;
+use super::failure::Failure;
+use super::output::Output;
+
+static OVERLAYS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/overlays");
+const RECIPE: &str = include_str!("init/imgasm.toml");
+
+/// Make a folder with a commented recipe and the stock overlays.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The folder; it is made where it is missing. Nothing in it is replaced.
+    dir: PathBuf,
+}
+
+pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+    let mut files = vec![(PathBuf::from("imgasm.toml"), RECIPE.as_bytes())];
+    collect(&OVERLAYS, &mut files);
+    let taken = files.iter().map(|(path, _)| args.dir.join(path)).find(|path| path.exists());
+    if let Some(taken) = taken {
+        return Err(Failure::new(format!("{} is there already", taken.display()))
+            .with_hint("nothing was written; choose another folder, or move it away"));
+    }
+    for (path, content) in &files {
+        write(&args.dir.join(path), content)?;
+    }
+    output.note("recipe", args.dir.join("imgasm.toml").display());
+    output.note("overlays", args.dir.join("overlays").display());
+    Ok(Outcome::Done)
+}
+
+/// Every file of the stock overlays, under `overlays/`.
+fn collect(folder: &'static Dir<'_>, files: &mut Vec<(PathBuf, &[u8])>) {
+    for entry in folder.entries() {
+        match entry {
+            DirEntry::Dir(folder) => collect(folder, files),
+            DirEntry::File(file) => {
+                files.push((Path::new("overlays").join(file.path()), file.contents()));
+            }
+        }
+    }
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let failed =
+        |error| Failure::from(error).in_context(format!("cannot write {}", path.display()));
+    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
+    fs::write(path, content).map_err(failed)?;
+    // The program holds contents only; a script is known by its first line.
+    if content.starts_with(b"#!") {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! The arguments by which a recipe is given.
+
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use super::image;
+use super::output::Output;
+use super::progress::Bars;
+use crate::build::Build;
+use crate::recipe::{Base, Options, Recipe};
+
+/// Which recipe, and what it is given.
+#[derive(Debug, clap::Args)]
+pub(super) struct RecipeArgs {
+    /// The recipe.
+    #[arg(short, long, value_name = "FILE", default_value = "imgasm.toml")]
+    file: PathBuf,
+    /// Set a variable of the recipe.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+/// `NAME=VALUE`, as `--set` takes it.
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it is not of the form NAME=VALUE".to_owned()),
+    }
+}
+
+/// Reads the recipe.
+pub(super) fn load(args: &RecipeArgs) -> Result<Recipe, Failure> {
+    let source_date_epoch = std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .filter(|value| !value.is_empty());
+    Ok(Recipe::load(
+        &args.file,
+        &Options {
+            set: args.set.clone(),
+            source_date_epoch,
+        },
+    )?)
+}
+
+/// Builds the recipe's image in memory.
+pub(super) fn prepare(recipe: &Recipe, output: &mut Output) -> Result<Build, Failure> {
+    let bars = Bars::new();
+    let build = Build::prepare(recipe, &image::cache()?, &bars.reading("base"))?;
+    bars.finish();
+    if let (Some(recovery), Base::File { path, .. }) = (&build.recovery, &recipe.base) {
+        image::tell_recovery(path, recovery, output);
+    }
+    Ok(build)
+}

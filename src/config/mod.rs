@@ -1,0 +1,67 @@
+//! What the recipe and the overlays have in common: text that a person wrote, and what to say when
+//! it is wrong.
+//!
+//! - [`source`]: a file with its name.
+//! - [`diagnostic`]: a message that shows the place.
+//! - [`decode`]: TOML to values.
+//! - [`template`]: `{{ variables }}` in text.
+//! - [`variables`]: what may be set from outside, with defaults and help.
+//! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
+//! - [`digest`]: the identity of a folder's content.
+
+pub mod decode;
+pub mod diagnostic;
+pub mod digest;
+pub mod source;
+pub mod template;
+pub mod values;
+pub mod variables;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use diagnostic::Diagnostic;
+pub use source::Source;
+pub use values::{Account, ByteSize, Mode, RelativePath};
+pub use variables::{Declarations, Variables};
+
+/// Why a recipe or an overlay cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder of it could not be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// On the host.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// A file is not what it should be at all.
+    #[error("{} {problem}", path.display())]
+    Unusable {
+        /// On the host.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What it says is wrong, at a place that can be shown.
+    #[error(transparent)]
+    Invalid(#[from] Box<Diagnostic>),
+    /// A variable that was given from outside is not declared, or has a value of the wrong kind.
+    #[error("variable `{name}`: {problem}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what could be meant.
+        problem: String,
+    },
+}
+
+/// What reading a recipe or an overlay returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<Diagnostic> for Error {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::Invalid(Box::new(diagnostic))
+    }
+}

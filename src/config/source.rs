@@ -1,0 +1,69 @@
+//! A text file with its name.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Diagnostic, Error, Result};
+
+/// The most that is read of a recipe, an overlay's description or a template, in bytes.
+const LIMIT: u64 = 4 << 20;
+
+/// A text that a person wrote, for messages about it. A copy shares the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    name: Arc<str>,
+    text: Arc<str>,
+}
+
+impl Source {
+    /// Reads a file of UTF-8 text.
+    pub fn read(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let unusable = |problem| Error::Unusable {
+            path: path.to_owned(),
+            problem,
+        };
+        let file = File::open(path).map_err(io)?;
+        let mut bytes = Vec::new();
+        file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(io)?;
+        if bytes.len() as u64 > LIMIT {
+            return Err(unusable(format!("has more than {LIMIT} bytes")));
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self::new(&path.display().to_string(), &text)),
+            Err(e) => {
+                let at = e.utf8_error().valid_up_to();
+                Err(unusable(format!("is not UTF-8 text from byte {at} on")))
+            }
+        }
+    }
+
+    /// A text that is at hand already.
+    pub fn new(name: &str, text: &str) -> Self {
+        Self {
+            name: name.into(),
+            text: text.into(),
+        }
+    }
+
+    /// The file's name, as messages show it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Something is wrong at these bytes of the text.
+    pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(self.clone(), span, message.into())
+    }
+}

@@ -1,0 +1,306 @@
+//! The kinds of values that recipes and overlays hold.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use serde::de::{self, IntoDeserializer};
+use serde::{Deserialize, Deserializer};
+
+/// A number of bytes, written as `512MiB`, `20 GiB` or a plain number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+/// The units of a size, each 1024 of the one before.
+const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+impl ByteSize {
+    /// A number of GiB.
+    pub fn from_gib(gib: u64) -> Option<Self> {
+        gib.checked_mul(1 << 30).map(Self)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim();
+        let exponent = match unit {
+            "" => Some(0),
+            unit => UNITS.iter().position(|known| *known == unit),
+        };
+        let (Ok(number), Some(exponent)) = (number.parse::<u64>(), exponent) else {
+            return Err(format!(
+                "{text:?} is not a size; write a whole number with B, KiB, MiB, GiB or TiB"
+            ));
+        };
+        let size = number.checked_mul(1 << (10 * exponent));
+        size.map(Self)
+            .ok_or_else(|| format!("{text:?} is too large"))
+    }
+}
+
+/// The largest unit that leaves a whole number.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut number, mut unit) = (self.0, 0);
+        while number != 0 && number % 1024 == 0 && unit + 1 < UNITS.len() {
+            number /= 1024;
+            unit += 1;
+        }
+        write!(f, "{number}{}", UNITS[unit])
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(bytes) => Ok(Self(bytes)),
+            NumberOrText::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
+/// The size of a volume: as [`ByteSize`], but a plain number means GiB, as it does for Packer.
+/// EBS volumes are whole numbers of GiB, so these are too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VolumeSize(ByteSize);
+
+impl VolumeSize {
+    /// The number of bytes.
+    pub fn bytes(self) -> u64 {
+        self.0.0
+    }
+
+    /// The number of GiB.
+    pub fn gib(self) -> u64 {
+        self.bytes() >> 30
+    }
+}
+
+impl<'de> Deserialize<'de> for VolumeSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let size = match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(gib) => ByteSize::from_gib(gib)
+                .ok_or_else(|| de::Error::custom(format!("{gib} GiB is too large")))?,
+            NumberOrText::Text(text) => match text.parse::<u64>() {
+                Ok(gib) => ByteSize::from_gib(gib)
+                    .ok_or_else(|| de::Error::custom(format!("{gib} GiB is too large")))?,
+                Err(_) => text.parse().map_err(de::Error::custom)?,
+            },
+        };
+        if size.0 == 0 || !size.0.is_multiple_of(1 << 30) {
+            return Err(de::Error::custom(format!(
+                "the size of a volume is a whole number of GiB, and {size} is not"
+            )));
+        }
+        Ok(Self(size))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a number that is not negative, or a text"
+)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+/// The low twelve bits of `st_mode`, written as an octal text: `"0644"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode(pub u16);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_octal = (3..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        match u16::from_str_radix(text, 8) {
+            Ok(bits) if is_octal && bits <= 0o7777 => Ok(Self(bits)),
+            _ => Err(format!(
+                "{text:?} is not a mode; write it in octal, as \"0644\""
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(_) => {
+                let problem = "a mode is a text in octal, as \"0644\", not a number";
+                Err(de::Error::custom(problem))
+            }
+            NumberOrText::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
+
+/// A user or a group: a number, or a name that the image's own files turn into one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Account {
+    /// The number itself.
+    Number(u32),
+    /// A name of `/etc/passwd` or `/etc/group`.
+    Name(String),
+}
+
+impl<'de> Deserialize<'de> for Account {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = |number: u64| {
+            u32::try_from(number)
+                .map(Self::Number)
+                .map_err(|_| de::Error::custom(format!("{number} is too large for an owner")))
+        };
+        match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(n) => number(n),
+            NumberOrText::Text(text) => match text.parse() {
+                Ok(n) => number(n),
+                Err(_) if text.is_empty() || text.contains([':', '\n', '/']) => Err(
+                    de::Error::custom(format!("{text:?} is not the name of a user or group")),
+                ),
+                Err(_) => Ok(Self::Name(text)),
+            },
+        }
+    }
+}
+
+/// A path below the folder of the recipe or overlay: relative and without `..`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelativePath(PathBuf);
+
+impl RelativePath {
+    /// The path itself.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for RelativePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut path = PathBuf::new();
+        for component in Path::new(text).components() {
+            match component {
+                Component::Normal(name) => path.push(name),
+                Component::CurDir => {}
+                Component::ParentDir => return Err(format!("{text:?} contains `..`")),
+                Component::RootDir | Component::Prefix(_) => {
+                    return Err(format!("{text:?} is not a relative path"));
+                }
+            }
+        }
+        if path.as_os_str().is_empty() || text.contains('\0') {
+            return Err(format!("{text:?} is not the path of a file"));
+        }
+        Ok(Self(path))
+    }
+}
+
+impl<'de> Deserialize<'de> for RelativePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A text without a line end or NUL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line(String);
+
+impl Line {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.contains(['\n', '\0']) {
+            return Err(de::Error::custom("this must be one line, without NUL"));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// One value or a list of them, written as a text or a list of texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+                Ok(vec![T::deserialize(text.into_deserializer())?])
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(list))
+            }
+        }
+
+        let values = deserializer.deserialize_any(Visitor(PhantomData))?;
+        Ok(Self(values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!("20GiB".parse(), Ok(ByteSize(20 << 30)));
+        assert_eq!("20 MiB".parse(), Ok(ByteSize(20 << 20)));
+        assert_eq!("7".parse(), Ok(ByteSize(7)));
+        for bad in [
+            "",
+            "GiB",
+            "20G",
+            "20GB",
+            "-1",
+            "1.5GiB",
+            "99999999999TiB",
+            "20 giB",
+        ] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+        assert_eq!(ByteSize(20 << 30).to_string(), "20GiB");
+        assert_eq!(ByteSize(1025).to_string(), "1025B");
+        assert_eq!(ByteSize(0).to_string(), "0B");
+    }
+
+    #[test]
+    fn modes() {
+        assert_eq!("0644".parse(), Ok(Mode(0o644)));
+        assert_eq!("4755".parse(), Ok(Mode(0o4755)));
+        for bad in ["", "64", "0o644", "888", "10000", "+644", "077777"] {
+            assert!(bad.parse::<Mode>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn relative_paths() {
+        assert!("files/a".parse::<RelativePath>().is_ok());
+        for bad in ["", ".", "/etc", "a/../b", "..", "a\0"] {
+            assert!(bad.parse::<RelativePath>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Configuration files with keys: one key is set, and every other byte stays.
+//!
+//! - [`set`]: the one operation, over the format. Where the key has the value already, the content
+//!   comes back as it is, which also answers whether it has.
+//! - [`Key`]: which key. [`Format`]: how the file is written.
+//! - A file for each format: [`yaml`], [`ini`], [`shell`], [`json`], [`toml`].
+
+mod ini;
+mod json;
+mod key;
+pub mod shell;
+mod toml;
+mod yaml;
+
+pub use key::{Format, Key};
+
+/// The value of a key, as TOML has values.
+pub type Value = ::toml::Value;
+
+/// Why a key could not be set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The file is not text.
+    #[error("the file is not UTF-8 text")]
+    NotText,
+    /// The file is not written in the format, or in a way that is not understood.
+    #[error("line {line}: {problem}")]
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The key cannot be in a file of this format.
+    #[error("the key {key} {problem}")]
+    Key {
+        /// The key.
+        key: String,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// The value cannot be in a file of this format.
+    #[error("{format} has no way to write {value}")]
+    Value {
+        /// The format.
+        format: &'static str,
+        /// What cannot be written.
+        value: &'static str,
+    },
+}
+
+/// Gives `content` with `key` set to `value`: replaced where it stands, else appended.
+pub fn set(format: Format, content: &[u8], key: &Key, value: &Value) -> Result<Vec<u8>, Error> {
+    let text = std::str::from_utf8(content).map_err(|_| Error::NotText)?;
+    let names = key.names(format);
+    if names.is_empty()
+        || names
+            .iter()
+            .any(|name| name.is_empty() || name.contains('\n'))
+    {
+        return Err(Error::Key {
+            key: key.to_string(),
+            problem: "has no name, an empty one, or a line end in it",
+        });
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let text = match format {
+        Format::Yaml => yaml::set(text, &names, value),
+        Format::Ini => ini::set(text, &names, value),
+        Format::Shell => shell::set_value(text, &names, value),
+        Format::Json => json::set(text, &names, value),
+        Format::Toml => toml::set(text, &names, value),
+    }?;
+    Ok(text.into_bytes())
+}
+
+/// A value without parts, as a configuration file without types has it.
+fn plain(format: &'static str, value: &Value) -> Result<String, Error> {
+    let plain = match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Datetime(time) => time.to_string(),
+        Value::Array(_) | Value::Table(_) => {
+            let value = "a list or a table";
+            return Err(Error::Value { format, value });
+        }
+    };
+    if plain.contains(['\n', '\0']) {
+        let value = "a text with a line end or NUL";
+        return Err(Error::Value { format, value });
+    }
+    Ok(plain)
+}
+
+/// The number, from 1, of the line that holds the byte at `offset`.
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.get(..offset).unwrap_or(text);
+    before.matches('\n').count() + 1
+}
+
+/// Appends a line, after a line end that the text may lack.
+fn push_line(text: &mut String, line: &str) {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(line);
+    text.push('\n');
+}

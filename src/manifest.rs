@@ -1,0 +1,136 @@
+//! `manifest.json`: what was built from what.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::Digest;
+use crate::config::variables::Scalar;
+use crate::inspect::TableDescription;
+
+/// The name of the file.
+pub const FILE_NAME: &str = "manifest.json";
+
+/// The record that `build` leaves beside the image. It holds nothing of the host or of the time of
+/// the build, so that equal inputs give equal bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of imgasm that built the image.
+    pub imgasm_version: String,
+    /// The recipe's name for the image.
+    pub name: String,
+    /// The time given to everything that was made or changed, in seconds since 1970.
+    pub source_date_epoch: i64,
+    /// What the image was built upon.
+    pub base: Base,
+    /// The identity of the recipe: its bytes, its variables, and its overlays with theirs.
+    pub recipe_sha256: Digest,
+    /// The recipe's variables with their values.
+    pub variables: BTreeMap<String, Scalar>,
+    /// The overlays in the order in which they were applied.
+    pub overlays: Vec<Overlay>,
+    /// The disk image.
+    pub image: Image,
+    /// The disks beside the root.
+    pub volumes: Vec<Volume>,
+    /// Every path that an overlay changed, in order.
+    pub changes: Vec<Change>,
+}
+
+/// What an image was built upon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The name of the file, or of the folder with the root filesystem.
+    pub name: String,
+    /// SHA-256 of the file where the recipe gives it or the file had to be unpacked; of a folder,
+    /// its identity.
+    pub sha256: Option<Digest>,
+    /// SHA-256 over the SHA-256s of the non-zero 512 KiB chunks of the disk, in order.
+    pub digest: Digest,
+    /// Bytes of the disk.
+    pub size: u64,
+}
+
+/// An overlay that was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Its name.
+    pub name: String,
+    /// The identity of its folder's content.
+    pub sha256: Digest,
+    /// Its variables with their values.
+    pub variables: BTreeMap<String, Scalar>,
+}
+
+/// The disk image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Its file, beside the manifest.
+    pub file: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 over the SHA-256s of its non-zero 512 KiB chunks, in order.
+    pub digest: Digest,
+    /// Its partition table; `null` where one filesystem fills it.
+    pub partition_table: Option<TableDescription>,
+}
+
+/// A disk beside the root: a mapping, and the image of its filesystem where it has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The device of the mapping.
+    pub device_name: String,
+    /// Size in GiB; `null` where the mapping is taken away, or is as large as its snapshot.
+    pub volume_size: Option<u64>,
+    /// The kind of EBS volume.
+    pub volume_type: String,
+    /// Whether the volume goes with the instance.
+    pub delete_on_termination: bool,
+    /// The filesystem that was made.
+    pub filesystem: Option<VolumeFilesystem>,
+}
+
+/// A filesystem that was made on a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeFilesystem {
+    /// Its image, beside the manifest.
+    pub file: String,
+    /// Bytes of the image.
+    pub size: u64,
+    /// As [`Image::digest`].
+    pub digest: Digest,
+    /// Its kind.
+    pub kind: String,
+    /// Its label.
+    pub label: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// Where the root filesystem mounts it.
+    pub mount: Option<String>,
+}
+
+/// A path that an overlay changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The path; what is not UTF-8 is written `\xNN`.
+    pub path: String,
+    /// The overlay that changed it last.
+    pub overlay: String,
+    /// The number of the step that did, from 1; 0 is the overlay's `files/`.
+    pub step: usize,
+    /// The kind of the step.
+    pub kind: String,
+    /// What is there now; `null` where nothing is.
+    pub r#type: Option<String>,
+    /// SHA-256 of a regular file.
+    pub sha256: Option<Digest>,
+}
+
+impl Manifest {
+    /// The file's content.
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self).expect("plain values are always JSON");
+        json.push('\n');
+        json
+    }
+}

@@ -1,0 +1,196 @@
+//! Carries overlays out on a filesystem.
+
+use super::files;
+use super::model::{Overlay, Step};
+use super::report::{OverlayReport, Report, StepReport};
+use super::steps::{self, Context};
+use crate::config::{Diagnostic, Variables};
+use crate::fs::tree::{self, Editor, Touch};
+use crate::fs::{FileSystem, Timestamp};
+use crate::guest::Facts;
+use crate::guest::selinux::Labeller;
+
+/// Why overlays could not be applied. The filesystem is then half edited and must not be flushed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The root filesystem could not be looked at.
+    #[error(transparent)]
+    Guest(Box<tree::Error>),
+    /// The `files/` tree of an overlay could not be laid.
+    #[error("overlay `{overlay}`: its files cannot be laid")]
+    Files {
+        /// The overlay.
+        overlay: String,
+        /// Why.
+        source: Box<steps::Error>,
+    },
+    /// A step could not be done.
+    #[error("{place}")]
+    Step {
+        /// What was to be done where, and why it could not be, with the step's place.
+        place: Box<Diagnostic>,
+        /// Why, for programs: the message has it already.
+        reason: Box<steps::Error>,
+    },
+    /// An edit that comes from no overlay could not be done.
+    #[error("{origin}: {reason}")]
+    Edit {
+        /// What the edit belongs to.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Applies overlays to one filesystem, one after the other, and keeps the report.
+pub struct Applier<'a> {
+    editor: Editor<'a>,
+    facts: Facts,
+    report: Report,
+    labeller: Labeller,
+    now: Timestamp,
+}
+
+impl<'a> Applier<'a> {
+    /// Looks at the root filesystem `fs`, to know which system it is.
+    pub fn new(fs: &'a mut dyn FileSystem) -> Result<Self, Error> {
+        Ok(Self {
+            facts: Facts::detect(fs).map_err(|e| Error::Guest(Box::new(e)))?,
+            editor: Editor::new(fs),
+            report: Report::default(),
+            labeller: Labeller::default(),
+            now: Timestamp::default(),
+        })
+    }
+
+    /// Takes `now` for the day on which passwords of new users were set; without it that day
+    /// stays open.
+    #[must_use]
+    pub fn at(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// Which system it is.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Lays the overlay's files and does its steps.
+    pub fn apply(&mut self, overlay: &Overlay) -> Result<(), Error> {
+        let mut done = Vec::with_capacity(overlay.steps.len() + 1);
+        let mut context = Context {
+            editor: &mut self.editor,
+            facts: &self.facts,
+            folder: &overlay.folder,
+            variables: &overlay.variables,
+            now: self.now,
+        };
+        let laid = files::lay(&mut context, &overlay.files)
+            .and_then(|()| take_labelled(&mut self.labeller, context.editor));
+        done.push(StepReport {
+            number: 0,
+            kind: "files",
+            done: true,
+            touched: laid.map_err(|source| Error::Files {
+                overlay: overlay.name.clone(),
+                source: Box::new(source),
+            })?,
+        });
+        for (index, step) in overlay.steps.iter().enumerate() {
+            let number = index + 1;
+            let run = run(step, &mut context).and_then(|done| {
+                let touched = take_labelled(&mut self.labeller, context.editor)?;
+                Ok((done, touched))
+            });
+            let (is_done, touched) =
+                run.map_err(|reason| failure(overlay, number, step, reason))?;
+            done.push(StepReport {
+                number,
+                kind: step.action.kind(),
+                done: is_done,
+                touched,
+            });
+        }
+        self.report.overlays.push(OverlayReport {
+            name: overlay.name.clone(),
+            digest: Some(overlay.digest),
+            variables: overlay.variables.clone(),
+            steps: done,
+        });
+        Ok(())
+    }
+
+    /// Does an edit that comes from no overlay, and reports it under the name of `origin` as a
+    /// step of this kind.
+    pub fn edit<E: std::error::Error>(
+        &mut self,
+        origin: &str,
+        kind: &'static str,
+        edit: impl FnOnce(&mut Editor<'a>, &Facts) -> Result<(), E>,
+    ) -> Result<(), Error> {
+        let failed = |error: &dyn std::error::Error| Error::Edit {
+            origin: origin.to_owned(),
+            reason: steps::chain(error),
+        };
+        edit(&mut self.editor, &self.facts).map_err(|error| failed(&error))?;
+        let touched = take_labelled(&mut self.labeller, &mut self.editor);
+        let step = StepReport {
+            number: 1,
+            kind,
+            done: true,
+            touched: touched.map_err(|error| failed(&error))?,
+        };
+        self.report.overlays.push(OverlayReport {
+            name: origin.to_owned(),
+            digest: None,
+            variables: Variables::default(),
+            steps: vec![step],
+        });
+        Ok(())
+    }
+
+    /// What was done.
+    pub fn finish(self) -> Report {
+        self.report
+    }
+}
+
+/// What was touched, with labels for what is new.
+fn take_labelled(
+    labeller: &mut Labeller,
+    editor: &mut Editor<'_>,
+) -> Result<Vec<Touch>, steps::Error> {
+    let mut touched = editor.take_touched();
+    labeller.label_created(editor, &touched)?;
+    touched.extend(editor.take_touched());
+    Ok(touched)
+}
+
+/// Does a step, unless its guard says otherwise; gives whether it was done.
+fn run(step: &Step, context: &mut Context<'_, '_>) -> Result<bool, steps::Error> {
+    if let Some(when) = &step.when
+        && !when.holds(context.facts, context.editor.fs())?
+    {
+        return Ok(false);
+    }
+    step.action.apply(context)?;
+    Ok(true)
+}
+
+fn failure(overlay: &Overlay, number: usize, step: &Step, reason: steps::Error) -> Error {
+    let message = format!(
+        "overlay `{}`, step {number} (`{}`): {}",
+        overlay.name,
+        step.action.kind(),
+        steps::chain(&reason)
+    );
+    let place = overlay.source.error(step.span.clone(), message);
+    Error::Step {
+        place: Box::new(match reason.hint() {
+            Some(hint) => place.with_hint(hint),
+            None => place,
+        }),
+        reason: Box::new(reason),
+    }
+}

@@ -1,0 +1,19 @@
+//! Overlays: folders that say what to change in an image.
+//!
+//! - [`Overlay`]: one that was read and checked, with its variables filled in.
+//! - [`Applier`]: carries overlays out on a filesystem.
+//! - [`report`]: what was touched by which step.
+//! - [`when`]: guards of steps.
+//! - [`files`]: the `files/` tree.
+//! - [`steps`]: the vocabulary, a file for each kind of step.
+
+mod applier;
+pub mod files;
+mod model;
+pub mod report;
+pub mod steps;
+pub mod when;
+
+pub use applier::{Applier, Error};
+pub use model::{Overlay, OverlayFile};
+pub use report::{ChangedPath, Report};

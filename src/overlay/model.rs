@@ -1,0 +1,150 @@
+//! An overlay as it is read from its folder.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+
+use super::files::FileRules;
+use super::steps::Action;
+use super::when::When;
+use crate::block::Digest;
+use crate::config::decode::{self, Table, Value};
+use crate::config::variables::Scalar;
+use crate::config::{self, Declarations, Diagnostic, Source, Variables, digest, template};
+
+/// The file that makes a folder an overlay.
+const FILE_NAME: &str = "overlay.toml";
+
+/// An overlay whose variables are declared but have no values yet.
+#[derive(Debug, Clone)]
+pub struct OverlayFile {
+    name: String,
+    folder: PathBuf,
+    source: Source,
+    declarations: Declarations,
+}
+
+/// An overlay that can be applied.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    /// What messages and reports call it.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The values of its variables.
+    pub variables: Variables,
+    /// The identity of the folder's content.
+    pub digest: Digest,
+    pub(super) folder: PathBuf,
+    pub(super) source: Source,
+    pub(super) files: FileRules,
+    pub(super) steps: Vec<Step>,
+}
+
+/// One step, with its guard and its place in the file.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) when: Option<When>,
+    pub(super) action: Action,
+    pub(super) span: Range<usize>,
+}
+
+impl OverlayFile {
+    /// Reads `overlay.toml` in `folder`; `name` is what messages and reports will call the
+    /// overlay.
+    pub fn read(name: &str, folder: &Path) -> config::Result<Self> {
+        let source = Source::read(&folder.join(FILE_NAME))?;
+        let mut table = decode::parse(&source)?;
+        let declarations = Declarations::decode(&source, table.remove("variables"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            source,
+            declarations,
+        })
+    }
+
+    /// The variables that it declares.
+    pub fn declarations(&self) -> &Declarations {
+        &self.declarations
+    }
+
+    /// Fills in the variables: with what `given` has for them, else with their defaults. Checks
+    /// all steps.
+    pub fn resolve(self, given: impl Fn(&str) -> Option<Scalar>) -> config::Result<Overlay> {
+        let variables = self.declarations.resolve(&self.source, given)?;
+        let source = self.source.clone();
+        let mut table = decode::parse(&source)?;
+        table.remove("variables");
+        let description = text(&source, &mut table, "description")?;
+        let files = FileRules::decode(&source, table.remove("files"), &variables)?;
+        let steps = match table.remove("step") {
+            Some(value) => steps(&source, value, &variables)?,
+            None => Vec::new(),
+        };
+        if let Some((key, _)) = table.iter().next() {
+            let known = ["description", "variables", "files", "step"];
+            let error = source.error(key.span(), format!("unknown key `{key}`"));
+            let hint = decode::alternatives("key", "keys", key.get_ref(), &known);
+            return Err(error.with_hint(hint).into());
+        }
+        Ok(Overlay {
+            digest: digest::folder(&self.folder)?,
+            name: self.name,
+            description,
+            variables,
+            folder: self.folder,
+            source,
+            files,
+            steps,
+        })
+    }
+}
+
+fn text(source: &Source, table: &mut Table<'_>, key: &str) -> Result<Option<String>, Diagnostic> {
+    let value = table.remove(key);
+    value.map(|value| decode::decode(source, value)).transpose()
+}
+
+fn steps(
+    source: &Source,
+    value: Value<'_>,
+    variables: &Variables,
+) -> Result<Vec<Step>, Diagnostic> {
+    let span = value.span();
+    let DeValue::Array(values) = value.into_inner() else {
+        let error = source.error(span, "`step` must be a list of tables");
+        return Err(error.with_hint("each step begins with a line `[[step]]`"));
+    };
+    let steps = values.into_iter();
+    steps.map(|value| step(source, value, variables)).collect()
+}
+
+fn step(source: &Source, mut value: Value<'_>, variables: &Variables) -> Result<Step, Diagnostic> {
+    template::render_all(source, &mut value, variables)?;
+    let span = value.span();
+    let DeValue::Table(mut table) = value.into_inner() else {
+        return Err(source.error(span, "a step must be a table"));
+    };
+    let when = table.remove("when");
+    let when = when
+        .map(|value| decode::decode(source, value))
+        .transpose()?;
+    let mut keys = table.iter().map(|(key, value)| (key.span(), value.span()));
+    let span = match (keys.next(), keys.next()) {
+        (Some((key, value)), None) => key.start..value.end,
+        (Some(_), Some((second, _))) => {
+            let error = source.error(second, "a step does one thing, and this is a second one");
+            return Err(error.with_hint("begin another step with `[[step]]`"));
+        }
+        (None, _) => {
+            let error = source.error(span, "the step says nothing to do");
+            let kinds = Action::KINDS.map(|kind| format!("`{kind}`")).join(", ");
+            return Err(error.with_hint(format!("the kinds of steps are {kinds}")));
+        }
+    };
+    let value = Value::new(span.clone(), DeValue::Table(table));
+    let action = decode::decode(source, value)?;
+    Ok(Step { when, action, span })
+}

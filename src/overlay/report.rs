@@ -1,0 +1,127 @@
+//! What was touched, by which overlay and step.
+
+use std::collections::BTreeMap;
+
+use crate::block::Digest;
+use crate::config::Variables;
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{self, LastLink, Touch};
+use crate::fs::{FileSystem, FileType};
+
+/// What a run of overlays did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// One for each overlay, in the order in which they were applied.
+    pub overlays: Vec<OverlayReport>,
+}
+
+/// What one overlay did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverlayReport {
+    /// Its name.
+    pub name: String,
+    /// The identity of its folder's content; `None` for edits that come from no folder.
+    pub digest: Option<Digest>,
+    /// The values of its variables.
+    pub variables: Variables,
+    /// One for each step, in order.
+    pub steps: Vec<StepReport>,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    /// The step's number from 1; 0 is the `files/` tree.
+    pub number: usize,
+    /// Its kind: `write`, `symlink`, …, and `files` for the tree.
+    pub kind: &'static str,
+    /// Whether its guard let it be done.
+    pub done: bool,
+    /// The paths that it was about, with what was changed there.
+    pub touched: Vec<Touch>,
+}
+
+impl StepReport {
+    /// Whether anything differs from before.
+    pub fn has_changed(&self) -> bool {
+        self.touched.iter().any(|touch| touch.change.is_some())
+    }
+}
+
+/// A path that overlays changed, as it is after all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedPath {
+    /// The path.
+    pub path: ImagePath,
+    /// The overlay that changed it last.
+    pub overlay: String,
+    /// The number of the step that did.
+    pub step: usize,
+    /// The kind of the step.
+    pub kind: &'static str,
+    /// What is there now; `None` where nothing is.
+    pub file_type: Option<FileType>,
+    /// The SHA-256 of a regular file's content.
+    pub sha256: Option<Digest>,
+}
+
+impl Report {
+    /// Whether anything differs from before.
+    pub fn has_changed(&self) -> bool {
+        let mut steps = self.overlays.iter().flat_map(|overlay| &overlay.steps);
+        steps.any(StepReport::has_changed)
+    }
+
+    /// Every path that was changed, in the order of the paths' bytes, as it is in `fs` now.
+    pub fn changed_paths(&self, fs: &dyn FileSystem) -> tree::Result<Vec<ChangedPath>> {
+        let mut last = BTreeMap::new();
+        for overlay in &self.overlays {
+            for step in &overlay.steps {
+                let touched = step.touched.iter();
+                for touch in touched.filter(|touch| touch.change.is_some()) {
+                    last.insert(&touch.path, (&overlay.name, step));
+                }
+            }
+        }
+        let mut changed = Vec::with_capacity(last.len());
+        for (path, (overlay, step)) in last {
+            let (file_type, sha256) = state(fs, path)?;
+            changed.push(ChangedPath {
+                path: path.clone(),
+                overlay: overlay.clone(),
+                step: step.number,
+                kind: step.kind,
+                file_type,
+                sha256,
+            });
+        }
+        Ok(changed)
+    }
+}
+
+fn state(
+    fs: &dyn FileSystem,
+    path: &ImagePath,
+) -> tree::Result<(Option<FileType>, Option<Digest>)> {
+    let node = match tree::locate(fs, path, LastLink::Keep) {
+        Ok(place) => place.node,
+        // What led to it may be gone too, or have become something else.
+        Err(tree::Error::NotFound { .. } | tree::Error::WrongType { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(node) = node else {
+        return Ok((None, None));
+    };
+    let metadata = fs
+        .metadata(node)
+        .map_err(|source| tree::Error::FileSystem {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
+    let sha256 = match metadata.file_type {
+        FileType::Regular => Some(tree::sha256(fs, node, path)?),
+        _ => None,
+    };
+    Ok((Some(metadata.file_type), sha256))
+}

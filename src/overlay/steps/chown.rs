@@ -1,0 +1,39 @@
+//! `chown`: owner and group.
+
+use serde::Deserialize;
+
+use super::{Context, Error};
+use crate::config::Account;
+use crate::fs::path::ImagePath;
+use crate::fs::tree::LastLink;
+
+/// Sets owner, group or both of what a path leads to, and of everything below it where it is
+/// `recursive`, links included. Permissions stay, set-user-ID bits too.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chown {
+    path: ImagePath,
+    owner: Option<Account>,
+    group: Option<Account>,
+    #[serde(default)]
+    recursive: bool,
+}
+
+impl Chown {
+    pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        if self.owner.is_none() && self.group.is_none() {
+            return Err(Error::Unfit {
+                path: self.path.clone(),
+                problem: "neither `owner` nor `group` is given".to_owned(),
+                hint: None,
+            });
+        }
+        let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
+        let attributes = context.attributes(None, owner, group)?;
+        for path in context.paths(&self.path, self.recursive)? {
+            let editor = &mut *context.editor;
+            editor.set_attributes(&path, LastLink::Keep, attributes)?;
+        }
+        Ok(())
+    }
+}

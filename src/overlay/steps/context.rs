@@ -1,0 +1,197 @@
+//! What every step works with.
+
+use std::path::Path;
+
+use crate::config::{self, Account, Mode, Variables};
+use crate::fs::Timestamp;
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{self, Attributes, Editor, LastLink};
+use crate::guest::{Accounts, Facts, firstboot, selinux, services, users};
+use crate::keyfile;
+
+/// The most that a step reads of a file that it changes, in bytes.
+const EDIT_LIMIT: u64 = 64 << 20;
+
+/// What a step works with.
+pub struct Context<'c, 'fs> {
+    /// Where it makes its changes.
+    pub editor: &'c mut Editor<'fs>,
+    /// Which system it is.
+    pub facts: &'c Facts,
+    /// The overlay's folder on the host.
+    pub folder: &'c Path,
+    /// The overlay's variables.
+    pub variables: &'c Variables,
+    /// The time that counts as now.
+    pub now: Timestamp,
+}
+
+/// Why a step could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An operation on a path failed.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+    /// A file of the overlay cannot be used.
+    #[error(transparent)]
+    Overlay(#[from] config::Error),
+    /// The key of a configuration file could not be set.
+    #[error("{path}: {source}")]
+    Key {
+        /// The configuration file.
+        path: ImagePath,
+        /// Why.
+        source: keyfile::Error,
+    },
+    /// A service could not be turned on or off.
+    #[error(transparent)]
+    Service(#[from] services::Error),
+    /// A user or group could not be made.
+    #[error(transparent)]
+    Users(#[from] users::Error),
+    /// A first-boot script could not be installed.
+    #[error(transparent)]
+    Firstboot(#[from] firstboot::Error),
+    /// What was made could not be labelled.
+    #[error(transparent)]
+    Selinux(#[from] selinux::Error),
+    /// The image's own files do not know the user or group.
+    #[error("the image has no {kind} `{name}`")]
+    NoAccount {
+        /// `user` or `group`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A pattern had to match something.
+    #[error("nothing in the image matches {pattern}")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// What the path has does not fit the step.
+    #[error("{path}: {problem}")]
+    Unfit {
+        /// The path.
+        path: ImagePath,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        hint: Option<&'static str>,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Tree(tree::Error::NotFound { path, missing }) if path != missing => {
+                Some("a `mkdir` step before this one makes a directory")
+            }
+            Self::Service(services::Error::Unknown { .. }) => Some(
+                "services are units, init scripts and upstart jobs; `missing_ok = true` passes \
+                 over one that is missing",
+            ),
+            Self::Users(users::Error::UnknownGroup(_)) => {
+                Some("a `group` step before this one makes a group")
+            }
+            Self::NoAccount { kind: "user", .. } => Some("users are looked up in /etc/passwd"),
+            Self::NoAccount { .. } => Some("groups are looked up in /etc/group"),
+            Self::NoMatch { .. } => Some("without `missing_ok = false` that is no error"),
+            Self::Unfit { hint, .. } => *hint,
+            _ => None,
+        }
+    }
+}
+
+/// An error with all that is behind it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let reason = error.to_string();
+        if !text.ends_with(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+impl Context<'_, '_> {
+    /// The attributes that the keys `mode`, `owner` and `group` of a step ask for.
+    pub fn attributes(
+        &self,
+        mode: Option<Mode>,
+        owner: Option<&Account>,
+        group: Option<&Account>,
+    ) -> Result<Attributes, Error> {
+        Ok(Attributes {
+            permissions: mode.map(|mode| mode.0),
+            uid: owner.map(|owner| self.uid(owner)).transpose()?,
+            gid: group.map(|group| self.gid(group)).transpose()?,
+        })
+    }
+
+    fn uid(&self, owner: &Account) -> Result<u32, Error> {
+        let name = match owner {
+            Account::Number(uid) => return Ok(*uid),
+            Account::Name(name) => name,
+        };
+        // Earlier steps may have changed the files: they are read each time.
+        let accounts = Accounts::read(self.editor.fs())?;
+        let user = accounts.user(name).map(|user| user.uid);
+        user.ok_or_else(|| Error::NoAccount {
+            kind: "user",
+            name: name.clone(),
+        })
+    }
+
+    fn gid(&self, group: &Account) -> Result<u32, Error> {
+        let name = match group {
+            Account::Number(gid) => return Ok(*gid),
+            Account::Name(name) => name,
+        };
+        let accounts = Accounts::read(self.editor.fs())?;
+        let group = accounts.group(name).map(|group| group.gid);
+        group.ok_or_else(|| Error::NoAccount {
+            kind: "group",
+            name: name.clone(),
+        })
+    }
+
+    /// The content of a file that a step changes.
+    pub fn read(&self, path: &ImagePath) -> Result<Vec<u8>, Error> {
+        Ok(tree::read_file(self.editor.fs(), path, EDIT_LIMIT)?)
+    }
+
+    /// As [`Context::read`]; nothing where the file is missing.
+    pub fn read_or_empty(&self, path: &ImagePath) -> Result<Vec<u8>, Error> {
+        let place = tree::locate(self.editor.fs(), path, LastLink::Follow)?;
+        match place.node {
+            Some(_) => self.read(path),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Gives a file other content; a new one belongs to root and is 0644.
+    pub fn rewrite(&mut self, path: &ImagePath, content: &[u8]) -> Result<(), Error> {
+        let attributes = Attributes::default();
+        let written = self
+            .editor
+            .write(path, LastLink::Follow, content, attributes);
+        Ok(written?)
+    }
+
+    /// `path` and, where it is `recursive`, everything below it.
+    pub fn paths(&self, path: &ImagePath, recursive: bool) -> Result<Vec<ImagePath>, Error> {
+        let (_, real) = tree::resolve(self.editor.fs(), path, LastLink::Follow)?;
+        if !recursive {
+            return Ok(vec![real]);
+        }
+        let walk = tree::walk(self.editor.fs(), &real)?;
+        Ok(walk
+            .map(|entry| entry.map(|entry| entry.path))
+            .collect::<tree::Result<_>>()?)
+    }
+}

@@ -1,0 +1,109 @@
+//! `copy`: a file or a tree of the overlay, or a file of the image.
+
+use serde::Deserialize;
+
+use super::{Context, Error};
+use crate::config::{Account, Mode, RelativePath};
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{self, Attributes, LastLink};
+use crate::overlay::files::{self, Rendering};
+
+/// Copies a file, link or folder of the overlay to a path in the image, or a file of the image
+/// itself.
+///
+/// Of what comes from the overlay, modes come from the host's execute bit, and everything belongs
+/// to root, but for what the step gives; a mode that it gives is for files. A file of the image
+/// keeps the mode and owners that the step does not give.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "Keys")]
+pub struct Copy {
+    source: Origin,
+    to: ImagePath,
+    mode: Option<Mode>,
+    owner: Option<Account>,
+    group: Option<Account>,
+}
+
+#[derive(Debug, Clone)]
+enum Origin {
+    Overlay(RelativePath, Rendering),
+    Image(ImagePath),
+}
+
+/// The keys as they are written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    from: Option<RelativePath>,
+    from_image: Option<ImagePath>,
+    to: ImagePath,
+    mode: Option<Mode>,
+    owner: Option<Account>,
+    group: Option<Account>,
+    #[serde(default)]
+    template: bool,
+}
+
+impl TryFrom<Keys> for Copy {
+    type Error = &'static str;
+
+    fn try_from(keys: Keys) -> Result<Self, Self::Error> {
+        let rendering = if keys.template {
+            Rendering::Template
+        } else {
+            Rendering::AsItIs
+        };
+        let source = match (keys.from, keys.from_image) {
+            (Some(from), None) => Origin::Overlay(from, rendering),
+            (None, Some(from)) if !keys.template => Origin::Image(from),
+            (None, Some(_)) => return Err("only a file of the overlay can be a template"),
+            _ => return Err("what is copied is named by either `from` or `from_image`"),
+        };
+        Ok(Self {
+            source,
+            to: keys.to,
+            mode: keys.mode,
+            owner: keys.owner,
+            group: keys.group,
+        })
+    }
+}
+
+impl Copy {
+    pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
+        let attributes = context.attributes(self.mode, owner, group)?;
+        match &self.source {
+            Origin::Overlay(from, rendering) => {
+                let from = files::host_path(context.folder, from.as_path())?;
+                files::copy(context, &from, &self.to, attributes, *rendering)
+            }
+            Origin::Image(from) => self.copy_within(context, from, attributes),
+        }
+    }
+
+    fn copy_within(
+        &self,
+        context: &mut Context<'_, '_>,
+        from: &ImagePath,
+        attributes: Attributes,
+    ) -> Result<(), Error> {
+        let content = context.read(from)?;
+        let fs = context.editor.fs();
+        let (node, from) = tree::resolve(fs, from, LastLink::Follow)?;
+        let metadata = fs.metadata(node).map_err(|source| {
+            Error::Tree(tree::Error::FileSystem {
+                action: "read",
+                path: from,
+                source,
+            })
+        })?;
+        let attributes = Attributes {
+            permissions: attributes.permissions.or(Some(metadata.permissions)),
+            uid: attributes.uid.or(Some(metadata.uid)),
+            gid: attributes.gid.or(Some(metadata.gid)),
+        };
+        let editor = &mut context.editor;
+        Ok(editor.write(&self.to, LastLink::Keep, &content, attributes)?)
+    }
+}

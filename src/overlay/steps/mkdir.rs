@@ -1,0 +1,25 @@
+//! `mkdir`: a directory and those above it.
+
+use serde::Deserialize;
+
+use super::{Context, Error};
+use crate::config::{Account, Mode};
+use crate::fs::path::ImagePath;
+
+/// Makes a directory, with those above it that are missing; the attributes are for the last.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mkdir {
+    path: ImagePath,
+    mode: Option<Mode>,
+    owner: Option<Account>,
+    group: Option<Account>,
+}
+
+impl Mkdir {
+    pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
+        let attributes = context.attributes(self.mode, owner, group)?;
+        Ok(context.editor.mkdir_all(&self.path, attributes)?)
+    }
+}

@@ -1,0 +1,94 @@
+//! The vocabulary of overlays: a file for each kind of step.
+//!
+//! A kind is a struct with the keys of its table and an `apply`. To add one: its file, and its
+//! line in [`Action`].
+
+mod append_line;
+mod chmod;
+mod chown;
+mod copy;
+mod edit;
+mod firstboot;
+mod fstab;
+mod group;
+mod hardlink;
+mod hostname;
+mod mkdir;
+mod mknod;
+mod move_to;
+mod remove;
+mod service;
+mod set;
+mod ssh_key;
+mod symlink;
+mod timezone;
+mod truncate;
+mod user;
+mod write;
+mod xattr;
+
+mod context;
+
+use serde::Deserialize;
+
+pub use context::{Context, Error, chain};
+
+/// Declares the kinds of steps: for each its name in TOML, its variant, and its type.
+macro_rules! actions {
+    ($($name:literal => $variant:ident($step:ty),)*) => {
+        /// What a step does.
+        #[derive(Debug, Clone, Deserialize)]
+        pub enum Action {
+            $(
+                #[doc = concat!("A step `", $name, "`.")]
+                #[serde(rename = $name)]
+                $variant($step),
+            )*
+        }
+
+        impl Action {
+            /// The names of all kinds.
+            pub const KINDS: [&str; [$($name),*].len()] = [$($name),*];
+
+            /// The name of this kind.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            /// Does what the step says.
+            pub fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+                match self {
+                    $(Self::$variant(step) => step.apply(context),)*
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    "write" => Write(write::Write),
+    "copy" => Copy(copy::Copy),
+    "append_line" => AppendLine(append_line::AppendLine),
+    "edit" => Edit(edit::Edit),
+    "set" => Set(set::Set),
+    "remove" => Remove(remove::Remove),
+    "move" => Move(move_to::Move),
+    "mkdir" => Mkdir(mkdir::Mkdir),
+    "symlink" => Symlink(symlink::Symlink),
+    "hardlink" => Hardlink(hardlink::Hardlink),
+    "truncate" => Truncate(truncate::Truncate),
+    "chmod" => Chmod(chmod::Chmod),
+    "chown" => Chown(chown::Chown),
+    "xattr" => Xattr(xattr::Xattr),
+    "mknod" => Mknod(mknod::Mknod),
+    "timezone" => Timezone(timezone::Timezone),
+    "hostname" => Hostname(hostname::Hostname),
+    "fstab" => Fstab(fstab::Fstab),
+    "user" => User(user::User),
+    "group" => Group(group::Group),
+    "ssh_key" => SshKey(ssh_key::SshKey),
+    "service" => Service(service::Service),
+    "firstboot" => Firstboot(firstboot::Firstboot),
+}

@@ -1,0 +1,21 @@
+//! `truncate`: the size of a file.
+
+use serde::Deserialize;
+
+use super::{Context, Error};
+use crate::config::ByteSize;
+use crate::fs::path::ImagePath;
+
+/// Makes a file that is there exactly so long: cut off, or grown by a hole.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truncate {
+    path: ImagePath,
+    size: ByteSize,
+}
+
+impl Truncate {
+    pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        Ok(context.editor.set_size(&self.path, self.size.0)?)
+    }
+}

@@ -1,0 +1,48 @@
+//! `user`: a user that is to be there.
+
+use serde::Deserialize;
+
+use super::{Context, Error};
+use crate::guest::users::{UserSpec, ensure_user};
+
+/// Makes a user as the guest's own useradd would, or changes what the keys give of one that is
+/// there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    name: String,
+    uid: Option<u32>,
+    /// The primary group, by name or number.
+    group: Option<String>,
+    /// Further groups.
+    #[serde(default)]
+    groups: Vec<String>,
+    home: Option<String>,
+    shell: Option<String>,
+    comment: Option<String>,
+    /// Whether it is the account of a service.
+    #[serde(default)]
+    system: bool,
+    create_home: Option<bool>,
+    /// The hashed password; without one, none is valid.
+    password: Option<String>,
+}
+
+impl User {
+    pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        let user = self.clone();
+        let spec = UserSpec {
+            name: user.name,
+            uid: user.uid,
+            group: user.group,
+            groups: user.groups,
+            home: user.home,
+            shell: user.shell,
+            comment: user.comment,
+            system: user.system,
+            create_home: user.create_home,
+            password: user.password,
+        };
+        Ok(ensure_user(context.editor, &spec, context.now)?)
+    }
+}

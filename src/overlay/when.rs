@@ -1,0 +1,100 @@
+//! Guards of steps: on which systems a step is done.
+
+use serde::Deserialize;
+
+use crate::config::values::OneOrMany;
+use crate::fs::FileSystem;
+use crate::fs::path::ImagePath;
+use crate::fs::tree;
+use crate::guest::{Arch, Facts, Init};
+
+/// Conditions that must all hold; one that lists several values holds where any of them fits.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// The distribution, by `ID` of os-release.
+    os: Option<OneOrMany<String>>,
+    /// The distribution or one that it is derived from, by `ID` and `ID_LIKE`.
+    os_like: Option<OneOrMany<String>>,
+    /// `VERSION_ID` of os-release, or its beginning up to a dot.
+    version: Option<OneOrMany<String>>,
+    /// The init system; upstart counts as `sysv` too, because it runs those scripts.
+    init: Option<OneOrMany<Init>>,
+    /// The architecture of the programs.
+    arch: Option<OneOrMany<Arch>>,
+    /// A path that leads to something at the time of the step.
+    exists: Option<OneOrMany<ImagePath>>,
+    /// Conditions that must not all hold.
+    not: Option<Box<When>>,
+}
+
+impl When {
+    /// Whether the step is to be done.
+    pub fn holds(&self, facts: &Facts, fs: &dyn FileSystem) -> tree::Result<bool> {
+        let release = &facts.os_release;
+        let fits = any(self.os.as_ref(), |id| release.id() == id)
+            && any(self.os_like.as_ref(), |id| facts.is_like(id))
+            && any(self.version.as_ref(), |version| {
+                release
+                    .version_id()
+                    .is_some_and(|full| is_version(full, version))
+            })
+            && any(self.init.as_ref(), |&init| is_init(facts.init, init))
+            && any(self.arch.as_ref(), |&arch| facts.arch == Some(arch));
+        if !fits {
+            return Ok(false);
+        }
+        if let Some(paths) = &self.exists {
+            let mut any = false;
+            for path in &paths.0 {
+                any = any || tree::exists(fs, path)?;
+            }
+            if !any {
+                return Ok(false);
+            }
+        }
+        match &self.not {
+            Some(not) => Ok(!not.holds(facts, fs)?),
+            None => Ok(true),
+        }
+    }
+}
+
+fn any<T>(values: Option<&OneOrMany<T>>, fits: impl FnMut(&T) -> bool) -> bool {
+    values.is_none_or(|values| values.0.iter().any(fits))
+}
+
+fn is_version(full: &str, wanted: &str) -> bool {
+    let rest = full.strip_prefix(wanted);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn is_init(found: Option<Init>, wanted: Init) -> bool {
+    match wanted {
+        Init::Sysv => found.is_some_and(Init::runs_sysv_scripts),
+        wanted => found == Some(wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert!(is_version("2018.03", "2018.03"));
+        assert!(is_version("2018.03", "2018"));
+        assert!(is_version("2", "2"));
+        assert!(!is_version("2023", "2"));
+        assert!(!is_version("2", "2023"));
+    }
+
+    #[test]
+    fn upstart_runs_scripts() {
+        assert!(is_init(Some(Init::Upstart), Init::Sysv));
+        assert!(is_init(Some(Init::Upstart), Init::Upstart));
+        assert!(!is_init(Some(Init::Sysv), Init::Upstart));
+        assert!(!is_init(Some(Init::Systemd), Init::Sysv));
+        assert!(!is_init(None, Init::Sysv));
+    }
+}

@@ -1,0 +1,281 @@
+//! From `imgasm.toml` to a [`Recipe`].
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::base::RawBase;
+use super::volume::{Content, RawVolume, Volume};
+use super::{DEFAULT_EPOCH, Options, Recipe};
+use crate::block::Digest;
+use crate::config::decode::{self, Value};
+use crate::config::variables::Scalar;
+use crate::config::{
+    self, ByteSize, Declarations, Diagnostic, Error, RelativePath, Source, Variables, template,
+};
+use crate::overlay::{Overlay, OverlayFile};
+
+/// A recipe as it is written, but for its variables.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRecipe {
+    name: Spanned<String>,
+    description: Option<String>,
+    base: Spanned<RawBase>,
+    disk_size: Option<ByteSize>,
+    source_date_epoch: Option<Spanned<i64>>,
+    #[serde(default)]
+    overlays: Vec<Spanned<RawOverlay>>,
+    #[serde(default)]
+    volume: Vec<Spanned<RawVolume>>,
+}
+
+/// An entry of `overlays`: the path of a folder, alone or with values for its variables.
+struct RawOverlay {
+    path: RelativePath,
+    variables: BTreeMap<Spanned<String>, Scalar>,
+}
+
+impl<'de> Deserialize<'de> for RawOverlay {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            path: RelativePath,
+            #[serde(default)]
+            variables: BTreeMap<Spanned<String>, Scalar>,
+        }
+
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawOverlay;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the path of a folder, or a table with `path` and `variables`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<RawOverlay, E> {
+                Ok(RawOverlay {
+                    path: path.parse().map_err(E::custom)?,
+                    variables: BTreeMap::new(),
+                })
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                map: A,
+            ) -> Result<RawOverlay, A::Error> {
+                let map = serde::de::value::MapAccessDeserializer::new(map);
+                let Table { path, variables } = Table::deserialize(map)?;
+                Ok(RawOverlay { path, variables })
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe and its overlays.
+    pub fn load(path: &Path, options: &Options) -> config::Result<Self> {
+        let source = Source::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::from_source(source, folder, options)
+    }
+
+    /// As [`Recipe::load`], with the text at hand; paths are relative to `folder`.
+    pub fn from_source(source: Source, folder: &Path, options: &Options) -> config::Result<Self> {
+        let text = source.clone();
+        let mut table = decode::parse(&text)?;
+        let declarations = Declarations::decode(&source, table.remove("variables"))?;
+        let variables = resolve(&source, &declarations, &options.set)?;
+
+        let mut value = Value::new(0..source.text().len(), DeValue::Table(table));
+        template::render_all(&source, &mut value, &variables)?;
+        let raw: RawRecipe = decode::decode(&source, value)?;
+
+        let base_span = raw.base.span();
+        let base = raw.base.into_inner().check(folder);
+        let base = base.map_err(|problem| source.error(base_span, problem))?;
+        let epoch = epoch(&source, raw.source_date_epoch, options)?;
+        let name = checked_name(&source, raw.name)?;
+        let volumes = volumes(&source, folder, raw.volume)?;
+        let overlays = raw.overlays.into_iter();
+        let overlays = overlays.map(|raw| overlay(&source, folder, raw, &variables));
+        let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
+        Ok(Self {
+            digest: digest(&source, &variables, &overlays),
+            name,
+            description: raw.description,
+            variables,
+            base,
+            disk_size: raw.disk_size,
+            source_date_epoch: epoch,
+            overlays,
+            volumes,
+            folder: folder.to_owned(),
+            source,
+        })
+    }
+}
+
+/// The values of the recipe's variables: what is set from outside, or the defaults.
+fn resolve(
+    source: &Source,
+    declarations: &Declarations,
+    set: &[(String, String)],
+) -> config::Result<Variables> {
+    let mut given = BTreeMap::new();
+    for (name, text) in set {
+        given.insert(name.as_str(), declarations.parse(name, text)?);
+    }
+    Ok(declarations.resolve(source, |name| given.get(name).cloned())?)
+}
+
+/// The recipe's own time, or the environment's, or the default.
+fn epoch(source: &Source, own: Option<Spanned<i64>>, options: &Options) -> config::Result<i64> {
+    if let Some(own) = own {
+        let span = own.span();
+        let seconds = own.into_inner();
+        if seconds < 0 {
+            let message = "`source_date_epoch` is a number of seconds since 1970";
+            return Err(source.error(span, message).into());
+        }
+        return Ok(seconds);
+    }
+    let Some(text) = &options.source_date_epoch else {
+        return Ok(DEFAULT_EPOCH);
+    };
+    match text.parse::<i64>() {
+        Ok(seconds) if seconds >= 0 => Ok(seconds),
+        _ => Err(Error::Variable {
+            name: "SOURCE_DATE_EPOCH".to_owned(),
+            problem: format!("{text:?} is not a number of seconds since 1970"),
+        }),
+    }
+}
+
+/// The name begins the names of files.
+fn checked_name(source: &Source, name: Spanned<String>) -> Result<String, Diagnostic> {
+    let span = name.span();
+    let name = name.into_inner();
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(is_safe) {
+        return Ok(name);
+    }
+    let error = source.error(span, format!("{name:?} cannot be the name of an image"));
+    let hint = "files are called after it: letters, digits, `.`, `_` and `-`, first a letter or \
+                digit";
+    Err(error.with_hint(hint))
+}
+
+fn volumes(
+    source: &Source,
+    folder: &Path,
+    raw: Vec<Spanned<RawVolume>>,
+) -> Result<Vec<Volume>, Diagnostic> {
+    let mut volumes: Vec<Volume> = Vec::with_capacity(raw.len());
+    for raw in raw {
+        let span = raw.span();
+        let volume = raw.into_inner().check(folder);
+        let volume = volume.map_err(|problem| source.error(span.clone(), problem))?;
+        if let Some(problem) = volumes.iter().find_map(|other| clash(other, &volume)) {
+            return Err(source.error(span, problem));
+        }
+        volumes.push(volume);
+    }
+    Ok(volumes)
+}
+
+/// What two volumes have in common that they must not.
+fn clash(one: &Volume, other: &Volume) -> Option<String> {
+    if one.device_name == other.device_name {
+        let name = one.device_name.as_str();
+        return Some(format!("{name} is the device of another volume already"));
+    }
+    let (Content::Filesystem(one), Content::Filesystem(other)) = (&one.content, &other.content)
+    else {
+        return None;
+    };
+    if one.label == other.label {
+        let label = one.label.as_str();
+        return Some(format!("`{label}` is the label of another volume already"));
+    }
+    let mount = one.mount.as_ref().filter(|_| one.mount == other.mount)?;
+    Some(format!(
+        "{} is mounted from another volume already",
+        mount.as_str()
+    ))
+}
+
+/// Reads an overlay. Its variables get what its entry gives, or what the recipe's variables of the
+/// same names hold, or their defaults.
+fn overlay(
+    source: &Source,
+    folder: &Path,
+    raw: Spanned<RawOverlay>,
+    variables: &Variables,
+) -> config::Result<Overlay> {
+    let span = raw.span();
+    let RawOverlay {
+        path,
+        variables: settings,
+    } = raw.into_inner();
+    let name = path.as_path().display().to_string();
+    let on_host = folder.join(path.as_path());
+    if !on_host.is_dir() {
+        let error = source.error(
+            span,
+            format!("there is no overlay at {}", on_host.display()),
+        );
+        let hint = "an overlay is a folder with an overlay.toml, relative to the recipe";
+        return Err(error.with_hint(hint).into());
+    }
+    let file = OverlayFile::read(&name, &on_host)?;
+    for name in settings.keys() {
+        let declarations = file.declarations();
+        if !declarations.contains(name.get_ref()) {
+            let known: Vec<_> = declarations.iter().map(|(name, _)| name).collect();
+            let message = format!("the overlay has no variable `{}`", name.get_ref());
+            let hint = decode::alternatives("variable", "variables", name.get_ref(), &known);
+            return Err(source.error(name.span(), message).with_hint(hint).into());
+        }
+    }
+    file.resolve(|name| {
+        let own = settings.iter().find(|(known, _)| known.get_ref() == name);
+        own.map(|(_, value)| value)
+            .or_else(|| variables.get(name))
+            .cloned()
+    })
+}
+
+/// The identity of a recipe with all that it was given.
+fn digest(source: &Source, variables: &Variables, overlays: &[Overlay]) -> Digest {
+    let mut hasher = Sha256::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    let mut fields = |variables: &Variables| {
+        for (name, value) in variables.iter() {
+            field(name.as_bytes());
+            field(value.to_string().as_bytes());
+        }
+        field(b"");
+    };
+    fields(variables);
+    for overlay in overlays {
+        fields(&overlay.variables);
+    }
+    field(source.text().as_bytes());
+    for overlay in overlays {
+        field(overlay.name.as_bytes());
+        field(overlay.digest.as_bytes());
+    }
+    Digest::finish(hasher)
+}

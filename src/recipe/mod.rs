@@ -1,0 +1,60 @@
+//! The recipe, `imgasm.toml`: what to build from what.
+//!
+//! - [`Recipe`]: one that was read and checked, with its variables filled in and its overlays
+//!   read.
+//! - [`base`]: what the image is made from.
+//! - [`volume`]: the disks beside the root.
+
+pub mod base;
+mod load;
+pub mod volume;
+
+use std::path::PathBuf;
+
+pub use base::Base;
+pub use volume::Volume;
+
+use crate::block::Digest;
+use crate::config::{ByteSize, Source, Variables};
+use crate::overlay::Overlay;
+
+/// The time given to everything that a build changes where neither the recipe nor the environment
+/// says otherwise: 2020-01-01T00:00:00Z, in seconds since 1970.
+pub const DEFAULT_EPOCH: i64 = 1_577_836_800;
+
+/// A recipe that was read and checked.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The name of the image, which its files begin with.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The values of the recipe's variables.
+    pub variables: Variables,
+    /// What the image is made from.
+    pub base: Base,
+    /// The size that the disk grows to, where it is to grow.
+    pub disk_size: Option<ByteSize>,
+    /// The time given to everything that is made or changed, in seconds since 1970.
+    pub source_date_epoch: i64,
+    /// What is applied to the root filesystem, in order.
+    pub overlays: Vec<Overlay>,
+    /// The disks beside the root.
+    pub volumes: Vec<Volume>,
+    /// The folder that the recipe's paths are relative to.
+    pub folder: PathBuf,
+    /// The identity of everything above but the base: the recipe's bytes, the values of its
+    /// variables, and its overlays and their variables.
+    pub digest: Digest,
+    /// The recipe's text, for messages about it.
+    pub source: Source,
+}
+
+/// What is given from outside when a recipe is read.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Values for variables, as on the command line.
+    pub set: Vec<(String, String)>,
+    /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own counts before it.
+    pub source_date_epoch: Option<String>,
+}

@@ -1,0 +1,283 @@
+//! The disks beside the root, by the names that Packer has for them.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::config::{RelativePath, values::VolumeSize};
+use crate::guest::fstab::{Field, MountPoint};
+
+/// A disk beside the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The device of the mapping, as `/dev/xvdcy`.
+    pub device_name: DeviceName,
+    /// What it is.
+    pub content: Content,
+    /// Whether it goes with the instance.
+    pub delete_on_termination: bool,
+    /// The kind of EBS volume.
+    pub volume_type: VolumeType,
+    /// Provisioned operations a second.
+    pub iops: Option<u32>,
+    /// Provisioned MiB a second.
+    pub throughput: Option<u32>,
+    /// Whether it is encrypted; the account's default where this is not given.
+    pub encrypted: Option<bool>,
+    /// The key that it is encrypted with.
+    pub kms_key_id: Option<String>,
+}
+
+/// What a volume holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The base's mapping of the device is taken away.
+    None,
+    /// Nothing: the volume is made when an instance starts.
+    Empty {
+        /// Its size.
+        size: VolumeSize,
+    },
+    /// A snapshot that is there already.
+    Snapshot {
+        /// Its id.
+        snapshot_id: String,
+        /// The size of the volume, where it is larger than the snapshot.
+        size: Option<VolumeSize>,
+    },
+    /// A filesystem that is made and imported as a snapshot.
+    Filesystem(Filesystem),
+}
+
+/// A filesystem on a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filesystem {
+    /// The size of the volume.
+    pub size: VolumeSize,
+    /// The kind of filesystem.
+    pub kind: FilesystemKind,
+    /// Its label.
+    pub label: Label,
+    /// Where the root filesystem's fstab mounts it, if it does.
+    pub mount: Option<MountPoint>,
+    /// The mount options.
+    pub options: Field,
+    /// A folder whose content is put in, on the host.
+    pub files: Option<PathBuf>,
+}
+
+/// The kinds of filesystems that can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FilesystemKind {
+    /// ext4.
+    Ext4,
+}
+
+impl FilesystemKind {
+    /// The name, as fstab has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+        }
+    }
+
+    /// Bytes that a label can have (kernel documentation, ext4, "Super Block": `s_volume_name`).
+    fn max_label_len(self) -> usize {
+        match self {
+            Self::Ext4 => 16,
+        }
+    }
+}
+
+/// The label of a filesystem: text without white space or `/`, so that `LABEL=…` names it and a
+/// file can be called after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(String);
+
+impl Label {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_label_char = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\'' | '\\');
+        if text.is_empty() || !text.chars().all(is_label_char) {
+            return Err(de::Error::custom(format!("{text:?} is not a label")));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// The device of a block device mapping.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceName(String);
+
+impl DeviceName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let name = text.strip_prefix("/dev/").unwrap_or_default();
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            let problem = format!("{text:?} is not a device name, as /dev/xvdcy");
+            return Err(de::Error::custom(problem));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// The kinds of EBS volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names are Amazon's own")]
+pub enum VolumeType {
+    Gp2,
+    Gp3,
+    Io1,
+    Io2,
+    St1,
+    Sc1,
+    Standard,
+}
+
+impl VolumeType {
+    /// The name, as EC2 has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gp2 => "gp2",
+            Self::Gp3 => "gp3",
+            Self::Io1 => "io1",
+            Self::Io2 => "io2",
+            Self::St1 => "st1",
+            Self::Sc1 => "sc1",
+            Self::Standard => "standard",
+        }
+    }
+}
+
+/// A `[[volume]]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawVolume {
+    device_name: DeviceName,
+    volume_size: Option<VolumeSize>,
+    volume_type: Option<VolumeType>,
+    iops: Option<u32>,
+    throughput: Option<u32>,
+    encrypted: Option<bool>,
+    kms_key_id: Option<String>,
+    delete_on_termination: Option<bool>,
+    snapshot_id: Option<String>,
+    #[serde(default)]
+    no_device: bool,
+    filesystem: Option<FilesystemKind>,
+    label: Option<Label>,
+    mount: Option<MountPoint>,
+    options: Option<Field>,
+    files: Option<RelativePath>,
+}
+
+impl RawVolume {
+    /// The volume, or what is wrong with it.
+    pub(super) fn check(self, folder: &Path) -> Result<Volume, String> {
+        let volume_type = self.volume_type.unwrap_or(VolumeType::Gp3);
+        self.check_performance(volume_type)?;
+        if self.kms_key_id.is_some() && self.encrypted != Some(true) {
+            return Err("`kms_key_id` needs `encrypted = true`".to_owned());
+        }
+        Ok(Volume {
+            device_name: self.device_name.clone(),
+            delete_on_termination: self.delete_on_termination.unwrap_or(true),
+            volume_type,
+            iops: self.iops,
+            throughput: self.throughput,
+            encrypted: self.encrypted,
+            kms_key_id: self.kms_key_id.clone(),
+            content: self.content(folder)?,
+        })
+    }
+
+    /// What EC2 refuses (EC2 API reference, `EbsBlockDevice`).
+    fn check_performance(&self, volume_type: VolumeType) -> Result<(), String> {
+        use VolumeType::{Gp3, Io1, Io2};
+        let name = volume_type.name();
+        match (self.iops, volume_type) {
+            (Some(_), Gp3 | Io1 | Io2) | (None, _) => {}
+            (Some(_), _) => return Err(format!("a `{name}` volume takes no `iops`")),
+        }
+        if self.iops.is_none() && matches!(volume_type, Io1 | Io2) {
+            return Err(format!("a `{name}` volume needs `iops`"));
+        }
+        if self.throughput.is_some() && volume_type != Gp3 {
+            return Err(format!("a `{name}` volume takes no `throughput`"));
+        }
+        Ok(())
+    }
+
+    fn content(self, folder: &Path) -> Result<Content, String> {
+        let needless = |given: bool, key: &str, why: &str| {
+            if given {
+                Err(format!("`{key}` {why}"))
+            } else {
+                Ok(())
+            }
+        };
+        if self.no_device {
+            let why = "makes no sense with `no_device`";
+            needless(self.volume_size.is_some(), "volume_size", why)?;
+            needless(self.snapshot_id.is_some(), "snapshot_id", why)?;
+            needless(self.filesystem.is_some(), "filesystem", why)?;
+        }
+        let Some(kind) = self.filesystem else {
+            let why = "needs a `filesystem`";
+            needless(self.label.is_some(), "label", why)?;
+            needless(self.mount.is_some(), "mount", why)?;
+            needless(self.options.is_some(), "options", why)?;
+            needless(self.files.is_some(), "files", why)?;
+            return match (self.no_device, self.snapshot_id, self.volume_size) {
+                (true, ..) => Ok(Content::None),
+                (false, Some(snapshot_id), size) => Ok(Content::Snapshot { snapshot_id, size }),
+                (false, None, Some(size)) => Ok(Content::Empty { size }),
+                (false, None, None) => Err("`volume_size` is missing".to_owned()),
+            };
+        };
+        needless(
+            self.snapshot_id.is_some(),
+            "snapshot_id",
+            "has a filesystem already",
+        )?;
+        let Some(label) = self.label else {
+            return Err("a `filesystem` needs a `label`".to_owned());
+        };
+        let (len, max) = (label.as_str().len(), kind.max_label_len());
+        if len > max {
+            return Err(format!(
+                "the label {:?} has {len} bytes, and one of {} has {max} at most",
+                label.as_str(),
+                kind.name()
+            ));
+        }
+        if self.mount.is_none() {
+            needless(self.options.is_some(), "options", "needs a `mount`")?;
+        }
+        let default_options = || Field::new("defaults").expect("the word is a field");
+        Ok(Content::Filesystem(Filesystem {
+            size: self.volume_size.ok_or("`volume_size` is missing")?,
+            kind,
+            label,
+            mount: self.mount,
+            options: self.options.unwrap_or_else(default_options),
+            files: self.files.map(|files| folder.join(files.as_path())),
+        }))
+    }
+}

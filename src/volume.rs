@@ -1,0 +1,155 @@
+//! Data volumes: each a filesystem on a disk of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::base::{self, fill, tree};
+use crate::block::{self, BlockDevice, Change, ChunkMap, Delta, Hole};
+use crate::fs::ext4::{self, Ext4};
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{self as edits, Attributes, Editor, LastLink};
+use crate::fs::{self, FileType, Timestamp, WriteOptions};
+use crate::guest::fstab::{Entry, Field};
+use crate::guest::{fstab, known_path};
+use crate::recipe::volume::{Filesystem, FilesystemKind};
+
+/// The most bytes of an fstab that is read.
+const FSTAB_LIMIT: u64 = 1 << 20;
+
+/// Why a volume could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its filesystem could not be made.
+    #[error("volume `{label}`: cannot make its filesystem")]
+    Format {
+        /// The volume's label.
+        label: String,
+        /// What was said about it.
+        source: fs::Error,
+    },
+    /// Its files could not be put in.
+    #[error("volume `{label}`: cannot put in {}", files.display())]
+    Files {
+        /// The volume's label.
+        label: String,
+        /// The folder on the host.
+        files: PathBuf,
+        /// Why not.
+        source: base::Error,
+    },
+    /// Its device failed.
+    #[error(transparent)]
+    Block(#[from] block::Error),
+}
+
+/// A data volume in memory.
+pub struct FormattedVolume {
+    /// Its content.
+    pub delta: Arc<Delta>,
+    /// What differs from an empty disk.
+    pub changes: Vec<Change>,
+    /// Its chunks.
+    pub chunk_map: ChunkMap,
+    /// The UUID of its filesystem.
+    pub uuid: Uuid,
+}
+
+/// Makes the filesystem of a volume. `seed` gives it its identity.
+pub fn format(
+    filesystem: &Filesystem,
+    now: Timestamp,
+    seed: Uuid,
+) -> Result<FormattedVolume, Error> {
+    let label = filesystem.label.as_str();
+    let failed = |source| Error::Format {
+        label: label.to_owned(),
+        source,
+    };
+    let uuid = Uuid::new_v5(&seed, b"UUID");
+    let delta = Arc::new(Delta::new(Arc::new(Hole::new(filesystem.size.bytes()))));
+    match filesystem.kind {
+        FilesystemKind::Ext4 => {
+            let hash_seed = Uuid::new_v5(&seed, b"hash seed").into_bytes();
+            let mut options = ext4::FormatOptions::new(uuid.into_bytes(), hash_seed, now);
+            options.label = label.as_bytes().to_vec();
+            ext4::format(&*delta, &options).map_err(failed)?;
+        }
+    }
+    if let Some(files) = &filesystem.files {
+        let failed = |source| Error::Files {
+            label: label.to_owned(),
+            files: files.clone(),
+            source,
+        };
+        let tree = tree::read(files).map_err(failed)?;
+        let device: Arc<dyn BlockDevice> = delta.clone();
+        let options = WriteOptions {
+            now,
+            seed: seed.into_bytes(),
+        };
+        let opened = Ext4::open_writable(device, options);
+        let mut fs = opened.map_err(|source| Error::Format {
+            label: label.to_owned(),
+            source,
+        })?;
+        fill::fill(&mut fs, &tree).map_err(failed)?;
+    }
+    let changes = delta.changes()?;
+    let chunk_map = ChunkMap::compute(&*delta)?;
+    Ok(FormattedVolume {
+        delta,
+        changes,
+        chunk_map,
+        uuid,
+    })
+}
+
+/// Has the root filesystem mount a volume: the mount point, and the line in `/etc/fstab`.
+pub fn mount(filesystem: &Filesystem, editor: &mut Editor<'_>) -> edits::Result<()> {
+    let Some(mount) = &filesystem.mount else {
+        return Ok(());
+    };
+    if let Ok(path) = ImagePath::parse(mount.as_str()) {
+        let is_there = edits::exists(editor.fs(), &path)?;
+        if !is_there {
+            editor.mkdir_all(&path, Attributes::default())?;
+        } else if let Ok((node, path)) = edits::resolve(editor.fs(), &path, LastLink::Follow) {
+            let found = file_type(editor, node, &path)?;
+            if found != FileType::Directory {
+                return Err(edits::Error::WrongType {
+                    path,
+                    found,
+                    expected: "a directory",
+                });
+            }
+        }
+    }
+    let entry = Entry {
+        device: Field::new(&format!("LABEL={}", filesystem.label.as_str()))
+            .expect("a label is a word of printable characters"),
+        mount: mount.clone(),
+        kind: Field::new(filesystem.kind.name()).expect("the name is a constant"),
+        options: filesystem.options.clone(),
+        dump: 0,
+        pass: 0,
+    };
+    let path = known_path("/etc/fstab");
+    let content = match edits::read_file(editor.fs(), &path, FSTAB_LIMIT) {
+        Err(edits::Error::NotFound { .. }) => Vec::new(),
+        content => content?,
+    };
+    let content = fstab::set(&content, &entry);
+    editor.write(&path, LastLink::Follow, &content, Attributes::default())
+}
+
+fn file_type(editor: &Editor<'_>, node: fs::NodeId, path: &ImagePath) -> edits::Result<FileType> {
+    let metadata = editor.fs().metadata(node);
+    let metadata = metadata.map_err(|source| edits::Error::FileSystem {
+        action: "read",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(metadata.file_type)
+}

@@ -1,0 +1,376 @@
+//! Recipes: what is read, and what is said about one that is wrong.
+
+use std::fs;
+use std::path::Path;
+
+use imgasm::config::{ByteSize, Source};
+use imgasm::recipe::volume::Content;
+use imgasm::recipe::{Base, DEFAULT_EPOCH, Options, Recipe};
+use insta::assert_snapshot;
+use tempfile::TempDir;
+
+/// A folder with a recipe and an overlay `clock` that has a variable `zone`.
+fn folder(recipe: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("imgasm.toml"), recipe).unwrap();
+    let overlay = folder.path().join("clock");
+    fs::create_dir(&overlay).unwrap();
+    let toml = "[variables]\nzone = 'UTC'\n[[step]]\n\
+                append_line = { path = '/zone', line = '{{ zone }}' }\n";
+    fs::write(overlay.join("overlay.toml"), toml).unwrap();
+    folder
+}
+
+fn load(folder: &Path, set: &[(&str, &str)]) -> Result<Recipe, String> {
+    let options = Options {
+        set: set
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
+        source_date_epoch: None,
+    };
+    let recipe = Recipe::load(&folder.join("imgasm.toml"), &options);
+    recipe.map_err(|e| e.to_string().replace(&format!("{}/", folder.display()), ""))
+}
+
+const START: &str = "name = 'web'\nbase = { file = 'base.raw.gz' }\n";
+
+/// The message about a recipe that continues [`START`] with this.
+fn error(rest: &str) -> String {
+    let folder = folder(&format!("{START}{rest}"));
+    load(folder.path(), &[]).unwrap_err()
+}
+
+#[test]
+fn everything() {
+    let digest = "a".repeat(64);
+    let folder = folder(&format!(
+        "name = 'web-{{{{ version }}}}'
+         description = 'a web server'
+         base = {{ file = 'base.raw', sha256 = '{digest}', partition = 1 }}
+         disk_size = '8GiB'
+         source_date_epoch = 1700000000
+         overlays = ['clock', {{ path = './clock/', variables = {{ zone = 'Etc/{{{{ version }}}}' }} }}]
+         [variables]
+         version = 7
+         zone = {{ default = 'Europe/Berlin', help = 'a zone' }}
+         [[volume]]
+         device_name = '/dev/xvdcy'
+         volume_size = 20
+         volume_type = 'gp2'
+         filesystem = 'ext4'
+         label = 'docker'
+         mount = '/data/'
+         options = 'defaults,noatime'
+         [[volume]]
+         device_name = '/dev/xvdcz'
+         volume_size = '22 GiB'
+         delete_on_termination = false
+         [[volume]]
+         device_name = '/dev/sdb'
+         no_device = true
+        "
+    ));
+    let recipe = load(folder.path(), &[("version", "9")]).unwrap();
+    assert_eq!(recipe.name, "web-9");
+    assert_eq!(recipe.disk_size, Some(ByteSize(8 << 30)));
+    assert_eq!(recipe.source_date_epoch, 1_700_000_000);
+    let Base::File {
+        path,
+        sha256,
+        partition,
+    } = &recipe.base
+    else {
+        panic!("{:?}", recipe.base);
+    };
+    assert_eq!(path, &folder.path().join("base.raw"));
+    assert_eq!(sha256.unwrap().to_string(), digest);
+    assert_eq!(*partition, Some(1));
+    let zones: Vec<_> = recipe
+        .overlays
+        .iter()
+        .map(|o| o.variables.get("zone").unwrap())
+        .collect();
+    assert_eq!(zones[0].to_string(), "Europe/Berlin");
+    assert_eq!(zones[1].to_string(), "Etc/9");
+    let [data, docker, none] = recipe.volumes.as_slice() else {
+        panic!("{:?}", recipe.volumes);
+    };
+    let Content::Filesystem(filesystem) = &data.content else {
+        panic!("{data:?}");
+    };
+    assert_eq!(filesystem.size.bytes(), 20 << 30);
+    assert_eq!(filesystem.mount.as_ref().unwrap().as_str(), "/data");
+    assert!(data.delete_on_termination && !docker.delete_on_termination);
+    assert!(matches!(docker.content, Content::Empty { size } if size.gib() == 22));
+    assert_eq!(none.content, Content::None);
+}
+
+#[test]
+fn the_time_never_comes_from_the_clock() {
+    let folder = folder(START);
+    let path = folder.path().join("imgasm.toml");
+    let load = |epoch: Option<&str>| {
+        let source_date_epoch = epoch.map(ToOwned::to_owned);
+        let options = Options {
+            source_date_epoch,
+            ..Options::default()
+        };
+        Recipe::load(&path, &options).map(|recipe| recipe.source_date_epoch)
+    };
+    assert_eq!(load(None).unwrap(), DEFAULT_EPOCH);
+    assert_eq!(load(Some("5")).unwrap(), 5);
+    assert!(load(Some("tomorrow")).is_err() && load(Some("-1")).is_err());
+    fs::write(&path, format!("source_date_epoch = 6\n{START}")).unwrap();
+    assert_eq!(load(Some("5")).unwrap(), 6);
+}
+
+#[test]
+fn the_digest_depends_on_the_inputs_only() {
+    let recipe = format!("{START}overlays = ['clock']\n[variables]\nzone = 'UTC'\n");
+    let (one, other) = (folder(&recipe), folder(&recipe));
+    let digest = |folder: &TempDir, set: &[(&str, &str)]| load(folder.path(), set).unwrap().digest;
+    let reference = digest(&one, &[]);
+    assert_eq!(digest(&other, &[]), reference);
+    assert_ne!(digest(&other, &[("zone", "CET")]), reference);
+    fs::create_dir(other.path().join("clock/files")).unwrap();
+    assert_ne!(digest(&other, &[]), reference);
+    let overlay = one.path().join("clock/overlay.toml");
+    let before = load(one.path(), &[]).unwrap().overlays[0].digest;
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&overlay, permissions).unwrap();
+    assert_eq!(load(one.path(), &[]).unwrap().overlays[0].digest, before);
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&overlay, permissions).unwrap();
+    assert_ne!(load(one.path(), &[]).unwrap().overlays[0].digest, before);
+}
+
+#[test]
+fn keys_and_types() {
+    assert_snapshot!(error("overlay = ['clock']\n"), @r#"
+    unknown key `overlay`
+     --> imgasm.toml:3:1
+      |
+    3 | overlay = ['clock']
+      | ^^^^^^^
+      |
+      = help: did you mean `overlays`?
+    "#);
+    assert_snapshot!(error("disk_size = '8G'\n"), @r#"
+    "8G" is not a size; write a whole number with B, KiB, MiB, GiB or TiB
+     --> imgasm.toml:3:13
+      |
+    3 | disk_size = '8G'
+      |             ^^^^
+    "#);
+    assert_snapshot!(error("overlays = [{ paht = 'clock' }]\n"), @r#"
+    unknown key `paht`
+     --> imgasm.toml:3:15
+      |
+    3 | overlays = [{ paht = 'clock' }]
+      |               ^^^^
+      |
+      = help: did you mean `path`?
+    "#);
+    assert_snapshot!(error("overlays = ['../clock']\n"), @r#"
+    "../clock" contains `..`
+     --> imgasm.toml:3:13
+      |
+    3 | overlays = ['../clock']
+      |             ^^^^^^^^^^
+    "#);
+    assert_snapshot!(error("overlays = ['clok']\n"), @r#"
+    there is no overlay at clok
+     --> imgasm.toml:3:13
+      |
+    3 | overlays = ['clok']
+      |             ^^^^^^
+      |
+      = help: an overlay is a folder with an overlay.toml, relative to the recipe
+    "#);
+    assert_snapshot!(error("overlays = [{ path = 'clock', variables = { zoen = 'UTC' } }]\n"), @r#"
+    the overlay has no variable `zoen`
+     --> imgasm.toml:3:45
+      |
+    3 | overlays = [{ path = 'clock', variables = { zoen = 'UTC' } }]
+      |                                             ^^^^
+      |
+      = help: did you mean `zone`?
+    "#);
+    assert_snapshot!(error("overlays = [{ path = 'clock', variables = { zone = [] } }]\n"), @r#"
+    the value of a variable is text, a whole number, true or false
+     --> imgasm.toml:3:52
+      |
+    3 | overlays = [{ path = 'clock', variables = { zone = [] } }]
+      |                                                    ^^
+    "#);
+}
+
+#[test]
+fn bases_and_names() {
+    for (recipe, message) in [
+        ("name = 'a'\n", "the key `base` is missing"),
+        (
+            "name = 'a'\nbase = {}\n",
+            "a base needs a `file` (a disk image) or a `rootfs` (a folder)",
+        ),
+        (
+            "name = 'a'\nbase = { file = 'a', rootfs = 'b' }\n",
+            "a base is either a `file` or a `rootfs`",
+        ),
+        (
+            "name = 'a'\nbase = { file = 'a', sha256 = 'abc' }\n",
+            "\"abc\" is not a SHA-256 digest",
+        ),
+        (
+            "name = '../a'\nbase = { file = 'a' }\n",
+            "\"../a\" cannot be the name of an image",
+        ),
+        (
+            "name = ''\nbase = { file = 'a' }\n",
+            "\"\" cannot be the name of an image",
+        ),
+        (
+            "name = '{{ x }}'\nbase = { file = 'a' }\n",
+            "the variable `x` is not defined",
+        ),
+        (
+            "base = { rootfs = '/' }\nname = 'a'\n",
+            "\"/\" is not a relative path",
+        ),
+        ("name = 'a'\nname = 'b'\n", "duplicate key"),
+    ] {
+        let folder = folder(recipe);
+        let error = load(folder.path(), &[]).unwrap_err();
+        assert!(error.starts_with(message), "{recipe}: {error}");
+        assert!(error.contains("--> imgasm.toml:"), "{error}");
+    }
+}
+
+#[test]
+fn variables_from_outside() {
+    let folder = folder(&format!(
+        "{START}[variables]\nsize = 3\nflag = true\nzone = 'UTC'\n"
+    ));
+    let load = |name, value| load(folder.path(), &[(name, value)]);
+    assert_snapshot!(load("zoen", "CET").unwrap_err(), @"variable `zoen`: not declared; did you mean `zone`?");
+    assert_snapshot!(load("size", "many").unwrap_err(), @r#"variable `size`: "many" is not a whole number"#);
+    assert_snapshot!(load("flag", "yes").unwrap_err(), @r#"variable `flag`: "yes" is not true or false"#);
+    assert_eq!(
+        load("flag", "false")
+            .unwrap()
+            .variables
+            .get("flag")
+            .unwrap()
+            .to_string(),
+        "false"
+    );
+}
+
+#[test]
+fn volumes() {
+    let one = "[[volume]]\ndevice_name = '/dev/xvdcy'\nvolume_size = 1\nfilesystem = 'ext4'\n\
+               label = 'docker'\nmount = '/data'\n";
+    assert_snapshot!(error(&one.replace("docker", "a-label-that-is-too-long")), @r#"
+    the label "a-label-that-is-too-long" has 24 bytes, and one of ext4 has 16 at most
+     --> imgasm.toml:3:1
+      |
+    3 | [[volume]]
+      | ^^^^^^^^^^
+    "#);
+    for (volume, message) in [
+        (one.replace("'docker'", "'a b'"), "\"a b\" is not a label"),
+        (
+            one.replace("volume_size = 1\n", ""),
+            "`volume_size` is missing",
+        ),
+        (
+            one.replace("= 1\n", "= '512MiB'\n"),
+            "the size of a volume is a whole number of GiB",
+        ),
+        (
+            one.replace("= 1\n", "= 0\n"),
+            "the size of a volume is a whole number of GiB",
+        ),
+        (
+            one.replace("= 1\n", "= 99999999999999\n"),
+            "99999999999999 GiB is too large",
+        ),
+        (one.replace("'ext4'", "'ext3'"), "`ext3` is not known here"),
+        (
+            one.replace("label = 'docker'\n", ""),
+            "a `filesystem` needs a `label`",
+        ),
+        (
+            one.replace("filesystem = 'ext4'\n", ""),
+            "`label` needs a `filesystem`",
+        ),
+        (
+            one.replace("/data", "data"),
+            "\"data\" is not a mount point",
+        ),
+        (
+            one.replace("/dev/xvdcy", "xvdcy"),
+            "\"xvdcy\" is not a device name",
+        ),
+        (
+            format!("{one}volume_type = 'io2'\n"),
+            "a `io2` volume needs `iops`",
+        ),
+        (
+            format!("{one}volume_type = 'gp2'\niops = 3\n"),
+            "a `gp2` volume takes no `iops`",
+        ),
+        (
+            format!("{one}no_device = true\n"),
+            "`volume_size` makes no sense with `no_device`",
+        ),
+        (
+            format!("{one}kms_key_id = 'x'\n"),
+            "`kms_key_id` needs `encrypted = true`",
+        ),
+        (
+            format!("{one}{one}"),
+            "/dev/xvdcy is the device of another volume already",
+        ),
+        (
+            format!("{one}{}", one.replace("cy", "cz")),
+            "`docker` is the label of another volume",
+        ),
+        (
+            format!(
+                "{one}{}",
+                one.replace("cy", "cz").replace("docker", "other")
+            ),
+            "/data is mounted from another volume already",
+        ),
+    ] {
+        let error = error(&volume);
+        assert!(error.starts_with(message), "{error}");
+        assert!(error.contains("--> imgasm.toml:"), "{error}");
+    }
+}
+
+#[test]
+fn hostile_input_is_an_error() {
+    let deep = format!("a = {}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("imgasm.toml");
+    let big = "#".repeat(5 << 20);
+    for content in [
+        &b"\xff\xfe"[..],
+        b"\0",
+        deep.as_bytes(),
+        big.as_bytes(),
+        b"",
+        b"=",
+        b"name",
+    ] {
+        fs::write(&path, content).unwrap();
+        assert!(load(folder.path(), &[]).is_err());
+    }
+    let none = Recipe::load(&folder.path().join("none.toml"), &Options::default());
+    assert!(none.is_err());
+    let source = Source::new("memory", START);
+    assert!(Recipe::from_source(source, Path::new(""), &Options::default()).is_ok());
+}
