@@ -23,10 +23,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
     let mut files = vec![(PathBuf::from("imgasm.toml"), RECIPE.as_bytes())];
     collect(&OVERLAYS, &mut files);
-    let taken = files.iter().map(|(path, _)| args.dir.join(path)).find(|path| path.exists());
+    let taken = files
+        .iter()
+        .map(|(path, _)| args.dir.join(path))
+        .find(|path| path.exists());
     if let Some(taken) = taken {
-        return Err(Failure::new(format!("{} is there already", taken.display()))
-            .with_hint("nothing was written; choose another folder, or move it away"));
+        return Err(
+            Failure::new(format!("{} is there already", taken.display()))
+                .with_hint("nothing was written; choose another folder, or move it away"),
+        );
     }
     for (path, content) in &files {
         write(&args.dir.join(path), content)?;

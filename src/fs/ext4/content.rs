@@ -14,8 +14,9 @@ use super::format::extent::Extent;
 use super::format::features::RoCompat;
 use super::format::inode::{Inode, TimeField, flags};
 use super::format::numbers::{BlockNumber, FileBlock, InodeNumber, to_u64, to_usize};
+use super::inode_table::refuse_encrypted;
 use super::mapping::{Mapping, part};
-use super::{Ext4, at_inode, corrupt};
+use super::{Ext4, at_inode, corrupt, inline};
 use crate::fs::error::{Error, Result};
 use crate::fs::types::{FileExtent, FileType};
 
@@ -54,7 +55,7 @@ impl Ext4 {
         offset: u64,
         buf: &mut [u8],
     ) -> Result<usize> {
-        self.refuse_encrypted(number, inode)?;
+        refuse_encrypted(number, inode)?;
         let rest = inode.size().saturating_sub(offset);
         let len = usize::try_from(rest).map_or(buf.len(), |rest| rest.min(buf.len()));
         if len == 0 {
@@ -62,7 +63,7 @@ impl Ext4 {
         }
         let buf = &mut buf[..len];
         if inode.has_flag(flags::INLINE_DATA) {
-            let content = self.inline_content(number, inode)?;
+            let content = inline::content(number, inode)?;
             let from = usize::try_from(offset).expect("below the size, which is in memory");
             buf.copy_from_slice(&content[from..from + len]);
             return Ok(len);
@@ -275,7 +276,7 @@ impl Ext4 {
         self.check_size(number, &inode, end)?;
         let block_size = self.geometry.block_size;
         let blocks = offset / block_size.bytes64()..block_size.blocks_for(end);
-        let before = self.mapping(number, &inode)?;
+        let before = self.mapping_to_change(number, &inode, blocks.clone())?;
         let mut after = before.clone();
         let fresh = self.fill_holes(number, &inode, &mut after, blocks)?;
         if after != before {
@@ -286,7 +287,8 @@ impl Ext4 {
         self.write_inode(number, &mut inode)?;
 
         if offset > old_size {
-            self.zero_to_block_end(&after, old_size, Some(offset))?;
+            let tail = self.mapping_at(number, &inode, old_size)?;
+            self.zero_to_block_end(&tail, old_size, Some(offset))?;
         }
         let fresh_at = |at: u64| {
             fresh
@@ -302,6 +304,12 @@ impl Ext4 {
             self.zero_to_block_end(&after, end, None)?;
         }
         Ok(())
+    }
+
+    /// The mapping around a byte of a file.
+    fn mapping_at(&self, number: InodeNumber, inode: &Inode, offset: u64) -> Result<Mapping> {
+        let block = offset / self.geometry.block_size.bytes64();
+        self.mapping_of_range(number, inode, block..block + 1)
     }
 
     /// Gives blocks to holes in a range, and makes unwritten ones written; gives the ranges that

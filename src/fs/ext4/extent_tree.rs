@@ -19,33 +19,83 @@ struct Walk {
     mapping: Mapping,
     /// Nodes by their depth, so that leaves come first in [`Mapping::nodes`].
     nodes: Vec<(u16, BlockNumber)>,
+    /// The blocks of the file that may lie below the last leaf.
+    below_leaf: Range<u64>,
     mapped: u64,
     previous_end: u64,
 }
 
 impl Ext4 {
-    /// The extents of a file that lie in a range, with the nodes of the tree that lead to them:
-    /// leaves first.
+    /// The extents of a file that lie in a range and those in the same leaves, with the nodes of the
+    /// tree that lead to them: leaves first.
     pub(super) fn read_extent_tree(
         &self,
         number: InodeNumber,
         inode: &Inode,
         range: Range<u64>,
     ) -> Result<Mapping> {
+        let mut walk = self.walk_range(number, inode, range)?;
+        walk.nodes.sort_by_key(|&(depth, _)| depth);
+        walk.mapping.nodes = walk.nodes.into_iter().map(|(_, block)| block).collect();
+        Ok(walk.mapping)
+    }
+
+    /// The extents of the one leaf that a range lies below, if it does below one.
+    pub(super) fn read_extent_leaf(
+        &self,
+        number: InodeNumber,
+        inode: &Inode,
+        range: Range<u64>,
+    ) -> Result<Option<Mapping>> {
+        let walk = self.walk_range(number, inode, range.clone())?;
+        let mut leaves = walk.nodes.iter().filter(|&&(depth, _)| depth == 0);
+        let (Some(&(_, leaf)), None) = (leaves.next(), leaves.next()) else {
+            return Ok(None);
+        };
+        let below = walk.below_leaf;
+        let covered = below.start <= range.start && range.end <= below.end;
+        Ok(covered.then(|| Mapping {
+            extents: walk.mapping.extents,
+            nodes: vec![leaf],
+            window: Some(below),
+        }))
+    }
+
+    /// Stores the extents of one leaf; false where they do not fit.
+    pub(super) fn write_extent_leaf(
+        &mut self,
+        number: InodeNumber,
+        inode: &Inode,
+        before: &Mapping,
+        after: &Mapping,
+    ) -> Result<bool> {
+        let [leaf] = before.nodes[..] else {
+            return Ok(false);
+        };
+        if after.extents.is_empty() || after.extents.len() > block_entries(self.geometry.block_size)
+        {
+            return Ok(false);
+        }
+        let kind = Kind::Extents(self.inode_seed(number, inode));
+        Node::Leaf(after.extents.clone()).encode_into(self.stage.change(leaf, kind)?);
+        Ok(true)
+    }
+
+    /// Goes over the part of a tree that covers a range.
+    fn walk_range(&self, number: InodeNumber, inode: &Inode, range: Range<u64>) -> Result<Walk> {
         let mut walk = Walk {
             number,
             range,
             kind: Kind::Extents(self.inode_seed(number, inode)),
             mapping: Mapping::default(),
             nodes: Vec::new(),
+            below_leaf: 0..0,
             mapped: 0,
             previous_end: 0,
         };
         let root = Node::decode(&inode.head.i_block).map_err(|p| p.at(at_inode(number)))?;
         self.walk_node(&mut walk, root, 0..1 << 32, None)?;
-        walk.nodes.sort_by_key(|&(depth, _)| depth);
-        walk.mapping.nodes = walk.nodes.into_iter().map(|(_, block)| block).collect();
-        Ok(walk.mapping)
+        Ok(walk)
     }
 
     /// Goes over a node that may hold the blocks `within` of the file, at a depth that its parent
@@ -116,6 +166,9 @@ impl Ext4 {
             ));
         }
         walk.nodes.push((seen, child.block));
+        if seen == 0 {
+            walk.below_leaf = below.clone();
+        }
         self.walk_node(walk, node, below, Some(child.block))
     }
 
@@ -142,9 +195,7 @@ impl Ext4 {
         walk.previous_end = extent.end();
         walk.mapped += u64::from(extent.len);
         self.count_mapped(walk.number, walk.mapped)?;
-        if first < walk.range.end && extent.end() > walk.range.start {
-            walk.mapping.extents.push(extent);
-        }
+        walk.mapping.extents.push(extent);
         Ok(())
     }
 

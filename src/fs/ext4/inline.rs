@@ -13,33 +13,33 @@ const I_BLOCK_AT: usize = 0x28;
 /// The attribute's name behind `system.`.
 const DATA_NAME: &[u8] = b"data";
 
-impl Ext4 {
-    /// The content of an inode that holds it itself: as many bytes as its size says.
-    pub(super) fn inline_content(&self, number: InodeNumber, inode: &Inode) -> Result<Vec<u8>> {
-        let mut content = inode.head.i_block.to_vec();
-        let attributes =
-            xattr::decode_inode_area(inode.xattr_area()).map_err(|p| p.at(at_inode(number)))?;
-        for attribute in attributes {
-            if let (xattr::INDEX_SYSTEM, DATA_NAME, Value::Here(rest)) =
-                (attribute.index, attribute.name.as_slice(), &attribute.value)
-            {
-                content.extend_from_slice(rest);
-            }
+/// The content of an inode that holds it itself: as many bytes as its size says.
+pub fn content(number: InodeNumber, inode: &Inode) -> Result<Vec<u8>> {
+    let mut content = inode.head.i_block.to_vec();
+    let attributes =
+        xattr::decode_inode_area(inode.xattr_area()).map_err(|p| p.at(at_inode(number)))?;
+    for attribute in attributes {
+        if let (xattr::INDEX_SYSTEM, DATA_NAME, Value::Here(rest)) =
+            (attribute.index, attribute.name.as_slice(), &attribute.value)
+        {
+            content.extend_from_slice(rest);
         }
-        let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
-        if size > content.len() {
-            return Err(corrupt(
-                at_inode(number),
-                format!(
-                    "its size is {size}, the inode holds {} bytes",
-                    content.len()
-                ),
-            ));
-        }
-        content.truncate(size);
-        Ok(content)
     }
+    let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+    if size > content.len() {
+        return Err(corrupt(
+            at_inode(number),
+            format!(
+                "its size is {size}, the inode holds {} bytes",
+                content.len()
+            ),
+        ));
+    }
+    content.truncate(size);
+    Ok(content)
+}
 
+impl Ext4 {
     /// Where the part of such content lies that is in `i_block`, and the rest after it.
     pub(super) fn inline_extents(
         &self,

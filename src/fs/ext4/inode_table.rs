@@ -133,17 +133,6 @@ impl Ext4 {
         self.geometry.features().ro_compat.contains(feature)
     }
 
-    /// Refuses an inode whose names or content are encrypted.
-    pub(super) fn refuse_encrypted(&self, number: InodeNumber, inode: &Inode) -> Result<()> {
-        if inode.has_flag(flags::ENCRYPT) {
-            return Err(Error::Incompatible {
-                fs: FS,
-                what: format!("the encrypted {number}"),
-            });
-        }
-        Ok(())
-    }
-
     /// The number of a file's blocks that its size covers.
     pub(super) fn size_in_blocks(&self, inode: &Inode) -> u64 {
         self.geometry.block_size.blocks_for(inode.size())
@@ -154,4 +143,15 @@ impl Ext4 {
         let within = offset % self.geometry.block_size.bytes64();
         to_usize(u32::try_from(within).expect("below the block size"))
     }
+}
+
+/// Refuses an inode whose names or content are encrypted.
+pub fn refuse_encrypted(number: InodeNumber, inode: &Inode) -> Result<()> {
+    if inode.has_flag(flags::ENCRYPT) {
+        return Err(Error::Incompatible {
+            fs: FS,
+            what: format!("the encrypted {number}"),
+        });
+    }
+    Ok(())
 }

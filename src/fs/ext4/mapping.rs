@@ -9,13 +9,16 @@ use super::format::numbers::{BlockNumber, FileBlock, InodeNumber, to_u64};
 use super::{Ext4, at_inode, corrupt};
 use crate::fs::error::{Error, Result};
 
-/// All blocks of a file.
+/// The blocks of a file, or of a part of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// Those that hold the content, in the order of the file and as long as can be.
     pub extents: Vec<Extent>,
     /// Those that hold the mapping itself.
     pub nodes: Vec<BlockNumber>,
+    /// The blocks of the file that this is all about, where it is not the whole file: those below
+    /// the one leaf of an extent tree that is then the only node here.
+    pub window: Option<Range<u64>>,
 }
 
 impl Mapping {
@@ -115,8 +118,7 @@ impl Ext4 {
         self.mapping_of_range(number, inode, 0..1 << 32)
     }
 
-    /// The blocks of a file that lie in a range of it, and perhaps some around it. The nodes are
-    /// all there only where the range is the whole file.
+    /// The blocks of a file that lie in a range of it, and perhaps some around it, to be read.
     pub(super) fn mapping_of_range(
         &self,
         number: InodeNumber,
@@ -129,6 +131,22 @@ impl Ext4 {
             self.read_block_map(number, inode, range)?
         };
         Ok(mapping)
+    }
+
+    /// The blocks of a file to be changed in a range: of one leaf of its extent tree where the range
+    /// lies below that, so that a small change of a large file stays one; else of all of the file.
+    pub(super) fn mapping_to_change(
+        &self,
+        number: InodeNumber,
+        inode: &Inode,
+        range: Range<u64>,
+    ) -> Result<Mapping> {
+        if inode.has_flag(flags::EXTENTS)
+            && let Some(leaf) = self.read_extent_leaf(number, inode, range)?
+        {
+            return Ok(leaf);
+        }
+        self.mapping(number, inode)
     }
 
     /// The block that holds one block of a file, unless it is a hole or reads as zeros.
@@ -156,6 +174,19 @@ impl Ext4 {
         before: &Mapping,
         after: &mut Mapping,
     ) -> Result<()> {
+        if let Some(window) = &before.window {
+            if self.write_extent_leaf(number, inode, before, after)? {
+                return self.add_mapped(number, inode, before, after);
+            }
+            let whole = self.mapping(number, inode)?;
+            let mut changed = whole.clone();
+            changed.cut(window.clone());
+            let at = changed.extents.partition_point(|e| e.end() <= window.start);
+            changed
+                .extents
+                .splice(at..at, after.extents.iter().copied());
+            return self.store_mapping(number, inode, &whole, &mut changed);
+        }
         let mut pool = NodePool {
             old: before.nodes.iter().copied().collect(),
             used: Vec::new(),
@@ -170,6 +201,17 @@ impl Ext4 {
         for node in pool.old {
             self.free_blocks(node, 1)?;
         }
+        self.add_mapped(number, inode, before, after)
+    }
+
+    /// Accounts for what a mapping has gained or lost.
+    fn add_mapped(
+        &self,
+        number: InodeNumber,
+        inode: &mut Inode,
+        before: &Mapping,
+        after: &Mapping,
+    ) -> Result<()> {
         let signed = |n: u64| i64::try_from(n).expect("block counts are below 2^48");
         let change = signed(after.blocks()) - signed(before.blocks());
         self.add_blocks(number, inode, change)
@@ -290,7 +332,7 @@ mod tests {
         let whole = vec![extent(0, 10, 100), extent(20, 5, 300)];
         let mut mapping = Mapping {
             extents: whole.clone(),
-            nodes: Vec::new(),
+            ..Mapping::default()
         };
         let taken = mapping.cut(4..22);
         assert_eq!(taken, [extent(4, 6, 104), extent(20, 2, 300)]);

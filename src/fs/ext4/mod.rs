@@ -1,10 +1,12 @@
 //! ext2, ext3 and ext4.
 //!
 //! From the disk upwards:
+//!
 //! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! - [`bitmap`], [`zone`]: sets of blocks and inodes.
 //! - [`stage`]: metadata blocks in memory, undone when an operation fails.
+//! - [`journal`]: replaying the journal of an image that was not unmounted.
 //! - [`volume`]: opening, operations as units, flushing.
 //! - [`groups`], [`alloc`], [`inode_table`]: descriptors and bitmaps, what is taken from them, and
 //!   inodes.

@@ -139,7 +139,7 @@ impl Ext4 {
         let links = inode.head.i_links_count.get();
         let uncounted = self.has_ro(RoCompat::DIR_NLINK) && inode.has_flag(flags::INDEX);
         let links = match links {
-            1 if self.is_directory(inode) => 1,
+            1 if is_directory(inode) => 1,
             0..MOST_LINKS => links + 1,
             _ if uncounted => 1,
             _ => {
@@ -151,18 +151,6 @@ impl Ext4 {
         };
         inode.head.i_links_count = U16::new(links);
         Ok(())
-    }
-
-    /// Counts a link less, of a directory that loses a subdirectory.
-    fn drop_subdirectory(&self, inode: &mut Inode) {
-        let links = inode.head.i_links_count.get();
-        if links > 2 {
-            inode.head.i_links_count = U16::new(links - 1);
-        }
-    }
-
-    fn is_directory(&self, inode: &Inode) -> bool {
-        matches!(inode.file_type(), Ok(FileType::Directory))
     }
 
     /// Gives a file a further name.
@@ -204,7 +192,7 @@ impl Ext4 {
         self.check_removable(number)?;
         self.remove_entry(directory, &parent, found, name)?;
         if self.unlink(number)? {
-            self.drop_subdirectory(&mut parent);
+            drop_subdirectory(&mut parent);
         }
         self.write_changed_directory(directory, &mut parent)
     }
@@ -221,7 +209,7 @@ impl Ext4 {
     /// Checks that a file's name can go: directories must be empty.
     fn check_removable(&self, number: InodeNumber) -> Result<()> {
         let inode = self.read_inode(number)?;
-        if self.is_directory(&inode) && !self.is_empty(number, &inode)? {
+        if is_directory(&inode) && !self.is_empty(number, &inode)? {
             return Err(Error::NotEmpty(node(number)));
         }
         if number == InodeNumber::ROOT {
@@ -237,7 +225,7 @@ impl Ext4 {
     /// whether it was a directory.
     fn unlink(&mut self, number: InodeNumber) -> Result<bool> {
         let mut inode = self.read_inode(number)?;
-        let is_directory = self.is_directory(&inode);
+        let is_directory = is_directory(&inode);
         let links = inode.head.i_links_count.get();
         if is_directory || links == 1 {
             self.release_inode(number, &mut inode)?;
@@ -312,7 +300,7 @@ impl Ext4 {
             self.check_replaceable(old, moves_directory)?;
             self.set_entry(to, &target, replaced, number, code)?;
             if self.unlink(old)? {
-                self.drop_subdirectory(&mut target);
+                drop_subdirectory(&mut target);
             }
         } else {
             let entry = NewEntry {
@@ -333,7 +321,7 @@ impl Ext4 {
         let found = self.find_existing(from, &source, from_name)?;
         self.remove_entry(from, &source, found, from_name)?;
         if moves_directory && from != to {
-            self.drop_subdirectory(&mut source);
+            drop_subdirectory(&mut source);
         }
         self.write_changed_directory(from, &mut source)?;
         self.touch(&mut inode, &[TimeField::Changed])?;
@@ -344,7 +332,7 @@ impl Ext4 {
     /// anything else that of anything else.
     fn check_replaceable(&self, old: InodeNumber, by_directory: bool) -> Result<()> {
         let inode = self.read_inode(old)?;
-        if self.is_directory(&inode) != by_directory {
+        if is_directory(&inode) != by_directory {
             return Err(Error::WrongType {
                 node: node(old),
                 expected: if by_directory {
@@ -375,4 +363,16 @@ impl Ext4 {
         }
         Err(corrupt(at_inode(directory), "its parents form a circle"))
     }
+}
+
+/// Counts a link less, of a directory that loses a subdirectory.
+fn drop_subdirectory(inode: &mut Inode) {
+    let links = inode.head.i_links_count.get();
+    if links > 2 {
+        inode.head.i_links_count = U16::new(links - 1);
+    }
+}
+
+fn is_directory(inode: &Inode) -> bool {
+    matches!(inode.file_type(), Ok(FileType::Directory))
 }

@@ -164,7 +164,9 @@ impl Stage {
             .copied()
             .filter(|block| range.contains(block))
             .collect();
-        known.into_iter().for_each(|block| self.forget(block));
+        for block in known {
+            self.forget(block);
+        }
     }
 
     fn forget_if_known(&mut self, block: BlockNumber) {

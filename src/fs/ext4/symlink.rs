@@ -2,7 +2,8 @@
 
 use super::format::inode::{I_BLOCK_LEN, Inode, flags};
 use super::format::numbers::{FileBlock, InodeNumber, to_u64, to_usize};
-use super::{Ext4, at_inode, corrupt};
+use super::inode_table::refuse_encrypted;
+use super::{Ext4, at_inode, corrupt, inline};
 use crate::fs::error::{Error, Result};
 
 /// The longest target that lies in the inode: a zero byte must fit behind it.
@@ -13,9 +14,9 @@ const LONGEST: usize = 4095;
 impl Ext4 {
     /// The target of a symbolic link.
     pub(super) fn symlink_target(&self, number: InodeNumber, inode: &Inode) -> Result<Vec<u8>> {
-        self.refuse_encrypted(number, inode)?;
+        refuse_encrypted(number, inode)?;
         if inode.has_flag(flags::INLINE_DATA) {
-            return self.inline_content(number, inode);
+            return inline::content(number, inode);
         }
         let size = inode.size();
         let limit = self.geometry.block_size.bytes64();

@@ -108,7 +108,7 @@ impl Ext4 {
         }
         let value = match (index, value) {
             (INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT, Some(value)) => {
-                self.acl_to_store(number, &mut inode, index, name, value)?
+                acl_to_store(number, &mut inode, index, name, value)?
             }
             (_, value) => value.map(<[u8]>::to_vec),
         };
@@ -135,40 +135,6 @@ impl Ext4 {
         let mut all = in_inode.into_iter().chain(in_block);
         let found = all.find(|attribute| attribute.index == index && attribute.name == name);
         Ok(found.map(|attribute| attribute.value))
-    }
-
-    /// The form of an ACL on the disk; `None` where nothing needs to be stored. An access ACL sets
-    /// the permission bits of the mode, and is not stored where it says no more than they do.
-    fn acl_to_store(
-        &self,
-        number: InodeNumber,
-        inode: &mut Inode,
-        index: u8,
-        name: &[u8],
-        value: &[u8],
-    ) -> Result<Option<Vec<u8>>> {
-        let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
-        if file_type == FileType::Symlink
-            || (index == INDEX_ACL_DEFAULT && file_type != FileType::Directory)
-        {
-            return Err(unstorable(
-                name,
-                "symbolic links have no ACL, and only directories have a default one",
-            ));
-        }
-        if value.len() == EMPTY_ACL_LEN {
-            return Ok(None);
-        }
-        let acl = acl::decode_user(value).map_err(|p| unstorable(name, &p.to_string()))?;
-        if index == INDEX_ACL_ACCESS {
-            let (permissions, plain) = acl::mode_of(&acl);
-            let mode = inode.head.i_mode.get();
-            inode.head.i_mode = U16::new(mode & !0o777 | permissions);
-            if plain {
-                return Ok(None);
-            }
-        }
-        Ok(Some(acl::encode_disk(&acl)))
     }
 
     /// Brings the access ACL of an inode, where it has one, in line with new permission bits.
@@ -329,4 +295,37 @@ fn unstorable(name: &[u8], problem: &str) -> Error {
         what: format!("the extended attribute {:?}", String::from_utf8_lossy(name)),
         problem: problem.to_owned(),
     }
+}
+
+/// The form of an ACL on the disk; `None` where nothing needs to be stored. An access ACL sets
+/// the permission bits of the mode, and is not stored where it says no more than they do.
+fn acl_to_store(
+    number: InodeNumber,
+    inode: &mut Inode,
+    index: u8,
+    name: &[u8],
+    value: &[u8],
+) -> Result<Option<Vec<u8>>> {
+    let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
+    if file_type == FileType::Symlink
+        || (index == INDEX_ACL_DEFAULT && file_type != FileType::Directory)
+    {
+        return Err(unstorable(
+            name,
+            "symbolic links have no ACL, and only directories have a default one",
+        ));
+    }
+    if value.len() == EMPTY_ACL_LEN {
+        return Ok(None);
+    }
+    let acl = acl::decode_user(value).map_err(|p| unstorable(name, &p.to_string()))?;
+    if index == INDEX_ACL_ACCESS {
+        let (permissions, plain) = acl::mode_of(&acl);
+        let mode = inode.head.i_mode.get();
+        inode.head.i_mode = U16::new(mode & !0o777 | permissions);
+        if plain {
+            return Ok(None);
+        }
+    }
+    Ok(Some(acl::encode_disk(&acl)))
 }

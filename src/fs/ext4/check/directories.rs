@@ -9,6 +9,7 @@ use crate::fs::ext4::dir::at_file_block;
 use crate::fs::ext4::format::dirent::{self, Entry};
 use crate::fs::ext4::format::inode::{I_BLOCK_LEN, Inode, flags};
 use crate::fs::ext4::format::numbers::{BlockNumber, FileBlock, InodeNumber};
+use crate::fs::ext4::inline;
 use crate::fs::ext4::stage::Kind;
 use crate::fs::types::FileType;
 
@@ -242,7 +243,7 @@ impl Check<'_> {
     fn inline_directory(&mut self, directory: &mut Directory) -> Result<()> {
         const PARENT_LEN: usize = 4;
         let number = directory.number;
-        let content = self.fs.inline_content(number, &directory.inode);
+        let content = inline::content(number, &directory.inode);
         let Some(content) = self.note_refused(content)? else {
             return Ok(());
         };

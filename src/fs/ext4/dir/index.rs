@@ -17,7 +17,6 @@ use super::{Found, at_file_block};
 /// An index block on the way to a leaf.
 #[derive(Debug, Clone)]
 struct Frame {
-    file_block: FileBlock,
     block: BlockNumber,
     place: Place,
     entries: Vec<IndexEntry>,
@@ -27,7 +26,7 @@ struct Frame {
 
 /// The way to a leaf.
 #[derive(Debug, Clone)]
-struct Path {
+pub(super) struct Path {
     hash: NameHash,
     frames: Vec<Frame>,
 }
@@ -72,7 +71,12 @@ impl Ext4 {
 
     /// The way to the first leaf that may hold a name; `None` where the index is ordered by a hash
     /// that we cannot compute.
-    fn probe(&self, number: InodeNumber, inode: &Inode, name: &[u8]) -> Result<Option<Path>> {
+    pub(super) fn probe(
+        &self,
+        number: InodeNumber,
+        inode: &Inode,
+        name: &[u8],
+    ) -> Result<Option<Path>> {
         let root = FileBlock(0);
         let kind = self.index_kind(number, inode, Place::Root);
         let block = self.directory_block(number, inode, root)?;
@@ -125,7 +129,6 @@ impl Ext4 {
         let entries = htree::entries(&bytes, place, self.has_checksums())
             .map_err(|p| p.at(at_file_block(number, file_block)))?;
         Ok(Frame {
-            file_block,
             block,
             place,
             entries,
@@ -160,23 +163,18 @@ impl Ext4 {
         Ok(true)
     }
 
-    /// Finds a name through the index. The outer `None` stands for an index that is ordered by a
-    /// hash that we cannot compute.
-    pub(super) fn find_indexed(
+    /// Finds a name along the way that [`Ext4::probe`] gave for it.
+    pub(super) fn find_along(
         &self,
         number: InodeNumber,
         inode: &Inode,
+        mut path: Path,
         name: &[u8],
-    ) -> Result<Option<Option<Found>>> {
-        let Some(mut path) = self.probe(number, inode, name)? else {
-            return Ok(None);
-        };
+    ) -> Result<Option<Found>> {
         loop {
-            if let Some(found) = self.find_in_block(number, inode, path.leaf(), name)? {
-                return Ok(Some(Some(found)));
-            }
-            if !self.next_with_same_hash(number, inode, &mut path)? {
-                return Ok(Some(None));
+            let found = self.find_in_block(number, inode, path.leaf(), name)?;
+            if found.is_some() || !self.next_with_same_hash(number, inode, &mut path)? {
+                return Ok(found);
             }
         }
     }
@@ -252,7 +250,6 @@ impl Ext4 {
             block: file_block,
         };
         let node = Frame {
-            file_block,
             block,
             place: Place::Node,
             entries: std::mem::replace(&mut root.entries, vec![child]),
@@ -281,7 +278,6 @@ impl Ext4 {
         let lower = &mut path.frames[level];
         let half = lower.entries.len() / 2;
         let mut upper = Frame {
-            file_block,
             block,
             place: Place::Node,
             entries: lower.entries.split_off(half),
@@ -396,7 +392,7 @@ impl Ext4 {
         let kind = self.leaf_kind(number, inode);
         let root_block = self.directory_block(number, inode, root)?;
         let bytes = self.stage.get(root_block, kind)?;
-        let dots = self.dots(number, &bytes)?;
+        let dots = super::dots(number, &bytes)?;
         let mut entries = Vec::new();
         for entry in dirent::entries(&bytes[..self.area_len()]).skip(2) {
             let entry = entry.map_err(|p| p.at(at_file_block(number, root)))?;

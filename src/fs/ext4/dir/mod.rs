@@ -21,8 +21,9 @@ use super::format::features::{Compat, Incompat};
 use super::format::htree::{self, Place};
 use super::format::inode::{Inode, flags};
 use super::format::numbers::{BlockNumber, FileBlock, InodeNumber, to_u32};
+use super::inode_table::refuse_encrypted;
 use super::stage::Kind;
-use super::{Ext4, at_inode, corrupt};
+use super::{Ext4, at_inode, corrupt, inline};
 use crate::fs::error::{Error, Location, Result};
 use crate::fs::types::{DirEntry, FileType, NodeId};
 
@@ -47,6 +48,29 @@ pub struct Dots {
     pub parent: InodeNumber,
     /// Where the entry `..` begins.
     pub parent_offset: usize,
+}
+
+/// Reads `.` and `..` from a directory's first block.
+fn dots(number: InodeNumber, first_block: &[u8]) -> Result<Dots> {
+    let mut entries = dirent::entries(first_block);
+    let (dot, dotdot) = (entries.next(), entries.next());
+    match (dot, dotdot) {
+        (Some(Ok(dot)), Some(Ok(dotdot)))
+            if dot.name == b"." && dot.inode == Some(number) && dotdot.name == b".." =>
+        {
+            dotdot.inode.map(|parent| Dots {
+                parent,
+                parent_offset: dotdot.offset,
+            })
+        }
+        _ => None,
+    }
+    .ok_or_else(|| {
+        corrupt(
+            at_file_block(number, FileBlock(0)),
+            "the directory does not begin with `.` and `..`",
+        )
+    })
 }
 
 pub fn at_file_block(number: InodeNumber, block: FileBlock) -> Location {
@@ -101,7 +125,7 @@ impl Ext4 {
                 expected: "a directory",
             });
         }
-        self.refuse_encrypted(number, &inode)?;
+        refuse_encrypted(number, &inode)?;
         Ok(inode)
     }
 
@@ -172,7 +196,7 @@ impl Ext4 {
     /// All entries but `.` and `..`.
     pub(super) fn list(&self, number: InodeNumber, inode: &Inode) -> Result<Vec<DirEntry>> {
         if inode.has_flag(flags::INLINE_DATA) {
-            let content = self.inline_content(number, inode)?;
+            let content = inline::content(number, inode)?;
             return self.list_inline(number, &content);
         }
         let mut list = Vec::new();
@@ -275,15 +299,14 @@ impl Ext4 {
         name: &[u8],
     ) -> Result<Option<Found>> {
         if self.is_indexed(inode) {
-            if let Some(found) = self.find_indexed(number, inode, name)? {
-                return Ok(found);
+            if let Some(path) = self.probe(number, inode, name)? {
+                return self.find_along(number, inode, path, name);
             }
         } else if self.directory_blocks(number, inode)? >= LARGE {
             self.remember_names(number, inode)?;
-            let known = self.names.borrow_mut();
-            let mut known = known;
-            let block = known.get(number).and_then(|names| names.block_of(name));
-            drop(known);
+            let mut names = self.names.borrow_mut();
+            let block = names.get(number).and_then(|names| names.block_of(name));
+            drop(names);
             return match block {
                 Some(block) => self.find_in_block(number, inode, block, name),
                 None => Ok(None),
@@ -499,29 +522,6 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Reads `.` and `..` from a directory's first block.
-    fn dots(&self, number: InodeNumber, first_block: &[u8]) -> Result<Dots> {
-        let mut entries = dirent::entries(first_block);
-        let (dot, dotdot) = (entries.next(), entries.next());
-        match (dot, dotdot) {
-            (Some(Ok(dot)), Some(Ok(dotdot)))
-                if dot.name == b"." && dot.inode == Some(number) && dotdot.name == b".." =>
-            {
-                dotdot.inode.map(|parent| Dots {
-                    parent,
-                    parent_offset: dotdot.offset,
-                })
-            }
-            _ => None,
-        }
-        .ok_or_else(|| {
-            corrupt(
-                at_file_block(number, FileBlock(0)),
-                "the directory does not begin with `.` and `..`",
-            )
-        })
-    }
-
     fn first_block_kind(&self, number: InodeNumber, inode: &Inode) -> Kind {
         if self.is_indexed(inode) {
             Kind::Index(Place::Root, self.inode_seed(number, inode))
@@ -535,7 +535,7 @@ impl Ext4 {
         let block = self.directory_block(number, inode, FileBlock(0))?;
         let kind = self.first_block_kind(number, inode);
         let bytes = self.stage.get(block, kind)?;
-        Ok(self.dots(number, &bytes)?.parent)
+        Ok(dots(number, &bytes)?.parent)
     }
 
     /// Makes `..` name another directory.
@@ -547,7 +547,7 @@ impl Ext4 {
     ) -> Result<()> {
         let block = self.directory_block(number, inode, FileBlock(0))?;
         let kind = self.first_block_kind(number, inode);
-        let dots = self.dots(number, &self.stage.get(block, kind)?)?;
+        let dots = dots(number, &self.stage.get(block, kind)?)?;
         let file_type = self.type_code(FileType::Directory);
         let bytes = self.stage.change(block, kind)?;
         dirent::set_target(bytes, dots.parent_offset, parent, file_type);
@@ -586,7 +586,7 @@ impl Ext4 {
                 free: u64::from(u32::MAX),
             })?;
         index::storable(first)?;
-        let before = self.mapping(number, inode)?;
+        let before = self.mapping_to_change(number, inode, index..index + 1)?;
         let goal = before
             .extents
             .last()

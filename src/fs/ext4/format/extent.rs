@@ -207,8 +207,8 @@ fn join(low: u32, high: u16) -> BlockNumber {
 }
 
 fn halves(block: BlockNumber) -> (u32, u16) {
-    let [a, b, c, d, e, f, ..] = block.0.to_le_bytes();
-    (u32::from_le_bytes([a, b, c, d]), u16::from_le_bytes([e, f]))
+    let (low, high) = super::numbers::halves(block.0);
+    (low, super::checksum::low_half(high))
 }
 
 /// A number that is at most a block's entries or an extent's blocks.

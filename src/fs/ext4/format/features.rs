@@ -131,15 +131,18 @@ impl Features {
 
     /// The names of the features without which reading would go wrong.
     pub fn unreadable(self) -> Vec<String> {
-        names_of(self.incompat.difference(READABLE), "incompatible")
+        names_of(&self.incompat.difference(READABLE), "incompatible")
     }
 
     /// The names of the features that forbid writing.
     pub fn unwritable(self) -> Vec<String> {
-        let mut names = names_of(self.compat.intersection(NOT_KEPT_UP), "compatible");
-        names.extend(names_of(self.incompat.difference(WRITABLE), "incompatible"));
+        let mut names = names_of(&self.compat.intersection(NOT_KEPT_UP), "compatible");
         names.extend(names_of(
-            self.ro_compat.difference(RO_WRITABLE),
+            &self.incompat.difference(WRITABLE),
+            "incompatible",
+        ));
+        names.extend(names_of(
+            &self.ro_compat.difference(RO_WRITABLE),
             "read-only compatible",
         ));
         names
@@ -147,18 +150,19 @@ impl Features {
 
     /// The names of the known features that are on, in the order of their bits.
     pub fn names(self) -> Vec<&'static str> {
-        let known = |name: &'static str| display_name(name);
-        self.compat
-            .iter_names()
-            .map(|(name, _)| known(name))
-            .chain(self.incompat.iter_names().map(|(name, _)| known(name)))
-            .chain(self.ro_compat.iter_names().map(|(name, _)| known(name)))
+        let compat = self.compat.iter_names().map(|(name, _)| name);
+        let incompat = self.incompat.iter_names().map(|(name, _)| name);
+        let ro_compat = self.ro_compat.iter_names().map(|(name, _)| name);
+        compat
+            .chain(incompat)
+            .chain(ro_compat)
+            .map(display_name)
             .collect()
     }
 }
 
 /// The names of all flags in a set; bits without a name are given as numbers.
-fn names_of<F: bitflags::Flags<Bits = u32>>(flags: F, set: &str) -> Vec<String> {
+fn names_of<F: bitflags::Flags<Bits = u32>>(flags: &F, set: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut named = 0;
     for (name, flag) in flags.iter_names() {

@@ -53,54 +53,10 @@ impl Geometry {
     pub fn new(sb: &Superblock) -> Decoded<Self> {
         let features = sb.features();
         let block_size = BlockSize::from_log(sb.s_log_block_size.get())?;
-        let bits_per_bitmap = block_size.bytes() * 8;
         let bigalloc = features.ro_compat.contains(RoCompat::BIGALLOC);
 
-        let cluster_blocks = cluster_blocks(sb, bigalloc)?;
-        let blocks_per_group = sb.s_blocks_per_group.get();
-        let clusters_per_group = if bigalloc {
-            sb.s_clusters_per_group.get()
-        } else {
-            blocks_per_group
-        };
-        require(
-            (8..=bits_per_bitmap).contains(&clusters_per_group)
-                && clusters_per_group.is_multiple_of(8)
-                && u64::from(clusters_per_group) * u64::from(cluster_blocks)
-                    == u64::from(blocks_per_group),
-            || {
-                format!(
-                    "s_blocks_per_group is {blocks_per_group}, s_clusters_per_group \
-                     {clusters_per_group}, with bitmaps of {bits_per_bitmap} bits"
-                )
-            },
-        )?;
-
-        let (inode_size, first_inode) = if sb.s_rev_level.get() < DYNAMIC_REVISION {
-            (OLD_INODE_SIZE, OLD_FIRST_INODE)
-        } else {
-            (sb.s_inode_size.get(), sb.s_first_ino.get())
-        };
-        require(
-            inode_size.is_power_of_two()
-                && inode_size >= OLD_INODE_SIZE
-                && u32::from(inode_size) <= block_size.bytes(),
-            || {
-                format!(
-                    "s_inode_size is {inode_size}, expected a power of two from 128 to the block size"
-                )
-            },
-        )?;
-
-        let inodes_per_group = sb.s_inodes_per_group.get();
-        let inodes_per_block = block_size.bytes() / u32::from(inode_size);
-        require(
-            (1..=bits_per_bitmap).contains(&inodes_per_group)
-                && inodes_per_group >= inodes_per_block
-                && inodes_per_group.is_multiple_of(8),
-            || format!("s_inodes_per_group is {inodes_per_group}"),
-        )?;
-
+        let (cluster_blocks, blocks_per_group) = group_layout(sb, block_size, bigalloc)?;
+        let (inode_size, first_inode, inodes_per_group) = inode_layout(sb, block_size)?;
         let blocks_count = sb.blocks_count();
         let first_data_block = sb.s_first_data_block.get();
         let expected_first = u32::from(block_size.bytes() == 1024 && !bigalloc);
@@ -151,7 +107,8 @@ impl Geometry {
             inode_size,
             desc_size: desc_size(sb, features, block_size)?,
             group_count,
-            inode_table_blocks: inodes_per_group.div_ceil(inodes_per_block),
+            inode_table_blocks: inodes_per_group
+                .div_ceil(block_size.bytes() / u32::from(inode_size)),
             reserved_gdt_blocks: u32::from(sb.s_reserved_gdt_blocks.get()),
             features,
             first_meta_bg: sb.s_first_meta_bg.get(),
@@ -288,6 +245,59 @@ impl Geometry {
         let holds_descriptors = group.0 == first || group.0 == first + 1 || group.0 == last;
         superblock + u32::from(holds_descriptors)
     }
+}
+
+/// Blocks in a cluster and in a group.
+fn group_layout(sb: &Superblock, block_size: BlockSize, bigalloc: bool) -> Decoded<(u32, u32)> {
+    let bits_per_bitmap = block_size.bytes() * 8;
+    let cluster_blocks = cluster_blocks(sb, bigalloc)?;
+    let blocks_per_group = sb.s_blocks_per_group.get();
+    let clusters_per_group = if bigalloc {
+        sb.s_clusters_per_group.get()
+    } else {
+        blocks_per_group
+    };
+    require(
+        (8..=bits_per_bitmap).contains(&clusters_per_group)
+            && clusters_per_group.is_multiple_of(8)
+            && u64::from(clusters_per_group) * u64::from(cluster_blocks)
+                == u64::from(blocks_per_group),
+        || {
+            format!(
+                "s_blocks_per_group is {blocks_per_group}, s_clusters_per_group \
+                 {clusters_per_group}, with bitmaps of {bits_per_bitmap} bits"
+            )
+        },
+    )?;
+    Ok((cluster_blocks, blocks_per_group))
+}
+
+/// Bytes in an inode, the first inode that is not reserved, and inodes in a group.
+fn inode_layout(sb: &Superblock, block_size: BlockSize) -> Decoded<(u16, u32, u32)> {
+    let (inode_size, first_inode) = if sb.s_rev_level.get() < DYNAMIC_REVISION {
+        (OLD_INODE_SIZE, OLD_FIRST_INODE)
+    } else {
+        (sb.s_inode_size.get(), sb.s_first_ino.get())
+    };
+    require(
+        inode_size.is_power_of_two()
+            && inode_size >= OLD_INODE_SIZE
+            && u32::from(inode_size) <= block_size.bytes(),
+        || {
+            format!(
+                "s_inode_size is {inode_size}, expected a power of two from 128 to the block size"
+            )
+        },
+    )?;
+    let inodes_per_group = sb.s_inodes_per_group.get();
+    let inodes_per_block = block_size.bytes() / u32::from(inode_size);
+    require(
+        (1..=block_size.bytes() * 8).contains(&inodes_per_group)
+            && inodes_per_group >= inodes_per_block
+            && inodes_per_group.is_multiple_of(8),
+        || format!("s_inodes_per_group is {inodes_per_group}"),
+    )?;
+    Ok((inode_size, first_inode, inodes_per_group))
 }
 
 /// Blocks in a cluster.

@@ -27,6 +27,7 @@ const CHECKSUM_AT: usize = 0x1e;
     Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
 )]
 #[repr(C)]
+#[expect(clippy::struct_field_names, reason = "the format's own names")]
 pub struct GroupDescriptor {
     pub bg_block_bitmap_lo: U32,
     pub bg_inode_bitmap_lo: U32,

@@ -5,7 +5,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::{FsSeed, InodeSeed, high_half, join_halves, low_half};
-use super::numbers::{BlockNumber, BlockSize, InodeNumber, to_usize};
+use super::numbers::{BlockNumber, BlockSize, InodeNumber, halves, to_usize};
 use super::{Decoded, Problem, put_u16, put_u32, read_u16, read_u32, time};
 use crate::fs::types::{FileType, Timestamp};
 
@@ -18,10 +18,6 @@ pub const EXTRA_LEN: u16 = 32;
 
 /// Bits of `i_flags`.
 pub mod flags {
-    /// Cannot be changed.
-    pub const IMMUTABLE: u32 = 0x10;
-    /// Can only be appended to.
-    pub const APPEND: u32 = 0x20;
     /// Encrypted.
     pub const ENCRYPT: u32 = 0x800;
     /// A directory with a hash index.
@@ -36,8 +32,6 @@ pub mod flags {
     pub const EA_INODE: u32 = 0x20_0000;
     /// Content lies in `i_block` and the inode's extended attributes.
     pub const INLINE_DATA: u32 = 0x1000_0000;
-    /// Inherits its project.
-    pub const PROJECT_INHERIT: u32 = 0x2000_0000;
     /// A directory whose names ignore case.
     pub const CASEFOLD: u32 = 0x4000_0000;
 }
@@ -45,6 +39,7 @@ pub mod flags {
 /// The first 128 bytes as they lie on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[expect(clippy::struct_field_names, reason = "the format's own names")]
 pub struct InodeHead {
     pub i_mode: U16,
     pub i_uid: U16,
@@ -80,21 +75,17 @@ const CHECKSUM_LO_AT: usize = 0x7c;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extra {
     /// Half of the checksum; 16 bits.
-    ChecksumHigh = 2,
+    ChecksumHalf = 2,
     /// More of the time of change.
-    CtimeExtra = 4,
+    ChangedMore = 4,
     /// More of the time of modification.
-    MtimeExtra = 8,
+    ModifiedMore = 8,
     /// More of the time of access.
-    AtimeExtra = 12,
+    AccessedMore = 12,
     /// Seconds of the time of creation.
-    Crtime = 16,
+    Created = 16,
     /// More of the time of creation.
-    CrtimeExtra = 20,
-    /// High half of the version.
-    VersionHigh = 24,
-    /// Project.
-    ProjectId = 28,
+    CreatedMore = 20,
 }
 
 /// Which of an inode's times.
@@ -164,7 +155,7 @@ impl Inode {
     fn computed_checksum(&self, seed: InodeSeed) -> u32 {
         let head = self.head.as_bytes();
         let mut tail = self.tail.clone();
-        if self.has_extra(Extra::ChecksumHigh) {
+        if self.has_extra(Extra::ChecksumHalf) {
             put_u16(&mut tail, 2, 0);
         }
         seed.over(&[
@@ -179,7 +170,7 @@ impl Inode {
     pub fn set_checksum(&mut self, seed: InodeSeed) {
         let crc = self.computed_checksum(seed);
         self.head.i_checksum_lo = U16::new(low_half(crc));
-        if self.has_extra(Extra::ChecksumHigh) {
+        if self.has_extra(Extra::ChecksumHalf) {
             put_u16(&mut self.tail, 2, high_half(crc));
         }
     }
@@ -188,7 +179,7 @@ impl Inode {
     pub fn verify_checksum(&self, seed: InodeSeed) -> Decoded<()> {
         let computed = self.computed_checksum(seed);
         let low = self.head.i_checksum_lo.get();
-        let (seen, expected) = if self.has_extra(Extra::ChecksumHigh) {
+        let (seen, expected) = if self.has_extra(Extra::ChecksumHalf) {
             (join_halves(low, read_u16(&self.tail, 2)), computed)
         } else {
             (u32::from(low), u32::from(low_half(computed)))
@@ -219,7 +210,7 @@ impl Inode {
     }
 
     fn has_extra(&self, field: Extra) -> bool {
-        let width = if field == Extra::ChecksumHigh { 2 } else { 4 };
+        let width = if field == Extra::ChecksumHalf { 2 } else { 4 };
         field as usize + width <= self.extra_isize()
     }
 
@@ -307,9 +298,9 @@ impl Inode {
 
     /// Sets the size in bytes; what is not a regular file stays below 4 GiB.
     pub fn set_size(&mut self, size: u64) {
-        let [a, b, c, d, e, f, g, h] = size.to_le_bytes();
-        self.head.i_size_lo = U32::from_bytes([a, b, c, d]);
-        self.head.i_size_high = U32::from_bytes([e, f, g, h]);
+        let (low, high) = halves(size);
+        self.head.i_size_lo = U32::new(low);
+        self.head.i_size_high = U32::new(high);
     }
 
     /// Sectors of 512 bytes that the inode uses, for data and for metadata of its own.
@@ -341,9 +332,9 @@ impl Inode {
         } else {
             return None;
         };
-        let [a, b, c, d, e, f, ..] = stored.to_le_bytes();
-        self.head.i_blocks_lo = U32::from_bytes([a, b, c, d]);
-        self.head.i_blocks_high = U16::from_bytes([e, f]);
+        let (low, high) = halves(stored);
+        self.head.i_blocks_lo = U32::new(low);
+        self.head.i_blocks_high = U16::new(low_half(high));
         Some(())
     }
 
@@ -356,17 +347,17 @@ impl Inode {
 
     /// Sets the block of extended attributes.
     pub fn set_xattr_block(&mut self, block: Option<BlockNumber>) {
-        let [a, b, c, d, e, f, ..] = block.map_or(0, |block| block.0).to_le_bytes();
-        self.head.i_file_acl_lo = U32::from_bytes([a, b, c, d]);
-        self.head.i_file_acl_high = U16::from_bytes([e, f]);
+        let (low, high) = halves(block.map_or(0, |block| block.0));
+        self.head.i_file_acl_lo = U32::new(low);
+        self.head.i_file_acl_high = U16::new(low_half(high));
     }
 
     /// One of the times.
     pub fn time(&self, field: TimeField) -> Timestamp {
         let (seconds, extra) = match field {
-            TimeField::Accessed => (self.head.i_atime, Extra::AtimeExtra),
-            TimeField::Modified => (self.head.i_mtime, Extra::MtimeExtra),
-            TimeField::Changed => (self.head.i_ctime, Extra::CtimeExtra),
+            TimeField::Accessed => (self.head.i_atime, Extra::AccessedMore),
+            TimeField::Modified => (self.head.i_mtime, Extra::ModifiedMore),
+            TimeField::Changed => (self.head.i_ctime, Extra::ChangedMore),
         };
         time::decode(seconds.get(), self.extra(extra))
     }
@@ -374,9 +365,9 @@ impl Inode {
     /// Sets one of the times.
     pub fn set_time(&mut self, field: TimeField, to: Timestamp) {
         let extra = match field {
-            TimeField::Accessed => Extra::AtimeExtra,
-            TimeField::Modified => Extra::MtimeExtra,
-            TimeField::Changed => Extra::CtimeExtra,
+            TimeField::Accessed => Extra::AccessedMore,
+            TimeField::Modified => Extra::ModifiedMore,
+            TimeField::Changed => Extra::ChangedMore,
         };
         let (seconds, more) = time::encode(to, self.has_extra(extra));
         match field {
@@ -389,14 +380,14 @@ impl Inode {
 
     /// The time of creation, where the inode has it.
     pub fn created(&self) -> Option<Timestamp> {
-        let seconds = self.extra(Extra::Crtime)?;
-        Some(time::decode(seconds, self.extra(Extra::CrtimeExtra)))
+        let seconds = self.extra(Extra::Created)?;
+        Some(time::decode(seconds, self.extra(Extra::CreatedMore)))
     }
 
     /// Sets the time of creation, where the inode has it.
     pub fn set_created(&mut self, to: Timestamp) {
-        let (seconds, more) = time::encode(to, self.has_extra(Extra::CrtimeExtra));
-        self.set_extra(Extra::Crtime, seconds);
-        self.set_extra(Extra::CrtimeExtra, more);
+        let (seconds, more) = time::encode(to, self.has_extra(Extra::CreatedMore));
+        self.set_extra(Extra::Created, seconds);
+        self.set_extra(Extra::CreatedMore, more);
     }
 }

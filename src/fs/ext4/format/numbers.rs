@@ -104,6 +104,13 @@ pub fn to_u32(n: usize) -> u32 {
     u32::try_from(n).expect("buffers of the engine are below 4 GiB")
 }
 
+/// The low and the high half of a 64-bit number.
+pub fn halves(n: u64) -> (u32, u32) {
+    let low = u32::try_from(n & u64::from(u32::MAX)).expect("masked to 32 bits");
+    let high = u32::try_from(n >> 32).expect("shifted to 32 bits");
+    (low, high)
+}
+
 /// A length or index in memory as a 64-bit number.
 pub fn to_u64(n: usize) -> u64 {
     u64::try_from(n).expect("a length in memory fits 64 bits")

@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::{self, FsSeed};
 use super::features::{Compat, Features, Incompat, RoCompat};
+use super::numbers::halves;
 use super::{Decoded, Problem};
 
 /// Where the first superblock begins, in bytes.
@@ -17,10 +18,6 @@ pub const MAGIC: u16 = 0xef53;
 pub const STATE_VALID: u16 = 1;
 /// Bit of `s_state`: errors were found.
 pub const STATE_ERROR: u16 = 2;
-/// Bit of `s_flags`: names are hashed as signed bytes.
-pub const FLAG_SIGNED_HASH: u32 = 1;
-/// Bit of `s_flags`: names are hashed as unsigned bytes.
-pub const FLAG_UNSIGNED_HASH: u32 = 2;
 /// `s_rev_level` from which on inode size, first inode and features are stored.
 pub const DYNAMIC_REVISION: u32 = 1;
 /// The only value of `s_checksum_type`.
@@ -31,6 +28,7 @@ const CHECKSUM_AT: usize = 0x3fc;
 /// The superblock as it lies on the disk.
 #[derive(Debug, Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
+#[expect(clippy::struct_field_names, reason = "the format's own names")]
 pub struct Superblock {
     pub s_inodes_count: U32,
     pub s_blocks_count_lo: U32,
@@ -223,10 +221,10 @@ impl Superblock {
 
     /// Sets the number of free blocks.
     pub fn set_free_blocks_count(&mut self, count: u64) {
-        let [a, b, c, d, e, f, g, h] = count.to_le_bytes();
-        self.s_free_blocks_count_lo = U32::from_bytes([a, b, c, d]);
+        let (low, high) = halves(count);
+        self.s_free_blocks_count_lo = U32::new(low);
         if self.features().incompat.contains(Incompat::BIT64) {
-            self.s_free_blocks_count_hi = U32::from_bytes([e, f, g, h]);
+            self.s_free_blocks_count_hi = U32::new(high);
         }
     }
 

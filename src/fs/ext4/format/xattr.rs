@@ -16,8 +16,6 @@ pub const INODE_HEADER_LEN: usize = 4;
 pub const BLOCK_HEADER_LEN: usize = 32;
 /// Bytes of an entry before its name.
 const ENTRY_LEN: usize = 16;
-/// The most inodes that share a block.
-pub const MAX_REFERENCES: u32 = 1024;
 /// The longest name behind the prefix, in bytes.
 pub const MAX_NAME_LEN: usize = 255;
 /// The index that stands for `system.`; the content of inline files is `system.data`.
@@ -210,7 +208,7 @@ pub fn verify_checksum(block: &[u8], seed: FsSeed, number: BlockNumber) -> Decod
     }
 }
 
-/// `e_hash` of a name and a value in a block, as kernels since 6.2 and e2fsprogs make it; kernels
+/// `e_hash` of a name and a value in a block, as kernels since 6.2 and e2fsprogs make it. Kernels
 /// before took the bytes of the name as signed where the machine did, and both are accepted.
 pub fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
     let hash = name

@@ -9,9 +9,7 @@ use crate::fs::ext4::format::geometry::Geometry;
 use crate::fs::ext4::format::group::LEN_64;
 use crate::fs::ext4::format::inode::{EXTRA_LEN, HEAD_LEN};
 use crate::fs::ext4::format::numbers::{BlockSize, GroupNumber};
-use crate::fs::ext4::format::superblock::{
-    DYNAMIC_REVISION, FLAG_SIGNED_HASH, MAGIC, STATE_VALID, Superblock,
-};
+use crate::fs::ext4::format::superblock::{DYNAMIC_REVISION, MAGIC, STATE_VALID, Superblock};
 use crate::fs::ext4::hash::HashVersion;
 use crate::fs::{Location, Result};
 
@@ -105,7 +103,7 @@ pub(super) fn design(device_bytes: u64, options: &FormatOptions) -> Result<(Supe
     sb.s_log_groups_per_flex = LOG_GROUPS_PER_FLEX;
     sb.s_checksum_type = CHECKSUM_CRC32C;
     sb.s_default_mount_opts = U32::new(DEFAULT_MOUNT_OPTIONS);
-    sb.s_flags = U32::new(FLAG_SIGNED_HASH);
+    sb.s_flags = U32::new(crate::fs::ext4::hash::FLAG_SIGNED_HASH);
     sb.s_def_hash_version = HashVersion::HALF_MD4.number();
     set_identity(&mut sb, options);
 
