@@ -30,13 +30,17 @@ fn the_digest_is_pinned() {
 #[test]
 fn folder_umask_locale_time_zone_home_and_user_make_no_difference() {
     let one = tempfile::tempdir().unwrap();
-    let other = tempfile::Builder::new().prefix("größer ").tempdir().unwrap();
+    let other = tempfile::Builder::new()
+        .prefix("größer ")
+        .tempdir()
+        .unwrap();
     copy_inputs(one.path());
     let out = build(one.path());
 
     let shaken = other.path().join("some where/else");
     copy_inputs(&shaken);
-    let everybody = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    let everybody =
+        |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     everybody(other.path());
     everybody(&other.path().join("some where"));
     everybody(&shaken);
@@ -46,19 +50,30 @@ fn folder_umask_locale_time_zone_home_and_user_make_no_difference() {
     let copy = shaken.join("imgasm");
     fs::copy(program, &copy).unwrap();
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-    let drop = if is_root { "setpriv --reuid=65534 --regid=65534 --clear-groups" } else { "" };
+    let drop = if is_root {
+        "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    } else {
+        ""
+    };
     let script = format!("umask 077; exec {drop} ./imgasm build -o out");
     let output = Command::new("sh")
         .args(["-c", &script])
         .current_dir(&shaken)
         .env_clear()
-        .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("TZ", "Asia/Tokyo"), ("LC_ALL", "de_DE.UTF-8")])
+        .envs([
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("TZ", "Asia/Tokyo"),
+            ("LC_ALL", "de_DE.UTF-8"),
+        ])
         .env("HOME", shaken.join("home"))
         .output()
         .unwrap();
     assert_success(&output);
     for name in OUTPUTS {
-        assert!(same_bytes(&out.join(name), &shaken.join("out").join(name)), "{name} differs");
+        assert!(
+            same_bytes(&out.join(name), &shaken.join("out").join(name)),
+            "{name} differs"
+        );
     }
 }
 
@@ -68,7 +83,10 @@ fn building_again_replaces_the_outputs_with_the_same() {
     copy_inputs(dir.path());
     let first = manifest(&build(dir.path()));
     assert_eq!(first, manifest(&build(dir.path())));
-    let names: Vec<_> = fs::read_dir(dir.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(dir.path().join("out"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     assert_eq!(names.len(), OUTPUTS.len(), "{names:?}");
 }
 
@@ -78,13 +96,25 @@ fn the_tools_of_the_formats_find_nothing() {
     copy_inputs(dir.path());
     let out = build(dir.path());
     let image = out.join("ecs.raw");
-    let table = Command::new("sgdisk").arg("-v").arg(&image).output().unwrap();
-    assert!(String::from_utf8_lossy(&table.stdout).contains("No problems found"), "{table:?}");
+    let table = Command::new("sgdisk")
+        .arg("-v")
+        .arg(&image)
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&table.stdout).contains("No problems found"),
+        "{table:?}"
+    );
     let manifest = manifest(&out);
-    for partition in manifest["image"]["partition_table"]["partitions"].as_array().unwrap() {
+    for partition in manifest["image"]["partition_table"]["partitions"]
+        .as_array()
+        .unwrap()
+    {
         let number = partition["number"].as_u64().unwrap();
-        let (first, last) =
-            (partition["first_lba"].as_u64().unwrap(), partition["last_lba"].as_u64().unwrap());
+        let (first, last) = (
+            partition["first_lba"].as_u64().unwrap(),
+            partition["last_lba"].as_u64().unwrap(),
+        );
         let part = dir.path().join("partition.raw");
         let copied = Command::new("dd")
             .arg(format!("if={}", image.display()))
@@ -100,9 +130,17 @@ fn the_tools_of_the_formats_find_nothing() {
             127 => ["fsck.vfat", "-n"],
             _ => continue,
         };
-        let output = Command::new(judge[0]).arg(judge[1]).arg(&part).output().unwrap();
+        let output = Command::new(judge[0])
+            .arg(judge[1])
+            .arg(&part)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "partition {number}: {output:?}");
     }
-    let volume = Command::new("e2fsck").arg("-fn").arg(out.join("ecs-docker.raw")).output().unwrap();
+    let volume = Command::new("e2fsck")
+        .arg("-fn")
+        .arg(out.join("ecs-docker.raw"))
+        .output()
+        .unwrap();
     assert!(volume.status.success(), "{volume:?}");
 }

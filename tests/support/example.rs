@@ -71,10 +71,20 @@ pub fn build(dir: &Path) -> PathBuf {
 
 /// Fails with what a command said where it did not succeed.
 pub fn assert_success(output: &Output) {
-    assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Whether two files hold the same bytes.
 pub fn same_bytes(one: &Path, other: &Path) -> bool {
-    Command::new("cmp").arg(one).arg(other).status().unwrap().success()
+    Command::new("cmp")
+        .arg(one)
+        .arg(other)
+        .status()
+        .unwrap()
+        .success()
 }

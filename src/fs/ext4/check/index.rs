@@ -42,6 +42,10 @@ struct Pending {
 impl Check<'_> {
     /// Looks at the index of a directory. Gives the blocks that hold entries with what the index
     /// says of them; `None` where the index cannot be read.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one walk, each step of which needs what is known so far"
+    )]
     pub(super) fn index(
         &mut self,
         directory: &Directory,
