@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -280,8 +281,10 @@ fn a_truncation_is_finished() {
 fn check(path: &Path) -> String {
     let fs = Ext4::open(image(path)).unwrap();
     let mut found = String::new();
-    fs.check(&mut |finding| found += &format!("{}: {}\n", finding.at, finding.problem))
-        .unwrap();
+    fs.check(&mut |finding| {
+        writeln!(found, "{}: {}", finding.at, finding.problem).unwrap();
+    })
+    .unwrap();
     found
 }
 

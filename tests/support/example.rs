@@ -38,6 +38,18 @@ pub fn copy_inputs(dir: &Path) {
     restore_execute_bits(project(), dir, Path::new("rootfs"));
 }
 
+/// Makes the data volume of a copy small, for tests that read the whole of it.
+pub fn shrink_volume(dir: &Path) {
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    assert!(text.contains("volume_size = 20\n"));
+    fs::write(
+        &recipe,
+        text.replace("volume_size = 20\n", "volume_size = 1\n"),
+    )
+    .unwrap();
+}
+
 fn restore_execute_bits(from: &Path, to: &Path, relative: &Path) {
     for entry in fs::read_dir(from.join(relative)).unwrap() {
         let entry = entry.unwrap();
