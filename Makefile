@@ -32,7 +32,7 @@ test-tools:
 	fi
 
 test: test-tools
-	$(CARGO) test --release --locked
+	$(CARGO) test --locked
 
 bench: tool
 	$(CARGO) bench --locked

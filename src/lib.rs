@@ -14,6 +14,7 @@
 //! - [`base`]: a base disk, assembled from a root filesystem on the host.
 //! - [`overlay`]: folders that say what to change, and carrying them out.
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
+//! - [`verify`]: whether an image is what it should be.
 //! - [`volume`]: data volumes.
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`build`]: the pipeline from a recipe to an image.
@@ -37,4 +38,5 @@ pub mod manifest;
 pub mod overlay;
 pub mod recipe;
 pub mod text;
+pub mod verify;
 pub mod volume;

@@ -217,6 +217,127 @@ fn cut_off_or_damaged_streams_are_one_clear_error() {
     assert_no_leftovers(dir.path());
 }
 
+/// Frames that tell their size are decoded side by side; others, and frames to be skipped, may
+/// stand between them.
+#[test]
+fn zstd_frames_of_every_kind() {
+    if !have("zstd") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, bytes) = disk_in(dir.path(), 12 * MIB + 12345);
+    let mut all = Vec::new();
+    let mut ends = Vec::new();
+    for (number, part) in bytes.chunks(1_000_003).enumerate() {
+        let (piece, packed) = (dir.path().join("piece"), dir.path().join("packed"));
+        fs::write(&piece, part).unwrap();
+        if number % 4 == 2 {
+            filter("zstd", &["-c"], &piece, &packed);
+        } else {
+            let args = [&piece, &packed].map(|path| path.to_str().unwrap());
+            let check = ["--check", "--no-check"][number % 2];
+            run("zstd", ["-q", "-f", check, args[0], "-o", args[1]]);
+        }
+        if number % 3 == 1 {
+            all.extend(b"\x53\x2a\x4d\x18\x05\0\0\0skip!");
+        }
+        all.extend(fs::read(&packed).unwrap());
+        ends.push(all.len());
+    }
+    let path = dir.path().join("image");
+    fs::write(&path, &all).unwrap();
+    run(
+        "sh",
+        [
+            "-c",
+            &format!("zstd -dcq < {} | cmp - {}", path.display(), raw.display()),
+        ],
+    );
+    let image = open(dir.path(), &path).unwrap();
+    assert!(bytes_of(&*image.device) == bytes);
+
+    for cut in [
+        ends[0] - 1,
+        ends[1] + 2,
+        ends[2] - 5,
+        ends[3] + 9,
+        all.len() - 2,
+    ] {
+        fs::write(&path, &all[..cut]).unwrap();
+        let error = open(dir.path(), &path).err().expect("it is cut off");
+        assert!(
+            matches!(error, Error::Truncated { .. }),
+            "at {cut}: {error:?}"
+        );
+    }
+    let mut damaged = all.clone();
+    damaged[ends[4] + 5000] ^= 0xff;
+    fs::write(&path, &damaged).unwrap();
+    let error = open(dir.path(), &path).err().expect("it is damaged");
+    assert!(
+        matches!(error, Error::Decode { .. } | Error::Truncated { .. }),
+        "{error:?}"
+    );
+}
+
+/// Damage anywhere in a stream is an error or other data, never a panic or a hang.
+#[test]
+fn damaged_streams_are_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = dir.path().join("disk.raw");
+    sparse_disk(&raw, 300_000, 8);
+    let path = dir.path().join("image");
+    let rounds = std::env::var("IMGASM_TEST_ROUNDS").map_or(25, |n| n.parse().unwrap());
+    let in_dir = dir.path().to_str().unwrap();
+    let mut wholes = Vec::new();
+    for program in ["gzip", "xz", "zstd", "bzip2"] {
+        if have(program) {
+            filter(program, &["-c"], &raw, &path);
+            wholes.push(fs::read(&path).unwrap());
+        }
+    }
+    if have("zstd") {
+        run(
+            "zstd",
+            [
+                "-q",
+                "-f",
+                raw.to_str().unwrap(),
+                "-o",
+                path.to_str().unwrap(),
+            ],
+        );
+        wholes.push(fs::read(&path).unwrap());
+    }
+    run(
+        "tar",
+        [
+            "-C",
+            in_dir,
+            "-S",
+            "-cf",
+            path.to_str().unwrap(),
+            "disk.raw",
+        ],
+    );
+    wholes.push(fs::read(&path).unwrap());
+    for (seed, whole) in (0..).zip(&wholes) {
+        let len = u64::try_from(whole.len()).unwrap();
+        let mut random = random::Random::new(seed);
+        for _ in 0..rounds {
+            let mut damaged = whole.clone();
+            let near = [20, 600, len][usize::try_from(random.below(3)).unwrap()].min(len);
+            let at = usize::try_from(random.below(near)).unwrap();
+            damaged[at] = u8::try_from(random.below(256)).unwrap();
+            if random.below(4) == 0 {
+                damaged.truncate(usize::try_from(random.below(len)).unwrap());
+            }
+            fs::write(&path, &damaged).unwrap();
+            let _ = open(dir.path(), &path);
+        }
+    }
+}
+
 #[test]
 fn a_tar_with_one_disk() {
     let dir = tempfile::tempdir().unwrap();

@@ -143,11 +143,18 @@ fn patterns() {
         ["/etc/b", "/usr/bin/tool"]
     );
     assert_eq!(matched("//etc/./b"), ["/etc/b"]);
+    assert_eq!(
+        matched("/{var/{log,run}/ecs,etc}/[ab]*"),
+        ["/var/log/ecs/a.log", "/etc/b", "/etc/b-a"]
+    );
+    assert_eq!(matched("/etc/[{]"), [""; 0]);
+    assert_eq!(matched("/bin"), ["/bin"]);
     assert_eq!(matched("/none/*"), [""; 0]);
     assert_eq!(matched("/none/x"), [""; 0]);
-    for bad in ["etc/*", "/etc/../*", "/[", "/{a"] {
+    for bad in ["etc/*", "/etc/../*", "/[", "/{a", "{etc,/a}/b", "/{a,../b}"] {
         assert!(Pattern::parse(bad).is_err(), "{bad}");
     }
+    assert!(Pattern::parse(&format!("/{}", "{a,b}".repeat(40))).is_err());
 }
 
 /// Runs every kind of edit.

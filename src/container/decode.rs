@@ -1,10 +1,11 @@
 //! Decoding a compressed stream.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use liblzma::stream::MtStreamBuilder;
 
 use super::Codec;
+use super::frames::{FrameHeader, Frames};
 use crate::block::cores;
 
 /// Memory for decoding the blocks of an .xz file on several cores. A file whose blocks are larger
@@ -24,7 +25,8 @@ pub(super) struct Decoder<R: BufRead> {
 enum State<R: BufRead> {
     Gzip(flate2::bufread::GzDecoder<R>),
     Xz(liblzma::bufread::XzDecoder<R>),
-    Zstd(Box<zstd::Decoder<'static, R>>),
+    Zstd(Box<zstd::Decoder<'static, Chain<Cursor<Vec<u8>>, R>>>),
+    ZstdFrames(Frames<R>),
     Bzip2(bzip2::bufread::BzDecoder<R>),
     /// After the last, or after an error.
     Finished,
@@ -77,21 +79,35 @@ impl<R: BufRead> State<R> {
                 Self::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
             }
             Codec::Zstd => {
-                let decoder = zstd::Decoder::with_buffer(input)?;
-                Self::Zstd(Box::new(decoder.single_frame()))
+                let mut input = input;
+                let header = FrameHeader::read(&mut input)?;
+                if header.is_fit() {
+                    Self::ZstdFrames(Frames::begin(header, input)?)
+                } else {
+                    Self::zstd_frame(header.bytes, input)?
+                }
             }
             Codec::Bzip2 => Self::Bzip2(bzip2::bufread::BzDecoder::new(input)),
         })
     }
 
-    fn into_input(self) -> Option<R> {
-        match self {
-            Self::Gzip(decoder) => Some(decoder.into_inner()),
-            Self::Xz(decoder) => Some(decoder.into_inner()),
-            Self::Zstd(decoder) => Some(decoder.finish()),
-            Self::Bzip2(decoder) => Some(decoder.into_inner()),
-            Self::Finished => None,
-        }
+    /// Decodes one frame, of which `begun` has been read.
+    fn zstd_frame(begun: Vec<u8>, input: R) -> io::Result<Self> {
+        let decoder = zstd::Decoder::with_buffer(Cursor::new(begun).chain(input))?;
+        Ok(Self::Zstd(Box::new(decoder.single_frame())))
+    }
+
+    /// The input after the stream, with what has been read of the next one.
+    fn into_input(self) -> Option<(Vec<u8>, R)> {
+        let input = match self {
+            Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Xz(decoder) => decoder.into_inner(),
+            Self::Zstd(decoder) => decoder.finish().into_inner().1,
+            Self::ZstdFrames(frames) => return Some(frames.into_input()),
+            Self::Bzip2(decoder) => decoder.into_inner(),
+            Self::Finished => return None,
+        };
+        Some((Vec::new(), input))
     }
 }
 
@@ -105,6 +121,7 @@ impl<R: BufRead> Read for Decoder<R> {
                 State::Gzip(decoder) => decoder.read(buf)?,
                 State::Xz(decoder) => decoder.read(buf)?,
                 State::Zstd(decoder) => decoder.read(buf)?,
+                State::ZstdFrames(frames) => frames.read(buf)?,
                 State::Bzip2(decoder) => decoder.read(buf)?,
                 State::Finished => return Ok(0),
             };
@@ -112,8 +129,10 @@ impl<R: BufRead> Read for Decoder<R> {
                 return Ok(len);
             }
             let ended = std::mem::replace(&mut self.state, State::Finished);
-            if let Some(input) = ended.into_input() {
-                self.next_stream(input)?;
+            match ended.into_input() {
+                None => {}
+                Some((begun, input)) if begun.is_empty() => self.next_stream(input)?,
+                Some((begun, input)) => self.state = State::zstd_frame(begun, input)?,
             }
         }
     }

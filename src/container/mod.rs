@@ -3,7 +3,7 @@
 //! - [`open`]: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
 //! - [`detect`]: what a file is, judged by its content.
-//! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file.
+//! - `unpack`, `peel`, `decode`, `frames`: from a compressed file or a tar to a sparse file.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.
 //! - [`write`](mod@write): a disk in the formats that others read.
@@ -14,6 +14,7 @@ mod clusters;
 mod decode;
 pub mod detect;
 pub mod error;
+mod frames;
 mod inflate;
 mod peel;
 mod qcow2;

@@ -104,6 +104,7 @@ pub fn open_writable(
     Ok(match probe(&device)? {
         Some("ext2" | "ext3" | "ext4") => Box::new(ext4::Ext4::open_writable(device, options)?),
         Some("vfat") => Box::new(fat::Fat::open_writable(device, options)?),
+        Some("xfs") => Box::new(xfs::Xfs::open_writable(device, options)?),
         other => return Err(unsupported(other)),
     })
 }

@@ -31,6 +31,9 @@ pub enum Error {
         /// What is wrong there.
         problem: String,
     },
+    /// The file is not written in the format, or is written in an unusual way.
+    #[error("the file is written in a way in which the key cannot be set safely")]
+    Unclear,
     /// The key cannot be in a file of this format.
     #[error("the key {key} {problem}")]
     Key {
@@ -64,14 +67,20 @@ pub fn set(format: Format, content: &[u8], key: &Key, value: &Value) -> Result<V
         });
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let text = match format {
+    let set = |text: &str| match format {
         Format::Yaml => yaml::set(text, &names, value),
         Format::Ini => ini::set(text, &names, value),
         Format::Shell => shell::set_value(text, &names, value),
         Format::Json => json::set(text, &names, value),
         Format::Toml => toml::set(text, &names, value),
-    }?;
-    Ok(text.into_bytes())
+    };
+    let once = set(text)?;
+    // The formats are read by their lines, and a file may be written in a way that misleads: then
+    // the key is not found where it was just set.
+    if set(&once).as_ref() != Ok(&once) {
+        return Err(Error::Unclear);
+    }
+    Ok(once.into_bytes())
 }
 
 /// A value without parts, as a configuration file without types has it.

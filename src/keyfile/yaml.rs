@@ -53,7 +53,11 @@ pub(super) fn set(text: &str, names: &[&str], value: &Value) -> Result<String, E
         }
         let children = &lines[at + 1..node_end];
         let child = children.iter().find(|line| !line.is_blank_or_comment());
-        indent = child.map_or(indent + INDENT, |line| line.indent);
+        let child_indent = child.map_or(indent + INDENT, |line| line.indent);
+        if child_indent <= indent {
+            return Err(syntax(at, format!("`{name}` is not a block mapping")));
+        }
+        indent = child_indent;
         (start, end) = (at + 1, node_end);
     }
     Ok(text.to_owned())
@@ -129,8 +133,9 @@ fn split_line<'l>(body: &'l str, name: &str) -> (&'l str, &'l str, &'l str) {
         Some('#') => 0,
         Some(quote @ ('"' | '\'')) => {
             let len = quoted_len(value, quote);
-            let behind = value[len..].trim_start();
-            if behind.is_empty() || behind.starts_with('#') {
+            let behind = &value[len..];
+            let comment = behind.trim_start();
+            if comment.is_empty() || (comment.starts_with('#') && comment.len() < behind.len()) {
                 len
             } else {
                 value.len()

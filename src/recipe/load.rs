@@ -18,6 +18,7 @@ use crate::config::{
     self, ByteSize, Declarations, Diagnostic, Error, RelativePath, Source, Variables, template,
 };
 use crate::overlay::{Overlay, OverlayFile};
+use crate::verify::expect::Expectation;
 
 /// A recipe as it is written, but for its variables.
 #[derive(Deserialize)]
@@ -32,6 +33,8 @@ struct RawRecipe {
     overlays: Vec<Spanned<RawOverlay>>,
     #[serde(default)]
     volume: Vec<Spanned<RawVolume>>,
+    #[serde(default)]
+    expect: Vec<Expectation>,
 }
 
 /// An entry of `overlays`: the path of a folder, alone or with values for its variables.
@@ -118,6 +121,7 @@ impl Recipe {
             source_date_epoch: epoch,
             overlays,
             volumes,
+            expectations: raw.expect,
             folder: folder.to_owned(),
             source,
         })

@@ -17,6 +17,7 @@ pub use volume::Volume;
 use crate::block::Digest;
 use crate::config::{ByteSize, Source, Variables};
 use crate::overlay::Overlay;
+use crate::verify::expect::Expectation;
 
 /// The time given to everything that a build changes where neither the recipe nor the environment
 /// says otherwise: 2020-01-01T00:00:00Z, in seconds since 1970.
@@ -41,6 +42,8 @@ pub struct Recipe {
     pub overlays: Vec<Overlay>,
     /// The disks beside the root.
     pub volumes: Vec<Volume>,
+    /// What is expected of the image, in order.
+    pub expectations: Vec<Expectation>,
     /// The folder that the recipe's paths are relative to.
     pub folder: PathBuf,
     /// The identity of everything above but the base: the recipe's bytes, the values of its

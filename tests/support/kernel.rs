@@ -72,8 +72,20 @@ impl Mount {
 
     /// Unmounts, and fails with what the kernel complained of since the mount.
     pub fn finish(mut self) -> Result<(), String> {
-        run(Command::new("umount").arg(self.directory.path()));
-        self.mounted = false;
+        let mut command = Command::new("umount");
+        command.arg(self.directory.path());
+        // A process that another thread is just starting may hold our files open until its `exec`.
+        for _ in 0..20 {
+            if output(&mut command).status.success() {
+                self.mounted = false;
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        if self.mounted {
+            run(&mut command);
+            self.mounted = false;
+        }
         let complaints = self.log.about(&self.device);
         if complaints.is_empty() {
             Ok(())

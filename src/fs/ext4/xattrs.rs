@@ -112,9 +112,29 @@ impl Ext4 {
             }
             (_, value) => value.map(<[u8]>::to_vec),
         };
+        // Setting what is set changes no times either. An access ACL may have changed the mode.
+        if index != INDEX_ACL_ACCESS
+            && self.stored_value(number, &inode, index, rest)? == value.clone().map(Value::Here)
+        {
+            return Ok(());
+        }
         self.store_value(number, &mut inode, index, rest, value)?;
         self.touch(&mut inode, &[TimeField::Changed])?;
         self.write_inode(number, &mut inode)
+    }
+
+    /// The value of one attribute as it is on the disk.
+    fn stored_value(
+        &self,
+        number: InodeNumber,
+        inode: &Inode,
+        index: u8,
+        name: &[u8],
+    ) -> Result<Option<Value>> {
+        let Attributes { in_inode, in_block } = self.attributes(number, inode)?;
+        let mut all = in_inode.into_iter().chain(in_block);
+        let found = all.find(|attribute| attribute.index == index && attribute.name == name);
+        Ok(found.map(|attribute| attribute.value))
     }
 
     /// Brings the access ACL of an inode, where it has one, in line with new permission bits.

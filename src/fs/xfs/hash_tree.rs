@@ -1,6 +1,6 @@
 //! The trees by hash that lead to names and attributes (`xfs_da_blkinfo`, `xfs_da_intnode`).
 
-use super::bytes::{u16_at, u32_at};
+use super::bytes::{as_u16, as_u32, put_u16, put_u32, u16_at, u32_at};
 use super::geometry::Geometry;
 use super::stamp::HASH_TREE;
 use super::{Result, corrupt};
@@ -105,4 +105,74 @@ pub(crate) fn first_leaf(
         block = u64::from(node.children[0].1);
     }
     Ok(block)
+}
+
+/// Writes what all blocks of the tree begin with.
+pub(crate) fn put_header(block: &mut [u8], header: Header) {
+    put_u32(block, 0, header.forward);
+    put_u32(block, 4, header.backward);
+    put_u16(block, 8, header.magic);
+}
+
+/// A block as its parent sees it: the highest hash below it, and its number in the fork.
+pub(crate) type Child = (u32, u32);
+
+/// The nodes above some leaves: blocks by their numbers in the fork, whose identity is still to be
+/// sealed.
+pub(crate) struct Nodes {
+    pub(crate) blocks: Vec<(u32, Vec<u8>)>,
+}
+
+/// Builds the nodes above `leaves`, of blocks of `block_len` bytes. The root gets the number
+/// `root`, the nodes between it and the leaves get `next`, `next + step` and so on.
+pub(crate) fn build_nodes(
+    geometry: &Geometry,
+    block_len: usize,
+    leaves: &[Child],
+    root: u32,
+    next: u32,
+    step: u32,
+) -> Nodes {
+    let capacity = (block_len - counted_header_len(geometry)) / CHILD_LEN;
+    let mut blocks = Vec::new();
+    let mut below = leaves.to_vec();
+    let mut next = next;
+    let mut level = 1;
+    loop {
+        let count = below.len().div_ceil(capacity);
+        let per_node = below.len().div_ceil(count);
+        let numbers: Vec<u32> = if count == 1 {
+            vec![root]
+        } else {
+            (0..as_u32(count))
+                .map(|index| next + index * step)
+                .collect()
+        };
+        next += as_u32(count) * step;
+        let mut above = Vec::with_capacity(count);
+        for (index, children) in below.chunks(per_node).enumerate() {
+            let mut block = vec![0; block_len];
+            let header = Header {
+                forward: numbers.get(index + 1).copied().unwrap_or(0),
+                backward: if index == 0 { 0 } else { numbers[index - 1] },
+                magic: NODE_MAGIC.1,
+            };
+            put_header(&mut block, header);
+            put_u16(&mut block, header_len(geometry), as_u16(children.len()));
+            put_u16(&mut block, header_len(geometry) + 2, level);
+            for (slot, (hash, number)) in children.iter().enumerate() {
+                let at = counted_header_len(geometry) + slot * CHILD_LEN;
+                put_u32(&mut block, at, *hash);
+                put_u32(&mut block, at + 4, *number);
+            }
+            let highest = children.last().expect("every node has children").0;
+            above.push((highest, numbers[index]));
+            blocks.push((numbers[index], block));
+        }
+        if count == 1 {
+            return Nodes { blocks };
+        }
+        below = above;
+        level += 1;
+    }
 }

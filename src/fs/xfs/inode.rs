@@ -147,16 +147,26 @@ impl Core {
         }
     }
 
-    /// Sets one of the times, as near to what is asked as the inode's form can store.
+    /// Sets one of the times, as near to what is asked as the inode's form can store; the first
+    /// and the last second of it have no nanoseconds, as the kernel has it for every filesystem.
     pub(crate) fn set_time(&mut self, which: Time, time: Timestamp) {
-        let raw = if self.has(flags2::BIGTIME) {
-            let most = i64::try_from(u64::MAX / NANOSECONDS - 1).expect("fewer than 2^35");
-            let seconds = time.seconds.saturating_add(BIGTIME_EPOCH).clamp(0, most);
-            seconds.cast_unsigned() * NANOSECONDS + u64::from(time.nanoseconds)
+        let bigtime = self.has(flags2::BIGTIME);
+        let (first, last) = if bigtime {
+            let last = i64::try_from(u64::MAX / NANOSECONDS).expect("fewer than 2^35");
+            (-BIGTIME_EPOCH, last - BIGTIME_EPOCH)
         } else {
-            let seconds = time.seconds.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
-            let seconds = i32::try_from(seconds).expect("clamped").cast_unsigned();
-            u64::from(seconds) << 32 | u64::from(time.nanoseconds)
+            (i64::from(i32::MIN), i64::from(i32::MAX))
+        };
+        let seconds = time.seconds.clamp(first, last);
+        let nanoseconds = if seconds == first || seconds == last {
+            0
+        } else {
+            u64::from(time.nanoseconds)
+        };
+        let raw = if bigtime {
+            (seconds + BIGTIME_EPOCH).cast_unsigned() * NANOSECONDS + nanoseconds
+        } else {
+            (seconds.cast_unsigned() & 0xffff_ffff) << 32 | nanoseconds
         }
         .into();
         match which {

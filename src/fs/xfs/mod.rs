@@ -6,14 +6,16 @@
 //! - [`btree`], [`ag`]: the trees, and the allocation groups that they describe.
 //! - [`inode`], [`bmap`], [`fork`], [`hash_tree`]: inodes and what hangs from them.
 //! - [`dir`], [`attr`], [`symlink`], [`read`]: the contents of inodes by their kind.
+//! - [`owners`]: who has which blocks.
 //! - [`log`]: whether the log is empty.
 //! - [`check`]: all of it against itself.
+//! - [`alloc`]: free blocks and inodes while writing.
+//! - [`write`], [`writes`]: changes in memory, and how they come to the device.
 //!
 //! Format facts come from the kernel documentation, "XFS Filesystem Disk Structures".
 
-#![allow(dead_code)] // the encoding half is there before the writer that uses it
-
 mod ag;
+mod alloc;
 mod attr;
 mod bmap;
 mod btree;
@@ -25,11 +27,14 @@ mod geometry;
 mod hash_tree;
 mod inode;
 mod log;
+mod owners;
 mod read;
 mod stamp;
 mod superblock;
 mod symlink;
 mod volume;
+mod write;
+mod writes;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -40,13 +45,15 @@ use std::sync::Arc;
 use crate::block::BlockDevice;
 use crate::fs::{
     DeviceNumber, DirEntry, Error, FileExtent, FileSystem, FileSystemInfo, FileType, Finding,
-    Location, Metadata, MetadataChange, NewNode, NodeId, Result,
+    Location, Metadata, MetadataChange, NewNode, NodeId, Result, WriteOptions,
 };
 use ag::agf::Agf;
+use ag::contents::read_free_space;
 use dir::Directory;
 use inode::{Fork, Inode, Time};
 use superblock::Superblock;
 use volume::Volume;
+use write::{Staged, Writer};
 
 /// What the filesystem is called in errors.
 const FS: &str = "xfs";
@@ -79,6 +86,8 @@ pub struct Xfs {
     superblock: Superblock,
     log: log::State,
     cache: RefCell<Cache>,
+    /// Present where the filesystem is opened for writing.
+    writer: Option<Writer>,
 }
 
 /// What was read last, because callers ask several things of an inode in a row.
@@ -112,11 +121,47 @@ impl Xfs {
             superblock,
             log,
             cache: RefCell::default(),
+            writer: None,
         })
+    }
+
+    /// Opens the filesystem for reading and writing.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`]; [`Error::NotWritable`] where its log holds changes, its counters
+    /// contradict each other or it is of version 4; [`Error::Incompatible`] where it uses what can
+    /// only be read: quotas, parent pointers, names without regard to case, features that are not
+    /// known.
+    pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
+        let mut xfs = Self::open(device)?;
+        let writer = Writer::new(&xfs.volume, &xfs.superblock, xfs.log, options)?;
+        xfs.writer = Some(writer);
+        Ok(xfs)
+    }
+
+    /// What is needed to change anything.
+    fn writer(&mut self) -> Result<(&Volume, &mut Writer)> {
+        match &mut self.writer {
+            Some(writer) => Ok((&self.volume, writer)),
+            None => Err(inode::not_writable(
+                "the filesystem is opened for reading only",
+            )),
+        }
+    }
+
+    /// An inode that has changed since the last flush.
+    fn changed(&self, node: NodeId) -> Result<Option<&Staged>> {
+        match &self.writer {
+            Some(writer) => writer.changed_inode(node.0),
+            None => Ok(None),
+        }
     }
 
     /// An inode that is in use.
     fn inode(&self, node: NodeId) -> Result<Arc<Inode>> {
+        if let Some(staged) = self.changed(node)? {
+            return Ok(Arc::clone(&staged.inode));
+        }
         let mut cache = self.cache.borrow_mut();
         if let Some(inode) = &cache.inode
             && inode.number == node.0
@@ -130,6 +175,12 @@ impl Xfs {
 
     /// The contents of a directory.
     fn directory(&self, node: NodeId) -> Result<Arc<Directory>> {
+        if let Some(directory) = self
+            .changed(node)?
+            .and_then(|staged| staged.directory.as_ref())
+        {
+            return Ok(Arc::clone(directory));
+        }
         if let Some(directory) = self.cache.borrow().directories.get(&node.0) {
             return Ok(Arc::clone(directory));
         }
@@ -148,6 +199,9 @@ impl Xfs {
     /// Blocks in the groups' trees of free space. The superblock counts too the blocks that the
     /// trees themselves and their free lists hold, which are in use as far as anyone else can tell.
     fn free_blocks(&self) -> Result<u64> {
+        if let Some(writer) = &self.writer {
+            return Ok(writer.free_blocks());
+        }
         (0..self.volume.geometry.groups)
             .map(|group| Ok(u64::from(Agf::read(&self.volume, group)?.free_blocks.get())))
             .sum()
@@ -157,7 +211,7 @@ impl Xfs {
     fn entry_type(&self, entry: &dir::Entry) -> Result<FileType> {
         match entry.file_type {
             Some(file_type) => Ok(file_type),
-            None => Ok(Inode::read(&self.volume, entry.inode)?.file_type),
+            None => Ok(self.inode(NodeId(entry.inode))?.file_type),
         }
     }
 }
@@ -170,10 +224,10 @@ fn decode_device(raw: u32) -> DeviceNumber {
     }
 }
 
-fn read_only<T>() -> Result<T> {
-    Err(inode::not_writable(
-        "the filesystem is opened for reading only",
-    ))
+/// The form that the disk has of a device's number, where it can store it.
+fn encode_device(number: DeviceNumber) -> Option<u32> {
+    (number.major <= 0x3fff && number.minor <= 0x3_ffff)
+        .then_some(number.major << 18 | number.minor)
 }
 
 impl FileSystem for Xfs {
@@ -270,8 +324,14 @@ impl FileSystem for Xfs {
     }
 
     fn xattrs(&self, node: NodeId) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-        let attributes = attr::load::load(&self.volume, &*self.inode(node)?)?;
-        attr::shown(&attributes).map_err(|problem| corrupt(Location::Inode(node.0), problem))
+        let staged = self
+            .changed(node)?
+            .and_then(|staged| staged.attributes.as_ref());
+        let shown = match staged {
+            Some(attributes) => attr::shown(attributes),
+            None => attr::shown(&attr::load::load(&self.volume, &*self.inode(node)?)?),
+        };
+        shown.map_err(|problem| corrupt(Location::Inode(node.0), problem))
     }
 
     fn used_extents(&self) -> Result<Vec<Range<u64>>> {
@@ -279,7 +339,15 @@ impl FileSystem for Xfs {
         let mut used: Vec<Range<u64>> = Vec::new();
         let mut from = 0;
         for group in 0..geometry.groups {
-            for run in ag::contents::read_free_space(&self.volume, group)?.runs {
+            let known = self
+                .writer
+                .as_ref()
+                .and_then(|writer| writer.free_runs(group));
+            let runs = match known {
+                Some(runs) => runs,
+                None => read_free_space(&self.volume, group)?.runs,
+            };
+            for run in runs {
                 let free = geometry.byte_offset(group, run.start);
                 if from < free {
                     used.push(from..free);
@@ -298,43 +366,56 @@ impl FileSystem for Xfs {
         check::run(&self.volume, &self.superblock, report)
     }
 
-    fn create(&mut self, _: NodeId, _: &[u8], _: &NewNode<'_>) -> Result<NodeId> {
-        read_only()
+    fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
+        let (volume, writer) = self.writer()?;
+        writer.create(volume, directory.0, name, new).map(NodeId)
     }
 
-    fn write_content(&mut self, _: NodeId, _: u64, _: &mut dyn Read) -> Result<()> {
-        read_only()
+    fn write_content(&mut self, node: NodeId, size: u64, content: &mut dyn Read) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.write_content(volume, node.0, size, content)
     }
 
-    fn write_at(&mut self, _: NodeId, _: u64, _: &[u8]) -> Result<()> {
-        read_only()
+    fn write_at(&mut self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.write_at(volume, node.0, offset, data)
     }
 
-    fn set_size(&mut self, _: NodeId, _: u64) -> Result<()> {
-        read_only()
+    fn set_size(&mut self, node: NodeId, size: u64) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.set_size(volume, node.0, size)
     }
 
-    fn link(&mut self, _: NodeId, _: NodeId, _: &[u8]) -> Result<()> {
-        read_only()
+    fn link(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.link(volume, node.0, directory.0, name)
     }
 
-    fn rename(&mut self, _: NodeId, _: &[u8], _: NodeId, _: &[u8]) -> Result<()> {
-        read_only()
+    fn rename(&mut self, from: NodeId, from_name: &[u8], to: NodeId, to_name: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.rename(volume, from.0, from_name, to.0, to_name)
     }
 
-    fn remove(&mut self, _: NodeId, _: &[u8]) -> Result<()> {
-        read_only()
+    fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.remove(volume, directory.0, name)
     }
 
-    fn set_metadata(&mut self, _: NodeId, _: &MetadataChange) -> Result<()> {
-        read_only()
+    fn set_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.set_metadata(volume, node.0, change)
     }
 
-    fn set_xattr(&mut self, _: NodeId, _: &[u8], _: Option<&[u8]>) -> Result<()> {
-        read_only()
+    fn set_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.set_xattr(volume, node.0, name, value)
     }
 
     fn flush(&mut self) -> Result<()> {
+        if let Some(writer) = &mut self.writer {
+            writer.flush(&self.volume, &mut self.superblock)?;
+            self.cache = RefCell::default();
+        }
         Ok(())
     }
 }

@@ -335,7 +335,8 @@ fn check_sizes(raw: &RawSuperblock) -> Result<(), String> {
     let groups = u64::from(raw.agcount.get());
     if u64::from(group) < MIN_GROUP_BLOCKS
         || groups == 0
-        || u32::from(raw.agblklog) != group.next_power_of_two().trailing_zeros()
+        || group.checked_next_power_of_two().map(u32::trailing_zeros)
+            != Some(u32::from(raw.agblklog))
     {
         return Err(format!(
             "{groups} groups of {group} blocks with logarithm {}",

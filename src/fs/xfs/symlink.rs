@@ -1,17 +1,18 @@
 //! Targets of symbolic links that do not fit the inode (`xfs_dsymlink_hdr`): each extent of the
 //! fork is one buffer, in version 5 with a header.
 
-use super::bytes::{as_usize, u32_at};
+use super::bytes::{as_u32, as_usize, put_u32, u32_at};
 use super::corrupt;
+use super::geometry::Geometry;
 use super::inode::{Fork, Inode};
 use super::stamp::REMOTE;
 use super::volume::Volume;
 use crate::fs::{FileType, Location, Result};
 
 /// `XSLM`.
-pub(crate) const MAGIC: u32 = 0x5853_4c4d;
+const MAGIC: u32 = 0x5853_4c4d;
 /// Bytes of the header.
-pub(crate) const HEADER_LEN: usize = 56;
+const HEADER_LEN: usize = 56;
 /// No target is as long as this, in bytes (`XFS_SYMLINK_MAXLEN`).
 pub(crate) const MAX_TARGET: usize = 1024;
 
@@ -71,4 +72,26 @@ pub(crate) fn read(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
             target.len()
         )))
     }
+}
+
+/// How many blocks would hold `len` bytes of a target with one header.
+pub(crate) fn block_count(geometry: &Geometry, len: usize) -> u64 {
+    geometry.blocks_for((len + HEADER_LEN) as u64)
+}
+
+/// Encodes as much of a target from byte `from` on as `blocks` blocks hold; gives the buffer, whose
+/// identity is still to be sealed, and the number of bytes in it.
+pub(crate) fn encode(
+    geometry: &Geometry,
+    target: &[u8],
+    from: usize,
+    blocks: u64,
+) -> (Vec<u8>, usize) {
+    let mut bytes = vec![0; as_usize(blocks) * geometry.block_len()];
+    let len = (target.len() - from).min(bytes.len() - HEADER_LEN);
+    put_u32(&mut bytes, 0, MAGIC);
+    put_u32(&mut bytes, 4, as_u32(from));
+    put_u32(&mut bytes, 8, as_u32(len));
+    bytes[HEADER_LEN..HEADER_LEN + len].copy_from_slice(&target[from..from + len]);
+    (bytes, len)
 }

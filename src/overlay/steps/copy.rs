@@ -103,7 +103,7 @@ impl Copy {
             uid: attributes.uid.or(Some(metadata.uid)),
             gid: attributes.gid.or(Some(metadata.gid)),
         };
-        let editor = &mut context.editor;
-        Ok(editor.write(&self.to, LastLink::Keep, &content, attributes)?)
+        let last = LastLink::Keep;
+        Ok(context.editor.write(&self.to, last, &content, attributes)?)
     }
 }

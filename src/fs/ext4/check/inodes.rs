@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::nodes::Node;
-use crate::fs::error::{Location, Result};
+use crate::fs::error::{Error, Location, Result};
 use crate::fs::ext4::format::extent::Extent;
 use crate::fs::ext4::format::group::INODE_UNINIT;
 use crate::fs::ext4::format::inode::{Inode, flags};
@@ -141,7 +141,7 @@ impl Check<'_> {
             Mapping::default()
         };
         self.claim_mapping(number, &mapping);
-        self.size(number, inode, &mapping, file_type);
+        self.size(number, inode, &mapping, file_type)?;
 
         let block_size = self.fs.geometry.block_size;
         let (stated, counted) = (
@@ -206,7 +206,7 @@ impl Check<'_> {
         inode: &Inode,
         mapping: &Mapping,
         file_type: Option<FileType>,
-    ) {
+    ) -> Result<()> {
         let size = inode.size();
         let block_size = self.fs.geometry.block_size.bytes64();
         let blocks = self.fs.size_in_blocks(inode);
@@ -222,7 +222,7 @@ impl Check<'_> {
                     )
                 })
             }
-            Some(FileType::Symlink) => self.link_problem(number, inode),
+            Some(FileType::Symlink) => self.link_problem(number, inode, mapping)?,
             Some(FileType::Regular)
                 if !inode.has_flag(flags::VERITY) && number != InodeNumber::RESIZE =>
             {
@@ -248,21 +248,39 @@ impl Check<'_> {
         if let Some(problem) = problem {
             self.note(at_inode(number), problem);
         }
+        Ok(())
     }
 
-    /// What is wrong with the target of a symbolic link.
-    fn link_problem(&self, number: InodeNumber, inode: &Inode) -> Option<String> {
+    /// What is wrong with the target of a symbolic link. Behind it comes a zero byte, as far as
+    /// there is room for one.
+    fn link_problem(
+        &self,
+        number: InodeNumber,
+        inode: &Inode,
+        mapping: &Mapping,
+    ) -> Result<Option<String>> {
         if inode.has_flag(flags::ENCRYPT) {
-            return None;
+            return Ok(None);
         }
-        match self.fs.symlink_target(number, inode) {
-            Err(error) => Some(error.to_string()),
-            Ok(target) if target.is_empty() => Some("the link's target is empty".to_owned()),
-            Ok(target) if target.contains(&0) => {
-                Some("the link's target has a zero byte".to_owned())
-            }
-            Ok(_) => None,
-        }
+        let target = match self.fs.symlink_target(number, inode) {
+            Err(Error::Corrupt { problem, .. }) => return Ok(Some(problem)),
+            target => target?,
+        };
+        let stored = match mapping.extents.first() {
+            Some(extent) => self.fs.stage.peek(extent.start)?.to_vec(),
+            None if inode.has_flag(flags::INLINE_DATA) => Vec::new(),
+            None => inode.head.i_block.to_vec(),
+        };
+        let problem = if target.is_empty() {
+            "the link's target is empty"
+        } else if target.contains(&0) {
+            "the link's target has a zero byte"
+        } else if stored.get(target.len()).is_some_and(|&byte| byte != 0) {
+            "the link's target goes on behind its size"
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(problem.to_owned()))
     }
 
     /// A place in a group's bitmap.

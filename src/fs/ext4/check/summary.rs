@@ -3,7 +3,7 @@
 use super::Check;
 use crate::fs::error::{Location, Result};
 use crate::fs::ext4::bitmap;
-use crate::fs::ext4::format::group::INODE_UNINIT;
+use crate::fs::ext4::format::group::{BLOCK_UNINIT, INODE_UNINIT};
 use crate::fs::ext4::format::numbers::{GroupNumber, InodeNumber};
 use crate::fs::types::FileType;
 
@@ -86,7 +86,18 @@ impl Check<'_> {
         );
         self.group_count(group, "free inodes", free, per_group - used);
         self.group_count(group, "directories", dirs, directories);
-        if self.fs.geometry.features().group_checksums()
+        let flags = descriptor.bg_flags.get();
+        let has_uninitialised = self.fs.geometry.features().group_checksums();
+        if !has_uninitialised && (unused != 0 || flags & (INODE_UNINIT | BLOCK_UNINIT) != 0) {
+            self.note(
+                Self::at_group(group),
+                format!(
+                    "it says that {unused} inodes are not initialised, with flags {flags:#x}, but \
+                     has no feature for that"
+                ),
+            );
+        }
+        if has_uninitialised
             && !self.fs.is_uninit(group, INODE_UNINIT)
             && unused > per_group - last_used
         {

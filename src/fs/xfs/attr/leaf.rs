@@ -1,8 +1,9 @@
 //! Blocks of attributes (`xfs_attr_leafblock`).
 
 use super::{Key, flag};
-use crate::fs::xfs::bytes::{u16_at, u32_at};
+use crate::fs::xfs::bytes::{as_u16, put_u16, put_u32, u16_at, u32_at};
 use crate::fs::xfs::geometry::Geometry;
+use crate::fs::xfs::hash_tree::{self, Header, put_header};
 
 /// Magic numbers before version 5 and from it on.
 const MAGIC: (u16, u16) = (0xfbee, 0x3bee);
@@ -39,6 +40,11 @@ pub(crate) fn is_leaf(magic: u16, geometry: &Geometry) -> bool {
         } else {
             MAGIC.0
         }
+}
+
+/// Where the counts stand in the header.
+fn counts_at(geometry: &Geometry) -> usize {
+    hash_tree::header_len(geometry)
 }
 
 /// Bytes before the first entry.
@@ -91,4 +97,104 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Vec<LeafAttrib
         });
     }
     Ok(attributes)
+}
+
+impl LeafAttribute {
+    /// Bytes of the name with its value or the value's place.
+    fn name_len(&self) -> usize {
+        let len = match &self.value {
+            Value::Local(value) => 3 + self.key.name.len() + value.len(),
+            // Two bytes more than there are, as the kernel's structure once had them.
+            Value::Remote { .. } => 11 + self.key.name.len(),
+        };
+        len.next_multiple_of(4)
+    }
+
+    /// Bytes of a leaf that the attribute fills.
+    fn len(&self) -> usize {
+        ENTRY_LEN + self.name_len()
+    }
+}
+
+/// Whether a value stands beside its name: where both fill less than three quarters of a block.
+pub(crate) fn is_local(geometry: &Geometry, name_len: usize, value_len: usize) -> bool {
+    let block = geometry.block_len();
+    (3 + name_len + value_len).next_multiple_of(4) < block / 2 + block / 4
+}
+
+/// Splits sorted attributes into runs that fit a leaf each.
+pub(crate) fn split<'a>(
+    geometry: &Geometry,
+    attributes: &'a [LeafAttribute],
+) -> Vec<&'a [LeafAttribute]> {
+    let room = geometry.block_len() - header_len(geometry);
+    let mut runs = Vec::new();
+    let mut start = 0;
+    let mut used = 0;
+    for (index, attribute) in attributes.iter().enumerate() {
+        if used + attribute.len() > room {
+            runs.push(&attributes[start..index]);
+            start = index;
+            used = 0;
+        }
+        used += attribute.len();
+    }
+    runs.push(&attributes[start..]);
+    runs
+}
+
+/// Encodes a leaf of sorted attributes that fit it; its identity is still to be sealed. Names are
+/// placed from the end of the block towards the entries.
+pub(crate) fn encode(
+    geometry: &Geometry,
+    attributes: &[LeafAttribute],
+    forward: u32,
+    backward: u32,
+) -> Vec<u8> {
+    let mut block = vec![0; geometry.block_len()];
+    put_header(
+        &mut block,
+        Header {
+            forward,
+            backward,
+            magic: MAGIC.1,
+        },
+    );
+    let mut at = block.len();
+    let mut entry = header_len(geometry);
+    for attribute in attributes {
+        at -= attribute.name_len();
+        put_u32(&mut block, entry, attribute.hash);
+        put_u16(&mut block, entry + 4, as_u16(at));
+        let name = &attribute.key.name;
+        let name_len = u8::try_from(name.len()).expect("names have 255 bytes at most");
+        block[entry + 6] = attribute.key.namespace;
+        let name_at = match &attribute.value {
+            Value::Local(value) => {
+                block[entry + 6] |= flag::LOCAL;
+                put_u16(&mut block, at, as_u16(value.len()));
+                block[at + 2] = name_len;
+                let value_at = at + 3 + name.len();
+                block[value_at..value_at + value.len()].copy_from_slice(value);
+                at + 3
+            }
+            Value::Remote { file_block, len } => {
+                put_u32(&mut block, at, *file_block);
+                put_u32(&mut block, at + 4, *len);
+                block[at + 8] = name_len;
+                at + 9
+            }
+        };
+        block[name_at..name_at + name.len()].copy_from_slice(name);
+        entry += ENTRY_LEN;
+    }
+    let counts = counts_at(geometry);
+    put_u16(&mut block, counts, as_u16(attributes.len()));
+    let used = block.len() - at;
+    put_u16(&mut block, counts + 2, as_u16(used));
+    // With blocks of 64 KiB an empty leaf's first name is at 65536, which is stored as 0.
+    put_u16(&mut block, counts + 4, u16::try_from(at).unwrap_or(0));
+    put_u16(&mut block, counts + 8, as_u16(entry));
+    put_u16(&mut block, counts + 10, as_u16(at - entry));
+    block
 }

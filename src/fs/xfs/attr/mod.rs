@@ -6,8 +6,10 @@
 //! - [`remote`]: values in blocks of their own.
 //! - [`acl`]: access control lists, whose form on the disk is not the kernel's.
 //! - [`load`]: from the disk to memory.
+//! - [`layout`]: from memory to blocks for the disk.
 
 pub(crate) mod acl;
+pub(crate) mod layout;
 pub(crate) mod leaf;
 pub(crate) mod load;
 pub(crate) mod remote;

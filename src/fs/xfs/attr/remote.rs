@@ -1,7 +1,7 @@
 //! Values in blocks of their own (`xfs_attr3_rmt_hdr`): in version 5 each block has a header.
 
 use crate::fs::xfs::bmap::ExtentMap;
-use crate::fs::xfs::bytes::u32_at;
+use crate::fs::xfs::bytes::{as_u32, put_u32, u32_at};
 use crate::fs::xfs::corrupt;
 use crate::fs::xfs::fork::read_blocks;
 use crate::fs::xfs::geometry::Geometry;
@@ -73,4 +73,20 @@ pub(crate) fn read(
         }
     }
     Ok(value)
+}
+
+/// Encodes a value into blocks, whose identity is still to be sealed.
+pub(crate) fn encode(geometry: &Geometry, value: &[u8]) -> Vec<Vec<u8>> {
+    let parts = value.chunks(payload(geometry));
+    parts
+        .enumerate()
+        .map(|(index, part)| {
+            let mut block = vec![0; geometry.block_len()];
+            put_u32(&mut block, 0, MAGIC);
+            put_u32(&mut block, 4, as_u32(index * payload(geometry)));
+            put_u32(&mut block, 8, as_u32(part.len()));
+            block[HEADER_LEN..HEADER_LEN + part.len()].copy_from_slice(part);
+            block
+        })
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! Attributes in the inode (`xfs_attr_sf_hdr`, `xfs_attr_sf_entry`).
 
 use super::{Attributes, Key, flag};
-use crate::fs::xfs::bytes::u16_at;
+use crate::fs::xfs::bytes::{as_u16, u16_at};
 
 /// Bytes before the first attribute.
 const HEADER_LEN: usize = 4;
@@ -36,4 +36,30 @@ pub(crate) fn decode(fork: &[u8]) -> Result<Attributes, String> {
         at = value_end;
     }
     Ok(attributes)
+}
+
+/// Bytes that attributes fill in the inode, where they can be there at all.
+pub(crate) fn encoded_len(attributes: &Attributes) -> Option<usize> {
+    let mut len = HEADER_LEN;
+    for (key, value) in attributes {
+        if value.len() > usize::from(u8::MAX) {
+            return None;
+        }
+        len += ENTRY_LEN + key.name.len() + value.len();
+    }
+    (u16::try_from(len).is_ok() && u8::try_from(attributes.len()).is_ok()).then_some(len)
+}
+
+/// Encodes attributes that can be in the inode.
+pub(crate) fn encode(attributes: &Attributes) -> Vec<u8> {
+    let byte = |value: usize| u8::try_from(value).expect("`encoded_len` has looked");
+    let mut bytes = vec![0, 0, byte(attributes.len()), 0];
+    for (key, value) in attributes {
+        bytes.extend_from_slice(&[byte(key.name.len()), byte(value.len()), key.namespace]);
+        bytes.extend_from_slice(&key.name);
+        bytes.extend_from_slice(value);
+    }
+    let total = as_u16(bytes.len());
+    bytes[..2].copy_from_slice(&total.to_be_bytes());
+    bytes
 }

@@ -211,6 +211,8 @@ pub(crate) mod owner {
     pub(crate) const INODES: u64 = u64::MAX - 6;
     /// The tree of shared blocks.
     pub(crate) const REFCOUNTS: u64 = u64::MAX - 7;
+    /// Blocks staged for copy on write.
+    pub(crate) const STAGED: u64 = u64::MAX - 8;
 }
 
 /// Bits of [`OwnerRecord::offset`].
@@ -221,8 +223,6 @@ pub(crate) mod owner_offset {
     pub(crate) const TREE: u64 = 1 << 62;
     /// The blocks are allocated but not written.
     pub(crate) const UNWRITTEN: u64 = 1 << 61;
-    /// The rest: the block in the file.
-    pub(crate) const BLOCK: u64 = UNWRITTEN - 1;
 }
 
 impl Record for OwnerRecord {
@@ -255,7 +255,7 @@ impl Record for OwnerRecord {
     fn high(&self) -> (u32, u64, u64) {
         let last = self.len.saturating_sub(1);
         let offset = self.offset & !owner_offset::UNWRITTEN;
-        let is_file = self.owner < owner::REFCOUNTS && self.offset & owner_offset::TREE == 0;
+        let is_file = self.owner < owner::STAGED && self.offset & owner_offset::TREE == 0;
         (
             self.start.saturating_add(last),
             self.owner,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::blocks::{Claims, Owner};
-use super::{Group, Report, finding, found};
+use super::{Group, Held, Report, directories, finding, found};
 use crate::fs::xfs::btree::records::{CHUNK_INODES, InodeRecord};
 use crate::fs::xfs::dir;
 use crate::fs::xfs::inode::{self, Inode};
+use crate::fs::xfs::owners::add_inode;
 use crate::fs::xfs::superblock::Superblock;
 use crate::fs::xfs::volume::Volume;
 use crate::fs::xfs::{attr, symlink};
@@ -30,14 +31,14 @@ pub(super) fn check(
     volume: &Volume,
     superblock: &Superblock,
     groups: &[Group],
-    claims: &mut Claims,
+    held: &mut Held,
     report: Report<'_>,
 ) -> Result<()> {
     let mut known = BTreeMap::new();
     let mut names = Names::new();
     for group in groups {
         for chunk in &group.inodes.chunks {
-            claim_chunk(volume, group.number, chunk, claims);
+            claim_chunk(volume, group.number, chunk, &mut held.claims);
             for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {
                 let number = volume
                     .geometry
@@ -45,7 +46,7 @@ pub(super) fn check(
                 if chunk.is_free(index) {
                     check_free(volume, number, report)?;
                 } else if let Some(inode) = found(report, Inode::read(volume, number))? {
-                    let entry = check_inode(volume, &inode, claims, &mut names, report)?;
+                    let entry = check_inode(volume, &inode, held, &mut names, report)?;
                     known.insert(number, entry);
                 }
             }
@@ -87,7 +88,7 @@ fn check_free(volume: &Volume, number: u64, report: Report<'_>) -> Result<()> {
 fn check_inode(
     volume: &Volume,
     inode: &Inode,
-    claims: &mut Claims,
+    held: &mut Held,
     names: &mut Names,
     report: Report<'_>,
 ) -> Result<Known> {
@@ -102,10 +103,11 @@ fn check_inode(
             continue;
         };
         for extent in map.extents() {
-            claims.add_run(volume, extent.start, extent.blocks, number, shareable);
+            held.claims
+                .add_run(volume, extent.start, extent.blocks, number, shareable);
         }
         for block in &map.tree_blocks {
-            claims.add_run(volume, *block, 1, number, false);
+            held.claims.add_run(volume, *block, 1, number, false);
         }
         blocks += map.data_blocks() + map.tree_blocks.len() as u64;
     }
@@ -115,6 +117,9 @@ fn check_inode(
             Location::Inode(number),
             format!("di_nblocks is {}, expected {blocks}", inode.core.blocks),
         );
+    }
+    if volume.geometry.features.rmapbt {
+        add_inode(volume, inode, &mut held.owners)?;
     }
     found(report, attr::load::load(volume, inode).map(drop))?;
     let mut known = Known {
@@ -128,6 +133,8 @@ fn check_inode(
             if let Some(directory) = found(report, dir::load::load(volume, inode))? {
                 known.parent = directory.parent;
                 known.names = 1;
+                let checked = directories::check(volume, inode, &directory, report);
+                found(report, checked)?;
                 names.extend(
                     directory
                         .entries()

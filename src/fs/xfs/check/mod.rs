@@ -2,15 +2,20 @@
 //!
 //! - here: the order of things, and the counters of the superblock.
 //! - [`blocks`]: every block belongs to one thing, or to as many files as is counted.
+//! - [`owners`]: and so says the tree of owners.
+//! - [`directories`]: every name can be found.
 //! - [`inodes`]: every inode is sound, and has as many names as it says.
 
 mod blocks;
+mod directories;
 mod inodes;
+mod owners;
 
 use super::ag::contents::{
     FreeSpace, InodeChunks, read_free_space, read_inode_chunks, read_owners, read_refcounts,
 };
 use super::btree::records::{OwnerRecord, RefcountRecord};
+use super::owners::GroupRecords;
 use super::superblock::Superblock;
 use super::volume::Volume;
 use crate::fs::{Error, Finding, Location, Result};
@@ -38,6 +43,13 @@ fn found<T>(report: Report<'_>, result: Result<T>) -> Result<Option<T>> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The blocks that inodes have, for the two ways of comparing them.
+#[derive(Default)]
+struct Held {
+    claims: Claims,
+    owners: GroupRecords,
 }
 
 /// A group whose heads and trees could be read.
@@ -79,13 +91,14 @@ pub(crate) fn run(volume: &Volume, superblock: &Superblock, report: Report<'_>) 
             groups.push(group);
         }
     }
-    let mut claims = Claims::default();
-    inodes::check(volume, superblock, &groups, &mut claims, report)?;
+    let mut held = Held::default();
+    inodes::check(volume, superblock, &groups, &mut held, report)?;
     if groups.len() < volume.geometry.groups as usize {
         // Whole groups are missing from the sums.
         return Ok(());
     }
-    blocks::check(volume, &groups, claims, report);
+    blocks::check(volume, &groups, held.claims, report);
+    owners::check(volume, &groups, held.owners, report);
     check_superblock(volume, superblock, &groups, report);
     Ok(())
 }

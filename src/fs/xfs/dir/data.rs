@@ -1,7 +1,10 @@
 //! Blocks of names (`xfs_dir2_data_hdr`, `xfs_dir2_data_entry`, `xfs_dir2_data_unused`).
 
-use super::{Entry, is_valid_name, type_from_code};
-use crate::fs::xfs::bytes::{u16_at, u32_at, u64_at};
+use std::collections::BTreeMap;
+
+use super::{Entry, code_of_type, is_valid_name, type_from_code};
+use crate::fs::FileType;
+use crate::fs::xfs::bytes::{as_u16, put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::fs::xfs::geometry::Geometry;
 use crate::fs::xfs::stamp::DIRECTORY;
 
@@ -134,4 +137,103 @@ pub(crate) fn decode(
         at += len;
     }
     Ok(entries)
+}
+
+/// Where the list of the longest unused runs stands in the header.
+fn best_free_at(geometry: &Geometry) -> usize {
+    if geometry.features.crc { 48 } else { 4 }
+}
+
+/// The unused runs of a block between its first and last possible byte: offset and length.
+pub(crate) fn unused_runs(
+    entries: &BTreeMap<u32, Entry>,
+    geometry: &Geometry,
+    first: u32,
+    end: u32,
+) -> Vec<(u32, u32)> {
+    let mut runs = Vec::new();
+    let mut at = first;
+    for (&offset, entry) in entries {
+        if offset > at {
+            runs.push((at, offset - at));
+        }
+        at = offset + entry_len(geometry, entry.name.len());
+    }
+    if at < end {
+        runs.push((at, end - at));
+    }
+    runs
+}
+
+/// The three longest unused runs, longest first; of equal ones the earlier stands before.
+fn best_three(runs: &[(u32, u32)]) -> [(u32, u32); 3] {
+    let mut best = [(0, 0); 3];
+    for &run in runs {
+        if let Some(rank) = best.iter().position(|(_, len)| run.1 > *len) {
+            best[rank..].rotate_right(1);
+            best[rank] = run;
+        }
+    }
+    best
+}
+
+/// The directory to which a data block belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dots {
+    pub(crate) itself: u64,
+    pub(crate) parent: u64,
+}
+
+/// Encodes a data block up to `end`, behind which the index of a whole directory follows. The first
+/// block has `.` and `..`. The identity is still to be sealed.
+pub(crate) fn encode(
+    entries: &BTreeMap<u32, Entry>,
+    geometry: &Geometry,
+    kind: BlockKind,
+    dots: Option<Dots>,
+    end: u32,
+) -> Vec<u8> {
+    let mut block = vec![0; geometry.directory_block_len()];
+    put_u32(&mut block, 0, kind.magic(geometry));
+    let mut first = header_len(geometry);
+    if let Some(dots) = dots {
+        for (name, inode) in [(&b"."[..], dots.itself), (b"..", dots.parent)] {
+            let entry = Entry {
+                name: name.to_vec(),
+                inode,
+                file_type: Some(FileType::Directory),
+            };
+            put_entry(&mut block, geometry, first, &entry);
+            first += entry_len(geometry, name.len());
+        }
+    }
+    for (&offset, entry) in entries {
+        put_entry(&mut block, geometry, offset, entry);
+    }
+    let runs = unused_runs(entries, geometry, first, end);
+    for &(offset, len) in &runs {
+        let at = offset as usize;
+        put_u16(&mut block, at, UNUSED);
+        put_u16(&mut block, at + 2, as_u16(len as usize));
+        put_u16(&mut block, at + len as usize - 2, as_u16(at));
+    }
+    for (rank, (offset, len)) in best_three(&runs).into_iter().enumerate() {
+        let at = best_free_at(geometry) + rank * 4;
+        put_u16(&mut block, at, as_u16(offset as usize));
+        put_u16(&mut block, at + 2, as_u16(len as usize));
+    }
+    block
+}
+
+fn put_entry(block: &mut [u8], geometry: &Geometry, offset: u32, entry: &Entry) {
+    let at = offset as usize;
+    let name_end = at + 9 + entry.name.len();
+    put_u64(block, at, entry.inode);
+    block[at + 8] = u8::try_from(entry.name.len()).expect("names have 255 bytes at most");
+    block[at + 9..name_end].copy_from_slice(&entry.name);
+    if geometry.features.ftype {
+        block[name_end] = entry.file_type.map_or(0, code_of_type);
+    }
+    let end = at + entry_len(geometry, entry.name.len()) as usize;
+    put_u16(block, end - 2, as_u16(at));
 }

@@ -1,7 +1,7 @@
 //! Reading a directory from the disk.
 
 use super::data::{self, BlockKind};
-use super::{Directory, index_start, shortform};
+use super::{Directory, Form, index_start, shortform};
 use crate::fs::xfs::bmap::ExtentMap;
 use crate::fs::xfs::corrupt;
 use crate::fs::xfs::fork::read_blocks;
@@ -67,6 +67,10 @@ fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Directory
                 "a block for a whole directory among others".to_owned(),
             ));
         }
+        directory.form = match kind {
+            BlockKind::Whole => Form::Whole,
+            BlockKind::Part => Form::Parts,
+        };
         directory.blocks.entry(number).or_default();
         for (offset, entry) in data::decode(&blocks.bytes, geometry, kind).map_err(bad_block)? {
             let slot = match entry.name.as_slice() {

@@ -4,14 +4,20 @@
 //! - [`shortform`]: a few names in the inode.
 //! - [`data`]: blocks of names.
 //! - [`hash`]: the hash of a name.
+//! - [`index`]: the blocks by which names are found and room for new ones.
 //! - [`load`]: from the disk to memory.
+//! - [`edit`]: changes in memory.
+//! - [`layout`]: from memory to the form that the disk gets.
 
 pub(crate) mod data;
+pub(crate) mod edit;
 pub(crate) mod hash;
+pub(crate) mod index;
+pub(crate) mod layout;
 pub(crate) mod load;
 pub(crate) mod shortform;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::geometry::Geometry;
 use crate::fs::FileType;
@@ -26,9 +32,31 @@ pub(crate) struct Entry {
 }
 
 /// A block of names: the names by their byte offset in the block.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct DataBlock {
     pub(crate) entries: BTreeMap<u32, Entry>,
+    /// No gap between two names is longer than this.
+    longest_gap: u32,
+}
+
+impl Default for DataBlock {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            longest_gap: u32::MAX,
+        }
+    }
+}
+
+/// The form in which the disk has a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// In the inode, or not at all yet.
+    Inode,
+    /// In one block with its index.
+    Whole,
+    /// In data blocks with an index of their own.
+    Parts,
 }
 
 /// A directory in memory.
@@ -43,6 +71,12 @@ pub(crate) struct Directory {
     pub(crate) blocks: BTreeMap<u32, DataBlock>,
     /// Where each name is: block and offset.
     names: HashMap<Vec<u8>, (u32, u32)>,
+    /// The form that the disk has.
+    form: Form,
+    /// Data blocks that differ from the disk's.
+    changed: BTreeSet<u32>,
+    /// For each length of entries, in units of eight bytes, the first block that may have room.
+    candidates: [u32; edit::LENGTH_CLASSES],
 }
 
 impl Directory {
@@ -52,6 +86,9 @@ impl Directory {
             parent,
             blocks: BTreeMap::from([(0, DataBlock::default())]),
             names: HashMap::new(),
+            form: Form::Inode,
+            changed: BTreeSet::new(),
+            candidates: [0; edit::LENGTH_CLASSES],
         }
     }
 
@@ -113,6 +150,14 @@ fn type_from_code(code: u8) -> Option<FileType> {
     TYPE_CODES
         .iter()
         .find_map(|(known, file_type)| (*known == code).then_some(*file_type))
+}
+
+/// The code that stands for a file type.
+fn code_of_type(file_type: FileType) -> u8 {
+    TYPE_CODES
+        .iter()
+        .find_map(|(code, known)| (*known == file_type).then_some(*code))
+        .expect("every type has a code")
 }
 
 /// Where the data blocks, the index and the free index start in a directory's fork, in bytes.

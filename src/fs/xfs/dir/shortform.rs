@@ -1,7 +1,7 @@
 //! Directories in the inode (`xfs_dir2_sf_hdr`, `xfs_dir2_sf_entry`).
 
-use super::{Directory, Entry, is_valid_name, type_from_code};
-use crate::fs::xfs::bytes::{u16_at, u32_at, u64_at};
+use super::{Directory, Entry, code_of_type, is_valid_name, type_from_code};
+use crate::fs::xfs::bytes::{as_u16, u16_at, u32_at, u64_at};
 use crate::fs::xfs::geometry::Geometry;
 
 /// Decodes a directory in the inode.
@@ -58,4 +58,51 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, Str
         at += 3 + name_len + type_len + inode_len;
     }
     Ok(directory)
+}
+
+/// Bytes of an inode number in a directory in the inode: all are as long as the longest.
+fn inode_len(directory: &Directory) -> usize {
+    let is_big = |inode: u64| inode > u64::from(u32::MAX);
+    let any = is_big(directory.parent) || directory.entries().any(|entry| is_big(entry.inode));
+    if any { 8 } else { 4 }
+}
+
+/// Bytes that a directory would have in the inode.
+pub(crate) fn encoded_len(directory: &Directory, geometry: &Geometry) -> usize {
+    let inode_len = inode_len(directory);
+    let fixed = 3 + usize::from(geometry.features.ftype) + inode_len;
+    let names: usize = directory
+        .entries()
+        .map(|entry| fixed + entry.name.len())
+        .sum();
+    2 + inode_len + names
+}
+
+/// Encodes a directory all of whose names are in the first block.
+pub(crate) fn encode(directory: &Directory, geometry: &Geometry) -> Vec<u8> {
+    let inode_len = inode_len(directory);
+    let mut bytes = Vec::new();
+    let push_inode = |bytes: &mut Vec<u8>, inode: u64| {
+        bytes.extend_from_slice(&inode.to_be_bytes()[8 - inode_len..]);
+    };
+    let count = u8::try_from(directory.len()).expect("an inode has room for fewer names");
+    let big = directory
+        .entries()
+        .map(|entry| entry.inode)
+        .chain([directory.parent])
+        .filter(|inode| *inode > u64::from(u32::MAX))
+        .count();
+    bytes.push(count);
+    bytes.push(u8::try_from(big).expect("no more than there are names"));
+    push_inode(&mut bytes, directory.parent);
+    for (offset, entry) in directory.blocks.values().flat_map(|block| &block.entries) {
+        bytes.push(u8::try_from(entry.name.len()).expect("names have 255 bytes at most"));
+        bytes.extend_from_slice(&as_u16(*offset as usize).to_be_bytes());
+        bytes.extend_from_slice(&entry.name);
+        if geometry.features.ftype {
+            bytes.push(entry.file_type.map_or(0, code_of_type));
+        }
+        push_inode(&mut bytes, entry.inode);
+    }
+    bytes
 }

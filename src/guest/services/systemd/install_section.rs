@@ -1,6 +1,8 @@
 //! The `[Install]` section of a unit file and of its drop-ins.
 //!
-//! Syntax: systemd.syntax(7); keys: systemd.unit(5), "[Install] Section Options".
+//! Keys: systemd.unit(5), "[Install] Section Options".
+
+use super::syntax;
 
 /// What a unit asks for when it is enabled. Specifiers stand as they were written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,12 +25,9 @@ impl InstallSection {
     /// Adds what `file` says to what earlier files said: a list grows, and is emptied by an empty
     /// assignment. What is no assignment is passed over, as systemd does with a warning.
     pub fn read(&mut self, file: &[u8]) {
-        let mut in_section = false;
-        for line in logical_lines(&String::from_utf8_lossy(file)) {
-            if let Some(section) = line.strip_prefix('[') {
-                in_section = section.trim_end() == "Install]";
-            } else if in_section && let Some((key, value)) = line.split_once('=') {
-                self.assign(key.trim_end(), value.trim_start());
+        for assignment in syntax::assignments(&String::from_utf8_lossy(file)) {
+            if assignment.section == "Install" {
+                self.assign(&assignment.key, &assignment.value);
             }
         }
     }
@@ -63,34 +62,6 @@ impl InstallSection {
         }
         list.extend(words(value));
     }
-}
-
-/// Lines without comments, blank ones and surrounding space; a backslash at the end of a line
-/// joins the next one to it by a space.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut open: Option<String> = None;
-    for raw in text.lines() {
-        let line = raw.trim_start();
-        if line.starts_with(['#', ';']) {
-            continue;
-        }
-        let mut joined = open.take().unwrap_or_default();
-        if let Some(part) = line.strip_suffix('\\') {
-            joined.push_str(part);
-            joined.push(' ');
-            open = Some(joined);
-        } else {
-            joined.push_str(line);
-            lines.push(joined);
-        }
-    }
-    lines.extend(open);
-    for line in &mut lines {
-        *line = line.trim().to_owned();
-    }
-    lines.retain(|line| !line.is_empty());
-    lines
 }
 
 /// Splits at white space, which quotes protect.

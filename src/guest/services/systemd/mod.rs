@@ -1,6 +1,7 @@
 //! Services that systemd starts, enabled and disabled as `systemctl --root` does it.
 //!
 //! - [`name`]: names of units, templates and instances.
+//! - [`syntax`]: unit files as text.
 //! - [`install_section`], [`specifier`]: what a unit asks for when it is enabled.
 //! - [`units`]: finding unit files.
 //! - [`links`]: the links that enabling makes.
@@ -11,6 +12,7 @@ pub mod links;
 pub mod name;
 pub mod preset;
 pub mod specifier;
+pub mod syntax;
 pub mod units;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -299,7 +301,7 @@ fn remove_links(editor: &mut Editor<'_>, mut names: BTreeSet<Vec<u8>>) -> Result
 }
 
 /// The symbolic links in a directory of units and in the folders in it: folder and name.
-fn configured_links(
+pub fn configured_links(
     fs: &dyn FileSystem,
     directory: &ImagePath,
 ) -> Result<Vec<(ImagePath, Vec<u8>)>> {

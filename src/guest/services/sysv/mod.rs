@@ -67,6 +67,19 @@ pub fn has_script(fs: &dyn FileSystem, service: &str) -> Result<bool> {
     Ok(entry(fs, &script_path(fs, service)?, LastLink::Follow)?.is_some())
 }
 
+/// All links in the runlevel directories, with their paths.
+pub fn all_links(fs: &dyn FileSystem) -> Result<Vec<(ImagePath, LinkName)>> {
+    let layout = Layout::of(fs)?;
+    let mut all = Vec::new();
+    for level in Runlevels::all() {
+        for link in layout.links(fs, level)? {
+            let path = layout.runlevel(level).child(link.file_name().as_bytes());
+            all.push((path, link));
+        }
+    }
+    Ok(all)
+}
+
 /// Where the init script of a service is, or would be.
 pub fn script_path(fs: &dyn FileSystem, service: &str) -> Result<ImagePath> {
     Ok(Layout::of(fs)?.scripts().child(service.as_bytes()))

@@ -1,0 +1,89 @@
+//! From memory to the device: everything is laid out first, then written.
+
+use super::Writer;
+use crate::fs::xfs::alloc::Allocator;
+use crate::fs::xfs::alloc::commit::{CounterChanges, OwnerChanges};
+use crate::fs::xfs::corrupt;
+use crate::fs::xfs::inode;
+use crate::fs::xfs::owners::add_inode;
+use crate::fs::xfs::superblock::{Superblock, version};
+use crate::fs::xfs::volume::Volume;
+use crate::fs::xfs::writes::Writes;
+use crate::fs::{Location, Result};
+
+impl Writer {
+    /// Writes all that has changed.
+    pub(crate) fn flush(&mut self, volume: &Volume, superblock: &mut Superblock) -> Result<()> {
+        if self.staged.is_empty() && self.freed.is_empty() {
+            return Ok(());
+        }
+        let mut writes = Writes::default();
+        self.allocator.drop_empty_chunks(volume)?;
+        let numbers: Vec<u64> = self.staged.keys().copied().collect();
+        for number in numbers {
+            self.settle(volume, number, &mut writes)?;
+        }
+        for (number, core) in &self.freed {
+            if self.allocator.has_inode(volume, *number)? {
+                let bytes = inode::encode(&volume.geometry, core, &[], &[]);
+                writes.put(inode::byte_offset(volume, *number)?, bytes);
+            }
+        }
+        let owners = self.owner_changes(volume)?;
+        let counters = self
+            .allocator
+            .commit(volume, &owners, self.options.seed, &mut writes)?;
+        let has_attributes = self
+            .staged
+            .values()
+            .any(|staged| staged.inode.attributes.is_some());
+        let mut next = superblock.clone();
+        count(&mut next, &counters)?;
+        if has_attributes {
+            let bits = next.raw.versionnum.get() | version::ATTRIBUTES;
+            next.raw.versionnum = bits.into();
+        }
+        let mut sector = volume.read_sector(0, 0)?;
+        next.encode_into(&mut sector);
+        writes.put(0, sector);
+        writes.write(&volume.device)?;
+        *superblock = next;
+        self.allocator = Allocator::new(volume, superblock)?;
+        self.staged.clear();
+        self.freed.clear();
+        Ok(())
+    }
+
+    /// Who has the blocks of the changed inodes, for filesystems that keep that.
+    fn owner_changes(&self, volume: &Volume) -> Result<OwnerChanges> {
+        let mut changes = OwnerChanges::default();
+        if !volume.geometry.features.rmapbt {
+            return Ok(changes);
+        }
+        changes.inodes.extend(self.freed.keys());
+        for (&number, staged) in &self.staged {
+            changes.inodes.insert(number);
+            add_inode(volume, &staged.inode, &mut changes.records)?;
+        }
+        Ok(changes)
+    }
+}
+
+/// Changes the superblock's counters.
+fn count(superblock: &mut Superblock, changes: &CounterChanges) -> Result<()> {
+    let raw = &mut superblock.raw;
+    for (counter, change) in [
+        (&mut raw.fdblocks, changes.free_blocks),
+        (&mut raw.icount, changes.inodes),
+        (&mut raw.ifree, changes.free_inodes),
+    ] {
+        let value = counter.get().checked_add_signed(change).ok_or_else(|| {
+            corrupt(
+                Location::Superblock,
+                format!("a counter of {counter} changes by {change}"),
+            )
+        })?;
+        *counter = value.into();
+    }
+    Ok(())
+}

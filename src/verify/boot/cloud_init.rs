@@ -1,0 +1,37 @@
+//! cloud-init's configuration: whether it can be parsed.
+
+use saphyr_parser::Parser;
+
+use super::super::{Error, Findings};
+use crate::fs::FileSystem;
+use crate::fs::tree::glob;
+use crate::fs::tree::glob::Pattern;
+use crate::guest::files::read_optional;
+
+const CONFIGURATIONS: [&str; 2] = ["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"];
+
+pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
+    let mut files = Vec::new();
+    for pattern in CONFIGURATIONS {
+        files.extend(glob(fs, &Pattern::parse(pattern)?)?);
+    }
+    if files.is_empty() {
+        return Ok(Findings::skipped("there is no cloud-init in the image"));
+    }
+    let mut findings = Findings::default();
+    for file in files {
+        let content = read_optional(fs, &file)?.unwrap_or_default();
+        let Ok(text) = std::str::from_utf8(&content) else {
+            findings.problem(format!("{file} is not UTF-8 text"));
+            continue;
+        };
+        // Files with this first line are templates, which are YAML only once they are filled in.
+        if text.starts_with("## template:") {
+            continue;
+        }
+        if let Some(error) = Parser::new_from_str(text).find_map(Result::err) {
+            findings.problem(format!("{file}: {error}"));
+        }
+    }
+    Ok(findings)
+}

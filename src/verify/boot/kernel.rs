@@ -1,0 +1,120 @@
+//! The kernel, its modules, and the drivers without which an EC2 instance finds no disk or network.
+
+use super::super::{Error, Findings};
+use crate::fs::FileSystem;
+use crate::fs::path::ImagePath;
+use crate::fs::tree::glob::Pattern;
+use crate::fs::tree::{self, glob};
+use crate::guest::files::read_optional;
+use crate::guest::known_path;
+
+/// Drivers that instances of the Nitro system need, with the kernel's option for each.
+const DRIVERS: [(&str, &str, &str); 2] = [
+    ("nvme", "CONFIG_BLK_DEV_NVME", "EBS volumes"),
+    ("ena", "CONFIG_ENA_ETHERNET", "the network"),
+];
+
+/// Where modules lie.
+const MODULES: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
+
+pub(super) fn check_kernels(fs: &dyn FileSystem) -> Result<Findings, Error> {
+    let versions = versions(fs)?;
+    let mut findings = Findings::default();
+    if versions.is_empty() {
+        findings.problem("there is no kernel (/boot/vmlinuz-*)");
+    }
+    for version in versions {
+        if modules(fs, &version)?.is_none() && !is_monolithic(fs, &version)? {
+            findings.problem(format!(
+                "the kernel {version} has no modules in /lib/modules"
+            ));
+        }
+    }
+    Ok(findings)
+}
+
+pub(super) fn check_drivers(fs: &dyn FileSystem) -> Result<Findings, Error> {
+    let versions = versions(fs)?;
+    if versions.is_empty() {
+        return Ok(Findings::skipped("there is no kernel"));
+    }
+    let mut findings = Findings::default();
+    for version in versions {
+        for (driver, option, purpose) in DRIVERS {
+            if !has_driver(fs, &version, driver, option)? {
+                findings.problem(format!(
+                    "the kernel {version} has no driver `{driver}`, for {purpose}"
+                ));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// The versions of the kernels in `/boot`, but for rescue kernels.
+fn versions(fs: &dyn FileSystem) -> Result<Vec<String>, Error> {
+    let kernels = glob(fs, &Pattern::parse("/boot/vmlinuz-*")?)?;
+    let names = kernels.iter().map(ImagePath::to_string);
+    Ok(names
+        .filter_map(|path| path.strip_prefix("/boot/vmlinuz-").map(str::to_owned))
+        .filter(|version| !version.contains("rescue"))
+        .collect())
+}
+
+/// The folder of a kernel's modules.
+fn modules(fs: &dyn FileSystem, version: &str) -> Result<Option<ImagePath>, Error> {
+    for folder in MODULES {
+        let path = known_path(folder).child(version.as_bytes());
+        if tree::exists(fs, &path)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn option_is(fs: &dyn FileSystem, version: &str, option: &str, value: &str) -> Result<bool, Error> {
+    let path = known_path("/boot").child(format!("config-{version}").as_bytes());
+    let config = read_optional(fs, &path)?.unwrap_or_default();
+    let wanted = format!("{option}={value}");
+    Ok(String::from_utf8_lossy(&config)
+        .lines()
+        .any(|line| line == wanted))
+}
+
+fn is_monolithic(fs: &dyn FileSystem, version: &str) -> Result<bool, Error> {
+    let path = known_path("/boot").child(format!("config-{version}").as_bytes());
+    let config = read_optional(fs, &path)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&config);
+    Ok(text
+        .lines()
+        .any(|line| line == "# CONFIG_MODULES is not set"))
+}
+
+/// Whether the kernel has a driver: built in, or as a module that its index lists.
+fn has_driver(
+    fs: &dyn FileSystem,
+    version: &str,
+    driver: &str,
+    option: &str,
+) -> Result<bool, Error> {
+    if option_is(fs, version, option, "y")? {
+        return Ok(true);
+    }
+    let Some(folder) = modules(fs, version)? else {
+        return Ok(false);
+    };
+    for index in ["modules.dep", "modules.builtin"] {
+        let text = read_optional(fs, &folder.child(index.as_bytes()))?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lists = text.lines().any(|line| {
+            let module = line.split(':').next().unwrap_or_default();
+            let name = module.rsplit('/').next().unwrap_or_default();
+            name.split_once(".ko")
+                .is_some_and(|(name, _)| name == driver)
+        });
+        if lists {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,167 @@
+//! Whether the machine can start, and whether what it starts is there.
+//!
+//! - [`firmware`]: whether the disk has what the boot mode needs.
+//! - [`loader`]: the boot loader's configuration, and what it names.
+//! - [`kernel`]: the kernel, its modules, and the drivers that EC2 needs.
+//! - [`mounts`]: the lines of `/etc/fstab`.
+//! - [`services`]: links of services, and the programs that enabled ones run.
+//! - [`cloud_init`]: cloud-init's configuration.
+
+mod cloud_init;
+mod firmware;
+mod kernel;
+mod loader;
+mod mounts;
+mod services;
+
+use serde::Deserialize;
+
+use super::{CheckResult, results};
+use crate::disk::{self, Disk, Place};
+use crate::fs::FileSystem;
+
+/// How the machine's firmware starts an image, as EC2 names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootMode {
+    /// The BIOS way.
+    LegacyBios,
+    /// The UEFI way.
+    Uefi,
+    /// The UEFI way where the instance type has it, else the BIOS way.
+    UefiPreferred,
+}
+
+/// A filesystem that the machine will have, by all the names under which it can be mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownFilesystem {
+    /// Its kind, as `blkid` names it.
+    pub kind: String,
+    /// Its label.
+    pub label: Vec<u8>,
+    /// Its UUID.
+    pub uuid: String,
+    /// The GUID of its partition.
+    pub partition_uuid: Option<String>,
+    /// The name of its partition.
+    pub partition_name: Option<String>,
+}
+
+/// What is looked at.
+pub struct Machine<'a> {
+    /// The root filesystem.
+    pub root: &'a dyn FileSystem,
+    /// The disk that holds it, where it is more than the filesystem.
+    pub disk: Option<&'a Disk>,
+    /// All filesystems that the machine will have, those of data volumes too.
+    pub filesystems: Vec<KnownFilesystem>,
+    /// How it is to be started; where that is not known, either way will do.
+    pub boot_mode: Option<BootMode>,
+}
+
+/// Does all the checks.
+pub fn lint(machine: &Machine<'_>) -> Vec<CheckResult> {
+    let mut all = Vec::new();
+    all.extend(results(
+        "firmware finds a boot loader",
+        firmware::check(machine),
+    ));
+    all.extend(results("boot loader configuration", loader::check(machine)));
+    all.extend(results(
+        "kernel and modules",
+        kernel::check_kernels(machine.root),
+    ));
+    all.extend(results(
+        "drivers for EC2",
+        kernel::check_drivers(machine.root),
+    ));
+    all.extend(results("fstab", mounts::check(machine)));
+    all.extend(results(
+        "links of services",
+        services::check_links(machine.root),
+    ));
+    all.extend(results(
+        "programs of services",
+        services::check_programs(machine.root),
+    ));
+    all.extend(results(
+        "cloud-init configuration",
+        cloud_init::check(machine.root),
+    ));
+    all
+}
+
+/// The filesystems on a disk. What cannot be opened is left out: it has no names either.
+pub fn filesystems(disk: &Disk) -> disk::Result<Vec<KnownFilesystem>> {
+    let partitions = disk
+        .table()?
+        .map(|table| table.partitions)
+        .unwrap_or_default();
+    let mut known = Vec::new();
+    for place in disk.places() {
+        let Some(kind) = disk.probe(place)? else {
+            continue;
+        };
+        let info = disk
+            .open_filesystem(place)
+            .ok()
+            .and_then(|fs| fs.info().ok());
+        let partition = partitions
+            .iter()
+            .find(|partition| place == Place::Partition(partition.number));
+        known.push(KnownFilesystem {
+            kind: kind.to_owned(),
+            label: info
+                .as_ref()
+                .map(|info| info.label.clone())
+                .unwrap_or_default(),
+            uuid: info.map(|info| info.uuid).unwrap_or_default(),
+            partition_uuid: partition.and_then(|p| p.guid).map(|guid| guid.to_string()),
+            partition_name: partition.map(|p| p.name.clone()),
+        });
+    }
+    Ok(known)
+}
+
+/// What the name of a device in `fstab` or `root=` stands for among the known filesystems.
+enum Device<'a> {
+    /// This one.
+    Known(&'a KnownFilesystem),
+    /// None of them, though it names one by something that only those have.
+    Missing,
+    /// A device by a name that tells nothing before the machine runs.
+    Untold,
+}
+
+impl Machine<'_> {
+    fn device(&self, name: &str) -> Device<'_> {
+        let (tag, value) = match name.strip_prefix("/dev/disk/by-") {
+            Some(by) => match by.split_once('/') {
+                Some(parts) => parts,
+                None => return Device::Untold,
+            },
+            None => match name.split_once('=') {
+                Some(parts) => parts,
+                None => return Device::Untold,
+            },
+        };
+        let value = value.trim_matches('"');
+        let same = |own: &str| !own.is_empty() && own.eq_ignore_ascii_case(value);
+        let is_meant = |fs: &&KnownFilesystem| match tag {
+            "LABEL" | "label" => fs.label == value.as_bytes(),
+            "UUID" | "uuid" => same(&fs.uuid),
+            "PARTUUID" | "partuuid" => fs.partition_uuid.as_deref().is_some_and(same),
+            "PARTLABEL" | "partlabel" => fs.partition_name.as_deref() == Some(value),
+            _ => false,
+        };
+        match self.filesystems.iter().find(is_meant) {
+            Some(fs) => Device::Known(fs),
+            None if tag.to_ascii_lowercase().ends_with("uuid")
+                || tag.to_ascii_lowercase().ends_with("label") =>
+            {
+                Device::Missing
+            }
+            None => Device::Untold,
+        }
+    }
+}

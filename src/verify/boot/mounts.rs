@@ -1,0 +1,206 @@
+//! `/etc/fstab`: whether each line is well formed, what it mounts is there, and where it mounts it.
+
+use std::collections::BTreeSet;
+
+use super::super::{Error, Findings};
+use super::{Device, Machine};
+use crate::fs::FileType;
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{self, LastLink};
+use crate::guest::files::{entry, read_optional};
+use crate::guest::known_path;
+
+/// Filesystems without a device, which the kernel makes up.
+const WITHOUT_DEVICE: [&str; 17] = [
+    "proc",
+    "sysfs",
+    "tmpfs",
+    "devpts",
+    "devtmpfs",
+    "cgroup",
+    "cgroup2",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "hugetlbfs",
+    "mqueue",
+    "efivarfs",
+    "selinuxfs",
+    "ramfs",
+    "configfs",
+    "bpf",
+];
+
+/// A line that is to mount something: what, or why it cannot be told.
+struct Line {
+    number: usize,
+    mount: Result<Mount, String>,
+}
+
+struct Mount {
+    device: String,
+    point: String,
+    kind: String,
+    options: Vec<String>,
+    numbers: Vec<String>,
+}
+
+pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
+    let mut findings = Findings::default();
+    let mut points = BTreeSet::new();
+    let Some(lines) = lines(machine)? else {
+        return Ok(Findings::skipped("there is no /etc/fstab"));
+    };
+    for Line { number, mount } in lines {
+        let mount = match mount {
+            Ok(mount) => mount,
+            Err(problem) => {
+                findings.problem(format!("line {number}: {problem}"));
+                continue;
+            }
+        };
+        for problem in problems(machine, &mount, &mut points)? {
+            findings.problem(format!("line {number}, {}: {problem}", mount.point));
+        }
+    }
+    Ok(findings)
+}
+
+/// The lines that mount something; `None` where there is no such file.
+fn lines(machine: &Machine<'_>) -> Result<Option<Vec<Line>>, Error> {
+    let Some(text) = read_optional(machine.root, &known_path("/etc/fstab"))? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(&text);
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim_start()));
+    let mounts = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    Ok(Some(
+        mounts
+            .map(|(number, line)| Line {
+                number,
+                mount: parse(line),
+            })
+            .collect(),
+    ))
+}
+
+fn parse(line: &str) -> Result<Mount, String> {
+    let fields: Vec<_> = line.split_whitespace().map(unescape).collect();
+    let [device, point, kind, rest @ ..] = fields.as_slice() else {
+        return Err("fewer than three fields".to_owned());
+    };
+    let comment = rest.iter().position(|field| field.starts_with('#'));
+    let rest = &rest[..comment.unwrap_or(rest.len())];
+    if rest.len() > 3 {
+        return Err("more than six fields".to_owned());
+    }
+    let (options, numbers) = rest.split_at(rest.len().min(1));
+    Ok(Mount {
+        device: device.clone(),
+        point: point.clone(),
+        kind: kind.clone(),
+        options: options
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(str::to_owned)
+            .collect(),
+        numbers: numbers.to_vec(),
+    })
+}
+
+/// Octal escapes, as getmntent(3) reads them.
+fn unescape(field: &str) -> String {
+    let mut text = field.to_owned();
+    for (escaped, plain) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
+        text = text.replace(escaped, plain);
+    }
+    text
+}
+
+fn problems(
+    machine: &Machine<'_>,
+    mount: &Mount,
+    points: &mut BTreeSet<String>,
+) -> Result<Vec<String>, Error> {
+    let mut problems = Vec::new();
+    if mount
+        .numbers
+        .iter()
+        .any(|number| number.parse::<u8>().is_err())
+    {
+        problems.push("the fields `dump` and `pass` are numbers".to_owned());
+    }
+    let is_swap = mount.kind == "swap";
+    let has_device = !WITHOUT_DEVICE.contains(&&*mount.kind);
+    let may_fail = mount
+        .options
+        .iter()
+        .any(|option| option == "nofail" || option == "noauto");
+    if !is_swap && mount.point != "none" {
+        match ImagePath::parse(&mount.point) {
+            Err(error) => problems.push(error.to_string()),
+            Ok(point) => {
+                if !points.insert(point.to_string()) {
+                    problems.push("an earlier line mounts there too".to_owned());
+                }
+                let found = entry(machine.root, &point, LastLink::Follow)?;
+                let is_directory = found.is_some_and(|(_, kind)| kind == FileType::Directory);
+                if !is_directory && has_device && !may_fail {
+                    problems.push("the directory does not exist".to_owned());
+                }
+            }
+        }
+    }
+    if !has_device || may_fail {
+        return Ok(problems);
+    }
+    match machine.device(&mount.device) {
+        Device::Missing => {
+            problems.push(format!("no filesystem of the machine is {}", mount.device));
+        }
+        Device::Known(fs) if mount.kind != "auto" && !is_same_kind(&fs.kind, &mount.kind) => {
+            problems.push(format!(
+                "{} holds {}, not {}",
+                mount.device, fs.kind, mount.kind
+            ));
+        }
+        Device::Known(_) => {}
+        Device::Untold => {
+            let is_bind = mount
+                .options
+                .iter()
+                .any(|option| option == "bind" || option == "rbind");
+            let is_file = is_bind || (is_swap && !mount.device.starts_with("/dev/"));
+            if is_file
+                && let Ok(path) = ImagePath::parse(&mount.device)
+                && !tree::exists(machine.root, &path)?
+            {
+                problems.push(format!("{path} does not exist"));
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// ext4's driver mounts its forerunners too.
+fn is_same_kind(found: &str, wanted: &str) -> bool {
+    let is_ext = |kind: &str| ["ext2", "ext3", "ext4"].contains(&kind);
+    found == wanted || (is_ext(found) && wanted == "ext4")
+}
+
+/// Whether `/boot` is a filesystem of its own, so that what lies there is not in the root.
+pub(super) fn has_separate_boot(machine: &Machine<'_>) -> Result<bool, Error> {
+    let lines = lines(machine)?.unwrap_or_default();
+    let is_boot = |mount: &Mount| mount.point == "/boot";
+    Ok(lines
+        .iter()
+        .any(|line| line.mount.as_ref().is_ok_and(is_boot)))
+}

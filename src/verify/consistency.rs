@@ -1,0 +1,24 @@
+//! Whether a filesystem agrees with itself.
+
+use super::{CheckResult, Findings, results};
+use crate::fs::FileSystem;
+
+/// The most faults that are reported one by one; a broken filesystem can have millions.
+const MAX_FAULTS: usize = 50;
+
+/// Checks all metadata of a filesystem; `name` says which it is: `root filesystem`.
+pub fn check(name: &str, fs: &dyn FileSystem) -> Vec<CheckResult> {
+    let mut findings = Findings::default();
+    let mut count = 0_usize;
+    let checked = fs.check(&mut |fault| {
+        count += 1;
+        if count <= MAX_FAULTS {
+            findings.problem(format!("{}: {}", fault.at, fault.problem));
+        }
+    });
+    if let Some(more) = count.checked_sub(MAX_FAULTS).filter(|more| *more > 0) {
+        findings.problem(format!("{more} more faults"));
+    }
+    let findings = checked.map(|()| findings);
+    results(&format!("{name} is consistent"), findings)
+}

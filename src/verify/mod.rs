@@ -1,0 +1,140 @@
+//! Whether an image is what it should be, found out without starting it.
+//!
+//! - [`consistency`]: whether a filesystem agrees with itself.
+//! - [`boot`]: whether the machine can start and what it starts is there.
+//! - [`expect`]: what a recipe expects of the image.
+//!
+//! Each gives a list of [`CheckResult`]s; nothing is printed here.
+
+pub mod boot;
+pub mod consistency;
+pub mod expect;
+
+use serde::Serialize;
+
+use crate::fs::tree;
+
+/// The outcome of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckResult {
+    /// What was checked.
+    pub check: String,
+    /// What was found.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum Verdict {
+    /// All is well.
+    Passed,
+    /// Something is amiss, but does not make the image unfit.
+    Warned {
+        /// What.
+        message: String,
+    },
+    /// The image is not what it should be.
+    Failed {
+        /// In which way.
+        message: String,
+    },
+    /// There was nothing to check.
+    Skipped {
+        /// Why not.
+        message: String,
+    },
+}
+
+impl CheckResult {
+    /// Whether this makes the image unfit.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed { .. })
+    }
+}
+
+/// What a check has to say before it becomes results.
+#[derive(Debug, Default)]
+struct Findings {
+    problems: Vec<String>,
+    warnings: Vec<String>,
+    skipped: Option<String>,
+}
+
+impl Findings {
+    fn skipped(reason: &str) -> Self {
+        Self {
+            skipped: Some(reason.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    fn problem(&mut self, problem: impl Into<String>) {
+        self.problems.push(problem.into());
+    }
+
+    fn warning(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
+    }
+
+    /// One result for each problem and warning, or one that says that there are none.
+    fn results(self, check: &str) -> Vec<CheckResult> {
+        let failed = self
+            .problems
+            .into_iter()
+            .map(|message| Verdict::Failed { message });
+        let warned = self
+            .warnings
+            .into_iter()
+            .map(|message| Verdict::Warned { message });
+        let mut verdicts: Vec<_> = failed.chain(warned).collect();
+        if verdicts.is_empty() {
+            verdicts.push(match self.skipped {
+                Some(message) => Verdict::Skipped { message },
+                None => Verdict::Passed,
+            });
+        }
+        let result = |verdict| CheckResult {
+            check: check.to_owned(),
+            verdict,
+        };
+        verdicts.into_iter().map(result).collect()
+    }
+}
+
+/// The results of a check; that the image could not be read is one too.
+fn results(check: &str, findings: Result<Findings, impl std::error::Error>) -> Vec<CheckResult> {
+    let findings = findings.unwrap_or_else(|error| Findings {
+        problems: vec![chain(&error)],
+        ..Findings::default()
+    });
+    findings.results(check)
+}
+
+/// An error with all that is behind it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let reason = error.to_string();
+        if !text.ends_with(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// Why a check could not look at the image.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+    #[error(transparent)]
+    Service(#[from] crate::guest::services::Error),
+    #[error(transparent)]
+    Disk(#[from] crate::disk::Error),
+    #[error("{0}")]
+    Path(#[from] crate::fs::path::PathError),
+}
