@@ -52,6 +52,8 @@ impl Ext4 {
         } else {
             BlockNumber(first_block)
         };
+        // Half a group is long enough not to go on looking for a longer run.
+        let wanted = wanted.min(self.geometry.blocks_per_group / 2).max(1);
         let home = self.geometry.group_of_block(goal);
         let within = index_in_group(&self.geometry, goal);
         let mut best: Option<(GroupNumber, u32, u32)> = None;

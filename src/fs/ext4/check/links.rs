@@ -10,9 +10,6 @@ use crate::fs::ext4::format::features::RoCompat;
 use crate::fs::ext4::format::numbers::InodeNumber;
 use crate::fs::types::FileType;
 
-/// How many links a directory can count; one with more says 1 (`dir_nlink`).
-const MOST_LINKS: u32 = 65000;
-
 impl Check<'_> {
     /// Compares what names say of each inode with what it says itself.
     pub(super) fn links(&mut self) {
@@ -85,19 +82,15 @@ impl Check<'_> {
 
     fn link_count(&mut self, number: InodeNumber, node: &Node) {
         let stated = u32::from(node.links);
-        let expected = if node.file_type == Some(FileType::Directory)
-            && node.names > MOST_LINKS
-            && self.fs.has_ro(RoCompat::DIR_NLINK)
-        {
-            1
-        } else {
-            node.names
-        };
+        // A directory that once had more links than can be counted says 1 from then on.
+        let uncounted = stated == 1
+            && node.file_type == Some(FileType::Directory)
+            && self.fs.has_ro(RoCompat::DIR_NLINK);
         // One that no directory names is reported as such.
-        if stated != expected && node.names > 0 {
+        if stated != node.names && node.names > 0 && !uncounted {
             self.note(
                 Location::Inode(u64::from(number.0)),
-                format!("it says {stated} links, {expected} are there"),
+                format!("it says {stated} links, {} are there", node.names),
             );
         }
     }

@@ -404,6 +404,8 @@ impl Ext4 {
         if self.is_indexed(inode) {
             return self.insert_indexed(number, inode, new);
         }
+        // An index that is not kept up must not be believed if `dir_index` is turned on later.
+        inode.clear_flag(flags::INDEX);
         if let Some(block) = self.block_with_room(number, inode, new.name)?
             && self.insert_in_block(number, inode, block, new)?
         {

@@ -216,17 +216,25 @@ impl Geometry {
     /// Where block `index` of the primary descriptor table lies.
     pub fn descriptor_block(&self, index: u32) -> BlockNumber {
         if !self.features.incompat.contains(Incompat::META_BG) || index < self.first_meta_bg {
-            return BlockNumber(u64::from(self.first_data_block) + 1 + u64::from(index));
+            let before = self.superblock_blocks(GroupNumber(0)) + index;
+            return BlockNumber(u64::from(self.first_data_block) + u64::from(before));
         }
         let group = GroupNumber(index * self.descriptors_per_block());
         self.group_first_block(group)
-            .plus(u64::from(self.has_superblock(group)))
+            .plus(u64::from(self.superblock_blocks(group)))
+    }
+
+    /// Blocks at the start of a group up to the end of its superblock. The first one lies in
+    /// block 1 where blocks have 1 KiB, and with `bigalloc` block 0 belongs to the group, too.
+    fn superblock_blocks(&self, group: GroupNumber) -> u32 {
+        let block_before = self.block_size.bytes() == 1024 && self.first_data_block == 0;
+        u32::from(self.has_superblock(group)) + u32::from(group.0 == 0 && block_before)
     }
 
     /// Blocks at the start of a group that hold a superblock, descriptors, and room for more
     /// descriptors.
     pub fn base_metadata_blocks(&self, group: GroupNumber) -> u32 {
-        let superblock = u32::from(self.has_superblock(group));
+        let superblock = self.superblock_blocks(group);
         let meta_bg = self.features.incompat.contains(Incompat::META_BG);
         let meta_group = group.0 / self.descriptors_per_block();
         if !meta_bg || meta_group < self.first_meta_bg {
@@ -238,7 +246,7 @@ impl Geometry {
             } else {
                 self.descriptor_blocks()
             };
-            return 1 + table + self.reserved_gdt_blocks;
+            return superblock + table + self.reserved_gdt_blocks;
         }
         let first = meta_group * self.descriptors_per_block();
         let last = first + self.descriptors_per_block() - 1;
