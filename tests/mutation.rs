@@ -5,18 +5,19 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
-use imgasm::block::{BlockDevice, Delta, MemoryDevice, Slice};
-use imgasm::fs::{self, FileSystem, FileType, NodeId};
+use imgasm::block::{BlockDevice, Delta, FileDevice, MemoryDevice, Slice};
+use imgasm::fs;
 use support::apply::by_engine;
-use support::command::can_mount;
+use support::command::{can_mount, has_tools, run};
 use support::edits::{Budget, generate};
 use support::engine;
 use support::image::{Kind, Limits, Set};
 use support::kernel::{Access, Mount};
+use support::look::look_at_all;
 use support::model::Model;
 use support::mutate::{Places, damage, reseal_xfs};
 use support::populate::populate_small;
@@ -133,6 +134,33 @@ fn xfs() {
     mutate("small-xfs", 800);
 }
 
+/// There is no kernel to fill it, so the engine does.
+#[test]
+fn fat() {
+    if !has_tools(&["mkfs.vfat"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder for the image");
+    let image = folder.path().join("image");
+    run(Command::new("mkfs.vfat")
+        .args(["-s", "1", "-C"])
+        .arg(&image)
+        .arg("4096"));
+    let device = FileDevice::open_writable(&image).expect("just made");
+    let mut fs = fs::open_writable(Arc::new(device), engine::OPTIONS).expect("just made");
+    let budget = Budget {
+        bytes: 1 << 20,
+        nodes: 200,
+    };
+    let tree = Tree::of_engine(&*fs).expect("just made");
+    for edit in generate(Model::new(&tree), 3, 300, EXT4.limits, budget) {
+        // Most kinds of edits are none that FAT can store.
+        let _ = by_engine(&mut *fs, &edit);
+    }
+    fs.flush().expect("there is room");
+    sandbox::run("fat", folder.path(), 800);
+}
+
 /// Makes an image of a set, and has its damaged copies handled by a child process.
 fn mutate(name: &str, count: u64) {
     let set = small(name).expect("a set of this name");
@@ -158,7 +186,7 @@ fn cases() {
     let Some((subject, folder)) = sandbox::subject() else {
         return;
     };
-    let set = small(&subject).expect("a set of this name");
+    let set = small(&subject).unwrap_or(&EXT4);
     let sound = Sound::new(set, &folder.join("image"));
     sandbox::cases(&folder, |seed| sound.case(seed));
 }
@@ -231,51 +259,4 @@ impl Sound {
             Outcome::Failed
         }
     }
-}
-
-/// Asks a filesystem everything there is to ask, as far as a broken one may claim to go.
-fn look_at_all(fs: &dyn FileSystem) {
-    const NODES: usize = 5000;
-    let _ = fs.info();
-    let _ = fs.used_extents();
-    let _ = fs.check(&mut |_| {});
-    let mut seen = BTreeSet::new();
-    let mut pending = vec![fs.root()];
-    while let Some(node) = pending.pop() {
-        if !seen.insert(node) || seen.len() > NODES {
-            continue;
-        }
-        let _ = fs.xattrs(node);
-        match fs.metadata(node) {
-            Ok(stat) if stat.file_type == FileType::Regular => {
-                let _ = read_some(fs, node, stat.size);
-            }
-            _ => {
-                let _ = fs.read_link(node);
-            }
-        }
-        if let Ok(entries) = fs.read_dir(node) {
-            for entry in entries {
-                let _ = fs.lookup(node, &entry.name);
-                pending.push(entry.node);
-            }
-        }
-    }
-}
-
-/// Reads at both ends of a file and of its first extents.
-fn read_some(fs: &dyn FileSystem, node: NodeId, size: u64) -> fs::Result<()> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut places = vec![0, size.saturating_sub(1 << 15), size / 2];
-    let extents = fs.extents(node).unwrap_or_default();
-    for extent in extents.iter().take(50) {
-        places.extend([
-            extent.file_offset,
-            extent.file_offset.saturating_add(extent.len),
-        ]);
-    }
-    for place in places {
-        fs.read_at(node, place, &mut buffer)?;
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@
 //! - [`kernel`]: loop mounts, and what the kernel says about them.
 //! - [`judge`]: `e2fsck`, `xfs_repair`.
 //! - [`tree`]: a whole file tree as a value, taken from a mount or from an engine, and compared.
+//! - [`look`]: everything there is to ask of a filesystem that may be broken.
 //! - [`mutate`]: damage to an image.
 //! - [`populate`]: fills a mounted image with everything that occurs on real ones.
 //! - [`edits`], [`model`], [`apply`]: random edits that are valid, and carrying them out by the
@@ -28,6 +29,7 @@ pub mod engine;
 pub mod image;
 pub mod judge;
 pub mod kernel;
+pub mod look;
 pub mod model;
 pub mod mutate;
 pub mod populate;

@@ -209,3 +209,31 @@ pub fn reseal_xfs(device: &dyn BlockDevice, damaged: u64) -> block::Result<()> {
     }
     Ok(())
 }
+
+/// Makes the checksums right of the primary and the backup GPT of a disk with sectors of 512 bytes,
+/// where they are anything like headers.
+pub fn reseal_gpt(device: &dyn BlockDevice) -> block::Result<()> {
+    // UEFI specification, "GPT Header".
+    for offset in [SECTOR, device.len() / SECTOR * SECTOR - SECTOR] {
+        let mut header = [0; SECTOR_LEN];
+        device.read_at(offset, &mut header)?;
+        let number = |at: usize| {
+            let bytes = header[at..at + 4].try_into().expect("four bytes");
+            u64::from(u32::from_le_bytes(bytes))
+        };
+        let (header_len, first, entries) = (number(12), number(72), number(80) * number(84));
+        let inside = first.saturating_mul(SECTOR).saturating_add(entries) <= device.len();
+        if !header.starts_with(b"EFI PART") || header_len > SECTOR || entries > 1 << 16 || !inside {
+            continue;
+        }
+        let mut array = vec![0; usize::try_from(entries).expect("at most 64 KiB")];
+        device.read_at(first * SECTOR, &mut array)?;
+        header[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
+        header[16..20].fill(0);
+        let len = usize::try_from(header_len).expect("at most a sector");
+        let checksum = crc32fast::hash(&header[..len]);
+        header[16..20].copy_from_slice(&checksum.to_le_bytes());
+        device.write_at(offset, &header)?;
+    }
+    Ok(())
+}
