@@ -279,10 +279,10 @@ fn a_truncation_is_finished() {
 /// What the checker says of an image, in one text.
 fn check(path: &Path) -> String {
     let fs = Ext4::open(image(path)).unwrap();
-    let mut found = String::new();
-    fs.check(&mut |finding| found += &format!("{}: {}\n", finding.at, finding.problem))
+    let mut found = Vec::new();
+    fs.check(&mut |finding| found.push(format!("{}: {}", finding.at, finding.problem)))
         .unwrap();
-    found
+    found.join("\n")
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Ext4 {
         options: WriteOptions,
     ) -> Result<Self> {
         let superblock = if is_needed(&superblock) {
-            replay(&device, superblock)?
+            replay(&device, &superblock)?
         } else {
             superblock
         };
@@ -74,7 +74,7 @@ impl Ext4 {
             };
             Self::recover(overlay, superblock, options)?
         } else {
-            let superblock = replay(&overlay, superblock)?;
+            let superblock = replay(&overlay, &superblock)?;
             Self::with(overlay, superblock, None)?
         };
         fs.options = None;
@@ -116,7 +116,7 @@ impl Ext4 {
 }
 
 /// Replays the journal onto the device; gives the superblock as it is after that.
-fn replay(device: &Arc<dyn BlockDevice>, superblock: Superblock) -> Result<Superblock> {
+fn replay(device: &Arc<dyn BlockDevice>, superblock: &Superblock) -> Result<Superblock> {
     if !superblock.features().compat.contains(Compat::HAS_JOURNAL) {
         return Err(corrupt(
             Location::Superblock,
@@ -130,7 +130,7 @@ fn replay(device: &Arc<dyn BlockDevice>, superblock: Superblock) -> Result<Super
             what: "recovery from an external journal (journal_dev)".to_owned(),
         });
     }
-    let backup = backup_inode(&superblock);
+    let backup = backup_inode(superblock);
     // The journal replaces descriptors and inodes, but never says where the journal lies.
     let before = Ext4::with(Arc::clone(device), superblock.clone(), None)?;
     let extents = match (before.journal_extents(number), backup) {
@@ -147,7 +147,7 @@ fn replay(device: &Arc<dyn BlockDevice>, superblock: Superblock) -> Result<Super
 
     // The journal may hold a superblock from before the kernel took notes of errors.
     let mut after = read_superblock(&**device)?;
-    keep_errors(&superblock, &mut after);
+    keep_errors(superblock, &mut after);
     let incompat = after.s_feature_incompat.get() & !Incompat::NEEDS_RECOVERY.bits();
     after.s_feature_incompat = U32::new(incompat);
     device.write_at(superblock::OFFSET_BYTES, &after.encode())?;
