@@ -6,6 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use imgasm::block::FileDevice;
 use imgasm::fs::FileSystem as _;
 use imgasm::fs::ext4::Ext4;
 use support::command::{can_mount, copy_sparse, output, run, text};
@@ -13,7 +14,9 @@ use support::engine::image;
 use support::image::{Kind, Set, sets};
 use support::judge;
 use support::kernel::{Access, Mount};
+use support::mutate::{Places, damage};
 use support::populate::{Amount, populate};
+use support::rng::Rng;
 use support::scratch;
 
 /// What our checker finds, or why it cannot go on.
@@ -280,4 +283,46 @@ fn what_e2fsck_complains_of_is_found() {
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
     assert!(found > 120, "only {found} faults came about");
+}
+
+/// Bytes changed at random in the metadata of images without checksums, where nothing but what the
+/// bytes mean can give a fault away.
+#[test]
+fn random_damage_is_found() {
+    if !can_mount(Kind::Ext.tools()) {
+        return;
+    }
+    let rounds = std::env::var("IMGASM_TEST_ROUNDS").map_or(30, |n| n.parse().unwrap());
+    let mut missed = Vec::new();
+    let mut found = 0;
+    for set in chosen(&["al1", "ext3"]) {
+        let folder = scratch::folder();
+        let sound = filled(set, folder.path());
+        let damaged = folder.path().join("damaged");
+        let device = image(&sound);
+        let places = Places::of_filesystem(&Ext4::open(device.clone()).unwrap(), &*device).unwrap();
+        let mut rng = Rng::new(5);
+        for _ in 0..rounds {
+            copy_sparse(&sound, &damaged);
+            let device = FileDevice::open_writable(&damaged).unwrap();
+            let what = damage(&mut rng, &device, &places).unwrap();
+            let Err(complaints) = judge::check(&damaged, Kind::Ext) else {
+                continue;
+            };
+            // What it offers to mend, but for making things smaller.
+            let is_fault = |line: &str| line.ends_with("? no") && !line.ends_with("Optimize? no");
+            if !complaints.lines().any(is_fault) || complaints.contains("is in the future") {
+                continue;
+            }
+            found += 1;
+            if findings(&damaged).is_empty() {
+                missed.push(format!(
+                    "{}: sectors {what:?}: missed: {complaints}",
+                    set.name
+                ));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    assert!(found > 0);
 }

@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::fmt::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -280,12 +279,10 @@ fn a_truncation_is_finished() {
 /// What the checker says of an image, in one text.
 fn check(path: &Path) -> String {
     let fs = Ext4::open(image(path)).unwrap();
-    let mut found = String::new();
-    fs.check(&mut |finding| {
-        writeln!(found, "{}: {}", finding.at, finding.problem).unwrap();
-    })
-    .unwrap();
-    found
+    let mut found = Vec::new();
+    fs.check(&mut |finding| found.push(format!("{}: {}", finding.at, finding.problem)))
+        .unwrap();
+    found.join("\n")
 }
 
 #[test]

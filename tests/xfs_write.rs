@@ -307,11 +307,11 @@ fn attributes_of_every_form() {
 
 #[test]
 fn trees_of_extents_grow_and_shrink() {
+    const PIECES: u64 = 12_000;
     for mkfs in [&["-b", "size=1024", "-m", "rmapbt=1"][..], &[]] {
         let Some(image) = Image::new(mkfs) else {
             return;
         };
-        const PIECES: u64 = 12_000;
         let at = |n: u64| n * 8192 + 100;
         image.edit(|fs| {
             let node = file(fs, "pieces");

@@ -1,6 +1,6 @@
 //! The pass over the names.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::Check;
 use super::index::Leaf;
@@ -10,20 +10,36 @@ use crate::fs::ext4::format::dirent::{self, Entry};
 use crate::fs::ext4::format::inode::{I_BLOCK_LEN, Inode, flags};
 use crate::fs::ext4::format::numbers::{BlockNumber, FileBlock, InodeNumber};
 use crate::fs::ext4::inline;
+use crate::fs::ext4::mapping::Mapping;
 use crate::fs::ext4::stage::Kind;
 use crate::fs::types::FileType;
+
+/// Blocks that are refused before a directory is given up: a forged one can be very large.
+const MOST_REFUSED: u32 = 1000;
 
 /// A directory as its names are looked at.
 pub(super) struct Directory {
     pub(super) number: InodeNumber,
     pub(super) inode: Inode,
-    /// Its blocks in order; `None` for holes.
-    pub(super) blocks: Vec<Option<BlockNumber>>,
+    /// Its blocks.
+    mapping: Mapping,
     /// Names met so far.
     names: HashSet<Vec<u8>>,
 }
 
 impl Directory {
+    /// Number of blocks.
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.mapping.end()).unwrap_or(u32::MAX)
+    }
+
+    /// Where a block lies, unless it is a hole.
+    pub(super) fn block(&self, block: FileBlock) -> Option<BlockNumber> {
+        let extent = self.mapping.find(block)?;
+        let within = block.0 - extent.first.0;
+        (!extent.unwritten).then(|| extent.start.plus(u64::from(within)))
+    }
+
     pub(super) fn at(&self, block: FileBlock) -> Location {
         at_file_block(self.number, block)
     }
@@ -53,56 +69,57 @@ impl Check<'_> {
         let Ok(inode) = self.fs.read_inode_unchecked(number) else {
             return Ok(());
         };
+        let is_inline = inode.has_flag(flags::INLINE_DATA);
+        let mapping = if is_inline {
+            Ok(Mapping::default())
+        } else {
+            self.fs.mapping(number, &inode)
+        };
+        let Ok(mapping) = mapping else {
+            return Ok(());
+        };
         let mut directory = Directory {
             number,
             inode,
-            blocks: Vec::new(),
+            mapping,
             names: HashSet::new(),
         };
-        if directory.inode.has_flag(flags::INLINE_DATA) {
+        if is_inline {
             return self.inline_directory(&mut directory);
-        }
-        let Ok(mapping) = self.fs.mapping(number, &directory.inode) else {
-            return Ok(());
-        };
-        for extent in &mapping.extents {
-            let first = usize::try_from(extent.first.0).unwrap_or(usize::MAX);
-            // A mapping has no more blocks than the filesystem, but holes can be of any size.
-            if extent.unwritten || first != directory.blocks.len() {
-                break;
-            }
-            let blocks = (0..u64::from(extent.len)).map(|n| Some(extent.start.plus(n)));
-            directory.blocks.extend(blocks);
         }
         let leaves = if self.fs.is_indexed(&directory.inode) {
             self.index(&directory)?
         } else {
             None
         };
-        let leaves: BTreeMap<u32, Option<Leaf>> = match leaves {
-            Some(leaves) => leaves,
-            None => (0..)
-                .map(|n| (n, None))
-                .take(directory.blocks.len())
-                .collect(),
-        };
-        for (index, leaf) in leaves {
-            self.leaf(&mut directory, FileBlock(index), leaf)?;
+        if let Some(leaves) = leaves {
+            for (index, leaf) in leaves {
+                self.leaf(&mut directory, FileBlock(index), Some(leaf))?;
+            }
+        } else {
+            let mut refused = 0;
+            for index in 0..directory.len() {
+                refused += u32::from(!self.leaf(&mut directory, FileBlock(index), None)?);
+                if refused > MOST_REFUSED {
+                    self.note(directory.at(FileBlock(index)), "this is no directory");
+                    break;
+                }
+            }
         }
         self.dots_present(&directory);
         Ok(())
     }
 
-    /// Looks at a block of entries.
+    /// Looks at a block of entries; false where it cannot be read to its end.
     fn leaf(
         &mut self,
         directory: &mut Directory,
         file_block: FileBlock,
         leaf: Option<Leaf>,
-    ) -> Result<()> {
-        let index = usize::try_from(file_block.0).unwrap_or(usize::MAX);
-        let Some(block) = directory.blocks.get(index).copied().flatten() else {
-            return Ok(());
+    ) -> Result<bool> {
+        let Some(block) = directory.block(file_block) else {
+            // That there is a hole is known from the size.
+            return Ok(true);
         };
         let seed = self.fs.inode_seed(directory.number, &directory.inode);
         let bytes = if leaf.is_some_and(|leaf| leaf.is_root) {
@@ -111,7 +128,7 @@ impl Check<'_> {
             self.fs.stage.get(block, Kind::Entries(seed))
         };
         let Some(bytes) = self.note_refused(bytes)? else {
-            return Ok(());
+            return Ok(false);
         };
         let has_tail =
             self.fs.geometry.features().metadata_csum() && !leaf.is_some_and(|leaf| leaf.is_root);
@@ -120,7 +137,7 @@ impl Check<'_> {
             let place = directory.at(file_block);
             let entry = entry.map_err(|problem| problem.at(place.clone()));
             let Some(entry) = self.note_refused(entry)? else {
-                break;
+                return Ok(false);
             };
             if file_block.0 == 0 && position < 2 {
                 self.dot(directory, position, &entry);
@@ -129,7 +146,7 @@ impl Check<'_> {
                 self.hash(directory, &place, &entry, leaf);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Looks at one of the first two entries of a directory.

@@ -1,14 +1,16 @@
 //! The hash index of a directory: that it leads to each leaf once, and which hashes to which.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map;
 
 use super::Check;
 use super::directories::Directory;
 use crate::fs::error::Result;
-use crate::fs::ext4::format::htree::{self, CONTINUED, IndexEntry, Place};
-use crate::fs::ext4::format::numbers::{FileBlock, to_u32};
+use crate::fs::ext4::format::htree::{self, CONTINUED, IndexEntry, Place, RootInfo};
+use crate::fs::ext4::format::numbers::FileBlock;
 use crate::fs::ext4::stage::Kind;
+
+/// The hash that is keyed by what an encrypted directory's key gives (`SipHash`).
+const LAST_HASH_VERSION: u8 = 6;
 
 /// What the index says of a block of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,126 +41,47 @@ struct Pending {
     last_hash: u32,
 }
 
+/// The blocks that an index leads to.
+struct Walk {
+    hash_version: u8,
+    /// Those met so far.
+    seen: BTreeMap<u32, Leaf>,
+    /// Those of them that are nodes.
+    nodes: Vec<u32>,
+    pending: Vec<Pending>,
+}
+
 impl Check<'_> {
     /// Looks at the index of a directory. Gives the blocks that hold entries with what the index
     /// says of them; `None` where the index cannot be read.
-    #[allow(
-        clippy::too_many_lines,
-        reason = "one walk, each step of which needs what is known so far"
-    )]
-    pub(super) fn index(
-        &mut self,
-        directory: &Directory,
-    ) -> Result<Option<BTreeMap<u32, Option<Leaf>>>> {
-        let seed = self.fs.inode_seed(directory.number, &directory.inode);
-        let has_checksum = self.fs.geometry.features().metadata_csum();
-        let root_place = directory.at(FileBlock(0));
-        let Some(&Some(root)) = directory.blocks.first() else {
+    pub(super) fn index(&mut self, directory: &Directory) -> Result<Option<BTreeMap<u32, Leaf>>> {
+        let Some(info) = self.index_root(directory)? else {
             return Ok(None);
         };
-        let bytes = self.fs.stage.get(root, Kind::Index(Place::Root, seed));
-        let Some(bytes) = self.note_refused(bytes)? else {
-            return Ok(None);
-        };
-        let info = htree::root_info(&bytes).map_err(|problem| problem.at(root_place.clone()));
-        let Some(info) = self.note_refused(info)? else {
-            return Ok(None);
-        };
-        if info.indirect_levels > self.fs.most_levels() {
-            self.note(
-                root_place,
-                format!("the index has {} levels of nodes", info.indirect_levels),
-            );
-            return Ok(None);
-        }
-        // Version 6 is keyed by what an encrypted directory's key gives.
-        if info.hash_version > 6 {
-            self.note(
-                root_place,
-                format!("the index has hash version {}", info.hash_version),
-            );
-            return Ok(None);
-        }
-
-        let mut seen: BTreeMap<u32, Option<Leaf>> = BTreeMap::new();
-        let root_leaf = Leaf {
+        let root = Leaf {
             is_root: true,
             hash_version: info.hash_version,
             first_hash: 0,
             last_hash: u32::MAX,
         };
-        seen.insert(0, Some(root_leaf));
-        let mut nodes = Vec::new();
-        let mut pending = vec![Pending {
-            block: FileBlock(0),
-            place: Place::Root,
-            levels: info.indirect_levels,
-            first_hash: 0,
-            last_hash: u32::MAX,
-        }];
-        while let Some(node) = pending.pop() {
-            let index = usize::try_from(node.block.0).unwrap_or(usize::MAX);
-            let Some(&Some(block)) = directory.blocks.get(index) else {
-                continue;
-            };
-            let at = directory.at(node.block);
-            let bytes = self.fs.stage.get(block, Kind::Index(node.place, seed));
-            let Some(bytes) = self.note_refused(bytes)? else {
-                continue;
-            };
-            let entries = htree::entries(&bytes, node.place, has_checksum);
-            let Some(entries) = self.note_refused(entries.map_err(|problem| problem.at(at)))?
-            else {
-                continue;
-            };
-            for (entry, first_hash, last_hash) in ranges(&entries, &node) {
-                if u64::from(entry.block.0) >= u64::from(to_u32(directory.blocks.len())) {
-                    self.note(
-                        directory.at(node.block),
-                        format!("the index leads to {}, past the end", entry.block),
-                    );
-                    continue;
-                }
-                if first_hash < node.first_hash || last_hash > node.last_hash {
-                    self.note(
-                        directory.at(node.block),
-                        format!(
-                            "the index leads from hashes {:#010x} to {:#010x} to those from \
-                             {first_hash:#010x} to {last_hash:#010x}",
-                            node.first_hash, node.last_hash
-                        ),
-                    );
-                }
-                let leaf = Leaf {
-                    is_root: false,
-                    hash_version: info.hash_version,
-                    first_hash,
-                    last_hash,
-                };
-                let is_new = match seen.entry(entry.block.0) {
-                    btree_map::Entry::Vacant(place) => {
-                        place.insert(Some(leaf));
-                        true
-                    }
-                    btree_map::Entry::Occupied(_) => false,
-                };
-                if !is_new {
-                    self.note(
-                        directory.at(node.block),
-                        format!("the index leads to {} twice", entry.block),
-                    );
-                } else if node.levels > 0 {
-                    nodes.push(entry.block.0);
-                    pending.push(Pending {
-                        block: entry.block,
-                        place: Place::Node,
-                        levels: node.levels - 1,
-                        first_hash,
-                        last_hash,
-                    });
-                }
-            }
+        let mut walk = Walk {
+            hash_version: info.hash_version,
+            seen: BTreeMap::from([(0, root)]),
+            nodes: Vec::new(),
+            pending: vec![Pending {
+                block: FileBlock(0),
+                place: Place::Root,
+                levels: info.indirect_levels,
+                first_hash: 0,
+                last_hash: u32::MAX,
+            }],
+        };
+        while let Some(node) = walk.pending.pop() {
+            self.index_block(directory, &node, &mut walk)?;
         }
+        let Walk {
+            mut seen, nodes, ..
+        } = walk;
         for block in nodes {
             seen.remove(&block);
         }
@@ -166,18 +89,110 @@ impl Check<'_> {
         Ok(Some(seen))
     }
 
-    /// Reports blocks with names that the index does not lead to.
-    fn unreached(
+    /// What the root of an index says; `None` where it cannot be used.
+    fn index_root(&mut self, directory: &Directory) -> Result<Option<RootInfo>> {
+        let place = directory.at(FileBlock(0));
+        let Some(root) = directory.block(FileBlock(0)) else {
+            return Ok(None);
+        };
+        let seed = self.fs.inode_seed(directory.number, &directory.inode);
+        let bytes = self.fs.stage.get(root, Kind::Index(Place::Root, seed));
+        let Some(bytes) = self.note_refused(bytes)? else {
+            return Ok(None);
+        };
+        let info = htree::root_info(&bytes).map_err(|problem| problem.at(place.clone()));
+        let Some(info) = self.note_refused(info)? else {
+            return Ok(None);
+        };
+        let problem = if info.indirect_levels > self.fs.most_levels() {
+            format!("the index has {} levels of nodes", info.indirect_levels)
+        } else if info.hash_version > LAST_HASH_VERSION {
+            format!("the index has hash version {}", info.hash_version)
+        } else {
+            return Ok(Some(info));
+        };
+        self.note(place, problem);
+        Ok(None)
+    }
+
+    /// Looks at a block of an index.
+    fn index_block(
         &mut self,
         directory: &Directory,
-        seen: &BTreeMap<u32, Option<Leaf>>,
+        node: &Pending,
+        walk: &mut Walk,
     ) -> Result<()> {
-        for (index, block) in (0..).zip(&directory.blocks) {
-            let Some(block) = block else { continue };
+        let Some(block) = directory.block(node.block) else {
+            return Ok(());
+        };
+        let at = directory.at(node.block);
+        let seed = self.fs.inode_seed(directory.number, &directory.inode);
+        let bytes = self.fs.stage.get(block, Kind::Index(node.place, seed));
+        let Some(bytes) = self.note_refused(bytes)? else {
+            return Ok(());
+        };
+        let has_checksum = self.fs.geometry.features().metadata_csum();
+        let entries = htree::entries(&bytes, node.place, has_checksum);
+        let entries = entries.map_err(|problem| problem.at(at.clone()));
+        let Some(entries) = self.note_refused(entries)? else {
+            return Ok(());
+        };
+        for (entry, first_hash, last_hash) in ranges(&entries, node) {
+            if entry.block.0 >= directory.len() {
+                self.note(
+                    at.clone(),
+                    format!("the index leads to {}, past the end", entry.block),
+                );
+                continue;
+            }
+            if first_hash < node.first_hash || last_hash > node.last_hash {
+                self.note(
+                    at.clone(),
+                    format!(
+                        "the index leads from hashes {:#010x} to {:#010x} to those from \
+                         {first_hash:#010x} to {last_hash:#010x}",
+                        node.first_hash, node.last_hash
+                    ),
+                );
+            }
+            let leaf = Leaf {
+                is_root: false,
+                hash_version: walk.hash_version,
+                first_hash,
+                last_hash,
+            };
+            if walk.seen.contains_key(&entry.block.0) {
+                self.note(
+                    at.clone(),
+                    format!("the index leads to {} twice", entry.block),
+                );
+                continue;
+            }
+            walk.seen.insert(entry.block.0, leaf);
+            if node.levels > 0 {
+                walk.nodes.push(entry.block.0);
+                walk.pending.push(Pending {
+                    block: entry.block,
+                    place: Place::Node,
+                    levels: node.levels - 1,
+                    first_hash,
+                    last_hash,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports blocks with names that the index does not lead to.
+    fn unreached(&mut self, directory: &Directory, seen: &BTreeMap<u32, Leaf>) -> Result<()> {
+        for index in 0..directory.len() {
             if seen.contains_key(&index) {
                 continue;
             }
-            let bytes = self.fs.stage.peek(*block)?;
+            let Some(block) = directory.block(FileBlock(index)) else {
+                continue;
+            };
+            let bytes = self.fs.stage.peek(block)?;
             if !htree::looks_like_node(&bytes) {
                 self.note(
                     directory.at(FileBlock(index)),

@@ -94,7 +94,9 @@ impl Check<'_> {
             Node {
                 file_type: file_type.ok(),
                 links,
-                hidden: is_reserved || self.is_hidden(number, &inode),
+                hidden: is_reserved
+                    || inode.has_flag(flags::EA_INODE)
+                    || self.hidden.contains(&number),
                 ..Node::default()
             },
         );
@@ -105,20 +107,14 @@ impl Check<'_> {
                 format!("it has links, but was deleted at {deleted}"),
             );
         }
+        let fragment = inode.head.i_obso_faddr.get();
+        if fragment != 0 {
+            self.note(
+                at_inode(number),
+                format!("i_faddr is {fragment}, expected 0"),
+            );
+        }
         self.content(number, &inode)
-    }
-
-    /// Whether an inode is one of the filesystem's own, which no directory names.
-    fn is_hidden(&self, number: InodeNumber, inode: &Inode) -> bool {
-        let sb = &self.fs.superblock;
-        let own = [
-            sb.s_journal_inum,
-            sb.s_usr_quota_inum,
-            sb.s_grp_quota_inum,
-            sb.s_prj_quota_inum,
-            sb.s_orphan_file_inum,
-        ];
-        inode.has_flag(flags::EA_INODE) || own.iter().any(|own| own.get() == number.0)
     }
 
     /// Looks at what an inode holds.

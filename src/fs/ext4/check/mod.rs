@@ -23,6 +23,7 @@ mod usage;
 mod xattrs;
 
 use super::Ext4;
+use super::format::numbers::InodeNumber;
 use crate::fs::error::{Error, Location, Result};
 use crate::fs::types::Finding;
 use nodes::Nodes;
@@ -36,6 +37,8 @@ struct Check<'a> {
     usage: Usage,
     nodes: Nodes,
     shared: SharedBlocks,
+    /// Inodes that the superblock names and no directory does.
+    hidden: Vec<InodeNumber>,
 }
 
 impl Ext4 {
@@ -47,6 +50,7 @@ impl Ext4 {
             usage: Usage::new(&self.geometry),
             nodes: Nodes::new(&self.geometry),
             shared: SharedBlocks::default(),
+            hidden: Vec::new(),
         };
         check.superblock()?;
         check.claim_metadata();

@@ -43,6 +43,7 @@ impl Check<'_> {
                 "the orphan file is in use (orphan_present)",
             );
         }
+        self.hidden_inodes();
         self.copies()?;
         if features.compat.contains(Compat::HAS_JOURNAL) {
             self.journal()?;
@@ -53,6 +54,37 @@ impl Check<'_> {
             );
         }
         Ok(())
+    }
+
+    /// Checks that the superblock names no inodes for features that are off.
+    fn hidden_inodes(&mut self) {
+        let sb = &self.fs.superblock;
+        let features = sb.features();
+        let quota = features.ro_compat.contains(RoCompat::QUOTA);
+        let fields = [
+            ("s_usr_quota_inum", sb.s_usr_quota_inum.get(), quota),
+            ("s_grp_quota_inum", sb.s_grp_quota_inum.get(), quota),
+            (
+                "s_prj_quota_inum",
+                sb.s_prj_quota_inum.get(),
+                features.ro_compat.contains(RoCompat::PROJECT),
+            ),
+            (
+                "s_orphan_file_inum",
+                sb.s_orphan_file_inum.get(),
+                features.compat.contains(Compat::ORPHAN_FILE),
+            ),
+        ];
+        for (name, inode, is_on) in fields {
+            if inode != 0 && !is_on {
+                self.note(
+                    Location::Superblock,
+                    format!("{name} is {inode}, but the feature that uses it is off"),
+                );
+            } else if inode != 0 {
+                self.hidden.push(InodeNumber(inode));
+            }
+        }
     }
 
     /// Compares the copies with the superblock in what never changes while a filesystem is in use.
@@ -116,9 +148,15 @@ impl Check<'_> {
     fn journal(&mut self) -> Result<()> {
         let number = InodeNumber(self.fs.superblock.s_journal_inum.get());
         if number.0 == 0 {
-            // The journal is on a device of its own.
+            if self.fs.superblock.s_journal_uuid == [0; 16] {
+                self.note(
+                    Location::Superblock,
+                    "it has a journal, but neither an inode nor a device is named for it",
+                );
+            }
             return Ok(());
         }
+        self.hidden.push(number);
         let extents = self.fs.journal_extents(number);
         let Some(extents) = self.note_refused(extents)? else {
             return Ok(());

@@ -22,18 +22,17 @@ impl Usage {
         }
     }
 
-    /// Takes a range of blocks, which lies inside the filesystem. Gives the first one that was in
+    /// Takes a range of blocks, which begins inside the filesystem. Gives the first one that was in
     /// use already, if there is one.
     pub(super) fn claim(&mut self, blocks: Range<u64>) -> Option<BlockNumber> {
         let mut taken = None;
         let cluster = u64::from(self.geometry.cluster_blocks);
+        let all = blocks.end.min(self.geometry.blocks_count);
         let mut at = blocks.start;
-        while at < blocks.end {
+        while at < all {
             let group = self.geometry.group_of_block(BlockNumber(at));
             let first = self.geometry.group_first_block(group).0;
-            let end = blocks
-                .end
-                .min(first + u64::from(self.geometry.blocks_in_group(group)));
+            let end = all.min(first + u64::from(self.geometry.blocks_in_group(group)));
             let len = self.geometry.block_size.len();
             let bits = self.groups[to_usize(group.0)].get_or_insert_with(|| vec![0; len]);
             let index = |block: u64| {

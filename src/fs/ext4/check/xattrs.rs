@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Check;
 use crate::fs::error::{Location, Result};
 use crate::fs::ext4::at_inode;
+use crate::fs::ext4::format::features::Incompat;
 use crate::fs::ext4::format::inode::Inode;
 use crate::fs::ext4::format::numbers::{BlockNumber, InodeNumber};
 use crate::fs::ext4::format::xattr::{self, Attribute, Value};
@@ -27,7 +28,12 @@ impl Check<'_> {
     /// Looks at the attributes of an inode; gives the number of blocks that they take.
     pub(super) fn attributes(&mut self, number: InodeNumber, inode: &Inode) -> Result<u64> {
         let within = xattr::decode_inode_area(inode.xattr_area());
-        self.note_refused(within.map_err(|problem| problem.at(at_inode(number))))?;
+        let within = self.note_refused(within.map_err(|problem| problem.at(at_inode(number))))?;
+        for attribute in within.iter().flatten() {
+            if let Some(problem) = self.value_problem(attribute) {
+                self.note(at_inode(number), problem);
+            }
+        }
         let Some(block) = inode.xattr_block() else {
             return Ok(0);
         };
@@ -61,7 +67,8 @@ impl Check<'_> {
         let attributes = xattr::decode_block(&bytes).map_err(|problem| problem.at(place()));
         if let Some(attributes) = self.note_refused(attributes)? {
             for attribute in &attributes {
-                if let Some(problem) = hash_problem(attribute) {
+                let problem = self.value_problem(attribute);
+                if let Some(problem) = problem.or_else(|| hash_problem(attribute)) {
                     self.note(place(), problem);
                 }
             }
@@ -77,6 +84,21 @@ impl Check<'_> {
             }
         }
         Ok(Some(header.references))
+    }
+
+    /// What is wrong with the inode that holds the value of an attribute, if one does.
+    fn value_problem(&self, attribute: &Attribute) -> Option<String> {
+        let Value::InInode { inode, .. } = attribute.value else {
+            return None;
+        };
+        let features = self.fs.geometry.features();
+        let can_be = features.incompat.contains(Incompat::EA_INODE) && self.fs.is_file_inode(inode);
+        (!can_be).then(|| {
+            format!(
+                "the value of attribute {:?} is said to be in {inode}",
+                String::from_utf8_lossy(&attribute.name)
+            )
+        })
     }
 
     /// Compares how many inodes refer to each block with what it says.

@@ -58,7 +58,7 @@ pub const SUPERBLOCK_LEN: usize = 1024;
 /// The first bytes of every block that the journal itself owns (`journal_header_s`).
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(clippy::struct_field_names, reason = "the kernel's own names")]
+#[expect(clippy::struct_field_names, reason = "the kernel's own names")]
 pub struct BlockHeader {
     /// [`MAGIC`].
     pub h_magic: U32,
