@@ -363,3 +363,16 @@ fn links_never_lead_to_the_host() {
     assert_eq!(text(&fs, "/tmp/imgasm-was-here"), "x");
     assert!(!std::path::Path::new("/tmp/imgasm-was-here").exists());
 }
+
+#[test]
+fn a_name_moved_onto_another_of_the_same_file_goes_away() {
+    let steps = "
+        [[step]]
+        hardlink = { path = '/b', target = '/a' }
+        when = { exists = '/a' }
+        [[step]]
+        move = { from = '/a', to = '/b' }
+    ";
+    let dump = dump(&[("/a", "x")], steps);
+    assert_eq!(dump, "/ directory 0755 0:0 1\n/b file 0644 0:0 1 \"x\"");
+}

@@ -319,6 +319,12 @@ impl<'a> Editor<'a> {
             let problem = format!("cannot be moved to {}", to_place.path);
             return Err(refused(&from_place.path, &problem));
         }
+        if from_place.node == to_place.node {
+            // A rename of one name of a file to another leaves both, says POSIX.
+            self.remove_tree(&from_place.path)?;
+            self.record(to_place.path, None, false);
+            return Ok(());
+        }
         let entries: Vec<_> = walk(self.fs, &from_place.path)?.collect::<Result<_>>()?;
         let (old, new) = (from_place.name(), to_place.name());
         let renamed = self
