@@ -146,3 +146,34 @@ fn the_tools_of_the_formats_find_nothing() {
         .unwrap();
     assert!(volume.status.success(), "{volume:?}");
 }
+
+#[test]
+fn the_outputs_of_another_recipe_are_replaced_by_force_only() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_inputs(dir.path());
+    shrink_volume(dir.path());
+    let out = build(dir.path());
+    let recipe = dir.path().join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    fs::write(&recipe, text.replace("name = \"ecs\"", "name = \"other\"")).unwrap();
+    let again = |arguments: &[&str]| {
+        let mut command = imgasm();
+        command
+            .arg("build")
+            .arg("-f")
+            .arg(&recipe)
+            .arg("-o")
+            .arg(&out)
+            .args(arguments);
+        command
+            .env("IMGASM_CACHE", dir.path().join("cache"))
+            .output()
+            .unwrap()
+    };
+    let refused = again(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--force"));
+    assert_eq!(manifest(&out)["name"], "ecs");
+    assert_success(&again(&["--force"]));
+    assert_eq!(manifest(&out)["name"], "other");
+}

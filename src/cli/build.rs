@@ -1,18 +1,20 @@
 //! `imgasm build`
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
+use crate::manifest::{self, Manifest};
 
 /// Build the image of a recipe: NAME.raw, one raw file a formatted volume, manifest.json.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Where the outputs go; by default beside the recipe's folder of the same name, `out`.
+    /// The folder for the outputs.
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     output: PathBuf,
     /// Replace an image that another recipe has built there.
@@ -22,6 +24,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
     let recipe = recipe::load(&args.recipe)?;
+    if !args.force {
+        refuse_foreign(&args.output.join(manifest::FILE_NAME), &recipe.name)?;
+    }
     let build = recipe::prepare(&recipe, output)?;
     let manifest = &build.manifest;
     let paths = build.commit(&args.output)?;
@@ -58,4 +63,18 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         output.line(path.display())?;
     }
     Ok(Outcome::Done)
+}
+
+/// Refuses to take the place of what a recipe of another name has built.
+fn refuse_foreign(path: &Path, name: &str) -> Result<(), Failure> {
+    let Ok(json) = fs::read(path) else {
+        return Ok(());
+    };
+    let what = match serde_json::from_slice::<Manifest>(&json) {
+        Ok(manifest) if manifest.name == name => return Ok(()),
+        Ok(manifest) => format!("is of the image `{}`", manifest.name),
+        Err(error) => format!("is not a manifest: {error}"),
+    };
+    Err(Failure::new(format!("{} {what}", path.display()))
+        .with_hint("choose another folder with -o, or replace it with --force"))
 }
