@@ -1,9 +1,9 @@
 //! Block devices: where the bytes of an image come from and go to.
 //!
 //! - [`BlockDevice`]: the one trait. Offsets and lengths are bytes.
-//! - [`file`]: a sparse file on the host.
+//! - [`mod@file`]: a sparse file on the host.
 //! - [`memory`]: a device in memory.
-//! - [`slice`]: a window onto another device, such as a partition.
+//! - [`mod@slice`]: a window onto another device, such as a partition.
 //! - [`delta`]: what is changed of a base that stays as it is, with its blocks in `spill`.
 //! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
 //! - [`output`]: a new image beside its target, renamed when it is whole.

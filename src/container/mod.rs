@@ -1,8 +1,8 @@
 //! What a disk image is wrapped in.
 //!
-//! - [`open`]: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
+//! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
-//! - [`detect`]: what a file is, judged by its content.
+//! - [`mod@detect`]: what a file is, judged by its content.
 //! - `unpack`, `peel`, `decode`, `frames`: from a compressed file or a tar to a sparse file.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.

@@ -1,7 +1,7 @@
 //! Unpacking a compressed file or a tar into a sparse file.
 //!
 //! Three threads work side by side: one reads the file and hashes it as it is, the calling one
-//! decodes ([`peel`](super::peel)), and one hashes the chunks of what comes out and writes what is
+//! decodes ([`super::peel`]), and one hashes the chunks of what comes out and writes what is
 //! not zeros. So decoding runs on one core and all the rest on the other.
 
 use std::fs::File;

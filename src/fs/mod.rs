@@ -8,7 +8,7 @@
 //! - [`ext4`]: ext2, ext3 and ext4.
 //! - [`xfs`]: XFS, versions 4 and 5.
 //! - [`fat`]: FAT12, FAT16, FAT32.
-//! - [`open`]: what a device holds, and the engine for it.
+//! - [`mod@open`]: what a device holds, and the engine for it.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
 //!
 //! # Writing

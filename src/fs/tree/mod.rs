@@ -1,10 +1,10 @@
 //! Paths in a filesystem: what the inode terms of [`FileSystem`](super::FileSystem) leave to the
 //! layer above.
 //!
-//! - [`locate`], [`resolve`]: from a path to a node, with symbolic links followed inside the image.
+//! - [`locate`], [`resolve()`]: from a path to a node, with symbolic links followed inside the image.
 //! - [`read`]: the content of a file, whole or as a stream, and its digest.
-//! - [`walk`]: everything below a path, in order of names.
-//! - [`glob`]: the paths that a pattern matches.
+//! - [`walk()`]: everything below a path, in order of names.
+//! - [`glob()`]: the paths that a pattern matches.
 //! - [`Editor`]: changes by path, made only where something differs, and recorded.
 
 pub mod edit;

@@ -10,7 +10,7 @@
 //! - [`log`]: whether the log is empty.
 //! - [`check`]: all of it against itself.
 //! - [`alloc`]: free blocks and inodes while writing.
-//! - [`write`], [`writes`]: changes in memory, and how they come to the device.
+//! - [`mod@write`], [`writes`]: changes in memory, and how they come to the device.
 //!
 //! Format facts come from the kernel documentation, "XFS Filesystem Disk Structures".
 

@@ -94,6 +94,7 @@ impl Check<'_> {
             Node {
                 file_type: file_type.ok(),
                 links,
+                is_indexed: inode.has_flag(flags::INDEX),
                 hidden: is_reserved
                     || inode.has_flag(flags::EA_INODE)
                     || self.hidden.contains(&number),

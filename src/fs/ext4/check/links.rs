@@ -82,9 +82,11 @@ impl Check<'_> {
 
     fn link_count(&mut self, number: InodeNumber, node: &Node) {
         let stated = u32::from(node.links);
-        // A directory that once had more links than can be counted says 1 from then on.
+        // A directory that once had more links than can be counted says 1 from then on. So many
+        // names are only ever found by an index.
         let uncounted = stated == 1
             && node.file_type == Some(FileType::Directory)
+            && node.is_indexed
             && self.fs.has_ro(RoCompat::DIR_NLINK);
         // One that no directory names is reported as such.
         if stated != node.names && node.names > 0 && !uncounted {

@@ -11,6 +11,8 @@ pub(super) struct Node {
     pub(super) file_type: Option<FileType>,
     /// `i_links_count`.
     pub(super) links: u16,
+    /// Whether it is a directory with an index.
+    pub(super) is_indexed: bool,
     /// Whether it is one of those that no directory names: the journal, quotas, …
     pub(super) hidden: bool,
     /// Names that stand for it, `.` and `..` among them.

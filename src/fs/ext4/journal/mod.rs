@@ -1,6 +1,6 @@
 //! The journal (jbd2): bringing an image that was not unmounted up to its last commit.
 //!
-//! - [`format`]: what the journal's blocks mean.
+//! - [`mod@format`]: what the journal's blocks mean.
 //! - `log`: where they lie.
 //! - `recover`: which blocks of the filesystem the log replaces.
 //! - [`replay`]: writes those and empties the log.

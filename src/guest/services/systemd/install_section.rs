@@ -1,6 +1,6 @@
 //! The `[Install]` section of a unit file and of its drop-ins.
 //!
-//! Keys: systemd.unit(5), "[Install] Section Options".
+//! Keys: systemd.unit(5), "`[Install]` Section Options".
 
 use super::syntax;
 

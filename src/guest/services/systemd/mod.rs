@@ -5,7 +5,7 @@
 //! - [`install_section`], [`specifier`]: what a unit asks for when it is enabled.
 //! - [`units`]: finding unit files.
 //! - [`links`]: the links that enabling makes.
-//! - [`preset`]: which units a distribution wants enabled.
+//! - [`mod@preset`]: which units a distribution wants enabled.
 
 pub mod install_section;
 pub mod links;
