@@ -28,7 +28,7 @@ fn gpt() {
     let image = folder.path().join("image");
     run(Command::new("truncate").args(["-s", "4M"]).arg(&image));
     run(Command::new("sgdisk")
-        .args(["-n", "1:3000:0", "-n", "128:2048:2999", "-t", "128:ef02"])
+        .args(["-n", "1:4096:0", "-n", "128:2048:4095", "-t", "128:ef02"])
         .arg(&image));
     sandbox::run("gpt", folder.path(), 3000);
 }
@@ -199,7 +199,7 @@ const OVERLAY: &str = r#"description = "All sorts of things"
 timezone = { default = "US/Eastern", help = "a zone" }
 
 [files]
-"usr/bin/*" = { mode = "0755", owner = "root" }
+"/usr/bin/*" = { mode = "0755", owner = "root" }
 
 [[step]]
 write = { path = "/etc/clock", content = 'ZONE="{{ timezone }}"', mode = "0644", owner = "root", group = "0" }
