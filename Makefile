@@ -1,7 +1,9 @@
 # make build   the tool, and the example image in out/
+# make import  an AMI of the example image, with AWS credentials from the environment
 # make test    installs what the tests need, runs all of them
 # make bench   imgasm beside what one would run instead, as ratios
 # make lint    formatting, clippy, documentation, licences
+# make fuzz    checks that the fuzz targets build
 
 CARGO ?= cargo
 IMGASM := target/release/imgasm
@@ -11,7 +13,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk mtools qemu-utils shellcheck \
 	util-linux xfsprogs xz-utils zstd bzip2
 
-.PHONY: all build tool test test-tools bench lint fuzz clean
+AWS_VENV := target/aws-venv
+
+.PHONY: all build import tool test test-tools test-aws test-aws-tools bench lint fuzz clean
 
 all: build
 
@@ -31,8 +35,24 @@ test-tools:
 		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
-test: test-tools
-	$(CARGO) test --locked
+# With credentials from the environment, as AWS_PROFILE; IMPORT_ARGS for the rest.
+import: build
+	$(IMGASM) import -f imgasm.toml -o out $(IMPORT_ARGS)
+
+test: test-tools test-aws
+	$(CARGO) test --locked --no-default-features
+
+# What talks to AWS is tested with the tool that `make build` makes, so that the SDK is compiled once.
+test-aws: test-aws-tools
+	IMGASM_TEST_AWS=1 $(CARGO) test --locked --release \
+		--test aws_plan --test aws_import --test aws_faults
+
+test-aws-tools: $(AWS_VENV)/.complete
+
+$(AWS_VENV)/.complete: tests/aws/requirements.txt
+	python3 -m venv $(AWS_VENV)
+	$(AWS_VENV)/bin/pip install --quiet -r tests/aws/requirements.txt
+	touch $@
 
 bench: tool
 	$(CARGO) bench --locked
@@ -46,6 +66,9 @@ lint:
 	else \
 		echo "cargo-deny is not installed: licences are not checked"; \
 	fi
+
+fuzz:
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target --locked
 
 clean:
 	$(CARGO) clean

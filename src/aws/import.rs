@@ -17,6 +17,7 @@ use super::made::{Made, Things, deregister};
 use super::plan::{Disk, Plan, S3, Via};
 use super::preview::Parent;
 use super::report::Report;
+use super::request::RegisterImage;
 use super::s3::{self, Place};
 use super::wait::{Patience, State, until};
 use super::{Error, Result, send, tags, task};
@@ -172,7 +173,13 @@ impl Run<'_> {
                 .note("deregistered", &format!("{id}, which had the name"));
         }
         let request = plan.register_image(|index| snapshots[index].clone());
-        let id = send::register_image(aws, &request).await?;
+        let id = match send::register_image(aws, &request).await {
+            // The answer to the first try was lost, and its AMI has the name.
+            Err(Error::Service {
+                code: Some(code), ..
+            }) if code == "InvalidAMIName.Duplicate" => self.registered(&request).await?,
+            other => other?,
+        };
         self.things.add(Made::Image {
             region: None,
             id: id.clone(),
@@ -180,6 +187,31 @@ impl Run<'_> {
         self.report
             .note("registered", &format!("{id} {:?}", request.name));
         self.available(aws, &id).await
+    }
+
+    /// The AMI that a request has registered, by its name and its snapshots.
+    async fn registered(&self, request: &RegisterImage) -> Result<String> {
+        let mappings = &request.block_device_mappings;
+        let snapshot = mappings[0]
+            .ebs
+            .as_ref()
+            .and_then(|ebs| ebs.snapshot_id.as_deref());
+        let named = images(self.aws, "name", &request.name).await?;
+        let ours = named.iter().find(|image| {
+            let mut mappings = image.block_device_mappings().iter();
+            mappings.any(|mapping| mapping.ebs().and_then(|ebs| ebs.snapshot_id()) == snapshot)
+        });
+        let id = ours
+            .or(named.first())
+            .and_then(Image::image_id)
+            .unwrap_or_default();
+        match ours {
+            Some(_) => Ok(id.to_owned()),
+            None => Err(Error::NameTaken {
+                name: request.name.clone(),
+                id: id.to_owned(),
+            }),
+        }
     }
 
     /// Waits until an AMI can be used.

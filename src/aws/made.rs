@@ -120,7 +120,14 @@ fn is_gone(code: &str) -> bool {
     )
 }
 
+/// Deletes an object, and aborts uploads that were to become it: an answer that was lost may have
+/// named one.
 async fn delete_object(aws: &Aws, place: &Place) -> Result<()> {
+    for upload in super::s3::uploads(aws, &place.bucket, &place.key).await? {
+        if upload.key() == Some(&place.key) {
+            abort(aws, place, upload.upload_id().unwrap_or_default()).await?;
+        }
+    }
     let call = aws.s3.delete_object().bucket(&place.bucket).key(&place.key);
     call.send()
         .await

@@ -10,8 +10,10 @@ use super::output::Output;
 use crate::aws::gc::{Leftover, find, remove};
 use crate::aws::{Aws, Report, connect};
 
-/// List what imports and pulls have left behind in the account: snapshots that no AMI uses, copies,
-/// imports, objects. A run that is under way has such things too.
+/// List or remove what imports and pulls have left behind in the account.
+///
+/// These are snapshots that no AMI uses, copies, imports and objects, by imgasm's own tags and place
+/// in a bucket. A run that is under way has such things too.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A bucket to look into, besides those that imports were made from.

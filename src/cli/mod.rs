@@ -30,6 +30,7 @@ mod progress;
 #[cfg(feature = "aws")]
 mod pull;
 mod recipe;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,7 @@ enum Command {
     #[cfg(feature = "aws")]
     Gc(gc::Args),
     Convert(convert::Args),
+    Verify(verify::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -141,6 +143,7 @@ fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
         #[cfg(feature = "aws")]
         Command::Gc(args) => gc::run(&args, output),
         Command::Convert(args) => convert::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }

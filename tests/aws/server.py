@@ -10,6 +10,7 @@ violations    requests that the real services would not have taken
 public-image  an AMI of Amazon's from a raw disk
 snapshot      a snapshot's volume as a raw file
 image         an AMI with its permissions and protection
+deregister    takes an AMI away, and leaves its snapshots
 """
 
 import json
@@ -145,6 +146,8 @@ def control(name, value):
             state.write_disk(value["region"], value["id"], snapshot.volume_size, value["path"])
         elif name == "image":
             return ec2.IMAGES[value["region"]][value["id"]]
+        elif name == "deregister":
+            ec2.deregister_image(value["region"], {"ImageId": value["id"]})
         return None
 
 
