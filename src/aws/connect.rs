@@ -9,6 +9,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::runtime::{self, Runtime};
@@ -19,7 +20,7 @@ use super::{Error, Result};
 const ATTEMPTS: u32 = 6;
 
 /// How long one try may take: a part of a multipart upload on a slow line.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(300);
+const ATTEMPT_LIMIT: Duration = Duration::from_mins(5);
 
 /// Where to connect to; what is not given is the environment's and the profile's.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +94,7 @@ impl Aws {
     }
 
     /// The clients of another region.
+    #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.config.to_builder();
         let config = config.region(Region::new(region.to_owned())).build();
@@ -127,7 +129,7 @@ fn http_client() -> impl aws_smithy_runtime_api::client::http::HttpClient + 'sta
             .proxy_config(ProxyConfig::from_env())
             .tls_provider(Provider::Rustls(CryptoMode::Ring));
         connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()
     })
 }

@@ -70,7 +70,7 @@ pub async fn import(
         report,
         things: Things::default(),
     };
-    let result = unless_interrupted(run.all(parent)).await;
+    let result = unless_interrupted(Box::pin(run.all(parent))).await;
     let (things, report) = (&mut run.things, &**report);
     match &result {
         Ok(_) if options.keep => {}

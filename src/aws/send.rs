@@ -26,14 +26,14 @@ fn tag(tag: &Tag) -> types::Tag {
         .build()
 }
 
-fn specifications(all: &[TagSpecification]) -> Option<Vec<types::TagSpecification>> {
+fn specifications(all: &[TagSpecification]) -> Vec<types::TagSpecification> {
     let one = |specification: &TagSpecification| {
         types::TagSpecification::builder()
             .resource_type(specification.resource_type.into())
             .set_tags(Some(specification.tags.iter().map(tag).collect()))
             .build()
     };
-    Some(all.iter().map(one).collect())
+    all.iter().map(one).collect()
 }
 
 fn mapping(mapping: &BlockDeviceMapping) -> types::BlockDeviceMapping {
@@ -74,7 +74,7 @@ pub(super) async fn register_image(aws: &Aws, request: &RegisterImage) -> Result
         .set_tpm_support(request.tpm_support.map(Into::into))
         .set_uefi_data(request.uefi_data.clone())
         .set_imds_support(request.imds_support.map(Into::into))
-        .set_tag_specifications(specifications(&request.tag_specifications))
+        .set_tag_specifications(Some(specifications(&request.tag_specifications)))
         .send()
         .await;
     let doing = format!("register the AMI {:?}", request.name);
@@ -109,7 +109,7 @@ pub(super) async fn import_snapshot(
         .role_name(&request.role_name)
         .set_encrypted(request.encrypted)
         .set_kms_key_id(request.kms_key_id.clone())
-        .set_tag_specifications(specifications(&request.tag_specifications))
+        .set_tag_specifications(Some(specifications(&request.tag_specifications)))
         .client_token(token)
         .send()
         .await;
@@ -159,7 +159,7 @@ pub(super) async fn copy_image(aws: &Aws, request: &CopyImage) -> Result<String>
         .set_encrypted(request.encrypted)
         .set_kms_key_id(request.kms_key_id.clone())
         .client_token(&request.client_token)
-        .set_tag_specifications(specifications(&request.tag_specifications))
+        .set_tag_specifications(Some(specifications(&request.tag_specifications)))
         .send()
         .await;
     let doing = format!("copy {} to {}", request.source_image_id, aws.region);

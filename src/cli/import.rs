@@ -112,7 +112,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let artifacts = connect::runtime().map_err(explained)?.block_on(async {
         let aws = Aws::connect(&settings).await?;
-        import(&aws, &plan, parent.as_ref(), &options, &report).await
+        Box::pin(import(&aws, &plan, parent.as_ref(), &options, &report)).await
     });
     console.finish();
     let artifacts = artifacts.map_err(explained)?;
