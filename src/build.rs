@@ -192,6 +192,10 @@ impl Build {
         let report = applier.finish();
         root.flush()
             .map_err(|source| Error::FileSystem { place, source })?;
+        if recipe.sparsify {
+            filesystem::sparsify(root.as_ref(), &disk.slice(place)?)
+                .map_err(|source| Error::FileSystem { place, source })?;
+        }
         let changed_paths = report.changed_paths(root.as_ref())?;
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());

@@ -36,7 +36,7 @@ pub use hole::Hole;
 pub use in_place::InPlace;
 pub use memory::MemoryDevice;
 pub use output::Output;
-pub(crate) use output::write_non_zero;
+pub(crate) use output::{write_changes, write_non_zero};
 pub use slice::Slice;
 pub use undo::Recovery;
 

@@ -28,6 +28,8 @@ struct RawRecipe {
     description: Option<String>,
     base: Spanned<RawBase>,
     disk_size: Option<ByteSize>,
+    #[serde(default)]
+    sparsify: bool,
     source_date_epoch: Option<Spanned<i64>>,
     #[serde(default)]
     overlays: Vec<Spanned<RawOverlay>>,
@@ -118,6 +120,7 @@ impl Recipe {
             variables,
             base,
             disk_size: raw.disk_size,
+            sparsify: raw.sparsify,
             source_date_epoch: epoch,
             overlays,
             volumes,

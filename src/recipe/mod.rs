@@ -36,6 +36,8 @@ pub struct Recipe {
     pub base: Base,
     /// The size that the disk grows to, where it is to grow.
     pub disk_size: Option<ByteSize>,
+    /// Whether what the root filesystem does not use becomes holes.
+    pub sparsify: bool,
     /// The time given to everything that is made or changed, in seconds since 1970.
     pub source_date_epoch: i64,
     /// What is applied to the root filesystem, in order.

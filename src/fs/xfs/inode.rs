@@ -15,6 +15,9 @@ use crate::fs::{Error, FileType, Location, NodeId, Result, Timestamp};
 /// `IN`.
 pub(crate) const MAGIC: u16 = 0x494e;
 const CRC_OFFSET: usize = 100;
+/// Where the next inode of a list of unlinked ones stands, and where the attribute fork's place.
+pub(crate) const NEXT_UNLINKED: usize = 96;
+pub(crate) const FORK_OFFSET: usize = 82;
 /// Bytes of the core before version 3.
 const V2_LEN: usize = 100;
 /// What ends a list of unlinked inodes.
@@ -89,7 +92,7 @@ pub(crate) struct Core {
 }
 
 /// Bytes of a version 3 core.
-const V3_LEN: usize = size_of::<Core>();
+pub(crate) const V3_LEN: usize = size_of::<Core>();
 
 /// One of the times in a core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -460,8 +463,13 @@ pub(crate) fn encode(geometry: &Geometry, core: &Core, data: &[u8], attributes: 
         let at = V3_LEN + usize::from(core.fork_offset) * 8;
         bytes[at..at + attributes.len()].copy_from_slice(attributes);
     }
-    seal_checksum(&mut bytes, CRC_OFFSET);
+    seal(&mut bytes);
     bytes
+}
+
+/// Stores the checksum of a finished version 3 inode.
+pub(crate) fn seal(bytes: &mut [u8]) {
+    seal_checksum(bytes, CRC_OFFSET);
 }
 
 /// An error for a node that cannot be changed.

@@ -4,9 +4,11 @@
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::bytes::as_usize;
 use super::geometry::Geometry;
 use super::stamp::{seal_checksum, verify_checksum};
-use super::{FS, corrupt};
+use super::{FS, MAX_SECTOR, corrupt};
+use crate::block::BlockDevice;
 use crate::fs::{Error, Location, Result};
 
 /// `XFSB`.
@@ -181,6 +183,13 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
+    /// Reads the superblock of a device.
+    pub(crate) fn read(device: &dyn BlockDevice) -> Result<Self> {
+        let mut sector = vec![0; as_usize(device.len().min(MAX_SECTOR))];
+        device.read_at(0, &mut sector)?;
+        Self::decode(&sector)
+    }
+
     /// Decodes the first sector. `sector` holds at least 512 bytes and, where the device has them,
     /// enough for the largest sector.
     pub(crate) fn decode(sector: &[u8]) -> Result<Self> {

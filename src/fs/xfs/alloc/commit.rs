@@ -19,6 +19,7 @@ use crate::fs::xfs::bytes::as_u32;
 use crate::fs::xfs::corrupt;
 use crate::fs::xfs::inode::{Core, NO_INODE, encode};
 use crate::fs::xfs::owners::{GroupRecords, runs_of};
+use crate::fs::xfs::superblock::Superblock;
 use crate::fs::xfs::volume::Volume;
 use crate::fs::xfs::writes::Writes;
 use crate::fs::{Error, Location, Result};
@@ -30,6 +31,24 @@ pub(crate) struct OwnerChanges {
     pub(crate) inodes: BTreeSet<u64>,
     /// Their records now, by group.
     pub(crate) records: GroupRecords,
+    /// Whether those are the records of all inodes.
+    all: bool,
+}
+
+impl OwnerChanges {
+    /// The records of all inodes; nothing is staged for copy on write.
+    pub(crate) fn all(records: GroupRecords) -> Self {
+        Self {
+            inodes: BTreeSet::new(),
+            records,
+            all: true,
+        }
+    }
+
+    /// Whether earlier records of an owner are void.
+    fn voids(&self, owner: u64) -> bool {
+        self.inodes.contains(&owner) || self.all && owner <= owner::STAGED
+    }
 }
 
 /// By how much the superblock's counters change.
@@ -38,6 +57,25 @@ pub(crate) struct CounterChanges {
     pub(crate) free_blocks: i64,
     pub(crate) inodes: i64,
     pub(crate) free_inodes: i64,
+}
+
+/// Changes the superblock's counters.
+pub(crate) fn count_changes(superblock: &mut Superblock, changes: &CounterChanges) -> Result<()> {
+    let raw = &mut superblock.raw;
+    for (counter, change) in [
+        (&mut raw.fdblocks, changes.free_blocks),
+        (&mut raw.icount, changes.inodes),
+        (&mut raw.ifree, changes.free_inodes),
+    ] {
+        let value = counter.get().checked_add_signed(change).ok_or_else(|| {
+            corrupt(
+                Location::Superblock,
+                format!("a counter of {counter} changes by {change}"),
+            )
+        })?;
+        *counter = value.into();
+    }
+    Ok(())
 }
 
 /// Level and root of a tree that has been written.
@@ -427,9 +465,7 @@ fn owner_records(
     }
     let mut records: Vec<OwnerRecord> = kept
         .iter()
-        .filter(|record| {
-            !blocks_of.contains_key(&record.owner) && !changes.inodes.contains(&record.owner)
-        })
+        .filter(|record| !blocks_of.contains_key(&record.owner) && !changes.voids(record.owner))
         .copied()
         .collect();
     for (owner, blocks) in blocks_of {

@@ -21,14 +21,17 @@ use super::ag::agf::Agf;
 use super::ag::agi::Agi;
 use super::bmap::Extent;
 use super::btree::records::{CHUNK_INODES, FreeRecord, InodeRecord};
+use super::check::DerivedSpace;
 use super::corrupt;
 use super::geometry::FsBlock;
-use super::inode::not_writable;
+use super::inode::{NO_INODE, not_writable};
 use super::superblock::Superblock;
 use super::volume::Volume;
 use crate::fs::{Error, Location, Result};
+use free_runs::FreeRuns;
 use group::Group;
 use reserve::Reserve;
+use shared::SharedRuns;
 
 /// What blocks are wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -331,6 +334,25 @@ impl Allocator {
         self.new_chunks.extend(made);
         self.inodes += u64::from(inodes);
         Ok(true)
+    }
+
+    /// Notes that a group has no unlinked inodes that are in use.
+    pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: u32) -> Result<()> {
+        let inodes = self.group(volume, number)?.inodes(volume)?;
+        inodes.agi.unlinked = [NO_INODE.into(); 64];
+        inodes.changed = true;
+        Ok(())
+    }
+
+    /// Has a group's blocks be free and shared as was derived, whatever its trees hold.
+    pub(crate) fn replace(&mut self, volume: &Volume, space: &DerivedSpace) -> Result<()> {
+        let group = self.group(volume, space.group)?;
+        group.free = FreeRuns::new(&space.free);
+        group.changed = true;
+        if volume.geometry.features.reflink {
+            group.shared(volume)?.runs = SharedRuns::changed(&space.shared);
+        }
+        Ok(())
     }
 
     /// Whether there is such an inode, in use or not.

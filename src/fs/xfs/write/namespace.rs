@@ -238,7 +238,7 @@ impl Writer {
     }
 
     /// Frees a node with all that it has.
-    fn free_node(&mut self, volume: &Volume, number: u64) -> Result<()> {
+    pub(super) fn free_node(&mut self, volume: &Volume, number: u64) -> Result<()> {
         self.stage(volume, number)?;
         let inode = self.staged.remove(&number).expect("just staged").inode;
         self.free_fork(volume, &inode.data, inode.file_type)?;
