@@ -7,8 +7,8 @@ use super::steps::{self, Context};
 use crate::config::{Diagnostic, Variables};
 use crate::fs::tree::{self, Editor, Touch};
 use crate::fs::{FileSystem, Timestamp};
-use crate::guest::Facts;
 use crate::guest::selinux::Labeller;
+use crate::guest::{Facts, packages};
 
 /// Why overlays could not be applied. The filesystem is then half edited and must not be flushed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,14 @@ pub enum Error {
         place: Box<Diagnostic>,
         /// Why, for programs: the message has it already.
         reason: Box<steps::Error>,
+    },
+    /// Packages that no overlay brings could not be installed.
+    #[error("{reason}")]
+    Packages {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: Option<&'static str>,
     },
     /// An edit that comes from no overlay could not be done.
     #[error("{origin}: {reason}")]
@@ -85,6 +93,7 @@ impl<'a> Applier<'a> {
             folder: &overlay.folder,
             variables: &overlay.variables,
             now: self.now,
+            packages: &mut self.report.packages,
         };
         let laid = files::lay(&mut context, &overlay.files)
             .and_then(|()| take_labelled(&mut self.labeller, context.editor));
@@ -147,6 +156,28 @@ impl<'a> Applier<'a> {
             variables: Variables::default(),
             steps: vec![step],
         });
+        Ok(())
+    }
+
+    /// Installs packages that no overlay brings.
+    pub fn install(
+        &mut self,
+        requests: &[packages::Request],
+        unwritable: packages::Unwritable,
+    ) -> Result<(), Error> {
+        let now = self.now;
+        let mut outcomes = Vec::new();
+        let mut hint = None;
+        let installed = self.edit("packages", "package", |editor, facts| {
+            outcomes = packages::install(editor, facts, now, requests, unwritable)
+                .inspect_err(|error| hint = error.hint())?;
+            Ok::<_, packages::Error>(())
+        });
+        installed.map_err(|error| Error::Packages {
+            reason: error.to_string(),
+            hint,
+        })?;
+        self.report.packages.extend(outcomes);
         Ok(())
     }
 

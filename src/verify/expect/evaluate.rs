@@ -5,6 +5,7 @@ use super::{Expectation, PackageVersion, PathExpectation};
 use crate::config::Account;
 use crate::fs::tree::{self, LastLink, Place, locate, read_file};
 use crate::fs::{FileSystem, FileType, Metadata};
+use crate::guest::packages::{self, Package};
 use crate::guest::{Accounts, services};
 use crate::keyfile;
 
@@ -28,6 +29,26 @@ pub struct NoPackages;
 impl Packages for NoPackages {
     fn version(&self, _name: &str) -> Result<Option<String>, String> {
         Err("the image has no package database that can be read".to_owned())
+    }
+}
+
+/// What a database of packages says is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledPackages(Vec<Package>);
+
+impl InstalledPackages {
+    /// Reads the database of an image; `None` where it has none.
+    pub fn read(fs: &dyn FileSystem) -> Result<Option<Self>, packages::Error> {
+        Ok(packages::open(fs)?.map(Self))
+    }
+}
+
+impl Packages for InstalledPackages {
+    /// Of several versions that are installed beside each other the newest counts.
+    fn version(&self, name: &str) -> Result<Option<String>, String> {
+        let named = self.0.iter().filter(|package| package.name == name);
+        let newest = named.max_by(|one, other| one.compare(other));
+        Ok(newest.map(Package::version_and_release))
     }
 }
 
