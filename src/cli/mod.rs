@@ -21,6 +21,7 @@ mod output;
 mod plan;
 mod progress;
 mod recipe;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ enum Command {
     Cat(cat::Args),
     Diff(diff::Args),
     Inspect(inspect::Args),
+    Verify(verify::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -118,6 +120,7 @@ fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Diff(args) => diff::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }

@@ -33,12 +33,10 @@ pub enum Error {
         reason: Box<steps::Error>,
     },
     /// Packages that no overlay brings could not be installed.
-    #[error("{reason}")]
+    #[error("{reason}{}", hint_line(reason.hint()))]
     Packages {
         /// Why.
-        reason: String,
-        /// What to do about it.
-        hint: Option<&'static str>,
+        reason: Box<packages::Error>,
     },
     /// An edit that comes from no overlay could not be done.
     #[error("{origin}: {reason}")]
@@ -60,23 +58,16 @@ pub struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    /// Looks at the root filesystem `fs`, to know which system it is.
-    pub fn new(fs: &'a mut dyn FileSystem) -> Result<Self, Error> {
+    /// Looks at the root filesystem `fs`, to know which system it is. `now` is the day on which
+    /// passwords of new users are set.
+    pub fn new(fs: &'a mut dyn FileSystem, now: Timestamp) -> Result<Self, Error> {
         Ok(Self {
             facts: Facts::detect(fs).map_err(|e| Error::Guest(Box::new(e)))?,
             editor: Editor::new(fs),
             report: Report::default(),
             labeller: Labeller::default(),
-            now: Timestamp::default(),
+            now,
         })
-    }
-
-    /// Takes `now` for the day on which passwords of new users were set; without it that day
-    /// stays open.
-    #[must_use]
-    pub fn at(mut self, now: Timestamp) -> Self {
-        self.now = now;
-        self
     }
 
     /// Which system it is.
@@ -165,26 +156,25 @@ impl<'a> Applier<'a> {
         requests: &[packages::Request],
         unwritable: packages::Unwritable,
     ) -> Result<(), Error> {
-        let now = self.now;
-        let mut outcomes = Vec::new();
-        let mut hint = None;
-        let installed = self.edit("packages", "package", |editor, facts| {
-            outcomes = packages::install(editor, facts, now, requests, unwritable)
-                .inspect_err(|error| hint = error.hint())?;
-            Ok::<_, packages::Error>(())
-        });
-        installed.map_err(|error| Error::Packages {
-            reason: error.to_string(),
-            hint,
+        let (editor, facts) = (&mut self.editor, &self.facts);
+        let installed = packages::install(editor, facts, self.now, requests, unwritable);
+        let outcomes = installed.map_err(|error| Error::Packages {
+            reason: Box::new(error),
         })?;
         self.report.packages.extend(outcomes);
-        Ok(())
+        let origin = "packages";
+        self.edit(origin, "package", |_, _| Ok::<_, packages::Error>(()))
     }
 
     /// What was done.
     pub fn finish(self) -> Report {
         self.report
     }
+}
+
+/// Advice as a line of its own.
+fn hint_line(hint: Option<&str>) -> String {
+    hint.map_or_else(String::new, |hint| format!("\n  hint: {hint}"))
 }
 
 /// What was touched, with labels for what is new.

@@ -29,7 +29,11 @@ use super::{Error, Package, tags};
 use crate::block::Digest;
 use crate::fs::Timestamp;
 use crate::fs::tree::Editor;
-use crate::guest::Facts;
+use crate::guest::{Arch, Facts};
+
+/// The colour of transactions where programs of 32 and of 64 bit may be installed, which RPM's
+/// macros set for x86_64.
+const BOTH: u32 = 3;
 
 /// A package file that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +152,7 @@ fn carry_out(
 
     let recorded = new
         .iter()
-        .map(|candidate| record(candidate, &database.records, now))
+        .map(|candidate| record(candidate, &database.records, facts.arch, now))
         .collect::<Result<Vec<_>, _>>()?;
     write(editor, database, &world, &recorded)?;
     let outcomes = new.iter().zip(skipped);
@@ -158,16 +162,20 @@ fn carry_out(
 }
 
 /// The header of an installed package as RPM would record it.
-fn record(candidate: &Candidate, others: &[Record], now: Timestamp) -> Result<Header, Error> {
+fn record(
+    candidate: &Candidate,
+    others: &[Record],
+    arch: Option<Arch>,
+    now: Timestamp,
+) -> Result<Header, Error> {
     // RPM counts its times in 32 bits without a sign.
     let time = u32::try_from(now.seconds.max(0)).unwrap_or(u32::MAX);
-    // What the colours of 32 and 64 bit mean is the same in the whole system.
+    // Which of 32 and 64 bit may be installed is the same in the whole system.
     let color = others
         .iter()
-        .find_map(|record| record.header.number(tags::INSTALL_COLOR));
-    let color = color
+        .find_map(|record| record.header.number(tags::INSTALL_COLOR))
         .and_then(|color| u32::try_from(color).ok())
-        .unwrap_or_default();
+        .unwrap_or(if arch == Some(Arch::X86_64) { BOTH } else { 0 });
     let mut values = candidate.rpm.recorded();
     values.push((tags::INSTALL_TIME, Value::Int32(time)));
     values.push((tags::INSTALL_COLOR, Value::Int32(color)));
