@@ -9,12 +9,15 @@ use crate::fs::digest::Hashers;
 use crate::fs::path::ImagePath;
 use crate::fs::tree::{self, LastLink, Touch};
 use crate::fs::{self, FileSystem, FileType, NodeId};
+use crate::guest::packages::Outcome;
 
 /// What a run of overlays did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// One for each overlay, in the order in which they were applied.
     pub overlays: Vec<OverlayReport>,
+    /// One for each package that was to be installed, in order.
+    pub packages: Vec<Outcome>,
 }
 
 /// What one overlay did.
