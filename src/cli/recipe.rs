@@ -1,6 +1,6 @@
 //! The arguments by which a recipe is given.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::image;
@@ -30,13 +30,18 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
 
 /// Reads the recipe.
 pub(super) fn load(args: &RecipeArgs) -> Result<Recipe, Failure> {
+    load_file(&args.file, &args.set)
+}
+
+/// Reads a recipe with values for its variables.
+pub(super) fn load_file(file: &Path, set: &[(String, String)]) -> Result<Recipe, Failure> {
     let source_date_epoch = std::env::var("SOURCE_DATE_EPOCH")
         .ok()
         .filter(|value| !value.is_empty());
     Ok(Recipe::load(
-        &args.file,
+        file,
         &Options {
-            set: args.set.clone(),
+            set: set.to_vec(),
             source_date_epoch,
         },
     )?)

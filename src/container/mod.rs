@@ -2,6 +2,7 @@
 //!
 //! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
+//! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content.
 //! - `unpack`, `peel`, `decode`, `frames`: from a compressed file or a tar to a sparse file.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
@@ -16,8 +17,10 @@ pub mod detect;
 pub mod error;
 mod frames;
 mod inflate;
+pub mod known;
 mod peel;
 mod qcow2;
+mod stamp;
 mod unpack;
 mod vhd;
 mod vhdx;
@@ -30,6 +33,7 @@ use std::sync::Arc;
 pub use cache::{Base, Cache};
 pub use detect::{Codec, DiskFormat};
 pub use error::{Error, Result};
+pub use stamp::Written;
 pub use write::{OutputFormat, write_file, write_stream};
 
 use crate::block::{BlockDevice, FileDevice, InPlace, Recovery};
