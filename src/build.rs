@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::base::{self, AssembleOptions, Assembly, tree};
 use crate::block::{self, BlockDevice, Change, ChunkMap, Delta, Digest, Hole, Output};
 use crate::config::digest;
-use crate::container::{self, Cache, Progress};
+use crate::container::{self, Cache, Progress, Written};
 use crate::disk::{self, Disk, Place};
 use crate::fs::{self as filesystem, Timestamp, WriteOptions};
 use crate::guest::packages::Outcome;
@@ -231,8 +231,9 @@ impl Build {
     }
 
     /// Writes the image, the volumes and the manifest into the folder `dir`, each appearing when
-    /// all of them are whole, the manifest last. Gives their paths in that order.
-    pub fn commit(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+    /// all of them are whole, the manifest last. Gives their paths in that order. The cache remembers
+    /// the chunks of the disks.
+    pub fn commit(&self, dir: &Path, cache: &Cache) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(dir).map_err(|source| Error::Output {
             path: dir.to_owned(),
             source,
@@ -251,11 +252,22 @@ impl Build {
         let written = output.file().write_all(self.manifest.to_json().as_bytes());
         written.map_err(|source| Error::Output { path, source })?;
         outputs.push(output);
-        let paths = outputs
+        let paths: Vec<PathBuf> = outputs
             .iter()
             .map(|output| output.path().to_owned())
             .collect();
+        let written: Vec<_> = outputs
+            .iter()
+            .map(|output| Written::new(output.file()).ok().flatten())
+            .collect();
         outputs.into_iter().try_for_each(Output::commit)?;
+        let volumes = self.volumes.iter().map(|(_, volume)| &volume.chunk_map);
+        let maps = std::iter::once(&self.chunk_map).chain(volumes);
+        for ((path, written), map) in paths.iter().zip(&written).zip(maps) {
+            if let Some(written) = written {
+                cache.keep_chunks(path, written, map);
+            }
+        }
         Ok(paths)
     }
 }

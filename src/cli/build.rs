@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
-use super::{Outcome, recipe};
+use super::{Outcome, image, recipe};
 use crate::manifest::{self, Manifest};
 
 /// Build the image of a recipe: NAME.raw, one raw file a formatted volume, manifest.json.
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     }
     let build = recipe::prepare(&recipe, output)?;
     let manifest = &build.manifest;
-    let paths = build.commit(&args.output)?;
+    let paths = build.commit(&args.output, &image::cache()?)?;
     output.note(
         "base",
         format_args!("{}  {}", manifest.base.name, manifest.base.digest),

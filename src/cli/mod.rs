@@ -21,6 +21,7 @@ mod output;
 mod plan;
 mod progress;
 mod recipe;
+mod side;
 mod verify;
 
 use std::process::ExitCode;

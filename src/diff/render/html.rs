@@ -43,6 +43,7 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
             &mut page,
             "<p><input id=\"search\" type=\"search\" placeholder=\"Search paths\" aria-label=\"Search paths\"></p>",
         );
+        properties(&mut page, "Manifest", &report.record);
         properties(&mut page, "Disk", &report.disk);
         for partition in &report.partitions {
             properties(
@@ -120,6 +121,9 @@ fn properties(page: &mut String, heading: &str, fields: &[FieldChange]) {
 }
 
 fn table(page: &mut String, fields: &[FieldChange]) {
+    if fields.is_empty() {
+        return;
+    }
     push(page, "<table>");
     for field in fields {
         let cell = |value: &Option<String>| match value {
@@ -213,7 +217,7 @@ fn path(page: &mut String, change: &PathChange) {
         PathChangeKind::Added => ("added", String::new()),
         PathChangeKind::Removed => ("removed", String::new()),
         PathChangeKind::Changed => ("changed", String::new()),
-        PathChangeKind::Renamed { from } => (
+        PathChangeKind::Renamed { from, .. } => (
             "renamed",
             format!(" ← {}", escape(&name_text(from.as_bytes()))),
         ),
@@ -226,6 +230,7 @@ fn path(page: &mut String, change: &PathChange) {
         ),
     );
     table(page, &fields::of_path(change));
+    table(page, &change.meanings);
     if let Some(hunks) = change
         .content
         .as_ref()
