@@ -1,4 +1,5 @@
 # make build   the tool, and the example image in out/
+# make import  an AMI of the example image, with AWS credentials from the environment
 # make test    installs what the tests need, runs all of them
 # make test-boot   boots a customised machine under QEMU; takes minutes
 # make bench   imgasm beside what one would run instead, as ratios
@@ -10,12 +11,15 @@ IMGASM := target/release/imgasm
 # Who is not root asks sudo for packages and mounts.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk mtools qemu-utils shellcheck \
-	util-linux xfsprogs xz-utils zstd bzip2
+TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk mtools python3-venv qemu-utils rpm \
+	shellcheck util-linux xfsprogs xz-utils zstd bzip2
 
 BOOT_PACKAGES := debootstrap qemu-system-x86
 
-.PHONY: all build tool test test-tools test-boot boot-tools bench lint fuzz clean
+AWS_VENV := target/aws-venv
+
+.PHONY: all build import tool test test-tools test-aws test-aws-tools test-boot boot-tools bench \
+	lint fuzz clean
 
 all: build
 
@@ -35,8 +39,24 @@ test-tools:
 		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
-test: test-tools
-	$(CARGO) test --locked
+# With credentials from the environment, as AWS_PROFILE; IMPORT_ARGS for the rest.
+import: build
+	$(IMGASM) import -f imgasm.toml -o out $(IMPORT_ARGS)
+
+test: test-tools test-aws
+	$(CARGO) test --locked --no-default-features
+
+# What talks to AWS is tested with the tool that `make build` makes, so that the SDK is compiled once.
+test-aws: test-aws-tools
+	IMGASM_TEST_AWS=1 $(CARGO) test --locked --release \
+		--test aws_plan --test aws_import --test aws_faults
+
+test-aws-tools: test-tools $(AWS_VENV)/.complete
+
+$(AWS_VENV)/.complete: tests/aws/requirements.txt
+	python3 -m venv $(AWS_VENV)
+	$(AWS_VENV)/bin/pip install --quiet -r tests/aws/requirements.txt
+	touch $@
 
 # QEMU's parts must be of one version: where its tools come from backports, the machine does too.
 boot-tools: test-tools
@@ -48,7 +68,7 @@ boot-tools: test-tools
 	}
 
 test-boot: boot-tools
-	$(CARGO) test --locked --test boot -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --no-default-features --test boot -- --ignored --nocapture --test-threads=1
 
 bench: tool
 	$(CARGO) bench --locked

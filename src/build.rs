@@ -19,6 +19,7 @@ use crate::fs::{self as filesystem, Timestamp, WriteOptions};
 use crate::guest::packages::Outcome;
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
+use crate::origin::{self, Origin};
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{self, Applier, ChangedPath};
 use crate::recipe::volume::{Content, Filesystem};
@@ -68,6 +69,9 @@ pub enum Error {
     /// A device or an output failed.
     #[error(transparent)]
     Block(#[from] block::Error),
+    /// What is known of where the base came from could not be read.
+    #[error(transparent)]
+    Origin(#[from] origin::Error),
     /// The disk would become smaller.
     #[error(
         "the base disk has {base} bytes, and `disk_size` asks for {asked}: a disk can only grow"
@@ -301,6 +305,7 @@ fn open_base(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<
             sha256: base.sha256.filter(|_| is_hashed),
             digest: base.chunk_map.digest(),
             size: base.device.len(),
+            origin: Origin::of(path)?,
         },
         device: base.device,
         chunk_map: base.chunk_map,
@@ -340,6 +345,7 @@ fn assemble_base(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase
             )),
             digest: chunk_map.digest(),
             size,
+            origin: None,
         },
         device,
         chunk_map: Arc::new(chunk_map),
@@ -392,6 +398,8 @@ fn describe(
             .map(|volume| describe_volume(volume, &mut formatted))
             .collect(),
         changes: changed_paths.iter().map(describe_change).collect(),
+        builds: Vec::new(),
+        last_run_uuid: None,
     }
 }
 

@@ -16,12 +16,16 @@
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
 //! - [`verify`]: whether an image is what it should be.
 //! - [`volume`]: data volumes.
+//! - [`origin`]: the AMI that a base was pulled from.
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`build`]: the pipeline from a recipe to an image.
+//! - `aws` (feature `aws`): from the image to an AMI, and from an AMI to a base.
 //! - [`cli`]: the command line.
 //!
 //! Beside them: [`text`], bytes from an image as text.
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod base;
 pub mod block;
 pub mod build;
@@ -35,6 +39,7 @@ pub mod guest;
 pub mod inspect;
 pub mod keyfile;
 pub mod manifest;
+pub mod origin;
 pub mod overlay;
 pub mod recipe;
 pub mod text;

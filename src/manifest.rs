@@ -1,12 +1,15 @@
 //! `manifest.json`: what was built from what.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::Digest;
+use crate::block::{self, Digest, Output};
 use crate::config::variables::Scalar;
 use crate::inspect::TableDescription;
+use crate::origin::{Mapping, Origin};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "manifest.json";
@@ -38,6 +41,44 @@ pub struct Manifest {
     pub volumes: Vec<Volume>,
     /// Every path that an overlay changed, in order.
     pub changes: Vec<Change>,
+    /// The AMIs that the image became, one a region; in the form that Packer has for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<Artifact>,
+    /// The [`Artifact::packer_run_uuid`] of those that were made last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run_uuid: Option<String>,
+}
+
+/// An AMI that the image became.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// The recipe's name for the image.
+    pub name: String,
+    /// `imgasm`.
+    pub builder_type: String,
+    /// When EC2 says that the AMI was made, in seconds since 1970.
+    pub build_time: i64,
+    /// Packer lists the files of an artifact here; an AMI has none.
+    pub files: Option<Vec<String>>,
+    /// `REGION:AMI`.
+    pub artifact_id: String,
+    /// An identity that follows from the image and the account, so that a repeat has the same.
+    pub packer_run_uuid: String,
+    /// What else there is to know of it.
+    pub custom_data: ArtifactData,
+}
+
+/// What there is to know of an AMI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactData {
+    /// The AMI's name.
+    pub ami_name: String,
+    /// [`Image::digest`] of the image that it was made from.
+    pub image_digest: Digest,
+    /// The snapshot of each device that has one.
+    pub snapshots: BTreeMap<String, String>,
+    /// The block device mappings, as EC2 describes them.
+    pub block_device_mappings: Vec<Mapping>,
 }
 
 /// What an image was built upon.
@@ -52,6 +93,9 @@ pub struct Base {
     pub digest: Digest,
     /// Bytes of the disk.
     pub size: u64,
+    /// The AMI that it was pulled from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// An overlay that was applied.
@@ -153,5 +197,32 @@ impl Manifest {
         let mut json = serde_json::to_string_pretty(self).expect("plain values are always JSON");
         json.push('\n');
         json
+    }
+
+    /// The manifest with AMIs that the image has become. Those of other regions, and of other
+    /// accounts, stay.
+    #[must_use]
+    pub fn with_artifacts(mut self, artifacts: Vec<Artifact>) -> Self {
+        let is_again = |old: &Artifact| {
+            let mut new = artifacts.iter();
+            new.any(|new| new.artifact_id == old.artifact_id)
+        };
+        self.builds.retain(|old| !is_again(old));
+        self.last_run_uuid = artifacts.last().map(|last| last.packer_run_uuid.clone());
+        self.builds.extend(artifacts);
+        self
+    }
+
+    /// Writes the manifest into a folder, as a whole or not at all.
+    pub fn write(&self, dir: &Path) -> block::Result<()> {
+        let path = dir.join(FILE_NAME);
+        let output = Output::create(&path)?;
+        let written = output.file().write_all(self.to_json().as_bytes());
+        written.map_err(|source| block::Error::File {
+            path,
+            operation: "write",
+            source,
+        })?;
+        output.commit()
     }
 }

@@ -10,9 +10,16 @@ mod apply;
 mod build;
 mod cat;
 mod completions;
+#[cfg(feature = "aws")]
+mod connection;
+mod convert;
 mod diff;
 mod failure;
+#[cfg(feature = "aws")]
+mod gc;
 mod image;
+#[cfg(feature = "aws")]
+mod import;
 mod init;
 mod inspect;
 mod ls;
@@ -20,6 +27,8 @@ mod man;
 mod output;
 mod plan;
 mod progress;
+#[cfg(feature = "aws")]
+mod pull;
 mod recipe;
 mod side;
 mod verify;
@@ -58,6 +67,13 @@ enum Command {
     Cat(cat::Args),
     Diff(diff::Args),
     Inspect(inspect::Args),
+    #[cfg(feature = "aws")]
+    Import(import::Args),
+    #[cfg(feature = "aws")]
+    Pull(pull::Args),
+    #[cfg(feature = "aws")]
+    Gc(gc::Args),
+    Convert(convert::Args),
     Verify(verify::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -121,6 +137,13 @@ fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Diff(args) => diff::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
+        #[cfg(feature = "aws")]
+        Command::Import(args) => import::run(&args, output),
+        #[cfg(feature = "aws")]
+        Command::Pull(args) => pull::run(&args, output),
+        #[cfg(feature = "aws")]
+        Command::Gc(args) => gc::run(&args, output),
+        Command::Convert(args) => convert::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),

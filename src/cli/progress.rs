@@ -32,6 +32,22 @@ impl Bars {
         }
     }
 
+    /// Shows how many bytes of how many are done of something.
+    #[cfg(feature = "aws")]
+    pub(super) fn show(&self, what: &str, done: u64, all: u64) {
+        if self.bar.message() != what {
+            self.bar.set_message(what.to_owned());
+        }
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+    }
+
+    /// Prints something while the bar is out of the way.
+    #[cfg(feature = "aws")]
+    pub(super) fn aside(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
+    }
+
     /// Takes the bar away.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();

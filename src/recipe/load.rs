@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::base::RawBase;
 use super::volume::{Content, RawVolume, Volume};
-use super::{DEFAULT_EPOCH, Options, Recipe};
+use super::{Ami, AmiFacts, DEFAULT_EPOCH, Options, Recipe};
 use crate::block::Digest;
 use crate::config::decode::{self, Value};
 use crate::config::variables::Scalar;
@@ -102,6 +102,10 @@ impl Recipe {
         let mut table = decode::parse(&text)?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
         let variables = resolve(&source, &declarations, &options.set)?;
+        if let Some(value) = table.remove("ami") {
+            // Rendered again when the image is known; what is wrong with it is wrong now.
+            ami(&source, value, &variables, &sample_facts())?;
+        }
 
         let mut value = Value::new(0..source.text().len(), DeValue::Table(table));
         template::render_all(&source, &mut value, &variables)?;
@@ -132,6 +136,57 @@ impl Recipe {
             folder: folder.to_owned(),
             source,
         })
+    }
+
+    /// The recipe's `[ami]` for an image of which this is known; `None` where it has none.
+    pub fn ami(&self, facts: &AmiFacts) -> config::Result<Option<Ami>> {
+        let mut table = decode::parse(&self.source)?;
+        let value = table.remove("ami");
+        let ami = value.map(|value| ami(&self.source, value, &self.variables, facts));
+        ami.transpose()
+    }
+}
+
+/// Reads the value of the key `ami`.
+fn ami(
+    source: &Source,
+    mut value: Value<'_>,
+    variables: &Variables,
+    facts: &AmiFacts,
+) -> config::Result<Ami> {
+    let span = value.span();
+    let day = jiff::Timestamp::from_second(facts.now).map_or_else(
+        |_| facts.now.to_string(),
+        |time| time.strftime("%Y-%m-%d").to_string(),
+    );
+    let mut known = vec![
+        ("timestamp", Scalar::Integer(facts.now)),
+        ("date", Scalar::Text(day)),
+        ("digest", Scalar::Text(facts.digest.to_string())),
+    ];
+    if let Some((id, name)) = &facts.source {
+        known.push(("source_ami", Scalar::Text(id.clone())));
+        known.push(("source_ami_name", Scalar::Text(name.clone())));
+    }
+    let mut all = variables.clone();
+    for (name, value) in known {
+        // The recipe's own variables count first.
+        if all.get(name).is_none() {
+            all.set(name, value);
+        }
+    }
+    template::render_all(source, &mut value, &all)?;
+    let ami: Ami = decode::decode(source, value)?;
+    ami.check().map_err(|problem| source.error(span, problem))?;
+    Ok(ami)
+}
+
+/// Facts of no image, of the form that those of any have.
+fn sample_facts() -> AmiFacts {
+    AmiFacts {
+        now: DEFAULT_EPOCH,
+        digest: Digest::of(b""),
+        source: Some(("ami-0".to_owned(), "name".to_owned())),
     }
 }
 

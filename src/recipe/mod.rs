@@ -2,15 +2,18 @@
 //!
 //! - [`Recipe`]: one that was read and checked, with its variables filled in and its overlays
 //!   read.
+//! - [`ami`]: the AMI that the image becomes.
 //! - [`base`]: what the image is made from.
 //! - [`volume`]: the disks beside the root.
 
+pub mod ami;
 pub mod base;
 mod load;
 pub mod volume;
 
 use std::path::PathBuf;
 
+pub use ami::Ami;
 pub use base::Base;
 pub use volume::Volume;
 
@@ -65,4 +68,15 @@ pub struct Options {
     pub set: Vec<(String, String)>,
     /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own counts before it.
     pub source_date_epoch: Option<String>,
+}
+
+/// What the templates of `[ami]` see beside the recipe's variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AmiFacts {
+    /// Seconds since 1970: `timestamp`, and as a day `date`.
+    pub now: i64,
+    /// The digest of the image: `digest`.
+    pub digest: Digest,
+    /// The AMI that the base came from: `source_ami` and `source_ami_name`.
+    pub source: Option<(String, String)>,
 }

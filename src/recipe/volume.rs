@@ -191,7 +191,7 @@ impl RawVolume {
     /// The volume, or what is wrong with it.
     pub(super) fn check(self, folder: &Path) -> Result<Volume, String> {
         let volume_type = self.volume_type.unwrap_or(VolumeType::Gp3);
-        self.check_performance(volume_type)?;
+        check_performance(volume_type, self.iops, self.throughput)?;
         if self.kms_key_id.is_some() && self.encrypted != Some(true) {
             return Err("`kms_key_id` needs `encrypted = true`".to_owned());
         }
@@ -205,23 +205,6 @@ impl RawVolume {
             kms_key_id: self.kms_key_id.clone(),
             content: self.content(folder)?,
         })
-    }
-
-    /// What EC2 refuses (EC2 API reference, `EbsBlockDevice`).
-    fn check_performance(&self, volume_type: VolumeType) -> Result<(), String> {
-        use VolumeType::{Gp3, Io1, Io2};
-        let name = volume_type.name();
-        match (self.iops, volume_type) {
-            (Some(_), Gp3 | Io1 | Io2) | (None, _) => {}
-            (Some(_), _) => return Err(format!("a `{name}` volume takes no `iops`")),
-        }
-        if self.iops.is_none() && matches!(volume_type, Io1 | Io2) {
-            return Err(format!("a `{name}` volume needs `iops`"));
-        }
-        if self.throughput.is_some() && volume_type != Gp3 {
-            return Err(format!("a `{name}` volume takes no `throughput`"));
-        }
-        Ok(())
     }
 
     fn content(self, folder: &Path) -> Result<Content, String> {
@@ -280,4 +263,25 @@ impl RawVolume {
             files: self.files.map(|files| folder.join(files.as_path())),
         }))
     }
+}
+
+/// What EC2 refuses (EC2 API reference, `EbsBlockDevice`).
+pub(super) fn check_performance(
+    volume_type: VolumeType,
+    iops: Option<u32>,
+    throughput: Option<u32>,
+) -> Result<(), String> {
+    use VolumeType::{Gp3, Io1, Io2};
+    let name = volume_type.name();
+    match (iops, volume_type) {
+        (Some(_), Gp3 | Io1 | Io2) | (None, _) => {}
+        (Some(_), _) => return Err(format!("a `{name}` volume takes no `iops`")),
+    }
+    if iops.is_none() && matches!(volume_type, Io1 | Io2) {
+        return Err(format!("a `{name}` volume needs `iops`"));
+    }
+    if throughput.is_some() && volume_type != Gp3 {
+        return Err(format!("a `{name}` volume takes no `throughput`"));
+    }
+    Ok(())
 }

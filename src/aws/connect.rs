@@ -1,0 +1,176 @@
+//! Credentials, network and the clients of the services.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::display::DisplayErrorContext;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio::runtime::{self, Runtime};
+
+use super::{Error, Result};
+
+/// How often a request is tried that fails for a moment.
+const ATTEMPTS: u32 = 6;
+
+/// How long one try may take: a part of a multipart upload on a slow line.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(300);
+
+/// Where to connect to; what is not given is the environment's and the profile's.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The profile.
+    pub profile: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// The region where neither `region` nor the environment nor the profile names one.
+    pub default_region: Option<String>,
+    /// Another server than AWS's own.
+    pub endpoint_url: Option<String>,
+}
+
+/// The clients of one region.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    /// The region.
+    pub region: String,
+    /// The account.
+    pub account: String,
+    pub(super) ec2: aws_sdk_ec2::Client,
+    pub(super) ebs: aws_sdk_ebs::Client,
+    pub(super) s3: aws_sdk_s3::Client,
+    pub(super) ssm: aws_sdk_ssm::Client,
+    config: SdkConfig,
+}
+
+/// What runs the calls of the SDK: two threads, for encryption on the way and hashing.
+pub fn runtime() -> Result<Runtime> {
+    let built = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    built.map_err(|error| Error::Network {
+        doing: "start the network's threads".to_owned(),
+        message: error.to_string(),
+    })
+}
+
+impl Aws {
+    /// Finds credentials and a region, and asks who we are.
+    pub async fn connect(settings: &Settings) -> Result<Self> {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .operation_attempt_timeout(ATTEMPT_LIMIT)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client())
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts);
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &settings.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(url) = &settings.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let mut config = loader.load().await;
+        if config.region().is_none() {
+            let region = settings.default_region.clone().ok_or(Error::NoRegion)?;
+            config = config.into_builder().region(Region::new(region)).build();
+        }
+        let sts = aws_sdk_sts::Client::new(&config);
+        let identity = sts.get_caller_identity().send().await;
+        let identity = identity.map_err(failed("find out whose credentials these are"))?;
+        let account = identity.account().unwrap_or_default().to_owned();
+        Ok(Self::with(config, account))
+    }
+
+    /// The clients of another region.
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.config.to_builder();
+        let config = config.region(Region::new(region.to_owned())).build();
+        Self::with(config, self.account.clone())
+    }
+
+    fn with(config: SdkConfig, account: String) -> Self {
+        // Other servers than S3 seldom know buckets by host names.
+        let s3 = aws_sdk_s3::config::Builder::from(&config)
+            .force_path_style(config.endpoint_url().is_some())
+            .build();
+        // Blocks are repeated by who sends them, at a pace that all of them share.
+        let ebs = aws_sdk_ebs::config::Builder::from(&config)
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self {
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
+            account,
+            ec2: aws_sdk_ec2::Client::new(&config),
+            ebs: aws_sdk_ebs::Client::from_conf(ebs),
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            config,
+        }
+    }
+}
+
+/// TLS by rustls and ring, which build with cc alone; proxies as the environment has them.
+fn http_client() -> impl aws_smithy_runtime_api::client::http::HttpClient + 'static {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut connector = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::Ring));
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.build()
+    })
+}
+
+/// What a failed call comes to, in words for a person: `doing` says what was tried.
+pub(super) fn failed<E, R>(doing: impl Into<String>) -> impl FnOnce(SdkError<E, R>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let doing = doing.into();
+    move |error| match &error {
+        SdkError::ServiceError(service) => {
+            let meta = service.err().meta();
+            let code = meta.code().map(ToOwned::to_owned);
+            let message = meta.message().map_or_else(
+                || DisplayErrorContext(service.err()).to_string(),
+                ToOwned::to_owned,
+            );
+            Error::Service {
+                doing,
+                code,
+                message,
+            }
+        }
+        other => Error::Network {
+            doing,
+            message: chain(other),
+        },
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}

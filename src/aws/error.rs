@@ -1,0 +1,267 @@
+//! Why an import, a pull or a clean-up could not be done, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{block, container, disk, fs};
+
+/// Why it could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no manifest.
+    #[error("there is nothing built here: cannot read {}", path.display())]
+    NotBuilt {
+        /// The manifest.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The manifest is not one.
+    #[error("{} is not a manifest", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// What was built is not what the recipe says now.
+    #[error("{} is out of date: {problem}", dir.display())]
+    Stale {
+        /// The folder.
+        dir: PathBuf,
+        /// In what.
+        problem: String,
+    },
+    /// The image is for another processor.
+    #[error("{0}")]
+    Architecture(String),
+    /// The root volume would be smaller than the image.
+    #[error("`ami_root_device` has {asked} GiB, and the image needs {needed}")]
+    RootTooSmall {
+        /// GiB asked for.
+        asked: u64,
+        /// GiB of the image.
+        needed: u64,
+    },
+    /// A block device mapping cannot be.
+    #[error("{0}")]
+    Mapping(String),
+    /// The recipe has no `[ami]`.
+    #[error("the recipe does not say what AMI to make: it has no `[ami]`")]
+    NoAmi,
+    /// There is no bucket to upload to.
+    #[error("no bucket is named")]
+    NoBucket,
+    /// There is no region.
+    #[error("no region is named")]
+    NoRegion,
+    /// The bucket is elsewhere.
+    #[error("the bucket {bucket} is in {found}, and the import is to happen in {wanted}")]
+    BucketRegion {
+        /// The bucket.
+        bucket: String,
+        /// Its region.
+        found: String,
+        /// The region of the import.
+        wanted: String,
+    },
+    /// An AMI of the name is there already.
+    #[error("an AMI of the name {name:?} is there already: {id}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The other AMI.
+        id: String,
+    },
+    /// A service said no.
+    #[error("cannot {doing}: {service}{message}", service = code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default())]
+    Service {
+        /// What was tried.
+        doing: String,
+        /// The service's word for it.
+        code: Option<String>,
+        /// The service's own message.
+        message: String,
+    },
+    /// A service could not be asked.
+    #[error("cannot {doing}: no answer: {message}")]
+    Network {
+        /// What was tried.
+        doing: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// An import came to nothing.
+    #[error("the import of {file} failed: {message}")]
+    Import {
+        /// The disk's file.
+        file: String,
+        /// What EC2 said.
+        message: String,
+    },
+    /// Something took too long.
+    #[error("{what} is not done after {seconds} seconds; last it was {state}")]
+    TimeOut {
+        /// What.
+        what: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// What was seen last.
+        state: String,
+    },
+    /// A service answered something that makes no sense.
+    #[error("{what}: {problem}")]
+    Answer {
+        /// What was looked at.
+        what: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+    /// What was asked for is not an AMI that can be pulled.
+    #[error("{0}")]
+    Source(String),
+    /// A journal cannot be used.
+    #[error("cannot {operation} the journal {}", path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The image's container.
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    /// The image's disk.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// The image's filesystem.
+    #[error(transparent)]
+    Tree(#[from] fs::tree::Error),
+    /// The image's bytes.
+    #[error(transparent)]
+    Block(#[from] block::Error),
+}
+
+/// What is done here returns this.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotBuilt { .. } => "run `imgasm build` first, or name its folder with -o",
+            Self::Manifest { .. } | Self::Stale { .. } => "run `imgasm build` again",
+            Self::NoAmi => {
+                "add it, at the least:\n\n  [ami]\n  ami_name = \"my image {{ timestamp }}\"\n"
+            }
+            Self::NoBucket => {
+                "name one with --bucket or `s3_bucket_name` in the recipe's [ami], in the region \
+                 of the import; or upload without one: --via ebs"
+            }
+            Self::NoRegion => {
+                "name one with --region, AWS_REGION or `region` in the recipe's [ami]"
+            }
+            Self::BucketRegion { .. } => {
+                "the import service reads buckets of its own region only: choose a bucket there, \
+                 or another --region and `ami_regions` for the copies"
+            }
+            Self::NameTaken { .. } => {
+                "put {{ timestamp }} into `ami_name`, or replace the other AMI with \
+                 --force-deregister"
+            }
+            Self::Architecture(_) => "correct `architecture` in the recipe, or the base",
+            Self::RootTooSmall { .. } => "leave `volume_size` out for the image's own size",
+            Self::TimeOut { .. } => {
+                "it may still come to an end: a further run goes on with it; --timeout waits longer"
+            }
+            Self::Interrupted => "a further run goes on where this one was, with --on-error=keep",
+            Self::Network { .. } => {
+                "look at the network, at HTTPS_PROXY and at --endpoint-url; a further run goes on \
+                 where this one was"
+            }
+            Self::Service { code, message, .. } => {
+                return explain(code.as_deref().unwrap_or_default(), message);
+            }
+            Self::Import { message, .. } => return explain("", message),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// What to do about a service's own words. The codes are those of the EC2 API reference ("Error
+/// codes"), S3's ("Error responses") and the VM Import/Export user guide ("Troubleshooting").
+fn explain(code: &str, message: &str) -> Option<String> {
+    let says = |text: &str| message.to_ascii_lowercase().contains(text);
+    let hint = match code {
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            "the credentials have expired: sign in again (`aws sso login`, or a new session) and \
+             run the same command; it goes on where this one was"
+        }
+        "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "AuthFailure"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch" => {
+            "the credentials are not valid: look at `aws sts get-caller-identity` with the same \
+             profile, and at the clock"
+        }
+        "NoSuchBucket" => "there is no such bucket: make it, or name another with --bucket",
+        "PermanentRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => {
+            "the bucket is in another region: choose one in the region of the import"
+        }
+        "InvalidAMIName.Duplicate" => {
+            "put {{ timestamp }} into `ami_name`, or replace the other AMI with --force-deregister"
+        }
+        "ResourceCountLimitExceeded"
+        | "SnapshotLimitExceeded"
+        | "ServiceQuotaExceededException"
+        | "ConcurrentSnapshotLimitExceeded"
+        | "MaxSnapshotLimitExceeded" => {
+            "a quota of the account is reached: wait until other imports are done, remove what is \
+             not needed (`imgasm gc`), or ask for more in Service Quotas"
+        }
+        "InvalidParameter" | "InvalidParameterValue" if says("role") => ROLE,
+        _ if says("disk validation failed") => {
+            "the import service did not like the disk: try another --disk-format (vmdk, vhd, raw) \
+             or --via ebs, and look at the image with `imgasm verify`"
+        }
+        _ if says("unsupported") && says("format") => "try another --disk-format: vmdk, vhd or raw",
+        _ if says("access denied")
+            || says("s3:getobject")
+            || says("insufficient permission")
+            || says("does not have sufficient") =>
+        {
+            ROLE
+        }
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
+            "the caller may not do that: `imgasm import --dry-run` prints the policy that it needs"
+        }
+        "Throttling"
+        | "ThrottlingException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "RequestThrottledException" => {
+            "the service asks to be asked less often: run the command again later; it goes on \
+             where this one was"
+        }
+        _ if says("not local to the region") || says("wrong region") => {
+            "the bucket is in another region: choose one in the region of the import"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// What the import service needs of its role.
+const ROLE: &str = "the import service reads the bucket by a role, `vmimport` unless --role names \
+    another: it must exist, trust vmie.amazonaws.com (sts:ExternalId `vmimport`), and be allowed \
+    s3:GetBucketLocation, s3:GetObject and s3:ListBucket on the bucket; `imgasm import --dry-run` \
+    prints that policy";

@@ -1,0 +1,204 @@
+//! What a run has made, so that it can be taken away again.
+
+use super::connect::{Aws, failed};
+use super::report::Report;
+use super::s3::Place;
+use super::{Error, Result};
+
+/// Something at AWS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Made {
+    Object(Place),
+    Upload {
+        place: Place,
+        id: String,
+    },
+    Task(String),
+    Snapshot(String),
+    /// In the region that is named, or in the run's own.
+    Image {
+        region: Option<String>,
+        id: String,
+    },
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Object(place) => write!(f, "{place}"),
+            Self::Upload { place, .. } => write!(f, "the unfinished upload of {place}"),
+            Self::Task(id) => write!(f, "import task {id}"),
+            Self::Snapshot(id) => write!(f, "snapshot {id}"),
+            Self::Image { region: None, id } => write!(f, "AMI {id}"),
+            Self::Image {
+                region: Some(region),
+                id,
+            } => write!(f, "AMI {id} in {region}"),
+        }
+    }
+}
+
+/// All that a run has made, in order.
+#[derive(Debug, Default)]
+pub(super) struct Things {
+    all: Vec<Made>,
+}
+
+impl Things {
+    pub(super) fn add(&mut self, made: Made) {
+        if !self.all.contains(&made) {
+            self.all.push(made);
+        }
+    }
+
+    /// An upload has become an object.
+    pub(super) fn forget_upload(&mut self, upload: &str) {
+        self.all
+            .retain(|made| !matches!(made, Made::Upload { id, .. } if id == upload));
+    }
+
+    /// Objects, and uploads that are to become some, are to stay.
+    pub(super) fn keep_objects(&mut self) {
+        self.all
+            .retain(|made| !matches!(made, Made::Object(_) | Made::Upload { .. }));
+    }
+
+    /// Removes everything, the last first. What cannot be removed is told, and the rest goes on.
+    pub(super) async fn remove_all(&mut self, aws: &Aws, report: &dyn Report) {
+        while let Some(made) = self.all.pop() {
+            match remove(aws, &made).await {
+                Ok(()) => report.note("removed", &made.to_string()),
+                Err(error) => report.warning(&format!(
+                    "{made} is left behind ({error}): `imgasm gc` finds it"
+                )),
+            }
+        }
+    }
+
+    /// Removes the objects alone, which nobody needs once they are imported.
+    pub(super) async fn remove_objects(&mut self, aws: &Aws, report: &dyn Report) {
+        let is_object = |made: &Made| matches!(made, Made::Object(_) | Made::Upload { .. });
+        let objects = self.all.extract_if(.., |made| is_object(made)).collect();
+        let mut objects = Self { all: objects };
+        objects.remove_all(aws, report).await;
+    }
+}
+
+/// Removes one thing. What is not there is removed already.
+pub(super) async fn remove(aws: &Aws, made: &Made) -> Result<()> {
+    let removed = match made {
+        Made::Object(place) => delete_object(aws, place).await,
+        Made::Upload { place, id } => abort(aws, place, id).await,
+        Made::Task(id) => cancel(aws, id).await,
+        Made::Snapshot(id) => delete_snapshot(aws, id).await,
+        Made::Image { region: None, id } => deregister(aws, id, true).await,
+        Made::Image {
+            region: Some(region),
+            id,
+        } => deregister(&aws.in_region(region), id, true).await,
+    };
+    match removed {
+        Err(Error::Service {
+            code: Some(code), ..
+        }) if is_gone(&code) => Ok(()),
+        other => other,
+    }
+}
+
+/// The codes by which a service says that something is not there.
+fn is_gone(code: &str) -> bool {
+    matches!(
+        code,
+        "NoSuchKey"
+            | "NoSuchUpload"
+            | "InvalidSnapshot.NotFound"
+            | "InvalidAMIID.NotFound"
+            | "InvalidAMIID.Unavailable"
+            | "InvalidConversionTaskId"
+            | "InvalidConversionTaskId.Malformed"
+            | "InvalidTaskId.NotFound"
+    )
+}
+
+/// Deletes an object, and aborts uploads that were to become it: an answer that was lost may have
+/// named one.
+async fn delete_object(aws: &Aws, place: &Place) -> Result<()> {
+    for upload in super::s3::uploads(aws, &place.bucket, &place.key).await? {
+        if upload.key() == Some(&place.key) {
+            abort(aws, place, upload.upload_id().unwrap_or_default()).await?;
+        }
+    }
+    let call = aws.s3.delete_object().bucket(&place.bucket).key(&place.key);
+    call.send()
+        .await
+        .map_err(failed(format!("delete {place}")))?;
+    Ok(())
+}
+
+async fn abort(aws: &Aws, place: &Place, id: &str) -> Result<()> {
+    let call = aws.s3.abort_multipart_upload();
+    let call = call.bucket(&place.bucket).key(&place.key).upload_id(id);
+    let sent = call.send().await;
+    sent.map_err(failed(format!("abort the upload of {place}")))?;
+    Ok(())
+}
+
+/// Cancels a task, or removes the snapshot that it has made.
+async fn cancel(aws: &Aws, id: &str) -> Result<()> {
+    let asked = aws
+        .ec2
+        .describe_import_snapshot_tasks()
+        .import_task_ids(id)
+        .send()
+        .await;
+    let answer = asked.map_err(failed(format!("ask for {id}")))?;
+    let Some(task) = answer.import_snapshot_tasks().first() else {
+        return Ok(());
+    };
+    match super::task::status(task) {
+        "completed" => match super::task::snapshot(task) {
+            Some(snapshot) => Box::pin(remove(aws, &Made::Snapshot(snapshot.to_owned()))).await,
+            None => Ok(()),
+        },
+        "deleted" | "deleting" => Ok(()),
+        _ => {
+            let call = aws.ec2.cancel_import_task().import_task_id(id);
+            call.send().await.map_err(failed(format!("cancel {id}")))?;
+            Ok(())
+        }
+    }
+}
+
+async fn delete_snapshot(aws: &Aws, id: &str) -> Result<()> {
+    let call = aws.ec2.delete_snapshot().snapshot_id(id);
+    call.send().await.map_err(failed(format!("delete {id}")))?;
+    Ok(())
+}
+
+/// Deregisters an AMI, and removes its snapshots, which other AMIs may go on using.
+pub(super) async fn deregister(aws: &Aws, id: &str, and_snapshots: bool) -> Result<()> {
+    let asked = aws.ec2.describe_images().image_ids(id).send().await;
+    let answer = asked.map_err(failed(format!("ask for {id}")))?;
+    let mut snapshots = Vec::new();
+    for image in answer.images() {
+        let mappings = image.block_device_mappings().iter();
+        let ids = mappings.filter_map(|mapping| mapping.ebs()?.snapshot_id());
+        snapshots.extend(ids.map(ToOwned::to_owned));
+    }
+    let call = aws.ec2.deregister_image().image_id(id);
+    call.send()
+        .await
+        .map_err(failed(format!("deregister {id}")))?;
+    if !and_snapshots {
+        return Ok(());
+    }
+    for snapshot in snapshots {
+        match Box::pin(remove(aws, &Made::Snapshot(snapshot))).await {
+            Err(Error::Service {
+                code: Some(code), ..
+            }) if code == "InvalidSnapshot.InUse" => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}

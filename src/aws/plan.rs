@@ -1,0 +1,631 @@
+//! What an import does, decided before anything is sent: disks, mappings, requests.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use super::built::{Built, BuiltDisk};
+use super::request::{
+    BlockDeviceMapping, CopyImage, DiskContainer, EbsBlockDevice, EnableImageDeprecation,
+    EnableImageDeregistrationProtection, ImportSnapshot, LaunchPermission, LaunchPermissions,
+    ModifyImageAttribute, Parameters, PutParameter, RegisterImage, Request, StartSnapshot,
+    UserBucket,
+};
+use super::{Error, Result, tags};
+use crate::block::{CHUNK_BYTES, ChunkChange, ChunkMap, Digest};
+use crate::container::OutputFormat;
+use crate::manifest::Manifest;
+use crate::origin::{Mapping, Origin};
+use crate::recipe::ami::{ImdsSupport, TpmSupport};
+use crate::recipe::volume::{Content, Volume, VolumeType};
+use crate::recipe::{Ami, Recipe};
+
+/// What the keys of all objects begin with.
+pub const KEY_PREFIX: &str = "imgasm/";
+
+/// Minutes without a block after which EBS gives an unfinished snapshot up: time to go on after an
+/// interruption, and the end of what nobody goes on with (EBS direct API, `StartSnapshot`,
+/// `Timeout`: 10 to 4320).
+const START_TIMEOUT_MINUTES: i32 = 4320;
+
+/// The device of the root volume where nothing else names it.
+const ROOT_DEVICE: &str = "/dev/xvda";
+
+/// The role that the import service takes where none is named.
+pub const DEFAULT_ROLE: &str = "vmimport";
+
+/// How the disks get to EC2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// As objects of a bucket, which the import service reads.
+    S3(S3),
+    /// Block by block into a snapshot.
+    Ebs,
+}
+
+/// How disks are uploaded to a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// The bucket.
+    pub bucket: String,
+    /// The role by which the import service reads it.
+    pub role: String,
+    /// The format.
+    pub format: DiskFormat,
+}
+
+/// A format that the import service reads, without holes but for `Raw`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DiskFormat {
+    /// Stream-optimized VMDK.
+    Vmdk,
+    /// Dynamic VHD.
+    Vhd,
+    /// The disk as it is.
+    Raw,
+}
+
+impl DiskFormat {
+    /// The name of the format in `ImportSnapshot`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vmdk => "VMDK",
+            Self::Vhd => "VHD",
+            Self::Raw => "RAW",
+        }
+    }
+
+    /// What the names of files of it end with.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Vmdk => "vmdk",
+            Self::Vhd => "vhd",
+            Self::Raw => "raw",
+        }
+    }
+
+    /// The format as the writer of images knows it.
+    pub fn output(self) -> OutputFormat {
+        match self {
+            Self::Vmdk => OutputFormat::StreamOptimizedVmdk,
+            Self::Vhd => OutputFormat::DynamicVhd,
+            Self::Raw => OutputFormat::Raw,
+        }
+    }
+}
+
+/// A disk that becomes a snapshot.
+#[derive(Clone)]
+pub struct Disk {
+    /// The device that it is mapped to.
+    pub device_name: String,
+    /// Its bytes and chunks.
+    pub built: BuiltDisk,
+    /// Whether the snapshot is encrypted; the account's default where this is not given.
+    pub encrypted: Option<bool>,
+    /// The key that it is encrypted with.
+    pub kms_key_id: Option<String>,
+}
+
+/// A mapping, whose snapshot may be one that is yet to be made.
+#[derive(Debug, Clone)]
+struct Planned {
+    mapping: BlockDeviceMapping,
+    /// The index of the disk whose snapshot it gets.
+    disk: Option<usize>,
+}
+
+/// An import.
+pub struct Plan {
+    /// How the disks get there.
+    pub via: Via,
+    /// The region, where it is known before a connection is made.
+    pub region: Option<String>,
+    /// The disks, the root first.
+    pub disks: Vec<Disk>,
+    /// What the recipe says of the AMI.
+    pub ami: Ami,
+    /// What was built.
+    pub manifest: Manifest,
+    /// Identifies all that makes the AMI what it is: disks, mappings, how it boots; not its name,
+    /// its tags or who may use it.
+    pub identity: Digest,
+    register: RegisterImage,
+    mappings: Vec<Planned>,
+}
+
+impl Plan {
+    /// Plans the import of what a recipe's build has left.
+    pub fn new(
+        recipe: &Recipe,
+        built: &Built,
+        ami: Ami,
+        via: Via,
+        region: Option<String>,
+    ) -> Result<Self> {
+        let origin = built.manifest.base.origin.as_ref();
+        if let Some(wanted) = ami.architecture
+            && wanted != built.arch
+        {
+            return Err(Error::Architecture(format!(
+                "the recipe says `architecture = {:?}`, and the programs of the image are for {}",
+                wanted.name(),
+                built.arch.name()
+            )));
+        }
+        let (disks, mappings) = mappings(recipe, built, &ami, origin)?;
+        let boot_mode = ami.boot_mode.map(|mode| mode.name().to_owned());
+        let register = RegisterImage {
+            name: ami.ami_name.to_string(),
+            description: ami
+                .ami_description
+                .clone()
+                .or_else(|| recipe.description.clone()),
+            architecture: built.arch.name(),
+            virtualization_type: "hvm",
+            root_device_name: mappings[0].mapping.device_name.clone(),
+            block_device_mappings: Vec::new(),
+            ena_support: ami.ena_support,
+            sriov_net_support: ami.sriov_support.then_some("simple"),
+            boot_mode: boot_mode.or_else(|| origin.and_then(|origin| origin.boot_mode.clone())),
+            tpm_support: ami.tpm_support.map(|TpmSupport::V2| "v2.0"),
+            uefi_data: ami.uefi_data.clone(),
+            imds_support: (ami.imds_support == ImdsSupport::V2).then_some("v2.0"),
+            tag_specifications: Vec::new(),
+        };
+        let mut plan = Self {
+            via,
+            region,
+            disks,
+            ami,
+            manifest: built.manifest.clone(),
+            identity: Digest::of(b""),
+            register,
+            mappings,
+        };
+        plan.identity = plan.identify();
+        let source = origin.map(|origin| origin.ami_id.as_str());
+        let own = &plan.ami.tags;
+        let tags = tags::of_image(own, &plan.manifest, source, plan.identity);
+        plan.register.tag_specifications = tags::specification("image", tags);
+        Ok(plan)
+    }
+
+    fn identify(&self) -> Digest {
+        let by_content = |index: usize| self.disks[index].built.digest().to_string();
+        let mut request = self.register_image(by_content);
+        request.name = String::new();
+        request.description = None;
+        let encryption: Vec<_> = self
+            .disks
+            .iter()
+            .map(|disk| (disk.encrypted, disk.kms_key_id.as_deref()))
+            .collect();
+        let mut hasher = Sha256::new();
+        let json = serde_json::to_vec(&(request, encryption));
+        hasher.update(json.expect("plain values are always JSON"));
+        Digest::finish(hasher)
+    }
+
+    /// `RegisterImage`, with the snapshot of the disk of each index.
+    pub fn register_image(&self, snapshot: impl Fn(usize) -> String) -> RegisterImage {
+        let mut request = self.register.clone();
+        request.block_device_mappings = self
+            .mappings
+            .iter()
+            .map(|planned| {
+                let mut mapping = planned.mapping.clone();
+                if let (Some(ebs), Some(index)) = (&mut mapping.ebs, planned.disk) {
+                    ebs.snapshot_id = Some(snapshot(index));
+                }
+                mapping
+            })
+            .collect();
+        request
+    }
+
+    /// The key of a disk's object.
+    pub fn key(&self, disk: &Disk, format: DiskFormat) -> String {
+        let (name, digest) = (&self.manifest.name, disk.built.digest());
+        format!("{KEY_PREFIX}{name}/{digest}.{}", format.extension())
+    }
+
+    /// `ImportSnapshot` for a disk whose object is in its place.
+    pub fn import_snapshot(&self, disk: &Disk, s3: &S3) -> ImportSnapshot {
+        let mut tags = self.snapshot_tags(disk);
+        let key = self.key(disk, s3.format);
+        tags.push(super::request::Tag {
+            key: tags::OBJECT.to_owned(),
+            value: format!("{}/{key}", s3.bucket),
+        });
+        ImportSnapshot {
+            description: self.description(disk),
+            disk_container: DiskContainer {
+                description: self.description(disk),
+                format: s3.format.name(),
+                user_bucket: UserBucket {
+                    bucket: s3.bucket.clone(),
+                    key,
+                },
+            },
+            role_name: s3.role.clone(),
+            encrypted: disk.encrypted.filter(|&encrypted| encrypted),
+            kms_key_id: disk.kms_key_id.clone(),
+            tag_specifications: tags::specification("import-snapshot-task", tags),
+        }
+    }
+
+    /// `StartSnapshot` for a disk; with a parent only what differs from it is sent then.
+    pub fn start_snapshot(&self, disk: &Disk, parent: Option<&str>) -> Result<StartSnapshot> {
+        Ok(StartSnapshot {
+            volume_size: i64::from(gib(disk.built.gib())?),
+            parent_snapshot_id: parent.map(ToOwned::to_owned),
+            description: self.description(disk),
+            // EBS refuses both beside a parent, whose encryption the snapshot has.
+            encrypted: disk.encrypted.filter(|&it| it && parent.is_none()),
+            kms_key_arn: disk.kms_key_id.clone().filter(|_| parent.is_none()),
+            timeout: START_TIMEOUT_MINUTES,
+            tags: self.snapshot_tags(disk),
+        })
+    }
+
+    fn description(&self, disk: &Disk) -> String {
+        format!("imgasm {} {}", self.manifest.name, disk.built.file)
+    }
+
+    /// The tags of a disk's snapshot.
+    pub fn snapshot_tags(&self, disk: &Disk) -> Vec<super::request::Tag> {
+        let own = &self.ami.snapshot_tags;
+        tags::of_snapshot(own, &self.manifest.name, disk.built.digest())
+    }
+
+    /// What is done in the AMI's own region once it is there, and the copies to others. All of it
+    /// can be done again without harm.
+    pub fn after(&self, image_id: &str) -> Vec<Request> {
+        let mut requests = self.settle(image_id, None);
+        let home = self.region.clone().unwrap_or_default();
+        for region in &self.ami.ami_regions {
+            let region = region.as_str();
+            if Some(region) != self.region.as_deref() {
+                let copy = Parameters::CopyImage(self.copy_image(image_id, &home, region));
+                requests.push(copy.request(Some(region.to_owned())));
+                requests.extend(self.settle(&format!("{image_id}@{region}"), Some(region)));
+            }
+        }
+        requests
+    }
+
+    /// The copy of the AMI in another region.
+    pub fn copy_image(&self, image_id: &str, home: &str, region: &str) -> CopyImage {
+        let keys = self.ami.region_kms_key_ids.iter();
+        let key = keys
+            .filter(|(named, _)| named.as_str() == region)
+            .map(|(_, key)| key.clone())
+            .next();
+        let tags = self.register.tag_specifications.iter();
+        let mut tags: Vec<_> = tags.cloned().collect();
+        for (index, disk) in self.disks.iter().enumerate() {
+            // One set of tags for all snapshots of the copy: the root's names the image.
+            if index == 0 {
+                tags.extend(tags::specification("snapshot", self.snapshot_tags(disk)));
+            }
+        }
+        let token = format!("{image_id} {region} {}", self.identity);
+        CopyImage {
+            name: self.register.name.clone(),
+            description: self.register.description.clone(),
+            source_image_id: image_id.to_owned(),
+            source_region: home.to_owned(),
+            encrypted: key.is_some().then_some(true),
+            kms_key_id: key,
+            client_token: Digest::of(token.as_bytes()).to_string(),
+            tag_specifications: tags,
+        }
+    }
+
+    /// What makes an AMI usable by others, in the region where it is; `region` where that is not
+    /// the home region.
+    pub fn settle(&self, image_id: &str, region: Option<&str>) -> Vec<Request> {
+        let ami = &self.ami;
+        let image_id = || image_id.to_owned();
+        let users = ami.ami_users.iter();
+        let users = users.map(|user| LaunchPermission::UserId(user.to_string()));
+        let organisations = ami.ami_org_arns.iter();
+        let organisations =
+            organisations.map(|arn| LaunchPermission::OrganizationArn(arn.to_string()));
+        let units = ami.ami_ou_arns.iter();
+        let units = units.map(|arn| LaunchPermission::OrganizationalUnitArn(arn.to_string()));
+        let add: Vec<_> = users.chain(organisations).chain(units).collect();
+        let mut all = Vec::new();
+        if !add.is_empty() {
+            all.push(Parameters::ModifyImageAttribute(ModifyImageAttribute {
+                image_id: image_id(),
+                launch_permission: LaunchPermissions { add },
+            }));
+        }
+        if let Some(time) = &ami.deprecate_at {
+            all.push(Parameters::EnableImageDeprecation(EnableImageDeprecation {
+                image_id: image_id(),
+                deprecate_at: time.seconds(),
+            }));
+        }
+        if ami.deregistration_protection.enabled {
+            all.push(Parameters::EnableImageDeregistrationProtection(
+                EnableImageDeregistrationProtection {
+                    image_id: image_id(),
+                    with_cooldown: ami.deregistration_protection.with_cooldown,
+                },
+            ));
+        }
+        if let Some(name) = &ami.ssm_parameter {
+            all.push(Parameters::PutParameter(PutParameter {
+                name: name.to_string(),
+                value: image_id(),
+                r#type: "String",
+                data_type: "aws:ec2:image",
+                overwrite: true,
+            }));
+        }
+        let region = region.map(ToOwned::to_owned);
+        all.into_iter()
+            .map(|parameters| parameters.request(region.clone()))
+            .collect()
+    }
+
+    /// The keys that snapshots are encrypted with.
+    pub fn keys(&self) -> BTreeSet<String> {
+        let disks = self.disks.iter();
+        let disks = disks.filter_map(|disk| disk.kms_key_id.clone());
+        disks
+            .chain(self.ami.region_kms_key_ids.values().cloned())
+            .collect()
+    }
+}
+
+/// A block that a snapshot gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Block {
+    /// Its offset over 512 KiB.
+    pub index: u64,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+/// The digest of a block of zeros.
+pub fn zero_digest() -> Digest {
+    let len = usize::try_from(CHUNK_BYTES).expect("a small constant");
+    Digest::of(&vec![0; len])
+}
+
+/// The blocks that make an empty snapshot one with this content: those that hold data.
+pub fn full(map: &ChunkMap) -> Vec<Block> {
+    let chunks = map.chunks().iter();
+    chunks
+        .map(|chunk| Block {
+            index: chunk.index,
+            digest: chunk.digest,
+        })
+        .collect()
+}
+
+/// All blocks of a disk, zeros too: blocks that were never written read back as anything in an
+/// encrypted snapshot.
+pub fn every(map: &ChunkMap) -> Vec<Block> {
+    let zero = zero_digest();
+    (0..map.device_len().div_ceil(CHUNK_BYTES))
+        .map(|index| Block {
+            index,
+            digest: map.get(index).unwrap_or(zero),
+        })
+        .collect()
+}
+
+/// The blocks that make a snapshot with the content `base` one with this.
+pub fn delta(map: &ChunkMap, base: &ChunkMap) -> Vec<Block> {
+    let zero = zero_digest();
+    let changes = map.changes_since(base).into_iter();
+    changes
+        .map(|change| match change {
+            ChunkChange::Data(chunk) => Block {
+                index: chunk.index,
+                digest: chunk.digest,
+            },
+            ChunkChange::Zero(index) => Block {
+                index,
+                digest: zero,
+            },
+        })
+        .collect()
+}
+
+/// EBS's checksum over the blocks that were sent: SHA-256 over their SHA-256s in order
+/// (`CompleteSnapshot`, `LINEAR`).
+pub fn linear_checksum(blocks: &[Block]) -> Digest {
+    let mut hasher = Sha256::new();
+    for block in blocks {
+        hasher.update(block.digest.as_bytes());
+    }
+    Digest::finish(hasher)
+}
+
+/// The disks, the root first, and the mappings, the root's first.
+fn mappings(
+    recipe: &Recipe,
+    built: &Built,
+    ami: &Ami,
+    origin: Option<&Origin>,
+) -> Result<(Vec<Disk>, Vec<Planned>)> {
+    let own = &ami.ami_root_device;
+    let root_name = own.device_name.as_ref().map_or_else(
+        || origin.map_or(ROOT_DEVICE, |origin| &origin.root_device_name),
+        |name| name.as_str(),
+    );
+    let before = origin.and_then(|origin| {
+        let mut mappings = origin.block_device_mappings.iter();
+        mappings.find(|mapping| mapping.device_name == origin.root_device_name)
+    });
+    let size = own.volume_size.map_or(0, |size| size.gib());
+    if size != 0 && size < built.root.gib() {
+        return Err(Error::RootTooSmall {
+            asked: size,
+            needed: built.root.gib(),
+        });
+    }
+    let before_size = before.and_then(|mapping| mapping.volume_size);
+    let before_size = before_size.and_then(|size| u64::try_from(size).ok());
+    let size = match size {
+        0 => built.root.gib().max(before_size.unwrap_or(0)),
+        size => size,
+    };
+    let own_type = own.volume_type.map(VolumeType::name);
+    let inherited = before.filter(|_| own_type.is_none());
+    let root = EbsBlockDevice {
+        snapshot_id: None,
+        volume_size: Some(gib(size)?),
+        volume_type: Some(
+            own_type
+                .or_else(|| inherited.and_then(|mapping| mapping.volume_type.as_deref()))
+                .unwrap_or("gp3")
+                .to_owned(),
+        ),
+        iops: number(own.iops)?.or_else(|| inherited.and_then(provisioned_iops)),
+        throughput: number(own.throughput)?
+            .or_else(|| inherited.and_then(|mapping| mapping.throughput)),
+        delete_on_termination: own.delete_on_termination.unwrap_or(true),
+        encrypted: None,
+    };
+    let mut disks = vec![Disk {
+        device_name: root_name.to_owned(),
+        built: built.root.clone(),
+        encrypted: own.encrypted,
+        kms_key_id: own.kms_key_id.clone(),
+    }];
+    let mut planned = vec![Planned {
+        mapping: BlockDeviceMapping {
+            device_name: root_name.to_owned(),
+            ebs: Some(root),
+            ..BlockDeviceMapping::default()
+        },
+        disk: Some(0),
+    }];
+    for volume in &recipe.volumes {
+        let device = volume.device_name.as_str();
+        if device == root_name {
+            return Err(Error::Mapping(format!(
+                "{device} is the root's own device, and the recipe has a volume of it: \
+                 `ami_root_device` is for the root"
+            )));
+        }
+        let disk = built.volumes.iter().find(|(name, _)| name == device);
+        let index = disk.map(|(_, disk)| {
+            disks.push(Disk {
+                device_name: device.to_owned(),
+                built: disk.clone(),
+                encrypted: volume.encrypted,
+                kms_key_id: volume.kms_key_id.clone(),
+            });
+            disks.len() - 1
+        });
+        planned.push(Planned {
+            mapping: of_volume(volume)?,
+            disk: index,
+        });
+    }
+    let others = origin.map_or(&[][..], |origin| &origin.block_device_mappings);
+    for mapping in others {
+        let is_root = origin.is_some_and(|origin| origin.root_device_name == mapping.device_name);
+        let taken = |other: &Planned| other.mapping.device_name == mapping.device_name;
+        if !is_root && !planned.iter().any(taken) {
+            planned.push(Planned {
+                mapping: of_base(mapping),
+                disk: None,
+            });
+        }
+    }
+    Ok((disks, planned))
+}
+
+/// The mapping of a volume of the recipe.
+fn of_volume(volume: &Volume) -> Result<BlockDeviceMapping> {
+    let device_name = volume.device_name.as_str().to_owned();
+    let (snapshot_id, size, is_empty) = match &volume.content {
+        Content::None => {
+            return Ok(BlockDeviceMapping {
+                device_name,
+                no_device: Some(String::new()),
+                ..BlockDeviceMapping::default()
+            });
+        }
+        Content::Empty { size } => (None, Some(*size), true),
+        Content::Snapshot { snapshot_id, size } => (Some(snapshot_id.clone()), *size, false),
+        Content::Filesystem(filesystem) => (None, Some(filesystem.size), false),
+    };
+    if is_empty && volume.kms_key_id.is_some() {
+        return Err(Error::Mapping(format!(
+            "{device_name}: EC2 takes a `kms_key_id` for an empty volume at launch only, not in an \
+             AMI; leave it out, and set it in the launch template"
+        )));
+    }
+    if volume.encrypted.is_some() && snapshot_id.is_some() {
+        return Err(Error::Mapping(format!(
+            "{device_name}: `encrypted` is for volumes that are made here; a snapshot is what it is"
+        )));
+    }
+    Ok(BlockDeviceMapping {
+        device_name,
+        ebs: Some(EbsBlockDevice {
+            snapshot_id,
+            volume_size: size.map(|size| gib(size.gib())).transpose()?,
+            volume_type: Some(volume.volume_type.name().to_owned()),
+            iops: number(volume.iops)?,
+            throughput: number(volume.throughput)?,
+            delete_on_termination: volume.delete_on_termination,
+            encrypted: volume.encrypted.filter(|_| is_empty),
+        }),
+        ..BlockDeviceMapping::default()
+    })
+}
+
+/// A mapping of the base, kept.
+fn of_base(mapping: &Mapping) -> BlockDeviceMapping {
+    let device_name = mapping.device_name.clone();
+    if let Some(name) = &mapping.virtual_name {
+        return BlockDeviceMapping {
+            device_name,
+            virtual_name: Some(name.clone()),
+            ..BlockDeviceMapping::default()
+        };
+    }
+    BlockDeviceMapping {
+        device_name,
+        ebs: Some(EbsBlockDevice {
+            snapshot_id: mapping.snapshot_id.clone(),
+            volume_size: mapping.volume_size,
+            volume_type: mapping.volume_type.clone(),
+            iops: provisioned_iops(mapping),
+            throughput: mapping.throughput,
+            delete_on_termination: mapping.delete_on_termination.unwrap_or(true),
+            encrypted: mapping.encrypted.filter(|_| mapping.snapshot_id.is_none()),
+        }),
+        ..BlockDeviceMapping::default()
+    }
+}
+
+/// The operations a second of a mapping, where its kind takes them: EC2 tells them of `gp2` too.
+fn provisioned_iops(mapping: &Mapping) -> Option<i32> {
+    let takes = matches!(mapping.volume_type.as_deref(), Some("gp3" | "io1" | "io2"));
+    mapping.iops.filter(|_| takes)
+}
+
+/// A number of GiB as EC2 has it.
+fn gib(gib: u64) -> Result<i32> {
+    i32::try_from(gib).map_err(|_| Error::Mapping(format!("{gib} GiB is more than any EBS volume")))
+}
+
+fn number(number: Option<u32>) -> Result<Option<i32>> {
+    let number = number.map(|number| {
+        i32::try_from(number)
+            .map_err(|_| Error::Mapping(format!("{number} is more than EC2 takes")))
+    });
+    number.transpose()
+}

@@ -1,0 +1,258 @@
+//! Requests as data to calls of the SDK.
+
+use aws_sdk_ebs::types::Tag as EbsTag;
+use aws_sdk_ec2::types;
+use aws_sdk_ssm::types::ParameterType;
+use aws_smithy_types::DateTime;
+
+use super::connect::{Aws, failed};
+use super::request::{
+    BlockDeviceMapping, CopyImage, ImportSnapshot, LaunchPermission, ModifyImageAttribute,
+    Parameters, PutParameter, RegisterImage, StartSnapshot, Tag, TagSpecification,
+};
+use super::{Error, Result};
+
+fn missing(what: &str) -> Error {
+    Error::Answer {
+        what: what.to_owned(),
+        problem: "the answer has no id".to_owned(),
+    }
+}
+
+fn tag(tag: &Tag) -> types::Tag {
+    types::Tag::builder()
+        .key(&tag.key)
+        .value(&tag.value)
+        .build()
+}
+
+fn specifications(all: &[TagSpecification]) -> Option<Vec<types::TagSpecification>> {
+    let one = |specification: &TagSpecification| {
+        types::TagSpecification::builder()
+            .resource_type(specification.resource_type.into())
+            .set_tags(Some(specification.tags.iter().map(tag).collect()))
+            .build()
+    };
+    Some(all.iter().map(one).collect())
+}
+
+fn mapping(mapping: &BlockDeviceMapping) -> types::BlockDeviceMapping {
+    let ebs = mapping.ebs.as_ref().map(|ebs| {
+        types::EbsBlockDevice::builder()
+            .set_snapshot_id(ebs.snapshot_id.clone())
+            .set_volume_size(ebs.volume_size)
+            .set_volume_type(ebs.volume_type.as_deref().map(Into::into))
+            .set_iops(ebs.iops)
+            .set_throughput(ebs.throughput)
+            .delete_on_termination(ebs.delete_on_termination)
+            .set_encrypted(ebs.encrypted)
+            .build()
+    });
+    types::BlockDeviceMapping::builder()
+        .device_name(&mapping.device_name)
+        .set_ebs(ebs)
+        .set_virtual_name(mapping.virtual_name.clone())
+        .set_no_device(mapping.no_device.clone())
+        .build()
+}
+
+/// Registers an AMI; gives its id.
+pub(super) async fn register_image(aws: &Aws, request: &RegisterImage) -> Result<String> {
+    let mappings = request.block_device_mappings.iter().map(mapping).collect();
+    let sent = aws
+        .ec2
+        .register_image()
+        .name(&request.name)
+        .set_description(request.description.clone())
+        .architecture(request.architecture.into())
+        .virtualization_type(request.virtualization_type)
+        .root_device_name(&request.root_device_name)
+        .set_block_device_mappings(Some(mappings))
+        .ena_support(request.ena_support)
+        .set_sriov_net_support(request.sriov_net_support.map(ToOwned::to_owned))
+        .set_boot_mode(request.boot_mode.as_deref().map(Into::into))
+        .set_tpm_support(request.tpm_support.map(Into::into))
+        .set_uefi_data(request.uefi_data.clone())
+        .set_imds_support(request.imds_support.map(Into::into))
+        .set_tag_specifications(specifications(&request.tag_specifications))
+        .send()
+        .await;
+    let doing = format!("register the AMI {:?}", request.name);
+    let answer = sent.map_err(failed(doing))?;
+    answer
+        .image_id()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| missing("RegisterImage"))
+}
+
+/// Starts the import of an object as a snapshot; gives the id of the task. The same `token` does
+/// not start it twice.
+pub(super) async fn import_snapshot(
+    aws: &Aws,
+    request: &ImportSnapshot,
+    token: &str,
+) -> Result<String> {
+    let bucket = types::UserBucket::builder()
+        .s3_bucket(&request.disk_container.user_bucket.bucket)
+        .s3_key(&request.disk_container.user_bucket.key)
+        .build();
+    let container = types::SnapshotDiskContainer::builder()
+        .description(&request.disk_container.description)
+        .format(request.disk_container.format)
+        .user_bucket(bucket)
+        .build();
+    let sent = aws
+        .ec2
+        .import_snapshot()
+        .description(&request.description)
+        .disk_container(container)
+        .role_name(&request.role_name)
+        .set_encrypted(request.encrypted)
+        .set_kms_key_id(request.kms_key_id.clone())
+        .set_tag_specifications(specifications(&request.tag_specifications))
+        .client_token(token)
+        .send()
+        .await;
+    let answer = sent.map_err(failed("start the import of a snapshot"))?;
+    answer
+        .import_task_id()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| missing("ImportSnapshot"))
+}
+
+/// Starts a snapshot that blocks are written to; gives its id. The same `token` gives the same one.
+pub(super) async fn start_snapshot(
+    aws: &Aws,
+    request: &StartSnapshot,
+    token: &str,
+) -> Result<String> {
+    let tag = |tag: &Tag| EbsTag::builder().key(&tag.key).value(&tag.value).build();
+    let call = || {
+        aws.ebs
+            .start_snapshot()
+            .volume_size(request.volume_size)
+            .set_parent_snapshot_id(request.parent_snapshot_id.clone())
+            .description(&request.description)
+            .set_encrypted(request.encrypted)
+            .set_kms_key_arn(request.kms_key_arn.clone())
+            .timeout(request.timeout)
+            .set_tags(Some(request.tags.iter().map(tag).collect()))
+            .client_token(token)
+            .send()
+    };
+    let answer = super::pace::patiently("start a snapshot", call).await?;
+    answer
+        .snapshot_id()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| missing("StartSnapshot"))
+}
+
+/// Starts a copy of an AMI in the region of `aws`; gives its id.
+pub(super) async fn copy_image(aws: &Aws, request: &CopyImage) -> Result<String> {
+    let sent = aws
+        .ec2
+        .copy_image()
+        .name(&request.name)
+        .set_description(request.description.clone())
+        .source_image_id(&request.source_image_id)
+        .source_region(&request.source_region)
+        .set_encrypted(request.encrypted)
+        .set_kms_key_id(request.kms_key_id.clone())
+        .client_token(&request.client_token)
+        .set_tag_specifications(specifications(&request.tag_specifications))
+        .send()
+        .await;
+    let doing = format!("copy {} to {}", request.source_image_id, aws.region);
+    let answer = sent.map_err(failed(doing))?;
+    answer
+        .image_id()
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| missing("CopyImage"))
+}
+
+/// Tags what is there already.
+pub(super) async fn create_tags(aws: &Aws, id: &str, tags: &[Tag]) -> Result<()> {
+    let sent = aws
+        .ec2
+        .create_tags()
+        .resources(id)
+        .set_tags(Some(tags.iter().map(tag).collect()))
+        .send()
+        .await;
+    sent.map_err(failed(format!("tag {id}")))?;
+    Ok(())
+}
+
+/// Sends one of the requests that make an AMI usable by others.
+pub(super) async fn settle(aws: &Aws, parameters: &Parameters) -> Result<()> {
+    match parameters {
+        Parameters::ModifyImageAttribute(request) => permit(aws, request).await,
+        Parameters::EnableImageDeprecation(request) => {
+            let sent = aws
+                .ec2
+                .enable_image_deprecation()
+                .image_id(&request.image_id)
+                .deprecate_at(DateTime::from_secs(request.deprecate_at))
+                .send()
+                .await;
+            sent.map_err(failed(format!("deprecate {}", request.image_id)))?;
+            Ok(())
+        }
+        Parameters::EnableImageDeregistrationProtection(request) => {
+            let sent = aws
+                .ec2
+                .enable_image_deregistration_protection()
+                .image_id(&request.image_id)
+                .with_cooldown(request.with_cooldown)
+                .send()
+                .await;
+            sent.map_err(failed(format!("protect {}", request.image_id)))?;
+            Ok(())
+        }
+        Parameters::PutParameter(request) => put_parameter(aws, request).await,
+        // These make something, whose id their callers want.
+        Parameters::ImportSnapshot(_)
+        | Parameters::StartSnapshot(_)
+        | Parameters::RegisterImage(_)
+        | Parameters::CopyImage(_) => Ok(()),
+    }
+}
+
+async fn permit(aws: &Aws, request: &ModifyImageAttribute) -> Result<()> {
+    let permission = |permission: &LaunchPermission| {
+        let builder = types::LaunchPermission::builder();
+        match permission {
+            LaunchPermission::UserId(id) => builder.user_id(id),
+            LaunchPermission::OrganizationArn(arn) => builder.organization_arn(arn),
+            LaunchPermission::OrganizationalUnitArn(arn) => builder.organizational_unit_arn(arn),
+        }
+        .build()
+    };
+    let add = request.launch_permission.add.iter().map(permission);
+    let changes = types::LaunchPermissionModifications::builder().set_add(Some(add.collect()));
+    let sent = aws
+        .ec2
+        .modify_image_attribute()
+        .image_id(&request.image_id)
+        .launch_permission(changes.build())
+        .send()
+        .await;
+    let doing = format!("permit others to launch {}", request.image_id);
+    sent.map_err(failed(doing))?;
+    Ok(())
+}
+
+async fn put_parameter(aws: &Aws, request: &PutParameter) -> Result<()> {
+    let sent = aws
+        .ssm
+        .put_parameter()
+        .name(&request.name)
+        .value(&request.value)
+        .r#type(ParameterType::from(request.r#type))
+        .data_type(request.data_type)
+        .overwrite(request.overwrite)
+        .send()
+        .await;
+    sent.map_err(failed(format!("set the parameter {}", request.name)))?;
+    Ok(())
+}

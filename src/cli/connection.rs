@@ -1,0 +1,94 @@
+//! How to reach AWS, as the commands that do are told it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::failure::Failure;
+use super::output::Output;
+use super::progress::Bars;
+use crate::aws::{self, Report, Settings};
+use crate::recipe::Ami;
+
+/// How to reach AWS; what is not given is the environment's and the profile's.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ConnectionArgs {
+    /// The profile of the credentials and the region.
+    #[arg(long)]
+    pub(super) profile: Option<String>,
+    /// The region.
+    #[arg(long)]
+    pub(super) region: Option<String>,
+    /// Another server than AWS's own.
+    #[arg(long, value_name = "URL")]
+    pub(super) endpoint_url: Option<String>,
+}
+
+impl ConnectionArgs {
+    /// Where to connect to; `default_region` where nothing else names a region.
+    pub(super) fn settings(&self, default_region: Option<String>) -> Settings {
+        Settings {
+            profile: self.profile.clone(),
+            region: self.region.clone(),
+            default_region,
+            endpoint_url: self.endpoint_url.clone(),
+        }
+    }
+
+    /// The region as far as it is known without looking at the profile.
+    pub(super) fn region_before_connecting(&self, ami: &Ami) -> Option<String> {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        self.region
+            .clone()
+            .or_else(|| set("AWS_REGION"))
+            .or_else(|| set("AWS_DEFAULT_REGION"))
+            .or_else(|| ami.region.as_ref().map(ToString::to_string))
+    }
+}
+
+/// What went wrong, with what to do about it.
+pub(super) fn explained(error: aws::Error) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::from(error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// Shows on stderr what a run tells.
+pub(super) struct Console {
+    output: Mutex<Output>,
+    bars: Bars,
+}
+
+impl Console {
+    pub(super) fn shared() -> Arc<Self> {
+        Arc::new(Self {
+            output: Mutex::new(Output::new()),
+            bars: Bars::new(),
+        })
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bars.finish();
+    }
+
+    fn tell(&self, tell: impl FnOnce(&mut Output)) {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bars.aside(|| tell(&mut output));
+    }
+}
+
+impl Report for Console {
+    fn note(&self, verb: &str, what: &str) {
+        self.tell(|output| output.note(verb, what));
+    }
+
+    fn warning(&self, text: &str) {
+        self.tell(|output| output.warning(text));
+    }
+
+    fn progress(&self, what: &str, done: u64, all: u64) {
+        self.bars.show(what, done, all);
+    }
+}

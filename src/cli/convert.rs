@@ -1,0 +1,74 @@
+//! `imgasm convert IN OUT`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::failure::Failure;
+use super::output::{Output, bytes};
+use super::progress::Bars;
+use super::{Outcome, image};
+use crate::block::ChunkMap;
+use crate::container::{OutputFormat, write_file};
+
+/// Write the disk in an image in another format. The same disk gives the same bytes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A disk image in any container that can be read.
+    input: PathBuf,
+    /// The file to write; it is replaced where it is there.
+    output: PathBuf,
+    /// The format, where the name of the output does not tell it: raw, raw.gz, raw.zst, raw.xz,
+    /// qcow2, vmdk (stream-optimized), vhd (dynamic), vhd-fixed.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<OutputFormat>,
+}
+
+pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+    let target = &args.output;
+    let named = || OutputFormat::of_name(target);
+    let Some(format) = args.format.or_else(named) else {
+        return Err(Failure::new(format!(
+            "the name of {} does not tell a format",
+            target.display()
+        ))
+        .with_hint("tell it with --format, or by an extension: .raw, .gz, .zst, .xz, .qcow2, .vmdk or .vhd"));
+    };
+    if is_same_file(&args.input, target) {
+        return Err(
+            Failure::new(format!("{} is the input itself", target.display()))
+                .with_hint("choose another name for the output"),
+        );
+    }
+    let bars = Bars::new();
+    let opened = image::cache()?.open(&args.input, &bars.reading("reading"))?;
+    if let Some(recovery) = &opened.recovery {
+        image::tell_recovery(&args.input, recovery, output);
+    }
+    let chunk_map = ChunkMap::compute(&opened.device)?;
+    write_file(
+        &opened.device,
+        &chunk_map,
+        format,
+        target,
+        &bars.reading("writing"),
+    )?;
+    bars.finish();
+    let written = fs::metadata(target)?.len();
+    output.note(
+        "written",
+        format_args!(
+            "{format}, a disk of {}: {}",
+            bytes(opened.device.len()),
+            bytes(written)
+        ),
+    );
+    output.line(target.display())?;
+    Ok(Outcome::Done)
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}

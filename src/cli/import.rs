@@ -1,0 +1,218 @@
+//! `imgasm import`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::connection::{ConnectionArgs, Console, explained};
+use super::failure::Failure;
+use super::image;
+use super::output::Output;
+use super::progress::Bars;
+use super::recipe::RecipeArgs;
+use super::{Outcome, recipe};
+use crate::aws::built::Built;
+use crate::aws::import::{OnError, Options, import};
+use crate::aws::plan::{DEFAULT_ROLE, DiskFormat, Plan, S3, Via};
+use crate::aws::preview::{Parent, preview};
+use crate::aws::{Aws, Error, Patience, Report, connect};
+use crate::block::ChunkMap;
+use crate::recipe::ami::Polling;
+use crate::recipe::{Ami, AmiFacts, Base, Recipe};
+
+/// Make an AMI of what `build` has left. Prints its id.
+#[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// The folder with the built image.
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    output: PathBuf,
+    /// How the disks get there: through a bucket, or block by block into snapshots.
+    #[arg(long, value_enum, default_value_t = Way::S3)]
+    via: Way,
+    /// The bucket to upload to.
+    #[arg(long)]
+    bucket: Option<String>,
+    /// The format of the uploaded disks.
+    #[arg(long, value_enum, default_value_t = DiskFormat::Vmdk)]
+    disk_format: DiskFormat,
+    /// The role by which the import service reads the bucket.
+    #[arg(long)]
+    role: Option<String>,
+    /// A snapshot that holds the base: with `--via ebs` only what differs from it is sent.
+    #[arg(long, value_name = "SNAPSHOT")]
+    parent_snapshot: Option<String>,
+    /// Show what would be sent, and the IAM policy for it; ask and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Make the AMI again where there is one of the same image.
+    #[arg(long)]
+    force: bool,
+    /// Deregister an AMI that has the name already.
+    #[arg(long)]
+    force_deregister: bool,
+    /// Leave the uploaded objects in the bucket.
+    #[arg(long)]
+    keep: bool,
+    /// What becomes of snapshots and AMIs when the run fails.
+    #[arg(long, value_enum, default_value_t = OnError::Cleanup)]
+    on_error: OnError,
+    /// How many seconds to wait for an import or a copy.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// How the disks get there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Way {
+    S3,
+    Ebs,
+}
+
+pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+    let recipe = recipe::load(&args.recipe)?;
+    let bars = Bars::new();
+    let cache = image::cache()?;
+    let built = Built::open(&args.output, &recipe, &cache, &bars.reading("reading"));
+    let built = built.map_err(explained)?;
+    let ami = ami(&recipe, &built)?;
+    let region = args.connection.region_before_connecting(&ami);
+    let via = via(args, &ami)?;
+    let plan = Plan::new(&recipe, &built, ami, via, region).map_err(explained)?;
+    let base = base(args, &recipe, &built, output)?;
+    let parent = base.as_ref().map(|(snapshot_id, chunk_map)| Parent {
+        snapshot_id,
+        chunk_map,
+    });
+    if args.dry_run {
+        let preview = preview(&plan, parent.as_ref(), &bars.reading("measuring"));
+        bars.finish();
+        output.json(&preview.map_err(explained)?)?;
+        return Ok(Outcome::Done);
+    }
+    bars.finish();
+    let options = Options {
+        dir: args.output.clone(),
+        force: args.force,
+        force_deregister: args.force_deregister,
+        keep: args.keep,
+        on_error: args.on_error,
+        patience: patience(&plan.ami, args.timeout),
+    };
+    let default_region = plan.ami.region.as_ref().map(ToString::to_string);
+    let settings = args.connection.settings(default_region);
+    let console = Console::shared();
+    let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
+    let artifacts = connect::runtime().map_err(explained)?.block_on(async {
+        let aws = Aws::connect(&settings).await?;
+        import(&aws, &plan, parent.as_ref(), &options, &report).await
+    });
+    console.finish();
+    let artifacts = artifacts.map_err(explained)?;
+    let id = artifacts
+        .first()
+        .map(|artifact| artifact.artifact_id.clone());
+    built
+        .manifest
+        .clone()
+        .with_artifacts(artifacts)
+        .write(&args.output)?;
+    let id = id.unwrap_or_default();
+    output.line(id.split_once(':').map_or(&*id, |(_, id)| id))?;
+    Ok(Outcome::Done)
+}
+
+/// How long to wait for what takes time.
+fn patience(ami: &Ami, timeout: Option<u64>) -> Patience {
+    let Polling {
+        delay_seconds,
+        max_attempts,
+    } = ami.aws_polling;
+    let pause = u64::from(delay_seconds);
+    Patience {
+        pause: Duration::from_secs(pause),
+        limit: Duration::from_secs(
+            timeout.unwrap_or_else(|| pause.saturating_mul(u64::from(max_attempts))),
+        ),
+    }
+}
+
+/// The recipe's AMI, for what was built.
+fn ami(recipe: &Recipe, built: &Built) -> Result<Ami, Failure> {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let clock = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+    };
+    let origin = built.manifest.base.origin.as_ref();
+    let facts = AmiFacts {
+        now: given
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(clock),
+        digest: built.manifest.image.digest,
+        source: origin.map(|origin| (origin.ami_id.clone(), origin.name.clone())),
+    };
+    recipe.ami(&facts)?.ok_or_else(|| explained(Error::NoAmi))
+}
+
+fn via(args: &Args, ami: &Ami) -> Result<Via, Failure> {
+    if args.via == Way::Ebs {
+        return Ok(Via::Ebs);
+    }
+    let named = || ami.s3_bucket_name.as_ref().map(ToString::to_string);
+    let role = args.role.clone().or_else(|| ami.role_name.clone());
+    Ok(Via::S3(S3 {
+        bucket: args
+            .bucket
+            .clone()
+            .or_else(named)
+            .ok_or_else(|| explained(Error::NoBucket))?,
+        role: role.unwrap_or_else(|| DEFAULT_ROLE.to_owned()),
+        format: args.disk_format,
+    }))
+}
+
+/// The snapshot that holds the base, and the base's chunks, where an upload can build upon them.
+fn base(
+    args: &Args,
+    recipe: &Recipe,
+    built: &Built,
+    output: &mut Output,
+) -> Result<Option<(String, Arc<ChunkMap>)>, Failure> {
+    if args.via != Way::Ebs {
+        return Ok(None);
+    }
+    let record = &built.manifest.base;
+    let origin = record.origin.as_ref();
+    let recorded = || {
+        let origin = origin.filter(|origin| origin.digest == record.digest);
+        origin.and_then(|origin| origin.snapshot_id.clone())
+    };
+    let Some(snapshot_id) = args.parent_snapshot.clone().or_else(recorded) else {
+        return Ok(None);
+    };
+    let Base::File { path, sha256, .. } = &recipe.base else {
+        return Err(
+            Failure::new("the base is assembled from a folder, so no snapshot holds it")
+                .with_hint("leave --parent-snapshot out"),
+        );
+    };
+    let bars = Bars::new();
+    let base = image::cache()?.base(path, *sha256, &bars.reading("base"))?;
+    bars.finish();
+    if base.chunk_map.digest() == record.digest {
+        return Ok(Some((snapshot_id, base.chunk_map)));
+    }
+    output.warning(format_args!(
+        "{} is not what the image was built upon any more: all of the image is uploaded",
+        path.display()
+    ));
+    Ok(None)
+}

@@ -1,0 +1,111 @@
+//! Where a base came from: the file that `pull` leaves beside the image, and that `build` and
+//! `import` take up.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::Digest;
+
+/// An AMI that a base was pulled from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its id.
+    pub ami_id: String,
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// The snapshot whose blocks the base has, where the account can still read it: what an
+    /// upload can build upon.
+    pub snapshot_id: Option<String>,
+    /// The digest of the disk, as [`crate::block::ChunkMap::digest`] gives it.
+    pub digest: Digest,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
+    /// How it boots, where it says so.
+    pub boot_mode: Option<String>,
+    /// The device of its root volume.
+    pub root_device_name: String,
+    /// Its mappings, the root's among them, as EC2 describes them.
+    pub block_device_mappings: Vec<Mapping>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A block device mapping of an AMI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// The device.
+    pub device_name: String,
+    /// The snapshot of its volume.
+    pub snapshot_id: Option<String>,
+    /// GiB.
+    pub volume_size: Option<i32>,
+    /// The kind of EBS volume.
+    pub volume_type: Option<String>,
+    /// Provisioned operations a second, of the kinds that have them.
+    pub iops: Option<i32>,
+    /// Provisioned MiB a second.
+    pub throughput: Option<i32>,
+    /// Whether the volume goes with the instance.
+    pub delete_on_termination: Option<bool>,
+    /// Whether its snapshot is encrypted.
+    pub encrypted: Option<bool>,
+    /// The instance store volume that it is.
+    pub virtual_name: Option<String>,
+}
+
+/// An origin file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host failed.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// It is not what `pull` writes.
+    #[error("{} is not an origin file", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl Origin {
+    /// The name of the origin file of an image: `base.raw.origin.json` beside `base.raw`.
+    pub fn path_of(image: &Path) -> PathBuf {
+        let mut name = image.file_name().map_or_else(OsString::new, Into::into);
+        name.push(".origin.json");
+        image.with_file_name(name)
+    }
+
+    /// The origin of an image; `None` where it has no origin file.
+    pub fn of(image: &Path) -> Result<Option<Self>, Error> {
+        let path = Self::path_of(image);
+        match fs::read(&path) {
+            Ok(json) => match serde_json::from_slice(&json) {
+                Ok(origin) => Ok(Some(origin)),
+                Err(source) => Err(Error::Invalid { path, source }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { path, source }),
+        }
+    }
+
+    /// The file's content.
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self).expect("plain values are always JSON");
+        json.push('\n');
+        json
+    }
+}

@@ -1,0 +1,362 @@
+//! The AMI that an image becomes, by the names that Packer has for its parts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::volume::{DeviceName, VolumeType, check_performance};
+use crate::config::values::VolumeSize;
+use crate::guest::Arch;
+
+/// The table `[ami]` of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ami {
+    /// The name, which no other AMI of the account has in the region.
+    pub ami_name: AmiName,
+    /// What the AMI is for; the recipe's own description where it is not given.
+    pub ami_description: Option<String>,
+    /// The region, where neither the command line nor the environment names one.
+    pub region: Option<Region>,
+    /// What the image's own programs must be for.
+    pub architecture: Option<Arch>,
+    /// How it boots; the base's mode, or EC2's default, where it is not given.
+    pub boot_mode: Option<BootMode>,
+    /// Enhanced networking with the Elastic Network Adapter.
+    #[serde(default = "yes")]
+    pub ena_support: bool,
+    /// Enhanced networking with the Intel 82599 VF.
+    #[serde(default)]
+    pub sriov_support: bool,
+    /// The version of the `NitroTPM`.
+    pub tpm_support: Option<TpmSupport>,
+    /// The UEFI variable store, in base64.
+    pub uefi_data: Option<String>,
+    /// Which instance metadata service instances have.
+    #[serde(default)]
+    pub imds_support: ImdsSupport,
+    /// The disk that the image becomes.
+    #[serde(default)]
+    pub ami_root_device: RootDevice,
+    /// Tags of the AMI.
+    #[serde(default)]
+    pub tags: Tags,
+    /// Tags of the snapshots and of the tasks that make them.
+    #[serde(default)]
+    pub snapshot_tags: Tags,
+    /// Accounts that may launch it.
+    #[serde(default)]
+    pub ami_users: BTreeSet<AccountId>,
+    /// Organisations whose accounts may launch it.
+    #[serde(default)]
+    pub ami_org_arns: BTreeSet<Arn>,
+    /// Organisational units whose accounts may launch it.
+    #[serde(default)]
+    pub ami_ou_arns: BTreeSet<Arn>,
+    /// Regions that it is copied to.
+    #[serde(default)]
+    pub ami_regions: BTreeSet<Region>,
+    /// The key that encrypts the copy in each region.
+    #[serde(default)]
+    pub region_kms_key_ids: BTreeMap<Region, String>,
+    /// The time after which it is deprecated.
+    pub deprecate_at: Option<Time>,
+    /// Whether it cannot be deregistered before that is allowed again.
+    #[serde(default)]
+    pub deregistration_protection: Protection,
+    /// Whether an AMI that has the name already is deregistered.
+    #[serde(default)]
+    pub force_deregister: bool,
+    /// Whether the snapshots of an AMI that is deregistered go with it.
+    #[serde(default)]
+    pub force_delete_snapshot: bool,
+    /// The SSM parameter that the new id is written to.
+    pub ssm_parameter: Option<ParameterName>,
+    /// The bucket that images are uploaded to on the way to a snapshot.
+    pub s3_bucket_name: Option<BucketName>,
+    /// The role by which the import service reads the bucket.
+    pub role_name: Option<String>,
+    /// How long to wait for what takes time.
+    #[serde(default)]
+    pub aws_polling: Polling,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Ami {
+    /// What is contradictory in it.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(region) = self
+            .region_kms_key_ids
+            .keys()
+            .find(|region| !self.ami_regions.contains(region))
+        {
+            return Err(format!(
+                "`region_kms_key_ids` has a key for {region}, which `ami_regions` does not name"
+            ));
+        }
+        if matches!(self.architecture, Some(arch) if !matches!(arch, Arch::X86_64 | Arch::Arm64)) {
+            return Err("EC2 has AMIs for `x86_64` and `arm64` only".to_owned());
+        }
+        if self.boot_mode == Some(BootMode::LegacyBios) {
+            let clash = |given: bool, key| {
+                given.then(|| format!("`{key}` needs a `boot_mode` with UEFI, not `legacy-bios`"))
+            };
+            let clash = clash(self.tpm_support.is_some(), "tpm_support")
+                .or_else(|| clash(self.uefi_data.is_some(), "uefi_data"));
+            if let Some(problem) = clash {
+                return Err(problem);
+            }
+        }
+        self.ami_root_device.check()
+    }
+}
+
+/// The root volume; what is not given is the base's, or EC2's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootDevice {
+    /// The device of its mapping; `/dev/xvda` where neither the base nor this names it.
+    pub device_name: Option<DeviceName>,
+    /// The kind of EBS volume, `gp3` by default.
+    pub volume_type: Option<VolumeType>,
+    /// The size, at least that of the image.
+    pub volume_size: Option<VolumeSize>,
+    /// Provisioned operations a second.
+    pub iops: Option<u32>,
+    /// Provisioned MiB a second.
+    pub throughput: Option<u32>,
+    /// Whether it goes with the instance; it does where this is not given.
+    pub delete_on_termination: Option<bool>,
+    /// Whether its snapshot is encrypted; the account's default where this is not given.
+    pub encrypted: Option<bool>,
+    /// The key that it is encrypted with.
+    pub kms_key_id: Option<String>,
+}
+
+impl RootDevice {
+    fn check(&self) -> Result<(), String> {
+        let volume_type = self.volume_type.unwrap_or(VolumeType::Gp3);
+        check_performance(volume_type, self.iops, self.throughput)?;
+        if self.kms_key_id.is_some() && self.encrypted != Some(true) {
+            return Err("`kms_key_id` needs `encrypted = true`".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// How an AMI boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names are Amazon's own")]
+pub enum BootMode {
+    LegacyBios,
+    Uefi,
+    UefiPreferred,
+}
+
+impl BootMode {
+    /// The name, as EC2 has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LegacyBios => "legacy-bios",
+            Self::Uefi => "uefi",
+            Self::UefiPreferred => "uefi-preferred",
+        }
+    }
+}
+
+/// The version of the `NitroTPM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum TpmSupport {
+    /// 2.0.
+    #[serde(rename = "v2.0")]
+    V2,
+}
+
+/// Which instance metadata service an AMI's instances have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum ImdsSupport {
+    /// Version 2 alone.
+    #[default]
+    #[serde(rename = "v2.0")]
+    V2,
+    /// What the account or the launch says.
+    #[serde(rename = "none")]
+    Unset,
+}
+
+/// Whether an AMI is protected from being deregistered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protection {
+    /// Whether it is.
+    #[serde(default)]
+    pub enabled: bool,
+    /// Whether it stays so for 24 hours after that is turned off.
+    #[serde(default)]
+    pub with_cooldown: bool,
+}
+
+/// How long to wait for what takes time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Polling {
+    /// Seconds between two questions, at most.
+    pub delay_seconds: u32,
+    /// How often to ask before giving up.
+    pub max_attempts: u32,
+}
+
+/// Four hours: imports of large disks take that long on busy days.
+impl Default for Polling {
+    fn default() -> Self {
+        Self {
+            delay_seconds: 15,
+            max_attempts: 960,
+        }
+    }
+}
+
+/// A text that EC2 has rules for.
+macro_rules! checked_text {
+    ($(#[$meta:meta])* $name:ident, $rule:expr, $what:literal) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let rule: fn(&str) -> bool = $rule;
+                if rule(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(format!(concat!("{:?} is not ", $what), text))
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+checked_text!(
+    /// The name of an AMI (EC2 API reference, `RegisterImage`, `Name`).
+    AmiName,
+    |text| (3..=128).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c)),
+    "the name of an AMI: 3 to 128 letters, digits, spaces and ()[]./-'@_"
+);
+checked_text!(
+    /// A region, as `eu-central-1`.
+    Region,
+    |text| text.contains('-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+    "a region, as eu-central-1"
+);
+checked_text!(
+    /// The number of an account.
+    AccountId,
+    |text| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()),
+    "an account, which has 12 digits"
+);
+checked_text!(
+    /// The name of a resource of AWS.
+    Arn,
+    |text| text.starts_with("arn:") && text.split(':').count() >= 6,
+    "an ARN, as arn:aws:organizations::123456789012:organization/o-1234567890"
+);
+checked_text!(
+    /// The name of an SSM parameter (Systems Manager API reference, `PutParameter`, `Name`).
+    ParameterName,
+    |text| !text.is_empty()
+        && text.len() <= 1011
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-/".contains(&b)),
+    "the name of a parameter: letters, digits and _.-/"
+);
+checked_text!(
+    /// The name of a bucket (S3 user guide, "Bucket naming rules").
+    BucketName,
+    |text| (3..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b)),
+    "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"
+);
+checked_text!(
+    /// A point in time as RFC 3339 has it.
+    Time,
+    |text| text.parse::<jiff::Timestamp>().is_ok(),
+    "a time, as 2030-01-31T00:00:00Z"
+);
+
+impl Time {
+    /// Seconds since 1970.
+    pub fn seconds(&self) -> i64 {
+        let time = self.0.parse::<jiff::Timestamp>();
+        time.expect("checked when it was read").as_second()
+    }
+}
+
+/// Tags of a resource (EC2 user guide, "Tag restrictions").
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tags(pub BTreeMap<String, String>);
+
+/// The tags that AWS and imgasm itself give begin so.
+const RESERVED: [&str; 2] = ["aws:", "imgasm:"];
+
+/// 50 are allowed; imgasm has its own besides.
+const TAGS_LIMIT: usize = 40;
+
+impl<'de> Deserialize<'de> for Tags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tags = BTreeMap::<String, String>::deserialize(deserializer)?;
+        if tags.len() > TAGS_LIMIT {
+            let problem = format!("{} tags are too many: {TAGS_LIMIT} at most", tags.len());
+            return Err(de::Error::custom(problem));
+        }
+        for (key, value) in &tags {
+            let lower = key.to_ascii_lowercase();
+            let problem = if key.is_empty() || key.chars().count() > 128 {
+                "the key of a tag has 1 to 128 characters"
+            } else if value.chars().count() > 256 {
+                "the value of a tag has 256 characters at most"
+            } else if RESERVED.iter().any(|prefix| lower.starts_with(prefix)) {
+                "tags that begin with `aws:` and `imgasm:` are reserved"
+            } else {
+                continue;
+            };
+            return Err(de::Error::custom(format!("tag {key:?}: {problem}")));
+        }
+        Ok(Self(tags))
+    }
+}

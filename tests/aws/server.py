@@ -1,0 +1,225 @@
+"""A server that is AWS to `imgasm import`, `pull` and `gc`: moto with what moto lacks, on loopback.
+
+Prints its port and serves until its stdin is closed. Each request is checked against the service
+model of botocore and logged; faults come on demand. `POST /_test/NAME` is for the tests:
+
+settings      how the account and the services are set, see `state.SETTINGS`
+faults        a list of {service, operation, kind, rate, skip, times}
+log           the requests so far: [{service, operation, region, parameters}]
+violations    requests that the real services would not have taken
+public-image  an AMI of Amazon's from a raw disk
+snapshot      a snapshot's volume as a raw file
+image         an AMI with its permissions and protection
+deregister    takes an AMI away, and leaves its snapshots
+"""
+
+import json
+import os
+import random
+import socket
+import sys
+import threading
+import traceback
+from urllib.parse import parse_qsl
+
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+os.environ["MOTO_S3_CUSTOM_ENDPOINTS"] = ""
+
+import ebs
+import ec2
+import models
+import state
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+LOG = []
+VIOLATIONS = []
+FAULTS = []
+#: Repeated runs fail at the same requests.
+CHANCE = random.Random(1)
+
+#: Codes by which the services say that they are busy, or that credentials have expired.
+CODES = {
+    "throttle": {"ec2": (503, "RequestLimitExceeded"), "s3": (503, "SlowDown"),
+                 "ebs": (400, "ThrottlingException"), "ssm": (400, "ThrottlingException")},
+    "error": {"ec2": (500, "InternalError"), "s3": (500, "InternalError"),
+              "ebs": (500, "InternalServerException"), "ssm": (500, "InternalServerError")},
+    "expired": {"ec2": (400, "RequestExpired"), "s3": (400, "ExpiredToken"),
+                "ebs": (403, "ExpiredTokenException"), "ssm": (400, "ExpiredTokenException"),
+                "sts": (403, "ExpiredToken")},
+}
+
+
+def scope(environ):
+    """The region and service that a request is signed for."""
+    authorization = environ.get("HTTP_AUTHORIZATION", "")
+    if "Credential=" not in authorization:
+        return None, None
+    _, _, region, service, _ = authorization.split("Credential=")[1].split(",")[0].split("/")
+    return region, service
+
+
+def s3_operation(environ, query):
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].strip("/")
+    if "/" not in path:
+        return {"HEAD": "HeadBucket", "PUT": "CreateBucket", "GET": "ListMultipartUploads"
+                if "uploads" in query else "ListObjectsV2"}.get(method, method)
+    if "uploadId" in query:
+        return {"PUT": "UploadPart", "POST": "CompleteMultipartUpload",
+                "DELETE": "AbortMultipartUpload", "GET": "ListParts"}[method]
+    if "uploads" in query:
+        return "CreateMultipartUpload"
+    return {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}[method]
+
+
+def understand(environ, service, body):
+    """The operation and parameters of a request; checked, but for S3, which moto checks."""
+    query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
+    if service == "ec2":
+        form = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        return form["Action"], models.ec2(form)
+    if service == "sts":
+        return dict(parse_qsl(body.decode()))["Action"], {}
+    if service == "ssm":
+        operation = environ["HTTP_X_AMZ_TARGET"].split(".")[1]
+        return operation, models.checked("ssm", operation, json.loads(body))
+    if service == "s3":
+        operation = s3_operation(environ, query)
+        return operation, {"path": environ["PATH_INFO"], **query}
+    headers = {
+        name[5:].replace("_", "-"): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    is_json = environ.get("CONTENT_TYPE", "").startswith("application/json")
+    parameters = json.loads(body) if is_json and body else {}
+    return models.rest(
+        service, environ["REQUEST_METHOD"], environ["PATH_INFO"], query, headers, parameters
+    )
+
+
+def fault(service, operation):
+    """The kind of fault that strikes a request, if one does."""
+    for rule in FAULTS:
+        if rule.get("service", service) != service or rule.get("operation", operation) != operation:
+            continue
+        if rule.get("skip", 0) > 0:
+            rule["skip"] -= 1
+            continue
+        if rule.get("times", 1) <= 0 or CHANCE.random() >= rule.get("rate", 1):
+            continue
+        if "times" in rule:
+            rule["times"] -= 1
+        return rule["kind"]
+    return None
+
+
+def refusal(service, status, code, message):
+    """An error in the service's own form."""
+    if service in ("ebs", "ssm"):
+        body = json.dumps({"__type": code, "Message": message, "message": message})
+        return status, {"x-amzn-ErrorType": code, "Content-Type": "application/json"}, body
+    error = f"<Code>{code}</Code><Message>{message}</Message>"
+    if service == "s3":
+        body = f"<Error>{error}</Error>"
+    elif service == "ec2":
+        body = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>1</RequestID></Response>"
+    else:
+        body = f"<ErrorResponse><Error>{error}</Error><RequestId>1</RequestId></ErrorResponse>"
+    return status, {"Content-Type": "text/xml"}, body
+
+
+def control(name, value):
+    with state.LOCK:
+        if name == "settings":
+            state.SETTINGS.update(value)
+        elif name == "faults":
+            FAULTS[:] = value
+        elif name == "log":
+            return LOG
+        elif name == "violations":
+            return VIOLATIONS
+        elif name == "public-image":
+            return ec2.public_image(**value)
+        elif name == "snapshot":
+            snapshot = ebs.snapshots(value["region"])[value["id"]]
+            state.write_disk(value["region"], value["id"], snapshot.volume_size, value["path"])
+        elif name == "image":
+            return ec2.IMAGES[value["region"]][value["id"]]
+        elif name == "deregister":
+            ec2.deregister_image(value["region"], {"ImageId": value["id"]})
+        return None
+
+
+class App:
+    def __init__(self):
+        self.moto = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ, start_response):
+        path = environ["PATH_INFO"]
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if path.startswith("/_test/"):
+            value = json.loads(environ["wsgi.input"].read(length) or "null")
+            try:
+                answer = control(path[7:], value)
+            except Exception:
+                return self.answer(start_response, 500, {}, traceback.format_exc())
+            return self.answer(start_response, 200, {}, json.dumps(answer, default=str))
+        region, service = scope(environ)
+        if service is None:
+            return self.moto(environ, start_response)
+        body = environ["wsgi.input"].read(length)
+        try:
+            operation, parameters = understand(environ, service, body)
+        except models.Violation as violation:
+            VIOLATIONS.append(str(violation))
+            refused = refusal(service, 400, "Violation", str(violation))
+            return self.answer(start_response, *refused)
+        with state.LOCK:
+            entry = {"service": service, "operation": operation, "region": region}
+            LOG.append(entry | {"parameters": parameters, "bytes": length})
+            kind = fault(service, operation)
+        if kind == "drop":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return self.answer(start_response, 500, {}, "")
+        if kind == "drop-late":
+            self.run(environ, body, lambda *_: None)
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return self.answer(start_response, 500, {}, "")
+        if kind in CODES:
+            status, code = CODES[kind][service]
+            return self.answer(start_response, *refusal(service, status, code, "as it was asked for"))
+        if kind:
+            code, _, message = kind.partition(": ")
+            return self.answer(start_response, *refusal(service, 400, code, message))
+        return self.run(environ, body, start_response)
+
+    def run(self, environ, body, start_response):
+        import io
+
+        environ["wsgi.input"] = io.BytesIO(body)
+        return self.moto(environ, start_response)
+
+    def answer(self, start_response, status, headers, body):
+        data = body.encode()
+        start_response(f"{status} -", [*headers.items(), ("Content-Length", str(len(data)))])
+        return [data]
+
+
+class Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_args, **_kwargs):
+        """Nobody reads it."""
+
+
+def main():
+    ec2.install()
+    ebs.install()
+    server = make_server("127.0.0.1", 0, App(), threaded=True, request_handler=Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.port, flush=True)
+    sys.stdin.read()
+
+
+main()

@@ -1,0 +1,53 @@
+"""What the server knows beside moto: blocks of snapshots, and how it is told to behave."""
+
+import hashlib
+import threading
+
+ACCOUNT = "123456789012"
+AMAZON = "591542846629"
+BLOCK = 512 * 1024
+LOCK = threading.RLock()
+
+#: The content of blocks by their SHA-256.
+CONTENT = {}
+#: (region, snapshot id) to {block index: SHA-256}.
+BLOCKS = {}
+
+#: How the account and the services are set.
+SETTINGS = {
+    "encryption_by_default": False,
+    "roles": ["vmimport"],
+    #: How often a task, an AMI or a snapshot is asked for before it is done.
+    "polls": 2,
+    #: What tasks come to instead: a status message.
+    "task_message": None,
+}
+
+
+def store(region, snapshot, index, data):
+    digest = hashlib.sha256(data).digest()
+    CONTENT[digest] = data
+    BLOCKS.setdefault((region, snapshot), {})[index] = digest
+    return digest
+
+
+def store_disk(region, snapshot, path):
+    """The blocks of a raw disk that are not zeros."""
+    BLOCKS[region, snapshot] = {}
+    zeros = bytes(BLOCK)
+    with open(path, "rb") as disk:
+        index = 0
+        while data := disk.read(BLOCK):
+            data = data.ljust(BLOCK, b"\0")
+            if data != zeros:
+                store(region, snapshot, index, data)
+            index += 1
+
+
+def write_disk(region, snapshot, gib, path):
+    """A snapshot's volume as a raw file."""
+    with open(path, "wb") as disk:
+        disk.truncate(gib << 30)
+        for index, digest in BLOCKS[region, snapshot].items():
+            disk.seek(index * BLOCK)
+            disk.write(CONTENT[digest])

@@ -1,0 +1,374 @@
+//! `imgasm import` and `pull` when AWS, the network or the machine fail: the end is the right AMI or
+//! one clear error, and nothing is left behind that `gc` does not find.
+
+#[path = "support/aws.rs"]
+mod aws;
+#[path = "support/aws_server.rs"]
+mod aws_server;
+#[path = "support/example.rs"]
+mod example;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use aws::{example, refused, said, succeed};
+use aws_server::{BUCKET, REGION, Server};
+use example::same_bytes;
+
+fn built() -> Option<(tempfile::TempDir, Server)> {
+    let server = Server::start()?;
+    let dir = tempfile::tempdir().unwrap();
+    example(dir.path(), "ami_name = \"ecs\"\n");
+    succeed(&mut server.command(dir.path(), "build"));
+    Some((dir, server))
+}
+
+fn leftovers(server: &Server, dir: &Path) -> String {
+    succeed(server.command(dir, "gc").args(["--bucket", BUCKET]))
+}
+
+/// The AMI is the one that was built, and nothing else is there.
+fn is_right(server: &Server, dir: &Path, id: &str) {
+    let image = server.describe_image(REGION, id.trim());
+    let mappings = image["BlockDeviceMappings"].as_array().unwrap();
+    for (mapping, file) in mappings.iter().zip(["out/ecs.raw", "out/ecs-docker.raw"]) {
+        let snapshot = mapping["Ebs"]["SnapshotId"].as_str().unwrap();
+        let back = dir.join("back.raw");
+        server.read_back(snapshot, &back);
+        assert!(same_bytes(&dir.join(file), &back), "{file}");
+    }
+    assert_eq!(leftovers(server, dir), "");
+    server.assert_no_violations();
+}
+
+fn faults(server: &Server, rules: &Value) {
+    server.tell("faults", rules);
+}
+
+/// One error, in words, with what to do about it.
+fn is_one_error(said: &str, words: &[&str]) {
+    let errors = said
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .count();
+    assert_eq!(errors, 1, "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
+fn throttled_failing_and_cut_off_it_still_arrives() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    for (via, rules) in [
+        (
+            "ebs",
+            json!([{"service": "ebs", "operation": "PutSnapshotBlock", "kind": "throttle", "rate": 0.3}]),
+        ),
+        ("s3", json!([{"kind": "throttle", "rate": 0.1}])),
+        ("ebs", json!([{"kind": "error", "rate": 0.05}])),
+        ("s3", json!([{"kind": "error", "rate": 0.05}])),
+        (
+            "ebs",
+            json!([{"service": "ebs", "kind": "drop", "rate": 0.1}]),
+        ),
+        (
+            "s3",
+            json!([{"service": "s3", "operation": "UploadPart", "kind": "drop", "times": 2}]),
+        ),
+        // The answer is lost of what was done.
+        (
+            "ebs",
+            json!([{"operation": "StartSnapshot", "kind": "drop-late", "times": 1},
+                       {"operation": "RegisterImage", "kind": "drop-late", "times": 1}]),
+        ),
+        (
+            "s3",
+            json!([{"operation": "CreateMultipartUpload", "kind": "drop-late", "times": 1},
+                      {"operation": "ImportSnapshot", "kind": "drop-late", "times": 1},
+                      {"operation": "RegisterImage", "kind": "drop-late", "times": 1}]),
+        ),
+    ] {
+        faults(&server, &rules);
+        let args = ["--force", "--force-deregister"];
+        let output = server.import(dir, via).args(args).output().unwrap();
+        assert!(output.status.success(), "{via} {rules}: {}", said(&output));
+        faults(&server, &json!([]));
+        // What `--force-deregister` took the name from.
+        succeed(
+            server
+                .command(dir, "gc")
+                .args(["--bucket", BUCKET, "--yes"]),
+        );
+        is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
+    }
+}
+
+#[test]
+fn killed_at_any_moment_a_second_run_ends_it() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    let mut total = 0;
+    for (via, moments) in [("ebs", [1, 6, 20, 40, 60]), ("s3", [2, 5, 8, 11, 14])] {
+        for moment in moments {
+            let before = server.log().len();
+            let puts = server.count("PutSnapshotBlock");
+            let mut import = server.import(dir, via);
+            import
+                .args(["--force-deregister"])
+                .env("SOURCE_DATE_EPOCH", "1");
+            let mut child = import
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            while server.log().len() < before + moment && child.try_wait().unwrap().is_none() {
+                sleep(Duration::from_millis(1));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let id = succeed(&mut server.import(dir, via));
+            is_right(&server, dir, &id);
+            total = server.count("PutSnapshotBlock") - puts;
+            // Away with it, for the next time to begin from nothing.
+            let deregister = json!({"region": REGION, "id": id.trim()});
+            server.tell("deregister", &deregister);
+            succeed(
+                server
+                    .command(dir, "gc")
+                    .args(["--bucket", BUCKET, "--yes"]),
+            );
+            assert_eq!(leftovers(&server, dir), "");
+        }
+        if via == "ebs" {
+            // Those that were under way when it was killed, and no others, are sent again.
+            let output = succeed(server.import(dir, "ebs").arg("--dry-run"));
+            let preview: Value = serde_json::from_str(&output).unwrap();
+            let disks = preview["disks"].as_array().unwrap().iter();
+            let once: u64 = disks
+                .map(|it| it["upload_requests"].as_u64().unwrap() - 2)
+                .sum();
+            let once = usize::try_from(once).unwrap();
+            assert!(
+                total >= once && total <= once + 64,
+                "{total} for {once} blocks"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_to_do_and_nothing_stays() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    let import = |args: &[&str]| refused(server.import(dir, "s3").args(args));
+    let nothing_stays = || assert_eq!(leftovers(&server, dir), "");
+
+    let said = import(&["--role", "nobody"]);
+    is_one_error(
+        &said,
+        &["nobody", "trust vmie.amazonaws.com", "s3:GetObject"],
+    );
+    nothing_stays();
+
+    server.make_bucket("far-away", "eu-west-1");
+    let said = import(&["--bucket", "far-away"]);
+    is_one_error(&said, &["far-away", "eu-west-1", "us-east-1"]);
+    let said = import(&["--bucket", "nowhere"]);
+    is_one_error(&said, &["nowhere", "does not exist", "--bucket"]);
+
+    let invalid = "ClientError: Disk validation failed [Unsupported VMDK File Format]";
+    server.tell("settings", &json!({"task_message": invalid}));
+    let said = import(&[]);
+    is_one_error(
+        &said,
+        &["Disk validation failed", "--disk-format", "ecs.raw"],
+    );
+    nothing_stays();
+
+    server.tell("settings", &json!({"task_message": ""}));
+    faults(
+        &server,
+        &json!([{"operation": "ImportSnapshot", "kind":
+        "ResourceCountLimitExceeded: You have reached the maximum number of imports"}]),
+    );
+    let said = import(&[]);
+    is_one_error(&said, &["ResourceCountLimitExceeded", "Service Quotas"]);
+    faults(&server, &json!([]));
+    nothing_stays();
+
+    server.tell("settings", &json!({"polls": 1000}));
+    let said = import(&["--timeout", "1"]);
+    is_one_error(&said, &["not done after 1 seconds", "--timeout"]);
+    nothing_stays();
+    server.tell("settings", &json!({"polls": 1}));
+
+    faults(
+        &server,
+        &json!([{"kind": "UnauthorizedOperation: You are not authorized",
+        "operation": "RegisterImage"}]),
+    );
+    let said = import(&[]);
+    is_one_error(&said, &["UnauthorizedOperation", "--dry-run"]);
+    faults(&server, &json!([]));
+    nothing_stays();
+
+    let mut nobody = aws::command(dir, "import");
+    nobody.args([
+        "--bucket",
+        BUCKET,
+        "--endpoint-url",
+        &server.url(),
+        "--region",
+        REGION,
+    ]);
+    is_one_error(&refused(&mut nobody), &["credentials"]);
+    let mut unreachable = server.import(dir, "ebs");
+    unreachable.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    is_one_error(&refused(&mut unreachable), &["no answer"]);
+}
+
+#[test]
+fn expired_credentials_leave_what_gc_finds_and_a_further_run_goes_on() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    for via in ["ebs", "s3"] {
+        let operation = if via == "ebs" {
+            "PutSnapshotBlock"
+        } else {
+            "CompleteMultipartUpload"
+        };
+        let skip = if via == "ebs" { 10 } else { 0 };
+        faults(
+            &server,
+            &json!([{"operation": operation, "kind": "expired", "skip": skip}]),
+        );
+        let said = refused(server.import(dir, via).args(["--on-error", "keep"]));
+        is_one_error(&said, &["xpired", "sign in again"]);
+        faults(&server, &json!([]));
+        assert_ne!(leftovers(&server, dir), "");
+        let (puts, parts) = (server.count("PutSnapshotBlock"), server.count("UploadPart"));
+        let output = server.import(dir, via).output().unwrap();
+        assert!(output.status.success(), "{}", aws::said(&output));
+        assert!(
+            aws::said(&output).contains("resuming"),
+            "{}",
+            aws::said(&output)
+        );
+        is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
+        if via == "s3" {
+            // The second disk's parts alone: those of the first were there.
+            let again = server.count("UploadPart") - parts;
+            assert!(again < parts, "{again} parts after {parts}");
+        } else {
+            assert!(server.count("PutSnapshotBlock") > puts);
+        }
+        let builds = fs::read_to_string(dir.join("out/manifest.json")).unwrap();
+        let builds: Value = serde_json::from_str(&builds).unwrap();
+        let id = builds["builds"][0]["artifact_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let id = id.split_once(':').unwrap().1;
+        server.tell("deregister", &json!({"region": REGION, "id": id}));
+        succeed(&mut server.command(dir, "build"));
+        succeed(
+            server
+                .command(dir, "gc")
+                .args(["--bucket", BUCKET, "--yes"]),
+        );
+    }
+}
+
+#[test]
+fn a_role_of_a_profile_is_assumed_and_no_secret_is_told() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    fs::create_dir(dir.join(".aws")).unwrap();
+    fs::write(
+        dir.join(".aws/config"),
+        "[profile images]\nrole_arn = arn:aws:iam::123456789012:role/images\n\
+         source_profile = people\nregion = us-east-1\n",
+    )
+    .unwrap();
+    fs::write(
+        dir.join(".aws/credentials"),
+        "[people]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n\
+         aws_secret_access_key = secret-of-the-test\n",
+    )
+    .unwrap();
+    let mut import = aws::command(dir, "import");
+    import
+        .args(["-vv", "--bucket", BUCKET])
+        .env("AWS_PROFILE", "images")
+        .env("AWS_ENDPOINT_URL", server.url())
+        .env("IMGASM_LOG", "trace");
+    let output = import.output().unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(server.count("AssumeRole"), 1);
+    let everything = [
+        said.as_bytes(),
+        &output.stdout,
+        &fs::read(dir.join("out/manifest.json")).unwrap(),
+    ]
+    .concat();
+    assert!(!String::from_utf8_lossy(&everything).contains("secret-of-the-test"));
+    is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
+}
+
+#[test]
+fn a_pull_that_is_killed_goes_on_and_survives_faults() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    let id = succeed(&mut server.import(dir, "ebs")).trim().to_owned();
+    let pull = || {
+        let mut pull = server.command(dir, "pull");
+        pull.args([&id, "-o", "base.raw"]);
+        pull
+    };
+    let before = server.count("GetSnapshotBlock");
+    let mut child = pull()
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while server.count("GetSnapshotBlock") < before + 20 && child.try_wait().unwrap().is_none() {
+        sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!dir.join("base.raw").exists());
+    faults(
+        &server,
+        &json!([
+            {"operation": "GetSnapshotBlock", "kind": "throttle", "rate": 0.2},
+            {"operation": "GetSnapshotBlock", "kind": "drop", "rate": 0.1},
+            {"operation": "ListSnapshotBlocks", "kind": "error", "rate": 0.2},
+        ]),
+    );
+    let output = pull().output().unwrap();
+    let said = said(&output);
+    assert!(
+        output.status.success() && said.contains("resuming"),
+        "{said}"
+    );
+    assert!(same_bytes(&dir.join("out/ecs.raw"), &dir.join("base.raw")));
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("base.raw"))
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["base.raw", "base.raw.chunks", "base.raw.origin.json"]
+    );
+}

@@ -1,0 +1,510 @@
+//! `imgasm import`, `pull` and `gc` against a server that checks what AWS checks.
+
+#[path = "support/aws.rs"]
+mod aws;
+#[path = "support/aws_server.rs"]
+mod aws_server;
+#[path = "support/example.rs"]
+mod example;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use aws::{example, refused, said, succeed};
+use aws_server::{BUCKET, REGION, Server};
+use example::same_bytes;
+
+const AMI: &str = r#"
+ami_name = "docker-in-aws-ecs {{ timestamp }}"
+tags = { Name = "Docker in AWS ECS Base Image 2018.03.a", DockerVersion = "17.12.1-ce" }
+snapshot_tags = { Team = "images" }
+"#;
+
+/// The example, built in a folder, and a server.
+fn built(ami: &str) -> Option<(tempfile::TempDir, Server)> {
+    let server = Server::start()?;
+    let dir = tempfile::tempdir().unwrap();
+    example(dir.path(), ami);
+    succeed(&mut server.command(dir.path(), "build"));
+    Some((dir, server))
+}
+
+fn imported(command: &mut Command) -> String {
+    let printed = succeed(command);
+    let id = printed.trim().to_owned();
+    assert!(
+        id.starts_with("ami-") && !id.contains(char::is_whitespace),
+        "{printed:?}"
+    );
+    id
+}
+
+fn manifest(dir: &Path) -> Value {
+    serde_json::from_slice(&fs::read(dir.join("out/manifest.json")).unwrap()).unwrap()
+}
+
+fn snapshot_of(image: &Value, device: &str) -> String {
+    let mappings = image["BlockDeviceMappings"].as_array().unwrap();
+    let mut found = mappings.iter().filter(|it| it["DeviceName"] == device);
+    let mapping = found.next().unwrap();
+    mapping["Ebs"]["SnapshotId"].as_str().unwrap().to_owned()
+}
+
+/// Whether a snapshot is a file's bytes, with zeros up to whole GiB.
+fn is_snapshot_of(server: &Server, snapshot: &str, file: &Path, work: &Path) {
+    let back = work.join("back.raw");
+    server.read_back(snapshot, &back);
+    let len = fs::metadata(file).unwrap().len();
+    let volume = fs::metadata(&back).unwrap().len();
+    assert_eq!(volume, len.next_multiple_of(1 << 30));
+    fs::File::options()
+        .write(true)
+        .open(&back)
+        .unwrap()
+        .set_len(len)
+        .unwrap();
+    assert!(
+        same_bytes(file, &back),
+        "{snapshot} is not {}",
+        file.display()
+    );
+}
+
+/// Nothing is left but the AMIs and what they use.
+fn nothing_left(server: &Server, dir: &Path) {
+    let left = succeed(server.command(dir, "gc").args(["--bucket", BUCKET]));
+    assert_eq!(left, "");
+}
+
+#[test]
+fn the_example_becomes_an_ami_with_three_devices() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    for via in ["s3", "ebs"] {
+        let id = imported(
+            server
+                .import(dir, via)
+                .arg("--force")
+                .env("SOURCE_DATE_EPOCH", via.len().to_string()),
+        );
+        let image = server.describe_image(REGION, &id);
+        assert_eq!(image["Name"], format!("docker-in-aws-ecs {}", via.len()));
+        assert_eq!(image["ImdsSupport"], "v2.0");
+        assert_eq!(image["EnaSupport"], true);
+        let shape: Vec<_> = image["BlockDeviceMappings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|mapping| {
+                let ebs = &mapping["Ebs"];
+                json!([
+                    mapping["DeviceName"],
+                    ebs["VolumeSize"],
+                    ebs["VolumeType"],
+                    ebs["DeleteOnTermination"]
+                ])
+            })
+            .collect();
+        let expected = [
+            json!(["/dev/xvda", 2, "gp3", true]),
+            json!(["/dev/xvdcy", 1, "gp2", true]),
+            json!(["/dev/xvdcz", 22, "gp2", true]),
+        ];
+        assert_eq!(shape, expected);
+        let root = snapshot_of(&image, "/dev/xvda");
+        is_snapshot_of(&server, &root, &dir.join("out/ecs.raw"), dir);
+        let data = snapshot_of(&image, "/dev/xvdcy");
+        is_snapshot_of(&server, &data, &dir.join("out/ecs-docker.raw"), dir);
+        // The file is now the data volume's.
+        let volume = dir.join("back.raw");
+        let check = Command::new("e2fsck")
+            .arg("-fn")
+            .arg(&volume)
+            .output()
+            .unwrap();
+        assert!(check.status.success(), "{check:?}");
+        let blkid = Command::new("blkid")
+            .args(["-o", "value", "-s", "LABEL"])
+            .arg(&volume)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&blkid.stdout).trim(), "docker");
+        nothing_left(&server, dir);
+        let build = &manifest(dir)["builds"];
+        let last = build.as_array().unwrap().last().unwrap().clone();
+        assert_eq!(last["artifact_id"], format!("{REGION}:{id}"));
+        assert_eq!(last["custom_data"]["snapshots"]["/dev/xvda"], root);
+        assert_eq!(manifest(dir)["last_run_uuid"], last["packer_run_uuid"]);
+    }
+    server.assert_no_violations();
+}
+
+#[test]
+fn what_was_shown_is_what_is_sent() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    for via in ["s3", "ebs"] {
+        let mut shown = server.import(dir, via);
+        shown.arg("--dry-run").env("SOURCE_DATE_EPOCH", "1");
+        let shown: Value = serde_json::from_str(&succeed(&mut shown)).unwrap();
+        assert!(
+            server
+                .log()
+                .iter()
+                .all(|it| it["service"] == "s3" || via == "ebs")
+        );
+        let before = server.log().len();
+        let args = ["--force", "--force-deregister"];
+        let id = imported(
+            server
+                .import(dir, via)
+                .args(args)
+                .env("SOURCE_DATE_EPOCH", "1"),
+        );
+        let image = server.describe_image(REGION, &id);
+        let sent = &server.log()[before..];
+        for request in shown["requests"].as_array().unwrap() {
+            let mut expected = request["parameters"].clone();
+            let text = expected
+                .to_string()
+                .replace("{{ecs.raw}}", &snapshot_of(&image, "/dev/xvda"))
+                .replace("{{ecs-docker.raw}}", &snapshot_of(&image, "/dev/xvdcy"));
+            expected = serde_json::from_str(&text).unwrap();
+            let same = |it: &&Value| {
+                let mut parameters = it["parameters"].clone();
+                // Tells one try from another.
+                if let Some(parameters) = parameters.as_object_mut() {
+                    parameters.remove("ClientToken");
+                }
+                it["operation"] == request["operation"] && parameters == expected
+            };
+            assert!(
+                sent.iter().any(|it| same(&it)),
+                "{expected:#} is not in {sent:#?}"
+            );
+        }
+        if via == "ebs" {
+            let puts = sent
+                .iter()
+                .filter(|it| it["operation"] == "PutSnapshotBlock")
+                .count();
+            let disks = shown["disks"].as_array().unwrap().iter();
+            let requests: u64 = disks
+                .map(|it| it["upload_requests"].as_u64().unwrap() - 2)
+                .sum();
+            assert_eq!(u64::try_from(puts).unwrap(), requests);
+        }
+    }
+}
+
+#[test]
+fn the_same_image_is_not_imported_twice() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    let id = imported(&mut server.import(dir, "s3"));
+    let first = manifest(dir);
+    let before = server.log().len();
+    assert_eq!(imported(&mut server.import(dir, "s3")), id);
+    assert_eq!(imported(&mut server.import(dir, "ebs")), id);
+    assert_eq!(manifest(dir), first);
+    let changing = [
+        "RegisterImage",
+        "ImportSnapshot",
+        "StartSnapshot",
+        "CreateMultipartUpload",
+    ];
+    for request in &server.log()[before..] {
+        assert!(
+            !changing.iter().any(|it| request["operation"] == *it),
+            "{request}"
+        );
+    }
+    assert_ne!(imported(server.import(dir, "s3").arg("--force")), id);
+    nothing_left(&server, dir);
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_before_the_upload_or_replaced() {
+    let Some((dir, server)) = built("ami_name = \"just one\"\nforce_delete_snapshot = true\n")
+    else {
+        return;
+    };
+    let dir = dir.path();
+    let id = imported(&mut server.import(dir, "s3"));
+    let said = refused(server.import(dir, "s3").arg("--force"));
+    assert!(
+        said.contains(&id) && said.contains("--force-deregister"),
+        "{said}"
+    );
+    assert_eq!(server.count("ImportSnapshot"), 2);
+    let args = ["--force", "--force-deregister"];
+    let new = imported(server.import(dir, "s3").args(args));
+    assert_ne!(new, id);
+    assert!(
+        server
+            .tell("image", &json!({"region": REGION, "id": new}))
+            .is_object()
+    );
+    nothing_left(&server, dir);
+}
+
+#[test]
+fn copies_permissions_and_the_rest_of_what_makes_it_usable() {
+    let ami = r#"
+ami_name = "everywhere"
+ami_users = ["210987654321"]
+ami_org_arns = ["arn:aws:organizations::123456789012:organization/o-abcdefghij"]
+ami_regions = ["eu-central-1", "us-west-2"]
+region_kms_key_ids = { us-west-2 = "alias/images" }
+deprecate_at = "2030-01-31T00:00:00Z"
+deregistration_protection = { enabled = true, with_cooldown = true }
+ssm_parameter = "/images/ecs"
+"#;
+    let Some((dir, server)) = built(ami) else {
+        return;
+    };
+    let dir = dir.path();
+    let id = imported(&mut server.import(dir, "s3"));
+    let builds = manifest(dir)["builds"].as_array().unwrap().clone();
+    let regions: Vec<_> = builds
+        .iter()
+        .map(|build| {
+            build["artifact_id"]
+                .as_str()
+                .unwrap()
+                .split_once(':')
+                .unwrap()
+        })
+        .map(|(region, id)| (region.to_owned(), id.to_owned()))
+        .collect();
+    let names: Vec<_> = regions.iter().map(|(region, _)| region.as_str()).collect();
+    assert_eq!(names, [REGION, "eu-central-1", "us-west-2"]);
+    assert_eq!(regions[0].1, id);
+    for (region, id) in &regions {
+        let image = server.describe_image(region, id);
+        assert_eq!(
+            image["permissions"].as_array().unwrap().len(),
+            2,
+            "{image:#}"
+        );
+        assert_eq!(image["DeprecationTime"], "2030-01-31T00:00:00.000Z");
+        assert_eq!(image["DeregistrationProtection"], "enabled-with-cooldown");
+        let encrypted = &image["BlockDeviceMappings"][0]["Ebs"]["Encrypted"];
+        assert_eq!(*encrypted, json!(region == "us-west-2"));
+    }
+    let parameters = server.log();
+    let puts = parameters
+        .iter()
+        .filter(|it| it["operation"] == "PutParameter");
+    let values: Vec<_> = puts.map(|it| it["parameters"]["Value"].clone()).collect();
+    let ids: Vec<_> = regions.iter().map(|(_, id)| json!(id)).collect();
+    assert_eq!(values, ids);
+    // Again, nothing is made a second time.
+    let before = manifest(dir);
+    assert_eq!(imported(&mut server.import(dir, "s3")), id);
+    assert_eq!(manifest(dir), before);
+    assert_eq!(server.count("CopyImage"), 2);
+    server.assert_no_violations();
+}
+
+#[test]
+fn every_disk_format_arrives() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    for (format, stamp) in [("vhd", "1"), ("raw", "2")] {
+        if format == "raw" {
+            // Without holes, these bytes are all sent.
+            make_small(dir);
+            succeed(&mut server.command(dir, "build"));
+        }
+        let mut import = server.import(dir, "s3");
+        import.args(["--force", "--disk-format", format, "--keep"]);
+        let id = imported(import.env("SOURCE_DATE_EPOCH", stamp));
+        let image = server.describe_image(REGION, &id);
+        let root = snapshot_of(&image, "/dev/xvda");
+        is_snapshot_of(&server, &root, &dir.join("out/ecs.raw"), dir);
+        let left = succeed(server.command(dir, "gc").args(["--bucket", BUCKET]));
+        let disks = if format == "raw" { 1 } else { 2 };
+        assert_eq!(
+            left.lines().count(),
+            disks,
+            "--keep keeps the objects: {left}"
+        );
+        succeed(
+            server
+                .command(dir, "gc")
+                .args(["--bucket", BUCKET, "--yes"]),
+        );
+        nothing_left(&server, dir);
+    }
+}
+
+/// Makes the recipe in `dir` one of a disk of 256 MiB alone.
+fn make_small(dir: &Path) {
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let small = "base = { rootfs = \"rootfs\", size = \"256MiB\" }";
+    let text = text.replace("base = { rootfs = \"rootfs\" }", small);
+    let (from, to) = (
+        text.find("[[volume]]").unwrap(),
+        text.find("\n[ami]").unwrap(),
+    );
+    fs::write(&recipe, format!("{}{}", &text[..from], &text[to..])).unwrap();
+}
+
+/// Puts a disk of Amazon's into the server; gives the AMI's id.
+fn public_image(server: &Server, disk: &Path) -> String {
+    let id = "ami-0aff88ed576e63e90";
+    server.tell(
+        "public-image",
+        &json!({
+            "region": REGION, "image_id": id, "name": "amzn-ami-2018.03.a-amazon-ecs-optimized",
+            "disk": disk, "extra": {"BootMode": "legacy-bios"},
+            "mappings": [{"DeviceName": "/dev/xvdcz", "Ebs": {
+                "VolumeSize": 22, "VolumeType": "gp2", "Encrypted": false,
+                "Iops": 100, "DeleteOnTermination": true}}],
+        }),
+    );
+    id.to_owned()
+}
+
+/// Makes the recipe in `dir` one that builds upon `base.raw`.
+fn build_upon_base(dir: &Path) {
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let text = text.replace(
+        "base = { rootfs = \"rootfs\" }",
+        "base = { file = \"base.raw\" }",
+    );
+    let from = text.find("# Docker's thin pool").unwrap();
+    let to = text.find("\n[ami]").unwrap();
+    // That mapping comes from the base.
+    fs::write(&recipe, format!("{}{}", &text[..from], &text[to..])).unwrap();
+}
+
+#[test]
+fn pulled_built_imported_and_pulled_again_it_is_the_same() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    let disk = dir.join("amazon.raw");
+    fs::rename(dir.join("out/ecs.raw"), &disk).unwrap();
+    let ami = public_image(&server, &disk);
+    let pull = |what: &str, to: &str| succeed(server.command(dir, "pull").args([what, "-o", to]));
+    assert_eq!(pull(&ami, "base.raw").trim(), "base.raw");
+    assert!(same_bytes(&disk, &dir.join("base.raw")));
+    nothing_left(&server, dir);
+    let origin = fs::read(dir.join("base.raw.origin.json")).unwrap();
+    let origin: Value = serde_json::from_slice(&origin).unwrap();
+    assert_eq!(origin["ami_id"], ami);
+    assert_eq!(origin["snapshot_id"], Value::Null);
+
+    build_upon_base(dir);
+    succeed(&mut server.command(dir, "build"));
+    let id = imported(&mut server.import(dir, "ebs"));
+    let image = server.describe_image(REGION, &id);
+    assert_eq!(image["BootMode"], "legacy-bios");
+    let devices: Vec<_> = image["BlockDeviceMappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mapping| json!([mapping["DeviceName"], mapping["Ebs"]["VolumeSize"]]))
+        .collect();
+    let expected = [
+        json!(["/dev/xvda", 2]),
+        json!(["/dev/xvdcy", 1]),
+        json!(["/dev/xvdcz", 22]),
+    ];
+    assert_eq!(devices, expected);
+    let tags = server.log();
+    let register = tags
+        .iter()
+        .rfind(|it| it["operation"] == "RegisterImage")
+        .unwrap();
+    assert!(
+        register
+            .to_string()
+            .contains(&format!("\"Key\":\"SourceAMI\",\"Value\":\"{ami}\""))
+    );
+
+    pull(&id, "again.raw.zst");
+    let unpack = ["convert", "again.raw.zst", "again.raw"];
+    succeed(server.command(dir, unpack[0]).args(&unpack[1..]));
+    assert!(same_bytes(&dir.join("out/ecs.raw"), &dir.join("again.raw")));
+    let said = refused(
+        server
+            .command(dir, "pull")
+            .args(["ami-0123", "-o", "no.raw"]),
+    );
+    assert!(said.contains("ami-0123"), "{said}");
+    let said = refused(
+        server
+            .command(dir, "pull")
+            .args(["amazon-linux", "-o", "no.raw"]),
+    );
+    assert!(said.contains("ssm:"), "{said}");
+    server.assert_no_violations();
+}
+
+#[test]
+fn a_small_change_is_a_small_upload() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    let id = imported(&mut server.import(dir, "s3"));
+    succeed(server.command(dir, "pull").args([&id, "-o", "base.raw"]));
+    build_upon_base(dir);
+    // Something zeroed and something new.
+    let overlay = dir.join("overlays/small");
+    fs::create_dir(&overlay).unwrap();
+    let steps = "description = \"A small change\"\n[[step]]\nwrite = { path = \"/etc/motd\", content = \"small\\n\" }\n";
+    fs::write(overlay.join("overlay.toml"), steps).unwrap();
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let from = text.find("overlays = [").unwrap();
+    let to = from + text[from..].find(']').unwrap() + 1;
+    let text = format!(
+        "{}overlays = [\"overlays/small\"]{}",
+        &text[..from],
+        &text[to..]
+    );
+    fs::write(&recipe, text.replace("disk_size", "# disk_size")).unwrap();
+    succeed(&mut server.command(dir, "build"));
+    let before = server.count("PutSnapshotBlock");
+    let mut import = server.import(dir, "ebs");
+    let id = imported(import.env("SOURCE_DATE_EPOCH", "7"));
+    let sent = server.count("PutSnapshotBlock") - before;
+    assert!(sent > 0 && sent < 20, "{sent} blocks");
+    let image = server.describe_image(REGION, &id);
+    let root = snapshot_of(&image, "/dev/xvda");
+    is_snapshot_of(&server, &root, &dir.join("out/ecs.raw"), dir);
+
+    // Where blocks that are left out are not zeros, all are sent.
+    server.tell("settings", &json!({"encryption_by_default": true}));
+    let mut import = server.import(dir, "ebs");
+    let output = import
+        .arg("--force")
+        .env("SOURCE_DATE_EPOCH", "8")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("encrypt"), "{}", said(&output));
+    let id = String::from_utf8(output.stdout).unwrap();
+    let image = server.describe_image(REGION, id.trim());
+    let root = snapshot_of(&image, "/dev/xvda");
+    is_snapshot_of(&server, &root, &dir.join("out/ecs.raw"), dir);
+    server.assert_no_violations();
+}
