@@ -2,6 +2,7 @@
 # make test    installs what the tests need, runs all of them
 # make bench   imgasm beside what one would run instead, as ratios
 # make lint    formatting, clippy, documentation, licences
+# make fuzz    checks that the fuzz targets build
 
 CARGO ?= cargo
 IMGASM := target/release/imgasm
@@ -46,6 +47,9 @@ lint:
 	else \
 		echo "cargo-deny is not installed: licences are not checked"; \
 	fi
+
+fuzz:
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target --locked
 
 clean:
 	$(CARGO) clean

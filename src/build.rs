@@ -19,7 +19,7 @@ use crate::fs::{self as filesystem, Timestamp, WriteOptions};
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
 use crate::overlay::{self, Applier, ChangedPath};
-use crate::recipe::volume::Content;
+use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Base, Recipe, Volume};
 use crate::volume::{self, FormattedVolume};
 
@@ -127,6 +127,20 @@ fn identity(recipe: &Recipe, what: &str) -> Uuid {
     )
 }
 
+fn volume_seed(recipe: &Recipe, volume: &Volume) -> Uuid {
+    identity(recipe, &format!("volume {}", volume.device_name.as_str()))
+}
+
+/// The UUID of the filesystem that a build makes on a volume.
+pub fn volume_uuid(recipe: &Recipe, volume: &Volume) -> Uuid {
+    volume::uuid(volume_seed(recipe, volume))
+}
+
+/// The name of the file that a build leaves for a volume with this filesystem.
+pub fn volume_file(recipe: &Recipe, filesystem: &Filesystem) -> String {
+    format!("{}-{}.raw", recipe.name, filesystem.label.as_str())
+}
+
 /// The time given to everything.
 fn now(recipe: &Recipe) -> Timestamp {
     Timestamp {
@@ -158,7 +172,7 @@ impl Build {
             seed: identity(recipe, "root filesystem").into_bytes(),
         };
         let mut root = disk.open_filesystem_writable(place, options)?;
-        let mut applier = Applier::new(root.as_mut())?;
+        let mut applier = Applier::new(root.as_mut(), now(recipe))?;
         for overlay in &recipe.overlays {
             applier.apply(overlay)?;
         }
@@ -184,9 +198,8 @@ impl Build {
         let chunk_map = base.chunk_map.updated(&*delta, ranges)?;
         let mut volumes = Vec::new();
         for (volume, filesystem) in formatted {
-            let label = filesystem.label.as_str();
-            let seed = identity(recipe, &format!("volume {}", volume.device_name.as_str()));
-            let file = format!("{}-{label}.raw", recipe.name);
+            let seed = volume_seed(recipe, volume);
+            let file = volume_file(recipe, filesystem);
             volumes.push((file, volume::format(filesystem, now(recipe), seed)?));
         }
         let image = manifest::Image {

@@ -56,6 +56,11 @@ pub struct FormattedVolume {
     pub uuid: Uuid,
 }
 
+/// The UUID of a filesystem that gets its identity from `seed`.
+pub fn uuid(seed: Uuid) -> Uuid {
+    Uuid::new_v5(&seed, b"UUID")
+}
+
 /// Makes the filesystem of a volume. `seed` gives it its identity.
 pub fn format(
     filesystem: &Filesystem,
@@ -67,7 +72,7 @@ pub fn format(
         label: label.to_owned(),
         source,
     };
-    let uuid = Uuid::new_v5(&seed, b"UUID");
+    let uuid = uuid(seed);
     let delta = Arc::new(Delta::new(Arc::new(Hole::new(filesystem.size.bytes()))));
     match filesystem.kind {
         FilesystemKind::Ext4 => {

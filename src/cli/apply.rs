@@ -45,8 +45,14 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         Failure::from(error).in_context(format!("cannot open {}", path.display()))
     })?;
     let place = disk.root(args.image.partition)?;
-    let mut root = disk.open_filesystem_writable(place, write_options()?)?;
-    let mut applier = Applier::new(root.as_mut())?;
+    let now = now()?;
+    // An image that is edited in place has no recipe, and so no name to derive an identity from.
+    let options = WriteOptions {
+        now,
+        seed: *b"imgasm apply    ",
+    };
+    let mut root = disk.open_filesystem_writable(place, options)?;
+    let mut applier = Applier::new(root.as_mut(), now)?;
     for overlay in &overlays {
         applier.apply(overlay)?;
     }
@@ -101,7 +107,7 @@ fn load(args: &Args) -> Result<Vec<crate::overlay::Overlay>, Failure> {
     Ok(overlays)
 }
 
-fn write_options() -> Result<WriteOptions, Failure> {
+fn now() -> Result<Timestamp, Failure> {
     let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => text.parse().map_err(|_| {
             Failure::new(format!(
@@ -110,12 +116,8 @@ fn write_options() -> Result<WriteOptions, Failure> {
         })?,
         _ => DEFAULT_EPOCH,
     };
-    // An image that is edited in place has no recipe, and so no name to derive an identity from.
-    Ok(WriteOptions {
-        now: Timestamp {
-            seconds,
-            nanoseconds: 0,
-        },
-        seed: *b"imgasm apply    ",
+    Ok(Timestamp {
+        seconds,
+        nanoseconds: 0,
     })
 }

@@ -7,7 +7,7 @@ use super::output::Output;
 use super::progress::Bars;
 use crate::block::Recovery;
 use crate::container::Cache;
-use crate::disk::Disk;
+use crate::disk::{Disk, Place};
 use crate::fs::FileSystem;
 
 /// Which image, and which filesystem in it.
@@ -40,8 +40,16 @@ pub(super) fn cache() -> Result<Cache, Failure> {
 
 /// Opens an image for reading.
 pub(super) fn open(args: &ImageArgs, output: &mut Output) -> Result<Image, Failure> {
+    open_path(&args.image, args.partition, output)
+}
+
+/// Opens the image in a file for reading, with its root in this partition where one is given.
+pub(super) fn open_path(
+    path: &Path,
+    partition: Option<u32>,
+    output: &mut Output,
+) -> Result<Image, Failure> {
     let bars = Bars::new();
-    let path = &args.image;
     let image = cache()?.open(path, &bars.reading("reading"))?;
     bars.finish();
     if let Some(recovery) = &image.recovery {
@@ -53,7 +61,7 @@ pub(super) fn open(args: &ImageArgs, output: &mut Output) -> Result<Image, Failu
     Ok(Image {
         disk,
         wrapping: image.wrapping,
-        partition: args.partition,
+        partition,
     })
 }
 
@@ -74,9 +82,13 @@ pub(super) fn tell_recovery(path: &Path, recovery: &Recovery, output: &mut Outpu
 }
 
 impl Image {
+    /// Where the root filesystem is.
+    pub(super) fn root_place(&self) -> Result<Place, Failure> {
+        Ok(self.disk.root(self.partition)?)
+    }
+
     /// The root filesystem.
     pub(super) fn root(&self) -> Result<Box<dyn FileSystem>, Failure> {
-        let place = self.disk.root(self.partition)?;
-        Ok(self.disk.open_filesystem(place)?)
+        Ok(self.disk.open_filesystem(self.root_place()?)?)
     }
 }

@@ -22,6 +22,7 @@ mod plan;
 mod progress;
 mod recipe;
 mod side;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ enum Command {
     Cat(cat::Args),
     Diff(diff::Args),
     Inspect(inspect::Args),
+    Verify(verify::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -119,6 +121,7 @@ fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Diff(args) => diff::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),
         Command::Inspect(args) => inspect::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }

@@ -33,7 +33,7 @@ pub(super) fn load(args: &RecipeArgs) -> Result<Recipe, Failure> {
     load_file(&args.file, &args.set)
 }
 
-/// Reads a recipe with values for its variables.
+/// Reads the recipe in a file.
 pub(super) fn load_file(file: &Path, set: &[(String, String)]) -> Result<Recipe, Failure> {
     let source_date_epoch = std::env::var("SOURCE_DATE_EPOCH")
         .ok()

@@ -4,12 +4,14 @@
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
 //! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content.
-//! - `unpack`, `peel`, `decode`, `frames`: from a compressed file or a tar to a sparse file.
+//! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file; `frames`,
+//!   `bzip2_blocks`, `parallel`: on all cores where the format lets that be.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.
 //! - [`write`](mod@write): a disk in the formats that others read.
 
 mod bytes;
+mod bzip2_blocks;
 pub mod cache;
 mod clusters;
 mod decode;
@@ -18,6 +20,7 @@ pub mod error;
 mod frames;
 mod inflate;
 pub mod known;
+mod parallel;
 mod peel;
 mod qcow2;
 mod stamp;

@@ -52,23 +52,16 @@ pub struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    /// Looks at the root filesystem `fs`, to know which system it is.
-    pub fn new(fs: &'a mut dyn FileSystem) -> Result<Self, Error> {
+    /// Looks at the root filesystem `fs`, to know which system it is. `now` is the day on which
+    /// passwords of new users are set.
+    pub fn new(fs: &'a mut dyn FileSystem, now: Timestamp) -> Result<Self, Error> {
         Ok(Self {
             facts: Facts::detect(fs).map_err(|e| Error::Guest(Box::new(e)))?,
             editor: Editor::new(fs),
             report: Report::default(),
             labeller: Labeller::default(),
-            now: Timestamp::default(),
+            now,
         })
-    }
-
-    /// Takes `now` for the day on which passwords of new users were set; without it that day
-    /// stays open.
-    #[must_use]
-    pub fn at(mut self, now: Timestamp) -> Self {
-        self.now = now;
-        self
     }
 
     /// Which system it is.

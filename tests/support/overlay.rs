@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use imgasm::config::variables::Scalar;
+use imgasm::fs::Timestamp;
 use imgasm::fs::path::ImagePath;
 use imgasm::fs::tree::{Attributes, Editor, LastLink};
 use imgasm::overlay::{Applier, Overlay, OverlayFile, Report};
@@ -44,7 +45,7 @@ pub fn load(folder: &Path, variables: &[(&str, &str)]) -> Result<Overlay, String
 
 /// Applies overlays to a filesystem.
 pub fn apply(fs: &mut MemoryFs, overlays: &[&Overlay]) -> Result<Report, String> {
-    let mut applier = Applier::new(fs).map_err(|e| e.to_string())?;
+    let mut applier = Applier::new(fs, Timestamp::default()).map_err(|e| e.to_string())?;
     for overlay in overlays {
         applier.apply(overlay).map_err(|e| e.to_string())?;
     }

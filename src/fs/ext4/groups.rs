@@ -138,6 +138,11 @@ fn check(
             geometry.inodes_per_group,
         ),
         (
+            "directories",
+            descriptor.used_dirs_count(),
+            geometry.inodes_per_group,
+        ),
+        (
             "unused inodes",
             descriptor.itable_unused(),
             geometry.inodes_per_group,
@@ -145,7 +150,9 @@ fn check(
     ];
     for (what, seen, most) in limits {
         if seen > most {
-            return Err(Problem::new(format!("it says {seen} {what} of {most}")));
+            return Err(Problem::new(format!(
+                "it says {seen} {what}, at most {most} are possible"
+            )));
         }
     }
     Ok(())

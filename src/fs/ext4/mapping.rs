@@ -125,12 +125,17 @@ impl Ext4 {
         inode: &Inode,
         range: Range<u64>,
     ) -> Result<Mapping> {
-        let mapping = if inode.has_flag(flags::EXTENTS) {
-            self.read_extent_tree(number, inode, range)?
+        if inode.has_flag(flags::INLINE_DATA) {
+            return Err(corrupt(
+                at_inode(number),
+                "its content lies in the inode, where block numbers are expected",
+            ));
+        }
+        if inode.has_flag(flags::EXTENTS) {
+            self.read_extent_tree(number, inode, range)
         } else {
-            self.read_block_map(number, inode, range)?
-        };
-        Ok(mapping)
+            self.read_block_map(number, inode, range)
+        }
     }
 
     /// The blocks of a file to be changed in a range: of one leaf of its extent tree where the range

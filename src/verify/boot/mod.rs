@@ -14,6 +14,8 @@ mod loader;
 mod mounts;
 mod services;
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use super::{CheckResult, results};
@@ -45,6 +47,13 @@ pub struct KnownFilesystem {
     pub partition_uuid: Option<String>,
     /// The name of its partition.
     pub partition_name: Option<String>,
+}
+
+impl fmt::Display for KnownFilesystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = String::from_utf8_lossy(&self.label);
+        write!(f, "{} {label:?} with UUID {}", self.kind, self.uuid)
+    }
 }
 
 /// What is looked at.

@@ -392,7 +392,7 @@ impl Ext4 {
         let kind = self.leaf_kind(number, inode);
         let root_block = self.directory_block(number, inode, root)?;
         let bytes = self.stage.get(root_block, kind)?;
-        let dots = super::dots(number, &bytes)?;
+        let dots = super::dots::dots(number, &bytes)?;
         let mut entries = Vec::new();
         for entry in dirent::entries(&bytes[..self.area_len()]).skip(2) {
             let entry = entry.map_err(|p| p.at(at_file_block(number, root)))?;
