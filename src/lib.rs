@@ -17,6 +17,7 @@
 //! - [`verify`]: whether an image is what it should be.
 //! - [`volume`]: data volumes.
 //! - [`manifest`]: `manifest.json`: what was built from what.
+//! - [`provenance`]: the same as a statement that others can check and sign.
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - [`cli`]: the command line.
 //!
@@ -36,6 +37,7 @@ pub mod inspect;
 pub mod keyfile;
 pub mod manifest;
 pub mod overlay;
+pub mod provenance;
 pub mod recipe;
 pub mod text;
 pub mod verify;

@@ -21,6 +21,7 @@ mod output;
 mod plan;
 mod progress;
 mod recipe;
+mod reproduce;
 mod side;
 mod verify;
 
