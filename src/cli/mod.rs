@@ -30,6 +30,7 @@ mod progress;
 #[cfg(feature = "aws")]
 mod pull;
 mod recipe;
+mod reproduce;
 mod side;
 mod verify;
 

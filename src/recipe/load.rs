@@ -19,6 +19,7 @@ use crate::config::{
 };
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
+use crate::verify::boot::BootMode;
 use crate::verify::expect::Expectation;
 
 /// A recipe as it is written, but for its variables.
@@ -144,6 +145,17 @@ impl Recipe {
         let value = table.remove("ami");
         let ami = value.map(|value| ami(&self.source, value, &self.variables, facts));
         ami.transpose()
+    }
+
+    /// How the AMI is to boot, where the recipe says so. That depends on nothing which is known at
+    /// the import only.
+    pub fn boot_mode(&self) -> config::Result<Option<BootMode>> {
+        let any = AmiFacts {
+            now: self.source_date_epoch,
+            digest: self.digest,
+            source: Some(<(String, String)>::default()),
+        };
+        Ok(self.ami(&any)?.and_then(|ami| ami.boot_mode))
     }
 }
 

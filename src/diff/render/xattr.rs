@@ -3,7 +3,7 @@
 use crate::text::value_text;
 
 /// The value of an attribute as text: capabilities as `getcap` writes them, access control lists as
-/// `getfacl` does, SELinux labels without the NUL behind them; anything else as it is. A value that
+/// `getfacl` does, `SELinux` labels without the NUL behind them; anything else as it is. A value that
 /// is not what its name says is shown as any other.
 pub(super) fn text(name: &[u8], value: &[u8]) -> String {
     let decoded = match name {
