@@ -1,7 +1,9 @@
 # make build   the tool, and the example image in out/
 # make test    installs what the tests need, runs all of them
+# make test-boot   boots a customised machine under QEMU; takes minutes
 # make bench   imgasm beside what one would run instead, as ratios
 # make lint    formatting, clippy, documentation, licences
+# make fuzz    checks that the fuzz targets build
 
 CARGO ?= cargo
 IMGASM := target/release/imgasm
@@ -11,7 +13,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk mtools qemu-utils shellcheck \
 	util-linux xfsprogs xz-utils zstd bzip2
 
-.PHONY: all build tool test test-tools bench lint fuzz clean
+BOOT_PACKAGES := debootstrap qemu-system-x86
+
+.PHONY: all build tool test test-tools test-boot boot-tools bench lint fuzz clean
 
 all: build
 
@@ -34,6 +38,18 @@ test-tools:
 test: test-tools
 	$(CARGO) test --locked
 
+# QEMU's parts must be of one version: where its tools come from backports, the machine does too.
+boot-tools: test-tools
+	@command -v debootstrap qemu-system-x86_64 >/dev/null || { \
+		echo "installing: $(BOOT_PACKAGES)"; \
+		$(SUDO) apt-get install -y -qq --no-install-recommends $(BOOT_PACKAGES) || \
+		$(SUDO) apt-get install -y -qq --no-install-recommends \
+			-t "$$(. /etc/os-release; echo $$VERSION_CODENAME)-backports" $(BOOT_PACKAGES); \
+	}
+
+test-boot: boot-tools
+	$(CARGO) test --locked --test boot -- --ignored --nocapture --test-threads=1
+
 bench: tool
 	$(CARGO) bench --locked
 
@@ -46,6 +62,9 @@ lint:
 	else \
 		echo "cargo-deny is not installed: licences are not checked"; \
 	fi
+
+fuzz:
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target --locked
 
 clean:
 	$(CARGO) clean

@@ -16,8 +16,10 @@ use crate::config::digest;
 use crate::container::{self, Cache, Progress};
 use crate::disk::{self, Disk, Place};
 use crate::fs::{self as filesystem, Timestamp, WriteOptions};
+use crate::guest::packages::Outcome;
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
+use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{self, Applier, ChangedPath};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Base, Recipe, Volume};
@@ -173,6 +175,7 @@ impl Build {
         };
         let mut root = disk.open_filesystem_writable(place, options)?;
         let mut applier = Applier::new(root.as_mut(), now(recipe))?;
+        install_packages(&mut applier, recipe)?;
         for overlay in &recipe.overlays {
             applier.apply(overlay)?;
         }
@@ -212,7 +215,9 @@ impl Build {
             digest: chunk_map.digest(),
             partition_table: disk.table()?.map(|table| table_description(&table)),
         };
-        let manifest = describe(recipe, base.record, image, &volumes, &changed_paths);
+        let packages = report.packages.iter().map(describe_package).collect();
+        let mut manifest = describe(recipe, base.record, image, &volumes, &changed_paths);
+        manifest.packages = packages;
         Ok(Self {
             delta,
             changes,
@@ -252,6 +257,17 @@ impl Build {
             .collect();
         outputs.into_iter().try_for_each(Output::commit)?;
         Ok(paths)
+    }
+}
+
+/// Installs the packages that the recipe itself names.
+fn install_packages(applier: &mut Applier<'_>, recipe: &Recipe) -> Result<()> {
+    let files = recipe.packages.iter();
+    let requests: Vec<_> = files.map(|file| file.request(&recipe.folder)).collect();
+    let unwritable = recipe.packages.iter().map(PackageFile::unwritable).min();
+    match unwritable {
+        Some(unwritable) => Ok(applier.install(&requests, unwritable)?),
+        None => Ok(()),
     }
 }
 
@@ -356,6 +372,7 @@ fn describe(
                 variables: values(&overlay.variables),
             })
             .collect(),
+        packages: Vec::new(),
         image,
         volumes: recipe
             .volumes
@@ -398,6 +415,24 @@ fn describe_volume<'a>(
         volume_type: volume.volume_type.name().to_owned(),
         delete_on_termination: volume.delete_on_termination,
         filesystem,
+    }
+}
+
+/// A package in the words of the manifest.
+fn describe_package(outcome: &Outcome) -> manifest::Package {
+    let Outcome {
+        package,
+        sha256,
+        was_present,
+        skipped,
+    } = outcome;
+    manifest::Package {
+        name: package.name.clone(),
+        version: package.full_version(),
+        arch: package.arch.clone(),
+        sha256: *sha256,
+        was_present: *was_present,
+        skipped: skipped.clone(),
     }
 }
 

@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(mut fs) = imgasm::fs::open_writable(delta.clone(), OPTIONS) else {
         return;
     };
-    if let Ok(mut applier) = Applier::new(&mut *fs) {
+    if let Ok(mut applier) = Applier::new(&mut *fs, OPTIONS.now) {
         for overlay in OVERLAYS.iter() {
             let _ = applier.apply(overlay);
         }

@@ -101,8 +101,8 @@ impl fmt::Display for Failure {
         let mut cause = error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            // A transparent error prints its cause as itself.
-            if text != last {
+            // A transparent error prints its cause as itself, and some end with theirs.
+            if !last.ends_with(&text) {
                 write!(f, "\n  cause: {text}")?;
             }
             last = text;

@@ -17,7 +17,7 @@ use crate::guest::known_path;
 use crate::recipe::Recipe;
 use crate::recipe::volume::{Content, Filesystem};
 use crate::verify::boot::{self, KnownFilesystem, Machine};
-use crate::verify::expect::{Evaluator, NoPackages};
+use crate::verify::expect::{Evaluator, InstalledPackages};
 use crate::verify::{CheckResult, Verdict, consistency};
 
 /// Check an image without starting it: its filesystems, whether it can boot, what a recipe expects.
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     }
     let evaluator = Evaluator {
         fs: root.as_ref(),
-        packages: &NoPackages,
+        packages: &InstalledPackages::of(root.as_ref()),
     };
     for expectation in recipe.iter().flat_map(|recipe| &recipe.expectations) {
         results.extend(evaluator.check(expectation));

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Chain, Cursor, Read};
 use liblzma::stream::MtStreamBuilder;
 
 use super::Codec;
+use super::bzip2_blocks::Blocks;
 use super::frames::{FrameHeader, Frames};
 use crate::block::cores;
 
@@ -27,7 +28,7 @@ enum State<R: BufRead> {
     Xz(liblzma::bufread::XzDecoder<R>),
     Zstd(Box<zstd::Decoder<'static, Chain<Cursor<Vec<u8>>, R>>>),
     ZstdFrames(Frames<R>),
-    Bzip2(bzip2::bufread::BzDecoder<R>),
+    Bzip2(Blocks<R>),
     /// After the last, or after an error.
     Finished,
 }
@@ -87,7 +88,7 @@ impl<R: BufRead> State<R> {
                     Self::zstd_frame(header.bytes, input)?
                 }
             }
-            Codec::Bzip2 => Self::Bzip2(bzip2::bufread::BzDecoder::new(input)),
+            Codec::Bzip2 => Self::Bzip2(Blocks::begin(input)?),
         })
     }
 
@@ -104,7 +105,7 @@ impl<R: BufRead> State<R> {
             Self::Xz(decoder) => decoder.into_inner(),
             Self::Zstd(decoder) => decoder.finish().into_inner().1,
             Self::ZstdFrames(frames) => return Some(frames.into_input()),
-            Self::Bzip2(decoder) => decoder.into_inner(),
+            Self::Bzip2(blocks) => blocks.into_input(),
             Self::Finished => return None,
         };
         Some((Vec::new(), input))
@@ -122,7 +123,7 @@ impl<R: BufRead> Read for Decoder<R> {
                 State::Xz(decoder) => decoder.read(buf)?,
                 State::Zstd(decoder) => decoder.read(buf)?,
                 State::ZstdFrames(frames) => frames.read(buf)?,
-                State::Bzip2(decoder) => decoder.read(buf)?,
+                State::Bzip2(blocks) => blocks.read(buf)?,
                 State::Finished => return Ok(0),
             };
             if len > 0 {

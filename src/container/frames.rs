@@ -3,12 +3,9 @@
 //! Frames are independent of each other, and one that says how much it holds can be decoded by
 //! itself. Where a frame ends is found by stepping over its blocks (RFC 8878, section 3.1.1).
 
-use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
+use super::parallel::Parallel;
 use crate::block::{byte_len, cores};
 
 const MAGIC: [u8; 4] = *b"\x28\xb5\x2f\xfd";
@@ -28,17 +25,13 @@ struct Frame {
     content_len: u64,
 }
 
-/// Where the result of one frame arrives.
-type Reply = SyncSender<io::Result<Vec<u8>>>;
-
 /// Frames that follow each other and are small enough, decoded on all cores.
 pub(super) struct Frames<R> {
     input: R,
     /// What has been read of a frame that is not small enough.
     unfit: Vec<u8>,
-    to_workers: Sender<(Frame, Reply)>,
-    /// Frames under way, and how much each of them holds.
-    pending: VecDeque<(Receiver<io::Result<Vec<u8>>>, u64)>,
+    workers: Parallel<Frame, io::Result<Vec<u8>>>,
+    /// How much the frames under way hold.
     ahead_bytes: u64,
     current: io::Cursor<Vec<u8>>,
 }
@@ -146,24 +139,10 @@ impl<R: BufRead> Frames<R> {
     /// Begins with a frame that is fit, of which the header has been read.
     pub(super) fn begin(header: FrameHeader, mut input: R) -> io::Result<Self> {
         let first = header.rest(&mut input)?;
-        let (to_workers, queue) = mpsc::channel::<(Frame, Reply)>();
-        let queue = Arc::new(Mutex::new(queue));
-        // They end when the sender is dropped with this reader.
-        for _ in 0..cores() {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((frame, reply)) = next else { return };
-                    let _ = reply.send(decode(&frame));
-                }
-            });
-        }
         let mut frames = Self {
             input,
             unfit: Vec::new(),
-            to_workers,
-            pending: VecDeque::new(),
+            workers: Parallel::start(decode),
             ahead_bytes: 0,
             current: io::Cursor::default(),
         };
@@ -177,18 +156,14 @@ impl<R: BufRead> Frames<R> {
     }
 
     fn submit(&mut self, frame: Frame) {
-        let (reply, result) = mpsc::sync_channel(1);
         self.ahead_bytes += frame.content_len;
-        self.pending.push_back((result, frame.content_len));
-        self.to_workers
-            .send((frame, reply))
-            .expect("the workers live as long as this reader");
+        self.workers.submit(frame);
     }
 
     /// Gives the workers frames until they have enough or none is left that is fit.
     fn fill(&mut self) -> io::Result<()> {
         while self.unfit.is_empty()
-            && self.pending.len() < 4 * cores()
+            && self.workers.under_way() < 4 * cores()
             && self.ahead_bytes < AHEAD_BYTES
         {
             let next = self.input.fill_buf()?;
@@ -215,18 +190,19 @@ impl<R: BufRead> Read for Frames<R> {
                 return Ok(len);
             }
             self.fill()?;
-            let Some((result, content_len)) = self.pending.pop_front() else {
+            let Some(content) = self.workers.take() else {
                 return Ok(0);
             };
-            self.ahead_bytes -= content_len;
-            let content = result.recv().expect("a worker answers every frame")?;
+            let content = content?;
+            self.ahead_bytes -= byte_len(&content);
             self.current = io::Cursor::new(content);
         }
     }
 }
 
 /// Decodes one frame, which must hold what it says.
-fn decode(frame: &Frame) -> io::Result<Vec<u8>> {
+#[allow(clippy::needless_pass_by_value, reason = "a worker is given its job")]
+fn decode(frame: Frame) -> io::Result<Vec<u8>> {
     let len = usize::try_from(frame.content_len).expect("at most 16 MiB");
     let content = zstd::bulk::decompress(&frame.packed, len)?;
     if content.len() == len {

@@ -3,12 +3,14 @@
 //! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
 //! - [`mod@detect`]: what a file is, judged by its content.
-//! - `unpack`, `peel`, `decode`, `frames`: from a compressed file or a tar to a sparse file.
+//! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file; `frames`,
+//!   `bzip2_blocks`, `parallel`: on all cores where the format lets that be.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.
 //! - [`write`](mod@write): a disk in the formats that others read.
 
 mod bytes;
+mod bzip2_blocks;
 pub mod cache;
 mod clusters;
 mod decode;
@@ -16,6 +18,7 @@ pub mod detect;
 pub mod error;
 mod frames;
 mod inflate;
+mod parallel;
 mod peel;
 mod qcow2;
 mod unpack;

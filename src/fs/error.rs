@@ -48,6 +48,9 @@ impl fmt::Display for Location {
 /// sound as far as we can tell but uses something that we do not support.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The device holds none of the filesystems that there are engines for.
+    #[error("there is no known filesystem: ext2, ext3, ext4, XFS or FAT")]
+    NoFilesystem,
     /// The image contradicts its format.
     #[error("{fs}: {at}: {problem}")]
     Corrupt {

@@ -115,9 +115,6 @@ fn unsupported(kind: Option<&'static str>) -> Error {
             fs: kind,
             what: "this kind of contents".to_owned(),
         },
-        None => Error::Incompatible {
-            fs: "unknown contents",
-            what: "a device without a filesystem that we know".to_owned(),
-        },
+        None => Error::NoFilesystem,
     }
 }

@@ -11,6 +11,7 @@
 //! - [`services`]: what starts at boot.
 //! - [`users`]: new users and groups.
 //! - [`fstab`]: what is mounted where.
+//! - [`packages`]: what is installed, and installing RPM files.
 
 pub mod accounts;
 pub mod arch;
@@ -20,6 +21,7 @@ pub mod firstboot;
 pub mod fstab;
 pub mod init;
 pub mod os_release;
+pub mod packages;
 pub mod selinux;
 pub mod services;
 pub mod users;

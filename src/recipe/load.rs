@@ -17,6 +17,7 @@ use crate::config::variables::Scalar;
 use crate::config::{
     self, ByteSize, Declarations, Diagnostic, Error, RelativePath, Source, Variables, template,
 };
+use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
 use crate::verify::expect::Expectation;
 
@@ -33,6 +34,8 @@ struct RawRecipe {
     source_date_epoch: Option<Spanned<i64>>,
     #[serde(default)]
     overlays: Vec<Spanned<RawOverlay>>,
+    #[serde(default)]
+    package: Vec<PackageFile>,
     #[serde(default)]
     volume: Vec<Spanned<RawVolume>>,
     #[serde(default)]
@@ -122,6 +125,7 @@ impl Recipe {
             disk_size: raw.disk_size,
             sparsify: raw.sparsify,
             source_date_epoch: epoch,
+            packages: raw.package,
             overlays,
             volumes,
             expectations: raw.expect,

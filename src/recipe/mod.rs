@@ -17,6 +17,7 @@ pub use volume::Volume;
 use crate::block::Digest;
 use crate::config::{ByteSize, Source, Variables};
 use crate::overlay::Overlay;
+use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
 
 /// The time given to everything that a build changes where neither the recipe nor the environment
@@ -40,6 +41,8 @@ pub struct Recipe {
     pub sparsify: bool,
     /// The time given to everything that is made or changed, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// The RPM files that are installed before anything else is done, all together.
+    pub packages: Vec<PackageFile>,
     /// What is applied to the root filesystem, in order.
     pub overlays: Vec<Overlay>,
     /// The disks beside the root.
