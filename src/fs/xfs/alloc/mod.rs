@@ -4,9 +4,11 @@
 //! - [`free_runs`], [`shared`], [`chunks`]: what a group has, without the trees that hold it.
 //! - [`group`]: a group.
 //! - [`reserve`]: what is not given to files.
+//! - [`chunk_blocks`]: inodes as they are made and given back.
 //! - [`commit`]: the trees, built anew from what the groups have.
 //! - here: choosing a group and a place.
 
+pub(crate) mod chunk_blocks;
 pub(crate) mod chunks;
 pub(crate) mod commit;
 pub(crate) mod free_runs;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Staged, Writer};
-use crate::fs::xfs::alloc::commit::first_generation;
+use crate::fs::xfs::alloc::chunk_blocks::first_generation;
 use crate::fs::xfs::bmap::ExtentMap;
 use crate::fs::xfs::corrupt;
 use crate::fs::xfs::dir::{Directory, Entry, is_valid_name};
