@@ -105,9 +105,7 @@ impl Statement {
             identified("recipe", manifest.recipe_sha256),
         ];
         let overlays = manifest.overlays.iter();
-        dependencies.extend(
-            overlays.map(|o| identified(&format!("overlay {}", o.name), o.sha256)),
-        );
+        dependencies.extend(overlays.map(|o| identified(&format!("overlay {}", o.name), o.sha256)));
         Ok(Self {
             kind: "https://in-toto.io/Statement/v1",
             subject: subject.collect::<io::Result<_>>()?,

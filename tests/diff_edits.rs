@@ -25,6 +25,7 @@ use support::tree::{Record, Tree};
 
 /// Enough of everything for hundreds of edits to find something to do.
 const AMOUNT: Amount = Amount {
+    labels: false,
     files: 500,
     large_directory: 600,
     pieces: 200,
