@@ -262,6 +262,14 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// The record of an installed package is damaged.
+    #[error("the record of {package}, which is installed, is damaged: {problem}")]
+    Record {
+        /// The package.
+        package: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The image could not be read or written.
     #[error(transparent)]
     Tree(#[from] tree::Error),

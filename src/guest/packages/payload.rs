@@ -5,7 +5,7 @@
 //! header. In both, what belongs to one entry is padded to four bytes.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use super::header::Header;
 use super::tags;
@@ -20,6 +20,8 @@ const MAGIC_LEN: usize = 6;
 const MAX_NAME: usize = 4096;
 /// The name of the entry that ends an archive.
 const TRAILER: &[u8] = b"TRAILER!!!";
+/// How gzip begins (RFC 1952, section 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The most memory that unpacking xz may take.
 const XZ_MEMORY: u64 = 1 << 30;
 /// What everything is padded to a multiple of.
@@ -54,9 +56,13 @@ pub fn unpack(header: &Header, payload: File) -> io::Result<Archive<Box<dyn Read
         return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
     }
     let compressor = header.string(tags::PAYLOAD_COMPRESSOR);
-    let file = BufReader::new(payload);
+    let mut file = BufReader::new(payload);
+    // Where nothing is said, it is gzip, or nothing at all.
+    let is_gzip = file.fill_buf()?.starts_with(&GZIP_MAGIC);
     let reader: Box<dyn Read> = match compressor.as_deref() {
-        None | Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        None if is_gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        None => Box::new(file),
         Some("bzip2") => Box::new(bzip2::bufread::MultiBzDecoder::new(file)),
         Some("xz" | "lzma") => {
             let stream = liblzma::stream::Stream::new_auto_decoder(XZ_MEMORY, 0)?;

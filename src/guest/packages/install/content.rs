@@ -1,17 +1,18 @@
-//! Laying a package's files, and taking away those of the packages that it replaces.
+//! Laying a package's files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Seek};
 
 use super::super::Error;
-use super::super::digests::Algorithm;
-use super::super::file_list::{self, PackagedFile, flags};
+use super::super::file_list::{PackagedFile, flags};
 use super::candidate::Candidate;
 use super::capabilities;
-use super::fate::{self, Fate, Found};
+use super::existing::{OldFiles, fate_of};
+use super::fate::Fate;
+use super::ways::check_ways;
 use super::world::World;
 use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, Attributes, Editor, FileReader, LastLink};
+use crate::fs::tree::{self, Attributes, Editor, LastLink};
 use crate::fs::{FileSystem, FileType, NodeKind};
 use crate::guest::Accounts;
 
@@ -53,11 +54,13 @@ pub(super) fn lay(
         fates: Vec::with_capacity(candidate.files.len()),
     };
     check_ways(editor.fs(), candidate)?;
+    let mut old = OldFiles::default();
     for (index, file) in candidate.files.iter().enumerate() {
         layer.owners.push(attributes(candidate, file, &accounts)?);
+        let old = old.file(world, file)?;
         layer
             .fates
-            .push(fate_of(editor.fs(), candidate, index, world)?);
+            .push(fate_of(editor.fs(), candidate, index, old)?);
     }
     layer.directories(editor)?;
     layer.unpack(editor)?;
@@ -236,159 +239,6 @@ impl Layer<'_> {
     }
 }
 
-/// Takes away the files of the packages that are replaced, unless another package has them.
-/// Configuration files that were changed are moved aside.
-pub(super) fn remove_replaced(editor: &mut Editor<'_>, world: &World<'_>) -> Result<(), Error> {
-    let mut present = BTreeSet::new();
-    for file in world
-        .new()
-        .iter()
-        .filter_map(|member| member.candidate)
-        .flat_map(|c| &c.files)
-    {
-        present.extend(real_path(editor.fs(), &file.path)?);
-    }
-    for record in world.replaced() {
-        let damaged = |problem: String| Error::Unmet {
-            unmet: vec![format!(
-                "the record of an installed package is damaged: {problem}"
-            )],
-        };
-        let mut files = file_list::files(&record.header).map_err(damaged)?;
-        files.sort_by(|one, other| other.path.cmp(&one.path));
-        for file in files {
-            let Some(real) = real_path(editor.fs(), &file.path)? else {
-                continue;
-            };
-            let stays = |path: &ImagePath| {
-                let mut owners = world.with_path(path.as_bytes()).iter();
-                owners.any(|(number, _)| world.members[*number].stays())
-            };
-            if present.contains(&real) || stays(&real) || stays(&file.path) {
-                continue;
-            }
-            let algorithm = Algorithm::of(&record.header);
-            remove(editor, &file, &real, algorithm)?;
-        }
-    }
-    Ok(())
-}
-
-fn remove(
-    editor: &mut Editor<'_>,
-    file: &PackagedFile,
-    real: &ImagePath,
-    algorithm: Option<Algorithm>,
-) -> Result<(), Error> {
-    let fs = editor.fs();
-    let (node, _) = tree::resolve(fs, real, LastLink::Keep)?;
-    let metadata = fs
-        .metadata(node)
-        .map_err(|error| failed("read", real, error))?;
-    match metadata.file_type {
-        FileType::Directory => {
-            let entries = fs
-                .read_dir(node)
-                .map_err(|error| failed("list", real, error))?;
-            if file.file_type == FileType::Directory && entries.is_empty() {
-                editor.remove_tree(real)?;
-            }
-        }
-        FileType::Regular if file.is(flags::CONFIG) && !file.is(flags::GHOST) => {
-            if has_digest(fs, real, algorithm, &file.digest)? {
-                editor.remove_tree(real)?;
-            } else {
-                editor.rename(real, &beside(real, ".rpmsave"))?;
-            }
-        }
-        _ => {
-            editor.remove_tree(real)?;
-        }
-    }
-    Ok(())
-}
-
-/// Where what is at a path really lies; `None` where nothing is.
-fn real_path(fs: &dyn FileSystem, path: &ImagePath) -> Result<Option<ImagePath>, Error> {
-    match tree::locate(fs, path, LastLink::Keep) {
-        Ok(place) => Ok(place.node.map(|_| place.path)),
-        Err(tree::Error::NotFound { .. } | tree::Error::WrongType { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// What becomes of what is at a file's path.
-fn fate_of(
-    fs: &dyn FileSystem,
-    candidate: &Candidate,
-    index: usize,
-    world: &World<'_>,
-) -> Result<Fate, Error> {
-    let file = &candidate.files[index];
-    if file.is(flags::GHOST) || file.file_type == FileType::Directory {
-        return Ok(Fate::Create);
-    }
-    let Some(real) = real_path(fs, &file.path)? else {
-        return Ok(Fate::Create);
-    };
-    let old = world
-        .with_path(file.path.as_bytes())
-        .iter()
-        .find_map(|&(number, index)| {
-            let record = world.members[number].record?;
-            let old = file_list::files(&record.header).ok()?.get(index)?.clone();
-            Some((old, Algorithm::of(&record.header)))
-        });
-    let is_config =
-        file.is(flags::CONFIG) || old.as_ref().is_some_and(|(f, _)| f.is(flags::CONFIG));
-    if !is_config {
-        return Ok(Fate::Create);
-    }
-    let (node, _) = tree::resolve(fs, &real, LastLink::Keep)?;
-    let metadata = fs
-        .metadata(node)
-        .map_err(|error| failed("read", &real, error))?;
-    let target = match metadata.file_type {
-        FileType::Symlink => fs
-            .read_link(node)
-            .map_err(|error| failed("read", &real, error))?,
-        _ => Vec::new(),
-    };
-    let is_regular = metadata.file_type == FileType::Regular;
-    let found = Found {
-        file_type: metadata.file_type,
-        target,
-        is_new: is_regular && has_digest(fs, &real, Some(candidate.algorithm), &file.digest)?,
-        is_old: match &old {
-            Some((old, algorithm)) if is_regular => has_digest(fs, &real, *algorithm, &old.digest)?,
-            _ => false,
-        },
-    };
-    let old = old.as_ref().map(|(old, algorithm)| {
-        let same_content = *algorithm == Some(candidate.algorithm) && old.digest == file.digest;
-        (old, same_content && old.target == file.target)
-    });
-    Ok(fate::decide(file, &found, old))
-}
-
-fn has_digest(
-    fs: &dyn FileSystem,
-    path: &ImagePath,
-    algorithm: Option<Algorithm>,
-    digest: &str,
-) -> Result<bool, Error> {
-    let Some(algorithm) = algorithm else {
-        return Ok(false);
-    };
-    let (node, path) = tree::resolve(fs, path, LastLink::Keep)?;
-    let found = algorithm.digest(&mut FileReader::new(fs, node));
-    let found = found.map_err(|error| Error::Database {
-        path,
-        problem: error.to_string(),
-    })?;
-    Ok(found == digest)
-}
-
 /// The permissions and owners of a file, by the image's own accounts.
 fn attributes(
     candidate: &Candidate,
@@ -419,85 +269,6 @@ fn attributes(
     })
 }
 
-/// Refuses files behind symbolic links that the package itself brings, that an ordinary user could
-/// have made, or that lead above the image's root: RPM does not follow the first two either.
-fn check_ways(fs: &dyn FileSystem, candidate: &Candidate) -> Result<(), Error> {
-    let links = candidate
-        .files
-        .iter()
-        .filter(|file| file.file_type == FileType::Symlink);
-    let links: BTreeSet<_> = links.map(|file| &file.path).collect();
-    let mut known = BTreeSet::new();
-    for file in &candidate.files {
-        let Some(folder) = file.path.parent() else {
-            continue;
-        };
-        let mut way = ImagePath::root();
-        for name in folder.names() {
-            way = way.child(name);
-            if links.contains(&way) {
-                let problem = format!("lies behind the symbolic link {way} of the same package");
-                return Err(refused(candidate, &file.path, &problem));
-            }
-            if !known.insert(way.clone()) {
-                continue;
-            }
-            if let Some(problem) = link_problem(fs, &way)? {
-                return Err(refused(candidate, &file.path, &problem));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Why a path must not be used on the way to a file, if it must not.
-fn link_problem(fs: &dyn FileSystem, way: &ImagePath) -> Result<Option<String>, Error> {
-    let place = match tree::locate(fs, way, LastLink::Keep) {
-        Ok(place) => place,
-        Err(tree::Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let Some(node) = place.node else {
-        return Ok(None);
-    };
-    let metadata = fs
-        .metadata(node)
-        .map_err(|error| failed("read", way, error))?;
-    if metadata.file_type != FileType::Symlink {
-        return Ok(None);
-    }
-    if metadata.uid != 0 {
-        let uid = metadata.uid;
-        return Ok(Some(format!(
-            "lies behind the symbolic link {way} of the user {uid}"
-        )));
-    }
-    let target = fs
-        .read_link(node)
-        .map_err(|error| failed("read", way, error))?;
-    let is_absolute = target.starts_with(b"/");
-    let mut depth = if is_absolute {
-        0
-    } else {
-        place.path.names().count() - 1
-    };
-    for name in target.split(|&byte| byte == b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => match depth.checked_sub(1) {
-                Some(higher) => depth = higher,
-                None => {
-                    return Ok(Some(format!(
-                        "would leave the image by the symbolic link {way}"
-                    )));
-                }
-            },
-            _ => depth += 1,
-        }
-    }
-    Ok(None)
-}
-
 /// Makes the directory that a path lies in.
 fn parent(editor: &mut Editor<'_>, path: &ImagePath) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
@@ -507,12 +278,12 @@ fn parent(editor: &mut Editor<'_>, path: &ImagePath) -> Result<(), Error> {
 }
 
 /// A path with something behind its last name.
-fn beside(path: &ImagePath, suffix: &str) -> ImagePath {
+pub(super) fn beside(path: &ImagePath, suffix: &str) -> ImagePath {
     let name = [path.file_name().unwrap_or_default(), suffix.as_bytes()].concat();
     path.parent().unwrap_or_else(ImagePath::root).child(&name)
 }
 
-fn refused(candidate: &Candidate, path: &ImagePath, problem: &str) -> Error {
+pub(super) fn refused(candidate: &Candidate, path: &ImagePath, problem: &str) -> Error {
     Error::Path {
         package: candidate.package.to_string(),
         path: path.clone(),
@@ -528,7 +299,7 @@ fn host(source: io::Error) -> Error {
     }
 }
 
-fn failed(action: &'static str, path: &ImagePath, source: crate::fs::Error) -> Error {
+pub(super) fn failed(action: &'static str, path: &ImagePath, source: crate::fs::Error) -> Error {
     Error::Tree(tree::Error::FileSystem {
         action,
         path: path.clone(),

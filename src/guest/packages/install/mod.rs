@@ -3,7 +3,8 @@
 //! - [`candidate`]: a package file that is to be installed.
 //! - [`world`]: the packages that are installed, before and after.
 //! - [`requirements`]: whether dependencies are met and files agree.
-//! - [`content`], [`fate`], [`capabilities`]: the files, and what becomes of those that are there.
+//! - [`content`], [`ways`], [`capabilities`]: laying the files.
+//! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
 //! - [`scriptlets`], [`shell`]: scripts, as far as they can be carried out without running them.
 
@@ -11,10 +12,12 @@ pub mod accounts;
 pub mod candidate;
 pub mod capabilities;
 mod content;
+mod existing;
 pub mod fate;
 mod requirements;
 mod scriptlets;
 pub mod shell;
+mod ways;
 mod world;
 
 use std::path::PathBuf;
@@ -144,7 +147,7 @@ fn carry_out(
         content::lay(editor, candidate, &world)?;
     }
     run(editor, Event::After)?;
-    content::remove_replaced(editor, &world)?;
+    existing::remove_replaced(editor, &world)?;
     run(editor, Event::Last)?;
     for (candidate, skipped) in new.iter().zip(&mut skipped) {
         scriptlets::note_triggers(candidate, &database.records, skipped);

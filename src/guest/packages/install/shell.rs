@@ -283,7 +283,10 @@ impl Parser<'_> {
                     is_opaque |= !self.redirections();
                     continue;
                 }
-                Some(Token::Operator("(" | ")" | "|" | "&" | ";;")) => return self.give_up(),
+                Some(Token::Operator("(" | ")" | "|" | "&" | ";;")) => {
+                    self.tokens = all;
+                    return self.give_up();
+                }
                 _ => break,
             }
             self.tokens = &self.tokens[1..];
