@@ -115,7 +115,7 @@ impl Xfs {
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let mut xfs = Self::as_it_is(device)?;
         if xfs.log == log::State::Dirty && xfs.superblock.features.crc {
-            let recovered = recovery::in_memory(&xfs.volume)?;
+            let recovered = recovery::in_memory(&xfs.volume, &xfs.superblock)?;
             xfs = Self::as_it_is(recovered)?;
             xfs.log = log::State::Dirty;
         }
@@ -150,7 +150,7 @@ impl Xfs {
         match xfs.log {
             log::State::Clean => {}
             log::State::Dirty => {
-                recovery::on_device(&xfs.volume)?;
+                recovery::on_device(&xfs.volume, &xfs.superblock)?;
                 xfs = Self::as_it_is(device)?;
             }
             log::State::External => {

@@ -63,6 +63,9 @@ mod incompat {
         [(0x100, "metadir"), (0x200, "zoned"), (0x400, "zone-gaps")];
 }
 
+/// The bit of `sb_features_log_incompat` that says that the log may hold intents of attributes.
+const LOGGED_ATTRIBUTES: u32 = 0x1;
+
 /// The superblock as it lies on the disk.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -219,6 +222,17 @@ impl Superblock {
     /// The numbers that everything else is located with.
     pub(crate) fn geometry(&self) -> Geometry {
         Geometry::new(&self.raw, self.features)
+    }
+
+    /// Refuses a log that is said to hold what is not known.
+    pub(crate) fn check_log_features(&self) -> Result<()> {
+        let unknown = self.raw.features_log_incompat.get() & !LOGGED_ATTRIBUTES;
+        if self.features.crc && unknown != 0 {
+            return Err(incompatible(format!(
+                "replaying a log with feature {unknown:#x}"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether a feature is on that allows reading only.

@@ -31,7 +31,8 @@ const OPTIONS: WriteOptions = WriteOptions {
 ///
 /// A filesystem with a feature that can only be read is not finished: inodes that have lost their
 /// last name stay in use.
-pub(super) fn in_memory(below: &Volume) -> Result<Arc<Delta>> {
+pub(super) fn in_memory(below: &Volume, superblock: &Superblock) -> Result<Arc<Delta>> {
+    superblock.check_log_features()?;
     let delta = Arc::new(Delta::new(Arc::clone(&below.device)));
     let volume = Volume::new(delta.clone(), below.geometry.clone())?;
     let replayed = log::replay(&volume)?;
@@ -50,12 +51,13 @@ pub(super) fn in_memory(below: &Volume) -> Result<Arc<Delta>> {
 }
 
 /// Recovers a filesystem on its device, which is not touched before all of it has succeeded.
-pub(super) fn on_device(volume: &Volume) -> Result<()> {
-    let delta = in_memory(volume)?;
+pub(super) fn on_device(volume: &Volume, superblock: &Superblock) -> Result<()> {
+    let delta = in_memory(volume, superblock)?;
     Ok(write_changes(&volume.device, &delta, &delta.changes()?)?)
 }
 
-/// Sets the superblock's counters to the groups' sums: they are not logged.
+/// Sets the superblock's counters to the groups' sums, because they are not logged, and says that
+/// the log holds nothing that only some can replay.
 fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
     let (mut free, mut inodes, mut free_inodes) = (0, 0, 0);
     for group in 0..volume.geometry.groups {
@@ -71,6 +73,7 @@ fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
     raw.fdblocks = free.into();
     raw.icount = inodes.into();
     raw.ifree = free_inodes.into();
+    raw.features_log_incompat = 0.into();
     let mut sector = volume.read_sector(0, 0)?;
     superblock.encode_into(&mut sector);
     Ok(volume.device.write_at(0, &sector)?)
