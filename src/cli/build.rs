@@ -37,7 +37,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let recorded = args.from_manifest.as_deref().map(read_manifest).transpose()?;
+    let recorded = args
+        .from_manifest
+        .as_deref()
+        .map(read_manifest)
+        .transpose()?;
     let recipe = match &recorded {
         Some(recorded) => recipe::load_recorded(&args.recipe, recorded)?,
         None => recipe::load(&args.recipe)?,
@@ -81,8 +85,11 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         format_args!("{}  {}", bytes(manifest.image.size), manifest.image.digest),
     );
     if let Some(path) = &args.provenance {
-        let disks = paths.iter().filter(|path| !path.ends_with(manifest::FILE_NAME));
-        let statement = Statement::new(manifest, &disks.map(PathBuf::as_path).collect::<Vec<_>>())?;
+        let disks = paths
+            .iter()
+            .filter(|path| !path.ends_with(manifest::FILE_NAME));
+        let disks: Vec<&Path> = disks.map(PathBuf::as_path).collect();
+        let statement = Statement::new(manifest, &recipe.base, &disks)?;
         let file = block::Output::create(path)?;
         file.file().write_all(statement.to_json().as_bytes())?;
         file.commit()?;

@@ -45,7 +45,10 @@ pub(super) fn check(
         .env("SOURCE_DATE_EPOCH", recipe.source_date_epoch.to_string())
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", &home)
-        .env("IMGASM_CACHE", fs::canonicalize(folder.path())?.join("cache"))
+        .env(
+            "IMGASM_CACHE",
+            fs::canonicalize(folder.path())?.join("cache"),
+        )
         .env("TZ", "Asia/Kathmandu")
         .env("LC_ALL", "tr_TR.UTF-8")
         .stdin(Stdio::null())
@@ -53,7 +56,10 @@ pub(super) fn check(
         .output()?;
     if !run.status.success() {
         let said = String::from_utf8_lossy(&run.stderr).into_owned();
-        return Err(Failure::new(format!("building again failed:\n{}", said.trim_end())));
+        return Err(Failure::new(format!(
+            "building again failed:\n{}",
+            said.trim_end()
+        )));
     }
     let mut outcome = Outcome::Done;
     for path in paths {
@@ -82,7 +88,14 @@ pub(super) fn not_the_recorded(recorded: &Manifest, now: &Manifest) -> Failure {
     let value = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     let mut lines: Vec<String> = fields
         .into_iter()
-        .map(|field| format!("\n  {}: {} -> {}", field.name, value(field.old), value(field.new)))
+        .map(|field| {
+            format!(
+                "\n  {}: {} -> {}",
+                field.name,
+                value(field.old),
+                value(field.new)
+            )
+        })
         .collect();
     let more = lines.len().saturating_sub(MOST_NAMED);
     lines.truncate(MOST_NAMED);

@@ -100,7 +100,10 @@ fn map(page: &mut String, report: &Report) {
             let share = u128::from(at.min(len)) * 100_000 / u128::from(len);
             format!("{}.{:03}%", share / 1000, share % 1000)
         };
-        let (start, width) = (share(range.start), share(range.end.saturating_sub(range.start)));
+        let (start, width) = (
+            share(range.start),
+            share(range.end.saturating_sub(range.start)),
+        );
         let (name, bytes) = (escape(name), range.end.saturating_sub(range.start));
         push(
             page,
@@ -112,7 +115,9 @@ fn map(page: &mut String, report: &Report) {
     let (changed, len) = (total(&report.changed), report.disk_len);
     push(
         page,
-        &format!("</div>\n<p class=\"note\">{changed} of {len} bytes lie in sectors that differ.</p>"),
+        &format!(
+            "</div>\n<p class=\"note\">{changed} of {len} bytes lie in sectors that differ.</p>"
+        ),
     );
 }
 
@@ -216,7 +221,12 @@ impl<'a> Directory<'a> {
     /// The only directory in one of which there is nothing else to say.
     fn only_child(&self) -> Option<(&'a [u8], &Self)> {
         let mut children = self.directories.iter();
-        match (self.change, self.changes.as_slice(), children.next(), children.next()) {
+        match (
+            self.change,
+            self.changes.as_slice(),
+            children.next(),
+            children.next(),
+        ) {
             (None, [], Some((name, child)), None) => Some((name, child)),
             _ => None,
         }
@@ -233,7 +243,10 @@ fn filesystem(page: &mut String, report: &FileSystemReport) {
     }
     push(
         page,
-        &format!("<h2>{place}: files</h2>\n<p class=\"note\">{}</p>", stat(&report.paths)),
+        &format!(
+            "<h2>{place}: files</h2>\n<p class=\"note\">{}</p>",
+            stat(&report.paths)
+        ),
     );
     tree(page, &Directory::of(&report.paths));
 }
@@ -266,13 +279,18 @@ fn tree(page: &mut String, root: &Directory<'_>) {
                         let from = from(change);
                         push(
                             page,
-                            &format!("<details open class=\"path {class}\" {data}><summary>{name}/{from}</summary>"),
+                            &format!(
+                                "<details open class=\"path {class}\" {data}><summary>{name}/{from}</summary>"
+                            ),
                         );
                         details(page, change);
                     }
                     None => push(page, &format!("<details open><summary>{name}/</summary>")),
                 }
-                directory.changes.iter().for_each(|change| path(page, change));
+                directory
+                    .changes
+                    .iter()
+                    .for_each(|change| path(page, change));
                 steps.push(Step::Close);
                 let below = directory.directories.iter().rev();
                 steps.extend(below.map(|(name, below)| Step::Open(name, below)));
@@ -315,7 +333,9 @@ fn path(page: &mut String, change: &PathChange) {
     let hint = escape(&hint.join(", "));
     push(
         page,
-        &format!("<details class=\"path {class}\" {data}><summary>{name}{from} <span class=\"hint\">{hint}</span></summary>"),
+        &format!(
+            "<details class=\"path {class}\" {data}><summary>{name}{from} <span class=\"hint\">{hint}</span></summary>"
+        ),
     );
     details(page, change);
     push(page, "</details>");
