@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::block::Digest;
 use crate::config::variables::Scalar;
 use crate::manifest::Manifest;
+use crate::recipe::Base;
 
 /// What a build of this program is, by name.
 const BUILD_TYPE: &str = "https://github.com/imgasm/imgasm/build/v1";
@@ -78,9 +79,9 @@ struct Builder {
 }
 
 impl Statement {
-    /// The statement of a build whose disks are the files `disks`: the image, then the volumes. They
-    /// are read for their digests.
-    pub fn new(manifest: &Manifest, disks: &[&Path]) -> io::Result<Self> {
+    /// The statement of a build from `base` whose disks are the files `disks`: the image, then the
+    /// volumes. They are read for their digests.
+    pub fn new(manifest: &Manifest, base: &Base, disks: &[&Path]) -> io::Result<Self> {
         let volumes = manifest.volumes.iter();
         let chunks = std::iter::once(manifest.image.digest)
             .chain(volumes.filter_map(|volume| Some(volume.filesystem.as_ref()?.digest)));
@@ -91,8 +92,12 @@ impl Statement {
                 digest: BTreeMap::from([("sha256", sha256(path)?), (CHUNKS, chunks)]),
             })
         });
+        let kind = match base {
+            Base::File { .. } => "sha256",
+            Base::Rootfs { .. } => IDENTITY,
+        };
         let mut base = BTreeMap::from([(CHUNKS, manifest.base.digest)]);
-        base.extend(manifest.base.sha256.map(|digest| ("sha256", digest)));
+        base.extend(manifest.base.sha256.map(|digest| (kind, digest)));
         let identified = |name: &str, digest| Resource {
             name: name.to_owned(),
             digest: BTreeMap::from([(IDENTITY, digest)]),

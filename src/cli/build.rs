@@ -88,7 +88,8 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         let disks = paths
             .iter()
             .filter(|path| !path.ends_with(manifest::FILE_NAME));
-        let statement = Statement::new(manifest, &disks.map(PathBuf::as_path).collect::<Vec<_>>())?;
+        let disks: Vec<&Path> = disks.map(PathBuf::as_path).collect();
+        let statement = Statement::new(manifest, &recipe.base, &disks)?;
         let file = block::Output::create(path)?;
         file.file().write_all(statement.to_json().as_bytes())?;
         file.commit()?;
