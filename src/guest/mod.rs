@@ -5,6 +5,7 @@
 //! - [`init`]: which init system starts it.
 //! - [`arch`]: which processor its programs are for.
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
+//! - [`capabilities`]: what a program may do, in words and as its attribute.
 //! - [`files`]: small files of the guest, read whole.
 //! - [`firstboot`]: a script that runs once.
 //! - [`selinux`]: the label that the guest's policy gives a path.
@@ -15,6 +16,7 @@
 
 pub mod accounts;
 pub mod arch;
+pub mod capabilities;
 pub mod facts;
 pub mod files;
 pub mod firstboot;

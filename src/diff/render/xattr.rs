@@ -1,5 +1,6 @@
 //! Extended attributes in the words of the tools that show them.
 
+use crate::guest::capabilities;
 use crate::text::value_text;
 
 /// The value of an attribute as text: capabilities as `getcap` writes them, access control lists as
@@ -7,7 +8,7 @@ use crate::text::value_text;
 /// is not what its name says is shown as any other.
 pub(super) fn text(name: &[u8], value: &[u8]) -> String {
     let decoded = match name {
-        b"security.capability" => capabilities(value),
+        b"security.capability" => capability_sets(value),
         b"security.selinux" => value
             .strip_suffix(b"\0")
             .filter(|label| !label.contains(&0))
@@ -18,55 +19,10 @@ pub(super) fn text(name: &[u8], value: &[u8]) -> String {
     decoded.unwrap_or_else(|| value_text(value))
 }
 
-/// By their numbers (`linux/capability.h`).
-const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
 /// A `struct vfs_ns_cap_data` of revision 2 or 3 (`linux/capability.h`): the revision with the
 /// effective bit, permitted and inheritable capabilities 0-31, those from 32 on, and in revision 3
 /// the user that is root in the namespace.
-fn capabilities(value: &[u8]) -> Option<String> {
+fn capability_sets(value: &[u8]) -> Option<String> {
     const EFFECTIVE: u32 = 1;
     let (words, rest) = value.as_chunks::<4>();
     let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
@@ -107,7 +63,7 @@ fn capabilities(value: &[u8]) -> Option<String> {
 fn capability_name(number: u32) -> String {
     let known = usize::try_from(number)
         .ok()
-        .and_then(|n| CAPABILITIES.get(n));
+        .and_then(|n| capabilities::NAMES.get(n));
     known.map_or_else(|| number.to_string(), |name| format!("cap_{name}"))
 }
 

@@ -6,7 +6,6 @@ use std::io::{self, Read, Seek};
 use super::super::Error;
 use super::super::file_list::{PackagedFile, flags};
 use super::candidate::Candidate;
-use super::capabilities;
 use super::existing::{OldFiles, fate_of};
 use super::fate::Fate;
 use super::ways::check_ways;
@@ -15,6 +14,7 @@ use crate::fs::path::ImagePath;
 use crate::fs::tree::{self, Attributes, Editor, LastLink};
 use crate::fs::{FileSystem, FileType, NodeKind};
 use crate::guest::Accounts;
+use crate::guest::capabilities;
 
 /// Bytes of a file that are kept in memory between the payload and the image; larger files go by a
 /// temporary file.

@@ -10,7 +10,6 @@
 
 pub mod accounts;
 pub mod candidate;
-pub mod capabilities;
 mod content;
 mod existing;
 pub mod fate;

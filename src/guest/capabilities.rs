@@ -9,7 +9,7 @@ const REVISION_2: u32 = 0x0200_0000;
 const EFFECTIVE: u32 = 1;
 
 /// The capabilities in the order of their numbers (linux/capability.h).
-const NAMES: [&str; 41] = [
+pub const NAMES: [&str; 41] = [
     "chown",
     "dac_override",
     "dac_read_search",
