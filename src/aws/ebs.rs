@@ -81,10 +81,13 @@ impl Upload<'_> {
             checksum,
         };
         let mut journal = Journal::open(journal_path, &intent)?;
-        if let Some(id) = &journal.id
-            && state(aws, id).await? != Some(SnapshotState::Pending)
-        {
-            journal = Journal::begin(journal_path, &intent)?;
+        if let Some(id) = &journal.id {
+            match state(aws, id).await? {
+                Some(SnapshotState::Pending) => {}
+                // The run was killed when all was done.
+                Some(SnapshotState::Completed) => return finish(id.clone(), journal_path),
+                _ => journal = Journal::begin(journal_path, &intent)?,
+            }
         }
         let id = if let Some(id) = journal.id.clone() {
             let (done, all) = (journal.done.len(), blocks.len());
@@ -120,9 +123,14 @@ impl Upload<'_> {
             }
         })
         .await?;
-        journal::remove(journal_path)?;
-        Ok(id)
+        finish(id, journal_path)
     }
+}
+
+/// The snapshot is complete, and its journal of no further use.
+fn finish(id: String, journal: &Path) -> Result<String> {
+    journal::remove(journal)?;
+    Ok(id)
 }
 
 /// Which blocks are sent, and upon what.

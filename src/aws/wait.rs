@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Error, Result};
 
 /// The first question is asked soon: small disks are quick.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long to wait, and how often to ask.
 #[derive(Debug, Clone, Copy)]

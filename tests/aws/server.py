@@ -29,6 +29,7 @@ os.environ["MOTO_S3_CUSTOM_ENDPOINTS"] = ""
 import ebs
 import ec2
 import models
+import s3
 import state
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -86,6 +87,9 @@ def understand(environ, service, body):
         return operation, models.checked("ssm", operation, json.loads(body))
     if service == "s3":
         operation = s3_operation(environ, query)
+        told = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
+        if operation == "UploadPart" and told != s3.checksum(body):
+            raise models.Violation(f"UploadPart: {told} is not the checksum of the part")
         return operation, {"path": environ["PATH_INFO"], **query}
     headers = {
         name[5:].replace("_", "-"): value
@@ -218,6 +222,7 @@ class Handler(WSGIRequestHandler):
 def main():
     ec2.install()
     ebs.install()
+    s3.install()
     server = make_server("127.0.0.1", 0, App(), threaded=True, request_handler=Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.port, flush=True)

@@ -95,3 +95,16 @@ pub fn checked_by(python: &Path, script: &str, value: &Value) {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{script}: {printed}\n{value:#}");
 }
+
+/// Makes the recipe in `dir` one of a disk of 256 MiB alone.
+pub fn make_small(dir: &Path) {
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let small = "base = { rootfs = \"rootfs\", size = \"256MiB\" }";
+    let text = text.replace("base = { rootfs = \"rootfs\" }", small);
+    let (from, to) = (
+        text.find("[[volume]]").unwrap(),
+        text.find("\n[ami]").unwrap(),
+    );
+    fs::write(&recipe, format!("{}{}", &text[..from], &text[to..])).unwrap();
+}
