@@ -153,10 +153,15 @@ where
                 message,
             }
         }
-        other => Error::Network {
-            doing,
-            message: chain(other),
-        },
+        other => {
+            let message = chain(other);
+            // The SDK tells this kind by its words alone.
+            if message.contains("credential") {
+                Error::Credentials { message }
+            } else {
+                Error::Network { doing, message }
+            }
+        }
     }
 }
 

@@ -83,6 +83,12 @@ pub enum Error {
         /// The service's own message.
         message: String,
     },
+    /// There is nobody to ask as.
+    #[error("no credentials: {message}")]
+    Credentials {
+        /// What was looked for.
+        message: String,
+    },
     /// A service could not be asked.
     #[error("cannot {doing}: no answer: {message}")]
     Network {
@@ -177,9 +183,13 @@ impl Error {
             Self::Architecture(_) => "correct `architecture` in the recipe, or the base",
             Self::RootTooSmall { .. } => "leave `volume_size` out for the image's own size",
             Self::TimeOut { .. } => {
-                "it may still come to an end: a further run goes on with it; --timeout waits longer"
+                "--timeout waits longer; with --on-error=keep a further run goes on with it"
             }
             Self::Interrupted => "a further run goes on where this one was, with --on-error=keep",
+            Self::Credentials { .. } => {
+                "name a profile with --profile or AWS_PROFILE, sign in with `aws sso login`, or set \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            }
             Self::Network { .. } => {
                 "look at the network, at HTTPS_PROXY and at --endpoint-url; a further run goes on \
                  where this one was"

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{Filter, Image};
+use aws_sdk_ec2::types::{Filter, Image, Tag};
 
 use super::connect::{Aws, failed};
 use super::import::seconds;
@@ -38,7 +38,7 @@ pub async fn find(aws: &Aws, buckets: &[String], report: &dyn Report) -> Result<
     for task in task::tasks(aws, tags::DISK, None).await? {
         let tag = |key: &str| {
             let tag = task.tags().iter().find(|tag| tag.key() == Some(key));
-            tag.and_then(|tag| tag.value())
+            tag.and_then(Tag::value)
         };
         let place = tag(tags::OBJECT).and_then(|object| object.split_once('/'));
         buckets.extend(place.map(|(bucket, _)| bucket.to_owned()));
@@ -67,7 +67,7 @@ pub async fn find(aws: &Aws, buckets: &[String], report: &dyn Report) -> Result<
         .collect();
     let in_use: BTreeSet<&str> = images
         .iter()
-        .flat_map(|image| image.block_device_mappings())
+        .flat_map(Image::block_device_mappings)
         .filter_map(|mapping| mapping.ebs()?.snapshot_id())
         .collect();
     all.extend(copies.iter().map(|image| Leftover {

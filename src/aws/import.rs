@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use aws_sdk_ec2::types::{Filter, Image, ImageState, SnapshotState};
+use aws_sdk_ec2::types::{
+    EbsBlockDevice, Filter, Image, ImageState, Snapshot, SnapshotState, StateReason,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
@@ -88,7 +90,7 @@ pub async fn import(
 /// What some work comes to, unless the user stops it by SIGINT or SIGTERM.
 pub(super) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // Where there are no handlers, the process ends as any other.
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(|kind| signal(kind));
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     let mut work = pin!(work);
     poll_fn(|context| {
         for signal in signals.iter_mut().flatten() {
@@ -121,17 +123,17 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn all(&mut self, parent: Option<&Parent<'_>>) -> Result<Vec<Artifact>> {
-        let found = match self.options.force {
-            true => None,
-            false => self.find(self.aws).await?,
+        let found = if self.options.force {
+            None
+        } else {
+            self.find(self.aws).await?
         };
-        let image = match found {
-            Some(image) => {
-                self.report
-                    .note("found", &format!("{} of the same image", name_of(&image)));
-                image
-            }
-            None => self.make(parent).await?,
+        let image = if let Some(image) = found {
+            let what = format!("{} of the same image", name_of(&image));
+            self.report.note("found", &what);
+            image
+        } else {
+            self.make(parent).await?
         };
         self.finish(image).await
     }
@@ -168,7 +170,8 @@ impl Run<'_> {
         };
         for other in &taken {
             let id = other.image_id().unwrap_or_default();
-            deregister(aws, id, plan.ami.force_delete_snapshot).await?;
+            let keep = plan.ami.force_delete_snapshot.then_some(&*snapshots);
+            deregister(aws, id, keep).await?;
             self.report
                 .note("deregistered", &format!("{id}, which had the name"));
         }
@@ -199,7 +202,7 @@ impl Run<'_> {
         let named = images(self.aws, "name", &request.name).await?;
         let ours = named.iter().find(|image| {
             let mut mappings = image.block_device_mappings().iter();
-            mappings.any(|mapping| mapping.ebs().and_then(|ebs| ebs.snapshot_id()) == snapshot)
+            mappings.any(|mapping| mapping.ebs().and_then(EbsBlockDevice::snapshot_id) == snapshot)
         });
         let id = ours
             .or(named.first())
@@ -233,7 +236,7 @@ impl Run<'_> {
             match image.state() {
                 Some(ImageState::Available) => Ok(State::Done(image.clone())),
                 Some(state @ (ImageState::Failed | ImageState::Error | ImageState::Invalid)) => {
-                    let reason = image.state_reason().and_then(|reason| reason.message());
+                    let reason = image.state_reason().and_then(StateReason::message);
                     Err(Error::Answer {
                         what: format!("AMI {id}"),
                         problem: format!("it is {state}: {}", reason.unwrap_or("no reason given")),
@@ -275,7 +278,7 @@ impl Run<'_> {
             };
             snapshot.state() == Some(&SnapshotState::Completed) && encryption_fits
         });
-        let found = fitting.find_map(|snapshot| snapshot.snapshot_id());
+        let found = fitting.find_map(Snapshot::snapshot_id);
         if let Some(id) = found {
             self.report
                 .note("found", &format!("{id} of the same {}", disk.built.file));
@@ -352,19 +355,18 @@ impl Run<'_> {
                 continue;
             }
             let there = aws.in_region(region);
-            let copy = match self.find(&there).await? {
-                Some(copy) => copy.image_id().unwrap_or_default().to_owned(),
-                None => {
-                    let request = plan.copy_image(&id, &aws.region, region);
-                    let copy = send::copy_image(&there, &request).await?;
-                    self.things.add(Made::Image {
-                        region: Some(region.to_owned()),
-                        id: copy.clone(),
-                    });
-                    self.report
-                        .note("copying", &format!("{id} to {region} as {copy}"));
-                    copy
-                }
+            let copy = if let Some(copy) = self.find(&there).await? {
+                copy.image_id().unwrap_or_default().to_owned()
+            } else {
+                let request = plan.copy_image(&id, &aws.region, region);
+                let copy = send::copy_image(&there, &request).await?;
+                self.things.add(Made::Image {
+                    region: Some(region.to_owned()),
+                    id: copy.clone(),
+                });
+                let what = format!("{id} to {region} as {copy}");
+                self.report.note("copying", &what);
+                copy
             };
             copies.push((there, copy));
         }
@@ -433,15 +435,17 @@ pub(super) fn mapping(mapping: &aws_sdk_ec2::types::BlockDeviceMapping) -> Mappi
     let ebs = mapping.ebs();
     Mapping {
         device_name: mapping.device_name().unwrap_or_default().to_owned(),
-        snapshot_id: ebs.and_then(|ebs| ebs.snapshot_id()).map(ToOwned::to_owned),
-        volume_size: ebs.and_then(|ebs| ebs.volume_size()),
+        snapshot_id: ebs
+            .and_then(EbsBlockDevice::snapshot_id)
+            .map(ToOwned::to_owned),
+        volume_size: ebs.and_then(EbsBlockDevice::volume_size),
         volume_type: ebs
-            .and_then(|ebs| ebs.volume_type())
+            .and_then(EbsBlockDevice::volume_type)
             .map(|kind| kind.as_str().to_owned()),
-        iops: ebs.and_then(|ebs| ebs.iops()),
-        throughput: ebs.and_then(|ebs| ebs.throughput()),
-        delete_on_termination: ebs.and_then(|ebs| ebs.delete_on_termination()),
-        encrypted: ebs.and_then(|ebs| ebs.encrypted()),
+        iops: ebs.and_then(EbsBlockDevice::iops),
+        throughput: ebs.and_then(EbsBlockDevice::throughput),
+        delete_on_termination: ebs.and_then(EbsBlockDevice::delete_on_termination),
+        encrypted: ebs.and_then(EbsBlockDevice::encrypted),
         virtual_name: mapping.virtual_name().map(ToOwned::to_owned),
     }
 }

@@ -91,11 +91,11 @@ pub(super) async fn remove(aws: &Aws, made: &Made) -> Result<()> {
         Made::Upload { place, id } => abort(aws, place, id).await,
         Made::Task(id) => cancel(aws, id).await,
         Made::Snapshot(id) => delete_snapshot(aws, id).await,
-        Made::Image { region: None, id } => deregister(aws, id, true).await,
+        Made::Image { region: None, id } => deregister(aws, id, Some(&[])).await,
         Made::Image {
             region: Some(region),
             id,
-        } => deregister(&aws.in_region(region), id, true).await,
+        } => deregister(&aws.in_region(region), id, Some(&[])).await,
     };
     match removed {
         Err(Error::Service {
@@ -175,8 +175,9 @@ async fn delete_snapshot(aws: &Aws, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deregisters an AMI, and removes its snapshots, which other AMIs may go on using.
-pub(super) async fn deregister(aws: &Aws, id: &str, and_snapshots: bool) -> Result<()> {
+/// Deregisters an AMI. With `keep`, its snapshots go too, but for these and those that other AMIs
+/// use.
+pub(super) async fn deregister(aws: &Aws, id: &str, keep: Option<&[String]>) -> Result<()> {
     let asked = aws.ec2.describe_images().image_ids(id).send().await;
     let answer = asked.map_err(failed(format!("ask for {id}")))?;
     let mut snapshots = Vec::new();
@@ -186,13 +187,13 @@ pub(super) async fn deregister(aws: &Aws, id: &str, and_snapshots: bool) -> Resu
         snapshots.extend(ids.map(ToOwned::to_owned));
     }
     let call = aws.ec2.deregister_image().image_id(id);
-    call.send()
-        .await
-        .map_err(failed(format!("deregister {id}")))?;
-    if !and_snapshots {
-        return Ok(());
-    }
+    let sent = call.send().await;
+    sent.map_err(failed(format!("deregister {id}")))?;
+    let Some(keep) = keep else { return Ok(()) };
     for snapshot in snapshots {
+        if keep.contains(&snapshot) {
+            continue;
+        }
         match Box::pin(remove(aws, &Made::Snapshot(snapshot))).await {
             Err(Error::Service {
                 code: Some(code), ..

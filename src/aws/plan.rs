@@ -13,10 +13,11 @@ use super::request::{
 };
 use super::{Error, Result, tags};
 use crate::block::{CHUNK_BYTES, ChunkChange, ChunkMap, Digest};
+use crate::config::values::VolumeSize;
 use crate::container::OutputFormat;
 use crate::manifest::Manifest;
 use crate::origin::{Mapping, Origin};
-use crate::recipe::ami::{ImdsSupport, TpmSupport};
+use crate::recipe::ami::{ImdsSupport, RootDevice, TpmSupport};
 use crate::recipe::volume::{Content, Volume, VolumeType};
 use crate::recipe::{Ami, Recipe};
 
@@ -460,40 +461,6 @@ fn mappings(
         || origin.map_or(ROOT_DEVICE, |origin| &origin.root_device_name),
         |name| name.as_str(),
     );
-    let before = origin.and_then(|origin| {
-        let mut mappings = origin.block_device_mappings.iter();
-        mappings.find(|mapping| mapping.device_name == origin.root_device_name)
-    });
-    let size = own.volume_size.map_or(0, |size| size.gib());
-    if size != 0 && size < built.root.gib() {
-        return Err(Error::RootTooSmall {
-            asked: size,
-            needed: built.root.gib(),
-        });
-    }
-    let before_size = before.and_then(|mapping| mapping.volume_size);
-    let before_size = before_size.and_then(|size| u64::try_from(size).ok());
-    let size = match size {
-        0 => built.root.gib().max(before_size.unwrap_or(0)),
-        size => size,
-    };
-    let own_type = own.volume_type.map(VolumeType::name);
-    let inherited = before.filter(|_| own_type.is_none());
-    let root = EbsBlockDevice {
-        snapshot_id: None,
-        volume_size: Some(gib(size)?),
-        volume_type: Some(
-            own_type
-                .or_else(|| inherited.and_then(|mapping| mapping.volume_type.as_deref()))
-                .unwrap_or("gp3")
-                .to_owned(),
-        ),
-        iops: number(own.iops)?.or_else(|| inherited.and_then(provisioned_iops)),
-        throughput: number(own.throughput)?
-            .or_else(|| inherited.and_then(|mapping| mapping.throughput)),
-        delete_on_termination: own.delete_on_termination.unwrap_or(true),
-        encrypted: None,
-    };
     let mut disks = vec![Disk {
         device_name: root_name.to_owned(),
         built: built.root.clone(),
@@ -503,7 +470,7 @@ fn mappings(
     let mut planned = vec![Planned {
         mapping: BlockDeviceMapping {
             device_name: root_name.to_owned(),
-            ebs: Some(root),
+            ebs: Some(of_root(own, built.root.gib(), origin)?),
             ..BlockDeviceMapping::default()
         },
         disk: Some(0),
@@ -543,6 +510,36 @@ fn mappings(
         }
     }
     Ok((disks, planned))
+}
+
+/// The root's volume, for an image of so many GiB: what the recipe says, or else what the base had.
+fn of_root(own: &RootDevice, needed: u64, origin: Option<&Origin>) -> Result<EbsBlockDevice> {
+    let before = origin.and_then(|origin| {
+        let mut mappings = origin.block_device_mappings.iter();
+        mappings.find(|mapping| mapping.device_name == origin.root_device_name)
+    });
+    let size = match own.volume_size.map(VolumeSize::gib) {
+        Some(asked) if asked < needed => return Err(Error::RootTooSmall { asked, needed }),
+        Some(asked) => asked,
+        None => {
+            let before = before.and_then(|mapping| mapping.volume_size);
+            let before = before.and_then(|size| u64::try_from(size).ok());
+            needed.max(before.unwrap_or(0))
+        }
+    };
+    let own_type = own.volume_type.map(VolumeType::name);
+    let inherited = before.filter(|_| own_type.is_none());
+    let inherited_type = inherited.and_then(|mapping| mapping.volume_type.as_deref());
+    Ok(EbsBlockDevice {
+        snapshot_id: None,
+        volume_size: Some(gib(size)?),
+        volume_type: Some(own_type.or(inherited_type).unwrap_or("gp3").to_owned()),
+        iops: number(own.iops)?.or_else(|| inherited.and_then(provisioned_iops)),
+        throughput: number(own.throughput)?
+            .or_else(|| inherited.and_then(|mapping| mapping.throughput)),
+        delete_on_termination: own.delete_on_termination.unwrap_or(true),
+        encrypted: None,
+    })
 }
 
 /// The mapping of a volume of the recipe.

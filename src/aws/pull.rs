@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_sdk_ebs::types::Block as Listed;
-use aws_sdk_ec2::types::{Image, ImageState};
+use aws_sdk_ec2::types::{Image, ImageState, StateReason};
+use aws_sdk_ssm::types::Parameter;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
@@ -154,7 +155,7 @@ async fn resolve(aws: &Aws, source: &str) -> Result<String> {
     };
     let asked = aws.ssm.get_parameter().name(name).send().await;
     let answer = asked.map_err(failed(format!("read the parameter {name}")))?;
-    let value = answer.parameter().and_then(|parameter| parameter.value());
+    let value = answer.parameter().and_then(Parameter::value);
     let value = value.unwrap_or_default().trim();
     if value.starts_with("ami-") {
         return Ok(value.to_owned());
@@ -201,7 +202,7 @@ async fn copy(
 ) -> Result<Image> {
     let source = image.image_id().unwrap_or_default();
     if let Some(id) = &journal.id
-        && matches!(describe(aws, id).await, Err(_))
+        && describe(aws, id).await.is_err()
     {
         journal.id = None;
     }
@@ -231,7 +232,7 @@ async fn copy(
         match image.state() {
             Some(ImageState::Available) => Ok(State::Done(image)),
             Some(state @ (ImageState::Failed | ImageState::Error | ImageState::Invalid)) => {
-                let reason = image.state_reason().and_then(|reason| reason.message());
+                let reason = image.state_reason().and_then(StateReason::message);
                 Err(Error::Answer {
                     what: format!("the copy {id}"),
                     problem: format!("it is {state}: {}", reason.unwrap_or("no reason given")),

@@ -194,6 +194,10 @@ pub struct EnableImageDeprecation {
     pub deprecate_at: i64,
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn as_time<S: serde::Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     match jiff::Timestamp::from_second(*seconds) {
         Ok(time) => serializer.collect_str(&time),

@@ -1,6 +1,6 @@
 //! An object to a snapshot: the import service's task.
 
-use aws_sdk_ec2::types::{Filter, ImportSnapshotTask};
+use aws_sdk_ec2::types::{Filter, ImportSnapshotTask, SnapshotTaskDetail};
 
 use super::connect::{Aws, failed};
 use super::made::{Made, Things};
@@ -61,7 +61,7 @@ pub(super) async fn wait(
         };
         let detail = task.snapshot_task_detail();
         let message = detail
-            .and_then(|detail| detail.status_message())
+            .and_then(SnapshotTaskDetail::status_message)
             .unwrap_or_default();
         match status(task) {
             "completed" => match snapshot(task) {
@@ -81,7 +81,7 @@ pub(super) async fn wait(
                 },
             }),
             other => {
-                let done = detail.and_then(|detail| detail.progress());
+                let done = detail.and_then(SnapshotTaskDetail::progress);
                 let done = done.and_then(|done| done.parse().ok()).unwrap_or(0);
                 report.progress(&format!("importing {file}: {message}"), done, 100);
                 Ok(State::Pending(format!("{other}, {done} %, {message}")))
@@ -95,7 +95,7 @@ pub(super) async fn wait(
 pub(super) fn status(task: &ImportSnapshotTask) -> &str {
     let detail = task.snapshot_task_detail();
     detail
-        .and_then(|detail| detail.status())
+        .and_then(SnapshotTaskDetail::status)
         .unwrap_or_default()
 }
 

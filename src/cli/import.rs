@@ -135,7 +135,7 @@ fn patience(ami: &Ami, timeout: Option<u64>) -> Patience {
         delay_seconds,
         max_attempts,
     } = ami.aws_polling;
-    let pause = u64::from(delay_seconds);
+    let pause = u64::from(delay_seconds.max(1));
     Patience {
         pause: Duration::from_secs(pause),
         limit: Duration::from_secs(

@@ -13,6 +13,7 @@ use crate::verify::boot::BootMode;
 /// The table `[ami]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the recipe")]
 pub struct Ami {
     /// The name, which no other AMI of the account has in the region.
     pub ami_name: AmiName,
