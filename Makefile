@@ -1,6 +1,7 @@
 # make build   the tool, and the example image in out/
 # make import  an AMI of the example image, with AWS credentials from the environment
 # make test    installs what the tests need, runs all of them
+# make test-boot   boots a customised machine under QEMU; takes minutes
 # make bench   imgasm beside what one would run instead, as ratios
 # make lint    formatting, clippy, documentation, licences
 # make fuzz    checks that the fuzz targets build
@@ -10,12 +11,15 @@ IMGASM := target/release/imgasm
 # Who is not root asks sudo for packages and mounts.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk mtools qemu-utils shellcheck \
-	util-linux xfsprogs xz-utils zstd bzip2
+TEST_PACKAGES := acl attr dosfstools e2fsprogs fdisk gdisk mtools python3-venv qemu-utils rpm \
+	shellcheck util-linux xfsprogs xz-utils zstd bzip2
+
+BOOT_PACKAGES := debootstrap qemu-system-x86
 
 AWS_VENV := target/aws-venv
 
-.PHONY: all build import tool test test-tools test-aws test-aws-tools bench lint fuzz clean
+.PHONY: all build import tool test test-tools test-aws test-aws-tools test-boot boot-tools bench \
+	lint fuzz clean
 
 all: build
 
@@ -47,12 +51,24 @@ test-aws: test-aws-tools
 	IMGASM_TEST_AWS=1 $(CARGO) test --locked --release \
 		--test aws_plan --test aws_import --test aws_faults
 
-test-aws-tools: $(AWS_VENV)/.complete
+test-aws-tools: test-tools $(AWS_VENV)/.complete
 
 $(AWS_VENV)/.complete: tests/aws/requirements.txt
 	python3 -m venv $(AWS_VENV)
 	$(AWS_VENV)/bin/pip install --quiet -r tests/aws/requirements.txt
 	touch $@
+
+# QEMU's parts must be of one version: where its tools come from backports, the machine does too.
+boot-tools: test-tools
+	@command -v debootstrap qemu-system-x86_64 >/dev/null || { \
+		echo "installing: $(BOOT_PACKAGES)"; \
+		$(SUDO) apt-get install -y -qq --no-install-recommends $(BOOT_PACKAGES) || \
+		$(SUDO) apt-get install -y -qq --no-install-recommends \
+			-t "$$(. /etc/os-release; echo $$VERSION_CODENAME)-backports" $(BOOT_PACKAGES); \
+	}
+
+test-boot: boot-tools
+	$(CARGO) test --locked --no-default-features --test boot -- --ignored --nocapture --test-threads=1
 
 bench: tool
 	$(CARGO) bench --locked

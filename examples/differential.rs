@@ -45,6 +45,12 @@ struct Arguments {
     /// Entries of the one large directory.
     #[arg(long, default_value_t = Amount::MODERATE.large_directory)]
     large_directory: u64,
+    /// Pieces of the one fragmented file, and four times the gaps in the free space.
+    #[arg(long, default_value_t = Amount::MODERATE.pieces)]
+    pieces: u64,
+    /// Give everything an SELinux label.
+    #[arg(long)]
+    labels: bool,
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
@@ -120,7 +126,8 @@ fn compare(arguments: &Arguments, set: &'static Set, seed: u64) -> bool {
     let amount = Amount {
         files: arguments.files,
         large_directory: arguments.large_directory,
-        ..Amount::MODERATE
+        pieces: arguments.pieces,
+        labels: arguments.labels,
     };
     let base = Base::new(set, seed, amount, &kept);
     let result = base.check_reader().and_then(|()| {

@@ -13,12 +13,14 @@ use uuid::Uuid;
 use crate::base::{self, AssembleOptions, Assembly, tree};
 use crate::block::{self, BlockDevice, Change, ChunkMap, Delta, Digest, Hole, Output};
 use crate::config::digest;
-use crate::container::{self, Cache, Progress};
+use crate::container::{self, Cache, Progress, Written};
 use crate::disk::{self, Disk, Place};
 use crate::fs::{self as filesystem, Timestamp, WriteOptions};
+use crate::guest::packages::Outcome;
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
 use crate::origin::{self, Origin};
+use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{self, Applier, ChangedPath};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Base, Recipe, Volume};
@@ -177,6 +179,7 @@ impl Build {
         };
         let mut root = disk.open_filesystem_writable(place, options)?;
         let mut applier = Applier::new(root.as_mut(), now(recipe))?;
+        install_packages(&mut applier, recipe)?;
         for overlay in &recipe.overlays {
             applier.apply(overlay)?;
         }
@@ -196,6 +199,10 @@ impl Build {
         let report = applier.finish();
         root.flush()
             .map_err(|source| Error::FileSystem { place, source })?;
+        if recipe.sparsify {
+            filesystem::sparsify(root.as_ref(), &disk.slice(place)?)
+                .map_err(|source| Error::FileSystem { place, source })?;
+        }
         let changed_paths = report.changed_paths(root.as_ref())?;
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());
@@ -212,7 +219,9 @@ impl Build {
             digest: chunk_map.digest(),
             partition_table: disk.table()?.map(|table| table_description(&table)),
         };
-        let manifest = describe(recipe, base.record, image, &volumes, &changed_paths);
+        let packages = report.packages.iter().map(describe_package).collect();
+        let mut manifest = describe(recipe, base.record, image, &volumes, &changed_paths);
+        manifest.packages = packages;
         Ok(Self {
             delta,
             changes,
@@ -226,8 +235,9 @@ impl Build {
     }
 
     /// Writes the image, the volumes and the manifest into the folder `dir`, each appearing when
-    /// all of them are whole, the manifest last. Gives their paths in that order.
-    pub fn commit(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+    /// all of them are whole, the manifest last. Gives their paths in that order. The cache remembers
+    /// the chunks of the disks.
+    pub fn commit(&self, dir: &Path, cache: &Cache) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(dir).map_err(|source| Error::Output {
             path: dir.to_owned(),
             source,
@@ -246,12 +256,34 @@ impl Build {
         let written = output.file().write_all(self.manifest.to_json().as_bytes());
         written.map_err(|source| Error::Output { path, source })?;
         outputs.push(output);
-        let paths = outputs
+        let paths: Vec<PathBuf> = outputs
             .iter()
             .map(|output| output.path().to_owned())
             .collect();
+        let written: Vec<_> = outputs
+            .iter()
+            .map(|output| Written::new(output.file()).ok().flatten())
+            .collect();
         outputs.into_iter().try_for_each(Output::commit)?;
+        let volumes = self.volumes.iter().map(|(_, volume)| &volume.chunk_map);
+        let maps = std::iter::once(&self.chunk_map).chain(volumes);
+        for ((path, written), map) in paths.iter().zip(&written).zip(maps) {
+            if let Some(written) = written {
+                cache.keep_chunks(path, written, map);
+            }
+        }
         Ok(paths)
+    }
+}
+
+/// Installs the packages that the recipe itself names.
+fn install_packages(applier: &mut Applier<'_>, recipe: &Recipe) -> Result<()> {
+    let files = recipe.packages.iter();
+    let requests: Vec<_> = files.map(|file| file.request(&recipe.folder)).collect();
+    let unwritable = recipe.packages.iter().map(PackageFile::unwritable).min();
+    match unwritable {
+        Some(unwritable) => Ok(applier.install(&requests, unwritable)?),
+        None => Ok(()),
     }
 }
 
@@ -358,6 +390,7 @@ fn describe(
                 variables: values(&overlay.variables),
             })
             .collect(),
+        packages: Vec::new(),
         image,
         volumes: recipe
             .volumes
@@ -402,6 +435,24 @@ fn describe_volume<'a>(
         volume_type: volume.volume_type.name().to_owned(),
         delete_on_termination: volume.delete_on_termination,
         filesystem,
+    }
+}
+
+/// A package in the words of the manifest.
+fn describe_package(outcome: &Outcome) -> manifest::Package {
+    let Outcome {
+        package,
+        sha256,
+        was_present,
+        skipped,
+    } = outcome;
+    manifest::Package {
+        name: package.name.clone(),
+        version: package.full_version(),
+        arch: package.arch.clone(),
+        sha256: *sha256,
+        was_present: *was_present,
+        skipped: skipped.clone(),
     }
 }
 

@@ -18,6 +18,7 @@
 //! - [`volume`]: data volumes.
 //! - [`origin`]: the AMI that a base was pulled from.
 //! - [`manifest`]: `manifest.json`: what was built from what.
+//! - [`provenance`]: the same as a statement that others can check and sign.
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - `aws` (feature `aws`): from the image to an AMI, and from an AMI to a base.
 //! - [`cli`]: the command line.
@@ -41,6 +42,7 @@ pub mod keyfile;
 pub mod manifest;
 pub mod origin;
 pub mod overlay;
+pub mod provenance;
 pub mod recipe;
 pub mod text;
 pub mod verify;

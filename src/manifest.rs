@@ -32,6 +32,9 @@ pub struct Manifest {
     pub variables: BTreeMap<String, Scalar>,
     /// The overlays in the order in which they were applied.
     pub overlays: Vec<Overlay>,
+    /// The packages that were to be installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<Package>,
     /// The disk image.
     pub image: Image,
     /// The disks beside the root.
@@ -104,6 +107,24 @@ pub struct Overlay {
     pub sha256: Digest,
     /// Its variables with their values.
     pub variables: BTreeMap<String, Scalar>,
+}
+
+/// A package that was to be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// `[epoch:]version-release`.
+    pub version: String,
+    /// The architecture that it is for.
+    pub arch: Option<String>,
+    /// SHA-256 of its file.
+    pub sha256: Digest,
+    /// Whether the base had it already.
+    pub was_present: bool,
+    /// What its installation would have done that was not done: scripts that were passed over,
+    /// triggers, caches that were not rebuilt.
+    pub skipped: Vec<String>,
 }
 
 /// The disk image.

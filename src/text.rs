@@ -37,6 +37,32 @@ pub fn name_text(name: &[u8]) -> String {
     text
 }
 
+/// The bytes that [`name_text`] wrote as this text.
+pub fn path_bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = match rest {
+            [b'\\', b'x', digits @ ..] => {
+                let (digits, after) = digits.split_at_checked(2).unwrap_or_default();
+                hex::decode(digits)
+                    .ok()
+                    .filter(|byte| byte.len() == 1)
+                    .zip(Some(after))
+            }
+            _ => None,
+        };
+        if let Some((byte, after)) = escaped {
+            bytes.extend(byte);
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    bytes
+}
+
 fn push_escaped(text: &mut String, byte: u8) {
     text.push_str("\\x");
     text.push_str(&hex::encode([byte]));
@@ -51,6 +77,10 @@ mod tests {
         assert_eq!(name_text("/etc/größe".as_bytes()), "/etc/größe");
         assert_eq!(name_text(b"a\xffb\nc\\"), r"a\xffb\x0ac\x5c");
         assert_ne!(name_text(b"\xff"), name_text(br"\xff"));
+        for name in [&b"/a\xffb\nc\\"[..], br"\xff", "größe".as_bytes()] {
+            assert_eq!(path_bytes(&name_text(name)), name);
+        }
+        assert_eq!(path_bytes(r"\x"), br"\x");
     }
 
     #[test]

@@ -36,6 +36,7 @@ const LITTLE: Amount = Amount {
     files: 150,
     large_directory: 1500,
     pieces: 900,
+    labels: false,
 };
 
 /// An image of a set, filled by the kernel, with a few files of known names.

@@ -458,6 +458,21 @@ fn ext4_many_extents() {
 }
 
 #[test]
+fn xfs_sizes() {
+    sizes(Kind::Xfs, "defaults");
+}
+
+#[test]
+fn xfs_many_entries() {
+    many_entries(Kind::Xfs, "al2023");
+}
+
+#[test]
+fn xfs_many_extents() {
+    many_extents(Kind::Xfs, "1k-blocks");
+}
+
+#[test]
 fn ext4_no_blocks_left() {
     no_blocks_left(Kind::Ext, "debian12");
     no_blocks_left(Kind::Ext, "1k-al1");

@@ -77,6 +77,7 @@ fn compare(set: &'static Set) {
         files: 200,
         large_directory: 1200,
         pieces: 200,
+        labels: true,
     };
     populate(mount.path(), set, 1, amount);
     shorten(mount.path());

@@ -19,14 +19,14 @@ use support::image::{Kind, Limits, Set};
 use support::kernel::{Access, Mount};
 use support::look::look_at_all;
 use support::model::Model;
-use support::mutate::{Places, damage, reseal_xfs};
+use support::mutate::{Places, damage, reseal_xfs, reseal_xfs_log};
 use support::populate::populate_small;
 use support::rng::Rng;
 use support::sandbox::{self, Outcome};
 use support::tree::Tree;
 
 /// Small images with as much in them as fits.
-const SMALL: [Set; 5] = [
+const SMALL: [Set; 6] = [
     Set {
         name: "small-al1",
         mkfs: &[
@@ -91,7 +91,17 @@ const SMALL: [Set; 5] = [
         mkfs: &["-d", "agcount=2", "-m", "rmapbt=1"],
         ..EXT4
     },
+    Set {
+        name: CRASHED,
+        kind: Kind::Xfs,
+        size: 32 << 20,
+        mkfs: &["-d", "agcount=2", "-m", "rmapbt=1,reflink=1"],
+        ..EXT4
+    },
 ];
+
+/// An image that is not unmounted, so that its log is replayed.
+const CRASHED: &str = "small-xfs-log";
 
 const EXT4: Set = Set {
     name: "",
@@ -134,6 +144,11 @@ fn xfs() {
     mutate("small-xfs", 800);
 }
 
+#[test]
+fn xfs_log() {
+    mutate(CRASHED, 600);
+}
+
 /// There is no kernel to fill it, so the engine does.
 #[test]
 fn fat() {
@@ -172,7 +187,14 @@ fn mutate(name: &str, count: u64) {
     set.make(&image);
     let mount = Mount::new(&image, set.kind, Access::ReadWrite);
     populate_small(mount.path(), set, 1);
-    mount.finish().unwrap_or_else(|e| panic!("{e}"));
+    if set.name == CRASHED {
+        run(Command::new("xfs_io")
+            .args(["-x", "-c", "shutdown -f"])
+            .arg(mount.path()));
+        drop(mount);
+    } else {
+        mount.finish().unwrap_or_else(|e| panic!("{e}"));
+    }
     sandbox::run(name, folder.path(), count);
 }
 
@@ -221,6 +243,7 @@ impl Sound {
         if self.set.kind == Kind::Xfs && rng.chance(80) {
             for at in damaged.expect("a device in memory does not fail") {
                 reseal_xfs(&*delta, at).expect("a device in memory does not fail");
+                reseal_xfs_log(&*delta, at).expect("a device in memory does not fail");
             }
         }
         let delta = if rng.chance(3) {

@@ -7,7 +7,7 @@ mod memory_fs;
 
 use guest_tree::in_memory;
 use imgasm::fs::tree::{Attributes, Editor, LastLink};
-use imgasm::verify::expect::{Evaluator, Expectation, NoPackages, Packages};
+use imgasm::verify::expect::{Evaluator, Expectation, InstalledPackages, Packages};
 use imgasm::verify::{CheckResult, Verdict};
 use memory_fs::MemoryFs;
 
@@ -145,7 +145,8 @@ fn what_does_not_hold_fails_and_says_what_is_there() {
     let digest = "0".repeat(64);
     let toml = format!("path = '/home/ec2-user/firstrun.sh'\nsha256 = '{digest}'");
     assert!(messages(&toml)[0].starts_with("its SHA-256 is "));
-    let results = check(&NoPackages, "package = 'jq'");
+    let without_database = image();
+    let results = check(&InstalledPackages::of(&without_database), "package = 'jq'");
     assert!(results[0].has_failed());
 }
 

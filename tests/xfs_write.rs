@@ -487,26 +487,6 @@ fn what_must_not_be_written() {
     };
     let error = image.open().map(drop).expect_err("version 4");
     assert!(error.to_string().contains("version 4"), "{error}");
-
-    let image = Image::new(&[]).expect("the machine has what it takes");
-    let copy = image.path.with_extension("dirty");
-    image.kernel(Access::ReadWrite, |root| {
-        std::fs::write(root.join("file"), b"logged").expect("there is room");
-        run(Command::new("sync").arg("-f").arg(root));
-        // The image as it would be after a crash.
-        run(Command::new("cp").arg(&image.path).arg(&copy));
-    });
-    let clean = std::fs::read(&image.path).expect("readable");
-    let device = FileDevice::open_writable(&copy).expect("the copy can be opened");
-    let error = Xfs::open_writable(Arc::new(device), OPTIONS).map(drop);
-    assert!(matches!(error, Err(Error::NotWritable { .. })), "{error:?}");
-    let fs = Xfs::open(support::engine::image(&copy)).expect("it can be read");
-    assert!(fs.info().expect("readable").needs_recovery);
-    assert!(image.open().is_ok());
-    assert!(
-        clean == std::fs::read(&image.path).expect("readable"),
-        "opening writes nothing"
-    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! imgasm beside what one would run instead, as ratios within one run: `make bench`.
 //!
 //! Needs root, for what the others do. The work folder is `IMGASM_BENCH_DIR`, else
-//! `target/compare`; it takes about 12 GiB and is kept. `IMGASM_BENCH_MIB` is how much the files on
+//! `target/compare`; it takes about 14 GiB and is kept. `IMGASM_BENCH_MIB` is how much the files on
 //! the 8 GiB disk hold (2048), `IMGASM_BENCH_TIMES` how often each way is run (5).
 
 mod creates;
@@ -47,13 +47,16 @@ fn main() {
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    let jobs: [(&str, Job); 7] = [
-        ("apply-small", apply_small),
-        ("apply-large", apply_large),
+    let jobs: [(&str, Job); 10] = [
+        ("apply-small", |bench| apply_small(bench, EXT4)),
+        ("apply-small-xfs", |bench| apply_small(bench, XFS)),
+        ("apply-large", |bench| apply_large(bench, EXT4)),
+        ("apply-large-xfs", |bench| apply_large(bench, XFS)),
         ("warm", warm),
         ("reflink", reflink),
         ("cold", cold),
-        ("read", read),
+        ("read", |bench| read(bench, EXT4)),
+        ("read-xfs", |bench| read(bench, XFS)),
         ("creates", |_| creates::report()),
     ];
     for (name, job) in jobs {
@@ -67,6 +70,48 @@ fn main() {
 }
 
 type Job = fn(&Bench<'_>);
+
+/// A disk to work on.
+#[derive(Clone, Copy)]
+struct Disk {
+    /// What it is, in a title.
+    title: &'static str,
+    file: &'static str,
+    /// The first byte of its root partition.
+    offset: u64,
+}
+
+const EXT4: Disk = Disk {
+    title: "the disk",
+    file: "base.raw",
+    offset: scenery::EXT4_OFFSET,
+};
+const XFS: Disk = Disk {
+    title: "an XFS disk grown to 30 GiB",
+    file: "xfs.raw",
+    offset: scenery::XFS_OFFSET,
+};
+
+impl Disk {
+    /// A loop mount of the root partition of `image` at `mount`, while `work` is done in it.
+    fn mounted(self, image: &str, work: &str) -> String {
+        format!(
+            "mount -o loop,offset={} {image} mount
+        {work}
+        umount mount
+        sync -d {image}",
+            self.offset
+        )
+    }
+
+    /// A new copy: what is there already need not be written again.
+    fn fresh(self, name: &str) -> String {
+        format!(
+            "rm -f {name}; cp --sparse=always {} {name}; mkdir -p mount",
+            self.file
+        )
+    }
+}
 
 struct Bench<'a> {
     folder: &'a Path,
@@ -106,21 +151,7 @@ fn row(name: &str, usage: &Usage, measure: Option<&Usage>) -> String {
     )
 }
 
-/// A loop mount of the disk's root partition at `mount`, while `work` is done in it.
-fn mounted(image: &str, work: &str) -> String {
-    format!(
-        "mount -o loop,offset=2097152 {image} mount
-        {work}
-        umount mount
-        sync -d {image}"
-    )
-}
-
-fn copy_of_base(name: &str) -> String {
-    format!("test -e {name} || cp --sparse=always base.raw {name}; mkdir -p mount")
-}
-
-fn apply_small(bench: &Bench<'_>) {
+fn apply_small(bench: &Bench<'_>, disk: Disk) {
     let by_hand = "printf 'welcome\\n' >mount/etc/motd
         printf 'ZONE=UTC\\n' >mount/etc/sysconfig/clock
         ln -sf /usr/share/zoneinfo/UTC mount/etc/localtime
@@ -133,19 +164,17 @@ fn apply_small(bench: &Bench<'_>) {
         printf '#!/bin/sh\\necho first\\n' >mount/home/ec2-user/first.sh
         chmod 755 mount/home/ec2-user/first.sh
         chown 500:500 mount/home/ec2-user/first.sh";
-    // A new copy each time: what is there already need not be written again.
-    let fresh = |name| format!("rm -f {name}; {}", copy_of_base(name));
     bench.job(
-        "ten small overlays onto the disk",
+        &format!("ten small overlays onto {}", disk.title),
         &[
             Way {
                 name: "mount, shell commands, umount",
-                before: fresh("other.raw"),
-                script: mounted("other.raw", by_hand),
+                before: disk.fresh("other.raw"),
+                script: disk.mounted("other.raw", by_hand),
             },
             Way {
                 name: "imgasm apply",
-                before: fresh("ours.raw"),
+                before: disk.fresh("ours.raw"),
                 script: format!("{IMGASM} apply ours.raw small/*; sync -d ours.raw"),
             },
         ],
@@ -153,19 +182,18 @@ fn apply_small(bench: &Bench<'_>) {
     shell("rm -f ours.raw other.raw", bench.folder);
 }
 
-fn apply_large(bench: &Bench<'_>) {
-    let fresh = |name| format!("rm -f {name}; {}", copy_of_base(name));
+fn apply_large(bench: &Bench<'_>, disk: Disk) {
     bench.job(
-        "5,000 files of 200 MiB onto the disk",
+        &format!("5,000 files of 200 MiB onto {}", disk.title),
         &[
             Way {
                 name: "mount, cp -a, umount",
-                before: fresh("other.raw"),
-                script: mounted("other.raw", "cp -a large/files/. mount/"),
+                before: disk.fresh("other.raw"),
+                script: disk.mounted("other.raw", "cp -a large/files/. mount/"),
             },
             Way {
                 name: "imgasm apply",
-                before: fresh("ours.raw"),
+                before: disk.fresh("ours.raw"),
                 script: format!("{IMGASM} apply ours.raw large; sync -d ours.raw"),
             },
         ],
@@ -282,22 +310,27 @@ fn cold(bench: &Bench<'_>) {
 }
 
 /// Every file with its digest.
-fn read(bench: &Bench<'_>) {
+fn read(bench: &Bench<'_>, disk: Disk) {
     let find = "find mount -xdev -type f -print0 | xargs -0 sha256sum";
+    let Disk {
+        title,
+        file,
+        offset,
+    } = disk;
     bench.job(
-        "every file of the disk with its SHA-256",
+        &format!("every file of {title} with its SHA-256"),
         &[
             Way {
                 name: "mount, find, sha256sum",
                 before: "mkdir -p mount".to_owned(),
                 script: format!(
-                    "mount -o ro,loop,offset=2097152 base.raw mount; {find}; umount mount"
+                    "mount -o ro,loop,offset={offset} {file} mount; {find}; umount mount"
                 ),
             },
             Way {
                 name: "imgasm ls -R --json --digest",
                 before: String::new(),
-                script: format!("{IMGASM} ls -R --json --digest base.raw /"),
+                script: format!("{IMGASM} ls -R --json --digest {file} /"),
             },
         ],
     );

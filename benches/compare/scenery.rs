@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 use crate::measure::shell;
 
 const MIB: u64 = 1 << 20;
+/// Where the root partitions begin, in bytes: on the disk with ext4, and on that with XFS.
+pub const EXT4_OFFSET: u64 = 2_097_152;
+pub const XFS_OFFSET: u64 = 12_582_912;
+/// Files on the disk with XFS, on which most directories are small.
+const XFS_FILES: u64 = 76_000;
 
 /// Where everything is, with what was found to be there.
 pub struct Scenery {
@@ -40,6 +45,7 @@ impl Scenery {
                 );
             });
         }
+        scenery.once("xfs.raw", |part| scenery.xfs_disk(part));
         scenery.once("small", |part| scenery.small_overlays(part));
         scenery.once("large", |part| scenery.large_overlay(part));
         scenery
@@ -82,6 +88,45 @@ impl Scenery {
         skeleton(&mount);
         files(&mount.join("usr"), data_mib * MIB);
         drop(unmount);
+    }
+
+    /// A disk as Amazon Linux 2023 has it: formatted with 8 GiB, then grown to 30.
+    fn xfs_disk(&self, part: &str) {
+        self.say(&format!("making an XFS disk with {XFS_FILES} files"));
+        let partition = "-n 1:24576:0 -t 1:8300 -u 1:33333333-3333-4333-8333-333333333333";
+        let attach = format!(
+            "loop=$(losetup --find --show --offset {XFS_OFFSET} --sizelimit $(($(stat -c %s {part}) - {XFS_OFFSET} - 17408)) {part})
+            trap 'losetup -d $loop' EXIT
+            mkdir -p mount"
+        );
+        shell(
+            &format!(
+                "truncate -s 8G {part}
+                sgdisk -n 127:2048:4095 -t 127:ef02 -n 128:4096:24575 -t 128:ef00 {partition} {part}
+                {attach}
+                mkfs.xfs -q -s size=4096 -n size=16384 -m reflink=1,bigtime=1,inobtcount=1,rmapbt=0 \
+                    -i sparse=1,nrext64=0 -d su=512k,sw=1,agcount=2 -l su=16k,size=64m \
+                    -m uuid=44444444-4444-4444-8444-444444444444 $loop
+                mount $loop mount"
+            ),
+            &self.folder,
+        );
+        let mount = self.folder.join("mount");
+        let unmount = Unmount(&mount);
+        skeleton(&mount);
+        small_files(&mount.join("usr"), XFS_FILES);
+        drop(unmount);
+        shell(
+            &format!(
+                "truncate -s 30G {part}
+                sgdisk -e -d 1 {partition} {part}
+                {attach}
+                mount $loop mount
+                xfs_growfs mount >/dev/null
+                umount mount"
+            ),
+            &self.folder,
+        );
     }
 
     /// Ten overlays of one or two steps each.
@@ -186,6 +231,17 @@ fn files(folder: &Path, mut bytes: u64) {
         }
         bytes -= size;
         number += 1;
+    }
+}
+
+/// Files of up to 24 KiB in folders of 19.
+fn small_files(folder: &Path, count: u64) {
+    let mut words = Words(3);
+    for number in 0..count {
+        let inside = folder.join(format!("{}/{}", number / 1900, number / 19 % 100));
+        fs::create_dir_all(&inside).expect("room for it");
+        let size = words.next() % 24_000;
+        fs::write(inside.join(format!("file-{number}")), words.bytes(size)).expect("room for it");
     }
 }
 

@@ -113,10 +113,20 @@ impl Delta {
         let mut changes: Vec<Change> = Vec::new();
         let mut now = vec![0; BLOCK_LEN];
         let mut before = vec![0; BLOCK_LEN];
+        // Where the base holds data next; its holes are not read.
+        let mut data = self.base.next_data(0)?;
         for (&block, &entry) in &state.entries {
             let range = self.block_range(block);
             let len = index(range.end - range.start);
-            self.read_base(range.start, &mut before[..len])?;
+            if data.as_ref().is_some_and(|data| data.end <= range.start) {
+                data = self.base.next_data(range.start)?;
+            }
+            match &data {
+                Some(data) if data.start < range.end => {
+                    self.read_base(range.start, &mut before[..len])?;
+                }
+                _ => before[..len].fill(0),
+            }
             let (same, kind) = match entry {
                 Entry::Zero => (is_zero(&before[..len]), ChangeKind::Zero),
                 Entry::Data(slot) => {

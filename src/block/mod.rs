@@ -8,6 +8,7 @@
 //! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
 //! - [`output`]: a new image beside its target, renamed when it is whole.
 //! - [`in_place`]: changing an image where it lies, with [`undo`] to get back from a half-done change.
+//! - [`shared`]: what two files on the host have in common because they share it.
 //! - [`digest`](mod@digest): SHA-256.
 
 pub mod chunk_map;
@@ -19,6 +20,7 @@ pub mod hole;
 pub mod in_place;
 pub mod memory;
 pub mod output;
+pub mod shared;
 pub mod slice;
 mod spill;
 pub mod undo;
@@ -36,7 +38,7 @@ pub use hole::Hole;
 pub use in_place::InPlace;
 pub use memory::MemoryDevice;
 pub use output::Output;
-pub(crate) use output::write_non_zero;
+pub(crate) use output::{write_changes, write_non_zero};
 pub use slice::Slice;
 pub use undo::Recovery;
 

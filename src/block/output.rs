@@ -204,7 +204,7 @@ impl Drop for Output {
 }
 
 /// Writes the changes of a delta into a device that holds its base.
-pub(super) fn write_changes(
+pub(crate) fn write_changes(
     device: &dyn BlockDevice,
     delta: &Delta,
     changes: &[Change],

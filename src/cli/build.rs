@@ -1,13 +1,16 @@
 //! `imgasm build`
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
-use super::{Outcome, recipe};
+use super::{Outcome, image, recipe, reproduce};
+use crate::block;
 use crate::manifest::{self, Manifest};
+use crate::provenance::Statement;
 
 /// Build the image of a recipe: NAME.raw, one raw file a formatted volume, manifest.json.
 #[derive(Debug, clap::Args)]
@@ -20,16 +23,38 @@ pub(super) struct Args {
     /// Replace an image that another recipe has built there.
     #[arg(long)]
     force: bool,
+    /// Build again, elsewhere and in another environment, and fail with status 1 where that gives
+    /// other bytes.
+    #[arg(long)]
+    check_reproducible: bool,
+    /// Build what a manifest records: with its variables and its time, from the same inputs, which
+    /// must be unchanged.
+    #[arg(long, value_name = "FILE", conflicts_with = "set")]
+    from_manifest: Option<PathBuf>,
+    /// Also write where the image comes from, as an in-toto statement with SLSA provenance.
+    #[arg(long, value_name = "FILE")]
+    provenance: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe)?;
+    let recorded = args
+        .from_manifest
+        .as_deref()
+        .map(read_manifest)
+        .transpose()?;
+    let recipe = match &recorded {
+        Some(recorded) => recipe::load_recorded(&args.recipe, recorded)?,
+        None => recipe::load(&args.recipe)?,
+    };
     if !args.force {
         refuse_foreign(&args.output.join(manifest::FILE_NAME), &recipe.name)?;
     }
     let build = recipe::prepare(&recipe, output)?;
     let manifest = &build.manifest;
-    let paths = build.commit(&args.output)?;
+    if let Some(recorded) = recorded.filter(|recorded| recorded != manifest) {
+        return Err(reproduce::not_the_recorded(&recorded, manifest));
+    }
+    let paths = build.commit(&args.output, &image::cache()?)?;
     output.note(
         "base",
         format_args!("{}  {}", manifest.base.name, manifest.base.digest),
@@ -59,10 +84,29 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         "image",
         format_args!("{}  {}", bytes(manifest.image.size), manifest.image.digest),
     );
-    for path in paths {
+    if let Some(path) = &args.provenance {
+        let disks = paths
+            .iter()
+            .filter(|path| !path.ends_with(manifest::FILE_NAME));
+        let disks: Vec<&Path> = disks.map(PathBuf::as_path).collect();
+        let statement = Statement::new(manifest, &recipe.base, &disks)?;
+        let file = block::Output::create(path)?;
+        file.file().write_all(statement.to_json().as_bytes())?;
+        file.commit()?;
+    }
+    for path in &paths {
         output.line(path.display())?;
     }
+    if args.check_reproducible {
+        return reproduce::check(&recipe, &args.output, &paths, output);
+    }
     Ok(Outcome::Done)
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
+    let failed = |failure: Failure| failure.in_context(format!("cannot read {}", path.display()));
+    let json = fs::read(path).map_err(|error| failed(error.into()))?;
+    serde_json::from_slice(&json).map_err(|error| failed(error.into()))
 }
 
 /// Refuses to take the place of what a recipe of another name has built.

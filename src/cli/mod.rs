@@ -30,6 +30,8 @@ mod progress;
 #[cfg(feature = "aws")]
 mod pull;
 mod recipe;
+mod reproduce;
+mod side;
 mod verify;
 
 use std::process::ExitCode;

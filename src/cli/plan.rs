@@ -8,6 +8,10 @@ use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
 use crate::block::{CHUNK_BYTES, ChunkMap, Digest};
 use crate::build::Build;
+use crate::diff;
+use crate::diff::render::json::Document;
+use crate::diff::render::text::{Detail, render};
+use crate::disk::Disk;
 use crate::manifest::Change;
 
 /// Show what a build would change, and write nothing.
@@ -15,6 +19,12 @@ use crate::manifest::Change;
 pub(super) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
+    /// Only count the paths.
+    #[arg(long, conflicts_with_all = ["json", "patch"])]
+    stat: bool,
+    /// Show the lines that differ in text files.
+    #[arg(short = 'p', long, conflicts_with = "json")]
+    patch: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -37,29 +47,33 @@ struct Plan<'a> {
     upload_bytes: u64,
     /// Bytes to be uploaded where nothing is there: every chunk that holds data, of all disks.
     full_upload_bytes: u64,
+    /// What `imgasm diff --json` prints of the base and the image.
+    diff: Document,
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
     let recipe = recipe::load(&args.recipe)?;
     let build = recipe::prepare(&recipe, output)?;
-    let plan = plan(&build);
+    let base = Disk::open(build.delta.base().clone())?;
+    let image = Disk::open(build.delta.clone())?;
+    let suspects: Vec<_> = build
+        .changes
+        .iter()
+        .map(|change| change.range.clone())
+        .collect();
+    let report = diff::compare(&base, &image, Some(&suspects), diff::Options::default());
+    let report = report.map_err(|incomplete| incomplete.error)?;
+    let plan = plan(&build, Document::from(&report));
     if args.json {
         output.json(&plan)?;
         return Ok(Outcome::Done);
     }
-    for change in plan.paths {
-        let what = change.r#type.as_deref().unwrap_or("removed");
-        let Change {
-            path,
-            overlay,
-            step,
-            kind,
-            ..
-        } = change;
-        output.line(format_args!(
-            "{what:<9} {path}  ({overlay}, step {step}: {kind})"
-        ))?;
-    }
+    let detail = match (args.stat, args.patch) {
+        (true, _) => Detail::Stat,
+        (_, true) => Detail::Patch,
+        _ => Detail::Paths,
+    };
+    output.styled(&render(&report, detail))?;
     output.note("paths", plan.paths.len());
     let (blocks, changed) = (plan.changed_blocks, bytes(plan.changed_bytes));
     output.note("disk", format_args!("{blocks} blocks, {changed}"));
@@ -71,7 +85,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     Ok(Outcome::Done)
 }
 
-fn plan(build: &Build) -> Plan<'_> {
+fn plan(build: &Build, diff: Document) -> Plan<'_> {
     let changed_bytes = build
         .changes
         .iter()
@@ -92,6 +106,7 @@ fn plan(build: &Build) -> Plan<'_> {
         upload_chunks,
         upload_bytes: upload_chunks * CHUNK_BYTES + volume_bytes,
         full_upload_bytes: held(&build.chunk_map) + volume_bytes,
+        diff,
     }
 }
 

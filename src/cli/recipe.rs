@@ -7,6 +7,7 @@ use super::image;
 use super::output::Output;
 use super::progress::Bars;
 use crate::build::Build;
+use crate::manifest::Manifest;
 use crate::recipe::{Base, Options, Recipe};
 
 /// Which recipe, and what it is given.
@@ -33,7 +34,7 @@ pub(super) fn load(args: &RecipeArgs) -> Result<Recipe, Failure> {
     load_file(&args.file, &args.set)
 }
 
-/// Reads the recipe in a file.
+/// Reads the recipe in a file, with values for its variables.
 pub(super) fn load_file(file: &Path, set: &[(String, String)]) -> Result<Recipe, Failure> {
     let source_date_epoch = std::env::var("SOURCE_DATE_EPOCH")
         .ok()
@@ -45,6 +46,29 @@ pub(super) fn load_file(file: &Path, set: &[(String, String)]) -> Result<Recipe,
             source_date_epoch,
         },
     )?)
+}
+
+/// Reads the recipe with the variables and the time that a manifest records.
+pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Recipe, Failure> {
+    let variables = manifest.variables.iter();
+    Ok(Recipe::load(
+        &args.file,
+        &Options {
+            set: variables
+                .map(|(name, value)| (name.clone(), value.to_string()))
+                .collect(),
+            source_date_epoch: Some(manifest.source_date_epoch.to_string()),
+        },
+    )?)
+}
+
+/// The arguments that give a recipe with the values of its variables, for another run.
+pub(super) fn arguments(recipe: &Recipe) -> Vec<String> {
+    let mut arguments = vec!["--file".to_owned(), recipe.source.name().to_owned()];
+    for (name, value) in recipe.variables.iter() {
+        arguments.extend(["--set".to_owned(), format!("{name}={value}")]);
+    }
+    arguments
 }
 
 /// Builds the recipe's image in memory.

@@ -17,7 +17,7 @@ use crate::guest::known_path;
 use crate::recipe::Recipe;
 use crate::recipe::volume::{Content, Filesystem};
 use crate::verify::boot::{self, KnownFilesystem, Machine};
-use crate::verify::expect::{Evaluator, NoPackages};
+use crate::verify::expect::{Evaluator, InstalledPackages};
 use crate::verify::{CheckResult, Verdict, consistency};
 
 /// Check an image without starting it: its filesystems, whether it can boot, what a recipe expects.
@@ -54,6 +54,10 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         Some(file) => Some(recipe::load_file(file, &args.set)?),
         None => None,
     };
+    let boot_mode = match &recipe {
+        Some(recipe) => recipe.boot_mode()?,
+        None => None,
+    };
     let image = image::open(&args.image, output)?;
     let mut results = Vec::new();
     results.push(check_table(&image.disk));
@@ -68,7 +72,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
             root: root.as_ref(),
             disk: image.disk.table()?.is_some().then_some(&image.disk),
             filesystems: known,
-            boot_mode: None,
+            boot_mode,
         }));
     } else {
         let message = "there is no /etc: this is not the root of a system".to_owned();
@@ -79,7 +83,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     }
     let evaluator = Evaluator {
         fs: root.as_ref(),
-        packages: &NoPackages,
+        packages: &InstalledPackages::of(root.as_ref()),
     };
     for expectation in recipe.iter().flat_map(|recipe| &recipe.expectations) {
         results.extend(evaluator.check(expectation));

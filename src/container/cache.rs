@@ -8,12 +8,11 @@
 //! | `paths/KEY.json` | what is known of the file at a path: its stamp and its SHA-256 |
 //! | `paths/KEY.chunks` | the chunk map of a raw image, which is used where it is |
 //! | `paths/KEY.lock` | held while the file at that path is looked at or unpacked |
+//! | `pairs/KEY.json` | in which bytes two raw images differ; see [`super::known`] |
 //!
-//! `KEY` is the SHA-256 of the path. A file is not hashed again while its *stamp* is the same:
-//! device and inode number, length, and the times of its last change of content and of inode. The
-//! kernel sets the latter by its clock on every write and nobody can set it back. A file that
-//! changed in the last moments before it was hashed gets no entry, because a further change might
-//! leave the same times.
+//! `KEY` is the SHA-256 of the path. A file is not hashed again while its stamp (`stamp`) is the
+//! same. A file that changed in the last moments before it was hashed gets no entry, because a
+//! further change might leave the same times.
 //!
 //! Everything is made under another name and renamed when it is on the disk, so a killed process
 //! leaves nothing that looks whole. The folder may be removed at any time.
@@ -21,27 +20,23 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::stamp::Stamp;
 use super::unpack::unpack;
 use super::{Error, Found, Image, Progress, Result, look, open_disk};
 use crate::block::{self, BlockDevice, ChunkMap, Digest, FileDevice, Output};
 
-/// How long a file must have been at rest before its stamp is trusted. Times on the host's files
-/// are at worst those of FAT, which are 2 s apart.
-const AT_REST: Duration = Duration::from_secs(2);
-
 /// A folder of unpacked base images.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 /// A base image, ready to be built upon.
@@ -62,46 +57,16 @@ pub struct Base {
 
 /// `paths/KEY.json`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Known {
-    path: String,
-    stamp: Stamp,
-    sha256: Option<Digest>,
+pub(super) struct Known {
+    pub(super) path: String,
+    pub(super) stamp: Stamp,
+    pub(super) sha256: Option<Digest>,
 }
 
 /// `DIGEST.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     wrapping: Vec<String>,
-}
-
-/// What changes when a file does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    len: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path).map_err(|e| cannot_read(path, e))?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            len: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
-
-    /// Whether the last change is long enough ago to tell a further one by the times.
-    fn is_at_rest(&self) -> bool {
-        let changed = Duration::from_secs(u64::try_from(self.changed.0).unwrap_or(0));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        now.is_ok_and(|now| now.saturating_sub(changed) > AT_REST)
-    }
 }
 
 /// What is known of one path while its lock is held.
@@ -225,7 +190,7 @@ impl Cache {
         let whole = fs::canonicalize(path).map_err(|e| cannot_read(path, e))?;
         let paths = self.dir.join("paths");
         fs::create_dir_all(&paths).map_err(|e| block::Error::file(&paths, "make", e))?;
-        let stem = paths.join(Digest::of(whole.as_os_str().as_bytes()).to_string());
+        let stem = self.stem(&whole);
         let lock_path = stem.with_extension("lock");
         let lock = File::options()
             .create(true)
@@ -234,7 +199,7 @@ impl Cache {
             .open(&lock_path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|e| block::Error::file(&lock_path, "lock", e))?;
-        let stamp = Stamp::of(path)?;
+        let stamp = stamp(path)?;
         let known: Option<Known> = read_json(&stem.with_extension("json"));
         Ok(Place {
             path,
@@ -244,6 +209,12 @@ impl Cache {
             stem,
             _lock: lock,
         })
+    }
+
+    /// `paths/KEY` of a whole path.
+    pub(super) fn stem(&self, whole: &Path) -> PathBuf {
+        let key = Digest::of(whole.as_os_str().as_bytes());
+        self.dir.join("paths").join(key.to_string())
     }
 
     /// The name of a file that is being made for a path.
@@ -342,7 +313,7 @@ impl Place<'_> {
 
     /// Writes down what was learned, if the file is still what it was before.
     fn remember(&self, sha256: Option<Digest>) -> Result<()> {
-        if !self.at_rest || Stamp::of(self.path)? != self.stamp {
+        if !self.at_rest || stamp(self.path)? != self.stamp {
             return Ok(());
         }
         let known = Known {
@@ -352,6 +323,11 @@ impl Place<'_> {
         };
         write_json(&self.stem.with_extension("json"), &known)
     }
+}
+
+fn stamp(path: &Path) -> Result<Stamp> {
+    let metadata = fs::metadata(path).map_err(|e| cannot_read(path, e))?;
+    Ok(Stamp::from(&metadata))
 }
 
 fn check(path: &Path, expected: Option<Digest>, found: Digest) -> Result<()> {
@@ -392,20 +368,20 @@ fn cannot_read(path: &Path, source: io::Error) -> Error {
 }
 
 /// A file of the cache; one that cannot be read is one that is not there, and is made anew.
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
+pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn read_chunk_map(path: &Path) -> Option<ChunkMap> {
+pub(super) fn read_chunk_map(path: &Path) -> Option<ChunkMap> {
     ChunkMap::decode(&fs::read(path).ok()?).ok()
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).expect("texts and numbers can be written");
     write_file(path, &text)
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let output = Output::create(path)?;
     output
         .file()

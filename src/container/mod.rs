@@ -2,6 +2,7 @@
 //!
 //! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
+//! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content.
 //! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file; `frames`,
 //!   `bzip2_blocks`, `parallel`: on all cores where the format lets that be.
@@ -18,9 +19,11 @@ pub mod detect;
 pub mod error;
 mod frames;
 mod inflate;
+pub mod known;
 mod parallel;
 mod peel;
 mod qcow2;
+mod stamp;
 mod unpack;
 mod vhd;
 mod vhdx;
@@ -33,6 +36,7 @@ use std::sync::Arc;
 pub use cache::{Base, Cache};
 pub use detect::{Codec, DiskFormat};
 pub use error::{Error, Result};
+pub use stamp::Written;
 pub use write::{OutputFormat, write_file, write_stream};
 
 use crate::block::{BlockDevice, FileDevice, InPlace, Recovery};

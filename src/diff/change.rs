@@ -17,6 +17,8 @@ pub struct Report {
     pub changed: Ranges,
     /// Where the partitions of the new disk lie, and what they are called.
     pub layout: Vec<(String, Range<u64>)>,
+    /// What manifests say and images do not, where a side is a manifest.
+    pub record: Vec<FieldChange>,
     /// The disk and its partition table.
     pub disk: Vec<FieldChange>,
     /// Partitions, by their numbers.
@@ -30,7 +32,8 @@ pub struct Report {
 impl Report {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.disk.is_empty()
+        self.record.is_empty()
+            && self.disk.is_empty()
             && self.partitions.is_empty()
             && self.filesystems.is_empty()
             && self.raw.is_empty()
@@ -92,6 +95,21 @@ pub struct PathChange {
     pub new: Option<PathState>,
     /// How the content of a regular file differs, where it does.
     pub content: Option<ContentChange>,
+    /// What that means: packages, users, services, the build of a program.
+    pub meanings: Vec<FieldChange>,
+}
+
+impl PathChange {
+    /// Whether the path was renamed only because the directory that holds it was.
+    pub fn went_along(&self) -> bool {
+        matches!(
+            self.kind,
+            PathChangeKind::Renamed {
+                with_parent: true,
+                ..
+            }
+        )
+    }
 }
 
 /// What happened to a path.
@@ -103,10 +121,12 @@ pub enum PathChangeKind {
     Removed,
     /// It is there on both sides, and something of it differs.
     Changed,
-    /// A file with the same content was there before under another path, which is gone.
+    /// What holds the same was there before under another path, which is gone.
     Renamed {
         /// The path before.
         from: ImagePath,
+        /// Whether it only went along with the directory that holds it: nothing else differs.
+        with_parent: bool,
     },
 }
 

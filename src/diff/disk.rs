@@ -3,45 +3,58 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::change::{FieldChange, FileSystemReport, PartitionChange, RawChange, Report};
+use super::change::{FileSystemReport, RawChange, Report};
 use super::raw::{self, Ranges};
 use super::tree::{self, TreeOptions};
-use super::{Error, Options, Result, Side, renames};
-use crate::block::ChunkMap;
+use super::{Error, Incomplete, Options, Result, Side, fields, meaning, renames};
 use crate::disk::{self, Disk, Place};
 use crate::fs::{FileExtent, FileSystem, FileSystemInfo};
-use crate::inspect::{PartitionDescription, TableDescription, table_description};
-use crate::text::name_text;
+use crate::inspect::{TableDescription, table_description};
 
-/// Compares two disks. Chunk maps, where both are at hand, save the reading of what is the same.
+/// Compares two disks. Where `suspects` are given, the caller knows that the disks are equal
+/// outside them, and only they are read.
+///
+/// # Errors
+/// [`Incomplete`]: what could not be read, with what was found before it.
 pub fn compare(
     old: &Disk,
     new: &Disk,
-    maps: Option<(&ChunkMap, &ChunkMap)>,
+    suspects: Option<&Ranges>,
     options: Options,
-) -> Result<Report> {
+) -> Result<Report, Incomplete> {
+    let mut report = Report::default();
+    match compare_into(&mut report, old, new, suspects, options) {
+        Ok(()) => Ok(report),
+        Err(error) => Err(Incomplete {
+            report: Box::new(report),
+            error,
+        }),
+    }
+}
+
+fn compare_into(
+    report: &mut Report,
+    old: &Disk,
+    new: &Disk,
+    suspects: Option<&Ranges>,
+    options: Options,
+) -> Result<()> {
     let (before, after) = (old.device(), new.device());
-    let differing = raw::differing(before, after, maps)?;
-    let layout = new
+    report.disk_len = before.len().max(after.len());
+    report.layout = new
         .places()
         .into_iter()
-        .filter_map(|place| Some((place.to_string(), new.range(place)?)));
-    let mut report = Report {
-        disk_len: before.len().max(after.len()),
-        changed: differing.clone(),
-        layout: layout.collect(),
-        ..Report::default()
-    };
-    if differing.is_empty() && before.len() == after.len() {
-        return Ok(report);
-    }
-    let mut disk = Fields::default();
-    disk.compare("size", Some(before.len()), Some(after.len()));
+        .filter_map(|place| Some((place.to_string(), new.range(place)?)))
+        .collect();
     let tables = (table(Side::Old, old)?, table(Side::New, new)?);
-    compare_tables(&mut disk, tables.0.as_ref(), tables.1.as_ref());
-    report.disk = disk.0;
-    report.partitions = compare_partitions(tables.0.as_ref(), tables.1.as_ref());
+    report.disk = fields::of_disks(
+        (before.len(), tables.0.as_ref()),
+        (after.len(), tables.1.as_ref()),
+    );
+    report.partitions = fields::of_partitions(tables.0.as_ref(), tables.1.as_ref());
 
+    let differing = raw::differing(before, after, suspects)?;
+    report.changed.clone_from(&differing);
     let mut unexplained = differing.clone();
     if !report.is_empty() {
         // What the table says was compared; where that differs, so do the sectors that hold it.
@@ -75,101 +88,17 @@ pub fn compare(
             new,
             new_range,
         };
-        pair.compare(&here, options, &mut report)?;
+        pair.compare(&here, options, report)?;
     }
     push_raw(&mut report.raw, "outside any partition", &unexplained);
-    Ok(report)
+    Ok(())
 }
 
-/// The properties of something on both sides, of which those that differ are kept.
-#[derive(Default)]
-struct Fields(Vec<FieldChange>);
-
-impl Fields {
-    fn compare<T: PartialEq + ToString>(&mut self, name: &str, old: Option<T>, new: Option<T>) {
-        if old != new {
-            self.0.push(FieldChange {
-                name: name.to_owned(),
-                old: old.map(|value| value.to_string()),
-                new: new.map(|value| value.to_string()),
-            });
-        }
-    }
-}
-
-fn table(side: Side, disk: &Disk) -> Result<Option<TableDescription>> {
+pub(super) fn table(side: Side, disk: &Disk) -> Result<Option<TableDescription>> {
     let table = disk
         .table()
         .map_err(|source| Error::Disk { side, source })?;
     Ok(table.map(|table| table_description(&table)))
-}
-
-fn compare_tables(
-    fields: &mut Fields,
-    old: Option<&TableDescription>,
-    new: Option<&TableDescription>,
-) {
-    fields.compare(
-        "partition_table",
-        old.map(|t| &t.kind),
-        new.map(|t| &t.kind),
-    );
-    fields.compare("id", old.map(|t| &t.id), new.map(|t| &t.id));
-    fields.compare(
-        "sector_size",
-        old.map(|t| t.sector_size),
-        new.map(|t| t.sector_size),
-    );
-    fields.compare("hybrid", old.map(|t| t.hybrid), new.map(|t| t.hybrid));
-    let boot_code =
-        |table: Option<&TableDescription>| table.and_then(|t| t.boot_code_sha256.clone());
-    fields.compare("boot_code", boot_code(old), boot_code(new));
-}
-
-fn compare_partitions(
-    old: Option<&TableDescription>,
-    new: Option<&TableDescription>,
-) -> Vec<PartitionChange> {
-    let partitions = |table: Option<&TableDescription>| {
-        table
-            .map(|table| table.partitions.clone())
-            .unwrap_or_default()
-    };
-    let (old, new) = (partitions(old), partitions(new));
-    let numbers: BTreeSet<u32> = old
-        .iter()
-        .chain(&new)
-        .map(|partition| partition.number)
-        .collect();
-    let mut changes = Vec::new();
-    for number in numbers {
-        let find =
-            |all: &'_ [PartitionDescription]| all.iter().find(|p| p.number == number).cloned();
-        let (a, b) = (find(&old), find(&new));
-        let (a, b) = (a.as_ref(), b.as_ref());
-        let mut fields = Fields::default();
-        fields.compare("type", a.map(|p| &p.r#type), b.map(|p| &p.r#type));
-        fields.compare(
-            "guid",
-            a.and_then(|p| p.guid.as_ref()),
-            b.and_then(|p| p.guid.as_ref()),
-        );
-        fields.compare("name", a.map(|p| &p.name), b.map(|p| &p.name));
-        fields.compare(
-            "attributes",
-            a.map(|p| p.attributes),
-            b.map(|p| p.attributes),
-        );
-        fields.compare("first_lba", a.map(|p| p.first_lba), b.map(|p| p.first_lba));
-        fields.compare("last_lba", a.map(|p| p.last_lba), b.map(|p| p.last_lba));
-        if !fields.0.is_empty() {
-            changes.push(PartitionChange {
-                number,
-                fields: fields.0,
-            });
-        }
-    }
-    changes
 }
 
 /// Where tables and boot code lie: the first sectors and, of a GPT, the last ones (UEFI 2.10,
@@ -230,9 +159,30 @@ impl Pair<'_> {
             times: options.times,
             same_device_bytes: &same_device_bytes,
         };
-        let paths = renames::pair(tree::compare(old.as_ref(), new.as_ref(), &tree_options)?);
-        let fields = compare_infos(&old_info, &new_info);
+        let (paths, failure) = match tree::compare(old.as_ref(), new.as_ref(), &tree_options) {
+            Ok(paths) => (paths, None),
+            Err((paths, error)) => (paths, Some(error)),
+        };
+        let mut paths = renames::pair(paths);
+        for change in &mut paths {
+            change.meanings = meaning::of(change, old.as_ref(), new.as_ref());
+        }
+        let fields = fields::of_filesystems(&old_info, &new_info, options.times);
+        let partition = match self.place {
+            Place::WholeDisk => None,
+            Place::Partition(number) => Some(number),
+        };
         let explained = !(paths.is_empty() && fields.is_empty());
+        if explained {
+            report.filesystems.push(FileSystemReport {
+                partition,
+                fields,
+                paths,
+            });
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
         let used = raw::union(
             &self.used(Side::Old, old.as_ref(), &self.old_range)?,
             &self.used(Side::New, new.as_ref(), &self.new_range)?,
@@ -250,17 +200,6 @@ impl Pair<'_> {
             &format!("{name}, free space"),
             &raw::difference(differing, &used),
         );
-        if explained {
-            let partition = match self.place {
-                Place::WholeDisk => None,
-                Place::Partition(number) => Some(number),
-            };
-            report.filesystems.push(FileSystemReport {
-                partition,
-                fields,
-                paths,
-            });
-        }
         Ok(())
     }
 
@@ -303,45 +242,6 @@ impl Pair<'_> {
             .map(|used| shift(used.start)..shift(used.end))
             .collect())
     }
-}
-
-fn compare_infos(old: &FileSystemInfo, new: &FileSystemInfo) -> Vec<FieldChange> {
-    let mut fields = Fields::default();
-    fields.compare("kind", Some(old.kind), Some(new.kind));
-    fields.compare(
-        "label",
-        Some(name_text(&old.label)),
-        Some(name_text(&new.label)),
-    );
-    fields.compare("uuid", Some(&old.uuid), Some(&new.uuid));
-    fields.compare(
-        "features",
-        Some(old.features.join(" ")),
-        Some(new.features.join(" ")),
-    );
-    fields.compare("block_size", Some(old.block_size), Some(new.block_size));
-    fields.compare("size", Some(old.total_bytes), Some(new.total_bytes));
-    fields.compare(
-        "needs_recovery",
-        Some(old.needs_recovery),
-        Some(new.needs_recovery),
-    );
-    let names: BTreeSet<&str> = old
-        .parameters
-        .iter()
-        .chain(&new.parameters)
-        .map(|(name, _)| *name)
-        .collect();
-    for name in names {
-        let find = |info: &'_ FileSystemInfo| {
-            info.parameters
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.clone())
-        };
-        fields.compare(name, find(old), find(new));
-    }
-    fields.0
 }
 
 fn push_raw(changes: &mut Vec<RawChange>, region: &str, ranges: &Ranges) {

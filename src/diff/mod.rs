@@ -3,8 +3,11 @@
 //! - [`disk`]: the disk, its partition table, and what lies in each partition.
 //! - [`tree`]: the files of two filesystems beside each other; [`content`] compares their bytes.
 //! - [`renames`]: files that were moved, found by their content.
+//! - [`meaning`]: what a change of a known file means: packages, users, services, builds.
 //! - [`raw`]: which bytes of two devices differ, and which of those nothing else explains.
-//! - [`render`]: a report as text and as JSON.
+//! - [`record`]: what two manifests say, or a manifest and an image.
+//! - [`policy`]: which changes are expected.
+//! - [`render`]: a report as text, JSON, Markdown and HTML.
 //! - [`change`]: all that a report can say, as values.
 //!
 //! Everything is reported: where bytes differ and no rule says why, the report says just that.
@@ -12,7 +15,11 @@
 pub mod change;
 mod content;
 mod disk;
+mod fields;
+mod meaning;
+pub mod policy;
 pub mod raw;
+pub mod record;
 mod renames;
 pub mod render;
 pub mod tree;
@@ -22,13 +29,15 @@ pub use change::{
     PathState, RawChange, Report,
 };
 pub use disk::compare;
+pub use policy::Policy;
 
 use crate::{block, disk as disks, fs};
 
 /// How two images are compared.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Whether a file whose modification time alone differs counts as changed.
+    /// Whether a file whose modification time alone differs counts as changed, and a filesystem
+    /// that was last mounted elsewhere.
     pub times: bool,
 }
 
@@ -39,6 +48,17 @@ pub enum Side {
     Old,
     /// The second one.
     New,
+}
+
+impl std::ops::Not for Side {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        match self {
+            Self::Old => Self::New,
+            Self::New => Self::Old,
+        }
+    }
 }
 
 impl std::fmt::Display for Side {
@@ -79,6 +99,14 @@ pub enum Error {
         /// What its filesystem said.
         source: fs::Error,
     },
+    /// A path that a manifest tells of could not be read.
+    #[error("cannot look at the {side} image")]
+    Path {
+        /// Which image.
+        side: Side,
+        /// What went wrong there.
+        source: fs::tree::Error,
+    },
     /// A directory lies inside itself.
     #[error("{path} in the {side} image is a directory that was met before: its tree is corrupt")]
     DirectoryLoop {
@@ -87,6 +115,26 @@ pub enum Error {
         /// Where the directory was met again.
         path: fs::path::ImagePath,
     },
+}
+
+/// A comparison that could not be brought to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Incomplete {
+    /// What was found before.
+    pub report: Box<Report>,
+    /// What could not be read.
+    #[source]
+    pub error: Error,
+}
+
+impl From<Error> for Incomplete {
+    fn from(error: Error) -> Self {
+        Self {
+            report: Box::default(),
+            error,
+        }
+    }
 }
 
 /// What comparisons return.

@@ -17,22 +17,18 @@ const SECTOR_LEN: usize = 512;
 pub type Ranges = Vec<Range<u64>>;
 
 /// The ranges in which two devices differ, in whole sectors of 512 bytes. A device that is shorter
-/// counts as if zeros followed. Where both chunk maps are given, only chunks that differ by them
-/// are read; else all that is not a hole on both sides is, on all cores.
+/// counts as if zeros followed. Where `suspects` are given, nothing outside them differs, and only
+/// they are read; else all that is not a hole on both sides is, on all cores.
 pub fn differing(
     old: &dyn BlockDevice,
     new: &dyn BlockDevice,
-    maps: Option<(&ChunkMap, &ChunkMap)>,
+    suspects: Option<&Ranges>,
 ) -> Result<Ranges> {
-    let candidates = maps.map(|(old, new)| differing_chunks(old, new));
     let position = Mutex::new(0);
     let next = || {
         let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = match &candidates {
-            Some(candidates) => candidates
-                .iter()
-                .find(|&&index| index >= *position)
-                .copied(),
+        let index = match suspects {
+            Some(suspects) => next_suspect(suspects, *position),
             None => next_chunk(old, new, *position)?,
         };
         *position = index.map_or(u64::MAX, |index| index + 1);
@@ -78,8 +74,8 @@ fn chunk_len() -> usize {
     usize::try_from(CHUNK_BYTES).expect("half a mebibyte")
 }
 
-/// The numbers of the chunks whose digests differ.
-fn differing_chunks(old: &ChunkMap, new: &ChunkMap) -> Vec<u64> {
+/// The chunks whose digests differ.
+pub fn differing_chunks(old: &ChunkMap, new: &ChunkMap) -> Ranges {
     let mut indices: Vec<u64> = old
         .chunks()
         .iter()
@@ -89,7 +85,19 @@ fn differing_chunks(old: &ChunkMap, new: &ChunkMap) -> Vec<u64> {
     indices.sort_unstable();
     indices.dedup();
     indices.retain(|&index| old.get(index) != new.get(index));
-    indices
+    merged(
+        indices
+            .into_iter()
+            .map(|index| index * CHUNK_BYTES..(index + 1) * CHUNK_BYTES),
+    )
+}
+
+/// The number of the next chunk, from `from` on, that a suspect lies in.
+fn next_suspect(suspects: &Ranges, from: u64) -> Option<u64> {
+    let start = from.checked_mul(CHUNK_BYTES)?;
+    let next = suspects.partition_point(|range| range.end <= start);
+    let range = suspects.get(next)?;
+    Some(range.start.max(start) / CHUNK_BYTES)
 }
 
 /// The number of the next chunk, from `from` on, that is not a hole on both sides.
@@ -225,10 +233,9 @@ mod tests {
             ChunkMap::compute(&old).unwrap(),
             ChunkMap::compute(&new).unwrap(),
         );
-        assert_eq!(
-            differing(&old, &new, Some((&maps.0, &maps.1))).unwrap(),
-            expected
-        );
+        let suspects = differing_chunks(&maps.0, &maps.1);
+        assert_eq!(suspects, [0..CHUNK_BYTES, 2 * CHUNK_BYTES..3 * CHUNK_BYTES]);
+        assert_eq!(differing(&old, &new, Some(&suspects)).unwrap(), expected);
         assert_eq!(differing(&old, &old, None).unwrap(), []);
     }
 }

@@ -1,4 +1,9 @@
 //! Two trees beside each other: one walk over both, in the order of names.
+//!
+//! A path is told of where anything that can be seen at it differs. Of a file with several names
+//! that is all of them. What names belong together is told by the first of them in the order of the
+//! walk, where those on both sides come before the others: a name that comes or goes changes
+//! nothing of the names that stay.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -18,11 +23,14 @@ pub struct TreeOptions<'a> {
 }
 
 /// Every path that differs, in the order of a walk over both trees.
+///
+/// # Errors
+/// The first place that cannot be read, with what was found before it.
 pub fn compare(
     old: &dyn FileSystem,
     new: &dyn FileSystem,
     options: &TreeOptions<'_>,
-) -> Result<Vec<PathChange>> {
+) -> Result<Vec<PathChange>, (Vec<PathChange>, Error)> {
     let mut comparison = Comparison {
         old: Tree::new(Side::Old, old),
         new: Tree::new(Side::New, new),
@@ -32,12 +40,22 @@ pub fn compare(
             old: Some(old.root()),
             new: Some(new.root()),
         }],
+        contents: HashMap::new(),
+        lone_links: Vec::new(),
         changes: Vec::new(),
     };
+    let mut failure = None;
     while let Some(pending) = comparison.pending.pop() {
-        comparison.visit(pending)?;
+        if let Err(error) = comparison.visit(pending) {
+            failure = Some(error);
+            break;
+        }
     }
-    Ok(comparison.changes)
+    comparison.name_lone_links();
+    match failure {
+        None => Ok(comparison.changes),
+        Some(error) => Err((comparison.changes, error)),
+    }
 }
 
 struct Comparison<'a> {
@@ -45,8 +63,15 @@ struct Comparison<'a> {
     new: Tree<'a>,
     options: &'a TreeOptions<'a>,
     pending: Vec<Pending>,
+    /// How the contents of files with several names compare, so that each pair is read once.
+    contents: HashMap<NodePair, Option<ContentChange>>,
+    /// Changes of names on one side only of files that have several, with the side's node.
+    lone_links: Vec<(usize, NodePair)>,
     changes: Vec<PathChange>,
 }
+
+/// The nodes of a path on the old side and on the new one.
+type NodePair = (Option<NodeId>, Option<NodeId>);
 
 /// A name that is still to be looked at.
 struct Pending {
@@ -61,8 +86,16 @@ struct Tree<'a> {
     fs: &'a dyn FileSystem,
     /// Directories met, so that a loop is noticed.
     directories: HashSet<NodeId>,
-    /// The first path met of each file that has several.
-    links: HashMap<NodeId, ImagePath>,
+    /// What was met of each file that has several names.
+    links: HashMap<NodeId, Names>,
+}
+
+/// The names of one file.
+struct Names {
+    /// The first one met.
+    first: ImagePath,
+    /// The first one met that is on both sides.
+    shared: Option<ImagePath>,
 }
 
 impl<'a> Tree<'a> {
@@ -89,6 +122,7 @@ impl<'a> Tree<'a> {
         &mut self,
         node: Option<NodeId>,
         path: &ImagePath,
+        is_shared: bool,
         times: bool,
     ) -> Result<Option<(PathState, File<'a>)>> {
         let Some(node) = node else { return Ok(None) };
@@ -113,7 +147,7 @@ impl<'a> Tree<'a> {
                     .transpose(),
             )?,
             xattrs: self.at(path, self.fs.xattrs(node))?,
-            hard_link_to: self.first_link(node, &metadata, path),
+            hard_link_to: self.first_link(node, &metadata, path, is_shared),
             modified: times.then_some(metadata.modified),
         };
         Ok(Some((
@@ -127,17 +161,38 @@ impl<'a> Tree<'a> {
         )))
     }
 
+    /// The name that stands for all of the file's, where that is another; of a path on one side
+    /// only, as far as is known now.
     fn first_link(
         &mut self,
         node: NodeId,
         metadata: &Metadata,
         path: &ImagePath,
+        is_shared: bool,
     ) -> Option<ImagePath> {
         if metadata.links < 2 || metadata.file_type == FileType::Directory {
             return None;
         }
-        let first = self.links.entry(node).or_insert_with(|| path.clone());
+        let names = self.links.entry(node).or_insert_with(|| Names {
+            first: path.clone(),
+            shared: None,
+        });
+        let first = if is_shared {
+            names.shared.get_or_insert_with(|| path.clone())
+        } else {
+            &names.first
+        };
         (first != path).then(|| first.clone())
+    }
+
+    /// The first name on both sides of a file that has several.
+    fn shared_name(&self, node: Option<NodeId>) -> Option<&ImagePath> {
+        self.links.get(&node?)?.shared.as_ref()
+    }
+
+    /// Whether a file has several names.
+    fn has_links(&self, node: Option<NodeId>) -> bool {
+        node.is_some_and(|node| self.links.contains_key(&node))
     }
 
     /// The entries of a directory by the order of their names.
@@ -167,73 +222,92 @@ impl Comparison<'_> {
     fn visit(&mut self, pending: Pending) -> Result<()> {
         let Pending { path, old, new } = pending;
         let times = self.options.times;
-        let before = self.old.state(old, &path, times)?;
-        let after = self.new.state(new, &path, times)?;
+        let is_shared = old.is_some() && new.is_some();
+        let before = self.old.state(old, &path, is_shared, times)?;
+        let after = self.new.state(new, &path, is_shared, times)?;
         let as_directory = |state: &Option<(PathState, File<'_>)>| {
             let (state, file) = state.as_ref()?;
             (state.file_type == FileType::Directory).then_some(file.node)
         };
         let directories = (as_directory(&before), as_directory(&after));
-        if let Some(change) = self.change(&path, before, after)? {
-            self.changes.push(change);
-        }
-        self.descend(&path, directories.0, directories.1)
-    }
-
-    fn change(
-        &self,
-        path: &ImagePath,
-        before: Option<(PathState, File<'_>)>,
-        after: Option<(PathState, File<'_>)>,
-    ) -> Result<Option<PathChange>> {
-        let kind = match (&before, &after) {
-            (None, None) => return Ok(None),
-            (None, Some(_)) => PathChangeKind::Added,
-            (Some(_), None) => PathChangeKind::Removed,
-            (Some(_), Some(_)) => PathChangeKind::Changed,
-        };
-        // The content of a further link is told at the first one.
-        let links =
-            [&before, &after].map(|side| side.as_ref().and_then(|(s, _)| s.hard_link_to.as_ref()));
-        let is_told = links.iter().all(Option::is_some) && links[0] == links[1]
-            || before.is_none() && links[1].is_some()
-            || after.is_none() && links[0].is_some();
-        let content = if is_told {
-            None
-        } else {
-            self.content(path, file(before.as_ref()), file(after.as_ref()))?
-        };
+        let nodes = (old, new);
+        let has_links = self.old.has_links(old) || self.new.has_links(new);
+        let content = self.content(
+            &path,
+            nodes,
+            has_links,
+            file(before.as_ref()),
+            file(after.as_ref()),
+        )?;
         let (old, new) = (
             before.map(|(state, _)| state),
             after.map(|(state, _)| state),
         );
-        if old == new && content.is_none() {
-            return Ok(None);
+        let kind = match (&old, &new) {
+            (_, None) => PathChangeKind::Removed,
+            (None, Some(_)) => PathChangeKind::Added,
+            (Some(_), Some(_)) => PathChangeKind::Changed,
+        };
+        if old != new || content.is_some() {
+            if has_links && !is_shared {
+                self.lone_links.push((self.changes.len(), nodes));
+            }
+            self.changes.push(PathChange {
+                path: path.clone(),
+                kind,
+                old,
+                new,
+                content,
+                meanings: Vec::new(),
+            });
         }
-        Ok(Some(PathChange {
-            path: path.clone(),
-            kind,
-            old,
-            new,
-            content,
-        }))
+        self.descend(&path, directories.0, directories.1)
     }
 
+    /// How the contents at a path differ. Hunks are shown at the first name of a file only.
     fn content(
-        &self,
+        &mut self,
         path: &ImagePath,
+        nodes: NodePair,
+        has_links: bool,
         old: Option<File<'_>>,
         new: Option<File<'_>>,
     ) -> Result<Option<ContentChange>> {
-        if let (Some(a), Some(b)) = (&old, &new)
-            && content::is_same(path, a, b, self.options.same_device_bytes)?
-        {
-            return Ok(None);
+        if has_links && let Some(known) = self.contents.get(&nodes) {
+            return Ok(known.clone());
         }
-        if old.is_none() && new.is_none() {
-            return Ok(None);
+        let content = match (&old, &new) {
+            (None, None) => None,
+            (Some(a), Some(b)) if content::is_same(path, a, b, self.options.same_device_bytes)? => {
+                None
+            }
+            _ => Some(content::describe(path, old, new)?),
+        };
+        if has_links {
+            let without_hunks = content.clone().map(|content| ContentChange {
+                hunks: None,
+                ..content
+            });
+            self.contents.insert(nodes, without_hunks);
         }
-        content::describe(path, old, new).map(Some)
+        Ok(content)
+    }
+
+    /// Now that all names are known: a name on one side only is a link to the first one on both
+    /// sides, where its file has such a name.
+    fn name_lone_links(&mut self) {
+        for &(index, (old, new)) in &self.lone_links {
+            let change = &mut self.changes[index];
+            let sides = [
+                (&mut change.old, self.old.shared_name(old)),
+                (&mut change.new, self.new.shared_name(new)),
+            ];
+            for (state, shared) in sides {
+                if let (Some(state), Some(shared)) = (state, shared) {
+                    state.hard_link_to = Some(shared.clone());
+                }
+            }
+        }
     }
 
     /// Puts what two directories hold before what is pending already, pairing equal names.

@@ -9,6 +9,7 @@
 //! - [`xfs`]: XFS, versions 4 and 5.
 //! - [`fat`]: FAT12, FAT16, FAT32.
 //! - [`mod@open`]: what a device holds, and the engine for it.
+//! - [`sparsify()`]: what a filesystem does not use becomes holes.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
 //!
 //! # Writing
@@ -26,6 +27,7 @@ pub mod ext4;
 pub mod fat;
 mod open;
 pub mod path;
+mod sparsify;
 pub mod tree;
 pub mod types;
 pub mod xfs;
@@ -36,6 +38,7 @@ use std::ops::Range;
 
 pub use error::{Error, Location, Result};
 pub use open::{open, open_writable, probe};
+pub use sparsify::sparsify;
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,
     MetadataChange, NewNode, NodeId, NodeKind, Timestamp, WriteOptions,
@@ -131,5 +134,9 @@ pub trait FileSystem: Send {
 
     /// Writes all that is staged to the device. Flushing with nothing staged writes nothing, so
     /// that a filesystem which was only read is not touched.
+    ///
+    /// # Errors
+    /// After an error nobody knows how much the device has: every later change and flush is
+    /// [`Error::NotWritable`].
     fn flush(&mut self) -> Result<()>;
 }

@@ -5,21 +5,25 @@
 //! - [`init`]: which init system starts it.
 //! - [`arch`]: which processor its programs are for.
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
+//! - [`capabilities`]: what a program may do, in words and as its attribute.
 //! - [`files`]: small files of the guest, read whole.
 //! - [`firstboot`]: a script that runs once.
 //! - [`selinux`]: the label that the guest's policy gives a path.
 //! - [`services`]: what starts at boot.
 //! - [`users`]: new users and groups.
 //! - [`fstab`]: what is mounted where.
+//! - [`packages`]: what is installed, and installing RPM files.
 
 pub mod accounts;
 pub mod arch;
+pub mod capabilities;
 pub mod facts;
 pub mod files;
 pub mod firstboot;
 pub mod fstab;
 pub mod init;
 pub mod os_release;
+pub mod packages;
 pub mod selinux;
 pub mod services;
 pub mod users;

@@ -7,8 +7,8 @@ use super::steps::{self, Context};
 use crate::config::{Diagnostic, Variables};
 use crate::fs::tree::{self, Editor, Touch};
 use crate::fs::{FileSystem, Timestamp};
-use crate::guest::Facts;
 use crate::guest::selinux::Labeller;
+use crate::guest::{Facts, packages};
 
 /// Why overlays could not be applied. The filesystem is then half edited and must not be flushed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,12 @@ pub enum Error {
         place: Box<Diagnostic>,
         /// Why, for programs: the message has it already.
         reason: Box<steps::Error>,
+    },
+    /// Packages that no overlay brings could not be installed.
+    #[error("{reason}{}", hint_line(reason.hint()))]
+    Packages {
+        /// Why.
+        reason: Box<packages::Error>,
     },
     /// An edit that comes from no overlay could not be done.
     #[error("{origin}: {reason}")]
@@ -78,6 +84,7 @@ impl<'a> Applier<'a> {
             folder: &overlay.folder,
             variables: &overlay.variables,
             now: self.now,
+            packages: &mut self.report.packages,
         };
         let laid = files::lay(&mut context, &overlay.files)
             .and_then(|()| take_labelled(&mut self.labeller, context.editor));
@@ -143,10 +150,31 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
+    /// Installs packages that no overlay brings.
+    pub fn install(
+        &mut self,
+        requests: &[packages::Request],
+        unwritable: packages::Unwritable,
+    ) -> Result<(), Error> {
+        let (editor, facts) = (&mut self.editor, &self.facts);
+        let installed = packages::install(editor, facts, self.now, requests, unwritable);
+        let outcomes = installed.map_err(|error| Error::Packages {
+            reason: Box::new(error),
+        })?;
+        self.report.packages.extend(outcomes);
+        let origin = "packages";
+        self.edit(origin, "package", |_, _| Ok::<_, packages::Error>(()))
+    }
+
     /// What was done.
     pub fn finish(self) -> Report {
         self.report
     }
+}
+
+/// Advice as a line of its own.
+fn hint_line(hint: Option<&str>) -> String {
+    hint.map_or_else(String::new, |hint| format!("\n  hint: {hint}"))
 }
 
 /// What was touched, with labels for what is new.

@@ -1,18 +1,23 @@
 //! What was touched, by which overlay and step.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use crate::block::Digest;
 use crate::config::Variables;
+use crate::fs::digest::Hashers;
 use crate::fs::path::ImagePath;
 use crate::fs::tree::{self, LastLink, Touch};
-use crate::fs::{FileSystem, FileType};
+use crate::fs::{self, FileSystem, FileType, NodeId};
+use crate::guest::packages::Outcome;
 
 /// What a run of overlays did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// One for each overlay, in the order in which they were applied.
     pub overlays: Vec<OverlayReport>,
+    /// One for each package that was to be installed, in order.
+    pub packages: Vec<Outcome>,
 }
 
 /// What one overlay did.
@@ -83,26 +88,44 @@ impl Report {
                 }
             }
         }
-        let mut changed = Vec::with_capacity(last.len());
-        for (path, (overlay, step)) in last {
-            let (file_type, sha256) = state(fs, path)?;
-            changed.push(ChangedPath {
-                path: path.clone(),
-                overlay: overlay.clone(),
-                step: step.number,
-                kind: step.kind,
-                file_type,
-                sha256,
-            });
-        }
-        Ok(changed)
+        thread::scope(|scope| {
+            let mut hashers = Hashers::start(scope);
+            let mut changed = Vec::with_capacity(last.len());
+            let mut files = Vec::new();
+            for (path, (overlay, step)) in last {
+                let state = state(fs, path)?;
+                if let Some((node, FileType::Regular, size)) = state {
+                    let number = hashers.add(fs, node, size);
+                    files.push((number.map_err(failed_to_read(path))?, changed.len()));
+                }
+                changed.push(ChangedPath {
+                    path: path.clone(),
+                    overlay: overlay.clone(),
+                    step: step.number,
+                    kind: step.kind,
+                    file_type: state.map(|(_, file_type, _)| file_type),
+                    sha256: None,
+                });
+            }
+            let digests: BTreeMap<_, _> = hashers.finish().collect();
+            for (number, index) in files {
+                changed[index].sha256 = digests.get(&number).copied();
+            }
+            Ok(changed)
+        })
     }
 }
 
-fn state(
-    fs: &dyn FileSystem,
-    path: &ImagePath,
-) -> tree::Result<(Option<FileType>, Option<Digest>)> {
+fn failed_to_read(path: &ImagePath) -> impl FnOnce(fs::Error) -> tree::Error {
+    move |source| tree::Error::FileSystem {
+        action: "read",
+        path: path.clone(),
+        source,
+    }
+}
+
+/// What is at a path, and its size.
+fn state(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Option<(NodeId, FileType, u64)>> {
     let node = match tree::locate(fs, path, LastLink::Keep) {
         Ok(place) => place.node,
         // What led to it may be gone too, or have become something else.
@@ -110,18 +133,8 @@ fn state(
         Err(error) => return Err(error),
     };
     let Some(node) = node else {
-        return Ok((None, None));
+        return Ok(None);
     };
-    let metadata = fs
-        .metadata(node)
-        .map_err(|source| tree::Error::FileSystem {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-    let sha256 = match metadata.file_type {
-        FileType::Regular => Some(tree::sha256(fs, node, path)?),
-        _ => None,
-    };
-    Ok((Some(metadata.file_type), sha256))
+    let metadata = fs.metadata(node).map_err(failed_to_read(path))?;
+    Ok(Some((node, metadata.file_type, metadata.size)))
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::volume::{DeviceName, VolumeType, check_performance};
 use crate::config::values::VolumeSize;
 use crate::guest::Arch;
+use crate::verify::boot::BootMode;
 
 /// The table `[ami]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -146,27 +147,6 @@ impl RootDevice {
             return Err("`kms_key_id` needs `encrypted = true`".to_owned());
         }
         Ok(())
-    }
-}
-
-/// How an AMI boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the names are Amazon's own")]
-pub enum BootMode {
-    LegacyBios,
-    Uefi,
-    UefiPreferred,
-}
-
-impl BootMode {
-    /// The name, as EC2 has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LegacyBios => "legacy-bios",
-            Self::Uefi => "uefi",
-            Self::UefiPreferred => "uefi-preferred",
-        }
     }
 }
 

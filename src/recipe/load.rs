@@ -17,7 +17,9 @@ use crate::config::variables::Scalar;
 use crate::config::{
     self, ByteSize, Declarations, Diagnostic, Error, RelativePath, Source, Variables, template,
 };
+use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
+use crate::verify::boot::BootMode;
 use crate::verify::expect::Expectation;
 
 /// A recipe as it is written, but for its variables.
@@ -28,9 +30,13 @@ struct RawRecipe {
     description: Option<String>,
     base: Spanned<RawBase>,
     disk_size: Option<ByteSize>,
+    #[serde(default)]
+    sparsify: bool,
     source_date_epoch: Option<Spanned<i64>>,
     #[serde(default)]
     overlays: Vec<Spanned<RawOverlay>>,
+    #[serde(default)]
+    package: Vec<PackageFile>,
     #[serde(default)]
     volume: Vec<Spanned<RawVolume>>,
     #[serde(default)]
@@ -122,7 +128,9 @@ impl Recipe {
             variables,
             base,
             disk_size: raw.disk_size,
+            sparsify: raw.sparsify,
             source_date_epoch: epoch,
+            packages: raw.package,
             overlays,
             volumes,
             expectations: raw.expect,
@@ -137,6 +145,17 @@ impl Recipe {
         let value = table.remove("ami");
         let ami = value.map(|value| ami(&self.source, value, &self.variables, facts));
         ami.transpose()
+    }
+
+    /// How the AMI is to boot, where the recipe says so. That depends on nothing which is known at
+    /// the import only.
+    pub fn boot_mode(&self) -> config::Result<Option<BootMode>> {
+        let any = AmiFacts {
+            now: self.source_date_epoch,
+            digest: self.digest,
+            source: Some(<(String, String)>::default()),
+        };
+        Ok(self.ami(&any)?.and_then(|ami| ami.boot_mode))
     }
 }
 

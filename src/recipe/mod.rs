@@ -20,6 +20,7 @@ pub use volume::Volume;
 use crate::block::Digest;
 use crate::config::{ByteSize, Source, Variables};
 use crate::overlay::Overlay;
+use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
 
 /// The time given to everything that a build changes where neither the recipe nor the environment
@@ -39,8 +40,12 @@ pub struct Recipe {
     pub base: Base,
     /// The size that the disk grows to, where it is to grow.
     pub disk_size: Option<ByteSize>,
+    /// Whether what the root filesystem does not use becomes holes.
+    pub sparsify: bool,
     /// The time given to everything that is made or changed, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// The RPM files that are installed before anything else is done, all together.
+    pub packages: Vec<PackageFile>,
     /// What is applied to the root filesystem, in order.
     pub overlays: Vec<Overlay>,
     /// The disks beside the root.

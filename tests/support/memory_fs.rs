@@ -151,7 +151,7 @@ impl FileSystem for MemoryFs {
             uuid: String::new(),
             features: Vec::new(),
             block_size: 4096,
-            total_bytes: 0,
+            total_bytes: 1 << 30,
             free_bytes: 0,
             inodes: None,
             needs_recovery: false,

@@ -210,6 +210,42 @@ pub fn reseal_xfs(device: &dyn BlockDevice, damaged: u64) -> block::Result<()> {
     Ok(())
 }
 
+/// Makes the checksum right of the record of an XFS log that a damaged place is in, if it is in one.
+pub fn reseal_xfs_log(device: &dyn BlockDevice, damaged: u64) -> block::Result<()> {
+    const MOST_BLOCKS: u64 = 520;
+    const HEADER_LEN: usize = 328;
+    const MORE_HEADER_LEN: usize = 260;
+    let last = damaged / SECTOR;
+    for block in (last.saturating_sub(MOST_BLOCKS)..=last).rev() {
+        let mut header = [0; SECTOR_LEN];
+        device.read_at(block * SECTOR, &mut header)?;
+        if !header.starts_with(b"\xfe\xed\xba\xbe") {
+            continue;
+        }
+        let number = |at: usize| {
+            let bytes = header[at..at + 4].try_into().expect("four bytes");
+            usize::try_from(u32::from_be_bytes(bytes)).expect("a number of 32 bits")
+        };
+        let (len, room) = (number(12), number(320));
+        let headers = room.div_ceil(32 << 10).max(1);
+        let all = (headers * SECTOR_LEN).saturating_add(len);
+        if all > 1 << 20 || block * SECTOR + all as u64 > device.len() {
+            return Ok(());
+        }
+        let mut bytes = vec![0; all];
+        device.read_at(block * SECTOR, &mut bytes)?;
+        bytes[32..36].fill(0);
+        let mut checksum = crc32c::crc32c(&bytes[..HEADER_LEN]);
+        for more in 1..headers.min(len.div_ceil(32 << 10)) {
+            let at = more * SECTOR_LEN;
+            checksum = crc32c::crc32c_append(checksum, &bytes[at..at + MORE_HEADER_LEN]);
+        }
+        checksum = crc32c::crc32c_append(checksum, &bytes[headers * SECTOR_LEN..]);
+        return device.write_at(block * SECTOR + 32, &checksum.to_le_bytes());
+    }
+    Ok(())
+}
+
 /// Makes the checksums right of the primary and the backup GPT of a disk with sectors of 512 bytes,
 /// where they are anything like headers.
 pub fn reseal_gpt(device: &dyn BlockDevice) -> block::Result<()> {

@@ -23,8 +23,10 @@ pub struct Amount {
     pub files: u64,
     /// Entries of the one large directory.
     pub large_directory: u64,
-    /// Pieces of the fragmented file.
+    /// Pieces of the fragmented file, and four times the gaps in the free space.
     pub pieces: u64,
+    /// Whether everything gets an SELinux label, as everything has on an installed system.
+    pub labels: bool,
 }
 
 impl Amount {
@@ -33,6 +35,7 @@ impl Amount {
         files: 600,
         large_directory: 5000,
         pieces: 1500,
+        labels: false,
     };
 }
 
@@ -52,7 +55,31 @@ pub fn populate(root: &Path, set: &Set, seed: u64, amount: Amount) {
     filler.deep();
     filler.shrunk_directory();
     filler.times();
+    if amount.labels {
+        label(root);
+    }
 }
+
+/// Gives a label to a directory and all below it.
+fn label(directory: &Path) {
+    done(
+        directory,
+        set_xattr(directory, LABEL, b"system_u:object_r:root_t:s0\0"),
+    );
+    for entry in done(directory, std::fs::read_dir(directory)) {
+        let path = done(directory, entry).path();
+        if done(&path, path.symlink_metadata()).is_dir() {
+            label(&path);
+        } else {
+            done(
+                &path,
+                set_xattr(&path, LABEL, b"system_u:object_r:usr_t:s0\0"),
+            );
+        }
+    }
+}
+
+const LABEL: &[u8] = b"security.selinux";
 
 struct Filler<'a> {
     root: &'a Path,
@@ -320,7 +347,7 @@ impl Filler<'_> {
             done(&path, set_xattr(&path, b"trusted.own", &value));
             done(
                 &path,
-                set_xattr(&path, b"security.selinux", b"system_u:object_r:usr_t:s0\0"),
+                set_xattr(&path, LABEL, b"system_u:object_r:usr_t:s0\0"),
             );
         }
         let path = directory.join("many");

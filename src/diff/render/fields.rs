@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::xattr;
 use crate::diff::{FieldChange, PathChange, PathState};
 use crate::fs::DeviceNumber;
-use crate::text::{name_text, value_text};
+use crate::text::name_text;
 
 /// The properties that differ; for a path that is new or gone all that it has or had.
 pub fn of_path(change: &PathChange) -> Vec<FieldChange> {
@@ -51,7 +52,7 @@ pub fn of_path(change: &PathChange) -> Vec<FieldChange> {
         .collect();
     for name in names {
         compare(&format!("xattr:{}", name_text(name)), &|state| {
-            state.xattrs.get(name).map(|value| value_text(value))
+            state.xattrs.get(name).map(|value| xattr::text(name, value))
         });
     }
     if let Some(content) = &change.content {

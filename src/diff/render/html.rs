@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::fields;
-use super::text::stat;
+use super::text::{field_text, stat};
 use crate::diff::raw::{Ranges, intersection, total};
 use crate::diff::{FieldChange, FileSystemReport, PathChange, PathChangeKind, Report};
+use crate::fs::FileType;
 use crate::text::name_text;
 
 /// Cells in the map of the disk: as many as a row of them can be told apart on a screen.
@@ -39,10 +40,8 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
         push(&mut page, "<p>Nothing differs.</p>");
     } else {
         map(&mut page, report);
-        push(
-            &mut page,
-            "<p><input id=\"search\" type=\"search\" placeholder=\"Search paths\" aria-label=\"Search paths\"></p>",
-        );
+        filters(&mut page, report);
+        properties(&mut page, "Manifest", &report.record);
         properties(&mut page, "Disk", &report.disk);
         for partition in &report.partitions {
             properties(
@@ -71,7 +70,7 @@ fn map(page: &mut String, report: &Report) {
     push(
         page,
         &format!(
-            "<svg class=\"map\" viewBox=\"0 0 {MAP_CELLS} 24\" preserveAspectRatio=\"none\" role=\"img\">"
+            "<svg class=\"map\" viewBox=\"0 0 {MAP_CELLS} 16\" preserveAspectRatio=\"none\" role=\"img\">"
         ),
     );
     for cell in 0..MAP_CELLS {
@@ -94,22 +93,32 @@ fn map(page: &mut String, report: &Report) {
             ),
         );
     }
+    push(page, "</svg>\n<div class=\"bands\">");
     for (name, range) in &report.layout {
-        let x = |at: u64| {
-            let thousandths = u128::from(at) * u128::from(MAP_CELLS) * 1000 / u128::from(len);
-            format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+        // Thousandths of a percent.
+        let share = |at: u64| {
+            let share = u128::from(at.min(len)) * 100_000 / u128::from(len);
+            format!("{}.{:03}%", share / 1000, share % 1000)
         };
+        let (start, width) = (
+            share(range.start),
+            share(range.end.saturating_sub(range.start)),
+        );
+        let (name, bytes) = (escape(name), range.end.saturating_sub(range.start));
         push(
             page,
             &format!(
-                "<line class=\"partition\" x1=\"{}\" x2=\"{}\" y1=\"20\" y2=\"20\"><title>{}</title></line>",
-                x(range.start),
-                x(range.end),
-                escape(name),
+                "<span style=\"left:{start};width:{width}\" title=\"{name}, {bytes} bytes\">{name}</span>"
             ),
         );
     }
-    push(page, "</svg>");
+    let (changed, len) = (total(&report.changed), report.disk_len);
+    push(
+        page,
+        &format!(
+            "</div>\n<p class=\"note\">{changed} of {len} bytes lie in sectors that differ.</p>"
+        ),
+    );
 }
 
 fn properties(page: &mut String, heading: &str, fields: &[FieldChange]) {
@@ -120,6 +129,9 @@ fn properties(page: &mut String, heading: &str, fields: &[FieldChange]) {
 }
 
 fn table(page: &mut String, fields: &[FieldChange]) {
+    if fields.is_empty() {
+        return;
+    }
     push(page, "<table>");
     for field in fields {
         let cell = |value: &Option<String>| match value {
@@ -139,12 +151,86 @@ fn table(page: &mut String, fields: &[FieldChange]) {
     push(page, "</table>");
 }
 
-/// The changes of one directory and of those below it.
+/// What is searched for, and which kinds of changes are shown.
+fn filters(page: &mut String, report: &Report) {
+    push(
+        page,
+        "<form class=\"filters\"><input id=\"search\" type=\"search\" placeholder=\"Search paths\" aria-label=\"Search paths\">",
+    );
+    let changes = report.filesystems.iter().flat_map(|fs| &fs.paths);
+    let mut counts = BTreeMap::new();
+    for change in changes.filter(|change| !change.went_along()) {
+        *counts.entry(class(&change.kind)).or_insert(0_usize) += 1;
+    }
+    for (kind, count) in counts {
+        push(
+            page,
+            &format!(
+                "<label class=\"{kind}\"><input type=\"checkbox\" value=\"{kind}\" checked> {count} {kind}</label>"
+            ),
+        );
+    }
+    push(page, "</form>");
+}
+
+fn class(kind: &PathChangeKind) -> &'static str {
+    match kind {
+        PathChangeKind::Added => "added",
+        PathChangeKind::Removed => "removed",
+        PathChangeKind::Changed => "changed",
+        PathChangeKind::Renamed { .. } => "renamed",
+    }
+}
+
+/// A directory with what differs of it and below it.
 #[derive(Default)]
 struct Directory<'a> {
     /// By name.
     directories: BTreeMap<&'a [u8], Directory<'a>>,
+    /// What differs of the directory itself.
+    change: Option<&'a PathChange>,
+    /// What differs in it, but for directories.
     changes: Vec<&'a PathChange>,
+}
+
+impl<'a> Directory<'a> {
+    fn of(changes: &'a [PathChange]) -> Self {
+        let mut root = Self::default();
+        for change in changes.iter().filter(|change| !change.went_along()) {
+            let state = change.new.as_ref().or(change.old.as_ref());
+            let is_directory = state.is_some_and(|s| s.file_type == FileType::Directory);
+            let names: Vec<&[u8]> = change.path.names().collect();
+            let above = if is_directory {
+                names.as_slice()
+            } else {
+                names.split_last().map_or(&[][..], |(_, above)| above)
+            };
+            let mut directory = &mut root;
+            for name in above {
+                directory = directory.directories.entry(name).or_default();
+            }
+            if is_directory {
+                directory.change = Some(change);
+            } else {
+                directory.changes.push(change);
+            }
+        }
+        root
+    }
+
+    /// The only directory in one of which there is nothing else to say.
+    fn only_child(&self) -> Option<(&'a [u8], &Self)> {
+        let mut children = self.directories.iter();
+        match (
+            self.change,
+            self.changes.as_slice(),
+            children.next(),
+            children.next(),
+        ) {
+            (None, [], Some((name, child)), None) => Some((name, child)),
+            _ => None,
+        }
+    }
 }
 
 fn filesystem(page: &mut String, report: &FileSystemReport) {
@@ -157,18 +243,12 @@ fn filesystem(page: &mut String, report: &FileSystemReport) {
     }
     push(
         page,
-        &format!("<h2>{place}: files</h2>\n<p>{}</p>", stat(&report.paths)),
+        &format!(
+            "<h2>{place}: files</h2>\n<p class=\"note\">{}</p>",
+            stat(&report.paths)
+        ),
     );
-    let mut root = Directory::default();
-    for change in &report.paths {
-        let mut directory = &mut root;
-        let names: Vec<&[u8]> = change.path.names().collect();
-        for name in names.split_last().map_or(&[][..], |(_, above)| above) {
-            directory = directory.directories.entry(name).or_default();
-        }
-        directory.changes.push(change);
-    }
-    tree(page, &root);
+    tree(page, &Directory::of(&report.paths));
 }
 
 /// Writes the tree without recursion, because its depth is the image's.
@@ -178,20 +258,35 @@ fn tree(page: &mut String, root: &Directory<'_>) {
         Close,
     }
     push(page, "<div class=\"tree\">");
+    root.change.iter().for_each(|change| path(page, change));
     root.changes.iter().for_each(|change| path(page, change));
-    let children = |directory: &'_ Directory<'_>| directory.directories.len();
-    let mut steps: Vec<Step<'_>> = Vec::with_capacity(children(root));
-    steps.extend(
-        root.directories
-            .iter()
-            .rev()
-            .map(|(name, below)| Step::Open(name, below)),
-    );
+    let below = |directory: &'_ Directory<'_>| directory.directories.len();
+    let mut steps: Vec<Step<'_>> = Vec::with_capacity(below(root));
+    let open = root.directories.iter().rev();
+    steps.extend(open.map(|(name, below)| Step::Open(name, below)));
     while let Some(step) = steps.pop() {
         match step {
-            Step::Open(name, directory) => {
-                let name = escape(&name_text(name));
-                push(page, &format!("<details open><summary>{name}/</summary>"));
+            Step::Open(name, mut directory) => {
+                let mut name = name_text(name);
+                while let Some((next, child)) = directory.only_child() {
+                    name = format!("{name}/{}", name_text(next));
+                    directory = child;
+                }
+                let name = escape(&name);
+                match directory.change {
+                    Some(change) => {
+                        let (class, data) = (class(&change.kind), data(change));
+                        let from = from(change);
+                        push(
+                            page,
+                            &format!(
+                                "<details open class=\"path {class}\" {data}><summary>{name}/{from}</summary>"
+                            ),
+                        );
+                        details(page, change);
+                    }
+                    None => push(page, &format!("<details open><summary>{name}/</summary>")),
+                }
                 directory
                     .changes
                     .iter()
@@ -206,47 +301,65 @@ fn tree(page: &mut String, root: &Directory<'_>) {
     push(page, "</div>");
 }
 
-fn path(page: &mut String, change: &PathChange) {
+/// What the script finds a path by.
+fn data(change: &PathChange) -> String {
     let full = escape(&name_text(change.path.as_bytes()));
-    let name = change.path.file_name().unwrap_or(b"/");
-    let (class, from) = match &change.kind {
-        PathChangeKind::Added => ("added", String::new()),
-        PathChangeKind::Removed => ("removed", String::new()),
-        PathChangeKind::Changed => ("changed", String::new()),
-        PathChangeKind::Renamed { from } => (
-            "renamed",
-            format!(" ← {}", escape(&name_text(from.as_bytes()))),
+    format!("data-path=\"{full}\" title=\"{full}\"")
+}
+
+fn from(change: &PathChange) -> String {
+    match &change.kind {
+        PathChangeKind::Renamed { from, .. } => format!(
+            " <span class=\"hint\">← {}</span>",
+            escape(&name_text(from.as_bytes()))
         ),
+        _ => String::new(),
+    }
+}
+
+/// Something that is no directory: a line to unfold.
+fn path(page: &mut String, change: &PathChange) {
+    let name = escape(&name_text(change.path.file_name().unwrap_or(b"/")));
+    let (class, data, from) = (class(&change.kind), data(change), from(change));
+    let told = fields::of_path(change);
+    let hint: Vec<String> = match change.kind {
+        PathChangeKind::Added | PathChangeKind::Removed => Vec::new(),
+        _ => told
+            .iter()
+            .filter(|field| field.name != "sha256")
+            .map(field_text)
+            .collect(),
     };
+    let hint = escape(&hint.join(", "));
     push(
         page,
         &format!(
-            "<details class=\"path {class}\" data-path=\"{full}\"><summary title=\"{full}\">{}{from}</summary>",
-            escape(&name_text(name)),
+            "<details class=\"path {class}\" {data}><summary>{name}{from} <span class=\"hint\">{hint}</span></summary>"
         ),
     );
-    table(page, &fields::of_path(change));
-    if let Some(hunks) = change
-        .content
-        .as_ref()
-        .and_then(|content| content.hunks.as_ref())
-    {
-        push(page, "<pre>");
-        for line in hunks.lines() {
-            let class = match line.as_bytes().first() {
-                Some(b'+') => "added",
-                Some(b'-') => "removed",
-                Some(b'@') => "hunk",
-                _ => "same",
-            };
-            push(
-                page,
-                &format!("<span class=\"{class}\">{}</span>", escape(line)),
-            );
-        }
-        push(page, "</pre>");
-    }
+    details(page, change);
     push(page, "</details>");
+}
+
+fn details(page: &mut String, change: &PathChange) {
+    table(page, &fields::of_path(change));
+    table(page, &change.meanings);
+    let hunks = change.content.as_ref();
+    let Some(hunks) = hunks.and_then(|content| content.hunks.as_ref()) else {
+        return;
+    };
+    push(page, "<pre>");
+    for line in hunks.lines() {
+        let class = match line.as_bytes().first() {
+            Some(b'+') => "added",
+            Some(b'-') => "removed",
+            Some(b'@') => "hunk",
+            _ => "same",
+        };
+        let line = escape(line);
+        push(page, &format!("<span class=\"{class}\">{line}</span>"));
+    }
+    push(page, "</pre>");
 }
 
 fn raw(page: &mut String, report: &Report) {

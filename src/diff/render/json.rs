@@ -9,6 +9,9 @@ use crate::text::name_text;
 /// A report. Every list is there, empty where nothing differs.
 #[derive(Debug, Serialize)]
 pub struct Document {
+    /// What could not be read; `null` where the comparison is whole.
+    error: Option<String>,
+    record: Vec<Field>,
     disk: Vec<Field>,
     partitions: Vec<Partition>,
     filesystems: Vec<FileSystem>,
@@ -43,7 +46,11 @@ struct Path {
     change: &'static str,
     /// Where a renamed path was before.
     from: Option<String>,
+    /// Whether a renamed path only went along with its directory.
+    with_parent: bool,
     fields: Vec<Field>,
+    /// What the change means, where that is known.
+    meanings: Vec<Field>,
     hunks: Option<String>,
 }
 
@@ -55,11 +62,22 @@ struct Raw {
     bytes: u64,
 }
 
+impl Document {
+    /// The document of a comparison that could not be brought to its end.
+    #[must_use]
+    pub fn with_error(mut self, error: String) -> Self {
+        self.error = Some(error);
+        self
+    }
+}
+
 impl From<&Report> for Document {
     fn from(report: &Report) -> Self {
         let partitions = report.partitions.iter();
         let raw = report.raw.iter();
         Self {
+            error: None,
+            record: fields_of(&report.record),
             disk: fields_of(&report.disk),
             partitions: partitions
                 .map(|partition| Partition {
@@ -86,13 +104,15 @@ fn filesystem(report: &crate::diff::FileSystemReport) -> FileSystem {
             PathChangeKind::Added => ("added", None),
             PathChangeKind::Removed => ("removed", None),
             PathChangeKind::Changed => ("changed", None),
-            PathChangeKind::Renamed { from } => ("renamed", Some(name_text(from.as_bytes()))),
+            PathChangeKind::Renamed { from, .. } => ("renamed", Some(name_text(from.as_bytes()))),
         };
         Path {
             name: name_text(change.path.as_bytes()),
             change: kind,
             from,
+            with_parent: change.went_along(),
             fields: fields_of(&fields::of_path(change)),
+            meanings: fields_of(&change.meanings),
             hunks: change
                 .content
                 .as_ref()

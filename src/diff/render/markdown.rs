@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::fields;
 use super::text::{field_text, stat};
-use crate::diff::{PathChange, PathChangeKind, Report};
+use crate::diff::{PartitionChange, PathChange, PathChangeKind, Report};
 use crate::text::name_text;
 
 /// The most bytes of a comment: GitHub takes 65,536 characters, and others take less.
@@ -12,6 +12,9 @@ const LIMIT_BYTES: usize = 60_000;
 
 /// The most bytes of one file's hunks.
 const HUNKS_LIMIT_BYTES: usize = 8_000;
+
+/// The most lines of what a file's change means.
+const MEANINGS_LIMIT: usize = 50;
 
 /// The report as Markdown, never longer than a comment may be; what is left out is counted.
 pub fn render(report: &Report, old: &str, new: &str) -> String {
@@ -24,24 +27,21 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
         push(&mut text, "Nothing differs.");
         return text;
     }
-    for field in &report.disk {
-        push(&mut text, &format!("- disk: {}", code(&field_text(field))));
+    let mut lines = Vec::new();
+    for field in &report.record {
+        lines.push(format!("- {}", code(&field_text(field))));
     }
-    for partition in &report.partitions {
-        for field in &partition.fields {
-            push(
-                &mut text,
-                &format!(
-                    "- partition {}: {}",
-                    partition.number,
-                    code(&field_text(field))
-                ),
-            );
-        }
+    for field in &report.disk {
+        lines.push(format!("- disk: {}", code(&field_text(field))));
+    }
+    for PartitionChange { number, fields } in &report.partitions {
+        let fields = fields.iter().map(field_text);
+        lines.extend(fields.map(|field| format!("- partition {number}: {}", code(&field))));
     }
     for raw in &report.raw {
-        push(&mut text, &format!("- {}: {} bytes", raw.region, raw.bytes));
+        lines.push(format!("- {}: {} bytes", raw.region, raw.bytes));
     }
+    bounded(&mut text, lines.into_iter(), "properties");
     for filesystem in &report.filesystems {
         let place = filesystem
             .partition
@@ -50,28 +50,27 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
             &mut text,
             &format!("\n**{place}**: {}\n", stat(&filesystem.paths)),
         );
-        for field in &filesystem.fields {
-            push(
-                &mut text,
-                &format!("- filesystem: {}", code(&field_text(field))),
-            );
-        }
-        paths(&mut text, &filesystem.paths);
+        let fields = filesystem.fields.iter();
+        let fields = fields.map(|field| format!("- filesystem: {}", code(&field_text(field))));
+        bounded(&mut text, fields, "properties");
+        let paths = filesystem.paths.iter().filter(|path| !path.went_along());
+        bounded(&mut text, paths.map(entry), "paths");
     }
     text
 }
 
-fn paths(text: &mut String, changes: &[PathChange]) {
-    for (done, change) in changes.iter().enumerate() {
-        let entry = entry(change);
-        if text.len() + entry.len() > LIMIT_BYTES {
-            push(
-                text,
-                &format!("\n… and {} more paths", changes.len() - done),
-            );
-            return;
+/// Adds entries as long as there is room, and then how many there would be more.
+fn bounded(text: &mut String, entries: impl Iterator<Item = String>, what: &str) {
+    let mut left_out = 0_usize;
+    for entry in entries {
+        if left_out > 0 || text.len() + entry.len() > LIMIT_BYTES {
+            left_out += 1;
+        } else {
+            push(text, entry.trim_end_matches('\n'));
         }
-        text.push_str(&entry);
+    }
+    if left_out > 0 {
+        push(text, &format!("\n… and {left_out} more {what}"));
     }
 }
 
@@ -86,7 +85,7 @@ fn entry(change: &PathChange) -> String {
                 .map(|f| code(&field_text(f)))
                 .collect();
             let what = match &change.kind {
-                PathChangeKind::Renamed { from } => {
+                PathChangeKind::Renamed { from, .. } => {
                     format!("renamed {} → {path}", code(&name_text(from.as_bytes())))
                 }
                 _ => format!("changed {path}"),
@@ -95,6 +94,17 @@ fn entry(change: &PathChange) -> String {
             format!("- {what}{separator}{}\n", fields.join(", "))
         }
     };
+    for meaning in change.meanings.iter().take(MEANINGS_LIMIT) {
+        let _ = writeln!(text, "  - {}", code(&field_text(meaning)));
+    }
+    if let Some(more) = change
+        .meanings
+        .len()
+        .checked_sub(MEANINGS_LIMIT)
+        .filter(|&n| n > 0)
+    {
+        let _ = writeln!(text, "  - … and {more} more");
+    }
     let hunks = change
         .content
         .as_ref()

@@ -4,10 +4,12 @@
 //! - [`json`]: the stable schema for machines.
 //! - [`html`]: a page to look at.
 //! - [`markdown`]: for a comment on a pull request.
-//! - [`fields`]: the properties of a path that differ, which every form shows.
+//! - [`fields`]: the properties of a path that differ, which every form shows; `xattr` writes
+//!   attributes in the words of their tools.
 
 pub mod fields;
 pub mod html;
 pub mod json;
 pub mod markdown;
 pub mod text;
+mod xattr;

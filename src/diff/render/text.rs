@@ -28,6 +28,9 @@ const HEADING: Style = Style::new().bold();
 /// The report as text, with colours as escape sequences; empty where nothing differs.
 pub fn render(report: &Report, detail: Detail) -> String {
     let mut text = String::new();
+    for field in &report.record {
+        line(&mut text, CHANGED, "M", &field_text(field));
+    }
     for field in &report.disk {
         line(
             &mut text,
@@ -90,7 +93,11 @@ fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
         PathChangeKind::Added => line(text, ADDED, "A", &path),
         PathChangeKind::Removed => line(text, REMOVED, "D", &path),
         PathChangeKind::Changed => line(text, CHANGED, "M", &format!("{path}  {}", details())),
-        PathChangeKind::Renamed { from } => {
+        // The line of the directory stands for all that went along with it.
+        PathChangeKind::Renamed {
+            with_parent: true, ..
+        } => return,
+        PathChangeKind::Renamed { from, .. } => {
             let from = name_text(from.as_bytes());
             line(
                 text,
@@ -99,6 +106,9 @@ fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
                 format!("{from} -> {path}  {}", details()).trim_end(),
             );
         }
+    }
+    for meaning in &change.meanings {
+        push(text, Style::new(), &format!("     {}", field_text(meaning)));
     }
     let hunks = change
         .content
@@ -136,10 +146,13 @@ pub(super) fn field_text(field: &FieldChange) -> String {
     )
 }
 
-/// How many paths were added, changed, renamed and removed.
+/// How many paths were added, changed, renamed and removed. A directory that was renamed counts as
+/// one, with all that went along.
 pub(super) fn stat(paths: &[PathChange]) -> String {
-    let count =
-        |is: fn(&PathChangeKind) -> bool| paths.iter().filter(|path| is(&path.kind)).count();
+    let count = |is: fn(&PathChangeKind) -> bool| {
+        let told = paths.iter().filter(|path| !path.went_along());
+        told.filter(|path| is(&path.kind)).count()
+    };
     format!(
         "{} added, {} changed, {} renamed, {} removed",
         count(|kind| *kind == PathChangeKind::Added),

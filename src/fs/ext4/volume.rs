@@ -37,6 +37,8 @@ pub struct Ext4 {
     pub(super) changed: bool,
     /// Whether what is read here is not yet so on the disk, because the disk needs recovery.
     pub(super) recovered_in_memory: bool,
+    /// Whether writing what is staged has failed: nobody knows then how much of it the device has.
+    failed: bool,
 }
 
 impl Ext4 {
@@ -117,15 +119,29 @@ impl Ext4 {
             options,
             changed: false,
             recovered_in_memory: false,
+            failed: false,
         })
     }
 
     /// What changes are made with.
     pub(super) fn options(&self) -> Result<&WriteOptions> {
+        self.check_usable()?;
         self.options.as_ref().ok_or_else(|| Error::NotWritable {
             fs: FS,
             reason: "it is opened for reading only".to_owned(),
         })
+    }
+
+    /// Refuses to go on after a flush that failed.
+    fn check_usable(&self) -> Result<()> {
+        if self.failed {
+            return Err(Error::NotWritable {
+                fs: FS,
+                reason: "a flush has failed: open it again on a device without that flush's writes"
+                    .to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Runs an operation: where it fails, all metadata is as it was before.
@@ -140,8 +156,9 @@ impl Ext4 {
             Ok(value) => {
                 self.changed = true;
                 self.groups.commit();
-                self.stage.commit()?;
-                Ok(value)
+                let written = self.stage.commit();
+                self.failed |= written.is_err();
+                written.map(|()| value)
             }
             Err(error) => {
                 self.superblock = superblock;
@@ -155,10 +172,19 @@ impl Ext4 {
 
     /// Writes all that is staged: blocks, descriptors, and the superblock last. Copies of the
     /// superblock and of the descriptors elsewhere stay as they are, as a kernel leaves them.
+    ///
+    /// Where that fails, nothing can be changed any more.
     pub(super) fn write_staged(&mut self) -> Result<()> {
+        self.check_usable()?;
         if !self.changed {
             return Ok(());
         }
+        let written = self.write_all();
+        self.failed |= written.is_err();
+        written
+    }
+
+    fn write_all(&mut self) -> Result<()> {
         let now = self.options()?.now;
         self.flush_groups()?;
         self.stage.flush()?;

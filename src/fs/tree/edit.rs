@@ -9,7 +9,7 @@ use super::resolve::{LastLink, Place, locate, resolve};
 use super::walk::walk;
 use super::{At, Error, Result};
 use crate::fs::path::ImagePath;
-use crate::fs::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind};
+use crate::fs::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind, Timestamp};
 
 /// Permissions of a file that is made where none are given.
 const FILE_MODE: u16 = 0o644;
@@ -87,7 +87,7 @@ impl<'a> Editor<'a> {
         attributes: Attributes,
     ) -> Result<()> {
         let mut source = io::Cursor::new(content);
-        self.write_stream(path, last, content.len() as u64, &mut source, attributes)
+        self.write_from(path, last, content.len() as u64, &mut source, attributes)
     }
 
     /// Makes the regular file at `path` hold what the host's file holds.
@@ -104,10 +104,11 @@ impl<'a> Editor<'a> {
         };
         let mut file = File::open(host).map_err(error)?;
         let size = file.metadata().map_err(error)?.len();
-        self.write_stream(path, last, size, &mut file, attributes)
+        self.write_from(path, last, size, &mut file, attributes)
     }
 
-    fn write_stream<S: Read + Seek>(
+    /// Makes the regular file at `path` hold the `size` bytes of `source` from its beginning on.
+    pub fn write_from<S: Read + Seek>(
         &mut self,
         path: &ImagePath,
         last: LastLink,
@@ -377,6 +378,27 @@ impl<'a> Editor<'a> {
         }
         let metadata_changed = self.attribute(node, &path, attributes)?;
         self.record(path, None, metadata_changed);
+        Ok(())
+    }
+
+    /// Gives what is at `path` this time of its last change.
+    pub fn set_modified(
+        &mut self,
+        path: &ImagePath,
+        last: LastLink,
+        modified: Timestamp,
+    ) -> Result<()> {
+        let (node, path) = resolve(self.fs, path, last)?;
+        let differs = self.fs.metadata(node).at("read", &path)?.modified != modified;
+        if differs {
+            let change = MetadataChange {
+                modified: Some(modified),
+                ..MetadataChange::default()
+            };
+            let set = self.fs.set_metadata(node, &change);
+            set.at("change the time of", &path)?;
+        }
+        self.record(path, None, differs);
         Ok(())
     }
 

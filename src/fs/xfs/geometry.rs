@@ -34,6 +34,10 @@ pub(crate) struct Geometry {
     pub(crate) inode_alignment: u32,
     /// The UUID that metadata blocks bear.
     pub(crate) metadata_uuid: [u8; 16],
+    /// The UUID that the log bears.
+    pub(crate) uuid: [u8; 16],
+    /// Bytes of which each record of the log is a multiple.
+    pub(crate) log_unit: u32,
     /// First block of the log and number of blocks, where the log is inside.
     pub(crate) log: Option<(FsBlock, u32)>,
 }
@@ -61,6 +65,12 @@ impl Geometry {
             } else {
                 raw.uuid
             },
+            uuid: raw.uuid,
+            log_unit: raw
+                .logsunit
+                .get()
+                .max(u32::from(raw.logsectsize.get()))
+                .max(512),
             log: (log_start != 0).then_some((FsBlock(log_start), raw.logblocks.get())),
         }
     }

@@ -7,7 +7,7 @@
 //! - [`inode`], [`bmap`], [`fork`], [`hash_tree`]: inodes and what hangs from them.
 //! - [`dir`], [`attr`], [`symlink`], [`read`]: the contents of inodes by their kind.
 //! - [`owners`]: who has which blocks.
-//! - [`log`]: whether the log is empty.
+//! - [`log`]: the log and its replay; [`recovery`]: opening what was not unmounted.
 //! - [`check`]: all of it against itself.
 //! - [`alloc`]: free blocks and inodes while writing.
 //! - [`mod@write`], [`writes`]: changes in memory, and how they come to the device.
@@ -29,6 +29,7 @@ mod inode;
 mod log;
 mod owners;
 mod read;
+mod recovery;
 mod stamp;
 mod superblock;
 mod symlink;
@@ -53,7 +54,7 @@ use dir::Directory;
 use inode::{Fork, Inode, Time};
 use superblock::Superblock;
 use volume::Volume;
-use write::{Staged, Writer};
+use write::{Staged, Writer, check_features};
 
 /// What the filesystem is called in errors.
 const FS: &str = "xfs";
@@ -103,17 +104,27 @@ struct Cache {
 const CACHED_NAMES: usize = 1 << 18;
 
 impl Xfs {
-    /// Opens the filesystem for reading. A log that holds changes is not looked into: what is read
-    /// then is what the disk says without them, and [`FileSystemInfo::needs_recovery`] tells.
+    /// Opens the filesystem for reading. One that was not unmounted is read as it is after its
+    /// recovery, which is done in memory; [`FileSystemInfo::needs_recovery`] tells. Of version 4
+    /// what is read then is what the disk says without it.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where the superblock or the log is damaged, [`Error::Incompatible`]
     /// where the filesystem uses what is not supported: a realtime section, directories of the
-    /// first form, features that are not known.
+    /// first form, features that are not known, items of the log that are not known.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
-        let mut sector = vec![0; bytes::as_usize(device.len().min(MAX_SECTOR))];
-        device.read_at(0, &mut sector)?;
-        let superblock = Superblock::decode(&sector)?;
+        let mut xfs = Self::as_it_is(device)?;
+        if xfs.log == log::State::Dirty && xfs.superblock.features.crc {
+            let recovered = recovery::in_memory(&xfs.volume, &xfs.superblock)?;
+            xfs = Self::as_it_is(recovered)?;
+            xfs.log = log::State::Dirty;
+        }
+        Ok(xfs)
+    }
+
+    /// Takes the filesystem as it is on the device.
+    fn as_it_is(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let superblock = Superblock::read(&device)?;
         let volume = Volume::new(device, superblock.geometry())?;
         let log = log::state(&volume)?;
         Ok(Self {
@@ -125,16 +136,28 @@ impl Xfs {
         })
     }
 
-    /// Opens the filesystem for reading and writing.
+    /// Opens the filesystem for reading and writing. One that was not unmounted is recovered first,
+    /// on the device.
     ///
     /// # Errors
-    /// Those of [`Self::open`]; [`Error::NotWritable`] where its log holds changes, its counters
+    /// Those of [`Self::open`]; [`Error::NotWritable`] where its log is elsewhere, its counters
     /// contradict each other or it is of version 4; [`Error::Incompatible`] where it uses what can
     /// only be read: quotas, parent pointers, names without regard to case, features that are not
     /// known.
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
-        let mut xfs = Self::open(device)?;
-        let writer = Writer::new(&xfs.volume, &xfs.superblock, xfs.log, options)?;
+        let mut xfs = Self::as_it_is(Arc::clone(&device))?;
+        check_features(&xfs.superblock)?;
+        match xfs.log {
+            log::State::Clean => {}
+            log::State::Dirty => {
+                recovery::on_device(&xfs.volume, &xfs.superblock)?;
+                xfs = Self::as_it_is(device)?;
+            }
+            log::State::External => {
+                return Err(inode::not_writable("its log is on another device"));
+            }
+        }
+        let writer = Writer::new(&xfs.volume, &xfs.superblock, options)?;
         xfs.writer = Some(writer);
         Ok(xfs)
     }
@@ -142,7 +165,10 @@ impl Xfs {
     /// What is needed to change anything.
     fn writer(&mut self) -> Result<(&Volume, &mut Writer)> {
         match &mut self.writer {
-            Some(writer) => Ok((&self.volume, writer)),
+            Some(writer) => {
+                writer.check_usable()?;
+                Ok((&self.volume, writer))
+            }
             None => Err(inode::not_writable(
                 "the filesystem is opened for reading only",
             )),
@@ -413,6 +439,7 @@ impl FileSystem for Xfs {
 
     fn flush(&mut self) -> Result<()> {
         if let Some(writer) = &mut self.writer {
+            writer.check_usable()?;
             writer.flush(&self.volume, &mut self.superblock)?;
             self.cache = RefCell::default();
         }

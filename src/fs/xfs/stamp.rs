@@ -115,6 +115,25 @@ impl Stamp {
     }
 }
 
+/// Where the log finds what it needs of a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marks {
+    pub(crate) crc: usize,
+    pub(crate) lsn: usize,
+    pub(crate) uuid: usize,
+}
+
+impl Stamp {
+    /// What of the identity concerns the log.
+    pub(crate) const fn marks(self) -> Marks {
+        Marks {
+            crc: self.crc,
+            lsn: self.lsn,
+            uuid: self.uuid,
+        }
+    }
+}
+
 /// CRC-32C over `block` as if the four bytes at `crc_at` were zero.
 fn checksum(block: &[u8], crc_at: usize) -> u32 {
     let before = crc32c::crc32c(&block[..crc_at]);

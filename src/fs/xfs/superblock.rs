@@ -4,9 +4,11 @@
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::bytes::as_usize;
 use super::geometry::Geometry;
 use super::stamp::{seal_checksum, verify_checksum};
-use super::{FS, corrupt};
+use super::{FS, MAX_SECTOR, corrupt};
+use crate::block::BlockDevice;
 use crate::fs::{Error, Location, Result};
 
 /// `XFSB`.
@@ -60,6 +62,9 @@ mod incompat {
     pub(super) const UNSUPPORTED: [(u32, &str); 3] =
         [(0x100, "metadir"), (0x200, "zoned"), (0x400, "zone-gaps")];
 }
+
+/// The bit of `sb_features_log_incompat` that says that the log may hold intents of attributes.
+const LOGGED_ATTRIBUTES: u32 = 0x1;
 
 /// The superblock as it lies on the disk.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -181,6 +186,13 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
+    /// Reads the superblock of a device.
+    pub(crate) fn read(device: &dyn BlockDevice) -> Result<Self> {
+        let mut sector = vec![0; as_usize(device.len().min(MAX_SECTOR))];
+        device.read_at(0, &mut sector)?;
+        Self::decode(&sector)
+    }
+
     /// Decodes the first sector. `sector` holds at least 512 bytes and, where the device has them,
     /// enough for the largest sector.
     pub(crate) fn decode(sector: &[u8]) -> Result<Self> {
@@ -210,6 +222,17 @@ impl Superblock {
     /// The numbers that everything else is located with.
     pub(crate) fn geometry(&self) -> Geometry {
         Geometry::new(&self.raw, self.features)
+    }
+
+    /// Refuses a log that is said to hold what is not known.
+    pub(crate) fn check_log_features(&self) -> Result<()> {
+        let unknown = self.raw.features_log_incompat.get() & !LOGGED_ATTRIBUTES;
+        if self.features.crc && unknown != 0 {
+            return Err(incompatible(format!(
+                "replaying a log with feature {unknown:#x}"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether a feature is on that allows reading only.

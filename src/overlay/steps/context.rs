@@ -6,7 +6,7 @@ use crate::config::{self, Account, Mode, Variables};
 use crate::fs::Timestamp;
 use crate::fs::path::ImagePath;
 use crate::fs::tree::{self, Attributes, Editor, LastLink};
-use crate::guest::{Accounts, Facts, firstboot, selinux, services, users};
+use crate::guest::{Accounts, Facts, firstboot, packages, selinux, services, users};
 use crate::keyfile;
 
 /// The most that a step reads of a file that it changes, in bytes.
@@ -24,6 +24,8 @@ pub struct Context<'c, 'fs> {
     pub variables: &'c Variables,
     /// The time that counts as now.
     pub now: Timestamp,
+    /// The packages that steps were about so far.
+    pub packages: &'c mut Vec<packages::Outcome>,
 }
 
 /// Why a step could not be done.
@@ -52,6 +54,9 @@ pub enum Error {
     /// A first-boot script could not be installed.
     #[error(transparent)]
     Firstboot(#[from] firstboot::Error),
+    /// Packages could not be installed.
+    #[error(transparent)]
+    Packages(#[from] packages::Error),
     /// What was made could not be labelled.
     #[error(transparent)]
     Selinux(#[from] selinux::Error),
@@ -98,6 +103,7 @@ impl Error {
             Self::NoAccount { kind: "user", .. } => Some("users are looked up in /etc/passwd"),
             Self::NoAccount { .. } => Some("groups are looked up in /etc/group"),
             Self::NoMatch { .. } => Some("without `missing_ok = false` that is no error"),
+            Self::Packages(error) => error.hint(),
             Self::Unfit { hint, .. } => *hint,
             _ => None,
         }

@@ -16,6 +16,7 @@ mod hostname;
 mod mkdir;
 mod mknod;
 mod move_to;
+pub mod package;
 mod remove;
 mod service;
 mod set;
@@ -90,5 +91,6 @@ actions! {
     "group" => Group(group::Group),
     "ssh_key" => SshKey(ssh_key::SshKey),
     "service" => Service(service::Service),
+    "package" => Package(package::Packages),
     "firstboot" => Firstboot(firstboot::Firstboot),
 }

@@ -34,6 +34,17 @@ pub enum BootMode {
     UefiPreferred,
 }
 
+impl BootMode {
+    /// The name, as EC2 has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LegacyBios => "legacy-bios",
+            Self::Uefi => "uefi",
+            Self::UefiPreferred => "uefi-preferred",
+        }
+    }
+}
+
 /// A filesystem that the machine will have, by all the names under which it can be mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownFilesystem {

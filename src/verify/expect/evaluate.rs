@@ -1,10 +1,13 @@
 //! Whether expectations hold.
 
+use std::cell::OnceCell;
+
 use super::super::{CheckResult, Error, Findings, results};
 use super::{Expectation, PackageVersion, PathExpectation};
 use crate::config::Account;
 use crate::fs::tree::{self, LastLink, Place, locate, read_file};
 use crate::fs::{FileSystem, FileType, Metadata};
+use crate::guest::packages::{self, Package};
 use crate::guest::{Accounts, services};
 use crate::keyfile;
 
@@ -21,13 +24,32 @@ pub trait Packages {
     fn version(&self, name: &str) -> Result<Option<String>, String>;
 }
 
-/// An image whose package database is not known: nothing can be told of a package.
-#[derive(Debug, Clone, Copy)]
-pub struct NoPackages;
+/// The packages that an image's own database has, which is read when it is first asked.
+pub struct InstalledPackages<'a> {
+    fs: &'a dyn FileSystem,
+    packages: OnceCell<Result<Vec<Package>, String>>,
+}
 
-impl Packages for NoPackages {
-    fn version(&self, _name: &str) -> Result<Option<String>, String> {
-        Err("the image has no package database that can be read".to_owned())
+impl<'a> InstalledPackages<'a> {
+    /// Those of the system with this root filesystem.
+    pub fn of(fs: &'a dyn FileSystem) -> Self {
+        let packages = OnceCell::new();
+        Self { fs, packages }
+    }
+}
+
+impl Packages for InstalledPackages<'_> {
+    /// Of several versions that are installed beside each other the newest counts.
+    fn version(&self, name: &str) -> Result<Option<String>, String> {
+        let packages = self.packages.get_or_init(|| match packages::open(self.fs) {
+            Ok(Some(packages)) => Ok(packages),
+            Ok(None) => Err("the image has no database of packages".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
+        let packages = packages.as_ref().map_err(Clone::clone)?;
+        let named = packages.iter().filter(|package| package.name == name);
+        let newest = named.max_by(|one, other| one.compare(other));
+        Ok(newest.map(Package::version_and_release))
     }
 }
 

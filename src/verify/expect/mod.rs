@@ -10,7 +10,7 @@ use std::fmt;
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
-pub use evaluate::{Evaluator, NoPackages, Packages};
+pub use evaluate::{Evaluator, InstalledPackages, Packages};
 
 use crate::config::{Account, Mode};
 use crate::fs::FileType;

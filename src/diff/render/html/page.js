@@ -1,15 +1,19 @@
 "use strict";
-// Hides the paths that do not contain what is searched, and the folders that hold no other.
-const search = document.getElementById("search");
-if (search) {
-  search.addEventListener("input", () => {
-    const wanted = search.value.trim().toLowerCase();
-    for (const path of document.querySelectorAll("details.path")) {
-      path.hidden = !path.dataset.path.toLowerCase().includes(wanted);
+// Hides the paths that are not searched for, those of kinds that are not chosen, and the folders
+// that hold no other.
+const filters = document.querySelector(".filters");
+if (filters) {
+  const apply = () => {
+    const wanted = document.getElementById("search").value.trim().toLowerCase();
+    const kinds = new Set([...filters.querySelectorAll(":checked")].map((box) => box.value));
+    // What is inside a folder comes before it.
+    for (const entry of [...document.querySelectorAll(".tree details")].reverse()) {
+      const path = entry.dataset.path;
+      const kind = [...entry.classList].find((name) => name !== "path");
+      const found = path !== undefined && kinds.has(kind) && path.toLowerCase().includes(wanted);
+      entry.hidden = !found && !entry.querySelector(":scope > details:not([hidden])");
     }
-    const folders = [...document.querySelectorAll(".tree details:not(.path)")].reverse();
-    for (const folder of folders) {
-      folder.hidden = !folder.querySelector(":scope > details:not([hidden])");
-    }
-  });
+  };
+  filters.addEventListener("input", apply);
+  filters.addEventListener("submit", (event) => event.preventDefault());
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Allocator;
+use super::chunk_blocks::write_new_chunk;
 use super::group::Group;
 use crate::fs::xfs::ag::agf::Agf;
 use crate::fs::xfs::ag::contents::{TreeBlocks, read_owners};
@@ -17,8 +18,8 @@ use crate::fs::xfs::btree::{
 };
 use crate::fs::xfs::bytes::as_u32;
 use crate::fs::xfs::corrupt;
-use crate::fs::xfs::inode::{Core, NO_INODE, encode};
 use crate::fs::xfs::owners::{GroupRecords, runs_of};
+use crate::fs::xfs::superblock::Superblock;
 use crate::fs::xfs::volume::Volume;
 use crate::fs::xfs::writes::Writes;
 use crate::fs::{Error, Location, Result};
@@ -30,6 +31,24 @@ pub(crate) struct OwnerChanges {
     pub(crate) inodes: BTreeSet<u64>,
     /// Their records now, by group.
     pub(crate) records: GroupRecords,
+    /// Whether those are the records of all inodes.
+    all: bool,
+}
+
+impl OwnerChanges {
+    /// The records of all inodes; nothing is staged for copy on write.
+    pub(crate) fn all(records: GroupRecords) -> Self {
+        Self {
+            inodes: BTreeSet::new(),
+            records,
+            all: true,
+        }
+    }
+
+    /// Whether earlier records of an owner are void.
+    fn voids(&self, owner: u64) -> bool {
+        self.inodes.contains(&owner) || self.all && owner <= owner::STAGED
+    }
 }
 
 /// By how much the superblock's counters change.
@@ -40,6 +59,25 @@ pub(crate) struct CounterChanges {
     pub(crate) free_inodes: i64,
 }
 
+/// Changes the superblock's counters.
+pub(crate) fn count_changes(superblock: &mut Superblock, changes: &CounterChanges) -> Result<()> {
+    let raw = &mut superblock.raw;
+    for (counter, change) in [
+        (&mut raw.fdblocks, changes.free_blocks),
+        (&mut raw.icount, changes.inodes),
+        (&mut raw.ifree, changes.free_inodes),
+    ] {
+        let value = counter.get().checked_add_signed(change).ok_or_else(|| {
+            corrupt(
+                Location::Superblock,
+                format!("a counter of {counter} changes by {change}"),
+            )
+        })?;
+        *counter = value.into();
+    }
+    Ok(())
+}
+
 /// Level and root of a tree that has been written.
 struct Root {
     block: u32,
@@ -47,16 +85,6 @@ struct Root {
 }
 
 impl Allocator {
-    /// Gives back the blocks of chunks in which no inode is in use any more.
-    pub(crate) fn drop_empty_chunks(&mut self, volume: &Volume) -> Result<()> {
-        for group in self.groups.values_mut() {
-            let dropped = drop_empty_chunks(volume, group)?;
-            self.free += dropped.blocks;
-            self.inodes -= dropped.inodes;
-        }
-        Ok(())
-    }
-
     /// Builds all that has changed, into `writes`.
     pub(crate) fn commit(
         &mut self,
@@ -83,73 +111,6 @@ impl Allocator {
         }
         Ok(counters)
     }
-}
-
-/// Writes the inodes of a new chunk as free ones.
-fn write_new_chunk(volume: &Volume, group: u32, start: u32, seed: [u8; 16], writes: &mut Writes) {
-    let geometry = &volume.geometry;
-    for in_group in start..start + CHUNK_INODES {
-        let number = geometry.inode_number(group, in_group);
-        let mut core = Core::empty(geometry, number);
-        core.generation = first_generation(seed, number).into();
-        let block = geometry.inode_block(in_group);
-        let index = in_group - geometry.first_inode(block);
-        let offset =
-            geometry.byte_offset(group, block) + u64::from(index) * u64::from(geometry.inode_size);
-        writes.put_under(offset, encode(geometry, &core, &[], &[]));
-    }
-}
-
-/// The generation of an inode that never was in use: differs by filesystem and inode, as the
-/// kernel's random one does.
-pub(crate) fn first_generation(seed: [u8; 16], number: u64) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&seed), &number.to_be_bytes())
-}
-
-/// How much was given back.
-#[derive(Default)]
-struct Dropped {
-    blocks: u64,
-    inodes: u64,
-}
-
-fn drop_empty_chunks(volume: &Volume, group: &mut Group) -> Result<Dropped> {
-    let geometry = &volume.geometry;
-    let mut dropped = Dropped::default();
-    let Some(inodes) = group.inodes.as_mut() else {
-        return Ok(dropped);
-    };
-    let given_back = std::mem::take(&mut inodes.chunks.given_back);
-    if geometry.inodes_per_block() > CHUNK_INODES {
-        // A block has several chunks; such blocks stay, as they do in the kernel.
-        return Ok(dropped);
-    }
-    let mut freed = Vec::new();
-    for start in given_back {
-        let Some(chunk) = inodes.chunks.get(start).copied() else {
-            continue;
-        };
-        if chunk.free_count < chunk.count {
-            continue;
-        }
-        inodes.chunks.remove(start);
-        dropped.inodes += u64::from(chunk.count);
-        if inodes.agi.new_inode.get() == start {
-            inodes.agi.new_inode = NO_INODE.into();
-        }
-        let step = geometry.inodes_per_block() as usize;
-        for index in (0..CHUNK_INODES)
-            .step_by(step)
-            .filter(|index| chunk.has(*index))
-        {
-            freed.push(geometry.inode_block(start + index));
-        }
-    }
-    for block in freed {
-        group.give(block, 1)?;
-        dropped.blocks += 1;
-    }
-    Ok(dropped)
 }
 
 /// Makes a tree have as many blocks as it needs.
@@ -427,9 +388,7 @@ fn owner_records(
     }
     let mut records: Vec<OwnerRecord> = kept
         .iter()
-        .filter(|record| {
-            !blocks_of.contains_key(&record.owner) && !changes.inodes.contains(&record.owner)
-        })
+        .filter(|record| !blocks_of.contains_key(&record.owner) && !changes.voids(record.owner))
         .copied()
         .collect();
     for (owner, blocks) in blocks_of {

@@ -4,9 +4,11 @@
 //! - [`free_runs`], [`shared`], [`chunks`]: what a group has, without the trees that hold it.
 //! - [`group`]: a group.
 //! - [`reserve`]: what is not given to files.
+//! - [`chunk_blocks`]: inodes as they are made and given back.
 //! - [`commit`]: the trees, built anew from what the groups have.
 //! - here: choosing a group and a place.
 
+pub(crate) mod chunk_blocks;
 pub(crate) mod chunks;
 pub(crate) mod commit;
 pub(crate) mod free_runs;
@@ -21,14 +23,17 @@ use super::ag::agf::Agf;
 use super::ag::agi::Agi;
 use super::bmap::Extent;
 use super::btree::records::{CHUNK_INODES, FreeRecord, InodeRecord};
+use super::check::DerivedSpace;
 use super::corrupt;
 use super::geometry::FsBlock;
-use super::inode::not_writable;
+use super::inode::{NO_INODE, not_writable};
 use super::superblock::Superblock;
 use super::volume::Volume;
 use crate::fs::{Error, Location, Result};
+use free_runs::FreeRuns;
 use group::Group;
 use reserve::Reserve;
+use shared::SharedRuns;
 
 /// What blocks are wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,20 +162,47 @@ impl Allocator {
         }
     }
 
-    /// Takes a run of at least one block, of those wished for.
+    /// Takes a run of at least one block, of those wished for. Metadata too comes from the reserve
+    /// only where there is nothing else, because a group that lacks its reserve makes the kernel
+    /// complain.
     pub(crate) fn allocate(&mut self, volume: &Volume, wish: &Wish) -> Result<(FsBlock, u64)> {
-        let geometry = &volume.geometry;
         let limit = |blocks: u64| {
             u32::try_from(blocks.min(Extent::MAX_BLOCKS)).expect("extents have 21 bits of length")
         };
         let (want, room) = (limit(wish.blocks), limit(wish.room));
-        if wish.purpose == Purpose::Content {
-            self.check_room(u64::from(want))?;
+        let purposes: &[Purpose] = match wish.purpose {
+            Purpose::Content => {
+                self.check_room(u64::from(want))?;
+                &[Purpose::Content]
+            }
+            Purpose::Metadata => &[Purpose::Content, Purpose::Metadata],
+        };
+        for purpose in purposes {
+            if let Some(run) = self.allocate_for(volume, wish.near, want, room, *purpose)? {
+                return Ok(run);
+            }
         }
-        let (home, near) = geometry.split(wish.near).unwrap_or((0, 0));
+        Err(Error::NoSpace {
+            unit: "blocks",
+            needed: wish.blocks,
+            free: self.free,
+        })
+    }
+
+    /// Takes a run of what may be given for a purpose, if there is any.
+    fn allocate_for(
+        &mut self,
+        volume: &Volume,
+        near: FsBlock,
+        want: u32,
+        room: u32,
+        purpose: Purpose,
+    ) -> Result<Option<(FsBlock, u64)>> {
+        let geometry = &volume.geometry;
+        let (home, near) = geometry.split(near).unwrap_or((0, 0));
         let at_near = self.group(volume, home)?.free.run_from(near);
-        if at_near >= want && self.usable(home, wish.purpose) >= want {
-            return Ok(self.take(volume, home, near, want));
+        if at_near >= want && self.usable(home, purpose) >= want {
+            return Ok(Some(self.take(volume, home, near, want)));
         }
         let mut best = None;
         for step in 0..geometry.groups {
@@ -179,9 +211,9 @@ impl Allocator {
             let free = &self.group(volume, number)?.free;
             let place = free.find(near, room, 1);
             let longest = free.longest();
-            let usable = self.usable(number, wish.purpose);
+            let usable = self.usable(number, purpose);
             if let Some(place) = place.filter(|_| usable >= room) {
-                return Ok(self.take(volume, number, place, want));
+                return Ok(Some(self.take(volume, number, place, want)));
             }
             let len = longest.min(usable);
             if len > 0 && best.is_none_or(|(_, most)| len > most) {
@@ -189,16 +221,12 @@ impl Allocator {
             }
         }
         let Some((number, len)) = best else {
-            return Err(Error::NoSpace {
-                unit: "blocks",
-                needed: wish.blocks,
-                free: self.free,
-            });
+            return Ok(None);
         };
         let free = &self.group(volume, number)?.free;
         let place = free.find(near, len.min(want), 1).or(free.longest_start());
         let place = place.expect("the group has a run of this length");
-        Ok(self.take(volume, number, place, len.min(want)))
+        Ok(Some(self.take(volume, number, place, len.min(want))))
     }
 
     /// Free blocks of a group that has been read that may be given for a purpose.
@@ -331,6 +359,25 @@ impl Allocator {
         self.new_chunks.extend(made);
         self.inodes += u64::from(inodes);
         Ok(true)
+    }
+
+    /// Notes that a group has no unlinked inodes that are in use.
+    pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: u32) -> Result<()> {
+        let inodes = self.group(volume, number)?.inodes(volume)?;
+        inodes.agi.unlinked = [NO_INODE.into(); 64];
+        inodes.changed = true;
+        Ok(())
+    }
+
+    /// Has a group's blocks be free and shared as was derived, whatever its trees hold.
+    pub(crate) fn replace(&mut self, volume: &Volume, space: &DerivedSpace) -> Result<()> {
+        let group = self.group(volume, space.group)?;
+        group.free = FreeRuns::new(&space.free);
+        group.changed = true;
+        if volume.geometry.features.reflink {
+            group.shared(volume)?.runs = SharedRuns::changed(&space.shared);
+        }
+        Ok(())
     }
 
     /// Whether there is such an inode, in use or not.

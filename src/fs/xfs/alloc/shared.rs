@@ -30,6 +30,14 @@ impl SharedRuns {
         }
     }
 
+    /// From records that are to take the place of a group's.
+    pub(crate) fn changed(records: &[RefcountRecord]) -> Self {
+        Self {
+            changed: true,
+            ..Self::new(records)
+        }
+    }
+
     /// Whether anything is other than it was.
     pub(crate) fn is_changed(&self) -> bool {
         self.changed

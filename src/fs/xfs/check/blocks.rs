@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Group, Report, finding};
 use crate::fs::Location;
 use crate::fs::xfs::ag::sector;
-use crate::fs::xfs::btree::records::{COPY_ON_WRITE, RefcountRecord};
+use crate::fs::xfs::btree::records::{COPY_ON_WRITE, FreeRecord, RefcountRecord};
 use crate::fs::xfs::geometry::FsBlock;
 use crate::fs::xfs::volume::Volume;
 
@@ -57,31 +57,17 @@ impl Claims {
         }
     }
 
-    fn push(&mut self, group: u32, start: u32, len: u32, owner: Owner, shareable: bool) {
-        self.0.entry(group).or_default().push(Claim {
-            start,
-            len,
-            shareable,
-            owner,
-        });
-    }
-}
-
-/// Adds what the groups themselves have to what the inodes have, and compares it all.
-pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, report: Report<'_>) {
-    let geometry = &volume.geometry;
-    let head = (sector::COUNT * geometry.sector_size).div_ceil(geometry.block_size);
-    for group in groups {
+    /// Notes what a group itself has: its head, the log, its trees.
+    pub(super) fn add_own(&mut self, volume: &Volume, group: &Group) {
+        let geometry = &volume.geometry;
         let number = group.number;
-        claims.add(number, 0, head, Owner::Head);
+        let head = (sector::COUNT * geometry.sector_size).div_ceil(geometry.block_size);
+        self.add(number, 0, head, Owner::Head);
         if let Some((start, blocks)) = geometry.log
             && let Some((home, start)) = geometry.split(start)
             && home == number
         {
-            claims.add(number, start, blocks, Owner::Log);
-        }
-        for run in &group.free.runs {
-            claims.add(number, run.start, run.len, Owner::Free);
+            self.add(number, start, blocks, Owner::Log);
         }
         let no_blocks = Vec::new();
         let refcount_blocks = group
@@ -102,7 +88,35 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
             owner_blocks,
         ];
         for block in trees.into_iter().flatten() {
-            claims.add(number, *block, 1, Owner::Trees);
+            self.add(number, *block, 1, Owner::Trees);
+        }
+    }
+
+    /// Takes the claims of a group's blocks in order, and gives what they leave and share.
+    pub(super) fn sweep(&mut self, group: u32, length: u32, report: Report<'_>) -> Swept {
+        let mut claims = self.0.remove(&group).unwrap_or_default();
+        claims.sort_unstable();
+        sweep(group, length, &claims, report)
+    }
+
+    fn push(&mut self, group: u32, start: u32, len: u32, owner: Owner, shareable: bool) {
+        self.0.entry(group).or_default().push(Claim {
+            start,
+            len,
+            shareable,
+            owner,
+        });
+    }
+}
+
+/// Adds what the groups themselves have to what the inodes have, and compares it all.
+pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, report: Report<'_>) {
+    let geometry = &volume.geometry;
+    for group in groups {
+        let number = group.number;
+        claims.add_own(volume, group);
+        for run in &group.free.runs {
+            claims.add(number, run.start, run.len, Owner::Free);
         }
         let records = group
             .refcounts
@@ -119,9 +133,18 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
                 Owner::Staged,
             );
         }
-        let mut of_group = claims.0.remove(&number).unwrap_or_default();
-        of_group.sort_unstable();
-        let shared = sweep(number, geometry.group_len(number), &of_group, report);
+        let Swept { gaps, shared } = claims.sweep(number, geometry.group_len(number), report);
+        for gap in gaps {
+            finding(
+                report,
+                Location::Group(number),
+                format!(
+                    "blocks {} to {} belong to nothing",
+                    gap.start,
+                    gap.start + gap.len
+                ),
+            );
+        }
         let counted: Vec<_> = records
             .iter()
             .filter(|record| record.start & COPY_ON_WRITE == 0)
@@ -141,8 +164,17 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
     }
 }
 
-/// Goes over a group's claims in order; gives the runs that several files share.
-fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Vec<RefcountRecord> {
+/// What a group's claims come to.
+pub(super) struct Swept {
+    /// Runs of blocks that nothing has.
+    pub(super) gaps: Vec<FreeRecord>,
+    /// Runs of blocks that several files share.
+    pub(super) shared: Vec<RefcountRecord>,
+}
+
+/// Goes over a group's claims in order.
+fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Swept {
+    let mut gaps = Vec::new();
     let mut exclusive_end = 0;
     let mut covered = 0;
     let mut last = Owner::Head;
@@ -167,11 +199,10 @@ fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Vec<R
             );
         }
         if claim.start > covered {
-            finding(
-                report,
-                Location::Group(group),
-                format!("blocks {covered} to {} belong to nothing", claim.start),
-            );
+            gaps.push(FreeRecord {
+                start: covered,
+                len: claim.start - covered,
+            });
         }
         if claim.shareable {
             *steps.entry(claim.start).or_default() += 1;
@@ -186,11 +217,10 @@ fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Vec<R
         }
     }
     if covered < length {
-        finding(
-            report,
-            Location::Group(group),
-            format!("blocks {covered} to {length} belong to nothing"),
-        );
+        gaps.push(FreeRecord {
+            start: covered,
+            len: length - covered,
+        });
     }
     let mut shared = Vec::new();
     let mut count = 0i64;
@@ -209,11 +239,11 @@ fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Vec<R
         count += step;
         from = block;
     }
-    shared
+    Swept { gaps, shared }
 }
 
 /// The same runs with neighbours of one count joined.
-fn merged(records: &[RefcountRecord]) -> Vec<RefcountRecord> {
+pub(super) fn merged(records: &[RefcountRecord]) -> Vec<RefcountRecord> {
     let mut merged: Vec<RefcountRecord> = Vec::new();
     for record in records {
         match merged.last_mut() {

@@ -14,7 +14,7 @@ use crate::fs::xfs::{attr, symlink};
 use crate::fs::{FileType, Location, Result};
 
 /// What is known of an inode that is in use.
-struct Known {
+pub(super) struct Known {
     file_type: FileType,
     links: u32,
     /// Names found, and for a directory its own `.` and the `..` of those in it.
@@ -24,9 +24,9 @@ struct Known {
 }
 
 /// The entries of all directories: directory, name's inode and its type.
-type Names = Vec<(u64, u64, Option<FileType>)>;
+pub(super) type Names = Vec<(u64, u64, Option<FileType>)>;
 
-/// Checks every inode of the groups, and notes the blocks that they have.
+/// Checks every inode of the groups, notes the blocks that they have, and counts their names.
 pub(super) fn check(
     volume: &Volume,
     superblock: &Superblock,
@@ -34,6 +34,18 @@ pub(super) fn check(
     held: &mut Held,
     report: Report<'_>,
 ) -> Result<()> {
+    let (mut known, names) = scan(volume, groups, held, report)?;
+    check_names(superblock, &mut known, &names, report);
+    Ok(())
+}
+
+/// Checks every inode by itself, and notes the blocks that they have.
+pub(super) fn scan(
+    volume: &Volume,
+    groups: &[Group],
+    held: &mut Held,
+    report: Report<'_>,
+) -> Result<(BTreeMap<u64, Known>, Names)> {
     let mut known = BTreeMap::new();
     let mut names = Names::new();
     for group in groups {
@@ -52,8 +64,7 @@ pub(super) fn check(
             }
         }
     }
-    check_names(superblock, &mut known, &names, report);
-    Ok(())
+    Ok((known, names))
 }
 
 fn claim_chunk(volume: &Volume, group: u32, chunk: &InodeRecord, claims: &mut Claims) {

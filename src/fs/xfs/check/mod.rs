@@ -2,11 +2,13 @@
 //!
 //! - here: the order of things, and the counters of the superblock.
 //! - [`blocks`]: every block belongs to one thing, or to as many files as is counted.
+//! - [`derive`]: which blocks are free and shared, by what the files have.
 //! - [`owners`]: and so says the tree of owners.
 //! - [`directories`]: every name can be found.
 //! - [`inodes`]: every inode is sound, and has as many names as it says.
 
 mod blocks;
+mod derive;
 mod directories;
 mod inodes;
 mod owners;
@@ -20,6 +22,7 @@ use super::superblock::Superblock;
 use super::volume::Volume;
 use crate::fs::{Error, Finding, Location, Result};
 use blocks::Claims;
+pub(crate) use derive::{DerivedSpace, derive};
 
 /// Where findings go.
 type Report<'a> = &'a mut dyn FnMut(Finding);

@@ -37,7 +37,7 @@ fn check_size(size: Option<u64>) -> Result<u64> {
         .ok_or_else(|| unstorable("content", format!("files have at most {MAX_SIZE} bytes")))
 }
 
-fn map_mut(inode: &mut Inode) -> Result<&mut ExtentMap> {
+pub(super) fn map_mut(inode: &mut Inode) -> Result<&mut ExtentMap> {
     inode.data_map()?;
     match &mut inode.data {
         Fork::Extents(map) => Ok(map),
@@ -47,7 +47,7 @@ fn map_mut(inode: &mut Inode) -> Result<&mut ExtentMap> {
 
 impl Writer {
     /// A regular file that is to be changed.
-    fn regular(&mut self, volume: &Volume, number: u64) -> Result<&mut Inode> {
+    pub(super) fn regular(&mut self, volume: &Volume, number: u64) -> Result<&mut Inode> {
         let staged = self.stage(volume, number)?;
         staged.inode.expect_regular()?;
         Ok(staged.inode_mut())

@@ -1,19 +1,24 @@
 //! From memory to the device: everything is laid out first, then written.
 
 use super::Writer;
+use crate::fs::Result;
 use crate::fs::xfs::alloc::Allocator;
-use crate::fs::xfs::alloc::commit::{CounterChanges, OwnerChanges};
-use crate::fs::xfs::corrupt;
+use crate::fs::xfs::alloc::commit::{OwnerChanges, count_changes};
 use crate::fs::xfs::inode;
 use crate::fs::xfs::owners::add_inode;
 use crate::fs::xfs::superblock::{Superblock, version};
 use crate::fs::xfs::volume::Volume;
 use crate::fs::xfs::writes::Writes;
-use crate::fs::{Location, Result};
 
 impl Writer {
-    /// Writes all that has changed.
+    /// Writes all that has changed. Where that fails, nothing can be changed any more.
     pub(crate) fn flush(&mut self, volume: &Volume, superblock: &mut Superblock) -> Result<()> {
+        let written = self.write_all(volume, superblock);
+        self.failed |= written.is_err();
+        written
+    }
+
+    fn write_all(&mut self, volume: &Volume, superblock: &mut Superblock) -> Result<()> {
         if self.staged.is_empty() && self.freed.is_empty() {
             return Ok(());
         }
@@ -38,7 +43,7 @@ impl Writer {
             .values()
             .any(|staged| staged.inode.attributes.is_some());
         let mut next = superblock.clone();
-        count(&mut next, &counters)?;
+        count_changes(&mut next, &counters)?;
         if has_attributes {
             let bits = next.raw.versionnum.get() | version::ATTRIBUTES;
             next.raw.versionnum = bits.into();
@@ -67,23 +72,4 @@ impl Writer {
         }
         Ok(changes)
     }
-}
-
-/// Changes the superblock's counters.
-fn count(superblock: &mut Superblock, changes: &CounterChanges) -> Result<()> {
-    let raw = &mut superblock.raw;
-    for (counter, change) in [
-        (&mut raw.fdblocks, changes.free_blocks),
-        (&mut raw.icount, changes.inodes),
-        (&mut raw.ifree, changes.free_inodes),
-    ] {
-        let value = counter.get().checked_add_signed(change).ok_or_else(|| {
-            corrupt(
-                Location::Superblock,
-                format!("a counter of {counter} changes by {change}"),
-            )
-        })?;
-        *counter = value.into();
-    }
-    Ok(())
 }

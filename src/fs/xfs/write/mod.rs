@@ -5,6 +5,7 @@
 //! - [`content`]: contents of regular files, which go to the device at once.
 //! - [`metadata`]: owners, times, attributes.
 //! - [`flush`]: from memory to the device.
+//! - [`recovery`]: what was begun before and is to be finished.
 //! - [`settle`]: the forks of an inode, laid out for the disk; [`extents`], their extents.
 
 mod content;
@@ -12,6 +13,7 @@ mod extents;
 mod flush;
 mod metadata;
 mod namespace;
+mod recovery;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -21,12 +23,12 @@ use super::alloc::{Allocator, Purpose, Wish};
 use super::attr::{self, Attributes};
 use super::bmap::{Extent, ExtentMap};
 use super::btree::records::FreeRecord;
+use super::corrupt;
 use super::dir::{self, Directory};
 use super::geometry::FsBlock;
 use super::inode::{Core, Fork, Inode, Time, not_writable};
 use super::superblock::Superblock;
 use super::volume::{Volume, incompatible};
-use super::{corrupt, log};
 use crate::fs::{FileType, Location, Result, WriteOptions};
 
 /// An inode that has changed.
@@ -55,23 +57,34 @@ pub(crate) struct Writer {
     staged: BTreeMap<u64, Staged>,
     /// Inodes that are free now, with what is left of them.
     freed: BTreeMap<u64, Core>,
+    /// Whether a flush has failed: nobody knows then how much of it the device has.
+    failed: bool,
 }
 
 impl Writer {
-    /// Starts writing to a filesystem, if that can be done without harm.
+    /// Starts writing to a filesystem whose features allow it and whose log is empty.
     pub(crate) fn new(
         volume: &Volume,
         superblock: &Superblock,
-        log: log::State,
         options: WriteOptions,
     ) -> Result<Self> {
-        check_writable(superblock, log)?;
         Ok(Self {
             options,
             allocator: Allocator::new(volume, superblock)?,
             staged: BTreeMap::new(),
             freed: BTreeMap::new(),
+            failed: false,
         })
+    }
+
+    /// Refuses to go on after a flush that failed.
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        if self.failed {
+            return Err(not_writable(
+                "a flush has failed: open it again on a device without that flush's writes",
+            ));
+        }
+        Ok(())
     }
 
     /// Free blocks of all groups.
@@ -215,7 +228,7 @@ impl Staged {
 }
 
 /// Refuses what cannot be written, or must not be as it is.
-fn check_writable(superblock: &Superblock, log: log::State) -> Result<()> {
+pub(crate) fn check_features(superblock: &Superblock) -> Result<()> {
     let raw = &superblock.raw;
     let features = &superblock.features;
     if !features.crc {
@@ -223,15 +236,6 @@ fn check_writable(superblock: &Superblock, log: log::State) -> Result<()> {
     }
     if features.needs_repair {
         return Err(not_writable("it is marked as damaged: run xfs_repair"));
-    }
-    match log {
-        log::State::Clean => {}
-        log::State::Dirty => {
-            return Err(not_writable(
-                "its log holds changes that are not on the disk yet: mount and unmount it once",
-            ));
-        }
-        log::State::External => return Err(not_writable("its log is on another device")),
     }
     let unknown = superblock.unknown_ro_features();
     if unknown != 0 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Staged, Writer};
-use crate::fs::xfs::alloc::commit::first_generation;
+use crate::fs::xfs::alloc::chunk_blocks::first_generation;
 use crate::fs::xfs::bmap::ExtentMap;
 use crate::fs::xfs::corrupt;
 use crate::fs::xfs::dir::{Directory, Entry, is_valid_name};
@@ -238,7 +238,7 @@ impl Writer {
     }
 
     /// Frees a node with all that it has.
-    fn free_node(&mut self, volume: &Volume, number: u64) -> Result<()> {
+    pub(super) fn free_node(&mut self, volume: &Volume, number: u64) -> Result<()> {
         self.stage(volume, number)?;
         let inode = self.staged.remove(&number).expect("just staged").inode;
         self.free_fork(volume, &inode.data, inode.file_type)?;

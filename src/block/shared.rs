@@ -1,0 +1,105 @@
+//! What two files on the host have in common because they share it: `cp --reflink` makes a file of
+//! the blocks of another, and a write gives a file blocks of its own.
+
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+
+use fiemap::{Fiemap, FiemapExtent, FiemapExtentFlags, FiemapFlags};
+
+use super::FileDevice;
+
+/// The most extents of a file that are asked for: one of more pieces shares little.
+const MOST_EXTENTS: usize = 200_000;
+
+/// The data of two files but for the blocks that they share: outside these ranges, which are in
+/// order of their starts, both hold the same. `None` where they share nothing, or nobody can tell.
+///
+/// Blocks are shared where both files are on one file system, and it gives the same place for the
+/// same offset of both, as a whole block that holds data and belongs to several files (`FIEMAP`,
+/// Linux `Documentation/filesystems/fiemap.rst`).
+pub fn unshared(old: &FileDevice, new: &FileDevice) -> Option<Vec<Range<u64>>> {
+    let (before, after) = (old.file().metadata().ok()?, new.file().metadata().ok()?);
+    if before.dev() != after.dev() {
+        return None;
+    }
+    let (old, new) = (extents(old)?, extents(new)?);
+    let mut shared = Vec::new();
+    let mut others = new.iter().peekable();
+    for extent in &old {
+        while let Some(other) = others.peek() {
+            let common = extent.start.max(other.start)..extent.end.min(other.end);
+            if !common.is_empty() && extent.place.is_some() && extent.place == other.place {
+                shared.push(common);
+            }
+            if other.end > extent.end {
+                break;
+            }
+            others.next();
+        }
+    }
+    if shared.is_empty() {
+        return None;
+    }
+    let mut data: Vec<Range<u64>> = [old, new]
+        .concat()
+        .iter()
+        .map(|extent| extent.start..extent.end)
+        .collect();
+    data.sort_unstable_by_key(|range| range.start);
+    Some(without(data, &shared))
+}
+
+/// A run of a file's bytes.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    start: u64,
+    end: u64,
+    /// Where the file's first byte would lie if all of it lay as these do; `None` where the blocks
+    /// cannot be shared.
+    place: Option<i128>,
+}
+
+/// Where the data of a file lies, in order.
+fn extents(device: &FileDevice) -> Option<Vec<Extent>> {
+    let mut extents = Vec::new();
+    for extent in Fiemap::with_flags(device.file(), FiemapFlags::SYNC) {
+        let FiemapExtent {
+            fe_logical: start,
+            fe_physical,
+            fe_length,
+            fe_flags,
+            ..
+        } = extent.ok()?;
+        let plain = FiemapExtentFlags::LAST | FiemapExtentFlags::SHARED | FiemapExtentFlags::MERGED;
+        let is_shared = fe_flags.contains(FiemapExtentFlags::SHARED) && plain.contains(fe_flags);
+        extents.push(Extent {
+            start,
+            end: start.checked_add(fe_length)?,
+            place: is_shared.then(|| i128::from(fe_physical) - i128::from(start)),
+        });
+        if extents.len() > MOST_EXTENTS {
+            return None;
+        }
+    }
+    let is_ordered = extents.windows(2).all(|pair| pair[0].end <= pair[1].start);
+    is_ordered.then_some(extents)
+}
+
+/// The bytes of `ranges`, in order of their starts, that are not in `holes`, which do not overlap.
+fn without(ranges: Vec<Range<u64>>, holes: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut left = Vec::new();
+    for range in ranges {
+        let first = holes.partition_point(|hole| hole.end <= range.start);
+        let mut start = range.start;
+        for hole in holes[first..]
+            .iter()
+            .take_while(|hole| hole.start < range.end)
+        {
+            left.push(start..hole.start);
+            start = hole.end;
+        }
+        left.push(start..range.end);
+    }
+    left.retain(|range| range.start < range.end);
+    left
+}

@@ -1,0 +1,125 @@
+//! What changes when a file on the host does.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// How long a file must have been at rest before its stamp is trusted. Times on the host's files
+/// are at worst those of FAT, which are 2 s apart.
+const AT_REST: Duration = Duration::from_secs(2);
+
+/// The same on the file systems of [`FINE`], whose times are those of the kernel's last tick, at
+/// worst 10 ms ago; with as much again to be sure.
+const AT_REST_FINE: Duration = Duration::from_millis(20);
+
+/// File systems of this machine whose times have nanoseconds, by their numbers (`linux/magic.h`):
+/// ext4, XFS, btrfs, tmpfs, overlayfs.
+const FINE: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630];
+
+/// Device and inode number, length, and the times of a file's last change of content and of inode.
+///
+/// The kernel sets the latter by its clock on every write, and nobody can set it back. Two equal
+/// stamps are those of one file with one content, where the first was taken when the file had been
+/// at rest for longer than its times can tell apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of an open file.
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::from(&metadata))
+    }
+
+    /// Length in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the last change is long enough ago to tell a further one by the times.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.age().is_some_and(|age| age > AT_REST)
+    }
+
+    /// Whether two stamps are those of one content, the first taken before the file got its name:
+    /// that alone changed the time of the inode.
+    fn is_renamed(&self, later: &Self) -> bool {
+        (self.device, self.inode, self.len) == (later.device, later.inode, later.len)
+            && self.modified == later.modified
+    }
+
+    /// The time since the last change.
+    fn age(&self) -> Option<Duration> {
+        let since = |(seconds, nanoseconds): (i64, i64)| {
+            let seconds = Duration::from_secs(u64::try_from(seconds).ok()?);
+            Some(seconds + Duration::from_nanos(u64::try_from(nanoseconds).ok()?))
+        };
+        let changed = since(self.changed)?.max(since(self.modified)?);
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()?;
+        Some(now.saturating_sub(changed))
+    }
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// A file that was just written and has not got its final name yet, so that nobody else writes it.
+#[derive(Debug)]
+pub struct Written {
+    file: File,
+    stamp: Stamp,
+}
+
+impl Written {
+    /// Takes note of a file that is written and not changed any more by the caller, and waits until
+    /// a further change would show in its times. `None` where times are too coarse for that.
+    pub fn new(file: &File) -> io::Result<Option<Self>> {
+        let file = file.try_clone()?;
+        let kind = rustix::fs::fstatfs(&file)?.f_type;
+        let stamp = Stamp::of(&file)?;
+        // A file system of old has whole seconds only, whatever its kind.
+        let has_nanoseconds = stamp.modified.1 != 0 && stamp.changed.1 != 0;
+        if !has_nanoseconds
+            || !FINE
+                .iter()
+                .any(|fine| i128::from(*fine) == i128::from(kind))
+        {
+            return Ok(None);
+        }
+        if let Some(rest) = stamp.age().and_then(|age| AT_REST_FINE.checked_sub(age)) {
+            thread::sleep(rest);
+        }
+        Ok(Some(Self { file, stamp }))
+    }
+
+    /// The stamp under the final name; `None` where the file was changed since.
+    pub(super) fn stamp(&self) -> io::Result<Option<Stamp>> {
+        let now = Stamp::of(&self.file)?;
+        // From the change of the name on, too, a further change must show.
+        if let Some(rest) = now.age().and_then(|age| AT_REST_FINE.checked_sub(age)) {
+            thread::sleep(rest);
+        }
+        let later = Stamp::of(&self.file)?;
+        Ok((self.stamp.is_renamed(&now) && now == later).then_some(now))
+    }
+}

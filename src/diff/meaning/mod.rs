@@ -1,0 +1,91 @@
+//! What a change of a known file means to a person.
+//!
+//! - `lines`: users and groups, packages of dpkg.
+//! - `elf`: the build of a program.
+//! - `gzip`: what is in a packed file.
+//! - `services`: what a link starts.
+//!
+//! A file that is not what its name says has no meaning here: its bytes were compared all the same.
+
+mod elf;
+mod gzip;
+mod lines;
+mod services;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::PathState;
+use super::change::{FieldChange, PathChange, PathChangeKind};
+use crate::fs::path::ImagePath;
+use crate::fs::tree::{LastLink, locate};
+use crate::fs::{FileSystem, FileType};
+use crate::text::name_text;
+
+/// The most that is read of a file to say what it means.
+const LIMIT_BYTES: u64 = 64 << 20;
+
+/// Values by their names, of one side.
+type Facts = BTreeMap<String, String>;
+
+/// What a change means: the facts that differ, in the order of their names.
+pub(super) fn of(
+    change: &PathChange,
+    old: &dyn FileSystem,
+    new: &dyn FileSystem,
+) -> Vec<FieldChange> {
+    let links = services::of(change);
+    if !links.is_empty() || change.content.is_none() || change.kind != PathChangeKind::Changed {
+        return links;
+    }
+    let facts = |fs, state: &Option<PathState>| {
+        let is_file = |state: &PathState| state.file_type == FileType::Regular;
+        let size = state.as_ref().filter(|state| is_file(state))?.size;
+        facts(fs, &change.path, size)
+    };
+    match (facts(old, &change.old), facts(new, &change.new)) {
+        (Some(old), Some(new)) => differing(&old, &new),
+        _ => Vec::new(),
+    }
+}
+
+/// What a file tells, if it is one that is known.
+fn facts(fs: &dyn FileSystem, path: &ImagePath, size: u64) -> Option<Facts> {
+    let read = |limit: u64| read(fs, path, size.min(limit));
+    match path.as_bytes() {
+        b"/etc/passwd" => Some(lines::users(&read(LIMIT_BYTES)?)),
+        b"/etc/group" => Some(lines::groups(&read(LIMIT_BYTES)?)),
+        b"/var/lib/dpkg/status" => Some(lines::packages(&read(LIMIT_BYTES)?)),
+        _ => {
+            let head = read(elf::HEAD_BYTES)?;
+            elf::facts(&head).or_else(|| gzip::facts(&head, || read(LIMIT_BYTES)))
+        }
+    }
+}
+
+/// The first `len` bytes of a file that was read before without an error.
+fn read(fs: &dyn FileSystem, path: &ImagePath, len: u64) -> Option<Vec<u8>> {
+    let node = locate(fs, path, LastLink::Keep).ok()?.node?;
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    let read = fs.read_at(node, 0, &mut bytes).ok()?;
+    bytes.truncate(read);
+    Some(bytes)
+}
+
+fn differing(old: &Facts, new: &Facts) -> Vec<FieldChange> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differing = names
+        .into_iter()
+        .filter(|name| old.get(*name) != new.get(*name));
+    differing
+        .map(|name| FieldChange {
+            name: name.clone(),
+            old: old.get(name).cloned(),
+            new: new.get(name).cloned(),
+        })
+        .collect()
+}
+
+/// Bytes of a file of the image as text that stays on its line.
+fn text(bytes: &[u8]) -> String {
+    name_text(bytes)
+}

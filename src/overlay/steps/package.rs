@@ -1,0 +1,94 @@
+//! `package`: RPM files that are to be installed.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Context, Error};
+use crate::block::Digest;
+use crate::config::RelativePath;
+use crate::guest::packages::{self, Request, Unwritable};
+
+/// Installs RPM files, all of the list together, and records them in the image's database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Packages(Vec<PackageFile>);
+
+/// An RPM file as an overlay or a recipe names it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageFile {
+    path: RelativePath,
+    /// The digest that it must have.
+    sha256: Digest,
+    /// A file with armoured public keys, of which one must have signed it.
+    keyring: Option<RelativePath>,
+    /// Whether its dependencies are not looked at.
+    #[serde(default)]
+    nodeps: bool,
+    #[serde(default)]
+    scriptlets: Scriptlets,
+    #[serde(default)]
+    database: Database,
+}
+
+/// What is done about its scripts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Scriptlets {
+    /// They are carried out; one that cannot be is an error.
+    #[default]
+    Native,
+    /// Those that cannot be carried out are passed over.
+    Skip,
+}
+
+/// What is done where the database cannot be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Database {
+    /// Nothing is installed.
+    #[default]
+    Refuse,
+    /// It is recorded in a file beside the database.
+    SideFile,
+}
+
+impl PackageFile {
+    /// What it asks for, where its paths are relative to `folder`.
+    pub fn request(&self, folder: &Path) -> Request {
+        let keyring = self.keyring.as_ref();
+        Request {
+            path: folder.join(self.path.as_path()),
+            sha256: self.sha256,
+            keyring: keyring.map(|keyring| folder.join(keyring.as_path())),
+            nodeps: self.nodeps,
+            skip_scriptlets: self.scriptlets == Scriptlets::Skip,
+        }
+    }
+
+    /// What it wants done where the database cannot be written.
+    pub fn unwritable(&self) -> Unwritable {
+        match self.database {
+            Database::Refuse => Unwritable::Refuse,
+            Database::SideFile => Unwritable::SideFile,
+        }
+    }
+}
+
+impl Packages {
+    pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        let requests = self.0.iter().map(|file| file.request(context.folder));
+        let requests: Vec<_> = requests.collect();
+        let unwritable = self.0.iter().map(PackageFile::unwritable).min();
+        let outcomes = packages::install(
+            context.editor,
+            context.facts,
+            context.now,
+            &requests,
+            unwritable.unwrap_or_default(),
+        )?;
+        context.packages.extend(outcomes);
+        Ok(())
+    }
+}
