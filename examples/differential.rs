@@ -23,6 +23,10 @@ use support::trial::{Base, Failure};
 
 /// Compare an engine with the kernel on random images and edits.
 #[derive(Parser)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 struct Arguments {
     /// The format.
     #[arg(long, value_enum, default_value_t = Format::Ext4)]

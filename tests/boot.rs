@@ -251,7 +251,7 @@ fn imgasm(dir: &Path, args: &[&str]) -> String {
 
 /// Runs the machine until it powers off; gives what it wrote to its serial console.
 fn start(root: &Path, dir: &Path, kind: Kind) -> String {
-    const PATIENCE: Duration = Duration::from_secs(600);
+    const PATIENCE: Duration = Duration::from_mins(10);
     let kernel = |name: &str| {
         let link = root.join(name);
         let target = fs::read_link(&link).unwrap_or_else(|e| panic!("{}: {e}", link.display()));

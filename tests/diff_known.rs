@@ -87,7 +87,7 @@ fn shared_extents() {
     };
     let (old, new) = (mount.path().join("old"), mount.path().join("new"));
     let content: Vec<u8> = (0..24_u32 << 20)
-        .map(|n| (n >> 8) as u8 ^ (n % 251) as u8)
+        .map(|n| n.to_be_bytes()[2] ^ (n % 251).to_be_bytes()[3])
         .collect();
     fs::write(&old, &content).unwrap();
     let clone = Command::new("cp")

@@ -4,6 +4,7 @@
 mod rpms;
 mod support;
 
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,7 +13,7 @@ use rpms::{Lab, TOOLS, rpm};
 use support::command::can_mount;
 
 /// Something of everything that a package can have.
-const RICH: &str = r#"Epoch: 1
+const RICH: &str = r"Epoch: 1
 Requires: /bin/sh
 Provides: virtual = 3
 %description
@@ -35,7 +36,7 @@ echo ghost > %{buildroot}/var/log/rich.log
 /usr/share/rich
 %dev(c,1,3) %attr(0666,root,root) /usr/share/rich/null
 %ghost /var/log/rich.log
-"#;
+";
 
 /// The parts of a database that two of them must have in common.
 fn rows(database: &Path) -> Vec<String> {
@@ -378,13 +379,13 @@ fn what_an_administrator_changed_fares_as_with_rpm() {
         let mut list = "%files\n%dir /etc/conf\n".to_owned();
         for (name, content) in files {
             let path = format!("/etc/conf/{name}");
-            spec += &format!("printf '{content}' > %{{buildroot}}{path}\n");
+            writeln!(spec, "printf '{content}' > %{{buildroot}}{path}").unwrap();
             let kind = match name.split('-').next() {
                 Some("keep") => "%config(noreplace) ",
                 Some("save") => "%config ",
                 _ => "",
             };
-            list += &format!("{kind}{path}\n");
+            writeln!(list, "{kind}{path}").unwrap();
         }
         spec + &list + rest
     };

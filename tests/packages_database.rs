@@ -7,6 +7,7 @@ mod memory_fs;
 mod rpms;
 mod support;
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -82,11 +83,8 @@ fn berkeley(folder: &Path, headers: &[Vec<u8>]) -> Vec<u8> {
         String::from("VERSION=3\nformat=bytevalue\ntype=hash\ndb_pagesize=4096\nHEADER=END\n");
     let numbered = (1_u32..).zip(headers.iter().map(Vec::as_slice));
     for (number, header) in numbered.chain([(0, &[9, 0, 0, 0][..])]) {
-        dump += &format!(
-            " {}\n {}\n",
-            hex::encode(number.to_le_bytes()),
-            hex::encode(header)
-        );
+        let (number, header) = (hex::encode(number.to_le_bytes()), hex::encode(header));
+        write!(dump, " {number}\n {header}\n").unwrap();
     }
     dump += "DATA=END\n";
     let text = folder.join("dump");

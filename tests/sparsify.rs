@@ -14,7 +14,7 @@ use support::kernel::{Access, Mount};
 use support::tree::{Comparison, Tree};
 
 const SECRET: &[u8] = b"what was deleted must not travel. ";
-const SECRET_BYTES: u64 = 24 << 20;
+const SECRET_BYTES: usize = 24 << 20;
 
 /// How often the secret is found in an image.
 fn secrets(image: &Path) -> usize {
@@ -54,12 +54,7 @@ fn check(kind: Kind, name: &str) {
     let base = folder.path().join("base.raw");
     set(kind, name).expect("a set of this name").make(&base);
     let mount = Mount::new(&base, kind, Access::ReadWrite);
-    let secret: Vec<u8> = SECRET
-        .iter()
-        .copied()
-        .cycle()
-        .take(SECRET_BYTES as usize)
-        .collect();
+    let secret: Vec<u8> = SECRET.iter().copied().cycle().take(SECRET_BYTES).collect();
     let root = mount.path();
     std::fs::create_dir(root.join("etc")).expect("room");
     std::fs::write(root.join("etc/os-release"), "ID=amzn\nVERSION_ID=2023\n").expect("room");
@@ -88,7 +83,7 @@ fn check(kind: Kind, name: &str) {
     let bytes = std::fs::read(&image).expect("readable");
     let after = allocated(&image);
     assert!(
-        after + SECRET_BYTES * 9 / 10 < before,
+        after + secret.len() as u64 * 9 / 10 < before,
         "{before} bytes, then {after}"
     );
     assert_eq!(

@@ -404,13 +404,8 @@ mod tests {
     #[test]
     fn streams_of_any_number_of_blocks() {
         let long = text(350_000);
-        for content in [
-            b"".as_slice(),
-            b"a",
-            &long[..99_000],
-            &long,
-            &[0; 7_000_000],
-        ] {
+        let zeros = vec![0; 7_000_000];
+        for content in [b"".as_slice(), b"a", &long[..99_000], &long, &zeros] {
             for level in [1, 9] {
                 assert!(unpacked(&packed(content, level)).unwrap() == content);
             }

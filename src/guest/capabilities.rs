@@ -61,7 +61,7 @@ struct Sets {
     inheritable: u64,
 }
 
-/// The attribute's value for capabilities in the words of cap_from_text(3); `None` where the text
+/// The attribute's value for capabilities in the words of `cap_from_text(3)`; `None` where the text
 /// is not in those words.
 pub fn attribute(text: &str) -> Option<Vec<u8>> {
     let sets = parse(text)?;

@@ -25,7 +25,7 @@ pub struct Amount {
     pub large_directory: u64,
     /// Pieces of the fragmented file, and four times the gaps in the free space.
     pub pieces: u64,
-    /// Whether everything gets an SELinux label, as everything has on an installed system.
+    /// Whether everything gets an `SELinux` label, as everything has on an installed system.
     pub labels: bool,
 }
 

@@ -259,7 +259,7 @@ mod tests {
         }
         let deep = "(".repeat(100_000);
         for bad in ["(a and)", "(a and b or c)", "(a", "(a) b", "()", &deep] {
-            assert_eq!(holds(bad), None, "{:.20}", bad);
+            assert_eq!(holds(bad), None, "{bad:.20}");
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct PackagedFile {
     pub device: DeviceNumber,
     /// What the regular files with the same number are: names of one file.
     pub inode: u64,
-    /// Capabilities, as cap_from_text(3) reads them; empty for none.
+    /// Capabilities, as `cap_from_text(3)` reads them; empty for none.
     pub capabilities: String,
 }
 

@@ -7,7 +7,7 @@
 //! - [`header`], [`tags`]: its tagged values; [`file_list`], [`version`], [`boolean`]: what they
 //!   say of files and dependencies.
 //! - [`signature`]: whether someone who is trusted made it.
-//! - [`install`]: the parts of an installation, a file for each concern.
+//! - [`mod@install`]: the parts of an installation, a file for each concern.
 
 pub mod boolean;
 pub mod database;

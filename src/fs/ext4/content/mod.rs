@@ -2,7 +2,7 @@
 //!
 //! - [`read`]: reading, and where it lies.
 //! - [`replace`]: new content in place of all that was there.
-//! - [`write`]: writing into a part of it.
+//! - [`mod@write`]: writing into a part of it.
 //!
 //! Data goes to the device at once, metadata to the stage. An operation that can fail does so
 //! before it writes over anything that was there before: new content goes to blocks that were

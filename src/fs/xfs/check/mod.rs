@@ -2,7 +2,7 @@
 //!
 //! - here: the order of things, and the counters of the superblock.
 //! - [`blocks`]: every block belongs to one thing, or to as many files as is counted.
-//! - [`derive`]: which blocks are free and shared, by what the files have.
+//! - [`mod@derive`]: which blocks are free and shared, by what the files have.
 //! - [`owners`]: and so says the tree of owners.
 //! - [`directories`]: every name can be found.
 //! - [`inodes`]: every inode is sound, and has as many names as it says.

@@ -10,7 +10,7 @@
 //! - [`items`]: what items are.
 //! - [`buffers`], [`inodes`], [`chunks`]: carrying items out.
 //! - [`intents`]: what was begun and not ended.
-//! - [`replay`]: all of it in order.
+//! - [`mod@replay`]: all of it in order.
 //! - [`close`]: the record of a clean unmount, with which a log is empty.
 
 mod buffers;

@@ -122,7 +122,7 @@ pub(super) fn parse_groupadd(arguments: &[String]) -> Option<GroupSpec> {
             "-rf" | "-fr" => spec.system = true,
             "-g" | "--gid" => spec.gid = Some(arguments.next()?.parse().ok()?),
             name if !name.starts_with('-') && spec.name.is_empty() => {
-                name.clone_into(&mut spec.name)
+                name.clone_into(&mut spec.name);
             }
             _ => return None,
         }
@@ -152,7 +152,7 @@ pub(super) fn parse_useradd(arguments: &[String]) -> Option<UserSpec> {
             "-s" | "--shell" => spec.shell = Some(value()?),
             "-c" | "--comment" => spec.comment = Some(value()?),
             name if !name.starts_with('-') && spec.name.is_empty() => {
-                name.clone_into(&mut spec.name)
+                name.clone_into(&mut spec.name);
             }
             _ => return None,
         }

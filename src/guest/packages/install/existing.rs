@@ -118,7 +118,7 @@ fn has_digest(
 pub(super) fn remove_replaced(editor: &mut Editor<'_>, world: &World<'_>) -> Result<(), Error> {
     let mut present = BTreeSet::new();
     for file in world
-        .new()
+        .arriving()
         .iter()
         .filter_map(|member| member.candidate)
         .flat_map(|c| &c.files)

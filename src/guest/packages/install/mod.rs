@@ -3,7 +3,7 @@
 //! - [`candidate`]: a package file that is to be installed.
 //! - [`world`]: the packages that are installed, before and after.
 //! - [`requirements`]: whether dependencies are met and files agree.
-//! - [`content`], [`ways`], [`capabilities`]: laying the files.
+//! - [`content`], [`ways`]: laying the files.
 //! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
 //! - [`scriptlets`], [`shell`]: scripts, as far as they can be carried out without running them.
@@ -34,7 +34,7 @@ use crate::fs::tree::Editor;
 use crate::guest::{Arch, Facts};
 
 /// The colour of transactions where programs of 32 and of 64 bit may be installed, which RPM's
-/// macros set for x86_64.
+/// macros set for `x86_64`.
 const BOTH: u32 = 3;
 
 /// A package file that is wanted.

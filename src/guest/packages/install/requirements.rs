@@ -65,7 +65,7 @@ pub(super) fn check_architectures(facts: &Facts, new: &[Candidate]) -> Result<()
 /// and nobody conflicts.
 pub(super) fn check_dependencies(world: &World<'_>) -> Result<(), Error> {
     let mut unmet = Vec::new();
-    for member in world.new() {
+    for member in world.arriving() {
         if member
             .candidate
             .is_some_and(|candidate| candidate.request.nodeps)
@@ -173,7 +173,7 @@ pub(super) fn check_files(world: &World<'_>) -> Result<(), Error> {
             )
         })
     };
-    for member in world.new() {
+    for member in world.arriving() {
         let Some(candidate) = member.candidate else {
             continue;
         };

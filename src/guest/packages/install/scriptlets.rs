@@ -358,7 +358,7 @@ impl Run<'_, '_, '_> {
     fn account_exists(&mut self, arguments: &[String]) -> Option<Result<bool, Stop>> {
         let words: Vec<_> = arguments.iter().map(String::as_str).collect();
         let (is_user, name) = match words.as_slice() {
-            ["passwd", name] | ["-u" | "-g", name] => (true, *name),
+            ["passwd" | "-u" | "-g", name] => (true, *name),
             ["group", name] => (false, *name),
             [name] if !name.starts_with('-') => (true, *name),
             _ => return None,

@@ -128,7 +128,7 @@ impl<'a> World<'a> {
     }
 
     /// The packages to be installed.
-    pub fn new(&self) -> &[Member<'a>] {
+    pub fn arriving(&self) -> &[Member<'a>] {
         &self.members[self.installed..]
     }
 
@@ -146,7 +146,7 @@ impl<'a> World<'a> {
 
     /// The installed packages that a candidate takes the place of.
     pub fn replaced_by(&self, candidate: &Candidate) -> impl Iterator<Item = &'a Record> {
-        let number = self.new().iter().position(|member| {
+        let number = self.arriving().iter().position(|member| {
             let other = member.candidate;
             other.is_some_and(|other| std::ptr::eq(other, candidate))
         });
