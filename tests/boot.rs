@@ -201,7 +201,7 @@ fn write_recipe(dir: &Path) {
     write("data/from-the-recipe", "of the volume\n");
 }
 
-/// A disk with a GPT and the root in partition 1.
+/// A disk with a GPT, a BIOS boot partition, and the root in partition 1.
 fn make_base(root: &Path, kind: Kind, base: &Path) {
     const START: u64 = 1 << 20;
     const SIZE: u64 = 3 << 30;
@@ -227,6 +227,7 @@ fn make_base(root: &Path, kind: Kind, base: &Path) {
         .expect("there is room for it");
     run(Command::new("sgdisk")
         .args(["-n", "1:2048:+3G", "-t", "1:8300", "-c", "1:Linux"])
+        .args(["-a", "1", "-n", "128:34:2047", "-t", "128:ef02"])
         .arg(base));
     run(Command::new("dd")
         .arg(format!("if={}", partition.display()))
