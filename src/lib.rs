@@ -23,7 +23,7 @@
 //! - `aws` (feature `aws`): from the image to an AMI, and from an AMI to a base.
 //! - [`cli`]: the command line.
 //!
-//! Beside them: [`text`], bytes from an image as text.
+//! Beside them: [`text`], bytes from an image and errors as text.
 
 #[cfg(feature = "aws")]
 pub mod aws;

@@ -1,7 +1,6 @@
 //! `manifest.json`: what was built from what.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -215,14 +214,6 @@ impl Manifest {
 
     /// Writes the manifest into a folder, as a whole or not at all.
     pub fn write(&self, dir: &Path) -> block::Result<()> {
-        let path = dir.join(FILE_NAME);
-        let output = Output::create(&path)?;
-        let written = output.file().write_all(self.to_json().as_bytes());
-        written.map_err(|source| block::Error::File {
-            path,
-            operation: "write",
-            source,
-        })?;
-        output.commit()
+        Output::write(&dir.join(FILE_NAME), self.to_json().as_bytes())
     }
 }

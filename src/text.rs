@@ -1,4 +1,4 @@
-//! Bytes from an image as text.
+//! Bytes from an image, and errors, as text.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -66,6 +66,20 @@ pub fn path_bytes(text: &str) -> Vec<u8> {
 fn push_escaped(text: &mut String, byte: u8) {
     text.push_str("\\x");
     text.push_str(&hex::encode([byte]));
+}
+
+/// An error with all that is behind it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let reason = error.to_string();
+        if !text.ends_with(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -123,23 +122,11 @@ async fn run(
     let chunk_map = finish(pull, &partial, journal, report)?;
     let kept = is_own || pull.keep_copy;
     let origin = origin(aws, image, kept.then_some(snapshot), chunk_map.digest());
-    write(&Origin::path_of(&pull.target), origin.to_json().as_bytes())?;
+    Output::write(&Origin::path_of(&pull.target), origin.to_json().as_bytes())?;
     let mut chunks = pull.target.as_os_str().to_owned();
     chunks.push(".chunks");
-    write(Path::new(&chunks), &chunk_map.encode())?;
+    Output::write(Path::new(&chunks), &chunk_map.encode())?;
     Ok(origin)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let output = Output::create(path)?;
-    let written = output.file().write_all(bytes);
-    written.map_err(|source| block::Error::File {
-        path: path.to_owned(),
-        operation: "write",
-        source,
-    })?;
-    output.commit()?;
-    Ok(())
 }
 
 /// The id of the AMI that is meant.
@@ -368,14 +355,7 @@ async fn fetch(
 
 /// The file under way. Where it is not the one that the journal is about, all begins anew.
 fn open(partial: &Path, bytes: u64, journal: &mut Journal) -> Result<FileDevice> {
-    let failed = |operation| {
-        let path = partial.to_owned();
-        move |source| block::Error::File {
-            path,
-            operation,
-            source,
-        }
-    };
+    let failed = |operation| move |e| block::Error::file(partial, operation, e);
     let len = fs::metadata(partial).map(|metadata| metadata.len());
     if len.ok() != Some(bytes) {
         journal.done.clear();
@@ -450,14 +430,7 @@ async fn get_once(
 
 /// Gives the file its name and form, once it has just the blocks that were received.
 fn finish(pull: &Pull, partial: &Path, journal: &Journal, report: &dyn Report) -> Result<ChunkMap> {
-    let failed = |operation| {
-        let path = partial.to_owned();
-        move |source| block::Error::File {
-            path,
-            operation,
-            source,
-        }
-    };
+    let failed = |operation| move |e| block::Error::file(partial, operation, e);
     let device = FileDevice::open(partial).map_err(failed("open"))?;
     let chunk_map = ChunkMap::compute(&device)?;
     let zero = zero_digest();

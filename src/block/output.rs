@@ -1,7 +1,7 @@
 //! A new image: made beside its target and renamed when it is whole.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -71,6 +71,14 @@ impl Output {
     /// What messages call the file: its final name.
     pub fn path(&self) -> &Path {
         &self.target
+    }
+
+    /// Makes `path` a file of these bytes, as a whole or not at all.
+    pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+        let output = Self::create(path)?;
+        let written = (&output.file).write_all(bytes);
+        written.map_err(|e| Error::file(path, "write", e))?;
+        output.commit()
     }
 
     /// Makes the file the base of a delta with its changes, as [`Delta::changes`] gave them.

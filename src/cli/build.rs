@@ -1,7 +1,6 @@
 //! `imgasm build`
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
@@ -90,9 +89,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
             .filter(|path| !path.ends_with(manifest::FILE_NAME));
         let disks: Vec<&Path> = disks.map(PathBuf::as_path).collect();
         let statement = Statement::new(manifest, &recipe.base, &disks)?;
-        let file = block::Output::create(path)?;
-        file.file().write_all(statement.to_json().as_bytes())?;
-        file.commit()?;
+        block::Output::write(path, statement.to_json().as_bytes())?;
     }
     for path in &paths {
         output.line(path.display())?;

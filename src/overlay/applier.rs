@@ -9,6 +9,7 @@ use crate::fs::tree::{self, Editor, Touch};
 use crate::fs::{FileSystem, Timestamp};
 use crate::guest::selinux::Labeller;
 use crate::guest::{Facts, packages};
+use crate::text::chain;
 
 /// Why overlays could not be applied. The filesystem is then half edited and must not be flushed.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +132,7 @@ impl<'a> Applier<'a> {
     ) -> Result<(), Error> {
         let failed = |error: &dyn std::error::Error| Error::Edit {
             origin: origin.to_owned(),
-            reason: steps::chain(error),
+            reason: chain(error),
         };
         edit(&mut self.editor, &self.facts).map_err(|error| failed(&error))?;
         let touched = take_labelled(&mut self.labeller, &mut self.editor);
@@ -204,7 +205,7 @@ fn failure(overlay: &Overlay, number: usize, step: &Step, reason: steps::Error) 
         "overlay `{}`, step {number} (`{}`): {}",
         overlay.name,
         step.action.kind(),
-        steps::chain(&reason)
+        chain(&reason)
     );
     let place = overlay.source.error(step.span.clone(), message);
     Error::Step {

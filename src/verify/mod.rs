@@ -13,6 +13,7 @@ pub mod expect;
 use serde::Serialize;
 
 use crate::fs::tree;
+use crate::text::chain;
 
 /// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,20 +111,6 @@ fn results(check: &str, findings: Result<Findings, impl std::error::Error>) -> V
         ..Findings::default()
     });
     findings.results(check)
-}
-
-/// An error with all that is behind it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let reason = error.to_string();
-        if !text.ends_with(&reason) {
-            text = format!("{text}: {reason}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 /// Why a check could not look at the image.

@@ -110,20 +110,6 @@ impl Error {
     }
 }
 
-/// An error with all that is behind it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let reason = error.to_string();
-        if !text.ends_with(&reason) {
-            text = format!("{text}: {reason}");
-        }
-        source = error.source();
-    }
-    text
-}
-
 impl Context<'_, '_> {
     /// The attributes that the keys `mode`, `owner` and `group` of a step ask for.
     pub fn attributes(

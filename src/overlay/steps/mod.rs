@@ -32,7 +32,7 @@ mod context;
 
 use serde::Deserialize;
 
-pub use context::{Context, Error, chain};
+pub use context::{Context, Error};
 
 /// Declares the kinds of steps: for each its name in TOML, its variant, and its type.
 macro_rules! actions {
