@@ -69,6 +69,9 @@ pub struct FileSystemReport {
     pub fields: Vec<FieldChange>,
     /// Paths, in the order of a walk.
     pub paths: Vec<PathChange>,
+    /// Bytes in sectors that differ and hold neither the content of files nor anything that the
+    /// report lists as raw bytes: the filesystem's own account of what differs.
+    pub structure_bytes: u64,
 }
 
 /// Bytes that differ.

@@ -13,7 +13,7 @@
 //! Everything is reported: where bytes differ and no rule says why, the report says just that.
 
 pub mod change;
-mod content;
+pub mod content;
 mod disk;
 mod fields;
 mod meaning;

@@ -135,6 +135,7 @@ impl Policy {
                 partition: filesystem.partition,
                 fields: keep(&filesystem.fields, &format!("filesystem.{place}")),
                 paths: paths.filter(|path| !self.allows(path)).cloned().collect(),
+                structure_bytes: filesystem.structure_bytes,
             }
         });
         let raw = report.raw.iter();

@@ -35,7 +35,7 @@ pub fn differing(
         Ok(index)
     };
     let work = || {
-        let mut found = Vec::new();
+        let mut found = Ranges::new();
         let mut before = vec![0; chunk_len()];
         let mut after = vec![0; chunk_len()];
         while let Some(index) = next()? {
@@ -48,7 +48,7 @@ pub fn differing(
             let sectors = before.chunks(SECTOR_LEN).zip(after.chunks(SECTOR_LEN));
             for (at, (a, b)) in (start..).step_by(SECTOR_LEN).zip(sectors) {
                 if a != b {
-                    found.push(at..at + SECTOR_BYTES);
+                    push(&mut found, at..at + SECTOR_BYTES);
                 }
             }
         }
@@ -135,12 +135,17 @@ fn read(side: Side, device: &dyn BlockDevice, offset: u64, buf: &mut [u8]) -> Re
 fn merged(ranges: impl IntoIterator<Item = Range<u64>>) -> Ranges {
     let mut merged: Ranges = Vec::new();
     for range in ranges.into_iter().filter(|range| !range.is_empty()) {
-        match merged.last_mut() {
-            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
+        push(&mut merged, range);
     }
     merged
+}
+
+/// Adds a range that begins no earlier than the last one.
+fn push(ranges: &mut Ranges, range: Range<u64>) {
+    match ranges.last_mut() {
+        Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+        _ => ranges.push(range),
+    }
 }
 
 /// What lies in either.
@@ -184,12 +189,12 @@ pub fn difference(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
     merged(left)
 }
 
-/// Whether any of `ranges` overlaps `range`.
-pub fn touches(ranges: &[Range<u64>], range: &Range<u64>) -> bool {
+/// What of `ranges` lies in `range`.
+pub fn within(ranges: &[Range<u64>], range: &Range<u64>) -> Ranges {
     let first = ranges.partition_point(|candidate| candidate.end <= range.start);
-    ranges
-        .get(first)
-        .is_some_and(|candidate| candidate.start < range.end)
+    let inside = ranges.iter().skip(first);
+    let inside = inside.take_while(|candidate| candidate.start < range.end);
+    merged(inside.map(|candidate| candidate.start.max(range.start)..candidate.end.min(range.end)))
 }
 
 /// How many bytes lie in the ranges.
@@ -214,7 +219,9 @@ mod tests {
             difference(std::slice::from_ref(&(0..100)), &a),
             [10..20, 30..40, 50..100]
         );
-        assert!(touches(&a, &(9..20)) && !touches(&a, &(10..20)) && !touches(&a, &(50..60)));
+        assert_eq!(within(&a, &(9..45)), [9..10, 20..30, 40..45]);
+        assert_eq!(within(&a, &(10..20)), []);
+        assert_eq!(within(&a, &(50..60)), []);
         assert_eq!(total(&a), 30);
     }
 

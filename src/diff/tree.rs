@@ -9,28 +9,36 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
-use super::content::{self, File};
+use super::content::{self, DeviceBytes, File, FileBytes};
 use super::{Error, Result, Side};
 use crate::fs::path::ImagePath;
-use crate::fs::{self, DirEntry, FileExtent, FileSystem, FileType, Metadata, NodeId};
+use crate::fs::{self, DirEntry, FileSystem, FileType, Metadata, NodeId};
 
 /// How two trees are compared.
 pub struct TreeOptions<'a> {
     /// Whether a file whose modification time alone differs counts as changed.
     pub times: bool,
-    /// Says of an extent that the devices of both sides are known to hold the same bytes there.
-    pub same_device_bytes: &'a dyn Fn(&FileExtent) -> bool,
+    /// Which bytes of the devices below differ.
+    pub device: DeviceBytes<'a>,
 }
 
-/// Every path that differs, in the order of a walk over both trees.
-///
-/// # Errors
-/// The first place that cannot be read, with what was found before it.
+/// What differs between two trees.
+#[derive(Debug)]
+pub struct TreeChanges {
+    /// Every path that differs, in the order of a walk over both trees.
+    pub paths: Vec<PathChange>,
+    /// Bytes of the disks that differ and belong to files.
+    pub bytes: FileBytes,
+    /// The first place that cannot be read: what comes behind it in the walk was not looked at.
+    pub failure: Option<Error>,
+}
+
+/// Compares two trees.
 pub fn compare(
     old: &dyn FileSystem,
     new: &dyn FileSystem,
     options: &TreeOptions<'_>,
-) -> Result<Vec<PathChange>, (Vec<PathChange>, Error)> {
+) -> TreeChanges {
     let mut comparison = Comparison {
         old: Tree::new(Side::Old, old),
         new: Tree::new(Side::New, new),
@@ -43,6 +51,7 @@ pub fn compare(
         contents: HashMap::new(),
         lone_links: Vec::new(),
         changes: Vec::new(),
+        bytes: FileBytes::default(),
     };
     let mut failure = None;
     while let Some(pending) = comparison.pending.pop() {
@@ -52,9 +61,10 @@ pub fn compare(
         }
     }
     comparison.name_lone_links();
-    match failure {
-        None => Ok(comparison.changes),
-        Some(error) => Err((comparison.changes, error)),
+    TreeChanges {
+        paths: comparison.changes,
+        bytes: comparison.bytes,
+        failure,
     }
 }
 
@@ -68,6 +78,7 @@ struct Comparison<'a> {
     /// Changes of names on one side only of files that have several, with the side's node.
     lone_links: Vec<(usize, NodePair)>,
     changes: Vec<PathChange>,
+    bytes: FileBytes,
 }
 
 /// The nodes of a path on the old side and on the new one.
@@ -276,12 +287,11 @@ impl Comparison<'_> {
         if has_links && let Some(known) = self.contents.get(&nodes) {
             return Ok(known.clone());
         }
+        let device = &self.options.device;
         let content = match (&old, &new) {
             (None, None) => None,
-            (Some(a), Some(b)) if content::is_same(path, a, b, self.options.same_device_bytes)? => {
-                None
-            }
-            _ => Some(content::describe(path, old, new)?),
+            (Some(a), Some(b)) if content::is_same(path, a, b, device, &mut self.bytes)? => None,
+            _ => Some(content::describe(path, old, new, device, &mut self.bytes)?),
         };
         if has_links {
             let without_hunks = content.clone().map(|content| ContentChange {

@@ -238,6 +238,11 @@ fn filesystem(page: &mut String, report: &FileSystemReport) {
         .partition
         .map_or_else(|| "Disk".to_owned(), |n| format!("Partition {n}"));
     properties(page, &format!("{place}: filesystem"), &report.fields);
+    if report.structure_bytes > 0 {
+        let bytes = report.structure_bytes;
+        let note = format!("<p class=\"note\">{place}: {bytes} bytes of structures differ.</p>");
+        push(page, &note);
+    }
     if report.paths.is_empty() {
         return;
     }

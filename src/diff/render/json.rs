@@ -36,6 +36,8 @@ struct FileSystem {
     partition: Option<u32>,
     fields: Vec<Field>,
     paths: Vec<Path>,
+    /// Bytes of the filesystem's own structures.
+    structure_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,6 +125,7 @@ fn filesystem(report: &crate::diff::FileSystemReport) -> FileSystem {
         partition: report.partition,
         fields: fields_of(&report.fields),
         paths: paths.collect(),
+        structure_bytes: report.structure_bytes,
     }
 }
 

@@ -63,10 +63,18 @@ pub fn render(report: &Report, detail: Detail) -> String {
         }
         if detail == Detail::Stat {
             push(&mut text, Style::new(), &stat(&filesystem.paths));
-            continue;
+        } else {
+            for change in &filesystem.paths {
+                render_path(&mut text, change, detail);
+            }
         }
-        for change in &filesystem.paths {
-            render_path(&mut text, change, detail);
+        if filesystem.structure_bytes > 0 {
+            let bytes = filesystem.structure_bytes;
+            push(
+                &mut text,
+                Style::new(),
+                &format!("   structures: {bytes} bytes"),
+            );
         }
     }
     for raw in &report.raw {
