@@ -117,7 +117,9 @@ fn component(kind: Kind, distribution: &str, package: &Package) -> Result<Compon
         .and_then(|url| url.with_qualifier("epoch", epoch))
         .and_then(GenericPurlBuilder::build)
         .map_err(failed)?
-        .to_string();
+        .to_string()
+        // The crate leaves it as it is, and the specification does not.
+        .replace('+', "%2B");
     let mut component = Component::new(
         Classification::Library,
         &package.name,

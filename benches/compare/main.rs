@@ -5,6 +5,7 @@
 //! the 8 GiB disk hold (2048), `IMGASM_BENCH_TIMES` how often each way is run (5).
 
 mod creates;
+mod diff;
 mod measure;
 mod scenery;
 
@@ -47,7 +48,7 @@ fn main() {
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    let jobs: [(&str, Job); 10] = [
+    let jobs: [(&str, Job); 11] = [
         ("apply-small", |bench| apply_small(bench, EXT4)),
         ("apply-small-xfs", |bench| apply_small(bench, XFS)),
         ("apply-large", |bench| apply_large(bench, EXT4)),
@@ -57,6 +58,7 @@ fn main() {
         ("cold", cold),
         ("read", |bench| read(bench, EXT4)),
         ("read-xfs", |bench| read(bench, XFS)),
+        ("diff", |bench| diff::difference(bench)),
         ("creates", |_| creates::report()),
     ];
     for (name, job) in jobs {
