@@ -1,4 +1,4 @@
-//! A bill of materials: the packages that are installed in an image, as `CycloneDX` 1.5.
+//! A bill of materials: the packages that are installed in an image, as CycloneDX 1.5.
 //!
 //! It is made of the image alone, without the time: equal images have equal documents.
 

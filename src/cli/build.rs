@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// Also write where the image comes from, as an in-toto statement with SLSA provenance.
     #[arg(long, value_name = "FILE")]
     provenance: Option<PathBuf>,
-    /// Also write which packages are in the image, as a `CycloneDX` bill of materials.
+    /// Also write which packages are in the image, as a CycloneDX bill of materials.
     #[arg(long, value_name = "FILE")]
     sbom: Option<PathBuf>,
 }

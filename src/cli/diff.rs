@@ -115,7 +115,7 @@ fn print(
             (_, true) => Detail::Patch,
             _ => Detail::Paths,
         };
-        output.styled(&render(report, detail))
+        render(report, detail, &mut |text| output.styled(text))
     }
 }
 

@@ -172,11 +172,12 @@ impl Pair<'_> {
             bytes,
             failure,
         } = tree::compare(old.as_ref(), new.as_ref(), &tree_options);
-        let mut paths = renames::pair(paths);
+        let paths = renames::pair(paths);
         let mut meanings = Meanings::new(old.as_ref(), new.as_ref());
-        for change in &mut paths {
-            change.meanings = meanings.of(change);
-        }
+        let paths = paths.rewrite(|_, mut change| {
+            change.meanings = meanings.of(&change);
+            Some(change)
+        });
         let fields = fields::of_filesystems(&old_info, &new_info, options.times);
         let partition = match self.place {
             Place::WholeDisk => None,

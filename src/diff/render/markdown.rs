@@ -58,7 +58,7 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
             push(&mut text, &format!("- structures: {bytes} bytes"));
         }
         let paths = filesystem.paths.iter().filter(|path| !path.went_along());
-        bounded(&mut text, paths.map(entry), "paths");
+        bounded(&mut text, paths.map(|path| entry(&path)), "paths");
     }
     text
 }
