@@ -203,7 +203,7 @@ impl Build {
             filesystem::sparsify(root.as_ref(), &disk.slice(place)?)
                 .map_err(|source| Error::FileSystem { place, source })?;
         }
-        let changed_paths = report.changed_paths(root.as_ref())?;
+        let changed_paths = report.changed_paths(root.as_ref(), true)?;
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());
         let chunk_map = base.chunk_map.updated(&*delta, ranges)?;
@@ -384,9 +384,10 @@ fn describe(
         overlays: recipe
             .overlays
             .iter()
-            .map(|overlay| manifest::Overlay {
+            .zip(&recipe.overlay_digests)
+            .map(|(overlay, digest)| manifest::Overlay {
                 name: overlay.name.clone(),
-                sha256: overlay.digest,
+                sha256: *digest,
                 variables: values(&overlay.variables),
             })
             .collect(),

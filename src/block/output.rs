@@ -52,13 +52,13 @@ impl Output {
             if !is_called(&file, &partial) {
                 continue;
             }
-            file.set_len(0)
-                .map_err(|e| Error::file(&partial, "empty", e))?;
-            return Ok(Self {
+            let output = Self {
                 file,
                 target: target.to_owned(),
                 partial: Some(partial),
-            });
+            };
+            output.empty()?;
+            return Ok(output);
         }
         Err(Error::Locked { path: partial })
     }
@@ -97,11 +97,22 @@ impl Output {
         {
             return self.set_len(device.len());
         }
-        self.set_len(0)?;
+        self.empty()?;
         self.set_len(device.len())?;
         match device.host_file() {
             Some(base) if has_holes(base) && self.copy_data(base)? => Ok(()),
             _ => self.copy_non_zero(device),
+        }
+    }
+
+    /// Takes out what a killed process or an earlier try has left. Where there is nothing, nothing
+    /// is done: ext4 brings a file that was truncated to nothing to the disk when it is closed.
+    fn empty(&self) -> Result<()> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|e| Error::file(&self.target, "look at", e))?;
+        match metadata.len() {
+            0 => Ok(()),
+            _ => self.set_len(0),
         }
     }
 
@@ -185,19 +196,25 @@ impl Output {
         self.commit()
     }
 
-    /// Brings the file to the disk and gives it its name, replacing what had it, with mode 0644
-    /// whatever the umask.
+    /// Waits until the file is on the disk, so that a machine which stops after [`Output::commit`]
+    /// has it whole.
+    pub fn sync(&self) -> Result<()> {
+        self.file
+            .sync_all()
+            .map_err(|e| Error::file(&self.target, "bring to the disk", e))
+    }
+
+    /// Gives the file its name, replacing what had it, with mode 0644 whatever the umask.
+    ///
+    /// As with `cp`, the kernel brings it to the disk when it likes: who needs it there calls
+    /// [`Output::sync`] before.
     pub fn commit(mut self) -> Result<()> {
         let partial = self.partial.as_ref().expect("taken here only");
         self.file
             .set_permissions(Permissions::from_mode(0o644))
             .map_err(|e| Error::file(partial, "set the mode of", e))?;
-        self.file
-            .sync_all()
-            .map_err(|e| Error::file(partial, "bring to the disk", e))?;
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
         self.partial = None;
-        // Where the machine stops now, the file has its old or its new name: both are whole.
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     }
     let report = applier.finish();
     root.flush()?;
-    let changed = report.changed_paths(root.as_ref())?;
+    let changed = report.changed_paths(root.as_ref(), args.json)?;
     drop(root);
     image.commit(&delta)?;
     for change in &changed {
