@@ -1,36 +1,55 @@
-//! Many changes in little room: encoded, about a hundred bytes each, and decoded one by one.
+//! Many changes in little room: encoded and packed, decoded one by one.
 
 use super::PathChange;
 
-/// Bytes held together; what is decoded for the last time is freed by as much.
+/// How many bytes of changes are packed together.
 const SLAB_BYTES: usize = 1 << 20;
 
-/// Room that must be left in a piece for the next change. A longer one makes it grow.
-const ROOM_BYTES: usize = 4096;
+/// What zstd calls its fastest level but for negative ones.
+const LEVEL: i32 = 1;
 
 /// The paths that differ, in the order of a walk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathChanges {
-    /// Changes one after the other; none reaches from one slab into the next.
-    slabs: Vec<Vec<u8>>,
+    /// The first ones.
+    packed: Vec<Packed>,
+    /// The last ones, one after the other.
+    open: Vec<u8>,
     len: usize,
+}
+
+/// Whole changes, compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Packed {
+    bytes: Box<[u8]>,
+    /// Bytes before compression.
+    unpacked_len: usize,
+}
+
+impl Packed {
+    fn new(bytes: &[u8]) -> Self {
+        let packed = zstd::bulk::compress(bytes, LEVEL).expect("memory takes all");
+        Self {
+            bytes: packed.into(),
+            unpacked_len: bytes.len(),
+        }
+    }
+
+    fn unpack(&self) -> Vec<u8> {
+        zstd::bulk::decompress(&self.bytes, self.unpacked_len).expect("`new` compressed it")
+    }
 }
 
 impl PathChanges {
     /// Adds a change behind the others.
     pub fn push(&mut self, change: &PathChange) {
-        let last = self.slabs.pop();
-        let has_room = |slab: &Vec<u8>| slab.capacity() - slab.len() >= ROOM_BYTES;
-        let slab = match last {
-            Some(slab) if has_room(&slab) => slab,
-            full => {
-                self.slabs.extend(full);
-                Vec::with_capacity(SLAB_BYTES)
-            }
-        };
-        let slab = postcard::to_extend(change, slab).expect("a vector takes all");
-        self.slabs.push(slab);
+        let open = std::mem::take(&mut self.open);
+        self.open = postcard::to_extend(change, open).expect("a vector takes all");
         self.len += 1;
+        if self.open.len() >= SLAB_BYTES {
+            self.packed.push(Packed::new(&self.open));
+            self.open.clear();
+        }
     }
 
     /// How many there are.
@@ -45,38 +64,52 @@ impl PathChanges {
 
     /// The changes, each decoded when it is asked for.
     pub fn iter(&self) -> impl Iterator<Item = PathChange> {
-        self.slabs.iter().flat_map(|slab| decode(slab))
+        let packed = self.packed.iter();
+        let packed = packed.flat_map(|slab| Decoded::new(slab.unpack()));
+        packed.chain(Decoded::new(self.open.clone()))
     }
 
     /// Makes something else of each change, or nothing. The function gets its place in the order.
     #[must_use]
     pub fn rewrite(self, mut change: impl FnMut(usize, PathChange) -> Option<PathChange>) -> Self {
         let mut rewritten = Self::default();
-        let mut index = 0;
         // What was decoded of these is not held any more.
-        for slab in self.slabs {
-            for before in decode(&slab) {
-                if let Some(after) = change(index, before) {
-                    rewritten.push(&after);
-                }
-                index += 1;
+        let packed = self.packed.into_iter();
+        let packed = packed.flat_map(|slab| Decoded::new(slab.unpack()));
+        let all = packed.chain(Decoded::new(self.open));
+        for (index, before) in all.enumerate() {
+            if let Some(after) = change(index, before) {
+                rewritten.push(&after);
             }
         }
         rewritten
     }
 }
 
-/// The changes in a slab.
-fn decode(slab: &[u8]) -> impl Iterator<Item = PathChange> {
-    let mut rest = slab;
-    std::iter::from_fn(move || {
+/// The changes that some bytes hold.
+struct Decoded {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Decoded {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, at: 0 }
+    }
+}
+
+impl Iterator for Decoded {
+    type Item = PathChange;
+
+    fn next(&mut self) -> Option<PathChange> {
+        let rest = &self.bytes[self.at..];
         if rest.is_empty() {
             return None;
         }
         let (change, after) = postcard::take_from_bytes(rest).expect("`push` encoded it");
-        rest = after;
+        self.at = self.bytes.len() - after.len();
         Some(change)
-    })
+    }
 }
 
 impl FromIterator<PathChange> for PathChanges {
@@ -145,7 +178,7 @@ mod tests {
     fn changes_come_back_as_they_were() {
         let all: Vec<_> = (0..2000).map(change).collect();
         let changes: PathChanges = all.iter().cloned().collect();
-        assert!(changes.slabs.len() > 2);
+        assert!(changes.packed.len() > 2 && !changes.open.is_empty());
         assert_eq!(changes.len(), all.len());
         assert!(changes.iter().eq(all.iter().cloned()));
         let odd = |index: usize, change| (index % 2 == 1).then_some(change);

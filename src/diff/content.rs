@@ -118,7 +118,9 @@ impl FileBytes {
         device: &DeviceBytes<'_>,
     ) -> Result<()> {
         for extent in file.extents(path)? {
-            self.content.extend(device.differing_in(file.side, &extent));
+            for range in device.differing_in(file.side, &extent) {
+                raw::push(&mut self.content, range);
+            }
         }
         Ok(())
     }

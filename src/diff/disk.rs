@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::change::{FileSystemReport, RawChange, Report};
-use super::content::{DeviceBytes, FileBytes};
+use super::content::DeviceBytes;
 use super::meaning::Meanings;
 use super::raw::{self, Ranges};
 use super::tree::{self, TreeChanges, TreeOptions};
@@ -60,14 +60,10 @@ fn compare_into(
     report.partitions = fields::of_partitions(tables.0.as_ref(), tables.1.as_ref());
 
     let differing = raw::differing(before, after, suspects)?;
-    report.changed.clone_from(&differing);
-    let mut unexplained = differing.clone();
+    let mut explained = Ranges::new();
     if !report.is_empty() {
         // What the table says was compared; where that differs, so do the sectors that hold it.
-        unexplained = raw::difference(
-            &unexplained,
-            &table_sectors(&tables, [before.len(), after.len()]),
-        );
+        explained.extend(table_sectors(&tables, [before.len(), after.len()]));
     }
     let mut failure = None;
     let places: BTreeSet<Place> = old.places().into_iter().chain(new.places()).collect();
@@ -75,8 +71,7 @@ fn compare_into(
         let ranges = (old.range(place), new.range(place));
         let (Some(old_range), Some(new_range)) = ranges else {
             // A partition on one side only is told of as such, with everything in it.
-            let gone = ranges.0.or(ranges.1).into_iter().collect::<Vec<_>>();
-            unexplained = raw::difference(&unexplained, &gone);
+            explained.extend(ranges.0.or(ranges.1));
             continue;
         };
         let span = raw::union(
@@ -84,10 +79,10 @@ fn compare_into(
             std::slice::from_ref(&new_range),
         );
         let here = raw::intersection(&differing, &span);
+        explained.extend(span);
         if here.is_empty() {
             continue;
         }
-        unexplained = raw::difference(&unexplained, &span);
         let pair = Pair {
             place,
             old,
@@ -96,11 +91,14 @@ fn compare_into(
             new_range,
         };
         // What is damaged in one place says nothing about the others.
-        if let Err(error) = pair.compare(&here, options, report) {
+        if let Err(error) = pair.compare(here, options, report) {
             failure.get_or_insert(error);
         }
     }
+    raw::join(&mut explained);
+    let unexplained = raw::difference(&differing, &explained);
     push_raw(&mut report.raw, "outside any partition", &unexplained);
+    report.changed = differing;
     failure.map_or(Ok(()), Err)
 }
 
@@ -150,26 +148,26 @@ type Opened = (Box<dyn FileSystem>, FileSystemInfo);
 
 impl Pair<'_> {
     /// Compares what lies here, where the bytes `differing` of the disks are not the same.
-    fn compare(&self, differing: &Ranges, options: Options, report: &mut Report) -> Result<()> {
+    fn compare(&self, differing: Ranges, options: Options, report: &mut Report) -> Result<()> {
         let name = self.place.to_string();
         let filesystems = (
             self.open(Side::Old, self.old)?,
             self.open(Side::New, self.new)?,
         );
         let (Some((old, old_info)), Some((new, new_info))) = filesystems else {
-            push_raw(&mut report.raw, &name, differing);
+            push_raw(&mut report.raw, &name, &differing);
             return Ok(());
         };
         let tree_options = TreeOptions {
             times: options.times,
             device: DeviceBytes {
-                differing,
+                differing: &differing,
                 starts: [self.old_range.start, self.new_range.start],
             },
         };
         let TreeChanges {
             paths,
-            bytes,
+            mut bytes,
             failure,
         } = tree::compare(old.as_ref(), new.as_ref(), &tree_options);
         let paths = renames::pair(paths);
@@ -195,14 +193,20 @@ impl Pair<'_> {
         if let Some(error) = failure {
             return Err(error);
         }
-        let regions = self.regions((old.as_ref(), &old_info), (new.as_ref(), &new_info), &bytes)?;
-        let mut rest = differing.clone();
+        raw::join(&mut bytes.content);
+        raw::join(&mut bytes.slack);
+        let regions = self.regions(
+            (old.as_ref(), &old_info),
+            (new.as_ref(), &new_info),
+            bytes.slack,
+        )?;
+        let mut rest = differing;
         for (what, ranges) in regions {
             let here = raw::intersection(&rest, &ranges);
             push_raw(&mut report.raw, &format!("{name}, {what}"), &here);
             rest = raw::difference(&rest, &ranges);
         }
-        let structures = raw::difference(&rest, &raw::union(&bytes.content, &[]));
+        let structures = raw::difference(&rest, &bytes.content);
         match report.filesystems.last_mut().filter(|_| explained) {
             Some(filesystem) => filesystem.structure_bytes = raw::total(&structures),
             None => push_raw(
@@ -220,7 +224,7 @@ impl Pair<'_> {
         &self,
         old: (&dyn FileSystem, &FileSystemInfo),
         new: (&dyn FileSystem, &FileSystemInfo),
-        bytes: &FileBytes,
+        slack: Ranges,
     ) -> Result<[(&'static str, Ranges); 4]> {
         let start = self.old_range.start.min(self.new_range.start);
         let end = self.old_range.end.max(self.new_range.end);
@@ -243,7 +247,7 @@ impl Pair<'_> {
         Ok([
             ("boot block", vec![start..start.saturating_add(boot_bytes)]),
             ("behind the filesystem", vec![end_of_both..end]),
-            ("behind the end of files", raw::union(&bytes.slack, &[])),
+            ("behind the end of files", slack),
             ("free space", raw::difference(&whole, &used)),
         ])
     }

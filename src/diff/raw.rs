@@ -66,8 +66,8 @@ pub fn differing(
             Ok(all)
         })
     })?;
-    found.sort_unstable_by_key(|range: &Range<u64>| range.start);
-    Ok(merged(found))
+    join(&mut found);
+    Ok(found)
 }
 
 fn chunk_len() -> usize {
@@ -140,19 +140,35 @@ fn merged(ranges: impl IntoIterator<Item = Range<u64>>) -> Ranges {
     merged
 }
 
-/// Adds a range that begins no earlier than the last one.
-fn push(ranges: &mut Ranges, range: Range<u64>) {
+/// Adds a range, as a part of the last one where it continues it.
+pub(super) fn push(ranges: &mut Ranges, range: Range<u64>) {
     match ranges.last_mut() {
-        Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+        Some(last) if (last.start..=last.end).contains(&range.start) => {
+            last.end = last.end.max(range.end)
+        }
         _ => ranges.push(range),
     }
+}
+
+/// Brings ranges in order and joins those that touch or overlap, where they are: there may be
+/// millions.
+pub fn join(ranges: &mut Ranges) {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let touches = last.end >= next.start;
+        if touches {
+            last.end = last.end.max(next.end);
+        }
+        touches
+    });
 }
 
 /// What lies in either.
 pub fn union(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
     let mut all = [a, b].concat();
-    all.sort_unstable_by_key(|range| range.start);
-    merged(all)
+    join(&mut all);
+    all
 }
 
 /// What lies in both.
