@@ -32,7 +32,7 @@ impl Side {
     /// Why not all of it could be compared.
     pub(super) fn damage(self) -> Option<Failure> {
         match self {
-            Self::Disk(image) => image.damage,
+            Self::Disk(image) => image.damage.map(|failure| *failure),
             Self::Record(_) => None,
         }
     }
@@ -44,7 +44,7 @@ pub(super) struct Image {
     /// Its chunks, where they are known without reading it.
     pub(super) chunk_map: Option<Arc<ChunkMap>>,
     /// Why not all of it can be compared.
-    pub(super) damage: Option<Failure>,
+    pub(super) damage: Option<Box<Failure>>,
     /// Where standard input was put, until the comparison is done.
     _spooled: Option<TempDir>,
 }
@@ -98,7 +98,7 @@ pub(super) fn open(
     };
     match side.map_err(cannot_open)? {
         Side::Disk(image) => Ok(Side::Disk(Image {
-            damage: image.damage.map(cannot_open),
+            damage: image.damage.map(|failure| Box::new(cannot_open(*failure))),
             ..image
         })),
         record @ Side::Record(_) => Ok(record),
@@ -130,7 +130,7 @@ fn image(path: &Path, output: &mut Output) -> Result<Image, Failure> {
         Ok(disk) => (disk, None),
         // What is left of it can be compared all the same.
         Err(error) => match Disk::open_cut_short(opened.device) {
-            Ok(disk) => (disk, Some(Failure::from(error))),
+            Ok(disk) => (disk, Some(Box::new(Failure::from(error)))),
             Err(_) => return Err(error.into()),
         },
     };

@@ -141,7 +141,7 @@ mod tests {
             gid: u32::MAX,
             size: u64::MAX,
             device: Some(DeviceNumber { major: 1, minor: 3 }),
-            target: Some(vec![0xff; number % 7000]),
+            target: Some(vec![0xff; number * 3]),
             xattrs: BTreeMap::from([(b"security.selinux".to_vec(), b"x\0".to_vec())]),
             hard_link_to: Some(path.clone()),
             modified: Some(Timestamp {

@@ -152,7 +152,8 @@ pub(super) fn is_same(
     }
     if is_in_place {
         // Content within an inode shares its sector with what else is there.
-        let in_blocks = |extent: &&FileExtent| (extent.device_offset | extent.len) % SECTOR == 0;
+        let in_blocks =
+            |extent: &&FileExtent| (extent.device_offset | extent.len).is_multiple_of(SECTOR);
         bytes
             .slack
             .extend(extents.iter().filter(in_blocks).flat_map(differing));

@@ -243,12 +243,12 @@ impl Pair<'_> {
             &self.used(Side::Old, old.0, &self.old_range)?,
             &self.used(Side::New, new.0, &self.new_range)?,
         );
-        let whole: Ranges = vec![start..end];
+        let one = |range: Range<u64>| -> Ranges { std::iter::once(range).collect() };
         Ok([
-            ("boot block", vec![start..start.saturating_add(boot_bytes)]),
-            ("behind the filesystem", vec![end_of_both..end]),
+            ("boot block", one(start..start.saturating_add(boot_bytes))),
+            ("behind the filesystem", one(end_of_both..end)),
             ("behind the end of files", slack),
-            ("free space", raw::difference(&whole, &used)),
+            ("free space", raw::difference(&one(start..end), &used)),
         ])
     }
 

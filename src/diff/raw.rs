@@ -144,7 +144,7 @@ fn merged(ranges: impl IntoIterator<Item = Range<u64>>) -> Ranges {
 pub(super) fn push(ranges: &mut Ranges, range: Range<u64>) {
     match ranges.last_mut() {
         Some(last) if (last.start..=last.end).contains(&range.start) => {
-            last.end = last.end.max(range.end)
+            last.end = last.end.max(range.end);
         }
         _ => ranges.push(range),
     }
