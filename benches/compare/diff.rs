@@ -64,11 +64,10 @@ fn unknown(bench: &Bench<'_>) {
         &[
             mounts("base.raw", "changed.raw"),
             Way {
-                name: "tar of the data of both images",
+                name: "cp of both images to /dev/null",
                 before: String::new(),
-                // Reads what is no hole; `cat` would not do it for /dev/null.
-                script: "tar --create --sparse --file=- base.raw changed.raw | cat >/dev/null"
-                    .to_owned(),
+                // Reads what is no hole.
+                script: "cp base.raw /dev/null; cp changed.raw /dev/null".to_owned(),
             },
             Way {
                 name: "imgasm diff, nothing known",
