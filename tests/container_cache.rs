@@ -170,7 +170,10 @@ fn nothing_known_outlives_the_start_of_the_machine() {
     let mut changed = 0;
     for entry in fs::read_dir(dir.path().join("cache/paths")).unwrap() {
         let file = entry.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "json") {
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             let known = fs::read_to_string(&file).unwrap();
             assert!(known.contains(this_start.trim_end()));
             fs::write(&file, known.replace(this_start.trim_end(), another)).unwrap();
