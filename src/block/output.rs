@@ -1,10 +1,12 @@
 //! A new image: made beside its target and renamed when it is whole.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::fs::OFlags;
@@ -21,8 +23,16 @@ const STEP_BYTES: u64 = 1 << 20;
 /// What is looked at for zeros: a block of most file systems.
 const PAGE_LEN: usize = 4096;
 
+/// The names of all files under way.
+static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A file under way. It is called `.NAME.partial` until [`Output::commit`] gives it its name, and
-/// removed when it is dropped before that. What a killed process has left is overwritten.
+/// removed when it is dropped before that or by [`Output::abandon_all`]. What a killed process has left
+/// is overwritten.
 ///
 /// The file is locked, so of two processes that make the same one the second is refused.
 #[derive(Debug)]
@@ -39,6 +49,7 @@ impl Output {
         let partial = partial_path(target)?;
         // Another process may rename the file between our opening and locking it.
         for _ in 0..100 {
+            let mut under_way = under_way();
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -52,6 +63,8 @@ impl Output {
             if !is_called(&file, &partial) {
                 continue;
             }
+            under_way.insert(partial.clone());
+            drop(under_way);
             let output = Self {
                 file,
                 target: target.to_owned(),
@@ -66,6 +79,16 @@ impl Output {
     /// The file under way, to be written by those who know its content only in passing.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Removes what is under way in this process, which is to end: nothing more can be begun.
+    pub fn abandon_all() {
+        let under_way = under_way();
+        for partial in &*under_way {
+            // There is nobody left to tell; the next run overwrites it.
+            let _ = fs::remove_file(partial);
+        }
+        mem::forget(under_way);
     }
 
     /// What messages call the file: its final name.
@@ -214,6 +237,7 @@ impl Output {
             .set_permissions(Permissions::from_mode(0o644))
             .map_err(|e| Error::file(partial, "set the mode of", e))?;
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
+        under_way().remove(partial);
         self.partial = None;
         Ok(())
     }
@@ -222,8 +246,8 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if let Some(partial) = &self.partial {
-            // There is nobody left to tell; the next run overwrites it.
             let _ = fs::remove_file(partial);
+            under_way().remove(partial);
         }
     }
 }

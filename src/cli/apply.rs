@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     image.commit(&delta)?;
     for change in &changed {
         if args.json {
-            output.json_line(&crate::build::describe_change(change))?;
+            output.json_line(&crate::build::change(change))?;
         } else {
             let what = change
                 .file_type
