@@ -206,13 +206,16 @@ impl Pair<'_> {
             push_raw(&mut report.raw, &format!("{name}, {what}"), &here);
             rest = raw::difference(&rest, &ranges);
         }
-        let structures = raw::difference(&rest, &bytes.content);
         match report.filesystems.last_mut().filter(|_| explained) {
-            Some(filesystem) => filesystem.structure_bytes = raw::total(&structures),
+            Some(filesystem) => {
+                let structures = raw::difference(&rest, &bytes.content);
+                filesystem.structure_bytes = raw::total(&structures);
+            }
+            // The same content may lie elsewhere.
             None => push_raw(
                 &mut report.raw,
                 &format!("{name}, in use: times or layout"),
-                &structures,
+                &rest,
             ),
         }
         Ok(())
