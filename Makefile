@@ -50,7 +50,8 @@ test: test-tools test-aws
 # What talks to AWS is tested with the tool that `make build` makes, so that the SDK is compiled once.
 test-aws: test-aws-tools
 	IMGASM_TEST_AWS=1 $(CARGO) test --locked --release \
-		--test aws_plan --test aws_import --test aws_faults
+		--test aws_plan --test aws_import --test aws_blocks --test aws_pull --test aws_network \
+		--test aws_faults
 
 test-aws-tools: test-tools $(AWS_VENV)/.complete
 

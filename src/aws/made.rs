@@ -3,7 +3,7 @@
 use super::connect::{Aws, failed};
 use super::report::Report;
 use super::s3::Place;
-use super::{Error, Result};
+use super::{Error, Result, task};
 
 /// Something at AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,18 +145,11 @@ async fn abort(aws: &Aws, place: &Place, id: &str) -> Result<()> {
 
 /// Cancels a task, or removes the snapshot that it has made.
 async fn cancel(aws: &Aws, id: &str) -> Result<()> {
-    let asked = aws
-        .ec2
-        .describe_import_snapshot_tasks()
-        .import_task_ids(id)
-        .send()
-        .await;
-    let answer = asked.map_err(failed(format!("ask for {id}")))?;
-    let Some(task) = answer.import_snapshot_tasks().first() else {
+    let Some(task) = task::describe(aws, id).await? else {
         return Ok(());
     };
-    match super::task::status(task) {
-        "completed" => match super::task::snapshot(task) {
+    match task::status(&task) {
+        "completed" => match task::snapshot(&task) {
             Some(snapshot) => Box::pin(remove(aws, &Made::Snapshot(snapshot.to_owned()))).await,
             None => Ok(()),
         },
