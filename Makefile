@@ -18,6 +18,7 @@ TEST_PACKAGES := acl attr binutils db5.3-util dosfstools e2fsprogs fdisk gdisk g
 BOOT_PACKAGES := debootstrap qemu-system-x86
 
 AWS_VENV := target/aws-venv
+BENCH_VENV := target/bench-venv
 
 .PHONY: all build import tool test test-tools test-aws test-aws-tools test-boot boot-tools bench \
 	lint fuzz clean
@@ -72,8 +73,13 @@ boot-tools: test-tools
 test-boot: boot-tools
 	$(CARGO) test --locked --no-default-features --test boot -- --ignored --nocapture --test-threads=1
 
-bench: tool
+bench: tool $(BENCH_VENV)/.complete
 	$(CARGO) bench --locked
+
+$(BENCH_VENV)/.complete: benches/compare/requirements.txt
+	python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet -r benches/compare/requirements.txt
+	touch $@
 
 lint:
 	$(CARGO) fmt --check

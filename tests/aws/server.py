@@ -34,6 +34,7 @@ import ebs
 import ec2
 import models
 import s3
+import ssm
 import state
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
@@ -247,6 +248,7 @@ def main():
     ec2.install()
     ebs.install()
     s3.install()
+    ssm.install()
     server = make_server("127.0.0.1", 0, App(), threaded=True, request_handler=Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.port, flush=True)
