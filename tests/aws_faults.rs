@@ -131,6 +131,53 @@ fn killed_at_any_moment_a_second_run_ends_it() {
     }
 }
 
+/// Nothing is there at all, whoever looks for it.
+fn is_empty(server: &Server) {
+    let place = json!({"region": REGION, "bucket": BUCKET});
+    let nothing = json!({
+        "images": [], "snapshots": [], "tasks": [], "objects": [], "uploads": [],
+    });
+    assert_eq!(server.tell("everything", &place), nothing);
+}
+
+#[test]
+fn gc_finds_all_that_a_killed_run_has_left() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    for (via, moments) in [("ebs", [4, 12, 30]), ("s3", [6, 9, 13])] {
+        for moment in moments {
+            let before = server.log().len();
+            let mut import = server.import(dir, via);
+            import.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = import.spawn().unwrap();
+            while server.log().len() < before + moment && child.try_wait().unwrap().is_none() {
+                sleep(Duration::from_millis(1));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // What was on its way arrives.
+            sleep(Duration::from_millis(300));
+            succeed(
+                server
+                    .command(dir, "gc")
+                    .args(["--bucket", BUCKET, "--yes"]),
+            );
+            for image in leftovers_of_success(&server) {
+                server.tell("deregister", &json!({"region": REGION, "id": image}));
+                succeed(server.command(dir, "gc").arg("--yes"));
+            }
+            is_empty(&server);
+        }
+    }
+}
+
+/// The AMIs of runs that were killed too late.
+fn leftovers_of_success(server: &Server) -> Vec<Value> {
+    let place = json!({"region": REGION, "bucket": BUCKET});
+    let everything = server.tell("everything", &place);
+    everything["images"].as_array().unwrap().clone()
+}
+
 #[test]
 fn what_is_wrong_is_told_with_what_to_do_and_nothing_stays() {
     let Some((dir, server)) = built() else { return };
@@ -202,6 +249,30 @@ fn what_is_wrong_is_told_with_what_to_do_and_nothing_stays() {
     let mut unreachable = server.import(dir, "ebs");
     unreachable.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     is_one_error(&refused(&mut unreachable), &["no answer"]);
+}
+
+#[test]
+fn where_nothing_can_be_removed_either_a_further_run_goes_on() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    // From some block on, nobody believes us any more.
+    faults(
+        &server,
+        &json!([
+            {"operation": "PutSnapshotBlock", "kind": "expired", "skip": 10},
+            {"operation": "DeleteSnapshot", "kind": "expired"},
+        ]),
+    );
+    let told = refused(&mut server.import(dir, "ebs"));
+    is_one_error(&told, &["xpired", "sign in again", "imgasm gc"]);
+    faults(&server, &json!([]));
+    let output = server.import(dir, "ebs").output().unwrap();
+    let told = said(&output);
+    assert!(
+        output.status.success() && told.contains("resuming"),
+        "{told}"
+    );
+    is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
 }
 
 #[test]

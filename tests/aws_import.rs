@@ -321,6 +321,6 @@ fn gc_touches_nothing_that_others_have_made() {
     // The AMI that was asked for and what it uses are nobody's leftovers.
     is_snapshot_of(&server, &used, &dir.join("out/ecs.raw"), dir);
     server.read_back(snapshot.as_str().unwrap(), &dir.join("others.raw"));
-    let objects = server.tell("objects", &json!(BUCKET));
-    assert_eq!(objects, json!(["others/disk.vmdk"]));
+    let objects = &server.tell("everything", &place)["objects"];
+    assert_eq!(*objects, json!(["others/disk.vmdk"]));
 }

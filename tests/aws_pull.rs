@@ -218,3 +218,37 @@ fn the_copy_of_a_pull_that_was_killed_is_found_and_used_again() {
     assert_eq!(server.count("CopyImage"), 1);
     nothing_left(&server, dir);
 }
+
+#[test]
+fn a_pull_that_is_stopped_takes_its_copy_away_and_can_go_on() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    let disk = dir.join("out/ecs.raw");
+    let ami = "ami-0aff88ed576e63e90";
+    public_image(&server, ami, &disk);
+    let pull = || {
+        let mut pull = server.command(dir, "pull");
+        pull.args([ami, "-o", "base.raw"]);
+        pull
+    };
+    let mut child = pull()
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while server.count("CopyImage") < 1 && child.try_wait().unwrap().is_none() {
+        sleep(Duration::from_millis(1));
+    }
+    // It has the answer now, and waits for the copy.
+    sleep(Duration::from_millis(100));
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+    nothing_left(&server, dir);
+    succeed(&mut pull());
+    assert!(same_bytes(&disk, &dir.join("base.raw")));
+    assert_eq!(server.count("CopyImage"), 2);
+    nothing_left(&server, dir);
+}

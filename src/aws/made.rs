@@ -63,16 +63,22 @@ impl Things {
             .retain(|made| !matches!(made, Made::Object(_) | Made::Upload { .. }));
     }
 
-    /// Removes everything, the last first. What cannot be removed is told, and the rest goes on.
-    pub(super) async fn remove_all(&mut self, aws: &Aws, report: &dyn Report) {
+    /// Removes everything, the last first; gives whether all of it is gone. What cannot be removed
+    /// is told, and the rest goes on.
+    pub(super) async fn remove_all(&mut self, aws: &Aws, report: &dyn Report) -> bool {
+        let mut is_gone = true;
         while let Some(made) = self.all.pop() {
             match remove(aws, &made).await {
                 Ok(()) => report.note("removed", &made.to_string()),
-                Err(error) => report.warning(&format!(
-                    "{made} is left behind ({error}): `imgasm gc` finds it"
-                )),
+                Err(error) => {
+                    is_gone = false;
+                    report.warning(&format!(
+                        "{made} is left behind ({error}): `imgasm gc` finds it"
+                    ));
+                }
             }
         }
+        is_gone
     }
 
     /// Removes the objects alone, which nobody needs once they are imported.

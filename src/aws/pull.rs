@@ -181,9 +181,12 @@ async fn copy(
     report: &dyn Report,
 ) -> Result<Image> {
     let source = image.image_id().unwrap_or_default();
+    let mut client_token = journal.token.clone();
     if let Some(id) = &journal.id
         && describe(aws, id).await.is_err()
     {
+        // It was removed; with the same token EC2 would name it once more.
+        client_token = Digest::of(format!("{client_token} after {id}").as_bytes()).to_string();
         journal.id = None;
     }
     let id = if let Some(id) = journal.id.clone() {
@@ -193,13 +196,13 @@ async fn copy(
         let mut specifications = tags::specification("image", mark.clone());
         specifications.extend(tags::specification("snapshot", mark));
         let request = CopyImage {
-            name: format!("imgasm pull {source} {}", &journal.token[..12]),
+            name: format!("imgasm pull {source} {}", &client_token[..12]),
             description: None,
             source_image_id: source.to_owned(),
             source_region: aws.region.clone(),
             encrypted: None,
             kms_key_id: None,
-            client_token: journal.token.clone(),
+            client_token,
             tag_specifications: specifications,
         };
         let id = send::copy_image(aws, &request).await?;

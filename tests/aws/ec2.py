@@ -501,6 +501,20 @@ def strangers(region, bucket):
     return snapshot.id
 
 
+def everything(region, bucket):
+    """All that the account has to pay for, but for the bucket itself."""
+    found = s3_backends[state.ACCOUNT][get_partition(region)].buckets[bucket]
+    tasks = TASKS.get(region, {})
+    images = IMAGES.get(region, {}).values()
+    return {
+        "images": [image["ImageId"] for image in images if image["OwnerId"] == state.ACCOUNT],
+        "snapshots": [it.id for it in backend(region).snapshots.values() if it.owner_id == state.ACCOUNT],
+        "tasks": [task_id for task_id, task in tasks.items() if task["status"] == "active"],
+        "objects": list(found.keys),
+        "uploads": list(found.multiparts),
+    }
+
+
 def handler(function):
     def handle(self):
         form = {key: values[0] for key, values in self.querystring.items()}

@@ -13,7 +13,7 @@ image         an AMI with its permissions and protection
 deregister    takes an AMI away, and leaves its snapshots
 parameter     the value of a parameter of Systems Manager
 strangers     makes things in the account and in a bucket that others have made
-objects       the keys of a bucket
+everything    all that there is in the account and a bucket
 secrets       the secrets of the sessions that were given out
 """
 
@@ -37,7 +37,6 @@ import s3
 import ssm
 import state
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -171,8 +170,8 @@ def control(name, value):
             return ssm_backends[state.ACCOUNT][value["region"]].get_parameter(value["name"]).value
         elif name == "strangers":
             return ec2.strangers(**value)
-        elif name == "objects":
-            return list(s3_backends[state.ACCOUNT]["aws"].buckets[value].keys)
+        elif name == "everything":
+            return ec2.everything(**value)
         elif name == "secrets":
             roles = sts_backends[state.ACCOUNT]["aws"].assumed_roles
             return [text for role in roles for text in (role.secret_access_key, role.session_token)]
