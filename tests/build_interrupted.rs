@@ -6,6 +6,7 @@ mod example;
 mod mount;
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -35,7 +36,7 @@ fn a_killed_build_leaves_whole_files_or_none() {
     let whole = dir.path().join("whole");
     assert!(build(dir.path(), &whole).status().unwrap().success());
     let mut interrupted = 0;
-    for signal in ["KILL", "INT"] {
+    for signal in ["KILL", "INT", "TERM"] {
         for step in 0..12 {
             let out = dir.path().join(format!("out-{signal}-{step}"));
             let mut child = build(dir.path(), &out).spawn().unwrap();
@@ -54,6 +55,12 @@ fn a_killed_build_leaves_whole_files_or_none() {
                     "{}",
                     output.display()
                 );
+            }
+            let left = fs::read_dir(&out).into_iter().flatten();
+            let is_hidden = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(b".");
+            if signal != "KILL" {
+                let hidden = left.filter(|entry| is_hidden(entry.as_ref().unwrap()));
+                assert_eq!(hidden.count(), 0, "after SIG{signal} at {} ms", 7 * step);
             }
             // What was left does not stand in the way of the next build.
             assert!(build(dir.path(), &out).status().unwrap().success());

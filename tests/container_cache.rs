@@ -156,6 +156,37 @@ fn a_raw_base_stays_where_it_is() {
 }
 
 #[test]
+fn nothing_known_outlives_the_start_of_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(&dir.path().join("cache"));
+    let path = dir.path().join("disk.raw");
+    sparse_disk(&path, 8 * MIB, 7);
+    let bytes = fs::read(&path).unwrap();
+    let digest = sha256sum(&path);
+    rest();
+    base(&cache, &path, Some(digest)).0.unwrap();
+    let this_start = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let another = "00000000-0000-4000-8000-000000000000";
+    let mut changed = 0;
+    for entry in fs::read_dir(dir.path().join("cache/paths")).unwrap() {
+        let file = entry.unwrap().path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            let known = fs::read_to_string(&file).unwrap();
+            assert!(known.contains(this_start.trim_end()));
+            fs::write(&file, known.replace(this_start.trim_end(), another)).unwrap();
+            changed += 1;
+        }
+    }
+    assert_eq!(changed, 1);
+    let (after, read) = base(&cache, &path, Some(digest));
+    assert_eq!(read, 8 * MIB);
+    check(&after.unwrap(), &bytes);
+}
+
+#[test]
 fn other_formats_become_raw() {
     if !tools::have("qemu-img") {
         return;

@@ -330,7 +330,7 @@ fn what_changed_is_told_with_who_changed_it_last() {
     let mut second = load(second.path(), &[]).unwrap();
     second.name = "second".to_owned();
     let report = apply(&mut fs, &[&first, &second]).unwrap();
-    let changed = report.changed_paths(&fs).unwrap();
+    let changed = report.changed_paths(&fs, true).unwrap();
     let lines: Vec<_> = changed
         .iter()
         .map(|c| {

@@ -136,13 +136,13 @@ fn the_digest_depends_on_the_inputs_only() {
     fs::create_dir(other.path().join("clock/files")).unwrap();
     assert_ne!(digest(&other, &[]), reference);
     let overlay = one.path().join("clock/overlay.toml");
-    let before = load(one.path(), &[]).unwrap().overlays[0].digest;
+    let before = load(one.path(), &[]).unwrap().overlay_digests[0];
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(&overlay, permissions).unwrap();
-    assert_eq!(load(one.path(), &[]).unwrap().overlays[0].digest, before);
+    assert_eq!(load(one.path(), &[]).unwrap().overlay_digests[0], before);
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&overlay, permissions).unwrap();
-    assert_ne!(load(one.path(), &[]).unwrap().overlays[0].digest, before);
+    assert_ne!(load(one.path(), &[]).unwrap().overlay_digests[0], before);
 }
 
 #[test]

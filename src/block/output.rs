@@ -1,10 +1,12 @@
 //! A new image: made beside its target and renamed when it is whole.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::fs::OFlags;
@@ -21,8 +23,16 @@ const STEP_BYTES: u64 = 1 << 20;
 /// What is looked at for zeros: a block of most file systems.
 const PAGE_LEN: usize = 4096;
 
+/// The names of all files under way.
+static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A file under way. It is called `.NAME.partial` until [`Output::commit`] gives it its name, and
-/// removed when it is dropped before that. What a killed process has left is overwritten.
+/// removed when it is dropped before that or by [`Output::abandon_all`]. What a killed process has left
+/// is overwritten.
 ///
 /// The file is locked, so of two processes that make the same one the second is refused.
 #[derive(Debug)]
@@ -39,6 +49,7 @@ impl Output {
         let partial = partial_path(target)?;
         // Another process may rename the file between our opening and locking it.
         for _ in 0..100 {
+            let mut under_way = under_way();
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -52,13 +63,15 @@ impl Output {
             if !is_called(&file, &partial) {
                 continue;
             }
-            file.set_len(0)
-                .map_err(|e| Error::file(&partial, "empty", e))?;
-            return Ok(Self {
+            under_way.insert(partial.clone());
+            drop(under_way);
+            let output = Self {
                 file,
                 target: target.to_owned(),
                 partial: Some(partial),
-            });
+            };
+            output.empty()?;
+            return Ok(output);
         }
         Err(Error::Locked { path: partial })
     }
@@ -66,6 +79,16 @@ impl Output {
     /// The file under way, to be written by those who know its content only in passing.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Removes what is under way in this process, which is to end: nothing more can be begun.
+    pub fn abandon_all() {
+        let under_way = under_way();
+        for partial in &*under_way {
+            // There is nobody left to tell; the next run overwrites it.
+            let _ = fs::remove_file(partial);
+        }
+        mem::forget(under_way);
     }
 
     /// What messages call the file: its final name.
@@ -97,11 +120,22 @@ impl Output {
         {
             return self.set_len(device.len());
         }
-        self.set_len(0)?;
+        self.empty()?;
         self.set_len(device.len())?;
         match device.host_file() {
             Some(base) if has_holes(base) && self.copy_data(base)? => Ok(()),
             _ => self.copy_non_zero(device),
+        }
+    }
+
+    /// Takes out what a killed process or an earlier try has left. Where there is nothing, nothing
+    /// is done: ext4 brings a file that was truncated to nothing to the disk when it is closed.
+    fn empty(&self) -> Result<()> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|e| Error::file(&self.target, "look at", e))?;
+        match metadata.len() {
+            0 => Ok(()),
+            _ => self.set_len(0),
         }
     }
 
@@ -185,19 +219,26 @@ impl Output {
         self.commit()
     }
 
-    /// Brings the file to the disk and gives it its name, replacing what had it, with mode 0644
-    /// whatever the umask.
+    /// Waits until the file is on the disk, so that a machine which stops after [`Output::commit`]
+    /// has it whole.
+    pub fn sync(&self) -> Result<()> {
+        self.file
+            .sync_all()
+            .map_err(|e| Error::file(&self.target, "bring to the disk", e))
+    }
+
+    /// Gives the file its name, replacing what had it, with mode 0644 whatever the umask.
+    ///
+    /// As with `cp`, the kernel brings it to the disk when it likes: who needs it there calls
+    /// [`Output::sync`] before.
     pub fn commit(mut self) -> Result<()> {
         let partial = self.partial.as_ref().expect("taken here only");
         self.file
             .set_permissions(Permissions::from_mode(0o644))
             .map_err(|e| Error::file(partial, "set the mode of", e))?;
-        self.file
-            .sync_all()
-            .map_err(|e| Error::file(partial, "bring to the disk", e))?;
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
+        under_way().remove(partial);
         self.partial = None;
-        // Where the machine stops now, the file has its old or its new name: both are whole.
         Ok(())
     }
 }
@@ -205,8 +246,8 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if let Some(partial) = &self.partial {
-            // There is nobody left to tell; the next run overwrites it.
             let _ = fs::remove_file(partial);
+            under_way().remove(partial);
         }
     }
 }

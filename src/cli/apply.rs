@@ -58,12 +58,12 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     }
     let report = applier.finish();
     root.flush()?;
-    let changed = report.changed_paths(root.as_ref())?;
+    let changed = report.changed_paths(root.as_ref(), args.json)?;
     drop(root);
     image.commit(&delta)?;
     for change in &changed {
         if args.json {
-            output.json_line(&crate::build::describe_change(change))?;
+            output.json_line(&crate::build::change(change))?;
         } else {
             let what = change
                 .file_type

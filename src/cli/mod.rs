@@ -22,6 +22,7 @@ mod image;
 mod import;
 mod init;
 mod inspect;
+mod interrupt;
 mod ls;
 mod man;
 mod output;
@@ -113,6 +114,17 @@ pub fn main() -> ExitCode {
         }
     };
     start_logging(cli.verbose);
+    // These have more to tidy up, and do so themselves.
+    #[cfg(feature = "aws")]
+    let tidies_up = matches!(
+        cli.command,
+        Command::Import(_) | Command::Pull(_) | Command::Gc(_)
+    );
+    #[cfg(not(feature = "aws"))]
+    let tidies_up = false;
+    if !tidies_up {
+        interrupt::remove_partial_outputs();
+    }
     let mut output = Output::new();
     let result = run(cli.command, &mut output).and_then(|outcome| {
         output.finish()?;

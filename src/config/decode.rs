@@ -28,11 +28,6 @@ pub fn decode<T: DeserializeOwned>(source: &Source, value: Value<'_>) -> Result<
     T::deserialize(ValueDeserializer::from(value)).map_err(|error| explain(source, &error, span))
 }
 
-/// The key of a table, with its place, taken out of it.
-pub fn take<'s>(table: &mut Table<'s>, key: &str) -> Option<Value<'s>> {
-    table.remove(key)
-}
-
 /// A deserializer's error, in the words of someone who writes a recipe.
 fn explain(source: &Source, error: &toml::de::Error, whole: Range<usize>) -> Diagnostic {
     let span = error.span().unwrap_or(whole);

@@ -252,8 +252,10 @@ impl Cache {
         wrapping: Vec<String>,
     ) -> Result<Base> {
         let raw = self.file(digest, "raw");
+        // Nobody compares it with a digest again.
+        output.sync()?;
         output.commit_as(&raw)?;
-        write_file(&self.file(digest, "chunks"), &chunk_map.encode())?;
+        Output::write(&self.file(digest, "chunks"), &chunk_map.encode())?;
         write_json(&self.file(digest, "json"), &Entry { wrapping })?;
         let lost = || cannot_read(&raw, io::ErrorKind::NotFound.into());
         self.entry(digest).ok_or_else(lost)
@@ -286,7 +288,7 @@ impl Place<'_> {
             check(self.path, expected, digest)?;
         }
         if kept.is_none() {
-            write_file(&self.stem.with_extension("chunks"), &chunk_map.encode())?;
+            Output::write(&self.stem.with_extension("chunks"), &chunk_map.encode())?;
         }
         if kept.is_none() || missing_digest {
             self.remember(digest)?;
@@ -327,7 +329,7 @@ impl Place<'_> {
 
 fn stamp(path: &Path) -> Result<Stamp> {
     let metadata = fs::metadata(path).map_err(|e| cannot_read(path, e))?;
-    Ok(Stamp::from(&metadata))
+    Ok(Stamp::new(&metadata))
 }
 
 fn check(path: &Path, expected: Option<Digest>, found: Digest) -> Result<()> {
@@ -378,14 +380,5 @@ pub(super) fn read_chunk_map(path: &Path) -> Option<ChunkMap> {
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).expect("texts and numbers can be written");
-    write_file(path, &text)
-}
-
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let output = Output::create(path)?;
-    output
-        .file()
-        .write_all_at(bytes, 0)
-        .map_err(|e| block::Error::io(path, "write", 0, block::byte_len(bytes), e))?;
-    Ok(output.commit()?)
+    Ok(Output::write(path, &text)?)
 }

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::{Cache, Known, read_chunk_map, read_json, write_file, write_json};
+use super::cache::{Cache, Known, read_chunk_map, read_json, write_json};
 use super::stamp::{Stamp, Written};
-use crate::block::{ChunkMap, Digest, FileDevice};
+use crate::block::{ChunkMap, Digest, FileDevice, Output};
 
 /// The most ranges that are remembered of two images: two that differ more have little in common.
 const MOST_RANGES: usize = 100_000;
@@ -64,7 +64,7 @@ impl Cache {
             // While it is not yet whole, there is nothing known.
             let known = stem.with_extension("json");
             let _ = fs::remove_file(&known);
-            write_file(&stem.with_extension("chunks"), &chunk_map.encode()).ok()?;
+            Output::write(&stem.with_extension("chunks"), &chunk_map.encode()).ok()?;
             let of_this = Known {
                 path: whole.display().to_string(),
                 stamp,

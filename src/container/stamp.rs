@@ -1,6 +1,6 @@
 //! What changes when a file on the host does.
 
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
@@ -20,11 +20,16 @@ const AT_REST_FINE: Duration = Duration::from_millis(20);
 /// ext4, XFS, btrfs, tmpfs, overlayfs.
 const FINE: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630];
 
-/// Device and inode number, length, and the times of a file's last change of content and of inode.
+/// What Linux calls this start of the machine: another UUID at every one (`random(4)`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Device and inode number, length, the times of a file's last change of content and of inode, and
+/// when the machine was started.
 ///
-/// The kernel sets the latter by its clock on every write, and nobody can set it back. Two equal
-/// stamps are those of one file with one content, where the first was taken when the file had been
-/// at rest for longer than its times can tell apart.
+/// The kernel sets the times by its clock on every write, and nobody can set the second back. Two
+/// equal stamps are those of one file with one content, where the first was taken when the file had
+/// been at rest for longer than its times can tell apart. A machine that stops may lose what it had
+/// not yet brought to the disk and keep the times, so no stamp outlives its start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     device: u64,
@@ -32,12 +37,27 @@ pub(super) struct Stamp {
     len: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+    boot: String,
 }
 
 impl Stamp {
     /// The stamp of an open file.
     pub(super) fn of(file: &File) -> io::Result<Self> {
-        file.metadata().map(|metadata| Self::from(&metadata))
+        file.metadata().map(|metadata| Self::new(&metadata))
+    }
+
+    /// The stamp of a file of which this is known.
+    pub(super) fn new(metadata: &Metadata) -> Self {
+        // Without a `/proc` nothing is trusted.
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            boot: boot.trim_end().to_owned(),
+        }
     }
 
     /// Length in bytes.
@@ -47,7 +67,7 @@ impl Stamp {
 
     /// Whether the last change is long enough ago to tell a further one by the times.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.age().is_some_and(|age| age > AT_REST)
+        !self.boot.is_empty() && self.age().is_some_and(|age| age > AT_REST)
     }
 
     /// Whether two stamps are those of one content, the first taken before the file got its name:
@@ -71,18 +91,6 @@ impl Stamp {
     }
 }
 
-impl From<&Metadata> for Stamp {
-    fn from(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            len: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 /// A file that was just written and has not got its final name yet, so that nobody else writes it.
 #[derive(Debug)]
 pub struct Written {
@@ -99,7 +107,8 @@ impl Written {
         let stamp = Stamp::of(&file)?;
         // A file system of old has whole seconds only, whatever its kind.
         let has_nanoseconds = stamp.modified.1 != 0 && stamp.changed.1 != 0;
-        if !has_nanoseconds
+        if stamp.boot.is_empty()
+            || !has_nanoseconds
             || !FINE
                 .iter()
                 .any(|fine| i128::from(*fine) == i128::from(kind))

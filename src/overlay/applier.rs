@@ -4,7 +4,7 @@ use super::files;
 use super::model::{Overlay, Step};
 use super::report::{OverlayReport, Report, StepReport};
 use super::steps::{self, Context};
-use crate::config::{Diagnostic, Variables};
+use crate::config::Diagnostic;
 use crate::fs::tree::{self, Editor, Touch};
 use crate::fs::{FileSystem, Timestamp};
 use crate::guest::selinux::Labeller;
@@ -115,8 +115,6 @@ impl<'a> Applier<'a> {
         }
         self.report.overlays.push(OverlayReport {
             name: overlay.name.clone(),
-            digest: Some(overlay.digest),
-            variables: overlay.variables.clone(),
             steps: done,
         });
         Ok(())
@@ -144,8 +142,6 @@ impl<'a> Applier<'a> {
         };
         self.report.overlays.push(OverlayReport {
             name: origin.to_owned(),
-            digest: None,
-            variables: Variables::default(),
             steps: vec![step],
         });
         Ok(())

@@ -34,8 +34,6 @@ pub struct Overlay {
     pub description: Option<String>,
     /// The values of its variables.
     pub variables: Variables,
-    /// The identity of the folder's content.
-    pub digest: Digest,
     pub(super) folder: PathBuf,
     pub(super) source: Source,
     pub(super) files: FileRules,
@@ -90,7 +88,6 @@ impl OverlayFile {
             return Err(error.with_hint(hint).into());
         }
         Ok(Overlay {
-            digest: digest::folder(&self.folder)?,
             name: self.name,
             description,
             variables,
@@ -99,6 +96,13 @@ impl OverlayFile {
             files,
             steps,
         })
+    }
+}
+
+impl Overlay {
+    /// The identity of the folder's content, which is read for it.
+    pub fn digest(&self) -> config::Result<Digest> {
+        digest::folder(&self.folder)
     }
 }
 

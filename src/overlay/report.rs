@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use crate::block::Digest;
-use crate::config::Variables;
 use crate::fs::digest::Hashers;
 use crate::fs::path::ImagePath;
 use crate::fs::tree::{self, LastLink, Touch};
@@ -25,10 +24,6 @@ pub struct Report {
 pub struct OverlayReport {
     /// Its name.
     pub name: String,
-    /// The identity of its folder's content; `None` for edits that come from no folder.
-    pub digest: Option<Digest>,
-    /// The values of its variables.
-    pub variables: Variables,
     /// One for each step, in order.
     pub steps: Vec<StepReport>,
 }
@@ -66,7 +61,7 @@ pub struct ChangedPath {
     pub kind: &'static str,
     /// What is there now; `None` where nothing is.
     pub file_type: Option<FileType>,
-    /// The SHA-256 of a regular file's content.
+    /// The SHA-256 of a regular file's content, where it was asked for.
     pub sha256: Option<Digest>,
 }
 
@@ -77,8 +72,13 @@ impl Report {
         steps.any(StepReport::has_changed)
     }
 
-    /// Every path that was changed, in the order of the paths' bytes, as it is in `fs` now.
-    pub fn changed_paths(&self, fs: &dyn FileSystem) -> tree::Result<Vec<ChangedPath>> {
+    /// Every path that was changed, in the order of the paths' bytes, as it is in `fs` now; with the
+    /// digests of the files if these are to be read.
+    pub fn changed_paths(
+        &self,
+        fs: &dyn FileSystem,
+        with_digests: bool,
+    ) -> tree::Result<Vec<ChangedPath>> {
         let mut last = BTreeMap::new();
         for overlay in &self.overlays {
             for step in &overlay.steps {
@@ -94,7 +94,9 @@ impl Report {
             let mut files = Vec::new();
             for (path, (overlay, step)) in last {
                 let state = state(fs, path)?;
-                if let Some((node, FileType::Regular, size)) = state {
+                if let Some((node, FileType::Regular, size)) = state
+                    && with_digests
+                {
                     let number = hashers.add(fs, node, size);
                     files.push((number.map_err(failed_to_read(path))?, changed.len()));
                 }

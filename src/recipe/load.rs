@@ -121,8 +121,10 @@ impl Recipe {
         let overlays = raw.overlays.into_iter();
         let overlays = overlays.map(|raw| overlay(&source, folder, raw, &variables));
         let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
+        let digests = overlays.iter().map(Overlay::digest);
+        let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
         Ok(Self {
-            digest: digest(&source, &variables, &overlays),
+            digest: digest(&source, &variables, &overlays, &overlay_digests),
             name,
             description: raw.description,
             variables,
@@ -132,6 +134,7 @@ impl Recipe {
             source_date_epoch: epoch,
             packages: raw.package,
             overlays,
+            overlay_digests,
             volumes,
             expectations: raw.expect,
             folder: folder.to_owned(),
@@ -333,7 +336,12 @@ fn overlay(
 }
 
 /// The identity of a recipe with all that it was given.
-fn digest(source: &Source, variables: &Variables, overlays: &[Overlay]) -> Digest {
+fn digest(
+    source: &Source,
+    variables: &Variables,
+    overlays: &[Overlay],
+    overlay_digests: &[Digest],
+) -> Digest {
     let mut hasher = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
@@ -351,9 +359,9 @@ fn digest(source: &Source, variables: &Variables, overlays: &[Overlay]) -> Diges
         fields(&overlay.variables);
     }
     field(source.text().as_bytes());
-    for overlay in overlays {
+    for (overlay, digest) in overlays.iter().zip(overlay_digests) {
         field(overlay.name.as_bytes());
-        field(overlay.digest.as_bytes());
+        field(digest.as_bytes());
     }
     Digest::finish(hasher)
 }

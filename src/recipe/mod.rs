@@ -48,6 +48,8 @@ pub struct Recipe {
     pub packages: Vec<PackageFile>,
     /// What is applied to the root filesystem, in order.
     pub overlays: Vec<Overlay>,
+    /// The identities of their folders' contents, in the same order.
+    pub overlay_digests: Vec<Digest>,
     /// The disks beside the root.
     pub volumes: Vec<Volume>,
     /// What is expected of the image, in order.

@@ -2,6 +2,12 @@
 //!
 //! [`Build::prepare`] does all but the commit, in memory: a plan is a build that is only looked
 //! at.
+//!
+//! - `base`: what a build begins with.
+//! - `record`: what it leaves in the manifest.
+
+mod base;
+mod record;
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,21 +16,20 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::base::{self, AssembleOptions, Assembly, tree};
-use crate::block::{self, BlockDevice, Change, ChunkMap, Delta, Digest, Hole, Output};
-use crate::config::digest;
+use crate::block::{self, BlockDevice, Change, ChunkMap, Delta, Output};
 use crate::container::{self, Cache, Progress, Written};
 use crate::disk::{self, Disk, Place};
 use crate::fs::{self as filesystem, Timestamp, WriteOptions};
-use crate::guest::packages::Outcome;
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
-use crate::origin::{self, Origin};
+use crate::origin;
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{self, Applier, ChangedPath};
 use crate::recipe::volume::{Content, Filesystem};
-use crate::recipe::{Base, Recipe, Volume};
+use crate::recipe::{Recipe, Volume};
 use crate::volume::{self, FormattedVolume};
+
+pub use record::change;
 
 /// Namespace of the identities that imgasm gives to what it makes.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_6a7e_6f38_5d0a_9a51_c4b3_0f2d_7e11);
@@ -41,7 +46,7 @@ pub enum Error {
         /// The folder on the host.
         rootfs: PathBuf,
         /// Why not.
-        source: base::Error,
+        source: crate::base::Error,
     },
     /// The folder that the base is assembled from could not be read.
     #[error(transparent)]
@@ -115,15 +120,6 @@ pub struct Build {
     pub recovery: Option<block::Recovery>,
 }
 
-/// A base disk that is ready to be built upon.
-struct OpenedBase {
-    device: Arc<dyn BlockDevice>,
-    chunk_map: Arc<ChunkMap>,
-    record: manifest::Base,
-    partition: Option<u32>,
-    recovery: Option<block::Recovery>,
-}
-
 /// An identity for something that a recipe makes. It depends on the recipe's name alone, so that
 /// other changes of the recipe change no more of the image than they say.
 fn identity(recipe: &Recipe, what: &str) -> Uuid {
@@ -158,7 +154,7 @@ fn now(recipe: &Recipe) -> Timestamp {
 impl Build {
     /// Builds the image of a recipe in memory.
     pub fn prepare(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<Self> {
-        let base = open_base(recipe, cache, progress)?;
+        let base = base::open(recipe, cache, progress)?;
         let len = recipe.disk_size.map_or(base.device.len(), |size| size.0);
         if len < base.device.len() {
             return Err(Error::Shrink {
@@ -203,7 +199,7 @@ impl Build {
             filesystem::sparsify(root.as_ref(), &disk.slice(place)?)
                 .map_err(|source| Error::FileSystem { place, source })?;
         }
-        let changed_paths = report.changed_paths(root.as_ref())?;
+        let changed_paths = report.changed_paths(root.as_ref(), true)?;
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());
         let chunk_map = base.chunk_map.updated(&*delta, ranges)?;
@@ -219,9 +215,14 @@ impl Build {
             digest: chunk_map.digest(),
             partition_table: disk.table()?.map(|table| table_description(&table)),
         };
-        let packages = report.packages.iter().map(describe_package).collect();
-        let mut manifest = describe(recipe, base.record, image, &volumes, &changed_paths);
-        manifest.packages = packages;
+        let manifest = record::manifest(
+            recipe,
+            base.record,
+            image,
+            &volumes,
+            &report.packages,
+            &changed_paths,
+        );
         Ok(Self {
             delta,
             changes,
@@ -284,188 +285,5 @@ fn install_packages(applier: &mut Applier<'_>, recipe: &Recipe) -> Result<()> {
     match unwritable {
         Some(unwritable) => Ok(applier.install(&requests, unwritable)?),
         None => Ok(()),
-    }
-}
-
-fn open_base(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<OpenedBase> {
-    let (path, sha256, partition) = match &recipe.base {
-        Base::File {
-            path,
-            sha256,
-            partition,
-        } => (path, *sha256, *partition),
-        Base::Rootfs { path, size } => return assemble_base(recipe, path, size.0),
-    };
-    let base = cache.base(path, sha256, progress)?;
-    // What happens to be known of a raw file from another build must not show in this one's.
-    let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
-    Ok(OpenedBase {
-        record: manifest::Base {
-            name: file_name(path),
-            sha256: base.sha256.filter(|_| is_hashed),
-            digest: base.chunk_map.digest(),
-            size: base.device.len(),
-            origin: Origin::of(path)?,
-        },
-        device: base.device,
-        chunk_map: base.chunk_map,
-        partition,
-        recovery: base.recovery,
-    })
-}
-
-/// Assembles a base disk in memory.
-fn assemble_base(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase> {
-    let failed = |source| Error::Assemble {
-        rootfs: rootfs.to_owned(),
-        source,
-    };
-    let identified = digest::folder(rootfs)?;
-    let meta = tree::meta_path(rootfs);
-    let meta = if meta.exists() {
-        fs::read(&meta).map_err(|source| Error::Output { path: meta, source })?
-    } else {
-        Vec::new()
-    };
-    let device: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::new(Hole::new(size))));
-    let options = AssembleOptions {
-        rootfs,
-        now: now(recipe),
-        seed: identity(recipe, "base").into_bytes(),
-    };
-    Assembly::read(rootfs)
-        .and_then(|assembly| assembly.write(&device, &options))
-        .map_err(failed)?;
-    let chunk_map = ChunkMap::compute(&device)?;
-    Ok(OpenedBase {
-        record: manifest::Base {
-            name: file_name(rootfs),
-            sha256: Some(Digest::of(
-                &[identified.as_bytes(), meta.as_slice()].concat(),
-            )),
-            digest: chunk_map.digest(),
-            size,
-            origin: None,
-        },
-        device,
-        chunk_map: Arc::new(chunk_map),
-        partition: None,
-        recovery: None,
-    })
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
-}
-
-fn describe(
-    recipe: &Recipe,
-    base: manifest::Base,
-    image: manifest::Image,
-    volumes: &[(String, FormattedVolume)],
-    changed_paths: &[ChangedPath],
-) -> Manifest {
-    let values = |variables: &crate::config::Variables| {
-        variables
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.clone()))
-            .collect()
-    };
-    let mut formatted = volumes.iter();
-    Manifest {
-        imgasm_version: env!("CARGO_PKG_VERSION").to_owned(),
-        name: recipe.name.clone(),
-        source_date_epoch: recipe.source_date_epoch,
-        base,
-        recipe_sha256: recipe.digest,
-        variables: values(&recipe.variables),
-        overlays: recipe
-            .overlays
-            .iter()
-            .map(|overlay| manifest::Overlay {
-                name: overlay.name.clone(),
-                sha256: overlay.digest,
-                variables: values(&overlay.variables),
-            })
-            .collect(),
-        packages: Vec::new(),
-        image,
-        volumes: recipe
-            .volumes
-            .iter()
-            .map(|volume| describe_volume(volume, &mut formatted))
-            .collect(),
-        changes: changed_paths.iter().map(describe_change).collect(),
-        builds: Vec::new(),
-        last_run_uuid: None,
-    }
-}
-
-fn describe_volume<'a>(
-    volume: &Volume,
-    formatted: &mut impl Iterator<Item = &'a (String, FormattedVolume)>,
-) -> manifest::Volume {
-    let (volume_size, filesystem) = match &volume.content {
-        Content::None => (None, None),
-        Content::Empty { size } => (Some(size.gib()), None),
-        Content::Snapshot { size, .. } => (size.map(super::config::values::VolumeSize::gib), None),
-        Content::Filesystem(filesystem) => {
-            let made = formatted
-                .next()
-                .map(|(file, made)| manifest::VolumeFilesystem {
-                    file: file.clone(),
-                    size: made.delta.len(),
-                    digest: made.chunk_map.digest(),
-                    kind: filesystem.kind.name().to_owned(),
-                    label: filesystem.label.as_str().to_owned(),
-                    uuid: made.uuid.to_string(),
-                    mount: filesystem
-                        .mount
-                        .as_ref()
-                        .map(|mount| mount.as_str().to_owned()),
-                });
-            (Some(filesystem.size.gib()), made)
-        }
-    };
-    manifest::Volume {
-        device_name: volume.device_name.as_str().to_owned(),
-        volume_size,
-        volume_type: volume.volume_type.name().to_owned(),
-        delete_on_termination: volume.delete_on_termination,
-        filesystem,
-    }
-}
-
-/// A package in the words of the manifest.
-fn describe_package(outcome: &Outcome) -> manifest::Package {
-    let Outcome {
-        package,
-        sha256,
-        was_present,
-        skipped,
-    } = outcome;
-    manifest::Package {
-        name: package.name.clone(),
-        version: package.full_version(),
-        arch: package.arch.clone(),
-        sha256: *sha256,
-        was_present: *was_present,
-        skipped: skipped.clone(),
-    }
-}
-
-/// A changed path in the words of the manifest.
-pub fn describe_change(changed: &ChangedPath) -> manifest::Change {
-    manifest::Change {
-        path: crate::text::name_text(changed.path.as_bytes()),
-        overlay: changed.overlay.clone(),
-        step: changed.step,
-        kind: changed.kind.to_owned(),
-        r#type: changed
-            .file_type
-            .map(|file_type| file_type.name().to_owned()),
-        sha256: changed.sha256,
     }
 }

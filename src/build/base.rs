@@ -1,0 +1,97 @@
+//! What a build begins with: a disk from a file, or one that is assembled from a folder.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Error, Result, identity, now};
+use crate::base::{AssembleOptions, Assembly, tree};
+use crate::block::{self, BlockDevice, ChunkMap, Delta, Digest, Hole};
+use crate::config::digest;
+use crate::container::{Cache, Progress};
+use crate::manifest;
+use crate::origin::Origin;
+use crate::recipe::{Base, Recipe};
+
+/// A base disk that is ready to be built upon.
+pub(super) struct OpenedBase {
+    pub(super) device: Arc<dyn BlockDevice>,
+    pub(super) chunk_map: Arc<ChunkMap>,
+    pub(super) record: manifest::Base,
+    pub(super) partition: Option<u32>,
+    pub(super) recovery: Option<block::Recovery>,
+}
+
+/// Opens the base of a recipe, or makes it.
+pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<OpenedBase> {
+    let (path, sha256, partition) = match &recipe.base {
+        Base::File {
+            path,
+            sha256,
+            partition,
+        } => (path, *sha256, *partition),
+        Base::Rootfs { path, size } => return assemble(recipe, path, size.0),
+    };
+    let base = cache.base(path, sha256, progress)?;
+    // What happens to be known of a raw file from another build must not show in this one's.
+    let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
+    Ok(OpenedBase {
+        record: manifest::Base {
+            name: file_name(path),
+            sha256: base.sha256.filter(|_| is_hashed),
+            digest: base.chunk_map.digest(),
+            size: base.device.len(),
+            origin: Origin::of(path)?,
+        },
+        device: base.device,
+        chunk_map: base.chunk_map,
+        partition,
+        recovery: base.recovery,
+    })
+}
+
+/// Assembles a base disk in memory.
+fn assemble(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase> {
+    let failed = |source| Error::Assemble {
+        rootfs: rootfs.to_owned(),
+        source,
+    };
+    let identified = digest::folder(rootfs)?;
+    let meta = tree::meta_path(rootfs);
+    let meta = if meta.exists() {
+        fs::read(&meta).map_err(|source| Error::Output { path: meta, source })?
+    } else {
+        Vec::new()
+    };
+    let device: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::new(Hole::new(size))));
+    let options = AssembleOptions {
+        rootfs,
+        now: now(recipe),
+        seed: identity(recipe, "base").into_bytes(),
+    };
+    Assembly::read(rootfs)
+        .and_then(|assembly| assembly.write(&device, &options))
+        .map_err(failed)?;
+    let chunk_map = ChunkMap::compute(&device)?;
+    Ok(OpenedBase {
+        record: manifest::Base {
+            name: file_name(rootfs),
+            sha256: Some(Digest::of(
+                &[identified.as_bytes(), meta.as_slice()].concat(),
+            )),
+            digest: chunk_map.digest(),
+            size,
+            origin: None,
+        },
+        device,
+        chunk_map: Arc::new(chunk_map),
+        partition: None,
+        recovery: None,
+    })
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}

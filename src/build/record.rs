@@ -1,0 +1,125 @@
+//! What a build leaves in its manifest.
+
+use crate::block::BlockDevice;
+use crate::config::Variables;
+use crate::config::values::VolumeSize;
+use crate::guest::packages::Outcome;
+use crate::manifest::{self, Manifest};
+use crate::overlay::ChangedPath;
+use crate::recipe::volume::Content;
+use crate::recipe::{Recipe, Volume};
+use crate::text::name_text;
+use crate::volume::FormattedVolume;
+
+/// All that is recorded of a build.
+pub(super) fn manifest(
+    recipe: &Recipe,
+    base: manifest::Base,
+    image: manifest::Image,
+    volumes: &[(String, FormattedVolume)],
+    packages: &[Outcome],
+    changed_paths: &[ChangedPath],
+) -> Manifest {
+    let values = |variables: &Variables| {
+        variables
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect()
+    };
+    let mut formatted = volumes.iter();
+    Manifest {
+        imgasm_version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: recipe.name.clone(),
+        source_date_epoch: recipe.source_date_epoch,
+        base,
+        recipe_sha256: recipe.digest,
+        variables: values(&recipe.variables),
+        overlays: recipe
+            .overlays
+            .iter()
+            .zip(&recipe.overlay_digests)
+            .map(|(overlay, digest)| manifest::Overlay {
+                name: overlay.name.clone(),
+                sha256: *digest,
+                variables: values(&overlay.variables),
+            })
+            .collect(),
+        packages: packages.iter().map(package).collect(),
+        image,
+        volumes: recipe
+            .volumes
+            .iter()
+            .map(|volume| self::volume(volume, &mut formatted))
+            .collect(),
+        changes: changed_paths.iter().map(change).collect(),
+        builds: Vec::new(),
+        last_run_uuid: None,
+    }
+}
+
+fn volume<'a>(
+    volume: &Volume,
+    formatted: &mut impl Iterator<Item = &'a (String, FormattedVolume)>,
+) -> manifest::Volume {
+    let (volume_size, filesystem) = match &volume.content {
+        Content::None => (None, None),
+        Content::Empty { size } => (Some(size.gib()), None),
+        Content::Snapshot { size, .. } => (size.map(VolumeSize::gib), None),
+        Content::Filesystem(filesystem) => {
+            let made = formatted
+                .next()
+                .map(|(file, made)| manifest::VolumeFilesystem {
+                    file: file.clone(),
+                    size: made.delta.len(),
+                    digest: made.chunk_map.digest(),
+                    kind: filesystem.kind.name().to_owned(),
+                    label: filesystem.label.as_str().to_owned(),
+                    uuid: made.uuid.to_string(),
+                    mount: filesystem
+                        .mount
+                        .as_ref()
+                        .map(|mount| mount.as_str().to_owned()),
+                });
+            (Some(filesystem.size.gib()), made)
+        }
+    };
+    manifest::Volume {
+        device_name: volume.device_name.as_str().to_owned(),
+        volume_size,
+        volume_type: volume.volume_type.name().to_owned(),
+        delete_on_termination: volume.delete_on_termination,
+        filesystem,
+    }
+}
+
+/// A package in the words of the manifest.
+fn package(outcome: &Outcome) -> manifest::Package {
+    let Outcome {
+        package,
+        sha256,
+        was_present,
+        skipped,
+    } = outcome;
+    manifest::Package {
+        name: package.name.clone(),
+        version: package.full_version(),
+        arch: package.arch.clone(),
+        sha256: *sha256,
+        was_present: *was_present,
+        skipped: skipped.clone(),
+    }
+}
+
+/// A changed path in the words of the manifest.
+pub fn change(changed: &ChangedPath) -> manifest::Change {
+    manifest::Change {
+        path: name_text(changed.path.as_bytes()),
+        overlay: changed.overlay.clone(),
+        step: changed.step,
+        kind: changed.kind.to_owned(),
+        r#type: changed
+            .file_type
+            .map(|file_type| file_type.name().to_owned()),
+        sha256: changed.sha256,
+    }
+}

@@ -1,0 +1,24 @@
+//! What becomes of a command that is told to stop.
+
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::block;
+
+/// On SIGINT and SIGTERM, removes the outputs that are not whole and ends the process by that
+/// signal.
+pub(super) fn remove_partial_outputs() {
+    // Where there are no handlers, the next run overwrites what is left.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
+        return;
+    };
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            block::Output::abandon_all();
+            let _ = emulate_default_handler(signal);
+        }
+    });
+}
