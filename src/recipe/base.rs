@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::block::Digest;
-use crate::config::{ByteSize, RelativePath};
+use crate::config::ByteSize;
 
 /// Bytes of a disk that is assembled from a folder where the recipe does not say.
 const DEFAULT_ROOTFS_SIZE: ByteSize = ByteSize(2 << 30);
@@ -38,7 +38,7 @@ pub(super) struct RawBase {
     file: Option<PathBuf>,
     sha256: Option<Digest>,
     partition: Option<u32>,
-    rootfs: Option<RelativePath>,
+    rootfs: Option<PathBuf>,
     size: Option<ByteSize>,
 }
 
@@ -60,7 +60,7 @@ impl RawBase {
                 Err("`sha256` and `partition` are for a `file`")
             }
             (None, Some(rootfs)) => Ok(Base::Rootfs {
-                path: folder.join(rootfs.as_path()),
+                path: folder.join(rootfs),
                 size: self.size.unwrap_or(DEFAULT_ROOTFS_SIZE),
             }),
         }

@@ -1,7 +1,7 @@
 //! From `imgasm.toml` to a [`Recipe`].
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -14,9 +14,7 @@ use super::{Ami, AmiFacts, DEFAULT_EPOCH, Options, Recipe};
 use crate::block::Digest;
 use crate::config::decode::{self, Value};
 use crate::config::variables::Scalar;
-use crate::config::{
-    self, ByteSize, Declarations, Diagnostic, Error, RelativePath, Source, Variables, template,
-};
+use crate::config::{self, ByteSize, Declarations, Diagnostic, Error, Source, Variables, template};
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
 use crate::verify::boot::BootMode;
@@ -45,7 +43,7 @@ struct RawRecipe {
 
 /// An entry of `overlays`: the path of a folder, alone or with values for its variables.
 struct RawOverlay {
-    path: RelativePath,
+    path: PathBuf,
     variables: BTreeMap<Spanned<String>, Scalar>,
 }
 
@@ -54,7 +52,7 @@ impl<'de> Deserialize<'de> for RawOverlay {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
-            path: RelativePath,
+            path: PathBuf,
             #[serde(default)]
             variables: BTreeMap<Spanned<String>, Scalar>,
         }
@@ -70,7 +68,7 @@ impl<'de> Deserialize<'de> for RawOverlay {
 
             fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<RawOverlay, E> {
                 Ok(RawOverlay {
-                    path: path.parse().map_err(E::custom)?,
+                    path: path.into(),
                     variables: BTreeMap::new(),
                 })
             }
@@ -307,8 +305,8 @@ fn overlay(
         path,
         variables: settings,
     } = raw.into_inner();
-    let name = path.as_path().display().to_string();
-    let on_host = folder.join(path.as_path());
+    let name = path.display().to_string();
+    let on_host = folder.join(path);
     if !on_host.is_dir() {
         let error = source.error(
             span,
