@@ -7,6 +7,7 @@
 mod creates;
 mod measure;
 mod scenery;
+mod upload;
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,7 @@ fn main() {
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    let jobs: [(&str, Job); 10] = [
+    let jobs: [(&str, Job); 12] = [
         ("apply-small", |bench| apply_small(bench, EXT4)),
         ("apply-small-xfs", |bench| apply_small(bench, XFS)),
         ("apply-large", |bench| apply_large(bench, EXT4)),
@@ -58,6 +59,8 @@ fn main() {
         ("read", |bench| read(bench, EXT4)),
         ("read-xfs", |bench| read(bench, XFS)),
         ("creates", |_| creates::report()),
+        ("convert", upload::convert),
+        ("upload", upload::upload),
     ];
     for (name, job) in jobs {
         if wanted
