@@ -14,7 +14,7 @@ pub(super) struct ConnectionArgs {
     /// The profile of the credentials and the region; else that of `AWS_PROFILE`.
     #[arg(long)]
     pub(super) profile: Option<String>,
-    /// The region; else that of `AWS_REGION`, of the profile, or of the recipe
+    /// The region; else that of `AWS_REGION`, of the profile, or of the recipe.
     #[arg(long)]
     pub(super) region: Option<String>,
     /// Another server than AWS's own.
