@@ -18,6 +18,7 @@ TEST_PACKAGES := acl attr binutils chromium db5.3-util dosfstools e2fsprogs fdis
 BOOT_PACKAGES := debootstrap qemu-system-x86
 
 AWS_VENV := target/aws-venv
+BENCH_VENV := target/bench-venv
 
 .PHONY: all build import tool test test-tools test-aws test-aws-tools test-boot boot-tools bench \
 	lint fuzz clean
@@ -50,7 +51,8 @@ test: test-tools test-aws
 # What talks to AWS is tested with the tool that `make build` makes, so that the SDK is compiled once.
 test-aws: test-aws-tools
 	IMGASM_TEST_AWS=1 $(CARGO) test --locked --release \
-		--test aws_plan --test aws_import --test aws_faults
+		--test aws_plan --test aws_import --test aws_blocks --test aws_pull --test aws_network \
+		--test aws_faults
 
 test-aws-tools: test-tools $(AWS_VENV)/.complete
 
@@ -71,8 +73,13 @@ boot-tools: test-tools
 test-boot: boot-tools
 	$(CARGO) test --locked --no-default-features --test boot -- --ignored --nocapture --test-threads=1
 
-bench: tool
+bench: tool $(BENCH_VENV)/.complete
 	$(CARGO) bench --locked
+
+$(BENCH_VENV)/.complete: benches/compare/requirements.txt
+	python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet -r benches/compare/requirements.txt
+	touch $@
 
 lint:
 	$(CARGO) fmt --check

@@ -5,70 +5,29 @@
 mod aws;
 #[path = "support/aws_server.rs"]
 mod aws_server;
+#[path = "support/aws_steps.rs"]
+mod aws_steps;
 #[path = "support/example.rs"]
 mod example;
+#[path = "support/sparse.rs"]
+mod sparse;
 
-use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use aws::{example, refused, said, succeed};
+use aws::{example, is_one_error, refused, said, succeed};
 use aws_server::{BUCKET, REGION, Server};
-use example::same_bytes;
+use aws_steps::{is_right, leftovers};
 
 fn built() -> Option<(tempfile::TempDir, Server)> {
-    let server = Server::start()?;
-    let dir = tempfile::tempdir().unwrap();
-    example(dir.path(), "ami_name = \"ecs\"\n");
-    succeed(&mut server.command(dir.path(), "build"));
-    Some((dir, server))
-}
-
-fn leftovers(server: &Server, dir: &Path) -> String {
-    succeed(server.command(dir, "gc").args(["--bucket", BUCKET]))
-}
-
-/// The AMI is the one that was built, and nothing else is there.
-fn is_right(server: &Server, dir: &Path, id: &str) {
-    let image = server.describe_image(REGION, id.trim());
-    let mappings = image["BlockDeviceMappings"].as_array().unwrap();
-    for (mapping, file) in mappings.iter().zip(["out/ecs.raw", "out/ecs-docker.raw"]) {
-        let snapshot = mapping["Ebs"]["SnapshotId"].as_str().unwrap();
-        let back = dir.join("back.raw");
-        server.read_back(snapshot, &back);
-        // Volumes have whole GiB.
-        let len = fs::metadata(dir.join(file)).unwrap().len();
-        let volume = fs::File::options().write(true).open(&back).unwrap();
-        assert_eq!(
-            volume.metadata().unwrap().len(),
-            len.next_multiple_of(1 << 30)
-        );
-        volume.set_len(len).unwrap();
-        assert!(same_bytes(&dir.join(file), &back), "{file}");
-    }
-    assert_eq!(leftovers(server, dir), "");
-    server.assert_no_violations();
+    aws_steps::built("ami_name = \"ecs\"\n")
 }
 
 fn faults(server: &Server, rules: &Value) {
     server.tell("faults", rules);
-}
-
-/// One error, in words, with what to do about it.
-fn is_one_error(said: &str, words: &[&str]) {
-    let errors = said
-        .lines()
-        .filter(|line| line.starts_with("error: "))
-        .count();
-    assert_eq!(errors, 1, "{said}");
-    assert!(!said.contains("panicked"), "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word}: {said}");
-    }
 }
 
 #[test]
@@ -172,6 +131,53 @@ fn killed_at_any_moment_a_second_run_ends_it() {
     }
 }
 
+/// Nothing is there at all, whoever looks for it.
+fn is_empty(server: &Server) {
+    let place = json!({"region": REGION, "bucket": BUCKET});
+    let nothing = json!({
+        "images": [], "snapshots": [], "tasks": [], "objects": [], "uploads": [],
+    });
+    assert_eq!(server.tell("everything", &place), nothing);
+}
+
+#[test]
+fn gc_finds_all_that_a_killed_run_has_left() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    for (via, moments) in [("ebs", [4, 12, 30]), ("s3", [6, 9, 13])] {
+        for moment in moments {
+            let before = server.log().len();
+            let mut import = server.import(dir, via);
+            import.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = import.spawn().unwrap();
+            while server.log().len() < before + moment && child.try_wait().unwrap().is_none() {
+                sleep(Duration::from_millis(1));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // What was on its way arrives.
+            sleep(Duration::from_millis(300));
+            succeed(
+                server
+                    .command(dir, "gc")
+                    .args(["--bucket", BUCKET, "--yes"]),
+            );
+            for image in leftovers_of_success(&server) {
+                server.tell("deregister", &json!({"region": REGION, "id": image}));
+                succeed(server.command(dir, "gc").arg("--yes"));
+            }
+            is_empty(&server);
+        }
+    }
+}
+
+/// The AMIs of runs that were killed too late.
+fn leftovers_of_success(server: &Server) -> Vec<Value> {
+    let place = json!({"region": REGION, "bucket": BUCKET});
+    let everything = server.tell("everything", &place);
+    everything["images"].as_array().unwrap().clone()
+}
+
 #[test]
 fn what_is_wrong_is_told_with_what_to_do_and_nothing_stays() {
     let Some((dir, server)) = built() else { return };
@@ -246,6 +252,30 @@ fn what_is_wrong_is_told_with_what_to_do_and_nothing_stays() {
 }
 
 #[test]
+fn where_nothing_can_be_removed_either_a_further_run_goes_on() {
+    let Some((dir, server)) = built() else { return };
+    let dir = dir.path();
+    // From some block on, nobody believes us any more.
+    faults(
+        &server,
+        &json!([
+            {"operation": "PutSnapshotBlock", "kind": "expired", "skip": 10},
+            {"operation": "DeleteSnapshot", "kind": "expired"},
+        ]),
+    );
+    let told = refused(&mut server.import(dir, "ebs"));
+    is_one_error(&told, &["xpired", "sign in again", "imgasm gc"]);
+    faults(&server, &json!([]));
+    let output = server.import(dir, "ebs").output().unwrap();
+    let told = said(&output);
+    assert!(
+        output.status.success() && told.contains("resuming"),
+        "{told}"
+    );
+    is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
+}
+
+#[test]
 fn expired_credentials_leave_what_gc_finds_and_a_further_run_goes_on() {
     for (via, operation, skip) in [("ebs", "PutSnapshotBlock", 10), ("s3", "UploadPart", 9)] {
         let Some(server) = Server::start() else {
@@ -284,90 +314,4 @@ fn expired_credentials_leave_what_gc_finds_and_a_further_run_goes_on() {
         assert!(again > 0 && again + 5 <= once, "{via}: {again} of {once}");
         is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
     }
-}
-
-#[test]
-fn a_role_of_a_profile_is_assumed_and_no_secret_is_told() {
-    let Some((dir, server)) = built() else { return };
-    let dir = dir.path();
-    fs::create_dir(dir.join(".aws")).unwrap();
-    fs::write(
-        dir.join(".aws/config"),
-        "[profile images]\nrole_arn = arn:aws:iam::123456789012:role/images\n\
-         source_profile = people\nregion = us-east-1\n",
-    )
-    .unwrap();
-    fs::write(
-        dir.join(".aws/credentials"),
-        "[people]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n\
-         aws_secret_access_key = secret-of-the-test\n",
-    )
-    .unwrap();
-    let mut import = aws::command(dir, "import");
-    import
-        .args(["-vv", "--bucket", BUCKET])
-        .env("AWS_PROFILE", "images")
-        .env("AWS_ENDPOINT_URL", server.url())
-        .env("IMGASM_LOG", "trace");
-    let output = import.output().unwrap();
-    let said = said(&output);
-    assert!(output.status.success(), "{said}");
-    assert_eq!(server.count("AssumeRole"), 1);
-    let everything = [
-        said.as_bytes(),
-        &output.stdout,
-        &fs::read(dir.join("out/manifest.json")).unwrap(),
-    ]
-    .concat();
-    assert!(!String::from_utf8_lossy(&everything).contains("secret-of-the-test"));
-    is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
-}
-
-#[test]
-fn a_pull_that_is_killed_goes_on_and_survives_faults() {
-    let Some((dir, server)) = built() else { return };
-    let dir = dir.path();
-    let id = succeed(&mut server.import(dir, "ebs")).trim().to_owned();
-    let pull = || {
-        let mut pull = server.command(dir, "pull");
-        pull.args([&id, "-o", "base.raw"]);
-        pull
-    };
-    let before = server.count("GetSnapshotBlock");
-    let mut child = pull()
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while server.count("GetSnapshotBlock") < before + 2 && child.try_wait().unwrap().is_none() {
-        sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(!dir.join("base.raw").exists());
-    faults(
-        &server,
-        &json!([
-            {"operation": "GetSnapshotBlock", "kind": "throttle", "rate": 0.2},
-            {"operation": "GetSnapshotBlock", "kind": "drop", "rate": 0.1},
-            {"operation": "ListSnapshotBlocks", "kind": "error", "rate": 0.2},
-        ]),
-    );
-    let output = pull().output().unwrap();
-    let said = said(&output);
-    assert!(
-        output.status.success() && said.contains("resuming"),
-        "{said}"
-    );
-    assert!(same_bytes(&dir.join("out/ecs.raw"), &dir.join("base.raw")));
-    let mut names: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.contains("base.raw"))
-        .collect();
-    names.sort();
-    assert_eq!(
-        names,
-        ["base.raw", "base.raw.chunks", "base.raw.origin.json"]
-    );
 }

@@ -4,8 +4,12 @@
 mod aws;
 #[path = "support/aws_server.rs"]
 mod aws_server;
+#[path = "support/aws_steps.rs"]
+mod aws_steps;
 #[path = "support/example.rs"]
 mod example;
+#[path = "support/sparse.rs"]
+mod sparse;
 
 use std::fs;
 use std::path::Path;
@@ -13,9 +17,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use aws::{example, refused, said, succeed};
-use aws_server::{BUCKET, REGION, Server};
-use example::same_bytes;
+use aws::{refused, succeed};
+use aws_server::{BUCKET, REGION};
+use aws_steps::{built, imported, is_snapshot_of, leftovers, nothing_left, snapshot_of};
 
 const AMI: &str = r#"
 ami_name = "docker-in-aws-ecs {{ timestamp }}"
@@ -23,60 +27,8 @@ tags = { Name = "Docker in AWS ECS Base Image 2018.03.a", DockerVersion = "17.12
 snapshot_tags = { Team = "images" }
 "#;
 
-/// The example, built in a folder, and a server.
-fn built(ami: &str) -> Option<(tempfile::TempDir, Server)> {
-    let server = Server::start()?;
-    let dir = tempfile::tempdir().unwrap();
-    example(dir.path(), ami);
-    succeed(&mut server.command(dir.path(), "build"));
-    Some((dir, server))
-}
-
-fn imported(command: &mut Command) -> String {
-    let printed = succeed(command);
-    let id = printed.trim().to_owned();
-    assert!(
-        id.starts_with("ami-") && !id.contains(char::is_whitespace),
-        "{printed:?}"
-    );
-    id
-}
-
 fn manifest(dir: &Path) -> Value {
     serde_json::from_slice(&fs::read(dir.join("out/manifest.json")).unwrap()).unwrap()
-}
-
-fn snapshot_of(image: &Value, device: &str) -> String {
-    let mappings = image["BlockDeviceMappings"].as_array().unwrap();
-    let mut found = mappings.iter().filter(|it| it["DeviceName"] == device);
-    let mapping = found.next().unwrap();
-    mapping["Ebs"]["SnapshotId"].as_str().unwrap().to_owned()
-}
-
-/// Whether a snapshot is a file's bytes, with zeros up to whole GiB.
-fn is_snapshot_of(server: &Server, snapshot: &str, file: &Path, work: &Path) {
-    let back = work.join("back.raw");
-    server.read_back(snapshot, &back);
-    let len = fs::metadata(file).unwrap().len();
-    let volume = fs::metadata(&back).unwrap().len();
-    assert_eq!(volume, len.next_multiple_of(1 << 30));
-    fs::File::options()
-        .write(true)
-        .open(&back)
-        .unwrap()
-        .set_len(len)
-        .unwrap();
-    assert!(
-        same_bytes(file, &back),
-        "{snapshot} is not {}",
-        file.display()
-    );
-}
-
-/// Nothing is left but the AMIs and what they use.
-fn nothing_left(server: &Server, dir: &Path) {
-    let left = succeed(server.command(dir, "gc").args(["--bucket", BUCKET]));
-    assert_eq!(left, "");
 }
 
 #[test]
@@ -350,153 +302,25 @@ fn every_disk_format_arrives() {
     }
 }
 
-/// Puts a disk of Amazon's into the server; gives the AMI's id.
-fn public_image(server: &Server, disk: &Path) -> String {
-    let id = "ami-0aff88ed576e63e90";
-    server.tell(
-        "public-image",
-        &json!({
-            "region": REGION, "image_id": id, "name": "amzn-ami-2018.03.a-amazon-ecs-optimized",
-            "disk": disk, "extra": {"BootMode": "legacy-bios"},
-            "mappings": [{"DeviceName": "/dev/xvdcz", "Ebs": {
-                "VolumeSize": 22, "VolumeType": "gp2", "Encrypted": false,
-                "Iops": 100, "DeleteOnTermination": true}}],
-        }),
-    );
-    id.to_owned()
-}
-
-/// Makes the recipe in `dir` one that builds upon `base.raw`.
-fn build_upon_base(dir: &Path) {
-    let recipe = dir.join("imgasm.toml");
-    let text = fs::read_to_string(&recipe).unwrap();
-    let text = text.replace(
-        "base = { rootfs = \"rootfs\" }",
-        "base = { file = \"base.raw\" }",
-    );
-    let from = text.find("# Docker's thin pool").unwrap();
-    let to = text.find("\n[ami]").unwrap();
-    // That mapping comes from the base.
-    fs::write(&recipe, format!("{}{}", &text[..from], &text[to..])).unwrap();
-}
-
 #[test]
-fn pulled_built_imported_and_pulled_again_it_is_the_same() {
-    let Some((dir, server)) = built(AMI) else {
+fn gc_touches_nothing_that_others_have_made() {
+    let Some((dir, server)) = built("ami_name = \"mine\"\n") else {
         return;
     };
     let dir = dir.path();
-    let disk = dir.join("amazon.raw");
-    fs::rename(dir.join("out/ecs.raw"), &disk).unwrap();
-    let ami = public_image(&server, &disk);
-    let pull = |what: &str, to: &str| succeed(server.command(dir, "pull").args([what, "-o", to]));
-    assert_eq!(pull(&ami, "base.raw").trim(), "base.raw");
-    assert!(same_bytes(&disk, &dir.join("base.raw")));
+    let place = json!({"region": REGION, "bucket": BUCKET});
+    let snapshot = server.tell("strangers", &place);
+    let id = imported(server.import(dir, "s3").arg("--keep"));
+    let image = server.describe_image(REGION, &id);
+    let used = snapshot_of(&image, "/dev/xvda");
+    let found = leftovers(&server, dir);
+    assert!(found.contains("imgasm/ecs/"), "{found}");
+    let clean_up = ["--bucket", BUCKET, "--yes"];
+    succeed(server.command(dir, "gc").args(clean_up));
     nothing_left(&server, dir);
-    let origin = fs::read(dir.join("base.raw.origin.json")).unwrap();
-    let origin: Value = serde_json::from_slice(&origin).unwrap();
-    assert_eq!(origin["ami_id"], ami);
-    assert_eq!(origin["snapshot_id"], Value::Null);
-
-    build_upon_base(dir);
-    succeed(&mut server.command(dir, "build"));
-    let id = imported(&mut server.import(dir, "ebs"));
-    let image = server.describe_image(REGION, &id);
-    assert_eq!(image["BootMode"], "legacy-bios");
-    let devices: Vec<_> = image["BlockDeviceMappings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|mapping| json!([mapping["DeviceName"], mapping["Ebs"]["VolumeSize"]]))
-        .collect();
-    let expected = [
-        json!(["/dev/xvda", 2]),
-        json!(["/dev/xvdcy", 1]),
-        json!(["/dev/xvdcz", 22]),
-    ];
-    assert_eq!(devices, expected);
-    let tags = server.log();
-    let register = tags
-        .iter()
-        .rfind(|it| it["operation"] == "RegisterImage")
-        .unwrap();
-    assert!(
-        register
-            .to_string()
-            .contains(&format!("\"Key\":\"SourceAMI\",\"Value\":\"{ami}\""))
-    );
-
-    pull(&id, "again.raw.zst");
-    let unpack = ["convert", "again.raw.zst", "again.raw"];
-    succeed(server.command(dir, unpack[0]).args(&unpack[1..]));
-    assert!(same_bytes(&dir.join("out/ecs.raw"), &dir.join("again.raw")));
-    let said = refused(
-        server
-            .command(dir, "pull")
-            .args(["ami-0123", "-o", "no.raw"]),
-    );
-    assert!(said.contains("ami-0123"), "{said}");
-    let said = refused(
-        server
-            .command(dir, "pull")
-            .args(["amazon-linux", "-o", "no.raw"]),
-    );
-    assert!(said.contains("ssm:"), "{said}");
-    server.assert_no_violations();
-}
-
-#[test]
-fn a_small_change_is_a_small_upload() {
-    let Some((dir, server)) = built(AMI) else {
-        return;
-    };
-    let dir = dir.path();
-    let id = imported(&mut server.import(dir, "s3"));
-    succeed(server.command(dir, "pull").args([&id, "-o", "base.raw"]));
-    build_upon_base(dir);
-    // Something zeroed and something new.
-    let overlay = dir.join("overlays/small");
-    fs::create_dir(&overlay).unwrap();
-    let steps = "description = \"A small change\"\n[[step]]\nwrite = { path = \"/etc/motd\", content = \"small\\n\" }\n";
-    fs::write(overlay.join("overlay.toml"), steps).unwrap();
-    let recipe = dir.join("imgasm.toml");
-    let text = fs::read_to_string(&recipe).unwrap();
-    let from = text.find("overlays = [").unwrap();
-    let to = from + text[from..].find(']').unwrap() + 1;
-    let text = format!(
-        "{}overlays = [\"overlays/small\"]{}",
-        &text[..from],
-        &text[to..]
-    );
-    fs::write(&recipe, text.replace("disk_size", "# disk_size")).unwrap();
-    succeed(&mut server.command(dir, "build"));
-    let before = server.count("PutSnapshotBlock");
-    let mut import = server.import(dir, "ebs");
-    let id = imported(import.env("SOURCE_DATE_EPOCH", "7"));
-    let sent = server.count("PutSnapshotBlock") - before;
-    assert!(sent > 0 && sent < 20, "{sent} blocks");
-    let image = server.describe_image(REGION, &id);
-    let root = snapshot_of(&image, "/dev/xvda");
-    is_snapshot_of(&server, &root, &dir.join("out/ecs.raw"), dir);
-
-    server.assert_no_violations();
-}
-
-#[test]
-fn where_blocks_that_are_left_out_are_not_zeros_all_are_sent() {
-    let Some((dir, server)) = built(AMI) else {
-        return;
-    };
-    let dir = dir.path();
-    aws::make_small(dir);
-    succeed(&mut server.command(dir, "build"));
-    server.tell("settings", &json!({"encryption_by_default": true}));
-    let output = server.import(dir, "ebs").output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("encrypt"), "{}", said(&output));
-    let id = String::from_utf8(output.stdout).unwrap();
-    let image = server.describe_image(REGION, id.trim());
-    let root = snapshot_of(&image, "/dev/xvda");
-    is_snapshot_of(&server, &root, &dir.join("out/ecs.raw"), dir);
-    server.assert_no_violations();
+    // The AMI that was asked for and what it uses are nobody's leftovers.
+    is_snapshot_of(&server, &used, &dir.join("out/ecs.raw"), dir);
+    server.read_back(snapshot.as_str().unwrap(), &dir.join("others.raw"));
+    let objects = &server.tell("everything", &place)["objects"];
+    assert_eq!(*objects, json!(["others/disk.vmdk"]));
 }

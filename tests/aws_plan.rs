@@ -140,6 +140,79 @@ fn the_ami_has_all_that_the_recipe_says() {
 }
 
 #[test]
+fn devices_can_be_left_out_or_come_from_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    example(dir.path(), "ami_name = \"devices\"\n");
+    aws::make_small(dir.path());
+    let recipe = dir.path().join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let volumes = r#"
+[[volume]]
+device_name = "/dev/sdb"
+no_device = true
+
+[[volume]]
+device_name = "/dev/sdf"
+snapshot_id = "snap-0123456789abcdef0"
+volume_type = "io2"
+iops = 500
+
+[[volume]]
+device_name = "/dev/sdg"
+volume_size = 10
+encrypted = true
+"#;
+    fs::write(
+        &recipe,
+        text.replacen("\n[ami]", &format!("{volumes}\n[ami]"), 1),
+    )
+    .unwrap();
+    succeed(&mut command(dir.path(), "build"));
+    let preview = dry_run(dir.path(), &["--via", "ebs", "--region", "us-east-1"]);
+    let mappings = &request(&preview, "RegisterImage")["BlockDeviceMappings"];
+    let expected = json!([
+        {"DeviceName": "/dev/sdb", "NoDevice": ""},
+        {"DeviceName": "/dev/sdf", "Ebs": {
+            "SnapshotId": "snap-0123456789abcdef0", "VolumeType": "io2", "Iops": 500,
+            "DeleteOnTermination": true}},
+        {"DeviceName": "/dev/sdg", "Ebs": {
+            "VolumeSize": 10, "VolumeType": "gp3", "DeleteOnTermination": true,
+            "Encrypted": true}},
+    ]);
+    assert_eq!(
+        mappings.as_array().unwrap()[1..],
+        *expected.as_array().unwrap()
+    );
+    if let Some(python) = python() {
+        checked_by(&python, "check_requests.py", &preview);
+    }
+}
+
+#[test]
+fn the_architecture_is_that_of_the_images_programs() {
+    let dir = tempfile::tempdir().unwrap();
+    example(dir.path(), "ami_name = \"arm\"\narchitecture = \"arm64\"\n");
+    aws::make_small(dir.path());
+    // The beginning of a program for AArch64: 64 bits, little-endian, machine 183.
+    let mut program = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0";
+    let path = dir.path().join("rootfs/bin");
+    fs::create_dir_all(&path).unwrap();
+    fs::write(path.join("ls"), program).unwrap();
+    let architecture = || {
+        succeed(command(dir.path(), "build").arg("--force"));
+        let preview = dry_run(dir.path(), &["--via", "ebs"]);
+        request(&preview, "RegisterImage")["Architecture"].clone()
+    };
+    assert_eq!(architecture(), "arm64");
+    // One for a processor that EC2 does not have.
+    program[18] = 243;
+    fs::write(path.join("ls"), program).unwrap();
+    succeed(command(dir.path(), "build").arg("--force"));
+    let said = refused(command(dir.path(), "import").args(["--via", "ebs", "--dry-run"]));
+    assert!(said.contains("riscv64") && said.contains("arm64"), "{said}");
+}
+
+#[test]
 fn bytes_to_send_are_those_of_the_converted_image_and_of_its_chunks() {
     let dir = built("ami_name = \"small\"\ns3_bucket_name = \"images\"\n");
     let preview = dry_run(dir.path(), &[]);

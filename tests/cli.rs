@@ -149,7 +149,7 @@ fn what_is_wrong_is_told() {
     let image = image.to_str().unwrap();
     let cases: &[(&str, &[&str])] = &[
         ("no-command", &[]),
-        ("unknown-command", &["mount"]),
+        ("unknown-command", &["resize"]),
         ("no-image", &["ls", "absent.raw", "/"]),
         ("empty-image", &["inspect", "empty"]),
         ("not-an-image", &["ls", "text", "/"]),

@@ -92,6 +92,33 @@ fn packed_outputs_are_what_the_codecs_tools_make_of_them() {
     }
 }
 
+/// Names of files, and the format of each where the name does not tell it.
+const ALL: [(&str, &str); 8] = [
+    ("disk.raw", "raw"),
+    ("disk.raw.gz", "raw.gz"),
+    ("disk.raw.zst", "raw.zst"),
+    ("disk.raw.xz", "raw.xz"),
+    ("disk.qcow2", "qcow2"),
+    ("disk.vmdk", "vmdk"),
+    ("disk.vhd", "vhd"),
+    ("disk", "vhd-fixed"),
+];
+
+#[test]
+fn from_every_format_to_every_format_it_is_the_same_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    sparse_disk(&dir.path().join("in.raw"), 5 * MIB, 8);
+    for (name, format) in ALL {
+        converted(dir.path(), &["in.raw", name, "--format", format]);
+    }
+    for (from, _) in ALL {
+        for (to, format) in ALL {
+            converted(dir.path(), &[from, "again", "--format", format]);
+            run("cmp", [dir.path().join(to), dir.path().join("again")]);
+        }
+    }
+}
+
 #[test]
 fn the_format_can_be_told() {
     if !have("qemu-img") {

@@ -8,6 +8,7 @@ mod creates;
 mod diff;
 mod measure;
 mod scenery;
+mod upload;
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,7 @@ fn main() {
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    let jobs: [(&str, Job); 11] = [
+    let jobs: [(&str, Job); 13] = [
         ("apply-small", |bench| apply_small(bench, EXT4)),
         ("apply-small-xfs", |bench| apply_small(bench, XFS)),
         ("apply-large", |bench| apply_large(bench, EXT4)),
@@ -60,6 +61,8 @@ fn main() {
         ("read-xfs", |bench| read(bench, XFS)),
         ("diff", |bench| diff::difference(bench)),
         ("creates", |_| creates::report()),
+        ("convert", upload::convert),
+        ("upload", upload::upload),
     ];
     for (name, job) in jobs {
         if wanted

@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::blocks::{self, Block, linear_checksum};
 use super::connect::{Aws, failed};
 use super::journal::{self, Journal};
 use super::made::{Made, Things};
 use super::pace::{Pace, goes_on, is_passing, patiently, pause};
-use super::plan::{self, Block, Disk, Plan, linear_checksum};
+use super::plan::{Disk, Plan};
 use super::preview::Parent;
 use super::report::Report;
 use super::wait::{Patience, State, until};
@@ -157,7 +158,7 @@ async fn choose(
         ));
         return Ok(Blocks {
             parent: None,
-            blocks: plan::every(map),
+            blocks: blocks::every(map),
         });
     }
     let full = |parent: &Parent<'_>, why: &str| {
@@ -171,7 +172,7 @@ async fn choose(
             None => {
                 return Ok(Blocks {
                     parent: Some(parent.snapshot_id.to_owned()),
-                    blocks: plan::delta(map, parent.chunk_map),
+                    blocks: blocks::delta(map, parent.chunk_map),
                 });
             }
             Some(why) => full(parent, &why),
@@ -179,7 +180,7 @@ async fn choose(
     }
     Ok(Blocks {
         parent: None,
-        blocks: plan::full(map),
+        blocks: blocks::full(map),
     })
 }
 
@@ -245,6 +246,7 @@ async fn put_blocks(
     let in_bytes = |blocks: usize| u64::try_from(blocks).unwrap_or(0) * CHUNK_BYTES;
     let mut pace = Pace::new();
     let mut sending: JoinSet<Tried> = JoinSet::new();
+    let mut result = Ok(count);
     loop {
         while sending.len() < pace.width()
             && let Some((block, attempts)) = queue.pop_front()
@@ -253,14 +255,14 @@ async fn put_blocks(
             sending.spawn(put(aws.clone(), id.to_owned(), block, bytes, attempts));
         }
         let Some(tried) = sending.join_next().await else {
-            return Ok(count);
+            return result;
         };
-        let (block, attempts, result) = match tried {
+        let (block, attempts, tried) = match tried {
             Ok(tried) => tried,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return Err(Error::Interrupted),
         };
-        match result {
+        match tried {
             Ok(checksum) => {
                 check(id, block, checksum.as_deref())?;
                 pace.succeeded();
@@ -268,14 +270,16 @@ async fn put_blocks(
                 let left = queue.len() + sending.len();
                 report.progress(&what, in_bytes(count - left), in_bytes(count));
             }
-            Err(error) if is_passing(&error) && goes_on(attempts + 1) => {
+            Err(error) if result.is_ok() && is_passing(&error) && goes_on(attempts + 1) => {
                 tracing::debug!(block = block.index, attempts, %error, "once more");
                 pace.failed();
                 queue.push_front((block, attempts + 1));
             }
             Err(error) => {
                 let doing = format!("put block {} into {id}", block.index);
-                return Err(failed(doing)(error));
+                result = result.and(Err(failed(doing)(error)));
+                // Those under way may arrive, and then a further run need not send them.
+                queue.clear();
             }
         }
     }

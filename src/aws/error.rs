@@ -227,6 +227,9 @@ fn explain(code: &str, message: &str) -> Option<String> {
         | "IllegalLocationConstraintException" => {
             "the bucket is in another region: choose one in the region of the import"
         }
+        "ParameterNotFound" => {
+            "look at the name, and at --region: every region has parameters of its own"
+        }
         "InvalidAMIName.Duplicate" => {
             "put {{ timestamp }} into `ami_name`, or replace the other AMI with --force-deregister"
         }

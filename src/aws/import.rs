@@ -79,8 +79,10 @@ pub async fn import(
             if options.keep {
                 things.keep_objects();
             }
-            things.remove_all(aws, report).await;
-            remove_journals(plan, &options.dir)?;
+            // With what could not be removed, a further run goes on.
+            if things.remove_all(aws, report).await {
+                remove_journals(plan, &options.dir)?;
+            }
         }
         Err(_) => {}
     }

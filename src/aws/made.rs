@@ -3,7 +3,7 @@
 use super::connect::{Aws, failed};
 use super::report::Report;
 use super::s3::Place;
-use super::{Error, Result};
+use super::{Error, Result, task};
 
 /// Something at AWS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,16 +63,22 @@ impl Things {
             .retain(|made| !matches!(made, Made::Object(_) | Made::Upload { .. }));
     }
 
-    /// Removes everything, the last first. What cannot be removed is told, and the rest goes on.
-    pub(super) async fn remove_all(&mut self, aws: &Aws, report: &dyn Report) {
+    /// Removes everything, the last first; gives whether all of it is gone. What cannot be removed
+    /// is told, and the rest goes on.
+    pub(super) async fn remove_all(&mut self, aws: &Aws, report: &dyn Report) -> bool {
+        let mut is_gone = true;
         while let Some(made) = self.all.pop() {
             match remove(aws, &made).await {
                 Ok(()) => report.note("removed", &made.to_string()),
-                Err(error) => report.warning(&format!(
-                    "{made} is left behind ({error}): `imgasm gc` finds it"
-                )),
+                Err(error) => {
+                    is_gone = false;
+                    report.warning(&format!(
+                        "{made} is left behind ({error}): `imgasm gc` finds it"
+                    ));
+                }
             }
         }
+        is_gone
     }
 
     /// Removes the objects alone, which nobody needs once they are imported.
@@ -145,18 +151,11 @@ async fn abort(aws: &Aws, place: &Place, id: &str) -> Result<()> {
 
 /// Cancels a task, or removes the snapshot that it has made.
 async fn cancel(aws: &Aws, id: &str) -> Result<()> {
-    let asked = aws
-        .ec2
-        .describe_import_snapshot_tasks()
-        .import_task_ids(id)
-        .send()
-        .await;
-    let answer = asked.map_err(failed(format!("ask for {id}")))?;
-    let Some(task) = answer.import_snapshot_tasks().first() else {
+    let Some(task) = task::describe(aws, id).await? else {
         return Ok(());
     };
-    match super::task::status(task) {
-        "completed" => match super::task::snapshot(task) {
+    match task::status(&task) {
+        "completed" => match task::snapshot(&task) {
             Some(snapshot) => Box::pin(remove(aws, &Made::Snapshot(snapshot.to_owned()))).await,
             None => Ok(()),
         },

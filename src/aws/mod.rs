@@ -3,7 +3,8 @@
 //! What is decided, without a network:
 //! - [`built`]: what `build` has left.
 //! - [`request`]: the requests that change something, as data.
-//! - [`plan`]: from a recipe and what was built to those requests.
+//! - [`plan`]: from a recipe and what was built to those requests; [`mappings`]: the devices;
+//!   [`blocks`]: what of a disk a snapshot gets.
 //! - [`preview`], [`policy`]: a plan for people and machines, and what its caller must be allowed.
 //! - [`tags`]: how imgasm knows its own.
 //!
@@ -15,17 +16,20 @@
 //! - [`made`]: what a run has made, to be removed when it fails.
 //! - [`report`]: what a run tells while it is under way.
 //! - [`gc`]: what other runs have left behind.
-//! - [`pull`]: an AMI's root disk as a base.
+//! - [`pull`]: an AMI's root disk as a base, with `fetch`: a snapshot to a file.
 //! - [`error`]: why something failed, and what to do about it.
 
+pub mod blocks;
 pub mod built;
 pub mod connect;
 mod ebs;
 pub mod error;
+mod fetch;
 pub mod gc;
 pub mod import;
 mod journal;
 mod made;
+mod mappings;
 mod pace;
 mod parts;
 pub mod plan;

@@ -5,20 +5,17 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 
 use super::built::{Built, BuiltDisk};
+use super::mappings::{Planned, gib, mappings};
 use super::request::{
-    BlockDeviceMapping, CopyImage, DiskContainer, EbsBlockDevice, EnableImageDeprecation,
-    EnableImageDeregistrationProtection, ImportSnapshot, LaunchPermission, LaunchPermissions,
-    ModifyImageAttribute, Parameters, PutParameter, RegisterImage, Request, StartSnapshot,
-    UserBucket,
+    CopyImage, DiskContainer, EnableImageDeprecation, EnableImageDeregistrationProtection,
+    ImportSnapshot, LaunchPermission, LaunchPermissions, ModifyImageAttribute, Parameters,
+    PutParameter, RegisterImage, Request, StartSnapshot, UserBucket,
 };
 use super::{Error, Result, tags};
-use crate::block::{CHUNK_BYTES, ChunkChange, ChunkMap, Digest};
-use crate::config::values::VolumeSize;
+use crate::block::Digest;
 use crate::container::OutputFormat;
 use crate::manifest::Manifest;
-use crate::origin::{Mapping, Origin};
-use crate::recipe::ami::{ImdsSupport, RootDevice, TpmSupport};
-use crate::recipe::volume::{Content, Volume, VolumeType};
+use crate::recipe::ami::{ImdsSupport, TpmSupport};
 use crate::recipe::{Ami, Recipe};
 
 /// What the keys of all objects begin with.
@@ -28,9 +25,6 @@ pub const KEY_PREFIX: &str = "imgasm/";
 /// interruption, and the end of what nobody goes on with (EBS direct API, `StartSnapshot`,
 /// `Timeout`: 10 to 4320).
 const START_TIMEOUT_MINUTES: i32 = 4320;
-
-/// The device of the root volume where nothing else names it.
-const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// The role that the import service takes where none is named.
 pub const DEFAULT_ROLE: &str = "vmimport";
@@ -108,14 +102,6 @@ pub struct Disk {
     pub kms_key_id: Option<String>,
 }
 
-/// A mapping, whose snapshot may be one that is yet to be made.
-#[derive(Debug, Clone)]
-struct Planned {
-    mapping: BlockDeviceMapping,
-    /// The index of the disk whose snapshot it gets.
-    disk: Option<usize>,
-}
-
 /// An import.
 pub struct Plan {
     /// How the disks get there.
@@ -155,6 +141,9 @@ impl Plan {
             )));
         }
         let (disks, mappings) = mappings(recipe, built, &ami, origin)?;
+        if via == Via::Ebs {
+            disks.iter().try_for_each(check_key)?;
+        }
         let boot_mode = ami.boot_mode.map(|mode| mode.name().to_owned());
         let register = RegisterImage {
             name: ami.ami_name.to_string(),
@@ -383,246 +372,17 @@ impl Plan {
     }
 }
 
-/// A block that a snapshot gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Block {
-    /// Its offset over 512 KiB.
-    pub index: u64,
-    /// SHA-256 of its bytes.
-    pub digest: Digest,
-}
-
-/// The digest of a block of zeros.
-pub fn zero_digest() -> Digest {
-    let len = usize::try_from(CHUNK_BYTES).expect("a small constant");
-    Digest::of(&vec![0; len])
-}
-
-/// The blocks that make an empty snapshot one with this content: those that hold data.
-pub fn full(map: &ChunkMap) -> Vec<Block> {
-    let chunks = map.chunks().iter();
-    chunks
-        .map(|chunk| Block {
-            index: chunk.index,
-            digest: chunk.digest,
-        })
-        .collect()
-}
-
-/// All blocks of a disk, zeros too: blocks that were never written read back as anything in an
-/// encrypted snapshot.
-pub fn every(map: &ChunkMap) -> Vec<Block> {
-    let zero = zero_digest();
-    (0..map.device_len().div_ceil(CHUNK_BYTES))
-        .map(|index| Block {
-            index,
-            digest: map.get(index).unwrap_or(zero),
-        })
-        .collect()
-}
-
-/// The blocks that make a snapshot with the content `base` one with this.
-pub fn delta(map: &ChunkMap, base: &ChunkMap) -> Vec<Block> {
-    let zero = zero_digest();
-    let changes = map.changes_since(base).into_iter();
-    changes
-        .map(|change| match change {
-            ChunkChange::Data(chunk) => Block {
-                index: chunk.index,
-                digest: chunk.digest,
-            },
-            ChunkChange::Zero(index) => Block {
-                index,
-                digest: zero,
-            },
-        })
-        .collect()
-}
-
-/// EBS's checksum over the blocks that were sent: SHA-256 over their SHA-256s in order
-/// (`CompleteSnapshot`, `LINEAR`).
-pub fn linear_checksum(blocks: &[Block]) -> Digest {
-    let mut hasher = Sha256::new();
-    for block in blocks {
-        hasher.update(block.digest.as_bytes());
-    }
-    Digest::finish(hasher)
-}
-
-/// The disks, the root first, and the mappings, the root's first.
-fn mappings(
-    recipe: &Recipe,
-    built: &Built,
-    ami: &Ami,
-    origin: Option<&Origin>,
-) -> Result<(Vec<Disk>, Vec<Planned>)> {
-    let own = &ami.ami_root_device;
-    let root_name = own.device_name.as_ref().map_or_else(
-        || origin.map_or(ROOT_DEVICE, |origin| &origin.root_device_name),
-        |name| name.as_str(),
-    );
-    let mut disks = vec![Disk {
-        device_name: root_name.to_owned(),
-        built: built.root.clone(),
-        encrypted: own.encrypted,
-        kms_key_id: own.kms_key_id.clone(),
-    }];
-    let mut planned = vec![Planned {
-        mapping: BlockDeviceMapping {
-            device_name: root_name.to_owned(),
-            ebs: Some(of_root(own, built.root.gib(), origin)?),
-            ..BlockDeviceMapping::default()
-        },
-        disk: Some(0),
-    }];
-    for volume in &recipe.volumes {
-        let device = volume.device_name.as_str();
-        if device == root_name {
-            return Err(Error::Mapping(format!(
-                "{device} is the root's own device, and the recipe has a volume of it: \
-                 `ami_root_device` is for the root"
-            )));
+/// EBS takes a key by its ARN alone (`StartSnapshot`, `KmsKeyArn`), the import service by any name.
+fn check_key(disk: &Disk) -> Result<()> {
+    match &disk.kms_key_id {
+        Some(key) if !(key.starts_with("arn:") && key.contains(":key/")) => {
+            Err(Error::Mapping(format!(
+                "{}: --via ebs takes a key by its ARN alone, as \
+                 arn:aws:kms:REGION:ACCOUNT:key/ID, and `kms_key_id` is {key:?}: name it so, or \
+                 use --via s3",
+                disk.device_name
+            )))
         }
-        let disk = built.volumes.iter().find(|(name, _)| name == device);
-        let index = disk.map(|(_, disk)| {
-            disks.push(Disk {
-                device_name: device.to_owned(),
-                built: disk.clone(),
-                encrypted: volume.encrypted,
-                kms_key_id: volume.kms_key_id.clone(),
-            });
-            disks.len() - 1
-        });
-        planned.push(Planned {
-            mapping: of_volume(volume)?,
-            disk: index,
-        });
+        _ => Ok(()),
     }
-    let others = origin.map_or(&[][..], |origin| &origin.block_device_mappings);
-    for mapping in others {
-        let is_root = origin.is_some_and(|origin| origin.root_device_name == mapping.device_name);
-        let taken = |other: &Planned| other.mapping.device_name == mapping.device_name;
-        if !is_root && !planned.iter().any(taken) {
-            planned.push(Planned {
-                mapping: of_base(mapping),
-                disk: None,
-            });
-        }
-    }
-    Ok((disks, planned))
-}
-
-/// The root's volume, for an image of so many GiB: what the recipe says, or else what the base had.
-fn of_root(own: &RootDevice, needed: u64, origin: Option<&Origin>) -> Result<EbsBlockDevice> {
-    let before = origin.and_then(|origin| {
-        let mut mappings = origin.block_device_mappings.iter();
-        mappings.find(|mapping| mapping.device_name == origin.root_device_name)
-    });
-    let size = match own.volume_size.map(VolumeSize::gib) {
-        Some(asked) if asked < needed => return Err(Error::RootTooSmall { asked, needed }),
-        Some(asked) => asked,
-        None => {
-            let before = before.and_then(|mapping| mapping.volume_size);
-            let before = before.and_then(|size| u64::try_from(size).ok());
-            needed.max(before.unwrap_or(0))
-        }
-    };
-    let own_type = own.volume_type.map(VolumeType::name);
-    let inherited = before.filter(|_| own_type.is_none());
-    let inherited_type = inherited.and_then(|mapping| mapping.volume_type.as_deref());
-    Ok(EbsBlockDevice {
-        snapshot_id: None,
-        volume_size: Some(gib(size)?),
-        volume_type: Some(own_type.or(inherited_type).unwrap_or("gp3").to_owned()),
-        iops: number(own.iops)?.or_else(|| inherited.and_then(provisioned_iops)),
-        throughput: number(own.throughput)?
-            .or_else(|| inherited.and_then(|mapping| mapping.throughput)),
-        delete_on_termination: own.delete_on_termination.unwrap_or(true),
-        encrypted: None,
-    })
-}
-
-/// The mapping of a volume of the recipe.
-fn of_volume(volume: &Volume) -> Result<BlockDeviceMapping> {
-    let device_name = volume.device_name.as_str().to_owned();
-    let (snapshot_id, size, is_empty) = match &volume.content {
-        Content::None => {
-            return Ok(BlockDeviceMapping {
-                device_name,
-                no_device: Some(String::new()),
-                ..BlockDeviceMapping::default()
-            });
-        }
-        Content::Empty { size } => (None, Some(*size), true),
-        Content::Snapshot { snapshot_id, size } => (Some(snapshot_id.clone()), *size, false),
-        Content::Filesystem(filesystem) => (None, Some(filesystem.size), false),
-    };
-    if is_empty && volume.kms_key_id.is_some() {
-        return Err(Error::Mapping(format!(
-            "{device_name}: EC2 takes a `kms_key_id` for an empty volume at launch only, not in an \
-             AMI; leave it out, and set it in the launch template"
-        )));
-    }
-    if volume.encrypted.is_some() && snapshot_id.is_some() {
-        return Err(Error::Mapping(format!(
-            "{device_name}: `encrypted` is for volumes that are made here; a snapshot is what it is"
-        )));
-    }
-    Ok(BlockDeviceMapping {
-        device_name,
-        ebs: Some(EbsBlockDevice {
-            snapshot_id,
-            volume_size: size.map(|size| gib(size.gib())).transpose()?,
-            volume_type: Some(volume.volume_type.name().to_owned()),
-            iops: number(volume.iops)?,
-            throughput: number(volume.throughput)?,
-            delete_on_termination: volume.delete_on_termination,
-            encrypted: volume.encrypted.filter(|_| is_empty),
-        }),
-        ..BlockDeviceMapping::default()
-    })
-}
-
-/// A mapping of the base, kept.
-fn of_base(mapping: &Mapping) -> BlockDeviceMapping {
-    let device_name = mapping.device_name.clone();
-    if let Some(name) = &mapping.virtual_name {
-        return BlockDeviceMapping {
-            device_name,
-            virtual_name: Some(name.clone()),
-            ..BlockDeviceMapping::default()
-        };
-    }
-    BlockDeviceMapping {
-        device_name,
-        ebs: Some(EbsBlockDevice {
-            snapshot_id: mapping.snapshot_id.clone(),
-            volume_size: mapping.volume_size,
-            volume_type: mapping.volume_type.clone(),
-            iops: provisioned_iops(mapping),
-            throughput: mapping.throughput,
-            delete_on_termination: mapping.delete_on_termination.unwrap_or(true),
-            encrypted: mapping.encrypted.filter(|_| mapping.snapshot_id.is_none()),
-        }),
-        ..BlockDeviceMapping::default()
-    }
-}
-
-/// The operations a second of a mapping, where its kind takes them: EC2 tells them of `gp2` too.
-fn provisioned_iops(mapping: &Mapping) -> Option<i32> {
-    let takes = matches!(mapping.volume_type.as_deref(), Some("gp3" | "io1" | "io2"));
-    mapping.iops.filter(|_| takes)
-}
-
-/// A number of GiB as EC2 has it.
-fn gib(gib: u64) -> Result<i32> {
-    i32::try_from(gib).map_err(|_| Error::Mapping(format!("{gib} GiB is more than any EBS volume")))
-}
-
-fn number(number: Option<u32>) -> Result<Option<i32>> {
-    let number = number.map(|number| {
-        i32::try_from(number)
-            .map_err(|_| Error::Mapping(format!("{number} is more than EC2 takes")))
-    });
-    number.transpose()
 }

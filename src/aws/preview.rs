@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Result;
+use super::blocks::{self, Block, linear_checksum};
 use super::parts::part_bytes;
-use super::plan::{self, Block, Disk, DiskFormat, Plan, Via, linear_checksum};
+use super::plan::{Disk, DiskFormat, Plan, Via};
 use super::policy::{Policy, policy, role_policy};
 use super::request::{Parameters, Request};
 use crate::block::{BlockDevice, CHUNK_BYTES, ChunkMap, Digest};
@@ -88,7 +89,7 @@ pub fn preview(
                 let parent = parent.filter(|_| index == 0 && disk.encrypted != Some(true));
                 let blocks = parent.map_or_else(
                     || whole(disk),
-                    |parent| plan::delta(&disk.built.chunk_map, parent.chunk_map),
+                    |parent| blocks::delta(&disk.built.chunk_map, parent.chunk_map),
                 );
                 let count = u64::try_from(blocks.len()).expect("a length fits 64 bits");
                 disks.push(DiskPreview {
@@ -124,9 +125,9 @@ pub fn preview(
 /// The blocks that a snapshot without a parent gets.
 pub(super) fn whole(disk: &Disk) -> Vec<Block> {
     if disk.encrypted == Some(true) {
-        plan::every(&disk.built.chunk_map)
+        blocks::every(&disk.built.chunk_map)
     } else {
-        plan::full(&disk.built.chunk_map)
+        blocks::full(&disk.built.chunk_map)
     }
 }
 

@@ -49,14 +49,7 @@ pub(super) async fn wait(
     report: &dyn Report,
 ) -> Result<String> {
     until(&format!("the import of {file}"), patience, || async {
-        let asked = aws
-            .ec2
-            .describe_import_snapshot_tasks()
-            .import_task_ids(id)
-            .send()
-            .await;
-        let answer = asked.map_err(failed(format!("ask for the import {id}")))?;
-        let Some(task) = answer.import_snapshot_tasks().first() else {
+        let Some(task) = &describe(aws, id).await? else {
             return Ok(State::Pending("not known yet".to_owned()));
         };
         let detail = task.snapshot_task_detail();
@@ -89,6 +82,18 @@ pub(super) async fn wait(
         }
     })
     .await
+}
+
+/// A task as EC2 knows it, where it does.
+pub(super) async fn describe(aws: &Aws, id: &str) -> Result<Option<ImportSnapshotTask>> {
+    let asked = aws
+        .ec2
+        .describe_import_snapshot_tasks()
+        .import_task_ids(id)
+        .send()
+        .await;
+    let answer = asked.map_err(failed(format!("ask for the import {id}")))?;
+    Ok(answer.import_snapshot_tasks().first().cloned())
 }
 
 /// The status of a task: `active`, `completed`, `deleting`, `deleted`.

@@ -11,10 +11,10 @@ use crate::recipe::Ami;
 /// How to reach AWS; what is not given is the environment's and the profile's.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ConnectionArgs {
-    /// The profile of the credentials and the region.
+    /// The profile of the credentials and the region; else that of `AWS_PROFILE`.
     #[arg(long)]
     pub(super) profile: Option<String>,
-    /// The region.
+    /// The region; else that of `AWS_REGION`, of the profile, or of the recipe.
     #[arg(long)]
     pub(super) region: Option<String>,
     /// Another server than AWS's own.

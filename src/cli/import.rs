@@ -21,6 +21,9 @@ use crate::recipe::ami::Polling;
 use crate::recipe::{Ami, AmiFacts, Base, Recipe};
 
 /// Make an AMI of what `build` has left. Prints its id.
+///
+/// What the AMI is called and has is in the recipe under `[ami]`. An AMI of the same image is found
+/// and not made again; a run that was killed is gone on with.
 #[derive(Debug, clap::Args)]
 #[allow(
     clippy::struct_excessive_bools,
@@ -35,13 +38,14 @@ pub(super) struct Args {
     /// How the disks get there: through a bucket, or block by block into snapshots.
     #[arg(long, value_enum, default_value_t = Way::S3)]
     via: Way,
-    /// The bucket to upload to.
+    /// The bucket to upload to, in the region of the import; else `s3_bucket_name` of `[ami]`.
     #[arg(long)]
     bucket: Option<String>,
-    /// The format of the uploaded disks.
+    /// The format of the uploaded disks; another one is worth a try where an import is refused.
     #[arg(long, value_enum, default_value_t = DiskFormat::Vmdk)]
     disk_format: DiskFormat,
-    /// The role by which the import service reads the bucket.
+    /// The role by which the import service reads the bucket; else `role_name` of `[ami]`, else
+    /// vmimport.
     #[arg(long)]
     role: Option<String>,
     /// A snapshot that holds the base: with `--via ebs` only what differs from it is sent.
@@ -59,10 +63,10 @@ pub(super) struct Args {
     /// Leave the uploaded objects in the bucket.
     #[arg(long)]
     keep: bool,
-    /// What becomes of snapshots and AMIs when the run fails.
+    /// What becomes of all that was made when the run fails.
     #[arg(long, value_enum, default_value_t = OnError::Cleanup)]
     on_error: OnError,
-    /// How many seconds to wait for an import or a copy.
+    /// How many seconds to wait for an import or a copy; else as `aws_polling` of `[ami]` says.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
     #[command(flatten)]

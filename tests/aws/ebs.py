@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 
 import state
 from moto.ebs.responses import EBSResponse
@@ -29,6 +30,7 @@ def new_snapshot(region, gib, description, tags, encrypted=False, owner=state.AC
     backend.delete_volume(volume.id)
     snapshot.add_tags(tags)
     snapshot.encrypted = encrypted
+    snapshot.key = None
     snapshot.polls = state.SETTINGS["polls"]
     state.BLOCKS[region, snapshot.id] = {}
     return snapshot
@@ -65,6 +67,11 @@ def start_snapshot(self):
         return answer
     encrypted = params.get("Encrypted", False) or state.SETTINGS["encryption_by_default"]
     parent = params.get("ParentSnapshotId")
+    key = params.get("KmsKeyArn")
+    if key and not params.get("Encrypted"):
+        raise Refused("ValidationException", "KmsKeyArn needs Encrypted")
+    if key and not re.fullmatch(r"arn:aws[a-z-]*:kms:.*:[0-9]{12}:key/.*", key):
+        raise Refused("ValidationException", f"{key} is no ARN of a key")
     if parent:
         if "Encrypted" in params or "KmsKeyArn" in params:
             raise Refused("ValidationException", "Encrypted and ParentSnapshotId exclude each other")
@@ -78,6 +85,7 @@ def start_snapshot(self):
     snapshot = new_snapshot(
         self.region, params["VolumeSize"], params.get("Description", ""), tags, encrypted
     )
+    snapshot.key = key
     snapshot.status = "pending"
     snapshot.completing = False
     snapshot.put = set()

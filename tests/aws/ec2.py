@@ -86,6 +86,8 @@ def import_snapshot(region, params):
         raise error("InvalidParameter", f"The given S3 bucket {bucket} does not exist")
     if found.region_name != region:
         raise error("InvalidParameter", "The given S3 object is not local to the region.")
+    if "KmsKeyId" in params and not params.get("Encrypted"):
+        raise error("InvalidParameterDependency", "KmsKeyId needs Encrypted")
     token = (region, "import", params.get("ClientToken"))
     if token in TOKENS and params.get("ClientToken"):
         return describe_task(region, TOKENS[token])
@@ -163,6 +165,7 @@ def convert(region, task):
         gib = -(-os.path.getsize(raw) // (1 << 30))
         encrypted = task["params"].get("Encrypted", False) or state.SETTINGS["encryption_by_default"]
         snapshot = ebs.new_snapshot(region, gib, task["params"].get("Description", ""), {}, encrypted)
+        snapshot.key = task["params"].get("KmsKeyId")
         state.store_disk(region, snapshot.id, raw)
     task["snapshot"] = snapshot.id
     return None
@@ -221,11 +224,14 @@ def describe_snapshots(region, params):
                     "OwnerId": snapshot.owner_id,
                     "VolumeSize": snapshot.volume_size,
                     "Encrypted": snapshot.encrypted,
+                    "KmsKeyId": snapshot.key,
                     "Description": snapshot.description,
                     "StartTime": snapshot.start_time,
                     "Tags": tags(region, snapshot.id),
                 }
             )
+            if snapshot.key is None:
+                del result[-1]["KmsKeyId"]
     return {"Snapshots": result}
 
 
@@ -486,6 +492,27 @@ def public_image(region, image_id, name, disk, mappings, extra):
     }
     IMAGES.setdefault(region, {})[image_id] = image | extra
     return snapshot.id
+
+
+def strangers(region, bucket):
+    """A snapshot and an object that others have made; gives the snapshot's id."""
+    snapshot = ebs.new_snapshot(region, 1, "of others", {"Name": "of others"})
+    s3_backends[state.ACCOUNT][get_partition(region)].put_object(bucket, "others/disk.vmdk", b"disk")
+    return snapshot.id
+
+
+def everything(region, bucket):
+    """All that the account has to pay for, but for the bucket itself."""
+    found = s3_backends[state.ACCOUNT][get_partition(region)].buckets[bucket]
+    tasks = TASKS.get(region, {})
+    images = IMAGES.get(region, {}).values()
+    return {
+        "images": [image["ImageId"] for image in images if image["OwnerId"] == state.ACCOUNT],
+        "snapshots": [it.id for it in backend(region).snapshots.values() if it.owner_id == state.ACCOUNT],
+        "tasks": [task_id for task_id, task in tasks.items() if task["status"] == "active"],
+        "objects": list(found.keys),
+        "uploads": list(found.multiparts),
+    }
 
 
 def handler(function):

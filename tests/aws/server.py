@@ -11,6 +11,10 @@ public-image  an AMI of Amazon's from a raw disk
 snapshot      a snapshot's volume as a raw file
 image         an AMI with its permissions and protection
 deregister    takes an AMI away, and leaves its snapshots
+parameter     the value of a parameter of Systems Manager
+strangers     makes things in the account and in a bucket that others have made
+everything    all that there is in the account and a bucket
+secrets       the secrets of the sessions that were given out
 """
 
 import io
@@ -30,8 +34,11 @@ import ebs
 import ec2
 import models
 import s3
+import ssm
 import state
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.ssm.models import ssm_backends
+from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 LOG = []
@@ -61,8 +68,14 @@ def scope(environ):
     return region, service
 
 
+def s3_path(environ):
+    """The bucket and key, whether the bucket is named by the host or by the path."""
+    bucket, is_by_host, _ = environ.get("HTTP_HOST", "").partition(".s3.")
+    return f"/{bucket}{environ['PATH_INFO']}" if is_by_host else environ["PATH_INFO"]
+
+
 def s3_operation(environ, query):
-    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].strip("/")
+    method, path = environ["REQUEST_METHOD"], s3_path(environ).strip("/")
     if "/" not in path:
         return {"HEAD": "HeadBucket", "PUT": "CreateBucket", "GET": "ListMultipartUploads"
                 if "uploads" in query else "ListObjectsV2"}.get(method, method)
@@ -90,7 +103,7 @@ def understand(environ, service, body):
         told = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
         if operation == "UploadPart" and told != s3.checksum(body):
             raise models.Violation(f"UploadPart: {told} is not the checksum of the part")
-        return operation, {"path": environ["PATH_INFO"], **query}
+        return operation, {"path": s3_path(environ), **query}
     headers = {
         name[5:].replace("_", "-"): value
         for name, value in environ.items()
@@ -153,6 +166,15 @@ def control(name, value):
             return ec2.IMAGES[value["region"]][value["id"]]
         elif name == "deregister":
             ec2.deregister_image(value["region"], {"ImageId": value["id"]})
+        elif name == "parameter":
+            return ssm_backends[state.ACCOUNT][value["region"]].get_parameter(value["name"]).value
+        elif name == "strangers":
+            return ec2.strangers(**value)
+        elif name == "everything":
+            return ec2.everything(**value)
+        elif name == "secrets":
+            roles = sts_backends[state.ACCOUNT]["aws"].assumed_roles
+            return [text for role in roles for text in (role.secret_access_key, role.session_token)]
         return None
 
 
@@ -194,10 +216,12 @@ class App:
         if kind in CODES:
             status, code = CODES[kind][service]
             return self.answer(start_response, *refusal(service, status, code, "as it was asked for"))
-        if kind:
+        if kind and kind != "spoil":
             code, _, message = kind.partition(": ")
             return self.answer(start_response, *refusal(service, 400, code, message))
-        return self.run(environ, body, start_response)
+        answer = self.run(environ, body, start_response)
+        # A byte that fell over on the way.
+        return [bytes([answer[0][0] ^ 1]) + answer[0][1:], *answer[1:]] if kind == "spoil" else answer
 
     def run(self, environ, body, start_response):
         environ["wsgi.input"] = io.BytesIO(body)
@@ -223,6 +247,7 @@ def main():
     ec2.install()
     ebs.install()
     s3.install()
+    ssm.install()
     server = make_server("127.0.0.1", 0, App(), threaded=True, request_handler=Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.port, flush=True)

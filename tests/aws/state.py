@@ -1,6 +1,7 @@
 """What the server knows beside moto: blocks of snapshots, and how it is told to behave."""
 
 import hashlib
+import os
 import threading
 
 ACCOUNT = "123456789012"
@@ -36,12 +37,23 @@ def store_disk(region, snapshot, path):
     BLOCKS[region, snapshot] = {}
     zeros = bytes(BLOCK)
     with open(path, "rb") as disk:
-        index = 0
-        while data := disk.read(BLOCK):
-            data = data.ljust(BLOCK, b"\0")
+        for index in data_blocks(disk):
+            disk.seek(index * BLOCK)
+            data = disk.read(BLOCK).ljust(BLOCK, b"\0")
             if data != zeros:
                 store(region, snapshot, index, data)
-            index += 1
+
+
+def data_blocks(disk):
+    """The indices of the blocks that are not holes of a sparse file."""
+    position = 0
+    while True:
+        try:
+            index = os.lseek(disk.fileno(), position, os.SEEK_DATA) // BLOCK
+        except OSError:
+            return
+        yield index
+        position = (index + 1) * BLOCK
 
 
 def write_disk(region, snapshot, gib, path):

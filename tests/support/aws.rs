@@ -37,7 +37,7 @@ pub fn example(dir: &Path, ami: &str) {
     fs::write(&recipe, format!("{text}\n[ami]\n{ami}")).unwrap();
 }
 
-/// A command of imgasm on the example in `dir`, with no environment of AWS.
+/// A command of imgasm on the example in `dir`, with no environment of AWS or of a proxy.
 pub fn command(dir: &Path, name: &str) -> Command {
     let mut command = imgasm();
     command
@@ -47,7 +47,9 @@ pub fn command(dir: &Path, name: &str) -> Command {
         .env("HOME", dir)
         .env("AWS_EC2_METADATA_DISABLED", "true");
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AWS_") && name != "AWS_EC2_METADATA_DISABLED" {
+        let text = name.to_string_lossy().to_ascii_uppercase();
+        let is_ours = text.starts_with("AWS_") || text.ends_with("_PROXY");
+        if is_ours && text != "AWS_EC2_METADATA_DISABLED" {
             command.env_remove(name);
         }
     }
@@ -80,6 +82,19 @@ pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// One error, in words, with what to do about it.
+pub fn is_one_error(said: &str, words: &[&str]) {
+    let errors = said
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .count();
+    assert_eq!(errors, 1, "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
 /// Runs a script of `tests/aws` with a value on its stdin; it must find nothing wrong.
 pub fn checked_by(python: &Path, script: &str, value: &Value) {
     let mut child = Command::new(python)
@@ -98,13 +113,43 @@ pub fn checked_by(python: &Path, script: &str, value: &Value) {
 
 /// Makes the recipe in `dir` one of a disk of 256 MiB alone.
 pub fn make_small(dir: &Path) {
+    set_base(dir, "{ rootfs = \"rootfs\", size = \"256MiB\" }");
     let recipe = dir.join("imgasm.toml");
     let text = fs::read_to_string(&recipe).unwrap();
-    let small = "base = { rootfs = \"rootfs\", size = \"256MiB\" }";
-    let text = text.replace("base = { rootfs = \"rootfs\" }", small);
     let (from, to) = (
         text.find("[[volume]]").unwrap(),
         text.find("\n[ami]").unwrap(),
     );
     fs::write(&recipe, format!("{}{}", &text[..from], &text[to..])).unwrap();
+}
+
+/// Gives the recipe in `dir` another base.
+pub fn set_base(dir: &Path, base: &str) {
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let from = text.find("\nbase = ").unwrap() + 1;
+    let to = from + text[from..].find('\n').unwrap();
+    fs::write(
+        &recipe,
+        format!("{}base = {base}{}", &text[..from], &text[to..]),
+    )
+    .unwrap();
+}
+
+/// Makes the overlays of the recipe in `dir` a single one, which changes one small file.
+pub fn make_small_change(dir: &Path) {
+    let overlay = dir.join("overlays/small");
+    fs::create_dir_all(&overlay).unwrap();
+    let steps = "description = \"A small change\"\n[[step]]\nwrite = { path = \"/etc/motd\", content = \"small\\n\" }\n";
+    fs::write(overlay.join("overlay.toml"), steps).unwrap();
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let from = text.find("overlays = [").unwrap();
+    let to = from + text[from..].find(']').unwrap() + 1;
+    let overlays = "overlays = [\"overlays/small\"]";
+    fs::write(
+        &recipe,
+        format!("{}{overlays}{}", &text[..from], &text[to..]),
+    )
+    .unwrap();
 }

@@ -1,0 +1,213 @@
+//! A snapshot to a file, block by block (EBS direct APIs).
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::path::Path;
+
+use aws_sdk_ebs::types::Block as Listed;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::blocks::zero_digest;
+use super::connect::{Aws, failed};
+use super::journal::Journal;
+use super::pace::{Pace, goes_on, is_passing, patiently, pause};
+use super::report::Report;
+use super::{Error, Result};
+use crate::block::{self, BlockDevice, CHUNK_BYTES, Digest, FileDevice};
+
+/// What a snapshot lists.
+struct Listing {
+    blocks: VecDeque<Listed>,
+    bytes: u64,
+}
+
+async fn list(aws: &Aws, snapshot: &str) -> Result<Listing> {
+    let mut listing = Listing {
+        blocks: VecDeque::new(),
+        bytes: 0,
+    };
+    let mut token: Option<String> = None;
+    loop {
+        let call = || {
+            aws.ebs
+                .list_snapshot_blocks()
+                .snapshot_id(snapshot)
+                .max_results(10_000)
+                .set_next_token(token.clone())
+                .send()
+        };
+        let page = patiently(&format!("list the blocks of {snapshot}"), call).await?;
+        if page.block_size().and_then(|size| u64::try_from(size).ok()) != Some(CHUNK_BYTES) {
+            return Err(Error::Answer {
+                what: snapshot.to_owned(),
+                problem: format!("its blocks have {:?} bytes, not 524288", page.block_size()),
+            });
+        }
+        let gib = page.volume_size().and_then(|gib| u64::try_from(gib).ok());
+        listing.bytes = gib.unwrap_or(0).saturating_mul(1 << 30);
+        listing.blocks.extend(page.blocks().iter().cloned());
+        match page.next_token() {
+            Some(next) if !next.is_empty() && token.as_deref() != Some(next) => {
+                token = Some(next.to_owned());
+            }
+            _ => return Ok(listing),
+        }
+    }
+}
+
+/// What became of one try to get a block.
+type Tried = (Listed, u32, std::result::Result<Vec<u8>, Failed>);
+
+enum Failed {
+    Passing(Error),
+    Final(Error),
+}
+
+/// Gets the blocks that the journal does not have, and writes them.
+pub(super) async fn fetch(
+    aws: &Aws,
+    snapshot: &str,
+    partial: &Path,
+    journal: &mut Journal,
+    report: &dyn Report,
+) -> Result<()> {
+    let Listing { blocks, bytes } = list(aws, snapshot).await?;
+    let file = open(partial, bytes, journal)?;
+    let index_of = |block: &Listed| {
+        block
+            .block_index()
+            .and_then(|index| u64::try_from(index).ok())
+    };
+    let mut queue: VecDeque<(Listed, u32)> = blocks
+        .into_iter()
+        .filter(|block| index_of(block).is_none_or(|index| !journal.done.contains_key(&index)))
+        .map(|block| (block, 0))
+        .collect();
+    let count = queue.len();
+    if !journal.done.is_empty() {
+        report.note(
+            "resuming",
+            &format!("{} blocks are there", journal.done.len()),
+        );
+    }
+    let in_bytes = |blocks: usize| u64::try_from(blocks).unwrap_or(0) * CHUNK_BYTES;
+    let zero = zero_digest();
+    let mut pace = Pace::new();
+    let mut getting: JoinSet<Tried> = JoinSet::new();
+    loop {
+        while getting.len() < pace.width()
+            && let Some((block, attempts)) = queue.pop_front()
+        {
+            getting.spawn(get(aws.clone(), snapshot.to_owned(), block, attempts));
+        }
+        let Some(tried) = getting.join_next().await else {
+            report.note("fetched", &format!("{count} blocks of {snapshot}"));
+            return Ok(());
+        };
+        let (block, attempts, result) = match tried {
+            Ok(tried) => tried,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(Error::Interrupted),
+        };
+        let data = match result {
+            Ok(data) => data,
+            Err(Failed::Passing(_)) if goes_on(attempts + 1) => {
+                pace.failed();
+                queue.push_front((block, attempts + 1));
+                continue;
+            }
+            Err(Failed::Passing(error) | Failed::Final(error)) => return Err(error),
+        };
+        pace.succeeded();
+        let index = index_of(&block).unwrap_or(u64::MAX);
+        let offset = index.saturating_mul(CHUNK_BYTES);
+        if offset.saturating_add(CHUNK_BYTES) > bytes {
+            return Err(Error::Answer {
+                what: snapshot.to_owned(),
+                problem: format!("block {index} lies past the end of its {bytes} bytes"),
+            });
+        }
+        let digest = Digest::of(&data);
+        if digest != zero {
+            file.write_at(offset, &data)?;
+        }
+        journal.block(index, digest)?;
+        let left = queue.len() + getting.len();
+        report.progress("pulling", in_bytes(count - left), in_bytes(count));
+    }
+}
+
+/// The file under way. Where it is not the one that the journal is about, all begins anew.
+fn open(partial: &Path, bytes: u64, journal: &mut Journal) -> Result<FileDevice> {
+    let failed = |operation| move |e| block::Error::file(partial, operation, e);
+    let len = fs::metadata(partial).map(|metadata| metadata.len());
+    if len.ok() != Some(bytes) {
+        journal.done.clear();
+        let file = File::create(partial).map_err(failed("make"))?;
+        file.set_len(bytes).map_err(failed("make room for"))?;
+    }
+    Ok(FileDevice::open_writable(partial).map_err(failed("open"))?)
+}
+
+/// Gets a block, and compares its checksum.
+async fn get(aws: Aws, snapshot: String, block: Listed, attempts: u32) -> Tried {
+    if attempts > 0 {
+        sleep(pause(attempts)).await;
+    }
+    let result = get_once(&aws, &snapshot, &block).await;
+    (block, attempts, result)
+}
+
+async fn get_once(
+    aws: &Aws,
+    snapshot: &str,
+    block: &Listed,
+) -> std::result::Result<Vec<u8>, Failed> {
+    let index = block.block_index().unwrap_or_default();
+    let doing = format!("get block {index} of {snapshot}");
+    let asked = aws
+        .ebs
+        .get_snapshot_block()
+        .snapshot_id(snapshot)
+        .block_index(index)
+        .block_token(block.block_token().unwrap_or_default())
+        .send()
+        .await;
+    let answer = asked.map_err(|error| {
+        let passes = is_passing(&error);
+        let error = failed(&*doing)(error);
+        if passes {
+            Failed::Passing(error)
+        } else {
+            Failed::Final(error)
+        }
+    })?;
+    let expected = answer.checksum().unwrap_or_default().to_owned();
+    let len = answer.data_length().and_then(|len| u64::try_from(len).ok());
+    if len != Some(CHUNK_BYTES) {
+        return Err(Failed::Final(Error::Answer {
+            what: format!("block {index} of {snapshot}"),
+            problem: format!("it has {len:?} bytes, not 524288"),
+        }));
+    }
+    let broken = |message: String| {
+        Failed::Passing(Error::Network {
+            doing: doing.clone(),
+            message,
+        })
+    };
+    let data = answer.block_data.collect().await;
+    let data = data.map_err(|error| broken(error.to_string()))?.to_vec();
+    let found = BASE64.encode(Digest::of(&data).as_bytes());
+    if found == expected && u64::try_from(data.len()) == Ok(CHUNK_BYTES) {
+        Ok(data)
+    } else {
+        Err(broken(format!(
+            "{} bytes with the checksum {found} arrived, and EBS says {expected}",
+            data.len()
+        )))
+    }
+}
