@@ -11,7 +11,7 @@ IMGASM := target/release/imgasm
 # Who is not root asks sudo for packages and mounts.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-TEST_PACKAGES := acl attr binutils db5.3-util dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
+TEST_PACKAGES := acl attr binutils chromium db5.3-util dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
 	python3-venv qemu-utils rpm selinux-utils \
 	shellcheck util-linux xfsprogs xz-utils zstd bzip2
 

@@ -19,6 +19,7 @@
 //! - [`origin`]: the AMI that a base was pulled from.
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`provenance`]: the same as a statement that others can check and sign.
+//! - [`sbom`]: the packages in an image, as a bill of materials.
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - `aws` (feature `aws`): from the image to an AMI, and from an AMI to a base.
 //! - [`cli`]: the command line.
@@ -44,6 +45,7 @@ pub mod origin;
 pub mod overlay;
 pub mod provenance;
 pub mod recipe;
+pub mod sbom;
 pub mod text;
 pub mod verify;
 pub mod volume;

@@ -373,6 +373,7 @@ fn edits_by_hand(kind: Kind, name: &str) {
     let text = String::from_utf8(output.stdout).unwrap();
     let (paths, raw): (Vec<&str>, Vec<&str>) = text
         .lines()
+        .filter(|line| !line.starts_with("   structures: "))
         .partition(|line| !line.contains(" bytes within "));
     assert!(
         raw.iter().all(|line| line.contains("free space")),

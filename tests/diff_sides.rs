@@ -6,6 +6,7 @@ mod support {
 }
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -436,7 +437,7 @@ fn a_damaged_side_is_an_error_with_what_was_read_before() {
     let block = run("debugfs", &["-R", "blocks /broken", new.to_str().unwrap()]);
     let block: u64 = block.trim().parse().unwrap();
     let image = fs::File::options().write(true).open(&new).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&image, &[0xff; 1024], block * 1024).unwrap();
+    image.write_all_at(&[0xff; 1024], block * 1024).unwrap();
     let output = diff(folder.path(), &["old", "new"]);
     let (code, text) = code_and_text(&output);
     assert_eq!(code, Some(2), "{text}");
@@ -454,7 +455,191 @@ fn a_damaged_side_is_an_error_with_what_was_read_before() {
 
     // Cut off in the middle.
     image.set_len(8 << 20).unwrap();
-    let (code, text) = code_and_text(&diff(folder.path(), &["old", "new"]));
+    let output = diff(folder.path(), &["old", "new"]);
+    assert_eq!(output.status.code(), Some(2));
+    let found = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(found, "M  disk: size 16777216 -> 8388608\n");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("the new image"), "{said}");
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+}
+
+/// Two disks with a file that differs in each of two partitions.
+fn two_partitions() -> Option<tempfile::TempDir> {
+    if !can_mount() || !have(&["mke2fs", "sgdisk"]) {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("old", "old\n"), ("new", "new\n")] {
+        let image = folder.path().join(name);
+        sparse(&image, 40 << 20);
+        let image = image.to_str().unwrap();
+        let guid = "6d676173-6d00-4000-8000-00000000000";
+        let (first, second) = (format!("1:{guid}1"), format!("2:{guid}2"));
+        let disk = format!("{guid}3");
+        let table = ["-n", "1:2048:+16M", "-n", "2:0:+16M", "-U", &disk];
+        let guids = ["-u", &first, "-u", &second, image];
+        run("sgdisk", &[&table[..], &guids].concat());
+        for offset in [1_u64 << 20, 17 << 20] {
+            let options = format!("offset={offset},root_owner=0:0");
+            let args = [
+                "-q",
+                "-t",
+                "ext4",
+                "-U",
+                disk.as_str(),
+                "-E",
+                &options,
+                image,
+                "16M",
+            ];
+            run("mke2fs", &args);
+            let loop_option = format!("loop,offset={offset}");
+            let mount = Mount::new(image, &folder.path().join("mount"), &loop_option);
+            fs::write(mount.0.join("file"), text).unwrap();
+        }
+    }
+    Some(folder)
+}
+
+#[test]
+fn damage_in_one_partition_does_not_hide_the_other() {
+    let Some(folder) = two_partitions() else {
+        return;
+    };
+    let whole = diff(folder.path(), &["old", "new"]);
+    assert_eq!(whole.status.code(), Some(1));
+    let whole = String::from_utf8(whole.stdout).unwrap();
+    let second = &whole[whole.find("partition 2\n").expect(&whole)..];
+    assert!(second.contains("M  /file"), "{second}");
+    // The superblock of the first filesystem, but for its magic.
+    let image = fs::File::options()
+        .write(true)
+        .open(folder.path().join("new"))
+        .unwrap();
+    image.write_all_at(&[0xff; 48], (1 << 20) + 1024).unwrap();
+    let output = diff(folder.path(), &["old", "new"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), second);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("partition 1"), "{said}");
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+}
+
+#[test]
+fn a_disk_that_is_cut_off_is_compared_as_far_as_it_goes() {
+    let Some(folder) = two_partitions() else {
+        return;
+    };
+    let whole = diff(folder.path(), &["old", "new"]);
+    let whole = String::from_utf8(whole.stdout).unwrap();
+    let first = &whole[..whole.find("partition 2\n").expect(&whole)];
+    assert!(first.contains("M  /file"), "{first}");
+    let path = folder.path().join("new");
+    // In the middle of the second partition.
+    let image = fs::File::options().write(true).open(&path).unwrap();
+    image.set_len(20 << 20).unwrap();
+    let expected = format!("M  disk: size 41943040 -> 20971520\n{first}");
+    let output = diff(folder.path(), &["old", "new"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    let said = String::from_utf8(output.stderr).unwrap();
+    insta::assert_snapshot!(said, @r"
+    error: cannot open new
+      cause: GPT partition table: it is for a disk of more than 81886 blocks, but there are 40960: the image is cut short
+    hint: what could be compared is printed, and is not all that differs
+    ");
+
+    // Even where nothing of what is left differs.
+    fs::copy(&path, folder.path().join("same")).unwrap();
+    let (code, text) = code_and_text(&diff(folder.path(), &["new", "same"]));
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("the new image"), "{text}");
+    assert!(text.starts_with("error: cannot open new\n"), "{text}");
+
+    // Packed, and the packed file cut off.
+    run(
+        "gzip",
+        &["-k", "-1", folder.path().join("old").to_str().unwrap()],
+    );
+    let packed = fs::read(folder.path().join("old.gz")).unwrap();
+    fs::write(folder.path().join("cut.gz"), &packed[..packed.len() / 2]).unwrap();
+    let output = diff(folder.path(), &["old", "cut.gz"]);
+    let (code, text) = code_and_text(&output);
+    assert_eq!((code, output.stdout.len()), (Some(2), 0), "{text}");
+    assert!(
+        text.contains("the gzip data ends in the middle, after "),
+        "{text}"
+    );
+    assert_eq!(text.matches("error: ").count(), 1, "{text}");
+}
+
+#[test]
+fn bytes_that_no_path_explains_are_told() {
+    // Its last block holds less than a sector of it.
+    let content = vec![b'x'; 4200];
+    let folder = filled(|root, is_new| {
+        fs::write(root.join("same"), &content).unwrap();
+        fs::write(root.join("told"), if is_new { "new" } else { "old" }).unwrap();
+    });
+    let Some(folder) = folder else { return };
+    if !have(&["debugfs"]) {
+        return;
+    }
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let lines = || {
+        let output = diff(folder.path(), &["--json", "old", "new"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let paths = report["filesystems"][0]["paths"].as_array().unwrap();
+        assert_eq!(paths.len(), 1, "{report}");
+        assert!(
+            report["filesystems"][0]["structure_bytes"]
+                .as_u64()
+                .unwrap()
+                > 0
+        );
+        let raw = report["raw"].as_array().unwrap().iter();
+        let raw = raw.filter(|raw| raw["region"] != "the whole disk, free space");
+        raw.map(|raw| {
+            let number = |key: &str| raw[key].as_u64().unwrap();
+            let region = raw["region"].as_str().unwrap().to_owned();
+            (region, number("start")..number("end"), number("bytes"))
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(lines(), []);
+    // Where the kernel put the end of the file, on both sides: blocks of 1 KiB.
+    let blocks = |image: &Path| run("debugfs", &["-R", "blocks /same", image.to_str().unwrap()]);
+    assert_eq!(blocks(&old), blocks(&new));
+    let last: u64 = blocks(&new)
+        .split_whitespace()
+        .last()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let slack = last * 1024 + 512;
+    let len = fs::metadata(&new).unwrap().len();
+    for image in [&old, &new] {
+        let file = fs::File::options().write(true).open(image).unwrap();
+        file.set_len(len + 4096).unwrap();
+    }
+    let image = fs::File::options().write(true).open(&new).unwrap();
+    for offset in [700, slack + 100, len + 600] {
+        image.write_all_at(b"poked", offset).unwrap();
+    }
+    assert_eq!(
+        lines(),
+        [
+            ("the whole disk, boot block".to_owned(), 512..1024, 512),
+            (
+                "the whole disk, behind the filesystem".to_owned(),
+                len + 512..len + 1024,
+                512
+            ),
+            (
+                "the whole disk, behind the end of files".to_owned(),
+                slack..slack + 512,
+                512
+            ),
+        ]
+    );
 }

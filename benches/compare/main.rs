@@ -5,6 +5,7 @@
 //! the 8 GiB disk hold (2048), `IMGASM_BENCH_TIMES` how often each way is run (5).
 
 mod creates;
+mod diff;
 mod measure;
 mod scenery;
 mod upload;
@@ -48,7 +49,7 @@ fn main() {
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'));
-    let jobs: [(&str, Job); 12] = [
+    let jobs: [(&str, Job); 13] = [
         ("apply-small", |bench| apply_small(bench, EXT4)),
         ("apply-small-xfs", |bench| apply_small(bench, XFS)),
         ("apply-large", |bench| apply_large(bench, EXT4)),
@@ -58,6 +59,7 @@ fn main() {
         ("cold", cold),
         ("read", |bench| read(bench, EXT4)),
         ("read-xfs", |bench| read(bench, XFS)),
+        ("diff", |bench| diff::difference(bench)),
         ("creates", |_| creates::report()),
         ("convert", upload::convert),
         ("upload", upload::upload),

@@ -8,8 +8,12 @@ use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, image, recipe, reproduce};
 use crate::block;
+use crate::build::Build;
+use crate::disk::Disk;
 use crate::manifest::{self, Manifest};
 use crate::provenance::Statement;
+use crate::recipe::{Base, Recipe};
+use crate::sbom;
 
 /// Build the image of a recipe: NAME.raw, one raw file a formatted volume, manifest.json.
 #[derive(Debug, clap::Args)]
@@ -33,6 +37,9 @@ pub(super) struct Args {
     /// Also write where the image comes from, as an in-toto statement with SLSA provenance.
     #[arg(long, value_name = "FILE")]
     provenance: Option<PathBuf>,
+    /// Also write which packages are in the image, as a CycloneDX bill of materials.
+    #[arg(long, value_name = "FILE")]
+    sbom: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
@@ -53,6 +60,11 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     if let Some(recorded) = recorded.filter(|recorded| recorded != manifest) {
         return Err(reproduce::not_the_recorded(&recorded, manifest));
     }
+    // Before anything is written, because the packages may not be known.
+    let sbom = match &args.sbom {
+        Some(path) => Some((path, bill_of_materials(&build, &recipe)?)),
+        None => None,
+    };
     let paths = build.commit(&args.output, &image::cache()?)?;
     output.note(
         "base",
@@ -91,6 +103,9 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         let statement = Statement::new(manifest, &recipe.base, &disks)?;
         block::Output::write(path, statement.to_json().as_bytes())?;
     }
+    if let Some((path, document)) = sbom {
+        block::Output::write(path, &document)?;
+    }
     for path in &paths {
         output.line(path.display())?;
     }
@@ -98,6 +113,17 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         return reproduce::check(&recipe, &args.output, &paths, output);
     }
     Ok(Outcome::Done)
+}
+
+/// The packages in the root filesystem of an image.
+fn bill_of_materials(build: &Build, recipe: &Recipe) -> Result<Vec<u8>, Failure> {
+    let partition = match &recipe.base {
+        Base::File { partition, .. } => *partition,
+        Base::Rootfs { .. } => None,
+    };
+    let disk = Disk::open(build.delta.clone())?;
+    let root = disk.open_filesystem(disk.root(partition)?)?;
+    Ok(sbom::document(&build.manifest, root.as_ref())?)
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, Failure> {

@@ -62,8 +62,10 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     let new = side::open(&args.new, &args.set, output)?;
     let (report, failure) = match compare(&old, &new, Options { times: args.times }) {
         Ok(report) => (report, None),
-        Err(Incomplete { report, error }) => (*report, Some(error)),
+        Err(Incomplete { report, error }) => (*report, Some(Failure::from(error))),
     };
+    // What is wrong with a whole side explains what is wrong with its parts.
+    let failure = [old, new].into_iter().find_map(Side::damage).or(failure);
     let report = match &policy {
         Some(policy) => policy.outside(&report),
         None => report,
@@ -75,8 +77,9 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     }
     print(args, &report, failure.as_ref(), output)?;
     match failure {
-        Some(error) => Err(Failure::from(error)
-            .with_hint("what was found before is printed, and is not all that differs")),
+        Some(failure) => {
+            Err(failure.with_hint("what could be compared is printed, and is not all that differs"))
+        }
         None if report.is_empty() => Ok(Outcome::Done),
         None => Ok(Outcome::Differs),
     }
@@ -86,7 +89,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
 fn print(
     args: &Args,
     report: &Report,
-    failure: Option<&diff::Error>,
+    failure: Option<&Failure>,
     output: &mut Output,
 ) -> Result<(), Failure> {
     if report.is_empty() && failure.is_none() {
@@ -95,7 +98,11 @@ fn print(
     if args.json {
         let document = Document::from(report);
         output.json(&match failure {
-            Some(error) => document.with_error(error.to_string()),
+            // Its causes are on stderr.
+            Some(failure) => {
+                let text = failure.to_string();
+                document.with_error(text.lines().next().unwrap_or_default().to_owned())
+            }
             None => document,
         })
     } else if args.markdown {
@@ -108,7 +115,7 @@ fn print(
             (_, true) => Detail::Patch,
             _ => Detail::Paths,
         };
-        output.styled(&render(report, detail))
+        render(report, detail, &mut |text| output.styled(text))
     }
 }
 

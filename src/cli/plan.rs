@@ -48,7 +48,7 @@ struct Plan<'a> {
     /// Bytes to be uploaded where nothing is there: every chunk that holds data, of all disks.
     full_upload_bytes: u64,
     /// What `imgasm diff --json` prints of the base and the image.
-    diff: Document,
+    diff: Document<'a>,
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         (_, true) => Detail::Patch,
         _ => Detail::Paths,
     };
-    output.styled(&render(&report, detail))?;
+    render(&report, detail, &mut |text| output.styled(text))?;
     output.note("paths", plan.paths.len());
     let (blocks, changed) = (plan.changed_blocks, bytes(plan.changed_bytes));
     output.note("disk", format_args!("{blocks} blocks, {changed}"));
@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     Ok(Outcome::Done)
 }
 
-fn plan(build: &Build, diff: Document) -> Plan<'_> {
+fn plan<'a>(build: &'a Build, diff: Document<'a>) -> Plan<'a> {
     let changed_bytes = build
         .changes
         .iter()

@@ -28,11 +28,23 @@ pub(super) enum Side {
     Record(Box<Manifest>),
 }
 
+impl Side {
+    /// Why not all of it could be compared.
+    pub(super) fn damage(self) -> Option<Failure> {
+        match self {
+            Self::Disk(image) => image.damage.map(|failure| *failure),
+            Self::Record(_) => None,
+        }
+    }
+}
+
 /// A disk, with what is known of it.
 pub(super) struct Image {
     pub(super) disk: Disk,
     /// Its chunks, where they are known without reading it.
     pub(super) chunk_map: Option<Arc<ChunkMap>>,
+    /// Why not all of it can be compared.
+    pub(super) damage: Option<Box<Failure>>,
     /// Where standard input was put, until the comparison is done.
     _spooled: Option<TempDir>,
 }
@@ -55,6 +67,7 @@ impl Image {
         Self {
             disk,
             chunk_map,
+            damage: None,
             _spooled: None,
         }
     }
@@ -76,12 +89,20 @@ pub(super) fn open(
         let disk = Disk::open(build.delta)?;
         return Ok(Side::Disk(Image::new(disk, Some(chunk_map))));
     }
+    let cannot_open =
+        |failure: Failure| failure.in_context(format!("cannot open {}", path.display()));
     let side = if path == Path::new("-") {
         standard_input(output)
     } else {
         file(path, output)
     };
-    side.map_err(|failure| failure.in_context(format!("cannot open {}", path.display())))
+    match side.map_err(cannot_open)? {
+        Side::Disk(image) => Ok(Side::Disk(Image {
+            damage: image.damage.map(|failure| Box::new(cannot_open(*failure))),
+            ..image
+        })),
+        record @ Side::Record(_) => Ok(record),
+    }
 }
 
 /// A file: a manifest by its content, else an image.
@@ -105,8 +126,16 @@ fn image(path: &Path, output: &mut Output) -> Result<Image, Failure> {
     }
     let chunk_map = opened.device.host_file();
     let chunk_map = chunk_map.and_then(|device| cache.known_chunks(device));
-    let disk = Disk::open(opened.device)?;
-    Ok(Image::new(disk, chunk_map.map(Arc::new)))
+    let (disk, damage) = match Disk::open(Arc::clone(&opened.device)) {
+        Ok(disk) => (disk, None),
+        // What is left of it can be compared all the same.
+        Err(error) => match Disk::open_cut_short(opened.device) {
+            Ok(disk) => (disk, Some(Box::new(Failure::from(error)))),
+            Err(_) => return Err(error.into()),
+        },
+    };
+    let image = Image::new(disk, chunk_map.map(Arc::new));
+    Ok(Image { damage, ..image })
 }
 
 /// The manifest in a file, if there is one in it.

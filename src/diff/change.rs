@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
+use super::PathChanges;
 use super::raw::Ranges;
 use crate::block::Digest;
 use crate::fs::path::ImagePath;
@@ -41,7 +44,7 @@ impl Report {
 }
 
 /// A property that differs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldChange {
     /// Its name.
     pub name: String,
@@ -68,7 +71,10 @@ pub struct FileSystemReport {
     /// Kind, label, features and other parameters.
     pub fields: Vec<FieldChange>,
     /// Paths, in the order of a walk.
-    pub paths: Vec<PathChange>,
+    pub paths: PathChanges,
+    /// Bytes in sectors that differ and hold neither the content of files nor anything that the
+    /// report lists as raw bytes: the filesystem's own account of what differs.
+    pub structure_bytes: u64,
 }
 
 /// Bytes that differ.
@@ -83,7 +89,7 @@ pub struct RawChange {
 }
 
 /// A path that differs between two filesystems.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathChange {
     /// Where it is; where it was, for something that is gone.
     pub path: ImagePath,
@@ -113,7 +119,7 @@ impl PathChange {
 }
 
 /// What happened to a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PathChangeKind {
     /// It is new.
     Added,
@@ -131,7 +137,7 @@ pub enum PathChangeKind {
 }
 
 /// Everything of a file that a comparison looks at, but for a regular file's bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathState {
     /// What it is.
     pub file_type: FileType,
@@ -156,7 +162,7 @@ pub struct PathState {
 }
 
 /// How the content of a regular file differs, or what it is where the file is new or gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentChange {
     /// The SHA-256 before.
     pub old: Option<Digest>,

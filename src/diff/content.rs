@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 use similar::TextDiff;
 
 use super::change::ContentChange;
+use super::raw::{self, Ranges};
 use super::{Error, Result, Side};
 use crate::block::Digest;
 use crate::fs::path::ImagePath;
@@ -11,6 +12,9 @@ use crate::fs::{FileExtent, FileSystem, NodeId};
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// The unit in which devices are compared.
+const SECTOR: u64 = 512;
 
 /// The largest file whose lines are compared. Larger texts are data rather than configuration, and
 /// nobody reviews their hunks.
@@ -71,13 +75,65 @@ impl File<'_> {
     }
 }
 
-/// Whether two files hold the same bytes. `same_device_bytes` says of an extent that both devices
-/// are known to be equal there, so that it need not be read.
+/// Which bytes of the two devices are known to differ.
+pub struct DeviceBytes<'a> {
+    /// Bytes of the disks; all others are the same on both.
+    pub differing: &'a Ranges,
+    /// Where the filesystems begin on the disks; where that is not one byte, nothing can be said of
+    /// bytes at the same place in both.
+    pub starts: [u64; 2],
+}
+
+impl DeviceBytes<'_> {
+    /// What differs where an extent of one side lies.
+    fn differing_in(&self, side: Side, extent: &FileExtent) -> Ranges {
+        let start = match side {
+            Side::Old => self.starts[0],
+            Side::New => self.starts[1],
+        };
+        let start = start.saturating_add(extent.device_offset);
+        raw::within(self.differing, &(start..start.saturating_add(extent.len)))
+    }
+
+    fn are_aligned(&self) -> bool {
+        self.starts[0] == self.starts[1]
+    }
+}
+
+/// Bytes of the disks that differ, by what files make of them.
+#[derive(Debug, Default)]
+pub struct FileBytes {
+    /// They lie where the content of files is, or was, that differs, or has come to lie elsewhere.
+    pub content: Ranges,
+    /// They lie behind the end of files that are the same on both sides, in their last blocks.
+    pub slack: Ranges,
+}
+
+impl FileBytes {
+    /// Adds what differs where a file lies.
+    fn add_content(
+        &mut self,
+        path: &ImagePath,
+        file: &File<'_>,
+        device: &DeviceBytes<'_>,
+    ) -> Result<()> {
+        for extent in file.extents(path)? {
+            for range in device.differing_in(file.side, &extent) {
+                raw::push(&mut self.content, range);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether two files hold the same bytes, which are only read where the devices differ. What of
+/// them differs all the same is added to `bytes`.
 pub(super) fn is_same(
     path: &ImagePath,
     old: &File<'_>,
     new: &File<'_>,
-    same_device_bytes: &dyn Fn(&FileExtent) -> bool,
+    device: &DeviceBytes<'_>,
+    bytes: &mut FileBytes,
 ) -> Result<bool> {
     if old.size != new.size {
         return Ok(false);
@@ -86,9 +142,29 @@ pub(super) fn is_same(
         return Ok(true);
     }
     let extents = old.extents(path)?;
-    if extents == new.extents(path)? && extents.iter().all(same_device_bytes) {
+    let is_in_place = device.are_aligned() && extents == new.extents(path)?;
+    let differing = |extent| device.differing_in(Side::Old, extent);
+    if is_in_place && extents.iter().all(|extent| differing(extent).is_empty()) {
         return Ok(true);
     }
+    if !has_same_content(path, old, new)? {
+        return Ok(false);
+    }
+    if is_in_place {
+        // Content within an inode shares its sector with what else is there.
+        let in_blocks =
+            |extent: &&FileExtent| (extent.device_offset | extent.len).is_multiple_of(SECTOR);
+        bytes
+            .slack
+            .extend(extents.iter().filter(in_blocks).flat_map(differing));
+    } else {
+        bytes.add_content(path, old, device)?;
+        bytes.add_content(path, new, device)?;
+    }
+    Ok(true)
+}
+
+fn has_same_content(path: &ImagePath, old: &File<'_>, new: &File<'_>) -> Result<bool> {
     let mut before = vec![0; PIECE_BYTES];
     let mut after = vec![0; PIECE_BYTES];
     let mut offset = 0;
@@ -104,12 +180,18 @@ pub(super) fn is_same(
     }
 }
 
-/// Describes contents that differ, or the content of a file that is on one side only.
+/// Describes contents that differ, or the content of a file that is on one side only, and adds
+/// where they lie to `bytes`.
 pub(super) fn describe(
     path: &ImagePath,
     old: Option<File<'_>>,
     new: Option<File<'_>>,
+    device: &DeviceBytes<'_>,
+    bytes: &mut FileBytes,
 ) -> Result<ContentChange> {
+    for file in [old, new].iter().flatten() {
+        bytes.add_content(path, file, device)?;
+    }
     let digest = |file: Option<File<'_>>| file.map(|file| file.digest(path)).transpose();
     let hunks = match (old, new) {
         (Some(old), Some(new)) => hunks(path, old, new)?,

@@ -4,12 +4,18 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::change::{FileSystemReport, RawChange, Report};
+use super::content::DeviceBytes;
+use super::meaning::Meanings;
 use super::raw::{self, Ranges};
-use super::tree::{self, TreeOptions};
-use super::{Error, Incomplete, Options, Result, Side, fields, meaning, renames};
+use super::tree::{self, TreeChanges, TreeOptions};
+use super::{Error, Incomplete, Options, Result, Side, fields, renames};
 use crate::disk::{self, Disk, Place};
-use crate::fs::{FileExtent, FileSystem, FileSystemInfo};
+use crate::fs::{FileSystem, FileSystemInfo};
 use crate::inspect::{TableDescription, table_description};
+
+/// What ext2, ext3 and ext4 leave to boot loaders: the superblock begins behind it (kernel
+/// documentation, "ext4 Data Structures and Algorithms", Layout).
+const EXT_BOOT_BYTES: u64 = 1024;
 
 /// Compares two disks. Where `suspects` are given, the caller knows that the disks are equal
 /// outside them, and only they are read.
@@ -54,22 +60,18 @@ fn compare_into(
     report.partitions = fields::of_partitions(tables.0.as_ref(), tables.1.as_ref());
 
     let differing = raw::differing(before, after, suspects)?;
-    report.changed.clone_from(&differing);
-    let mut unexplained = differing.clone();
+    let mut explained = Ranges::new();
     if !report.is_empty() {
         // What the table says was compared; where that differs, so do the sectors that hold it.
-        unexplained = raw::difference(
-            &unexplained,
-            &table_sectors(&tables, [before.len(), after.len()]),
-        );
+        explained.extend(table_sectors(&tables, [before.len(), after.len()]));
     }
+    let mut failure = None;
     let places: BTreeSet<Place> = old.places().into_iter().chain(new.places()).collect();
     for place in places {
         let ranges = (old.range(place), new.range(place));
         let (Some(old_range), Some(new_range)) = ranges else {
             // A partition on one side only is told of as such, with everything in it.
-            let gone = ranges.0.or(ranges.1).into_iter().collect::<Vec<_>>();
-            unexplained = raw::difference(&unexplained, &gone);
+            explained.extend(ranges.0.or(ranges.1));
             continue;
         };
         let span = raw::union(
@@ -77,10 +79,10 @@ fn compare_into(
             std::slice::from_ref(&new_range),
         );
         let here = raw::intersection(&differing, &span);
+        explained.extend(span);
         if here.is_empty() {
             continue;
         }
-        unexplained = raw::difference(&unexplained, &span);
         let pair = Pair {
             place,
             old,
@@ -88,10 +90,16 @@ fn compare_into(
             new,
             new_range,
         };
-        pair.compare(&here, options, report)?;
+        // What is damaged in one place says nothing about the others.
+        if let Err(error) = pair.compare(here, options, report) {
+            failure.get_or_insert(error);
+        }
     }
+    raw::join(&mut explained);
+    let unexplained = raw::difference(&differing, &explained);
     push_raw(&mut report.raw, "outside any partition", &unexplained);
-    Ok(())
+    report.changed = differing;
+    failure.map_or(Ok(()), Err)
 }
 
 pub(super) fn table(side: Side, disk: &Disk) -> Result<Option<TableDescription>> {
@@ -140,33 +148,34 @@ type Opened = (Box<dyn FileSystem>, FileSystemInfo);
 
 impl Pair<'_> {
     /// Compares what lies here, where the bytes `differing` of the disks are not the same.
-    fn compare(&self, differing: &Ranges, options: Options, report: &mut Report) -> Result<()> {
+    fn compare(&self, differing: Ranges, options: Options, report: &mut Report) -> Result<()> {
         let name = self.place.to_string();
         let filesystems = (
             self.open(Side::Old, self.old)?,
             self.open(Side::New, self.new)?,
         );
         let (Some((old, old_info)), Some((new, new_info))) = filesystems else {
-            push_raw(&mut report.raw, &name, differing);
+            push_raw(&mut report.raw, &name, &differing);
             return Ok(());
-        };
-        let same_device_bytes = |extent: &FileExtent| {
-            let start = self.old_range.start.saturating_add(extent.device_offset);
-            let bytes = start..start.saturating_add(extent.len);
-            self.old_range.start == self.new_range.start && !raw::touches(differing, &bytes)
         };
         let tree_options = TreeOptions {
             times: options.times,
-            same_device_bytes: &same_device_bytes,
+            device: DeviceBytes {
+                differing: &differing,
+                starts: [self.old_range.start, self.new_range.start],
+            },
         };
-        let (paths, failure) = match tree::compare(old.as_ref(), new.as_ref(), &tree_options) {
-            Ok(paths) => (paths, None),
-            Err((paths, error)) => (paths, Some(error)),
-        };
-        let mut paths = renames::pair(paths);
-        for change in &mut paths {
-            change.meanings = meaning::of(change, old.as_ref(), new.as_ref());
-        }
+        let TreeChanges {
+            paths,
+            mut bytes,
+            failure,
+        } = tree::compare(old.as_ref(), new.as_ref(), &tree_options);
+        let paths = renames::pair(paths);
+        let mut meanings = Meanings::new(old.as_ref(), new.as_ref());
+        let paths = paths.rewrite(|_, mut change| {
+            change.meanings = meanings.of(&change);
+            Some(change)
+        });
         let fields = fields::of_filesystems(&old_info, &new_info, options.times);
         let partition = match self.place {
             Place::WholeDisk => None,
@@ -178,29 +187,72 @@ impl Pair<'_> {
                 partition,
                 fields,
                 paths,
+                structure_bytes: 0,
             });
         }
         if let Some(error) = failure {
             return Err(error);
         }
-        let used = raw::union(
-            &self.used(Side::Old, old.as_ref(), &self.old_range)?,
-            &self.used(Side::New, new.as_ref(), &self.new_range)?,
-        );
-        if !explained {
-            let metadata = raw::intersection(differing, &used);
-            push_raw(
+        raw::join(&mut bytes.content);
+        raw::join(&mut bytes.slack);
+        let regions = self.regions(
+            (old.as_ref(), &old_info),
+            (new.as_ref(), &new_info),
+            bytes.slack,
+        )?;
+        let mut rest = differing;
+        for (what, ranges) in regions {
+            let here = raw::intersection(&rest, &ranges);
+            push_raw(&mut report.raw, &format!("{name}, {what}"), &here);
+            rest = raw::difference(&rest, &ranges);
+        }
+        match report.filesystems.last_mut().filter(|_| explained) {
+            Some(filesystem) => {
+                let structures = raw::difference(&rest, &bytes.content);
+                filesystem.structure_bytes = raw::total(&structures);
+            }
+            // The same content may lie elsewhere.
+            None => push_raw(
                 &mut report.raw,
                 &format!("{name}, in use: times or layout"),
-                &metadata,
-            );
+                &rest,
+            ),
         }
-        push_raw(
-            &mut report.raw,
-            &format!("{name}, free space"),
-            &raw::difference(differing, &used),
-        );
         Ok(())
+    }
+
+    /// What of a place no change of a path can explain, with the names of these regions. All else
+    /// is the content of files, or keeps account of them.
+    fn regions(
+        &self,
+        old: (&dyn FileSystem, &FileSystemInfo),
+        new: (&dyn FileSystem, &FileSystemInfo),
+        slack: Ranges,
+    ) -> Result<[(&'static str, Ranges); 4]> {
+        let start = self.old_range.start.min(self.new_range.start);
+        let end = self.old_range.end.max(self.new_range.end);
+        // What a filesystem of this kind leaves to boot loaders.
+        let boot_bytes = if old.1.kind.starts_with("ext") && new.1.kind.starts_with("ext") {
+            EXT_BOOT_BYTES
+        } else {
+            0
+        };
+        let ends = [
+            self.old_range.start.saturating_add(old.1.total_bytes),
+            self.new_range.start.saturating_add(new.1.total_bytes),
+        ];
+        let end_of_both = ends[0].max(ends[1]).min(end);
+        let used = raw::union(
+            &self.used(Side::Old, old.0, &self.old_range)?,
+            &self.used(Side::New, new.0, &self.new_range)?,
+        );
+        let one = |range: Range<u64>| -> Ranges { std::iter::once(range).collect() };
+        Ok([
+            ("boot block", one(start..start.saturating_add(boot_bytes))),
+            ("behind the filesystem", one(end_of_both..end)),
+            ("behind the end of files", slack),
+            ("free space", raw::difference(&one(start..end), &used)),
+        ])
     }
 
     /// Opens the filesystem, if there is one that can be read.

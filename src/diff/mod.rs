@@ -8,12 +8,13 @@
 //! - [`record`]: what two manifests say, or a manifest and an image.
 //! - [`policy`]: which changes are expected.
 //! - [`render`]: a report as text, JSON, Markdown and HTML.
-//! - [`change`]: all that a report can say, as values.
+//! - [`change`]: all that a report can say, as values; [`changes`]: many of them in little room.
 //!
 //! Everything is reported: where bytes differ and no rule says why, the report says just that.
 
 pub mod change;
-mod content;
+pub mod changes;
+pub mod content;
 mod disk;
 mod fields;
 mod meaning;
@@ -28,6 +29,7 @@ pub use change::{
     ContentChange, FieldChange, FileSystemReport, PartitionChange, PathChange, PathChangeKind,
     PathState, RawChange, Report,
 };
+pub use changes::PathChanges;
 pub use disk::compare;
 pub use policy::Policy;
 

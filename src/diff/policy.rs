@@ -134,7 +134,8 @@ impl Policy {
             FileSystemReport {
                 partition: filesystem.partition,
                 fields: keep(&filesystem.fields, &format!("filesystem.{place}")),
-                paths: paths.filter(|path| !self.allows(path)).cloned().collect(),
+                paths: paths.filter(|path| !self.allows(path)).collect(),
+                structure_bytes: filesystem.structure_bytes,
             }
         });
         let raw = report.raw.iter();

@@ -35,7 +35,7 @@ pub fn differing(
         Ok(index)
     };
     let work = || {
-        let mut found = Vec::new();
+        let mut found = Ranges::new();
         let mut before = vec![0; chunk_len()];
         let mut after = vec![0; chunk_len()];
         while let Some(index) = next()? {
@@ -48,7 +48,7 @@ pub fn differing(
             let sectors = before.chunks(SECTOR_LEN).zip(after.chunks(SECTOR_LEN));
             for (at, (a, b)) in (start..).step_by(SECTOR_LEN).zip(sectors) {
                 if a != b {
-                    found.push(at..at + SECTOR_BYTES);
+                    push(&mut found, at..at + SECTOR_BYTES);
                 }
             }
         }
@@ -66,8 +66,8 @@ pub fn differing(
             Ok(all)
         })
     })?;
-    found.sort_unstable_by_key(|range: &Range<u64>| range.start);
-    Ok(merged(found))
+    join(&mut found);
+    Ok(found)
 }
 
 fn chunk_len() -> usize {
@@ -135,19 +135,40 @@ fn read(side: Side, device: &dyn BlockDevice, offset: u64, buf: &mut [u8]) -> Re
 fn merged(ranges: impl IntoIterator<Item = Range<u64>>) -> Ranges {
     let mut merged: Ranges = Vec::new();
     for range in ranges.into_iter().filter(|range| !range.is_empty()) {
-        match merged.last_mut() {
-            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
+        push(&mut merged, range);
     }
     merged
+}
+
+/// Adds a range, as a part of the last one where it continues it.
+pub(super) fn push(ranges: &mut Ranges, range: Range<u64>) {
+    match ranges.last_mut() {
+        Some(last) if (last.start..=last.end).contains(&range.start) => {
+            last.end = last.end.max(range.end);
+        }
+        _ => ranges.push(range),
+    }
+}
+
+/// Brings ranges in order and joins those that touch or overlap, where they are: there may be
+/// millions.
+pub fn join(ranges: &mut Ranges) {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let touches = last.end >= next.start;
+        if touches {
+            last.end = last.end.max(next.end);
+        }
+        touches
+    });
 }
 
 /// What lies in either.
 pub fn union(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
     let mut all = [a, b].concat();
-    all.sort_unstable_by_key(|range| range.start);
-    merged(all)
+    join(&mut all);
+    all
 }
 
 /// What lies in both.
@@ -184,12 +205,12 @@ pub fn difference(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
     merged(left)
 }
 
-/// Whether any of `ranges` overlaps `range`.
-pub fn touches(ranges: &[Range<u64>], range: &Range<u64>) -> bool {
+/// What of `ranges` lies in `range`.
+pub fn within(ranges: &[Range<u64>], range: &Range<u64>) -> Ranges {
     let first = ranges.partition_point(|candidate| candidate.end <= range.start);
-    ranges
-        .get(first)
-        .is_some_and(|candidate| candidate.start < range.end)
+    let inside = ranges.iter().skip(first);
+    let inside = inside.take_while(|candidate| candidate.start < range.end);
+    merged(inside.map(|candidate| candidate.start.max(range.start)..candidate.end.min(range.end)))
 }
 
 /// How many bytes lie in the ranges.
@@ -214,7 +235,9 @@ mod tests {
             difference(std::slice::from_ref(&(0..100)), &a),
             [10..20, 30..40, 50..100]
         );
-        assert!(touches(&a, &(9..20)) && !touches(&a, &(10..20)) && !touches(&a, &(50..60)));
+        assert_eq!(within(&a, &(9..45)), [9..10, 20..30, 40..45]);
+        assert_eq!(within(&a, &(10..20)), []);
+        assert_eq!(within(&a, &(50..60)), []);
         assert_eq!(total(&a), 30);
     }
 

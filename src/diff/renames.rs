@@ -1,23 +1,16 @@
 //! Files and directories that were moved, found by what they hold.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
 
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::PathState;
 use super::change::{PathChange, PathChangeKind};
+use super::{PathChanges, PathState};
 use crate::block::Digest;
 use crate::fs::FileType;
 use crate::fs::path::ImagePath;
-
-/// By what a file that was moved is known again.
-#[derive(PartialEq, Eq, Hash)]
-enum Identity<'a> {
-    /// A regular file that is not empty: its content.
-    Content(Digest),
-    /// A symbolic link: its target and its name, because many links share a target.
-    Link(&'a [u8], &'a [u8]),
-}
 
 /// Makes one change of each pair of a path that is gone and a new one that holds the same.
 ///
@@ -25,237 +18,270 @@ enum Identity<'a> {
 /// the other. Of other files that are equal, one of the same name goes before others, and one whose
 /// metadata are equal too before those where they are not; else the order of the paths decides.
 /// Empty files and empty directories by themselves are never paired.
-pub(super) fn pair(changes: Vec<PathChange>) -> Vec<PathChange> {
-    let mut pairs = Pairs::default();
-    pair_directories(&changes, &mut pairs);
-    pair_files(&changes, &mut pairs);
-    merge(changes, &pairs)
+pub(super) fn pair(changes: PathChanges) -> PathChanges {
+    let is_there = |kind| changes.iter().any(|change| change.kind == kind);
+    if !is_there(PathChangeKind::Added) || !is_there(PathChangeKind::Removed) {
+        return changes;
+    }
+    let mut gone = candidates(&changes, &PathChangeKind::Removed);
+    let mut new = candidates(&changes, &PathChangeKind::Added);
+    pair_directories(&mut gone, &mut new);
+    pair_files(&mut gone, &mut new);
+    merge(changes, &gone, &new)
 }
 
-/// Which changes belong together, by their indices.
-#[derive(Default)]
-struct Pairs {
-    /// Of a new path, the one that is gone.
-    from: HashMap<usize, usize>,
-    /// Those that are gone and paired.
-    used: HashSet<usize>,
+/// Half a SHA-256: enough to tell things apart, of which millions are held.
+type Mark = [u8; 16];
+
+/// A path that is new or gone, by what can be paired of it.
+struct Candidate {
+    /// Its place among all changes.
+    index: usize,
+    /// The directory that holds it, among the candidates of its kind.
+    parent: Option<usize>,
+    /// How many candidates are below it: those that follow it.
+    below: usize,
+    /// By what it is known again; of nothing that many files share.
+    identity: Option<Mark>,
+    /// Its last name.
+    name: Mark,
+    /// All of it but for where it is, what it is called and which other names it has.
+    state: Mark,
+    /// Of a directory, all that is below it, where that has something by which it is known again.
+    tree: Option<Mark>,
+    /// The candidate that it is one with.
+    pair: Option<usize>,
 }
 
-impl Pairs {
-    fn add(&mut self, gone: usize, new: usize) {
-        self.from.insert(new, gone);
-        self.used.insert(gone);
+/// All changes of a kind, which is either that of new paths or that of those that are gone.
+fn candidates(changes: &PathChanges, kind: &PathChangeKind) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    // The directories around the last one.
+    let mut around: Vec<(ImagePath, usize)> = Vec::new();
+    for (index, change) in changes.iter().enumerate() {
+        let Some(state) = state(&change).filter(|_| change.kind == *kind) else {
+            continue;
+        };
+        while let Some((_, above)) = around.pop_if(|(path, _)| !change.path.starts_with(path)) {
+            found[above].below = found.len() - above - 1;
+        }
+        let content = change.content.as_ref().and_then(|c| c.new.or(c.old));
+        // The names of one file are told apart by their places, which are not compared.
+        let alone = PathState {
+            hard_link_to: None,
+            ..state.clone()
+        };
+        found.push(Candidate {
+            index,
+            parent: around.last().map(|&(_, above)| above),
+            below: 0,
+            identity: identity(&change, state),
+            name: mark(&change.path.file_name()),
+            state: mark(&(alone, content)),
+            tree: None,
+            pair: None,
+        });
+        if state.file_type == FileType::Directory {
+            around.push((change.path, found.len() - 1));
+        }
+    }
+    for (_, above) in around {
+        found[above].below = found.len() - above - 1;
+    }
+    mark_trees(&mut found);
+    found
+}
+
+/// What a file that was moved is known by: a regular file that is not empty by its content, a
+/// symbolic link by its target and its name, because many links share a target.
+fn identity(change: &PathChange, state: &PathState) -> Option<Mark> {
+    match state.file_type {
+        FileType::Regular if state.size > 0 => {
+            let content = change.content.as_ref()?;
+            content.new.or(content.old).map(|digest| mark(&digest))
+        }
+        FileType::Symlink => Some(mark(&(state.target.as_deref()?, change.path.file_name()?))),
+        _ => None,
     }
 }
 
-fn is_gone(change: &PathChange) -> bool {
-    change.kind == PathChangeKind::Removed
-}
-
-fn is_new(change: &PathChange) -> bool {
-    change.kind == PathChangeKind::Added
-}
-
+/// The state of a path that is on one side only.
 fn state(change: &PathChange) -> Option<&PathState> {
     change.new.as_ref().or(change.old.as_ref())
 }
 
-fn pair_files(changes: &[PathChange], pairs: &mut Pairs) {
-    let mut gone: HashMap<Identity<'_>, Vec<usize>> = HashMap::new();
-    for (index, change) in changes.iter().enumerate() {
-        if is_gone(change)
-            && !pairs.used.contains(&index)
-            && let Some(identity) = identity(change)
-        {
-            gone.entry(identity).or_default().push(index);
-        }
-    }
-    for (by_name, by_state) in [(true, true), (true, false), (false, true), (false, false)] {
-        for (index, change) in changes.iter().enumerate() {
-            if !is_new(change) || pairs.from.contains_key(&index) {
-                continue;
-            }
-            let Some(candidates) = identity(change).and_then(|identity| gone.get_mut(&identity))
-            else {
-                continue;
-            };
-            let fits = |old: &PathChange| {
-                (!by_name || old.path.file_name() == change.path.file_name())
-                    && (!by_state || old.old == change.new)
-            };
-            if let Some(found) = candidates.iter().position(|&old| fits(&changes[old])) {
-                pairs.add(candidates.remove(found), index);
-            }
-        }
-    }
+fn mark(value: &impl Serialize) -> Mark {
+    let bytes = postcard::to_allocvec(value).expect("memory takes all");
+    half(Digest::of(&bytes))
 }
 
-/// A directory on one side only, with all that is below it.
-struct Subtree {
-    /// Over the names, the metadata and the contents of all that it holds.
-    digest: Digest,
-    /// Whether it holds something by which a file is known again.
-    is_distinct: bool,
+fn half(digest: Digest) -> Mark {
+    let [mark, _] = zerocopy::transmute!(*digest.as_bytes());
+    mark
 }
 
-fn pair_directories(changes: &[PathChange], pairs: &mut Pairs) {
-    let gone = subtrees(changes, is_gone);
-    let new = subtrees(changes, is_new);
-    let mut by_digest: HashMap<Digest, Vec<usize>> = HashMap::new();
-    for (&index, subtree) in gone.iter().filter(|(_, subtree)| subtree.is_distinct) {
-        by_digest.entry(subtree.digest).or_default().push(index);
-    }
-    if by_digest.is_empty() {
-        return;
-    }
-    let indices: HashMap<&ImagePath, usize> = changes
-        .iter()
-        .enumerate()
-        .map(|(index, change)| (&change.path, index))
-        .collect();
-    // From the top downwards, so that a directory is paired before those in it.
-    for (&index, subtree) in &new {
-        if pairs.from.contains_key(&index) {
-            continue;
-        }
-        let Some(candidates) = by_digest.get(&subtree.digest) else {
-            continue;
-        };
-        let name = changes[index].path.file_name();
-        let found = [true, false].into_iter().find_map(|by_name| {
-            candidates.iter().copied().find(|old| {
-                !pairs.used.contains(old) && (!by_name || changes[*old].path.file_name() == name)
-            })
-        });
-        if let Some(found) = found {
-            pair_below(changes, &indices, found, index, pairs);
-        }
-    }
-}
-
-/// Pairs two directories that hold the same, and all that is in them.
-fn pair_below(
-    changes: &[PathChange],
-    indices: &HashMap<&ImagePath, usize>,
-    gone: usize,
-    new: usize,
-    pairs: &mut Pairs,
-) {
-    pairs.add(gone, new);
-    let (from, to) = (&changes[gone].path, &changes[new].path);
-    // What is below a directory follows it.
-    let below = changes[new + 1..].iter().enumerate();
-    for (offset, change) in below.take_while(|(_, change)| change.path.starts_with(to)) {
-        let rest = change.path.as_bytes().get(to.as_bytes().len() + 1..);
-        let counterpart = rest.and_then(|rest| from.join(rest).ok());
-        let old = counterpart.and_then(|path| indices.get(&path));
-        if let Some(&old) = old.filter(|old| !pairs.used.contains(old)) {
-            pairs.add(old, new + 1 + offset);
-        }
-    }
-}
-
-/// The directories among the changes of one kind, by their indices.
-fn subtrees(changes: &[PathChange], of: fn(&PathChange) -> bool) -> BTreeMap<usize, Subtree> {
+/// Gives each directory the mark of what is below it.
+fn mark_trees(candidates: &mut [Candidate]) {
     /// What was met of a directory's content, the last name first.
+    #[derive(Default)]
     struct Content {
         hasher: Sha256,
         is_distinct: bool,
     }
-    let mut contents: HashMap<ImagePath, Content> = HashMap::new();
-    let mut subtrees = BTreeMap::new();
+    let mut contents: HashMap<usize, Content> = HashMap::new();
     // Backwards, what is below a directory comes before it.
-    for (index, change) in changes.iter().enumerate().rev().filter(|(_, c)| of(c)) {
-        let (Some(state), Some(parent)) = (state(change), change.path.parent()) else {
-            continue;
-        };
-        let mut is_distinct = identity(change).is_some();
+    for index in (0..candidates.len()).rev() {
+        let candidate = &mut candidates[index];
         let mut hasher = Sha256::new();
-        if let Some(content) = contents.remove(&change.path) {
-            let digest = Digest::finish(content.hasher);
-            hasher.update(digest.as_bytes());
+        let mut is_distinct = candidate.identity.is_some();
+        if let Some(content) = contents.remove(&index) {
+            let tree = half(Digest::finish(content.hasher));
             is_distinct |= content.is_distinct;
-            if state.file_type == FileType::Directory {
-                subtrees.insert(
-                    index,
-                    Subtree {
-                        digest,
-                        is_distinct,
-                    },
-                );
-            }
+            candidate.tree = is_distinct.then_some(tree);
+            hasher.update(tree);
         }
-        hash_entry(&mut hasher, change, state);
-        let above = contents.entry(parent).or_insert_with(|| Content {
-            hasher: Sha256::new(),
-            is_distinct: false,
-        });
-        above.hasher.update(Digest::finish(hasher).as_bytes());
-        above.is_distinct |= is_distinct;
+        hasher.update(candidate.name);
+        hasher.update(candidate.state);
+        if let Some(parent) = candidate.parent {
+            let above = contents.entry(parent).or_default();
+            above.hasher.update(Digest::finish(hasher).as_bytes());
+            above.is_distinct |= is_distinct;
+        }
     }
-    subtrees
 }
 
-/// All of an entry but for where it is and which other names it has.
-fn hash_entry(hasher: &mut Sha256, change: &PathChange, state: &PathState) {
-    let mut part = |bytes: &[u8]| {
-        hasher.update(bytes.len().to_le_bytes());
-        hasher.update(bytes);
-    };
-    part(change.path.file_name().unwrap_or_default());
-    let content = change.content.as_ref().and_then(|c| c.new.or(c.old));
-    let shown = format!(
-        "{:?} {:o} {} {} {} {:?} {:?} {content:?}",
-        state.file_type,
-        state.permissions,
-        state.uid,
-        state.gid,
-        state.size,
-        state.device,
-        state.modified,
-    );
-    part(shown.as_bytes());
-    part(state.target.as_deref().unwrap_or_default());
-    for (name, value) in &state.xattrs {
-        part(name);
-        part(value);
+/// Candidates by some property, in their order.
+struct Queues<K>(HashMap<K, VecDeque<usize>>);
+
+impl<K: Hash + Eq> Queues<K> {
+    fn new(candidates: &[Candidate], key: impl Fn(&Candidate) -> Option<K>) -> Self {
+        let mut queues: HashMap<K, VecDeque<usize>> = HashMap::new();
+        for (number, candidate) in candidates.iter().enumerate() {
+            if let Some(key) = key(candidate).filter(|_| candidate.pair.is_none()) {
+                queues.entry(key).or_default().push_back(number);
+            }
+        }
+        Self(queues)
+    }
+
+    /// Takes the first one with this property that is not yet paired.
+    fn take(&mut self, key: &K, candidates: &[Candidate]) -> Option<usize> {
+        let queue = self.0.get_mut(key)?;
+        std::iter::from_fn(|| queue.pop_front()).find(|&first| candidates[first].pair.is_none())
+    }
+}
+
+fn pair_directories(gone: &mut [Candidate], new: &mut [Candidate]) {
+    let mut same_name = Queues::new(gone, |directory| Some((directory.tree?, directory.name)));
+    let mut any_name = Queues::new(gone, |directory| directory.tree);
+    // From the top downwards, so that a directory is paired before those in it.
+    for number in 0..new.len() {
+        let directory = &new[number];
+        let Some(tree) = directory.tree.filter(|_| directory.pair.is_none()) else {
+            continue;
+        };
+        let found = same_name
+            .take(&(tree, directory.name), gone)
+            .or_else(|| any_name.take(&tree, gone));
+        let Some(found) = found else { continue };
+        // The same trees have the same paths in the same order.
+        for offset in 0..=gone[found].below.min(directory.below) {
+            let (before, after) = (&mut gone[found + offset], &mut new[number + offset]);
+            if before.pair.is_none() {
+                before.pair = Some(number + offset);
+                after.pair = Some(found + offset);
+            }
+        }
+    }
+}
+
+fn pair_files(gone: &mut [Candidate], new: &mut [Candidate]) {
+    for (by_name, by_state) in [(true, true), (true, false), (false, true), (false, false)] {
+        let key = |file: &Candidate| {
+            let name = by_name.then_some(file.name);
+            let state = by_state.then_some(file.state);
+            Some((file.identity?, name, state))
+        };
+        let mut queues = Queues::new(gone, key);
+        for (number, file) in new.iter_mut().enumerate() {
+            let Some(key) = key(file).filter(|_| file.pair.is_none()) else {
+                continue;
+            };
+            if let Some(found) = queues.take(&key, gone) {
+                gone[found].pair = Some(number);
+                file.pair = Some(found);
+            }
+        }
     }
 }
 
 /// Puts each path that is gone into the new one that it became.
-fn merge(changes: Vec<PathChange>, pairs: &Pairs) -> Vec<PathChange> {
-    let sources: HashMap<usize, (ImagePath, Option<PathState>)> = pairs
-        .used
-        .iter()
-        .map(|&old| (old, (changes[old].path.clone(), changes[old].old.clone())))
-        .collect();
-    // Where the paths that were moved are now, to follow links to them.
-    let moved: HashMap<ImagePath, ImagePath> = pairs
-        .from
-        .iter()
-        .map(|(&new, &old)| (changes[new].path.clone(), changes[old].path.clone()))
-        .collect();
-    let mut merged = Vec::with_capacity(changes.len() - sources.len());
-    for (index, mut change) in changes.into_iter().enumerate() {
-        if sources.contains_key(&index) {
-            continue;
+fn merge(changes: PathChanges, gone: &[Candidate], new: &[Candidate]) -> PathChanges {
+    let by_index = |candidates: &[Candidate]| -> HashMap<usize, usize> {
+        let paired = candidates
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.pair.is_some());
+        paired.map(|(number, c)| (c.index, number)).collect()
+    };
+    let (gone_by_index, new_by_index) = (by_index(gone), by_index(new));
+    if new_by_index.is_empty() {
+        return changes;
+    }
+    // What was there before, and which names links lead to.
+    let mut before: HashMap<usize, Before> = HashMap::new();
+    let mut linked: HashSet<ImagePath> = HashSet::new();
+    for (index, change) in changes.iter().enumerate() {
+        if let Some(&number) = gone_by_index.get(&index) {
+            before.insert(number, Before::new(&change));
+        } else if new_by_index.contains_key(&index) {
+            linked.extend(change.new.and_then(|state| state.hard_link_to));
         }
-        if let Some((from, state)) = pairs.from.get(&index).and_then(|old| sources.get(old)) {
-            change.old.clone_from(state);
+    }
+    let source = |index: usize| -> Option<(usize, ImagePath, Option<PathState>)> {
+        let number = *new_by_index.get(&index)?;
+        let (from, state) = before.get(&new[number].pair?)?.get();
+        Some((number, from, state))
+    };
+    // Where the names that links lead to were before.
+    let moved: HashMap<ImagePath, ImagePath> = changes
+        .iter()
+        .enumerate()
+        .filter(|(_, change)| linked.contains(&change.path))
+        .filter_map(|(index, change)| Some((change.path, source(index)?.1)))
+        .collect();
+    changes.rewrite(|index, mut change| {
+        if gone_by_index.contains_key(&index) {
+            return None;
+        }
+        if let Some((number, from, state)) = source(index) {
+            change.old = state;
             change.content = None;
             follow_links(&mut change, &moved);
-            let parents = change.path.parent().zip(from.parent());
+            let parents = new[number]
+                .parent
+                .zip(new[number].pair.and_then(|old| gone[old].parent));
             let with_parent = change.old == change.new
                 && change.path.file_name() == from.file_name()
-                && parents.is_some_and(|(new, old)| moved.get(&new) == Some(&old));
-            change.kind = PathChangeKind::Renamed {
-                from: from.clone(),
-                with_parent,
-            };
+                && parents.is_some_and(|(above, old_above)| new[above].pair == Some(old_above));
+            change.kind = PathChangeKind::Renamed { from, with_parent };
         }
-        merged.push(change);
+        Some(change)
+    })
+}
+
+/// A path that is gone and what was there, in little room.
+struct Before(Box<[u8]>);
+
+impl Before {
+    fn new(change: &PathChange) -> Self {
+        let bytes = postcard::to_allocvec(&(&change.path, &change.old));
+        Self(bytes.expect("memory takes all").into())
     }
-    merged
+
+    fn get(&self) -> (ImagePath, Option<PathState>) {
+        postcard::from_bytes(&self.0).expect("`new` encoded it")
+    }
 }
 
 /// A link to a file that was moved is still the same link.
@@ -266,20 +292,5 @@ fn follow_links(change: &mut PathChange, moved: &HashMap<ImagePath, ImagePath>) 
     let was = new.hard_link_to.as_ref().and_then(|path| moved.get(path));
     if was.is_some() && was == old.hard_link_to.as_ref() {
         old.hard_link_to.clone_from(&new.hard_link_to);
-    }
-}
-
-fn identity(change: &PathChange) -> Option<Identity<'_>> {
-    let state = state(change)?;
-    match state.file_type {
-        FileType::Regular if state.size > 0 => {
-            let content = change.content.as_ref()?;
-            content.new.or(content.old).map(Identity::Content)
-        }
-        FileType::Symlink => Some(Identity::Link(
-            state.target.as_deref()?,
-            change.path.file_name()?,
-        )),
-        _ => None,
     }
 }

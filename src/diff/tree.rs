@@ -7,54 +7,59 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::iter::Peekable;
+use std::vec;
 
 use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
-use super::content::{self, File};
-use super::{Error, Result, Side};
+use super::content::{self, DeviceBytes, File, FileBytes};
+use super::{Error, PathChanges, Result, Side};
 use crate::fs::path::ImagePath;
-use crate::fs::{self, DirEntry, FileExtent, FileSystem, FileType, Metadata, NodeId};
+use crate::fs::{self, DirEntry, FileSystem, FileType, Metadata, NodeId};
 
 /// How two trees are compared.
 pub struct TreeOptions<'a> {
     /// Whether a file whose modification time alone differs counts as changed.
     pub times: bool,
-    /// Says of an extent that the devices of both sides are known to hold the same bytes there.
-    pub same_device_bytes: &'a dyn Fn(&FileExtent) -> bool,
+    /// Which bytes of the devices below differ.
+    pub device: DeviceBytes<'a>,
 }
 
-/// Every path that differs, in the order of a walk over both trees.
-///
-/// # Errors
-/// The first place that cannot be read, with what was found before it.
+/// What differs between two trees.
+#[derive(Debug)]
+pub struct TreeChanges {
+    /// Every path that differs, in the order of a walk over both trees.
+    pub paths: PathChanges,
+    /// Bytes of the disks that differ and belong to files.
+    pub bytes: FileBytes,
+    /// The first place that cannot be read: what comes behind it in the walk was not looked at.
+    pub failure: Option<Error>,
+}
+
+/// Compares two trees.
 pub fn compare(
     old: &dyn FileSystem,
     new: &dyn FileSystem,
     options: &TreeOptions<'_>,
-) -> Result<Vec<PathChange>, (Vec<PathChange>, Error)> {
+) -> TreeChanges {
     let mut comparison = Comparison {
         old: Tree::new(Side::Old, old),
         new: Tree::new(Side::New, new),
         options,
-        pending: vec![Pending {
-            path: ImagePath::root(),
-            old: Some(old.root()),
-            new: Some(new.root()),
-        }],
         contents: HashMap::new(),
-        lone_links: Vec::new(),
-        changes: Vec::new(),
+        lone_links: HashMap::new(),
+        changes: PathChanges::default(),
+        bytes: FileBytes::default(),
     };
-    let mut failure = None;
-    while let Some(pending) = comparison.pending.pop() {
-        if let Err(error) = comparison.visit(pending) {
-            failure = Some(error);
-            break;
-        }
-    }
-    comparison.name_lone_links();
-    match failure {
-        None => Ok(comparison.changes),
-        Some(error) => Err((comparison.changes, error)),
+    let failure = comparison.walk().err();
+    TreeChanges {
+        paths: name_lone_links(
+            comparison.changes,
+            &comparison.lone_links,
+            &comparison.old,
+            &comparison.new,
+        ),
+        bytes: comparison.bytes,
+        failure,
     }
 }
 
@@ -62,22 +67,43 @@ struct Comparison<'a> {
     old: Tree<'a>,
     new: Tree<'a>,
     options: &'a TreeOptions<'a>,
-    pending: Vec<Pending>,
     /// How the contents of files with several names compare, so that each pair is read once.
     contents: HashMap<NodePair, Option<ContentChange>>,
     /// Changes of names on one side only of files that have several, with the side's node.
-    lone_links: Vec<(usize, NodePair)>,
-    changes: Vec<PathChange>,
+    lone_links: HashMap<usize, NodePair>,
+    changes: PathChanges,
+    bytes: FileBytes,
 }
 
 /// The nodes of a path on the old side and on the new one.
 type NodePair = (Option<NodeId>, Option<NodeId>);
 
-/// A name that is still to be looked at.
-struct Pending {
+/// Two directories of one path, or one of them, with what is still to be looked at in them.
+struct Directory {
     path: ImagePath,
-    old: Option<NodeId>,
-    new: Option<NodeId>,
+    old: Entries,
+    new: Entries,
+}
+
+type Entries = Peekable<vec::IntoIter<DirEntry>>;
+
+impl Directory {
+    /// The next name, with the nodes that bear it.
+    fn next(&mut self) -> Option<(Vec<u8>, NodePair)> {
+        let order = match (self.old.peek(), self.new.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(a), Some(b)) => a.name.cmp(&b.name),
+        };
+        let old = if order.is_le() { self.old.next() } else { None };
+        let new = if order.is_ge() { self.new.next() } else { None };
+        let nodes = (
+            old.as_ref().map(|entry| entry.node),
+            new.as_ref().map(|entry| entry.node),
+        );
+        Some((old.or(new)?.name, nodes))
+    }
 }
 
 /// One of the two trees.
@@ -196,9 +222,9 @@ impl<'a> Tree<'a> {
     }
 
     /// The entries of a directory by the order of their names.
-    fn entries(&mut self, path: &ImagePath, directory: Option<NodeId>) -> Result<Vec<DirEntry>> {
+    fn entries(&mut self, path: &ImagePath, directory: Option<NodeId>) -> Result<Entries> {
         let Some(directory) = directory else {
-            return Ok(Vec::new());
+            return Ok(Vec::new().into_iter().peekable());
         };
         if !self.directories.insert(directory) {
             return Err(Error::DirectoryLoop {
@@ -208,7 +234,7 @@ impl<'a> Tree<'a> {
         }
         let mut entries = self.at(path, self.fs.read_dir(directory))?;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        Ok(entries.into_iter().peekable())
     }
 }
 
@@ -219,8 +245,24 @@ fn file<'a>(state: Option<&(PathState, File<'a>)>) -> Option<File<'a>> {
 }
 
 impl Comparison<'_> {
-    fn visit(&mut self, pending: Pending) -> Result<()> {
-        let Pending { path, old, new } = pending;
+    fn walk(&mut self) -> Result<()> {
+        let roots = (Some(self.old.fs.root()), Some(self.new.fs.root()));
+        let mut around: Vec<Directory> = Vec::new();
+        around.extend(self.visit(ImagePath::root(), roots)?);
+        while let Some(directory) = around.last_mut() {
+            match directory.next() {
+                Some((name, nodes)) => {
+                    let path = directory.path.child(&name);
+                    around.extend(self.visit(path, nodes)?);
+                }
+                None => drop(around.pop()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what is at a path; gives the directories there, if there are any.
+    fn visit(&mut self, path: ImagePath, (old, new): NodePair) -> Result<Option<Directory>> {
         let times = self.options.times;
         let is_shared = old.is_some() && new.is_some();
         let before = self.old.state(old, &path, is_shared, times)?;
@@ -250,9 +292,9 @@ impl Comparison<'_> {
         };
         if old != new || content.is_some() {
             if has_links && !is_shared {
-                self.lone_links.push((self.changes.len(), nodes));
+                self.lone_links.insert(self.changes.len(), nodes);
             }
-            self.changes.push(PathChange {
+            self.changes.push(&PathChange {
                 path: path.clone(),
                 kind,
                 old,
@@ -261,7 +303,14 @@ impl Comparison<'_> {
                 meanings: Vec::new(),
             });
         }
-        self.descend(&path, directories.0, directories.1)
+        if directories == (None, None) {
+            return Ok(None);
+        }
+        Ok(Some(Directory {
+            old: self.old.entries(&path, directories.0)?,
+            new: self.new.entries(&path, directories.1)?,
+            path,
+        }))
     }
 
     /// How the contents at a path differ. Hunks are shown at the first name of a file only.
@@ -276,12 +325,11 @@ impl Comparison<'_> {
         if has_links && let Some(known) = self.contents.get(&nodes) {
             return Ok(known.clone());
         }
+        let device = &self.options.device;
         let content = match (&old, &new) {
             (None, None) => None,
-            (Some(a), Some(b)) if content::is_same(path, a, b, self.options.same_device_bytes)? => {
-                None
-            }
-            _ => Some(content::describe(path, old, new)?),
+            (Some(a), Some(b)) if content::is_same(path, a, b, device, &mut self.bytes)? => None,
+            _ => Some(content::describe(path, old, new, device, &mut self.bytes)?),
         };
         if has_links {
             let without_hunks = content.clone().map(|content| ContentChange {
@@ -292,15 +340,24 @@ impl Comparison<'_> {
         }
         Ok(content)
     }
+}
 
-    /// Now that all names are known: a name on one side only is a link to the first one on both
-    /// sides, where its file has such a name.
-    fn name_lone_links(&mut self) {
-        for &(index, (old, new)) in &self.lone_links {
-            let change = &mut self.changes[index];
+/// Now that all names are known: a name on one side only is a link to the first one on both sides,
+/// where its file has such a name.
+fn name_lone_links(
+    changes: PathChanges,
+    lone_links: &HashMap<usize, NodePair>,
+    old: &Tree<'_>,
+    new: &Tree<'_>,
+) -> PathChanges {
+    if lone_links.is_empty() {
+        return changes;
+    }
+    changes.rewrite(|index, mut change| {
+        if let Some(nodes) = lone_links.get(&index) {
             let sides = [
-                (&mut change.old, self.old.shared_name(old)),
-                (&mut change.new, self.new.shared_name(new)),
+                (&mut change.old, old.shared_name(nodes.0)),
+                (&mut change.new, new.shared_name(nodes.1)),
             ];
             for (state, shared) in sides {
                 if let (Some(state), Some(shared)) = (state, shared) {
@@ -308,39 +365,6 @@ impl Comparison<'_> {
                 }
             }
         }
-    }
-
-    /// Puts what two directories hold before what is pending already, pairing equal names.
-    fn descend(
-        &mut self,
-        path: &ImagePath,
-        old: Option<NodeId>,
-        new: Option<NodeId>,
-    ) -> Result<()> {
-        let first = self.pending.len();
-        let mut before = self.old.entries(path, old)?.into_iter().peekable();
-        let mut after = self.new.entries(path, new)?.into_iter().peekable();
-        loop {
-            let order = match (before.peek(), after.peek()) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(a), Some(b)) => a.name.cmp(&b.name),
-            };
-            let a = if order.is_le() { before.next() } else { None };
-            let b = if order.is_ge() { after.next() } else { None };
-            let name = a
-                .as_ref()
-                .or(b.as_ref())
-                .map(|entry| entry.name.clone())
-                .unwrap_or_default();
-            self.pending.push(Pending {
-                path: path.child(&name),
-                old: a.map(|entry| entry.node),
-                new: b.map(|entry| entry.node),
-            });
-        }
-        self.pending[first..].reverse();
-        Ok(())
-    }
+        Some(change)
+    })
 }

@@ -3,8 +3,10 @@
 //! - [`partition`]: a partition as every table describes it, and the known types.
 //! - [`gpt`] and [`mbr`]: the two kinds of table, as bytes and on a device.
 //! - [`root`]: which partition holds the root filesystem.
+//! - `cut_short`: a disk of which the end is missing.
 //! - [`error`]: why a disk could not be understood or changed.
 
+mod cut_short;
 pub mod error;
 pub mod gpt;
 pub mod mbr;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use cut_short::CutShort;
 pub use error::{Candidate, Error, Result};
 pub use gpt::{Gpt, NewPartition};
 pub use mbr::Mbr;
@@ -137,6 +140,13 @@ impl Disk {
             hybrid: record == mbr::RecordKind::Hybrid,
             warnings,
         })
+    }
+
+    /// Reads how a device was divided before its end was cut off. What lies on what is left can be
+    /// read; a partition that reaches past the end is an error where it is opened.
+    pub fn open_cut_short(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let whole = Self::open(Arc::new(CutShort(Arc::clone(&device))))?;
+        Ok(Self { device, ..whole })
     }
 
     /// The device below.

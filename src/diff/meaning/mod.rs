@@ -1,6 +1,7 @@
 //! What a change of a known file means to a person.
 //!
-//! - `lines`: users and groups, packages of dpkg.
+//! - `lines`: users and groups.
+//! - `packages`: packages of RPM and dpkg.
 //! - `elf`: the build of a program.
 //! - `gzip`: what is in a packed file.
 //! - `services`: what a link starts.
@@ -10,9 +11,12 @@
 mod elf;
 mod gzip;
 mod lines;
+mod packages;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use packages::Database;
 
 use super::PathState;
 use super::change::{FieldChange, PathChange, PathChangeKind};
@@ -27,24 +31,48 @@ const LIMIT_BYTES: u64 = 64 << 20;
 /// Values by their names, of one side.
 type Facts = BTreeMap<String, String>;
 
-/// What a change means: the facts that differ, in the order of their names.
-pub(super) fn of(
-    change: &PathChange,
-    old: &dyn FileSystem,
-    new: &dyn FileSystem,
-) -> Vec<FieldChange> {
-    let links = services::of(change);
-    if !links.is_empty() || change.content.is_none() || change.kind != PathChangeKind::Changed {
-        return links;
+/// What changes mean, path by path in the order of the walk.
+pub(super) struct Meanings<'a> {
+    old: &'a dyn FileSystem,
+    new: &'a dyn FileSystem,
+    /// Databases of packages that were told of: of several files, at the first that differs.
+    told: BTreeSet<Database>,
+}
+
+impl<'a> Meanings<'a> {
+    pub(super) fn new(old: &'a dyn FileSystem, new: &'a dyn FileSystem) -> Self {
+        Self {
+            old,
+            new,
+            told: BTreeSet::new(),
+        }
     }
-    let facts = |fs, state: &Option<PathState>| {
-        let is_file = |state: &PathState| state.file_type == FileType::Regular;
-        let size = state.as_ref().filter(|state| is_file(state))?.size;
-        facts(fs, &change.path, size)
-    };
-    match (facts(old, &change.old), facts(new, &change.new)) {
-        (Some(old), Some(new)) => differing(&old, &new),
-        _ => Vec::new(),
+
+    /// What a change means: the facts that differ, in the order of their names.
+    pub(super) fn of(&mut self, change: &PathChange) -> Vec<FieldChange> {
+        let links = services::of(change);
+        if !links.is_empty() || change.content.is_none() {
+            return links;
+        }
+        if let Some(database) = Database::of(&change.path) {
+            return if self.told.insert(database) {
+                database.compare(self.old, self.new)
+            } else {
+                Vec::new()
+            };
+        }
+        if change.kind != PathChangeKind::Changed {
+            return Vec::new();
+        }
+        let facts = |fs, state: &Option<PathState>| {
+            let is_file = |state: &PathState| state.file_type == FileType::Regular;
+            let size = state.as_ref().filter(|state| is_file(state))?.size;
+            facts(fs, &change.path, size)
+        };
+        match (facts(self.old, &change.old), facts(self.new, &change.new)) {
+            (Some(old), Some(new)) => differing(&old, &new),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -54,7 +82,6 @@ fn facts(fs: &dyn FileSystem, path: &ImagePath, size: u64) -> Option<Facts> {
     match path.as_bytes() {
         b"/etc/passwd" => Some(lines::users(&read(LIMIT_BYTES)?)),
         b"/etc/group" => Some(lines::groups(&read(LIMIT_BYTES)?)),
-        b"/var/lib/dpkg/status" => Some(lines::packages(&read(LIMIT_BYTES)?)),
         _ => {
             let head = read(elf::HEAD_BYTES)?;
             elf::facts(&head).or_else(|| gzip::facts(&head, || read(LIMIT_BYTES)))

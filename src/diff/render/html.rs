@@ -157,7 +157,7 @@ fn filters(page: &mut String, report: &Report) {
         page,
         "<form class=\"filters\"><input id=\"search\" type=\"search\" placeholder=\"Search paths\" aria-label=\"Search paths\">",
     );
-    let changes = report.filesystems.iter().flat_map(|fs| &fs.paths);
+    let changes = report.filesystems.iter().flat_map(|fs| fs.paths.iter());
     let mut counts = BTreeMap::new();
     for change in changes.filter(|change| !change.went_along()) {
         *counts.entry(class(&change.kind)).or_insert(0_usize) += 1;
@@ -196,7 +196,7 @@ struct Directory<'a> {
 impl<'a> Directory<'a> {
     fn of(changes: &'a [PathChange]) -> Self {
         let mut root = Self::default();
-        for change in changes.iter().filter(|change| !change.went_along()) {
+        for change in changes {
             let state = change.new.as_ref().or(change.old.as_ref());
             let is_directory = state.is_some_and(|s| s.file_type == FileType::Directory);
             let names: Vec<&[u8]> = change.path.names().collect();
@@ -238,6 +238,11 @@ fn filesystem(page: &mut String, report: &FileSystemReport) {
         .partition
         .map_or_else(|| "Disk".to_owned(), |n| format!("Partition {n}"));
     properties(page, &format!("{place}: filesystem"), &report.fields);
+    if report.structure_bytes > 0 {
+        let bytes = report.structure_bytes;
+        let note = format!("<p class=\"note\">{place}: {bytes} bytes of structures differ.</p>");
+        push(page, &note);
+    }
     if report.paths.is_empty() {
         return;
     }
@@ -248,7 +253,9 @@ fn filesystem(page: &mut String, report: &FileSystemReport) {
             stat(&report.paths)
         ),
     );
-    tree(page, &Directory::of(&report.paths));
+    let told = report.paths.iter().filter(|change| !change.went_along());
+    let told: Vec<PathChange> = told.collect();
+    tree(page, &Directory::of(&told));
 }
 
 /// Writes the tree without recursion, because its depth is the image's.

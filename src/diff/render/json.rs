@@ -1,20 +1,20 @@
 //! The stable schema for machines; `docs/diff.md` describes it.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::fields;
-use crate::diff::{FieldChange, PathChangeKind, Report};
+use crate::diff::{FieldChange, FileSystemReport, PathChange, PathChangeKind, PathChanges, Report};
 use crate::text::name_text;
 
 /// A report. Every list is there, empty where nothing differs.
 #[derive(Debug, Serialize)]
-pub struct Document {
+pub struct Document<'a> {
     /// What could not be read; `null` where the comparison is whole.
     error: Option<String>,
     record: Vec<Field>,
     disk: Vec<Field>,
     partitions: Vec<Partition>,
-    filesystems: Vec<FileSystem>,
+    filesystems: Vec<FileSystem<'a>>,
     raw: Vec<Raw>,
 }
 
@@ -32,10 +32,13 @@ struct Partition {
 }
 
 #[derive(Debug, Serialize)]
-struct FileSystem {
+struct FileSystem<'a> {
     partition: Option<u32>,
     fields: Vec<Field>,
-    paths: Vec<Path>,
+    #[serde(serialize_with = "paths")]
+    paths: &'a PathChanges,
+    /// Bytes of the filesystem's own structures.
+    structure_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,7 +65,7 @@ struct Raw {
     bytes: u64,
 }
 
-impl Document {
+impl Document<'_> {
     /// The document of a comparison that could not be brought to its end.
     #[must_use]
     pub fn with_error(mut self, error: String) -> Self {
@@ -71,8 +74,8 @@ impl Document {
     }
 }
 
-impl From<&Report> for Document {
-    fn from(report: &Report) -> Self {
+impl<'a> From<&'a Report> for Document<'a> {
+    fn from(report: &'a Report) -> Self {
         let partitions = report.partitions.iter();
         let raw = report.raw.iter();
         Self {
@@ -98,31 +101,37 @@ impl From<&Report> for Document {
     }
 }
 
-fn filesystem(report: &crate::diff::FileSystemReport) -> FileSystem {
-    let paths = report.paths.iter().map(|change| {
-        let (kind, from) = match &change.kind {
-            PathChangeKind::Added => ("added", None),
-            PathChangeKind::Removed => ("removed", None),
-            PathChangeKind::Changed => ("changed", None),
-            PathChangeKind::Renamed { from, .. } => ("renamed", Some(name_text(from.as_bytes()))),
-        };
-        Path {
-            name: name_text(change.path.as_bytes()),
-            change: kind,
-            from,
-            with_parent: change.went_along(),
-            fields: fields_of(&fields::of_path(change)),
-            meanings: fields_of(&change.meanings),
-            hunks: change
-                .content
-                .as_ref()
-                .and_then(|content| content.hunks.clone()),
-        }
-    });
+fn filesystem(report: &FileSystemReport) -> FileSystem<'_> {
     FileSystem {
         partition: report.partition,
         fields: fields_of(&report.fields),
-        paths: paths.collect(),
+        paths: &report.paths,
+        structure_bytes: report.structure_bytes,
+    }
+}
+
+/// Writes one path after the other: there may be many.
+fn paths<S: Serializer>(paths: &PathChanges, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(path))
+}
+
+fn path(change: PathChange) -> Path {
+    let with_parent = change.went_along();
+    let told = fields_of(&fields::of_path(&change));
+    let (kind, from) = match change.kind {
+        PathChangeKind::Added => ("added", None),
+        PathChangeKind::Removed => ("removed", None),
+        PathChangeKind::Changed => ("changed", None),
+        PathChangeKind::Renamed { from, .. } => ("renamed", Some(name_text(from.as_bytes()))),
+    };
+    Path {
+        name: name_text(change.path.as_bytes()),
+        change: kind,
+        from,
+        with_parent,
+        fields: told,
+        meanings: fields_of(&change.meanings),
+        hunks: change.content.and_then(|content| content.hunks),
     }
 }
 

@@ -53,8 +53,12 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
         let fields = filesystem.fields.iter();
         let fields = fields.map(|field| format!("- filesystem: {}", code(&field_text(field))));
         bounded(&mut text, fields, "properties");
+        if filesystem.structure_bytes > 0 {
+            let bytes = filesystem.structure_bytes;
+            push(&mut text, &format!("- structures: {bytes} bytes"));
+        }
         let paths = filesystem.paths.iter().filter(|path| !path.went_along());
-        bounded(&mut text, paths.map(entry), "paths");
+        bounded(&mut text, paths.map(|path| entry(&path)), "paths");
     }
     text
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::fields;
-use crate::diff::{FieldChange, PathChange, PathChangeKind, Report};
+use crate::diff::{FieldChange, PathChange, PathChangeKind, PathChanges, Report};
 use crate::text::name_text;
 
 /// How much a text says.
@@ -25,8 +25,16 @@ const CHANGED: Style = AnsiColor::Yellow.on_default();
 const HUNK: Style = AnsiColor::Cyan.on_default();
 const HEADING: Style = Style::new().bold();
 
-/// The report as text, with colours as escape sequences; empty where nothing differs.
-pub fn render(report: &Report, detail: Detail) -> String {
+/// Gives the report as text to `put`, piece by piece, with colours as escape sequences; nothing
+/// where nothing differs.
+///
+/// # Errors
+/// The first one of `put`.
+pub fn render<E>(
+    report: &Report,
+    detail: Detail,
+    put: &mut dyn FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
     let mut text = String::new();
     for field in &report.record {
         line(&mut text, CHANGED, "M", &field_text(field));
@@ -63,10 +71,17 @@ pub fn render(report: &Report, detail: Detail) -> String {
         }
         if detail == Detail::Stat {
             push(&mut text, Style::new(), &stat(&filesystem.paths));
-            continue;
+        } else {
+            for change in filesystem.paths.iter() {
+                render_path(&mut text, &change, detail);
+                put(&text)?;
+                text.clear();
+            }
         }
-        for change in &filesystem.paths {
-            render_path(&mut text, change, detail);
+        if filesystem.structure_bytes > 0 {
+            let bytes = filesystem.structure_bytes;
+            let said = format!("   structures: {bytes} bytes");
+            push(&mut text, Style::new(), &said);
         }
     }
     for raw in &report.raw {
@@ -79,7 +94,7 @@ pub fn render(report: &Report, detail: Detail) -> String {
             &format!("{}: {bytes} bytes within {start}..{end}", raw.region),
         );
     }
-    text
+    put(&text)
 }
 
 fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
@@ -148,18 +163,17 @@ pub(super) fn field_text(field: &FieldChange) -> String {
 
 /// How many paths were added, changed, renamed and removed. A directory that was renamed counts as
 /// one, with all that went along.
-pub(super) fn stat(paths: &[PathChange]) -> String {
-    let count = |is: fn(&PathChangeKind) -> bool| {
-        let told = paths.iter().filter(|path| !path.went_along());
-        told.filter(|path| is(&path.kind)).count()
-    };
-    format!(
-        "{} added, {} changed, {} renamed, {} removed",
-        count(|kind| *kind == PathChangeKind::Added),
-        count(|kind| *kind == PathChangeKind::Changed),
-        count(|kind| matches!(kind, PathChangeKind::Renamed { .. })),
-        count(|kind| *kind == PathChangeKind::Removed),
-    )
+pub(super) fn stat(paths: &PathChanges) -> String {
+    let (mut added, mut changed, mut renamed, mut removed) = (0, 0, 0, 0);
+    for path in paths.iter().filter(|path| !path.went_along()) {
+        match path.kind {
+            PathChangeKind::Added => added += 1,
+            PathChangeKind::Changed => changed += 1,
+            PathChangeKind::Renamed { .. } => renamed += 1,
+            PathChangeKind::Removed => removed += 1,
+        }
+    }
+    format!("{added} added, {changed} changed, {renamed} renamed, {removed} removed")
 }
 
 fn line(text: &mut String, style: Style, letter: &str, what: &str) {

@@ -1,6 +1,7 @@
 //! Packages: which are installed, and installing RPM files.
 //!
-//! - [`open`]: what is installed, by RPM's database or Debian's status file.
+//! - [`open`]: what is installed, by RPM's database ([`open_rpm`]) or Debian's status file
+//!   ([`open_dpkg`]).
 //! - [`install()`]: installs RPM files as RPM itself would.
 //! - [`database`]: where systems record their packages.
 //! - [`rpm_file`], [`payload`]: a package file and what it brings.
@@ -99,17 +100,30 @@ impl fmt::Display for Package {
 /// What is installed in an image, in the order of the names. `None` where the image has no
 /// database of packages.
 pub fn open(fs: &dyn FileSystem) -> Result<Option<Vec<Package>>, Error> {
-    let packages: Option<Vec<_>> = match Database::read(fs)? {
-        Some(database) => {
-            let headers = database.records.iter().map(|record| &record.header);
-            Some(headers.map(Package::of).collect())
-        }
-        None => dpkg::read(fs)?,
-    };
-    Ok(packages.map(|mut packages| {
-        packages.sort_by_cached_key(|package| (package.name.clone(), package.full_version()));
-        packages
+    match open_rpm(fs)? {
+        Some(packages) => Ok(Some(packages)),
+        None => open_dpkg(fs),
+    }
+}
+
+/// What RPM's database says is installed; `None` where there is none.
+pub fn open_rpm(fs: &dyn FileSystem) -> Result<Option<Vec<Package>>, Error> {
+    let database = Database::read(fs)?;
+    Ok(database.map(|database| {
+        let headers = database.records.iter().map(|record| &record.header);
+        in_order(headers.map(Package::of).collect())
     }))
+}
+
+/// What dpkg's status file says is installed; `None` where there is none.
+pub fn open_dpkg(fs: &dyn FileSystem) -> Result<Option<Vec<Package>>, Error> {
+    Ok(dpkg::read(fs)?.map(in_order))
+}
+
+/// By their names, then by the text of their versions.
+fn in_order(mut packages: Vec<Package>) -> Vec<Package> {
+    packages.sort_by_cached_key(|package| (package.name.clone(), package.full_version()));
+    packages
 }
 
 /// Why packages could not be installed, or not be told.

@@ -6,7 +6,7 @@ use crate::guest::known_path;
 use crate::guest::packages::{Error, Package};
 
 /// Where the file is.
-const PATH: &str = "/var/lib/dpkg/status";
+pub const PATH: &str = "/var/lib/dpkg/status";
 /// The most that is read of it, in bytes.
 const LIMIT: u64 = 256 << 20;
 

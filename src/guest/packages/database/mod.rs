@@ -20,7 +20,7 @@ use crate::fs::{FileSystem, NodeId};
 use crate::guest::known_path;
 
 /// The folders in which RPM's database is looked for.
-const FOLDERS: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
+pub const FOLDERS: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
 
 /// The most bytes that the headers of all packages may have together.
 const MAX_TOTAL: usize = 1 << 30;
