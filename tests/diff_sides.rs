@@ -536,6 +536,7 @@ fn a_disk_that_is_cut_off_is_compared_as_far_as_it_goes() {
     let first = &whole[..whole.find("partition 2\n").expect(&whole)];
     assert!(first.contains("M  /file"), "{first}");
     let path = folder.path().join("new");
+    run("gzip", &["-k", "-1", path.to_str().unwrap()]);
     // In the middle of the second partition.
     let image = fs::File::options().write(true).open(&path).unwrap();
     image.set_len(20 << 20).unwrap();
@@ -557,15 +558,20 @@ fn a_disk_that_is_cut_off_is_compared_as_far_as_it_goes() {
     assert!(text.starts_with("error: cannot open new\n"), "{text}");
 
     // Packed, and the packed file cut off.
-    run(
-        "gzip",
-        &["-k", "-1", folder.path().join("old").to_str().unwrap()],
-    );
-    let packed = fs::read(folder.path().join("old.gz")).unwrap();
-    fs::write(folder.path().join("cut.gz"), &packed[..packed.len() / 2]).unwrap();
+    let packed = fs::read(folder.path().join("new.gz")).unwrap();
+    fs::write(
+        folder.path().join("cut.gz"),
+        &packed[..packed.len() * 9 / 10],
+    )
+    .unwrap();
     let output = diff(folder.path(), &["old", "cut.gz"]);
     let (code, text) = code_and_text(&output);
-    assert_eq!((code, output.stdout.len()), (Some(2), 0), "{text}");
+    assert_eq!(code, Some(2), "{text}");
+    let found = String::from_utf8(output.stdout).unwrap();
+    assert!(found.starts_with("M  disk: size 41943040 -> "), "{text}");
+    assert!(found.ends_with(&whole), "{text}");
+    let left = fs::read_dir(folder.path().join("cache")).unwrap().count();
+    assert_eq!(left, 1, "only the folder of paths");
     assert!(
         text.contains("the gzip data ends in the middle, after "),
         "{text}"

@@ -13,7 +13,7 @@ use super::image::{cache, tell_recovery};
 use super::output::Output;
 use super::progress::Bars;
 use super::recipe;
-use crate::block::{self, ChunkMap, FileDevice};
+use crate::block::{self, BlockDevice, ChunkMap, FileDevice};
 use crate::disk::Disk;
 use crate::manifest::Manifest;
 
@@ -119,23 +119,38 @@ fn file(path: &Path, output: &mut Output) -> Result<Side, Failure> {
 fn image(path: &Path, output: &mut Output) -> Result<Image, Failure> {
     let cache = cache()?;
     let bars = Bars::new();
-    let opened = cache.open(path, &bars.reading("reading"))?;
+    let opened = match cache.open(path, &bars.reading("reading")) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let salvaged = cache.salvage(path, &bars.reading("salvaging"));
+            bars.finish();
+            return match salvaged {
+                Some(device) => cut_short(Arc::new(device), error.into()),
+                None => Err(error.into()),
+            };
+        }
+    };
     bars.finish();
     if let Some(recovery) = &opened.recovery {
         tell_recovery(path, recovery, output);
     }
     let chunk_map = opened.device.host_file();
     let chunk_map = chunk_map.and_then(|device| cache.known_chunks(device));
-    let (disk, damage) = match Disk::open(Arc::clone(&opened.device)) {
-        Ok(disk) => (disk, None),
-        // What is left of it can be compared all the same.
-        Err(error) => match Disk::open_cut_short(opened.device) {
-            Ok(disk) => (disk, Some(Box::new(Failure::from(error)))),
-            Err(_) => return Err(error.into()),
-        },
-    };
-    let image = Image::new(disk, chunk_map.map(Arc::new));
-    Ok(Image { damage, ..image })
+    match Disk::open(Arc::clone(&opened.device)) {
+        Ok(disk) => Ok(Image::new(disk, chunk_map.map(Arc::new))),
+        Err(error) => cut_short(opened.device, error.into()),
+    }
+}
+
+/// What is left of a disk, of which this is known to be wrong, can be compared all the same.
+fn cut_short(device: Arc<dyn BlockDevice>, damage: Failure) -> Result<Image, Failure> {
+    match Disk::open_cut_short(device) {
+        Ok(disk) => Ok(Image {
+            damage: Some(Box::new(damage)),
+            ..Image::new(disk, None)
+        }),
+        Err(_) => Err(damage),
+    }
 }
 
 /// The manifest in a file, if there is one in it.

@@ -119,6 +119,19 @@ impl Cache {
         }
     }
 
+    /// What can be unpacked of a file that is cut short or damaged, for as long as the device is
+    /// held; `None` where that is nothing.
+    pub fn salvage(&self, path: &Path, progress: &Progress<'_>) -> Option<FileDevice> {
+        let Ok(Found::Packed) = look(path) else {
+            return None;
+        };
+        let place = self.place(path).ok()?;
+        let output = Output::create(&self.incoming(&place)).ok()?;
+        // What is wrong with it is known to those who ask for this.
+        let _ = unpack(path, &File::open(path).ok()?, &output, None, progress);
+        output.device().ok().filter(|device| !device.is_empty())
+    }
+
     /// Opens any image as a base: the disk as a raw file and its chunk map. A raw image is used
     /// where it is, what else is in the cache or put there.
     ///

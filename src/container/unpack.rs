@@ -74,11 +74,12 @@ pub(super) fn unpack(
             });
         }
         let chunk_map = written?;
-        let layers = peeled?;
+        // Also of what is cut short: somebody may look at that.
         output
             .file()
             .set_len(chunk_map.device_len())
             .map_err(|e| block::Error::file(output.path(), "set the length of", e))?;
+        let layers = peeled?;
         Ok(Unpacked {
             digest,
             chunk_map,
