@@ -10,15 +10,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use super::{
     BlockDevice, Change, ChangeKind, Delta, Error, FileDevice, Result, byte_len, cores, is_zero,
     joined,
 };
 
-/// How much is copied in one step. The unit in which work is shared between the cores.
+/// How much of a change is written in one step.
 const STEP_BYTES: u64 = 1 << 20;
+
+/// How much is copied in one step, which stays in a core's cache. The unit in which work is shared
+/// between the cores.
+const COPY_BYTES: u64 = 256 << 10;
 
 /// What is looked at for zeros: a block of most file systems.
 const PAGE_LEN: usize = 4096;
@@ -122,10 +125,7 @@ impl Output {
         }
         self.empty()?;
         self.set_len(device.len())?;
-        match device.host_file() {
-            Some(base) if has_holes(base) && self.copy_data(base)? => Ok(()),
-            _ => self.copy_non_zero(device),
-        }
+        self.copy_non_zero(device)
     }
 
     /// Takes out what a killed process or an earlier try has left. Where there is nothing, nothing
@@ -152,50 +152,22 @@ impl Output {
             .map_err(|e| Error::file(&self.target, "open", e))
     }
 
-    /// Lets the kernel copy the data of a sparse file; `false` where it cannot.
-    fn copy_data(&self, base: &FileDevice) -> Result<bool> {
-        let mut from = 0;
-        while let Some(data) = base.next_data(from)? {
-            let mut at = data.start;
-            while at < data.end {
-                // Steps of a bounded size, so that a signal does not have to wait.
-                let step = (data.end - at).min(64 << 20);
-                let step = usize::try_from(step).expect("64 MiB");
-                let (mut in_at, mut out_at) = (at, at);
-                let copied = rustix::fs::copy_file_range(
-                    base.file(),
-                    Some(&mut in_at),
-                    &self.file,
-                    Some(&mut out_at),
-                    step,
-                );
-                match copied {
-                    Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                        return Ok(false);
-                    }
-                    Ok(copied) => at += u64::try_from(copied).expect("at most 64 MiB"),
-                    Err(Errno::INTR) => {}
-                    Err(errno) => {
-                        let len = data.end - at;
-                        return Err(Error::io(&self.target, "copy", at, len, errno.into()));
-                    }
-                }
-            }
-            from = data.end;
-        }
-        Ok(true)
-    }
-
     /// Copies what is not zeros, on all cores.
     fn copy_non_zero(&self, device: &dyn BlockDevice) -> Result<()> {
         let output = self.device()?;
-        let position = Mutex::new(0);
+        let left = Mutex::new(0..0);
         let next = || {
-            let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
-            let data = device.next_data(*position)?;
-            let step = data.map(|data| data.start..data.end.min(data.start + STEP_BYTES));
-            *position = step.as_ref().map_or(device.len(), |step| step.end);
-            Ok(step)
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            if left.is_empty() {
+                match device.next_data(left.end)? {
+                    Some(data) => *left = data,
+                    None => return Ok(None),
+                }
+            }
+            let end = left.end.min(left.start + COPY_BYTES);
+            let step = left.start..end;
+            left.start = end;
+            Ok(Some(step))
         };
         let work = || {
             let mut buf = Vec::new();
@@ -304,12 +276,6 @@ pub(crate) fn write_non_zero<E>(
         at = end;
     }
     Ok(())
-}
-
-/// Whether less room is allocated for a file than its length, so that its zeros are holes.
-fn has_holes(device: &FileDevice) -> bool {
-    let metadata = device.file().metadata();
-    metadata.is_ok_and(|metadata| metadata.blocks().saturating_mul(512) < metadata.len())
 }
 
 /// The hidden name beside `target` that a file has while it is made.

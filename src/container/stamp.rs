@@ -3,7 +3,6 @@
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -12,9 +11,8 @@ use serde::{Deserialize, Serialize};
 /// are at worst those of FAT, which are 2 s apart.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// The same on the file systems of [`FINE`], whose times are those of the kernel's last tick, at
-/// worst 10 ms ago; with as much again to be sure.
-const AT_REST_FINE: Duration = Duration::from_millis(20);
+/// More than the kernel's ticks are apart, of which the last one is the time of a change.
+const TICK: Duration = Duration::from_millis(20);
 
 /// File systems of this machine whose times have nanoseconds, by their numbers (`linux/magic.h`):
 /// ext4, XFS, btrfs, tmpfs, overlayfs.
@@ -99,36 +97,25 @@ pub struct Written {
 }
 
 impl Written {
-    /// Takes note of a file that is written and not changed any more by the caller, and waits until
-    /// a further change would show in its times. `None` where times are too coarse for that.
+    /// Takes note of a file that is written and not changed any more by the caller. Its time becomes
+    /// one that no later change can have. `None` where times are too coarse for that.
     pub fn new(file: &File) -> io::Result<Option<Self>> {
         let file = file.try_clone()?;
         let kind = rustix::fs::fstatfs(&file)?.f_type;
+        let is_fine = FINE
+            .iter()
+            .any(|fine| i128::from(*fine) == i128::from(kind));
+        file.set_modified(SystemTime::now() - TICK)?;
         let stamp = Stamp::of(&file)?;
         // A file system of old has whole seconds only, whatever its kind.
         let has_nanoseconds = stamp.modified.1 != 0 && stamp.changed.1 != 0;
-        if stamp.boot.is_empty()
-            || !has_nanoseconds
-            || !FINE
-                .iter()
-                .any(|fine| i128::from(*fine) == i128::from(kind))
-        {
-            return Ok(None);
-        }
-        if let Some(rest) = stamp.age().and_then(|age| AT_REST_FINE.checked_sub(age)) {
-            thread::sleep(rest);
-        }
-        Ok(Some(Self { file, stamp }))
+        let is_worth_it = is_fine && has_nanoseconds && !stamp.boot.is_empty();
+        Ok(is_worth_it.then_some(Self { file, stamp }))
     }
 
     /// The stamp under the final name; `None` where the file was changed since.
     pub(super) fn stamp(&self) -> io::Result<Option<Stamp>> {
         let now = Stamp::of(&self.file)?;
-        // From the change of the name on, too, a further change must show.
-        if let Some(rest) = now.age().and_then(|age| AT_REST_FINE.checked_sub(age)) {
-            thread::sleep(rest);
-        }
-        let later = Stamp::of(&self.file)?;
-        Ok((self.stamp.is_renamed(&now) && now == later).then_some(now))
+        Ok(self.stamp.is_renamed(&now).then_some(now))
     }
 }
