@@ -1,5 +1,6 @@
 //! Running a command and what it took.
 
+use std::io::{self, Seek};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,17 +47,25 @@ pub fn shell(script: &str, folder: &Path) {
 
 /// Measures a script; `None` where it fails, with its messages on standard error.
 pub fn run(script: &str, folder: &Path) -> Option<Usage> {
+    let mut messages = tempfile::tempfile().expect("room for messages");
     let start = Instant::now();
     let child = Command::new("sh")
         .args(["-ec", script])
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(messages.try_clone().expect("a file under a second number"))
         .spawn()
         .expect("there is a shell");
     let used = child.wait4().expect("a child that was not waited for");
-    used.status.success().then_some(Usage {
-        wall: start.elapsed(),
+    let wall = start.elapsed();
+    if !used.status.success() {
+        messages.rewind().expect("a file has a beginning");
+        io::copy(&mut messages, &mut io::stderr()).expect("somebody listens");
+        return None;
+    }
+    Some(Usage {
+        wall,
         cpu: used.rusage.utime + used.rusage.stime,
         memory_bytes: used.rusage.maxrss,
     })
