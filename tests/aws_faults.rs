@@ -12,13 +12,12 @@ mod example;
 #[path = "support/sparse.rs"]
 mod sparse;
 
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use aws::{example, is_one_error, refused, said, succeed};
+use aws::{example, is_one_error, refused, said, started, succeed};
 use aws_server::{BUCKET, REGION, Server};
 use aws_steps::{is_right, leftovers};
 
@@ -91,14 +90,7 @@ fn killed_at_any_moment_a_second_run_ends_it() {
             import
                 .args(["--force-deregister"])
                 .env("SOURCE_DATE_EPOCH", "1");
-            let mut child = import
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            while server.log().len() < before + moment && child.try_wait().unwrap().is_none() {
-                sleep(Duration::from_millis(1));
-            }
+            let mut child = started(&mut import, || server.log().len() >= before + moment);
             child.kill().unwrap();
             child.wait().unwrap();
             let id = succeed(&mut server.import(dir, via));
@@ -148,11 +140,7 @@ fn gc_finds_all_that_a_killed_run_has_left() {
         for moment in moments {
             let before = server.log().len();
             let mut import = server.import(dir, via);
-            import.stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = import.spawn().unwrap();
-            while server.log().len() < before + moment && child.try_wait().unwrap().is_none() {
-                sleep(Duration::from_millis(1));
-            }
+            let mut child = started(&mut import, || server.log().len() >= before + moment);
             child.kill().unwrap();
             child.wait().unwrap();
             // What was on its way arrives.

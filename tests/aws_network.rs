@@ -12,55 +12,37 @@ mod example;
 mod sparse;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use aws::{is_one_error, make_small, python, refused, said, succeed};
-use aws_server::{BUCKET, REGION, Server};
+use aws_server::{BUCKET, REGION, Script, Server};
 use aws_steps::{built, is_right};
 
 const AMI: &str = "ami_name = \"ecs {{ timestamp }}\"\n";
 
 /// A proxy in front of a server; see `tests/aws/proxy.py`.
 struct Proxy {
-    child: Child,
-    /// The proxy ends when this closes.
-    stdin: Option<ChildStdin>,
+    /// Held for as long as it is to serve.
+    _script: Script,
     address: String,
 }
 
 impl Proxy {
     fn start(server: &Server, dir: &Path) -> Self {
         let port = server.url().rsplit_once(':').unwrap().1.to_owned();
-        let mut child = Command::new(python().unwrap())
-            .arg(example::project().join("tests/aws/proxy.py"))
-            .arg(port)
-            .arg(dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        let stdin = child.stdin.take();
-        let address = format!("127.0.0.1:{}", line.trim());
+        let (script, port) = Script::start(
+            Command::new(python().unwrap())
+                .arg(example::project().join("tests/aws/proxy.py"))
+                .arg(port)
+                .arg(dir),
+        );
         Self {
-            child,
-            stdin,
-            address,
+            _script: script,
+            address: format!("127.0.0.1:{port}"),
         }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

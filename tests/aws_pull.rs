@@ -12,13 +12,12 @@ mod example;
 mod sparse;
 
 use std::fs;
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use aws::{is_one_error, make_small, refused, said, succeed};
+use aws::{is_one_error, make_small, refused, said, started, succeed};
 use aws_server::REGION;
 use aws_steps::{build_upon_base, built, imported, leftovers, nothing_left, public_image};
 use sparse::same_bytes;
@@ -107,14 +106,9 @@ fn a_pull_that_is_killed_goes_on_and_survives_faults() {
         pull
     };
     let before = server.count("GetSnapshotBlock");
-    let mut child = pull()
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while server.count("GetSnapshotBlock") < before + 2 && child.try_wait().unwrap().is_none() {
-        sleep(Duration::from_millis(1));
-    }
+    let mut child = started(&mut pull(), || {
+        server.count("GetSnapshotBlock") >= before + 2
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!dir.join("base.raw").exists());
@@ -201,14 +195,7 @@ fn the_copy_of_a_pull_that_was_killed_is_found_and_used_again() {
         pull.args([ami, "-o", "base.raw"]);
         pull
     };
-    let mut child = pull()
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while server.count("GetSnapshotBlock") < 1 && child.try_wait().unwrap().is_none() {
-        sleep(Duration::from_millis(1));
-    }
+    let mut child = started(&mut pull(), || server.count("GetSnapshotBlock") >= 1);
     child.kill().unwrap();
     child.wait().unwrap();
     let left = leftovers(&server, dir);
@@ -233,14 +220,7 @@ fn a_pull_that_is_stopped_takes_its_copy_away_and_can_go_on() {
         pull.args([ami, "-o", "base.raw"]);
         pull
     };
-    let mut child = pull()
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while server.count("CopyImage") < 1 && child.try_wait().unwrap().is_none() {
-        sleep(Duration::from_millis(1));
-    }
+    let mut child = started(&mut pull(), || server.count("CopyImage") >= 1);
     // It has the answer now, and waits for the copy.
     sleep(Duration::from_millis(100));
     let process = rustix::process::Pid::from_child(&child);

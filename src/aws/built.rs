@@ -117,12 +117,8 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest> {
 
 /// What the programs of the image's root filesystem are for.
 fn architecture(root: &BuiltDisk, recipe: &Recipe) -> Result<Arch> {
-    let partition = match &recipe.base {
-        crate::recipe::Base::File { partition, .. } => *partition,
-        crate::recipe::Base::Rootfs { .. } => None,
-    };
     let disk = Disk::open(root.device.clone())?;
-    let filesystem = disk.open_filesystem(disk.root(partition)?)?;
+    let filesystem = disk.open_filesystem(disk.root(recipe.base.partition())?)?;
     let found = Arch::detect(filesystem.as_ref())?;
     match found {
         Some(arch @ (Arch::X86_64 | Arch::Arm64)) => Ok(arch),

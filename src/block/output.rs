@@ -34,8 +34,8 @@ fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 }
 
 /// A file under way. It is called `.NAME.partial` until [`Output::commit`] gives it its name, and
-/// removed when it is dropped before that or by [`Output::abandon_all`]. What a killed process has left
-/// is overwritten.
+/// removed when it is dropped before that or by [`Output::abandon_all`]. What a killed process has
+/// left is overwritten.
 ///
 /// The file is locked, so of two processes that make the same one the second is refused.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::build::Build;
 use crate::disk::Disk;
 use crate::manifest::{self, Manifest};
 use crate::provenance::Statement;
-use crate::recipe::{Base, Recipe};
+use crate::recipe::Recipe;
 use crate::sbom;
 
 /// Build the image of a recipe: NAME.raw, one raw file a formatted volume, manifest.json.
@@ -117,12 +117,8 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
 
 /// The packages in the root filesystem of an image.
 fn bill_of_materials(build: &Build, recipe: &Recipe) -> Result<Vec<u8>, Failure> {
-    let partition = match &recipe.base {
-        Base::File { partition, .. } => *partition,
-        Base::Rootfs { .. } => None,
-    };
     let disk = Disk::open(build.delta.clone())?;
-    let root = disk.open_filesystem(disk.root(partition)?)?;
+    let root = disk.open_filesystem(disk.root(recipe.base.partition())?)?;
     Ok(sbom::document(&build.manifest, root.as_ref())?)
 }
 

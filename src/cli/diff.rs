@@ -99,10 +99,7 @@ fn print(
         let document = Document::from(report);
         output.json(&match failure {
             // Its causes are on stderr.
-            Some(failure) => {
-                let text = failure.to_string();
-                document.with_error(text.lines().next().unwrap_or_default().to_owned())
-            }
+            Some(failure) => document.with_error(failure.message()),
             None => document,
         })
     } else if args.markdown {

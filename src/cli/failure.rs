@@ -63,6 +63,14 @@ impl Failure {
         }
     }
 
+    /// What was wrong, without its causes.
+    pub fn message(&self) -> String {
+        match self {
+            Self::StdoutClosed => self.to_string(),
+            Self::Failed { error, .. } => error.to_string(),
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use similar::TextDiff;
 
 use super::change::ContentChange;
-use super::raw::{self, Ranges};
+use super::raw::{self, Ranges, SECTOR_BYTES};
 use super::{Error, Result, Side};
 use crate::block::Digest;
 use crate::fs::path::ImagePath;
@@ -12,9 +12,6 @@ use crate::fs::{FileExtent, FileSystem, NodeId};
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 256 << 10;
-
-/// The unit in which devices are compared.
-const SECTOR: u64 = 512;
 
 /// The largest file whose lines are compared. Larger texts are data rather than configuration, and
 /// nobody reviews their hunks.
@@ -153,7 +150,7 @@ pub(super) fn is_same(
     if is_in_place {
         // Content within an inode shares its sector with what else is there.
         let in_blocks =
-            |extent: &&FileExtent| (extent.device_offset | extent.len).is_multiple_of(SECTOR);
+            |extent: &&FileExtent| (extent.device_offset | extent.len).is_multiple_of(SECTOR_BYTES);
         bytes
             .slack
             .extend(extents.iter().filter(in_blocks).flat_map(differing));

@@ -10,7 +10,7 @@ use crate::block::{BlockDevice, CHUNK_BYTES, ChunkMap};
 
 /// Bytes compared as one: the smallest sector, so that what differs never reaches from a block of
 /// a filesystem into the next.
-const SECTOR_BYTES: u64 = 512;
+pub(super) const SECTOR_BYTES: u64 = 512;
 const SECTOR_LEN: usize = 512;
 
 /// Ranges of bytes in order, of which no two touch.

@@ -31,6 +31,16 @@ pub enum Base {
     },
 }
 
+impl Base {
+    /// The number of the root partition, where the recipe says it.
+    pub fn partition(&self) -> Option<u32> {
+        match self {
+            Self::File { partition, .. } => *partition,
+            Self::Rootfs { .. } => None,
+        }
+    }
+}
+
 /// The key `base` as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

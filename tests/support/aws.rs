@@ -4,7 +4,9 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -54,6 +56,16 @@ pub fn command(dir: &Path, name: &str) -> Command {
         }
     }
     command
+}
+
+/// Starts a command and waits until it has come far enough, or has ended.
+pub fn started(command: &mut Command, is_far_enough: impl Fn() -> bool) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    while !is_far_enough() && child.try_wait().unwrap().is_none() {
+        sleep(Duration::from_millis(1));
+    }
+    child
 }
 
 /// Runs a command that must succeed; gives its stdout.

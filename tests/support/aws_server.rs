@@ -16,29 +16,52 @@ pub const BUCKET: &str = "images";
 
 /// A server of its own for one test. It ends with this value.
 pub struct Server {
-    child: Child,
-    /// The server ends when this closes.
-    stdin: Option<ChildStdin>,
+    /// Held for as long as it is to serve.
+    _script: Script,
     port: u16,
+}
+
+/// A script of `tests/aws` that serves until this is dropped.
+pub struct Script {
+    child: Child,
+    /// The script ends when this closes.
+    stdin: Option<ChildStdin>,
+}
+
+impl Script {
+    /// Starts it; gives the line that it prints when it is ready.
+    pub fn start(command: &mut Command) -> (Self, String) {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let stdin = child.stdin.take();
+        (Self { child, stdin }, line.trim().to_owned())
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Server {
     /// Starts a server with the bucket [`BUCKET`]; `None` where there is no Python for it.
     pub fn start() -> Option<Self> {
-        let mut child = Command::new(python()?)
-            .arg(project().join("tests/aws/server.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .env_remove("AWS_ENDPOINT_URL")
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        let stdin = child.stdin.take();
-        let port = line.trim().parse().expect("the server prints its port");
-        let server = Self { child, stdin, port };
+        let (script, line) = Script::start(
+            Command::new(python()?)
+                .arg(project().join("tests/aws/server.py"))
+                .stderr(Stdio::null())
+                .env_remove("AWS_ENDPOINT_URL"),
+        );
+        let server = Self {
+            _script: script,
+            port: line.parse().expect("the server prints its port"),
+        };
         server.make_bucket(BUCKET, REGION);
         Some(server)
     }
@@ -132,13 +155,5 @@ impl Server {
             "{method} {path}: {answer}"
         );
         body.to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
