@@ -46,13 +46,12 @@ import: build
 	$(IMGASM) import -f imgasm.toml -o out $(IMPORT_ARGS)
 
 test: test-tools test-aws
-	$(CARGO) test --locked --no-default-features
+	$(CARGO) test --locked --workspace --no-default-features
 
 # What talks to AWS is tested with the tool that `make build` makes, so that the SDK is compiled once.
 test-aws: test-aws-tools
 	IMGASM_TEST_AWS=1 $(CARGO) test --locked --release \
-		--test aws_plan --test aws_import --test aws_blocks --test aws_pull --test aws_network \
-		--test aws_faults
+		--test it aws_
 
 test-aws-tools: test-tools $(AWS_VENV)/.complete
 
@@ -71,7 +70,7 @@ boot-tools: test-tools
 	}
 
 test-boot: boot-tools
-	$(CARGO) test --locked --no-default-features --test boot -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --no-default-features --test it boot:: -- --ignored --nocapture --test-threads=1
 
 bench: tool $(BENCH_VENV)/.complete
 	$(CARGO) bench --locked
@@ -82,9 +81,9 @@ $(BENCH_VENV)/.complete: benches/compare/requirements.txt
 	touch $@
 
 lint:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --document-private-items
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		$(CARGO) deny --offline check licenses bans sources; \
 	else \

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{self, Disk, Partition, Place, SectorSize, TableKind};
-use crate::fs::FileSystemInfo;
-use crate::guest::{Arch, Facts, Init};
-use crate::text::name_text;
+use imgasm_disk::{Disk, Partition, Place, SectorSize, TableKind};
+use imgasm_fs::FileSystemInfo;
+use imgasm_fs::text::name_text;
+use imgasm_guest::{Arch, Facts, Init};
 
 /// A disk, described for people and machines. `null` is what does not apply or is not known.
 #[derive(Debug, Serialize)]
@@ -124,7 +124,7 @@ pub fn describe(
     disk: &Disk,
     container: Vec<String>,
     partition: Option<u32>,
-) -> disk::Result<Description> {
+) -> imgasm_disk::Result<Description> {
     let mut contents = Vec::new();
     for place in disk.places() {
         contents.push(content(disk, place)?);
@@ -180,7 +180,7 @@ fn number(place: Place) -> Option<u32> {
 }
 
 /// A partition table in the words of the description.
-pub fn table_description(table: &disk::PartitionTable) -> TableDescription {
+pub fn table_description(table: &imgasm_disk::PartitionTable) -> TableDescription {
     let (id, hybrid) = match table.kind {
         TableKind::Gpt {
             disk_guid, hybrid, ..
@@ -210,7 +210,7 @@ fn partition_description(partition: &Partition) -> PartitionDescription {
     }
 }
 
-fn content(disk: &Disk, place: Place) -> disk::Result<ContentDescription> {
+fn content(disk: &Disk, place: Place) -> imgasm_disk::Result<ContentDescription> {
     let kind = disk.probe(place)?;
     let mut description = ContentDescription {
         partition: number(place),
@@ -221,11 +221,11 @@ fn content(disk: &Disk, place: Place) -> disk::Result<ContentDescription> {
     if kind.is_some() {
         let info = disk.open_filesystem(place).and_then(|fs| {
             fs.info()
-                .map_err(|source| disk::Error::FileSystem { place, source })
+                .map_err(|source| imgasm_disk::Error::FileSystem { place, source })
         });
         match info {
             Ok(info) => description.filesystem = Some(filesystem(info)),
-            Err(disk::Error::FileSystem { source, .. }) => {
+            Err(imgasm_disk::Error::FileSystem { source, .. }) => {
                 description.problem = Some(source.to_string());
             }
             Err(error) => return Err(error),

@@ -2,15 +2,9 @@
 //!
 //! Lowest floor first; a module imports only from those above it in this list:
 //!
-//! - [`block`]: block devices, the copy-on-write delta, sparse files, the chunk map.
-//! - [`container`]: what a disk image is wrapped in, and the cache of unpacked base images.
-//! - [`fs`]: the filesystems inside an image, behind one trait.
-//! - [`disk`]: partition tables, and the filesystem in each partition.
-//! - [`guest`]: what imgasm knows of a Linux root filesystem.
 //! - [`inspect`]: what an image is, described.
 //! - [`diff`]: what differs between two images.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
-//! - [`keyfile`]: configuration files in which one key is set and all else stays.
 //! - [`base`]: a base disk, assembled from a root filesystem on the host.
 //! - [`overlay`]: folders that say what to change, and carrying them out.
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
@@ -23,29 +17,20 @@
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - `aws` (feature `aws`): from the image to an AMI, and from an AMI to a base.
 //! - [`cli`]: the command line.
-//!
-//! Beside them: [`text`], bytes from an image and errors as text.
 
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod base;
-pub mod block;
 pub mod build;
 pub mod cli;
 pub mod config;
-pub mod container;
 pub mod diff;
-pub mod disk;
-pub mod fs;
-pub mod guest;
 pub mod inspect;
-pub mod keyfile;
 pub mod manifest;
 pub mod origin;
 pub mod overlay;
 pub mod provenance;
 pub mod recipe;
 pub mod sbom;
-pub mod text;
 pub mod verify;
 pub mod volume;

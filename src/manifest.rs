@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::{self, Digest, Output};
 use crate::config::variables::Scalar;
 use crate::inspect::TableDescription;
 use crate::origin::{Mapping, Origin};
+use imgasm_block::{Digest, Output};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "manifest.json";
@@ -213,7 +213,7 @@ impl Manifest {
     }
 
     /// Writes the manifest into a folder, as a whole or not at all.
-    pub fn write(&self, dir: &Path) -> block::Result<()> {
+    pub fn write(&self, dir: &Path) -> imgasm_block::Result<()> {
         Output::write(&dir.join(FILE_NAME), self.to_json().as_bytes())
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::block::Digest;
+use imgasm_block::Digest;
 
 /// An AMI that a base was pulled from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Origin {
     /// The snapshot whose blocks the base has, where the account can still read it: what an
     /// upload can build upon.
     pub snapshot_id: Option<String>,
-    /// The digest of the disk, as [`crate::block::ChunkMap::digest`] gives it.
+    /// The digest of the disk, as [`imgasm_block::ChunkMap::digest`] gives it.
     pub digest: Digest,
     /// `x86_64` or `arm64`.
     pub architecture: String,

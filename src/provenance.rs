@@ -12,10 +12,10 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::block::Digest;
 use crate::config::variables::Scalar;
 use crate::manifest::Manifest;
 use crate::recipe::Base;
+use imgasm_block::Digest;
 
 /// What a build of this program is, by name.
 const BUILD_TYPE: &str = "https://github.com/imgasm/imgasm/build/v1";

@@ -9,10 +9,10 @@ use cyclonedx_bom::prelude::{Bom, Component, Components, Metadata, UrnUuid};
 use purl::{GenericPurlBuilder, ParseError};
 use uuid::Uuid;
 
-use crate::fs::{self, FileSystem};
-use crate::guest::OsRelease;
-use crate::guest::packages::{self, Package};
 use crate::manifest::Manifest;
+use imgasm_fs::FileSystem;
+use imgasm_guest::OsRelease;
+use imgasm_guest::packages::{self, Package};
 
 /// Serial numbers are UUIDs of version 5 below this address, followed by the image's digest.
 const SERIAL_NUMBERS: &str = "https://github.com/imgasm/imgasm/image/";
@@ -25,7 +25,7 @@ pub enum Error {
     Packages(#[from] packages::Error),
     /// The root filesystem could not be looked at.
     #[error(transparent)]
-    Root(#[from] fs::tree::Error),
+    Root(#[from] imgasm_fs::tree::Error),
     /// The image has no database of packages.
     #[error("the image has no database of packages, neither RPM's nor dpkg's")]
     NoDatabase,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::base::{self, fill, tree};
-use crate::block::{self, BlockDevice, Change, ChunkMap, Delta, Hole};
-use crate::fs::ext4::{self, Ext4};
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self as edits, Attributes, Editor, LastLink};
-use crate::fs::{self, FileType, Timestamp, WriteOptions};
-use crate::guest::fstab::{Entry, Field};
-use crate::guest::{fstab, known_path};
 use crate::recipe::volume::{Filesystem, FilesystemKind};
+use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Hole};
+use imgasm_ext4::Ext4;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self as edits, Attributes, Editor, LastLink};
+use imgasm_fs::{FileType, Timestamp, WriteOptions};
+use imgasm_guest::fstab::{Entry, Field};
+use imgasm_guest::{fstab, known_path};
 
 /// The most bytes of an fstab that is read.
 const FSTAB_LIMIT: u64 = 1 << 20;
@@ -27,7 +27,7 @@ pub enum Error {
         /// The volume's label.
         label: String,
         /// What was said about it.
-        source: fs::Error,
+        source: imgasm_fs::Error,
     },
     /// Its files could not be put in.
     #[error("volume `{label}`: cannot put in {}", files.display())]
@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// Its device failed.
     #[error(transparent)]
-    Block(#[from] block::Error),
+    Block(#[from] imgasm_block::Error),
 }
 
 /// A data volume in memory.
@@ -77,9 +77,9 @@ pub fn format(
     match filesystem.kind {
         FilesystemKind::Ext4 => {
             let hash_seed = Uuid::new_v5(&seed, b"hash seed").into_bytes();
-            let mut options = ext4::FormatOptions::new(uuid.into_bytes(), hash_seed, now);
+            let mut options = imgasm_ext4::FormatOptions::new(uuid.into_bytes(), hash_seed, now);
             options.label = label.as_bytes().to_vec();
-            ext4::format(&*delta, &options).map_err(failed)?;
+            imgasm_ext4::format(&*delta, &options).map_err(failed)?;
         }
     }
     if let Some(files) = &filesystem.files {
@@ -149,7 +149,11 @@ pub fn mount(filesystem: &Filesystem, editor: &mut Editor<'_>) -> edits::Result<
     editor.write(&path, LastLink::Follow, &content, Attributes::default())
 }
 
-fn file_type(editor: &Editor<'_>, node: fs::NodeId, path: &ImagePath) -> edits::Result<FileType> {
+fn file_type(
+    editor: &Editor<'_>,
+    node: imgasm_fs::NodeId,
+    path: &ImagePath,
+) -> edits::Result<FileType> {
     let metadata = editor.fs().metadata(node);
     let metadata = metadata.map_err(|source| edits::Error::FileSystem {
         action: "read",

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use imgasm::block::{BlockDevice, Delta, FileDevice};
-use imgasm::fs::{self, FileSystem, NewNode, NodeKind, Timestamp, WriteOptions};
+use imgasm_block::{BlockDevice, Delta, FileDevice};
+use imgasm_fs::{FileSystem, NewNode, NodeKind, Timestamp, WriteOptions};
 
 const OPTIONS: WriteOptions = WriteOptions {
     now: Timestamp {
@@ -46,16 +46,16 @@ pub fn report() {
     }
 }
 
-fn create(image: &Path, files: u32) -> fs::Result<f64> {
+fn create(image: &Path, files: u32) -> imgasm_fs::Result<f64> {
     let device: Arc<dyn BlockDevice> = Arc::new(FileDevice::open(image).expect("just made"));
     let start = Instant::now();
-    let mut fs = fs::open_writable(Arc::new(Delta::new(device)), OPTIONS)?;
+    let mut fs = imgasm_disk::open_writable(Arc::new(Delta::new(device)), OPTIONS)?;
     make(&mut *fs, files)?;
     fs.flush()?;
     Ok(start.elapsed().as_secs_f64())
 }
 
-fn make(fs: &mut dyn FileSystem, files: u32) -> fs::Result<()> {
+fn make(fs: &mut dyn FileSystem, files: u32) -> imgasm_fs::Result<()> {
     let new = |kind| NewNode {
         kind,
         permissions: 0o755,

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use imgasm::block::{Delta, MemoryDevice};
-use imgasm::fs::{Timestamp, WriteOptions};
+use imgasm_block::{Delta, MemoryDevice};
+use imgasm_fs::{Timestamp, WriteOptions};
 use imgasm::overlay::{Applier, Overlay, OverlayFile};
 use libfuzzer_sys::fuzz_target;
 
@@ -38,7 +38,7 @@ const OPTIONS: WriteOptions = WriteOptions {
 fuzz_target!(|data: &[u8]| {
     let base = Arc::new(MemoryDevice::new(data.to_vec()));
     let delta = Arc::new(Delta::new(base));
-    let Ok(mut fs) = imgasm::fs::open_writable(delta.clone(), OPTIONS) else {
+    let Ok(mut fs) = imgasm_disk::open_writable(delta.clone(), OPTIONS) else {
         return;
     };
     if let Ok(mut applier) = Applier::new(&mut *fs, OPTIONS.now) {
@@ -50,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     drop(fs);
-    if let Ok(fs) = imgasm::fs::open(delta) {
+    if let Ok(fs) = imgasm_disk::open(delta) {
         look::look_at_all(&*fs);
     }
 });

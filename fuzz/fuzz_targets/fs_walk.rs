@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use imgasm::block::MemoryDevice;
+use imgasm_block::MemoryDevice;
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/support/look.rs"]
 mod look;
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(fs) = imgasm::fs::open(Arc::new(MemoryDevice::new(data.to_vec()))) {
+    if let Ok(fs) = imgasm_disk::open(Arc::new(MemoryDevice::new(data.to_vec()))) {
         look::look_at_all(&*fs);
     }
 });

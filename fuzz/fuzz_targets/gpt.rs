@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use imgasm::block::{Delta, MemoryDevice};
-use imgasm::disk::Disk;
+use imgasm_block::{Delta, MemoryDevice};
+use imgasm_disk::Disk;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::block::{CHUNK_BYTES, ChunkChange, ChunkMap, Digest};
+use imgasm_block::{CHUNK_BYTES, ChunkChange, ChunkMap, Digest};
 
 /// A block that a snapshot gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

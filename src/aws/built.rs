@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::block::{BlockDevice, ChunkMap, Digest};
-use crate::container::{Cache, Progress};
-use crate::disk::Disk;
-use crate::guest::Arch;
 use crate::manifest::{self, Manifest};
 use crate::recipe::Recipe;
+use imgasm_block::{BlockDevice, ChunkMap, Digest};
+use imgasm_container::{Cache, Progress};
+use imgasm_disk::Disk;
+use imgasm_guest::Arch;
 
 use super::{Error, Result};
 

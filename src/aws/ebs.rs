@@ -28,7 +28,7 @@ use super::preview::Parent;
 use super::report::Report;
 use super::wait::{Patience, State, until};
 use super::{Error, Result, send};
-use crate::block::{BlockDevice, CHUNK_BYTES, Digest};
+use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest};
 
 /// What an upload makes, for its journal.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{block, container, disk, fs};
-
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -141,16 +139,16 @@ pub enum Error {
     },
     /// The image's container.
     #[error(transparent)]
-    Container(#[from] container::Error),
+    Container(#[from] imgasm_container::Error),
     /// The image's disk.
     #[error(transparent)]
-    Disk(#[from] disk::Error),
+    Disk(#[from] imgasm_disk::Error),
     /// The image's filesystem.
     #[error(transparent)]
-    Tree(#[from] fs::tree::Error),
+    Tree(#[from] imgasm_fs::tree::Error),
     /// The image's bytes.
     #[error(transparent)]
-    Block(#[from] block::Error),
+    Block(#[from] imgasm_block::Error),
 }
 
 /// What is done here returns this.

@@ -16,7 +16,7 @@ use super::journal::Journal;
 use super::pace::{Pace, goes_on, is_passing, patiently, pause};
 use super::report::Report;
 use super::{Error, Result};
-use crate::block::{self, BlockDevice, CHUNK_BYTES, Digest, FileDevice};
+use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest, FileDevice};
 
 /// What a snapshot lists.
 struct Listing {
@@ -142,7 +142,7 @@ pub(super) async fn fetch(
 
 /// The file under way. Where it is not the one that the journal is about, all begins anew.
 fn open(partial: &Path, bytes: u64, journal: &mut Journal) -> Result<FileDevice> {
-    let failed = |operation| move |e| block::Error::file(partial, operation, e);
+    let failed = |operation| move |e| imgasm_block::Error::file(partial, operation, e);
     let len = fs::metadata(partial).map(|metadata| metadata.len());
     if len.ok() != Some(bytes) {
         journal.done.clear();

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result};
-use crate::block::{Digest, byte_len};
+use imgasm_block::{Digest, byte_len};
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::block::Digest;
+use imgasm_block::Digest;
 
 /// The least that S3 takes for a part that is not the last is 5 MiB; this is twice as much, so that
 /// a few of them in memory keep a fast line busy.

@@ -12,11 +12,11 @@ use super::request::{
     PutParameter, RegisterImage, Request, StartSnapshot, UserBucket,
 };
 use super::{Error, Result, tags};
-use crate::block::Digest;
-use crate::container::OutputFormat;
 use crate::manifest::Manifest;
 use crate::recipe::ami::{ImdsSupport, TpmSupport};
 use crate::recipe::{Ami, Recipe};
+use imgasm_block::Digest;
+use imgasm_container::OutputFormat;
 
 /// What the keys of all objects begin with.
 pub const KEY_PREFIX: &str = "imgasm/";

@@ -10,8 +10,8 @@ use super::parts::part_bytes;
 use super::plan::{Disk, DiskFormat, Plan, Via};
 use super::policy::{Policy, policy, role_policy};
 use super::request::{Parameters, Request};
-use crate::block::{BlockDevice, CHUNK_BYTES, ChunkMap, Digest};
-use crate::container::{Progress, write_stream};
+use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap, Digest};
+use imgasm_container::{Progress, write_stream};
 
 /// What an import would do.
 #[derive(Debug, Serialize)]
@@ -163,7 +163,7 @@ fn stream_len(disk: &Disk, format: DiskFormat, progress: &Progress<'_>) -> Resul
     struct Count(u64);
     impl Write for Count {
         fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.0 += crate::block::byte_len(buf);
+            self.0 += imgasm_block::byte_len(buf);
             Ok(buf.len())
         }
         fn flush(&mut self) -> io::Result<()> {

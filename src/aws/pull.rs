@@ -21,9 +21,9 @@ use super::report::Report;
 use super::request::CopyImage;
 use super::wait::{Patience, State, until};
 use super::{Error, Result, send, tags};
-use crate::block::{self, ChunkMap, Digest, FileDevice, Output};
-use crate::container::{OutputFormat, write_file};
 use crate::origin::Origin;
+use imgasm_block::{ChunkMap, Digest, FileDevice, Output};
+use imgasm_container::{OutputFormat, write_file};
 
 /// What is pulled, and where to.
 #[derive(Debug, Clone)]
@@ -229,7 +229,7 @@ async fn copy(
 
 /// Gives the file its name and form, once it has just the blocks that were received.
 fn finish(pull: &Pull, partial: &Path, journal: &Journal, report: &dyn Report) -> Result<ChunkMap> {
-    let failed = |operation| move |e| block::Error::file(partial, operation, e);
+    let failed = |operation| move |e| imgasm_block::Error::file(partial, operation, e);
     let device = FileDevice::open(partial).map_err(failed("open"))?;
     let chunk_map = ChunkMap::compute(&device)?;
     let zero = zero_digest();

@@ -26,8 +26,8 @@ use super::plan::{Disk, DiskFormat};
 use super::preview::stream_limit;
 use super::report::Report;
 use super::{Error, Result};
-use crate::block::Digest;
-use crate::container::{self, write_stream};
+use imgasm_block::Digest;
+use imgasm_container::write_stream;
 
 /// Parts under way at a time. Six of 10 MiB keep a line of a gigabit busy, and stay far below the
 /// memory that a build takes.
@@ -258,7 +258,7 @@ async fn send_parts(
     let built = disk.built.clone();
     let telling = Arc::clone(report);
     let what = format!("uploading {}", built.file);
-    let maker = thread::spawn(move || -> container::Result<()> {
+    let maker = thread::spawn(move || -> imgasm_container::Result<()> {
         let mut writer = PartWriter::new(size, |part| {
             // Nobody takes parts any more where the upload has failed.
             give.blocking_send(part)
@@ -267,10 +267,12 @@ async fn send_parts(
         let progress = |done: u64, all: u64| telling.progress(&what, done, all);
         let (device, map) = (&*built.device, &*built.chunk_map);
         write_stream(device, map, format.output(), &mut writer, &progress)?;
-        writer.finish().map_err(|source| container::Error::Write {
-            format: "upload",
-            source,
-        })
+        writer
+            .finish()
+            .map_err(|source| imgasm_container::Error::Write {
+                format: "upload",
+                source,
+            })
     });
     let mut sending: JoinSet<Result<CompletedPart>> = JoinSet::new();
     let mut done = Vec::new();

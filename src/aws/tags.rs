@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::request::{Tag, TagSpecification};
-use crate::block::Digest;
 use crate::manifest::Manifest;
 use crate::recipe::ami::Tags;
+use imgasm_block::Digest;
 
 /// On an AMI: the identity of all that makes it what it is, as [`super::plan::Plan::identity`].
 pub const IDENTITY: &str = "imgasm:identity";

@@ -8,7 +8,7 @@ use super::plan::{Disk, Plan, S3};
 use super::report::Report;
 use super::wait::{Patience, State, until};
 use super::{Error, Result, send, tags};
-use crate::block::Digest;
+use imgasm_block::Digest;
 
 /// Starts the import of a disk's object, or finds that of an earlier run; gives the task's id.
 pub(super) async fn start(

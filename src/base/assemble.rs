@@ -13,13 +13,13 @@ use uuid::Uuid;
 use super::fill::fill;
 use super::tree::{self, Content, Tree};
 use super::{Error, Result};
-use crate::block::{BlockDevice, Slice};
-use crate::disk::partition::{BIOS_BOOT, EFI_SYSTEM, LINUX_DATA};
-use crate::disk::{Gpt, NewPartition, SectorSize};
-use crate::fs::ext4::{self, Ext4};
-use crate::fs::fat::{self, Fat};
-use crate::fs::path::ImagePath;
-use crate::fs::{Timestamp, WriteOptions};
+use imgasm_block::{BlockDevice, Slice};
+use imgasm_disk::partition::{BIOS_BOOT, EFI_SYSTEM, LINUX_DATA};
+use imgasm_disk::{Gpt, NewPartition, SectorSize};
+use imgasm_ext4::Ext4;
+use imgasm_fat::Fat;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::{Timestamp, WriteOptions};
 
 const MIB: u64 = 1 << 20;
 /// The partition for a BIOS boot loader.
@@ -133,7 +133,7 @@ impl Assembly {
         options: &AssembleOptions<'_>,
     ) -> Result<()> {
         let [a, b, c, d, ..] = options.derive("EFI filesystem").into_bytes();
-        let format = fat::FormatOptions {
+        let format = imgasm_fat::FormatOptions {
             label: "EFI".to_owned(),
             volume_id: u32::from_be_bytes([a, b, c, d]),
             sector_size: 512,
@@ -142,7 +142,7 @@ impl Assembly {
             what: "EFI filesystem",
             source,
         };
-        fat::format(device, &format).map_err(failed)?;
+        imgasm_fat::format(device, &format).map_err(failed)?;
         let mut efi =
             Fat::open_writable(Arc::clone(device), write_options(options)).map_err(failed)?;
         fill(&mut efi, &self.efi)
@@ -155,13 +155,13 @@ impl Assembly {
     ) -> Result<()> {
         let uuid = options.derive("root filesystem").into_bytes();
         let hash_seed = options.derive("hash seed").into_bytes();
-        let mut format = ext4::FormatOptions::new(uuid, hash_seed, options.now);
+        let mut format = imgasm_ext4::FormatOptions::new(uuid, hash_seed, options.now);
         format.label = LABEL.to_vec();
         let failed = |source| Error::Format {
             what: "root filesystem",
             source,
         };
-        ext4::format(device, &format).map_err(failed)?;
+        imgasm_ext4::format(device, &format).map_err(failed)?;
         let mut root =
             Ext4::open_writable(Arc::clone(device), write_options(options)).map_err(failed)?;
         fill(&mut root, &self.root)

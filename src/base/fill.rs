@@ -5,8 +5,8 @@ use std::fs::File;
 
 use super::tree::{Content, Item, Tree};
 use super::{Error, Result};
-use crate::fs::path::ImagePath;
-use crate::fs::{self, FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind};
 
 /// Makes everything that `tree` holds, in the order of its paths, and flushes. The root directory
 /// is there already and gets its mode, owner and attributes.
@@ -99,14 +99,14 @@ fn place<'a>(
 fn known(nodes: &BTreeMap<ImagePath, NodeId>, path: &ImagePath) -> Result<NodeId> {
     nodes.get(path).copied().ok_or_else(|| Error::Fill {
         path: path.clone(),
-        source: fs::Error::NotFound {
+        source: imgasm_fs::Error::NotFound {
             directory: NodeId(0),
             name: path.as_bytes().to_vec(),
         },
     })
 }
 
-fn failed(path: &ImagePath) -> impl FnOnce(fs::Error) -> Error {
+fn failed(path: &ImagePath) -> impl FnOnce(imgasm_fs::Error) -> Error {
     let path = path.clone();
     move |source| Error::Fill { path, source }
 }

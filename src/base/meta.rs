@@ -23,8 +23,8 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 
 use super::{Error, Result};
-use crate::fs::path::ImagePath;
-use crate::fs::{DeviceNumber, FileType};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::{DeviceNumber, FileType};
 
 /// What the file says.
 #[derive(Debug, Default, Deserialize)]

@@ -14,8 +14,7 @@ use std::path::PathBuf;
 
 pub use assemble::{AssembleOptions, Assembly};
 
-use crate::fs::path::ImagePath;
-use crate::{block, disk, fs};
+use imgasm_fs::path::ImagePath;
 
 /// Why a base disk could not be assembled.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +61,7 @@ pub enum Error {
         /// The path in the image.
         path: ImagePath,
         /// What the filesystem said.
-        source: fs::Error,
+        source: imgasm_fs::Error,
     },
     /// A new filesystem could not be made.
     #[error("cannot make the {what}")]
@@ -70,14 +69,14 @@ pub enum Error {
         /// Which.
         what: &'static str,
         /// What was said about it.
-        source: fs::Error,
+        source: imgasm_fs::Error,
     },
     /// The partition table could not be laid out.
     #[error(transparent)]
-    Disk(#[from] disk::Error),
+    Disk(#[from] imgasm_disk::Error),
     /// The device failed.
     #[error(transparent)]
-    Block(#[from] block::Error),
+    Block(#[from] imgasm_block::Error),
 }
 
 /// What the functions of this module return.

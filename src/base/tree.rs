@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::meta::{Meta, Set, Special};
 use super::{Error, Result};
-use crate::fs::path::ImagePath;
-use crate::guest::Accounts;
+use imgasm_fs::path::ImagePath;
+use imgasm_guest::Accounts;
 
 /// What lies at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]

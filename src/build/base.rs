@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::{Error, Result, identity, now};
 use crate::base::{AssembleOptions, Assembly, tree};
-use crate::block::{self, BlockDevice, ChunkMap, Delta, Digest, Hole};
 use crate::config::digest;
-use crate::container::{Cache, Progress};
 use crate::manifest;
 use crate::origin::Origin;
 use crate::recipe::{Base, Recipe};
+use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole};
+use imgasm_container::{Cache, Progress};
 
 /// A base disk that is ready to be built upon.
 pub(super) struct OpenedBase {
@@ -19,7 +19,7 @@ pub(super) struct OpenedBase {
     pub(super) chunk_map: Arc<ChunkMap>,
     pub(super) record: manifest::Base,
     pub(super) partition: Option<u32>,
-    pub(super) recovery: Option<block::Recovery>,
+    pub(super) recovery: Option<imgasm_block::Recovery>,
 }
 
 /// Opens the base of a recipe, or makes it.

@@ -16,10 +16,6 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::block::{self, BlockDevice, Change, ChunkMap, Delta, Output};
-use crate::container::{self, Cache, Progress, Written};
-use crate::disk::{self, Disk, Place};
-use crate::fs::{self as filesystem, Timestamp, WriteOptions};
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
 use crate::origin;
@@ -28,6 +24,10 @@ use crate::overlay::{self, Applier, ChangedPath};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Recipe, Volume};
 use crate::volume::{self, FormattedVolume};
+use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Output};
+use imgasm_container::{Cache, Progress, Written};
+use imgasm_disk::{Disk, Place};
+use imgasm_fs::{self as filesystem, Timestamp, WriteOptions};
 
 pub use record::change;
 
@@ -39,7 +39,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_6a7e_6f38_5d0a_9a51_c4b3_0f2d_7e1
 pub enum Error {
     /// The base could not be opened.
     #[error(transparent)]
-    Container(#[from] container::Error),
+    Container(#[from] imgasm_container::Error),
     /// The base could not be assembled.
     #[error("cannot assemble the base from {}", rootfs.display())]
     Assemble {
@@ -53,7 +53,7 @@ pub enum Error {
     Config(#[from] crate::config::Error),
     /// The disk could not be understood or grown.
     #[error(transparent)]
-    Disk(#[from] disk::Error),
+    Disk(#[from] imgasm_disk::Error),
     /// The edited root filesystem could not be written.
     #[error("the root filesystem in {place} cannot be written")]
     FileSystem {
@@ -73,7 +73,7 @@ pub enum Error {
     Volume(#[from] volume::Error),
     /// A device or an output failed.
     #[error(transparent)]
-    Block(#[from] block::Error),
+    Block(#[from] imgasm_block::Error),
     /// What is known of where the base came from could not be read.
     #[error(transparent)]
     Origin(#[from] origin::Error),
@@ -117,7 +117,7 @@ pub struct Build {
     /// What will be recorded.
     pub manifest: Manifest,
     /// What was done about an interrupted change of the base; to be told to the user.
-    pub recovery: Option<block::Recovery>,
+    pub recovery: Option<imgasm_block::Recovery>,
 }
 
 /// An identity for something that a recipe makes. It depends on the recipe's name alone, so that

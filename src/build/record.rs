@@ -1,15 +1,15 @@
 //! What a build leaves in its manifest.
 
-use crate::block::BlockDevice;
 use crate::config::Variables;
 use crate::config::values::VolumeSize;
-use crate::guest::packages::Outcome;
 use crate::manifest::{self, Manifest};
 use crate::overlay::ChangedPath;
 use crate::recipe::volume::Content;
 use crate::recipe::{Recipe, Volume};
-use crate::text::name_text;
 use crate::volume::FormattedVolume;
+use imgasm_block::BlockDevice;
+use imgasm_fs::text::name_text;
+use imgasm_guest::packages::Outcome;
 
 /// All that is recorded of a build.
 pub(super) fn manifest(

@@ -8,11 +8,11 @@ use super::failure::Failure;
 use super::image::{ImageArgs, tell_recovery};
 use super::output::Output;
 use super::recipe::assignment;
-use crate::block::{Delta, InPlace};
-use crate::disk::Disk;
-use crate::fs::{Timestamp, WriteOptions};
 use crate::overlay::{Applier, OverlayFile};
 use crate::recipe::DEFAULT_EPOCH;
+use imgasm_block::{Delta, InPlace};
+use imgasm_disk::Disk;
+use imgasm_fs::{Timestamp, WriteOptions};
 
 /// Apply overlays to a raw image in place: a partitioned disk or a bare filesystem.
 ///
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         } else {
             let what = change
                 .file_type
-                .map_or("removed", crate::fs::FileType::name);
+                .map_or("removed", imgasm_fs::FileType::name);
             let (path, overlay, step, kind) =
                 (&change.path, &change.overlay, change.step, change.kind);
             output.line(format_args!(

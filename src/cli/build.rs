@@ -7,13 +7,12 @@ use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, image, recipe, reproduce};
-use crate::block;
 use crate::build::Build;
-use crate::disk::Disk;
 use crate::manifest::{self, Manifest};
 use crate::provenance::Statement;
 use crate::recipe::Recipe;
 use crate::sbom;
+use imgasm_disk::Disk;
 
 /// Build the image of a recipe: NAME.raw, one raw file a formatted volume, manifest.json.
 #[derive(Debug, clap::Args)]
@@ -101,10 +100,10 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
             .filter(|path| !path.ends_with(manifest::FILE_NAME));
         let disks: Vec<&Path> = disks.map(PathBuf::as_path).collect();
         let statement = Statement::new(manifest, &recipe.base, &disks)?;
-        block::Output::write(path, statement.to_json().as_bytes())?;
+        imgasm_block::Output::write(path, statement.to_json().as_bytes())?;
     }
     if let Some((path, document)) = sbom {
-        block::Output::write(path, &document)?;
+        imgasm_block::Output::write(path, &document)?;
     }
     for path in &paths {
         output.line(path.display())?;

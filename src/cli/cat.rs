@@ -4,9 +4,9 @@ use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
-use crate::fs::FileType;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, LastLink};
+use imgasm_fs::FileType;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, LastLink};
 
 /// Bytes read and written at a time.
 const PIECE_BYTES: usize = 1 << 20;

@@ -7,8 +7,8 @@ use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::progress::Bars;
 use super::{Outcome, image};
-use crate::block::ChunkMap;
-use crate::container::{OutputFormat, write_file};
+use imgasm_block::ChunkMap;
+use imgasm_container::{OutputFormat, write_file};
 
 /// Write the disk in an image in another format. The same disk gives the same bytes.
 #[derive(Debug, clap::Args)]

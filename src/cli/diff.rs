@@ -8,12 +8,12 @@ use super::output::Output;
 use super::recipe::assignment;
 use super::side::{self, Image, Side};
 use super::{Outcome, image};
-use crate::block::{self, shared};
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
 use crate::diff::{self, Incomplete, Options, Policy, Report, raw, record};
 use crate::manifest::Manifest;
+use imgasm_block::shared;
 
 /// Show what differs between two images: partitions, filesystems, files. Exit status 1 where
 /// something does.
@@ -163,7 +163,7 @@ fn compare_disks(old: &Image, new: &Image, options: Options) -> Result<Report, I
 
 /// Writes a whole file or none.
 fn write(path: &Path, content: &str) -> Result<(), Failure> {
-    let output = block::Output::create(path)?;
+    let output = imgasm_block::Output::create(path)?;
     output.file().write_all(content.as_bytes())?;
     output.commit()?;
     Ok(())

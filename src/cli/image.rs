@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
-use crate::block::Recovery;
-use crate::container::Cache;
-use crate::disk::{Disk, Place};
-use crate::fs::FileSystem;
+use imgasm_block::Recovery;
+use imgasm_container::Cache;
+use imgasm_disk::{Disk, Place};
+use imgasm_fs::FileSystem;
 
 /// Which image, and which filesystem in it.
 #[derive(Debug, clap::Args)]

@@ -16,9 +16,9 @@ use crate::aws::import::{OnError, Options, import};
 use crate::aws::plan::{DEFAULT_ROLE, DiskFormat, Plan, S3, Via};
 use crate::aws::preview::{Parent, preview};
 use crate::aws::{Aws, Error, Patience, Report, connect};
-use crate::block::ChunkMap;
 use crate::recipe::ami::Polling;
 use crate::recipe::{Ami, AmiFacts, Base, Recipe};
+use imgasm_block::ChunkMap;
 
 /// Make an AMI of what `build` has left. Prints its id.
 ///

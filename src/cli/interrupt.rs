@@ -6,8 +6,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::block;
-
 /// On SIGINT and SIGTERM, removes the outputs that are not whole and ends the process by that
 /// signal.
 pub(super) fn remove_partial_outputs() {
@@ -17,7 +15,7 @@ pub(super) fn remove_partial_outputs() {
     };
     thread::spawn(move || {
         for signal in signals.forever() {
-            block::Output::abandon_all();
+            imgasm_block::Output::abandon_all();
             let _ = emulate_default_handler(signal);
         }
     });

@@ -11,13 +11,13 @@ use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
-use crate::block::Digest;
-use crate::fs::digest::Hashers;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, Entry};
-use crate::fs::{self, DeviceNumber, FileSystem, FileType};
-use crate::guest::accounts::Accounts;
-use crate::text::{name_text, value_text};
+use imgasm_block::Digest;
+use imgasm_fs::digest::Hashers;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::text::{name_text, value_text};
+use imgasm_fs::tree::{self, Entry};
+use imgasm_fs::{DeviceNumber, FileSystem, FileType};
+use imgasm_guest::accounts::Accounts;
 
 /// List files inside an image.
 #[derive(Debug, clap::Args)]
@@ -144,7 +144,7 @@ fn print_ready(
     Ok(())
 }
 
-fn row(fs: &dyn FileSystem, entry: &Entry, sha256: Option<Digest>) -> fs::Result<Row> {
+fn row(fs: &dyn FileSystem, entry: &Entry, sha256: Option<Digest>) -> imgasm_fs::Result<Row> {
     let metadata = &entry.metadata;
     let xattrs = fs.xattrs(entry.node)?;
     Ok(Row {
@@ -168,7 +168,7 @@ fn row(fs: &dyn FileSystem, entry: &Entry, sha256: Option<Digest>) -> fs::Result
     })
 }
 
-fn target(fs: &dyn FileSystem, entry: &Entry) -> fs::Result<Option<Vec<u8>>> {
+fn target(fs: &dyn FileSystem, entry: &Entry) -> imgasm_fs::Result<Option<Vec<u8>>> {
     let is_link = entry.metadata.file_type == FileType::Symlink;
     is_link.then(|| fs.read_link(entry.node)).transpose()
 }
@@ -180,7 +180,7 @@ fn line(
     args: &Args,
     start: &ImagePath,
     accounts: &Accounts,
-) -> fs::Result<Vec<u8>> {
+) -> imgasm_fs::Result<Vec<u8>> {
     let mut line = String::new();
     if let Some(digest) = digest {
         line = format!("{digest}  ");
@@ -246,7 +246,7 @@ fn mode_text(file_type: FileType, permissions: u16) -> String {
 }
 
 /// RFC 3339 in UTC; seconds since 1970 where the year has more than four digits.
-fn time_text(time: fs::Timestamp) -> String {
+fn time_text(time: imgasm_fs::Timestamp) -> String {
     let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
     match Timestamp::new(time.seconds, nanoseconds) {
         Ok(time) => time.to_string(),

@@ -6,13 +6,13 @@ use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
-use crate::block::{CHUNK_BYTES, ChunkMap, Digest};
 use crate::build::Build;
 use crate::diff;
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
-use crate::disk::Disk;
 use crate::manifest::Change;
+use imgasm_block::{CHUNK_BYTES, ChunkMap, Digest};
+use imgasm_disk::Disk;
 
 /// Show what a build would change, and write nothing.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::aws::pull::{Pull, pull};
 use crate::aws::{Aws, Patience, Report, connect};
-use crate::container::OutputFormat;
+use imgasm_container::OutputFormat;
 
 /// Fetch the root disk of an AMI as a base, with its origin and chunk map beside it.
 #[derive(Debug, clap::Args)]

@@ -8,10 +8,10 @@ use super::Outcome;
 use super::failure::Failure;
 use super::output::Output;
 use super::recipe;
-use crate::block::{BlockDevice, FileDevice};
 use crate::diff::{raw, record};
 use crate::manifest::Manifest;
 use crate::recipe::Recipe;
+use imgasm_block::{BlockDevice, FileDevice};
 
 /// Most differences that are named.
 const MOST_NAMED: usize = 10;

@@ -13,9 +13,9 @@ use super::image::{cache, tell_recovery};
 use super::output::Output;
 use super::progress::Bars;
 use super::recipe;
-use crate::block::{self, BlockDevice, ChunkMap, FileDevice};
-use crate::disk::Disk;
 use crate::manifest::Manifest;
+use imgasm_block::{BlockDevice, ChunkMap, FileDevice};
+use imgasm_disk::Disk;
 
 /// The longest file that is looked at as a manifest: with a line for each of a million paths.
 const MANIFEST_LIMIT_BYTES: u64 = 256 << 20;
@@ -51,7 +51,7 @@ pub(super) struct Image {
 
 impl Image {
     /// The digest of the disk.
-    pub(super) fn digest(&self) -> block::Result<block::Digest> {
+    pub(super) fn digest(&self) -> imgasm_block::Result<imgasm_block::Digest> {
         match &self.chunk_map {
             Some(map) => Ok(map.digest()),
             None => Ok(ChunkMap::compute(self.disk.device())?.digest()),
@@ -229,7 +229,7 @@ fn copy_sparse(from: &mut dyn Read, to: &File) -> io::Result<()> {
         if buf.is_empty() {
             return to.set_len(len);
         }
-        block::write_non_zero(len, &buf, |at, data| to.write_all_at(data, at))?;
-        len += block::byte_len(&buf);
+        imgasm_block::write_non_zero(len, &buf, |at, data| to.write_all_at(data, at))?;
+        len += imgasm_block::byte_len(&buf);
     }
 }

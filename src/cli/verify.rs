@@ -11,14 +11,14 @@ use super::output::Output;
 use super::recipe::assignment;
 use super::{Outcome, recipe};
 use crate::build;
-use crate::disk::Disk;
-use crate::fs::tree;
-use crate::guest::known_path;
 use crate::recipe::Recipe;
 use crate::recipe::volume::{Content, Filesystem};
 use crate::verify::boot::{self, KnownFilesystem, Machine};
 use crate::verify::expect::{Evaluator, InstalledPackages};
 use crate::verify::{CheckResult, Verdict, consistency};
+use imgasm_disk::Disk;
+use imgasm_fs::tree;
+use imgasm_guest::known_path;
 
 /// Check an image without starting it: its filesystems, whether it can boot, what a recipe expects.
 ///

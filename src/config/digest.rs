@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, Result};
-use crate::block::Digest;
+use imgasm_block::Digest;
 
 /// Bytes of a file hashed at a time.
 const CHUNK: usize = 128 << 10;

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::PathChanges;
 use super::raw::Ranges;
-use crate::block::Digest;
-use crate::fs::path::ImagePath;
-use crate::fs::{DeviceNumber, FileType, Timestamp};
+use imgasm_block::Digest;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::{DeviceNumber, FileType, Timestamp};
 
 /// What differs between two images. Empty where nothing does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

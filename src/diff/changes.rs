@@ -127,10 +127,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::block::Digest;
     use crate::diff::{ContentChange, FieldChange, PathChangeKind, PathState};
-    use crate::fs::path::ImagePath;
-    use crate::fs::{DeviceNumber, FileType, Timestamp};
+    use imgasm_block::Digest;
+    use imgasm_fs::path::ImagePath;
+    use imgasm_fs::{DeviceNumber, FileType, Timestamp};
 
     fn change(number: usize) -> PathChange {
         let path = ImagePath::parse(format!("/usr/{number}/\u{fe}")).unwrap();

@@ -6,9 +6,9 @@ use similar::TextDiff;
 use super::change::ContentChange;
 use super::raw::{self, Ranges, SECTOR_BYTES};
 use super::{Error, Result, Side};
-use crate::block::Digest;
-use crate::fs::path::ImagePath;
-use crate::fs::{FileExtent, FileSystem, NodeId};
+use imgasm_block::Digest;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::{FileExtent, FileSystem, NodeId};
 
 /// Bytes compared at a time.
 const PIECE_BYTES: usize = 256 << 10;

@@ -9,9 +9,9 @@ use super::meaning::Meanings;
 use super::raw::{self, Ranges};
 use super::tree::{self, TreeChanges, TreeOptions};
 use super::{Error, Incomplete, Options, Result, Side, fields, renames};
-use crate::disk::{self, Disk, Place};
-use crate::fs::{FileSystem, FileSystemInfo};
 use crate::inspect::{TableDescription, table_description};
+use imgasm_disk::{Disk, Place};
+use imgasm_fs::{FileSystem, FileSystemInfo};
 
 /// What ext2, ext3 and ext4 leave to boot loaders: the superblock begins behind it (kernel
 /// documentation, "ext4 Data Structures and Algorithms", Layout).
@@ -264,15 +264,15 @@ impl Pair<'_> {
         match disk.open_filesystem(self.place) {
             Ok(fs) => {
                 let info = fs.info().map_err(|source| {
-                    failed(disk::Error::FileSystem {
+                    failed(imgasm_disk::Error::FileSystem {
                         place: self.place,
                         source,
                     })
                 })?;
                 Ok(Some((fs, info)))
             }
-            Err(disk::Error::FileSystem {
-                source: crate::fs::Error::Incompatible { .. },
+            Err(imgasm_disk::Error::FileSystem {
+                source: imgasm_fs::Error::Incompatible { .. },
                 ..
             }) => Ok(None),
             Err(source) => Err(failed(source)),
@@ -283,7 +283,7 @@ impl Pair<'_> {
     fn used(&self, side: Side, fs: &dyn FileSystem, range: &Range<u64>) -> Result<Ranges> {
         let used = fs.used_extents().map_err(|source| Error::Disk {
             side,
-            source: disk::Error::FileSystem {
+            source: imgasm_disk::Error::FileSystem {
                 place: self.place,
                 source,
             },

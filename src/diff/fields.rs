@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::change::{FieldChange, PartitionChange};
-use crate::fs::FileSystemInfo;
 use crate::inspect::{PartitionDescription, TableDescription};
-use crate::text::name_text;
+use imgasm_fs::FileSystemInfo;
+use imgasm_fs::text::name_text;
 
 /// The properties of something on both sides, of which those that differ are kept.
 #[derive(Default)]

@@ -33,8 +33,6 @@ pub use changes::PathChanges;
 pub use disk::compare;
 pub use policy::Policy;
 
-use crate::{block, disk as disks, fs};
-
 /// How two images are compared.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
@@ -81,7 +79,7 @@ pub enum Error {
         /// Which image.
         side: Side,
         /// What its device said.
-        source: block::Error,
+        source: imgasm_block::Error,
     },
     /// A disk could not be understood.
     #[error("cannot understand the {side} image")]
@@ -89,7 +87,7 @@ pub enum Error {
         /// Which image.
         side: Side,
         /// What is wrong with it.
-        source: disks::Error,
+        source: imgasm_disk::Error,
     },
     /// A file could not be read.
     #[error("cannot read {path} in the {side} image")]
@@ -97,9 +95,9 @@ pub enum Error {
         /// Which image.
         side: Side,
         /// Where in it.
-        path: fs::path::ImagePath,
+        path: imgasm_fs::path::ImagePath,
         /// What its filesystem said.
-        source: fs::Error,
+        source: imgasm_fs::Error,
     },
     /// A path that a manifest tells of could not be read.
     #[error("cannot look at the {side} image")]
@@ -107,7 +105,7 @@ pub enum Error {
         /// Which image.
         side: Side,
         /// What went wrong there.
-        source: fs::tree::Error,
+        source: imgasm_fs::tree::Error,
     },
     /// A directory lies inside itself.
     #[error("{path} in the {side} image is a directory that was met before: its tree is corrupt")]
@@ -115,7 +113,7 @@ pub enum Error {
         /// Which image.
         side: Side,
         /// Where the directory was met again.
-        path: fs::path::ImagePath,
+        path: imgasm_fs::path::ImagePath,
     },
 }
 

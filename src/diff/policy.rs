@@ -14,8 +14,8 @@ use super::change::{FieldChange, FileSystemReport, PartitionChange, PathChange, 
 use super::render::fields;
 use crate::config::decode::{self, Value};
 use crate::config::{self, Diagnostic, Source};
-use crate::fs::path::ImagePath;
-use crate::fs::tree::glob::Pattern;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::glob::Pattern;
 
 /// What may differ.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::{Error, Result, Side};
-use crate::block::{BlockDevice, CHUNK_BYTES, ChunkMap};
+use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap};
 
 /// Bytes compared as one: the smallest sector, so that what differs never reaches from a block of
 /// a filesystem into the next.
@@ -221,7 +221,7 @@ pub fn total(ranges: &[Range<u64>]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::MemoryDevice;
+    use imgasm_block::MemoryDevice;
 
     #[test]
     fn sets_of_ranges() {

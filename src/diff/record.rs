@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::change::{FieldChange, Report};
 use super::disk::table;
 use super::{Error, Result, Side, fields};
-use crate::block::Digest;
-use crate::disk::Disk;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, LastLink, locate};
-use crate::fs::{FileSystem, FileType};
 use crate::manifest::Manifest;
-use crate::text::path_bytes;
+use imgasm_block::Digest;
+use imgasm_disk::Disk;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::text::path_bytes;
+use imgasm_fs::tree::{self, LastLink, locate};
+use imgasm_fs::{FileSystem, FileType};
 
 /// Compares two manifests: all that they say.
 pub fn compare(old: &Manifest, new: &Manifest) -> Report {

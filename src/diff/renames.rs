@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::change::{PathChange, PathChangeKind};
 use super::{PathChanges, PathState};
-use crate::block::Digest;
-use crate::fs::FileType;
-use crate::fs::path::ImagePath;
+use imgasm_block::Digest;
+use imgasm_fs::FileType;
+use imgasm_fs::path::ImagePath;
 
 /// Makes one change of each pair of a path that is gone and a new one that holds the same.
 ///

@@ -13,8 +13,8 @@ use std::vec;
 use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
 use super::content::{self, DeviceBytes, File, FileBytes};
 use super::{Error, PathChanges, Result, Side};
-use crate::fs::path::ImagePath;
-use crate::fs::{self, DirEntry, FileSystem, FileType, Metadata, NodeId};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
 
 /// How two trees are compared.
 pub struct TreeOptions<'a> {
@@ -135,7 +135,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Gives a filesystem's error the place at which it came.
-    fn at<T>(&self, path: &ImagePath, result: fs::Result<T>) -> Result<T> {
+    fn at<T>(&self, path: &ImagePath, result: imgasm_fs::Result<T>) -> Result<T> {
         result.map_err(|source| Error::File {
             side: self.side,
             path: path.clone(),

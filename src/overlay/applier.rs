@@ -5,11 +5,11 @@ use super::model::{Overlay, Step};
 use super::report::{OverlayReport, Report, StepReport};
 use super::steps::{self, Context};
 use crate::config::Diagnostic;
-use crate::fs::tree::{self, Editor, Touch};
-use crate::fs::{FileSystem, Timestamp};
-use crate::guest::selinux::Labeller;
-use crate::guest::{Facts, packages};
-use crate::text::chain;
+use imgasm_fs::text::chain;
+use imgasm_fs::tree::{self, Editor, Touch};
+use imgasm_fs::{FileSystem, Timestamp};
+use imgasm_guest::selinux::Labeller;
+use imgasm_guest::{Facts, packages};
 
 /// Why overlays could not be applied. The filesystem is then half edited and must not be flushed.
 #[derive(Debug, thiserror::Error)]

@@ -11,10 +11,10 @@ use toml::de::DeValue;
 use super::steps::{Context, Error};
 use crate::config::decode::{self, Value};
 use crate::config::{self, Account, Diagnostic, Mode, Source, Variables, digest, template};
-use crate::fs::FileType;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::glob::Pattern;
-use crate::fs::tree::{self, Attributes, LastLink};
+use imgasm_fs::FileType;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::glob::Pattern;
+use imgasm_fs::tree::{self, Attributes, LastLink};
 
 /// The folder in an overlay that is laid onto `/`.
 const FOLDER: &str = "files";

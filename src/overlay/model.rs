@@ -8,10 +8,10 @@ use toml::de::DeValue;
 use super::files::FileRules;
 use super::steps::Action;
 use super::when::When;
-use crate::block::Digest;
 use crate::config::decode::{self, Table, Value};
 use crate::config::variables::Scalar;
 use crate::config::{self, Declarations, Diagnostic, Source, Variables, digest, template};
+use imgasm_block::Digest;
 
 /// The file that makes a folder an overlay.
 const FILE_NAME: &str = "overlay.toml";

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use crate::block::Digest;
-use crate::fs::digest::Hashers;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, LastLink, Touch};
-use crate::fs::{self, FileSystem, FileType, NodeId};
-use crate::guest::packages::Outcome;
+use imgasm_block::Digest;
+use imgasm_fs::digest::Hashers;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, LastLink, Touch};
+use imgasm_fs::{FileSystem, FileType, NodeId};
+use imgasm_guest::packages::Outcome;
 
 /// What a run of overlays did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Report {
     }
 }
 
-fn failed_to_read(path: &ImagePath) -> impl FnOnce(fs::Error) -> tree::Error {
+fn failed_to_read(path: &ImagePath) -> impl FnOnce(imgasm_fs::Error) -> tree::Error {
     move |source| tree::Error::FileSystem {
         action: "read",
         path: path.clone(),

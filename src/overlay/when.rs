@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use crate::config::values::OneOrMany;
-use crate::fs::FileSystem;
-use crate::fs::path::ImagePath;
-use crate::fs::tree;
-use crate::guest::{Arch, Facts, Init};
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree;
+use imgasm_guest::{Arch, Facts, Init};
 
 /// Conditions that must all hold; one that lists several values holds where any of them fits.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::volume::{DeviceName, VolumeType, check_performance};
 use crate::config::values::VolumeSize;
-use crate::guest::Arch;
 use crate::verify::boot::BootMode;
+use imgasm_guest::Arch;
 
 /// The table `[ami]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

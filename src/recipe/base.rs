@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::block::Digest;
 use crate::config::ByteSize;
+use imgasm_block::Digest;
 
 /// Bytes of a disk that is assembled from a folder where the recipe does not say.
 const DEFAULT_ROOTFS_SIZE: ByteSize = ByteSize(2 << 30);

@@ -11,7 +11,6 @@ use toml::de::DeValue;
 use super::base::RawBase;
 use super::volume::{Content, RawVolume, Volume};
 use super::{Ami, AmiFacts, DEFAULT_EPOCH, Options, Recipe};
-use crate::block::Digest;
 use crate::config::decode::{self, Value};
 use crate::config::variables::Scalar;
 use crate::config::{self, ByteSize, Declarations, Diagnostic, Error, Source, Variables, template};
@@ -19,6 +18,7 @@ use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
 use crate::verify::boot::BootMode;
 use crate::verify::expect::Expectation;
+use imgasm_block::Digest;
 
 /// A recipe as it is written, but for its variables.
 #[derive(Deserialize)]

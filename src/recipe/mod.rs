@@ -17,11 +17,11 @@ pub use ami::Ami;
 pub use base::Base;
 pub use volume::Volume;
 
-use crate::block::Digest;
 use crate::config::{ByteSize, Source, Variables};
 use crate::overlay::Overlay;
 use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
+use imgasm_block::Digest;
 
 /// The time given to everything that a build changes where neither the recipe nor the environment
 /// says otherwise: 2020-01-01T00:00:00Z, in seconds since 1970.

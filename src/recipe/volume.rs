@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::config::{RelativePath, values::VolumeSize};
-use crate::guest::fstab::{Field, MountPoint};
+use imgasm_guest::fstab::{Field, MountPoint};
 
 /// A disk beside the root.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Whether a filesystem agrees with itself.
 
 use super::{CheckResult, Findings, results};
-use crate::fs::FileSystem;
+use imgasm_fs::FileSystem;
 
 /// The most faults that are reported one by one; a broken filesystem can have millions.
 const MAX_FAULTS: usize = 50;

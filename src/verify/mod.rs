@@ -12,8 +12,8 @@ pub mod expect;
 
 use serde::Serialize;
 
-use crate::fs::tree;
-use crate::text::chain;
+use imgasm_fs::text::chain;
+use imgasm_fs::tree;
 
 /// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -119,9 +119,9 @@ enum Error {
     #[error(transparent)]
     Tree(#[from] tree::Error),
     #[error(transparent)]
-    Service(#[from] crate::guest::services::Error),
+    Service(#[from] imgasm_guest::services::Error),
     #[error(transparent)]
-    Disk(#[from] crate::disk::Error),
+    Disk(#[from] imgasm_disk::Error),
     #[error("{0}")]
-    Path(#[from] crate::fs::path::PathError),
+    Path(#[from] imgasm_fs::path::PathError),
 }

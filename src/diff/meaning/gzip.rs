@@ -5,7 +5,7 @@ use std::io::Read;
 use flate2::read::MultiGzDecoder;
 
 use super::{Facts, LIMIT_BYTES, text};
-use crate::block::Digest;
+use imgasm_block::Digest;
 
 /// The name and the time in the header, and the content; `None` where the file is not a gzip file.
 pub(super) fn facts(head: &[u8], whole: impl Fn() -> Option<Vec<u8>>) -> Option<Facts> {

@@ -20,10 +20,10 @@ use packages::Database;
 
 use super::PathState;
 use super::change::{FieldChange, PathChange, PathChangeKind};
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{LastLink, locate};
-use crate::fs::{FileSystem, FileType};
-use crate::text::name_text;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::text::name_text;
+use imgasm_fs::tree::{LastLink, locate};
+use imgasm_fs::{FileSystem, FileType};
 
 /// The most that is read of a file to say what it means.
 const LIMIT_BYTES: u64 = 64 << 20;

@@ -2,12 +2,12 @@
 
 use super::{Facts, differing};
 use crate::diff::change::FieldChange;
-use crate::fs::FileSystem;
-use crate::fs::path::ImagePath;
-use crate::guest::known_path;
-use crate::guest::packages::database::{FOLDERS, dpkg, side_file};
-use crate::guest::packages::{self, Package};
-use crate::text::{chain, name_text};
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::text::{chain, name_text};
+use imgasm_guest::known_path;
+use imgasm_guest::packages::database::{FOLDERS, dpkg, side_file};
+use imgasm_guest::packages::{self, Package};
 
 /// A database of packages that a filesystem may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

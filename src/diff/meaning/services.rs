@@ -2,7 +2,7 @@
 
 use super::text;
 use crate::diff::change::{FieldChange, PathChange, PathState};
-use crate::fs::path::ImagePath;
+use imgasm_fs::path::ImagePath;
 
 /// The service that a link is about, with what the link says of it before and after.
 pub(super) fn of(change: &PathChange) -> Vec<FieldChange> {
@@ -73,7 +73,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::fs::FileType;
+    use imgasm_fs::FileType;
 
     #[test]
     fn links_that_start_something() {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::xattr;
 use crate::diff::{FieldChange, PathChange, PathState};
-use crate::fs::DeviceNumber;
-use crate::text::name_text;
+use imgasm_fs::DeviceNumber;
+use imgasm_fs::text::name_text;
 
 /// The properties that differ; for a path that is new or gone all that it has or had.
 pub fn of_path(change: &PathChange) -> Vec<FieldChange> {
@@ -56,7 +56,7 @@ pub fn of_path(change: &PathChange) -> Vec<FieldChange> {
         });
     }
     if let Some(content) = &change.content {
-        let digest = |digest: Option<crate::block::Digest>| digest.map(|digest| digest.to_string());
+        let digest = |digest: Option<imgasm_block::Digest>| digest.map(|digest| digest.to_string());
         fields.push(FieldChange {
             name: "sha256".to_owned(),
             old: digest(content.old),
@@ -67,5 +67,5 @@ pub fn of_path(change: &PathChange) -> Vec<FieldChange> {
 }
 
 fn is_file(state: &PathState) -> bool {
-    state.file_type == crate::fs::FileType::Regular
+    state.file_type == imgasm_fs::FileType::Regular
 }

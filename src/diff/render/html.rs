@@ -10,8 +10,8 @@ use super::fields;
 use super::text::{field_text, stat};
 use crate::diff::raw::{Ranges, intersection, total};
 use crate::diff::{FieldChange, FileSystemReport, PathChange, PathChangeKind, Report};
-use crate::fs::FileType;
-use crate::text::name_text;
+use imgasm_fs::FileType;
+use imgasm_fs::text::name_text;
 
 /// Cells in the map of the disk: as many as a row of them can be told apart on a screen.
 const MAP_CELLS: u64 = 256;

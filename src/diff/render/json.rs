@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::fields;
 use crate::diff::{FieldChange, FileSystemReport, PathChange, PathChangeKind, PathChanges, Report};
-use crate::text::name_text;
+use imgasm_fs::text::name_text;
 
 /// A report. Every list is there, empty where nothing differs.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::fields;
 use super::text::{field_text, stat};
 use crate::diff::{PartitionChange, PathChange, PathChangeKind, Report};
-use crate::text::name_text;
+use imgasm_fs::text::name_text;
 
 /// The most bytes of a comment: GitHub takes 65,536 characters, and others take less.
 const LIMIT_BYTES: usize = 60_000;

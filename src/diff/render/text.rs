@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::fields;
 use crate::diff::{FieldChange, PathChange, PathChangeKind, PathChanges, Report};
-use crate::text::name_text;
+use imgasm_fs::text::name_text;
 
 /// How much a text says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

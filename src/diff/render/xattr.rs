@@ -1,7 +1,7 @@
 //! Extended attributes in the words of the tools that show them.
 
-use crate::guest::capabilities;
-use crate::text::value_text;
+use imgasm_fs::text::value_text;
+use imgasm_guest::capabilities;
 
 /// The value of an attribute as text: capabilities as `getcap` writes them, access control lists as
 /// `getfacl` does, `SELinux` labels without the NUL behind them; anything else as it is. A value that

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::values::Line;
-use crate::fs::path::ImagePath;
+use imgasm_fs::path::ImagePath;
 
 /// Adds a line to the end of a file that does not have it, making the file where it is missing.
 #[derive(Debug, Clone, Deserialize)]

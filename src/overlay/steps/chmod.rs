@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::Mode;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{Attributes, LastLink};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Attributes, LastLink};
 
 /// Sets the permissions of what a path leads to, and of everything below it where it is
 /// `recursive`. Symbolic links below have none to set.

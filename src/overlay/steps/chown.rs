@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::Account;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::LastLink;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::LastLink;
 
 /// Sets owner, group or both of what a path leads to, and of everything below it where it is
 /// `recursive`, links included. Permissions stay, set-user-ID bits too.

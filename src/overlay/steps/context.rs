@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use crate::config::{self, Account, Mode, Variables};
-use crate::fs::Timestamp;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, Attributes, Editor, LastLink};
-use crate::guest::{Accounts, Facts, firstboot, packages, selinux, services, users};
-use crate::keyfile;
+use imgasm_fs::Timestamp;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
+use imgasm_guest::keyfile;
+use imgasm_guest::{Accounts, Facts, firstboot, packages, selinux, services, users};
 
 /// The most that a step reads of a file that it changes, in bytes.
 const EDIT_LIMIT: u64 = 64 << 20;

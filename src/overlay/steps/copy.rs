@@ -4,9 +4,9 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::{Account, Mode, RelativePath};
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, Attributes, LastLink};
 use crate::overlay::files::{self, Rendering};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, Attributes, LastLink};
 
 /// Copies a file, link or folder of the overlay to a path in the image, or a file of the image
 /// itself.

@@ -6,7 +6,7 @@ use regex::bytes::{Regex, RegexBuilder, Replacer};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Context, Error};
-use crate::fs::path::ImagePath;
+use imgasm_fs::path::ImagePath;
 
 /// The most memory that a compiled pattern may take, in bytes.
 const PATTERN_LIMIT: usize = 16 << 20;

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::{self, RelativePath, Source, template};
-use crate::guest::firstboot;
 use crate::overlay::files;
+use imgasm_guest::firstboot;
 
 /// Installs a script that the guest's init runs at the first boot and then removes.
 #[derive(Debug, Clone, Deserialize)]

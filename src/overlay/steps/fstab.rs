@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::guest::{fstab, known_path};
+use imgasm_guest::{fstab, known_path};
 
 /// Gives a mount point its line in `/etc/fstab`, in the place of one that it has.
 #[derive(Debug, Clone, Deserialize)]

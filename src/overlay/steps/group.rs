@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::guest::users::{GroupSpec, ensure_group};
+use imgasm_guest::users::{GroupSpec, ensure_group};
 
 /// Makes a group as the guest's own groupadd would.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::fs::path::ImagePath;
+use imgasm_fs::path::ImagePath;
 
 /// Makes `path` a further name of the file `target`, in the place of a file or link there.
 #[derive(Debug, Clone, Deserialize)]

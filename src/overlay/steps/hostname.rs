@@ -3,9 +3,9 @@
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Context, Error};
-use crate::fs::tree;
-use crate::guest::{Init, known_path};
-use crate::keyfile::shell;
+use imgasm_fs::tree;
+use imgasm_guest::keyfile::shell;
+use imgasm_guest::{Init, known_path};
 
 /// The longest name that Linux keeps (`gethostname(2)`), and the longest label of one.
 const MAX_NAME: usize = 64;

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::{Account, Mode};
-use crate::fs::path::ImagePath;
+use imgasm_fs::path::ImagePath;
 
 /// Makes a directory, with those above it that are missing; the attributes are for the last.
 #[derive(Debug, Clone, Deserialize)]

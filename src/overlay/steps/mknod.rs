@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::{Account, Mode};
-use crate::fs::path::ImagePath;
-use crate::fs::{DeviceNumber, NodeKind};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::{DeviceNumber, NodeKind};
 
 /// Makes a device node or a named pipe, in the place of a file or link there.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::fs::path::ImagePath;
+use imgasm_fs::path::ImagePath;
 
 /// Moves a file or a tree to exactly the path given, replacing a file there. Where it has been
 /// moved before, nothing is left to do.

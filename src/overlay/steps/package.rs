@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::block::Digest;
 use crate::config::RelativePath;
-use crate::guest::packages::{self, Request, Unwritable};
+use imgasm_block::Digest;
+use imgasm_guest::packages::{self, Request, Unwritable};
 
 /// Installs RPM files, all of the list together, and records them in the image's database.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Context, Error};
-use crate::fs::tree::{self, glob};
+use imgasm_fs::tree::{self, glob};
 
 /// Removes everything that a pattern matches; a tree goes whole, a link is not followed.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::guest::services::{self, Wish};
+use imgasm_guest::services::{self, Wish};
 
 /// Turns a service on or off in the way of the guest's init: a systemd unit, an init script or an
 /// upstart job.

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::fs::path::ImagePath;
-use crate::keyfile::{self, Format, Key, Value};
+use imgasm_fs::path::ImagePath;
+use imgasm_guest::keyfile::{self, Format, Key, Value};
 
 /// Gives a key of a configuration file a value: replaced where it stands, else appended. All other
 /// bytes of the file stay. A missing file is made.

@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, de};
 use super::append_line::add_line;
 use super::{Context, Error};
 use crate::config::values::Line;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{Attributes, LastLink};
-use crate::guest::Accounts;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Attributes, LastLink};
+use imgasm_guest::Accounts;
 
 /// Adds a public key to the `authorized_keys` of a user, with the owners and modes that sshd asks
 /// for.

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::values::Line;
-use crate::fs::path::ImagePath;
-use crate::fs::tree;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree;
 
 /// Makes a symbolic link, in the place of a file or link there.
 #[derive(Debug, Clone, Deserialize)]

@@ -4,10 +4,10 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::RelativePath;
-use crate::fs::path::ImagePath;
-use crate::fs::tree;
-use crate::guest::{Init, known_path};
-use crate::keyfile::shell;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree;
+use imgasm_guest::keyfile::shell;
+use imgasm_guest::{Init, known_path};
 
 /// Where the zones are.
 const ZONES: &str = "/usr/share/zoneinfo";

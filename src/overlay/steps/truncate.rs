@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::ByteSize;
-use crate::fs::path::ImagePath;
+use imgasm_fs::path::ImagePath;
 
 /// Makes a file that is there exactly so long: cut off, or grown by a hole.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::guest::users::{UserSpec, ensure_user};
+use imgasm_guest::users::{UserSpec, ensure_user};
 
 /// Makes a user as the guest's own useradd would, or changes what the keys give of one that is
 /// there.

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::{Account, Mode};
-use crate::fs::path::ImagePath;
-use crate::fs::tree::LastLink;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::LastLink;
 
 /// Creates or replaces a file; where the path is a link, the file that it leads to. Its directory
 /// must be there.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{Context, Error};
 use crate::config::values::Line;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::LastLink;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::LastLink;
 
 /// Sets an extended attribute of what a path leads to; without a value it is removed.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,10 +3,10 @@
 use saphyr_parser::Parser;
 
 use super::super::{Error, Findings};
-use crate::fs::FileSystem;
-use crate::fs::tree::glob;
-use crate::fs::tree::glob::Pattern;
-use crate::guest::files::read_optional;
+use imgasm_fs::FileSystem;
+use imgasm_fs::tree::glob;
+use imgasm_fs::tree::glob::Pattern;
+use imgasm_guest::files::read_optional;
 
 const CONFIGURATIONS: [&str; 2] = ["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"];
 

@@ -2,10 +2,10 @@
 
 use super::super::{Error, Findings};
 use super::{BootMode, Machine};
-use crate::disk::partition::{BIOS_BOOT, EFI_SYSTEM, PartitionKind};
-use crate::disk::{Disk, PartitionTable, Place, TableKind};
-use crate::fs::path::ImagePath;
-use crate::fs::tree::walk;
+use imgasm_disk::partition::{BIOS_BOOT, EFI_SYSTEM, PartitionKind};
+use imgasm_disk::{Disk, PartitionTable, Place, TableKind};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::walk;
 
 /// The type byte of an EFI system partition in an MBR.
 const MBR_EFI_SYSTEM: u8 = 0xef;

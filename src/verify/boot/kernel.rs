@@ -1,12 +1,12 @@
 //! The kernel, its modules, and the drivers without which an EC2 instance finds no disk or network.
 
 use super::super::{Error, Findings};
-use crate::fs::FileSystem;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::glob::Pattern;
-use crate::fs::tree::{self, glob};
-use crate::guest::files::read_optional;
-use crate::guest::known_path;
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::glob::Pattern;
+use imgasm_fs::tree::{self, glob};
+use imgasm_guest::files::read_optional;
+use imgasm_guest::known_path;
 
 /// Drivers that instances of the Nitro system need, with the kernel's option for each.
 const DRIVERS: [(&str, &str, &str); 2] = [

@@ -6,11 +6,11 @@
 use super::super::{Error, Findings};
 use super::mounts::has_separate_boot;
 use super::{Device, Machine};
-use crate::fs::FileSystem;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::glob::Pattern;
-use crate::fs::tree::{self, glob};
-use crate::guest::files::read_optional;
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::glob::Pattern;
+use imgasm_fs::tree::{self, glob};
+use imgasm_guest::files::read_optional;
 
 const CONFIGURATIONS: [&str; 4] = [
     "/boot/grub2/grub.cfg",

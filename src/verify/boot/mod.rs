@@ -19,8 +19,8 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::{CheckResult, results};
-use crate::disk::{self, Disk, Place};
-use crate::fs::FileSystem;
+use imgasm_disk::{Disk, Place};
+use imgasm_fs::FileSystem;
 
 /// How the machine's firmware starts an image, as EC2 names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -112,7 +112,7 @@ pub fn lint(machine: &Machine<'_>) -> Vec<CheckResult> {
 }
 
 /// The filesystems on a disk. What cannot be opened is left out: it has no names either.
-pub fn filesystems(disk: &Disk) -> disk::Result<Vec<KnownFilesystem>> {
+pub fn filesystems(disk: &Disk) -> imgasm_disk::Result<Vec<KnownFilesystem>> {
     let partitions = disk
         .table()?
         .map(|table| table.partitions)

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::super::{Error, Findings};
 use super::{Device, Machine};
-use crate::fs::FileType;
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, LastLink};
-use crate::guest::files::{entry, read_optional};
-use crate::guest::known_path;
+use imgasm_fs::FileType;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, LastLink};
+use imgasm_guest::files::{entry, read_optional};
+use imgasm_guest::known_path;
 
 /// Filesystems without a device, which the kernel makes up.
 const WITHOUT_DEVICE: [&str; 17] = [

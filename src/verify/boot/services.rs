@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::super::{Error, Findings};
-use crate::fs::path::ImagePath;
-use crate::fs::tree::{self, LastLink};
-use crate::fs::{FileSystem, FileType};
-use crate::guest::files::{entry, read_optional};
-use crate::guest::services::systemd::name::UnitName;
-use crate::guest::services::systemd::units::{CONFIG_DIRECTORY, Found, Unit, find};
-use crate::guest::services::systemd::{configured_links, syntax};
-use crate::guest::services::sysv::all_links;
-use crate::guest::services::sysv::links::Action;
-use crate::guest::{Init, known_path};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, LastLink};
+use imgasm_fs::{FileSystem, FileType};
+use imgasm_guest::files::{entry, read_optional};
+use imgasm_guest::services::systemd::name::UnitName;
+use imgasm_guest::services::systemd::units::{CONFIG_DIRECTORY, Found, Unit, find};
+use imgasm_guest::services::systemd::{configured_links, syntax};
+use imgasm_guest::services::sysv::all_links;
+use imgasm_guest::services::sysv::links::Action;
+use imgasm_guest::{Init, known_path};
 
 /// Where programs lie that are named without a folder.
 const PROGRAM_PATH: [&str; 6] = [

@@ -5,11 +5,11 @@ use std::cell::OnceCell;
 use super::super::{CheckResult, Error, Findings, results};
 use super::{Expectation, PackageVersion, PathExpectation};
 use crate::config::Account;
-use crate::fs::tree::{self, LastLink, Place, locate, read_file};
-use crate::fs::{FileSystem, FileType, Metadata};
-use crate::guest::packages::{self, Package};
-use crate::guest::{Accounts, services};
-use crate::keyfile;
+use imgasm_fs::tree::{self, LastLink, Place, locate, read_file};
+use imgasm_fs::{FileSystem, FileType, Metadata};
+use imgasm_guest::keyfile;
+use imgasm_guest::packages::{self, Package};
+use imgasm_guest::{Accounts, services};
 
 /// The most that is read of a file whose content is looked at, in bytes.
 const CONTENT_LIMIT: u64 = 64 << 20;

@@ -13,9 +13,9 @@ use serde::Deserialize;
 pub use evaluate::{Evaluator, InstalledPackages, Packages};
 
 use crate::config::{Account, Mode};
-use crate::fs::FileType;
-use crate::fs::path::ImagePath;
-use crate::keyfile::{Format, Key, Value};
+use imgasm_fs::FileType;
+use imgasm_fs::path::ImagePath;
+use imgasm_guest::keyfile::{Format, Key, Value};
 
 /// The most memory that a compiled pattern may take, in bytes.
 const PATTERN_LIMIT: usize = 16 << 20;

@@ -1,0 +1,306 @@
+//! A new image: made beside its target and renamed when it is whole.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::mem;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustix::fs::OFlags;
+
+use super::{
+    BlockDevice, Change, ChangeKind, Delta, Error, FileDevice, Result, byte_len, cores, is_zero,
+    joined,
+};
+
+/// How much of a change is written in one step.
+const STEP_BYTES: u64 = 1 << 20;
+
+/// How much is copied in one step, which stays in a core's cache. The unit in which work is shared
+/// between the cores.
+const COPY_BYTES: u64 = 256 << 10;
+
+/// What is looked at for zeros: a block of most file systems.
+const PAGE_LEN: usize = 4096;
+
+/// The names of all files under way.
+static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file under way. It is called `.NAME.partial` until [`Output::commit`] gives it its name, and
+/// removed when it is dropped before that or by [`Output::abandon_all`]. What a killed process has
+/// left is overwritten.
+///
+/// The file is locked, so of two processes that make the same one the second is refused.
+#[derive(Debug)]
+pub struct Output {
+    file: File,
+    target: PathBuf,
+    /// The name it has now; `None` once it has its own.
+    partial: Option<PathBuf>,
+}
+
+impl Output {
+    /// Begins an empty file that is to become `target`.
+    pub fn create(target: &Path) -> Result<Self> {
+        let partial = partial_path(target)?;
+        // Another process may rename the file between our opening and locking it.
+        for _ in 0..100 {
+            let mut under_way = under_way();
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(&partial)
+                .map_err(|e| Error::file(&partial, "make", e))?;
+            lock(&file, &partial)?;
+            if !is_called(&file, &partial) {
+                continue;
+            }
+            under_way.insert(partial.clone());
+            drop(under_way);
+            let output = Self {
+                file,
+                target: target.to_owned(),
+                partial: Some(partial),
+            };
+            output.empty()?;
+            return Ok(output);
+        }
+        Err(Error::Locked { path: partial })
+    }
+
+    /// The file under way, to be written by those who know its content only in passing.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Removes what is under way in this process, which is to end: nothing more can be begun.
+    pub fn abandon_all() {
+        let under_way = under_way();
+        for partial in &*under_way {
+            // There is nobody left to tell; the next run overwrites it.
+            let _ = fs::remove_file(partial);
+        }
+        mem::forget(under_way);
+    }
+
+    /// What messages call the file: its final name.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// Makes `path` a file of these bytes, as a whole or not at all.
+    pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+        let output = Self::create(path)?;
+        let written = (&output.file).write_all(bytes);
+        written.map_err(|e| Error::file(path, "write", e))?;
+        output.commit()
+    }
+
+    /// Makes the file the base of a delta with its changes, as [`Delta::changes`] gave them.
+    pub fn write_delta(&self, delta: &Delta, changes: &[Change]) -> Result<()> {
+        self.write_device(delta.base())?;
+        self.set_len(delta.len())?;
+        let device = self.device()?;
+        write_changes(&device, delta, changes)
+    }
+
+    /// Makes the file a copy of a device: a clone that shares its blocks where the host can do
+    /// that, else a copy of what is not zeros.
+    pub fn write_device(&self, device: &dyn BlockDevice) -> Result<()> {
+        if let Some(base) = device.host_file()
+            && rustix::fs::ioctl_ficlone(&self.file, base.file()).is_ok()
+        {
+            return self.set_len(device.len());
+        }
+        self.empty()?;
+        self.set_len(device.len())?;
+        self.copy_non_zero(device)
+    }
+
+    /// Takes out what a killed process or an earlier try has left. Where there is nothing, nothing
+    /// is done: ext4 brings a file that was truncated to nothing to the disk when it is closed.
+    fn empty(&self) -> Result<()> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|e| Error::file(&self.target, "look at", e))?;
+        match metadata.len() {
+            0 => Ok(()),
+            _ => self.set_len(0),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.file
+            .set_len(len)
+            .map_err(|e| Error::io(&self.target, "make room for", 0, len, e))
+    }
+
+    /// The file under way as a device of the length that it has now.
+    pub fn device(&self) -> Result<FileDevice> {
+        let file = self.file.try_clone();
+        file.and_then(|file| FileDevice::with(file, &self.target, true))
+            .map_err(|e| Error::file(&self.target, "open", e))
+    }
+
+    /// Copies what is not zeros, on all cores.
+    fn copy_non_zero(&self, device: &dyn BlockDevice) -> Result<()> {
+        let output = self.device()?;
+        let left = Mutex::new(0..0);
+        let next = || {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            if left.is_empty() {
+                match device.next_data(left.end)? {
+                    Some(data) => *left = data,
+                    None => return Ok(None),
+                }
+            }
+            let end = left.end.min(left.start + COPY_BYTES);
+            let step = left.start..end;
+            left.start = end;
+            Ok(Some(step))
+        };
+        let work = || {
+            let mut buf = Vec::new();
+            while let Some(step) = next()? {
+                let len = usize::try_from(step.end - step.start).expect("at most a step");
+                buf.resize(len, 0);
+                device.read_at(step.start, &mut buf)?;
+                write_non_zero(step.start, &buf, |at, data| output.write_at(at, data))?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let running: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
+            running.into_iter().try_for_each(joined)
+        })
+    }
+
+    /// As [`Output::commit`], under another name in the same folder.
+    pub fn commit_as(mut self, target: &Path) -> Result<()> {
+        target.clone_into(&mut self.target);
+        self.commit()
+    }
+
+    /// Waits until the file is on the disk, so that a machine which stops after [`Output::commit`]
+    /// has it whole.
+    pub fn sync(&self) -> Result<()> {
+        self.file
+            .sync_all()
+            .map_err(|e| Error::file(&self.target, "bring to the disk", e))
+    }
+
+    /// Gives the file its name, replacing what had it, with mode 0644 whatever the umask.
+    ///
+    /// As with `cp`, the kernel brings it to the disk when it likes: who needs it there calls
+    /// [`Output::sync`] before.
+    pub fn commit(mut self) -> Result<()> {
+        let partial = self.partial.as_ref().expect("taken here only");
+        self.file
+            .set_permissions(Permissions::from_mode(0o644))
+            .map_err(|e| Error::file(partial, "set the mode of", e))?;
+        fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
+        under_way().remove(partial);
+        self.partial = None;
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            let _ = fs::remove_file(partial);
+            under_way().remove(partial);
+        }
+    }
+}
+
+/// Writes the changes of a delta into a device that holds its base.
+pub fn write_changes(device: &dyn BlockDevice, delta: &Delta, changes: &[Change]) -> Result<()> {
+    let mut buf = Vec::new();
+    for change in changes {
+        let range = change.range.clone();
+        if change.kind == ChangeKind::Zero {
+            device.write_zeros(range.start, range.end - range.start)?;
+            continue;
+        }
+        let mut at = range.start;
+        while at < range.end {
+            let step = (range.end - at).min(STEP_BYTES);
+            buf.resize(usize::try_from(step).expect("at most a step"), 0);
+            delta.read_at(at, &mut buf)?;
+            device.write_at(at, &buf)?;
+            at += step;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the blocks of `data`, which begins at `offset` on a device, that are not zeros to `write`
+/// with their offsets; neighbours go together.
+pub fn write_non_zero<E>(
+    offset: u64,
+    data: &[u8],
+    mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = 0;
+    while at < data.len() {
+        // Pages end where they end on the device, whatever the offset.
+        let page_end = |at: usize| {
+            let on_device = offset + byte_len(&data[..at]);
+            let past = usize::try_from(on_device % byte_len(&[0; PAGE_LEN])).expect("in a page");
+            (at + PAGE_LEN - past).min(data.len())
+        };
+        let mut end = page_end(at);
+        if is_zero(&data[at..end]) {
+            at = end;
+            continue;
+        }
+        while end < data.len() && !is_zero(&data[end..page_end(end)]) {
+            end = page_end(end);
+        }
+        write(offset + byte_len(&data[..at]), &data[at..end])?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// The hidden name beside `target` that a file has while it is made.
+fn partial_path(target: &Path) -> Result<PathBuf> {
+    let Some(name) = target.file_name() else {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
+        return Err(Error::file(target, "make", source));
+    };
+    let mut partial = std::ffi::OsString::from(".");
+    partial.push(name);
+    partial.push(".partial");
+    Ok(target.with_file_name(partial))
+}
+
+/// Takes the lock of a file or says that somebody else has it.
+pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Error::Locked {
+            path: path.to_owned(),
+        },
+        TryLockError::Error(source) => Error::file(path, "lock", source),
+    })
+}
+
+/// Whether `path` still names this file.
+fn is_called(file: &File, path: &Path) -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| a.ino() == b.ino() && a.dev() == b.dev();
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => same(&open, &named),
+        _ => false,
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of `imgasm-block`, in one program.
+
+mod chunk_map;
+mod delta;
+mod output;

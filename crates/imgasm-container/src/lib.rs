@@ -1,0 +1,132 @@
+//! What a disk image is wrapped in.
+//!
+//! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
+//! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
+//! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
+//! - [`mod@detect`]: what a file is, judged by its content.
+//! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file; `frames`,
+//!   `bzip2_blocks`, `parallel`: on all cores where the format lets that be.
+//! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
+//!   and `vhdx` read.
+//! - [`write`](mod@write): a disk in the formats that others read.
+
+mod bytes;
+mod bzip2_blocks;
+pub mod cache;
+mod clusters;
+mod decode;
+pub mod detect;
+pub mod error;
+mod frames;
+mod inflate;
+pub mod known;
+mod parallel;
+mod peel;
+mod qcow2;
+mod stamp;
+mod unpack;
+mod vhd;
+mod vhdx;
+mod vmdk;
+pub mod write;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use cache::{Base, Cache};
+pub use detect::{Codec, DiskFormat};
+pub use error::{Error, Result};
+pub use stamp::Written;
+pub use write::{OutputFormat, write_file, write_stream};
+
+use detect::{Content, HEAD_LEN, detect};
+use imgasm_block::{BlockDevice, FileDevice, InPlace, Recovery};
+
+/// Is told how far a file has been read: bytes done, and bytes in all.
+pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
+
+/// An opened disk image.
+#[derive(Clone)]
+pub struct Image {
+    /// The disk. Only a raw image can be written.
+    pub device: Arc<dyn BlockDevice>,
+    /// What the disk was wrapped in, outermost first: `["gzip", "tar (disk.raw)"]`, `["qcow2"]`;
+    /// empty for a raw image.
+    pub wrapping: Vec<String>,
+    /// What was done about a change in place that had been interrupted; to be told to the user.
+    pub recovery: Option<Recovery>,
+}
+
+/// What a file turns out to be.
+enum Found {
+    /// A disk that can be read where it is.
+    Disk(Image),
+    /// Something that has to be unpacked first.
+    Packed,
+}
+
+/// Opens a file and looks what it is. A raw image that was left half-changed is put back first.
+fn look(path: &Path) -> Result<Found> {
+    let recovery = InPlace::recover(path)?;
+    let file = FileDevice::open(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    match content(&file, path)? {
+        Content::Packed(_) | Content::Tar => Ok(Found::Packed),
+        _ if file.is_empty() => Err(Error::Empty {
+            path: path.to_owned(),
+        }),
+        _ => {
+            let (format, device) = open_disk(Arc::new(file), path)?;
+            let wrapping = match format {
+                DiskFormat::Raw => Vec::new(),
+                other => vec![other.to_string()],
+            };
+            Ok(Found::Disk(Image {
+                device,
+                wrapping,
+                recovery,
+            }))
+        }
+    }
+}
+
+fn content(device: &dyn BlockDevice, path: &Path) -> Result<Content> {
+    let most = u64::try_from(HEAD_LEN).expect("a small constant");
+    let len = usize::try_from(device.len().min(most)).expect("a small constant");
+    let mut head = vec![0; len];
+    device.read_at(0, &mut head)?;
+    match detect(&head) {
+        Content::Foreign(name) => Err(Error::Unsupported {
+            path: path.to_owned(),
+            what: name.to_owned(),
+            advice: "convert it to raw or qcow2, and use that".to_owned(),
+        }),
+        content => Ok(content),
+    }
+}
+
+/// The disk in an image that lies on `device`, and the format in which it lies there. What is not
+/// known is a raw disk.
+fn open_disk(
+    device: Arc<dyn BlockDevice>,
+    path: &Path,
+) -> Result<(DiskFormat, Arc<dyn BlockDevice>)> {
+    let format = match content(&device, path)? {
+        Content::Disk(format) if format != DiskFormat::Raw => format,
+        // A fixed VHD is known by its end only.
+        _ => match vhd::open_fixed(&device)? {
+            Some(disk) => return Ok((DiskFormat::Vhd, disk)),
+            None => DiskFormat::Raw,
+        },
+    };
+    let device = match format {
+        DiskFormat::Qcow2 => qcow2::open(device, path)?,
+        DiskFormat::Vmdk => vmdk::open(device, path)?,
+        DiskFormat::Vhdx => vhdx::open(device, path)?,
+        DiskFormat::Vhd => vhd::open_dynamic(device, path)?,
+        DiskFormat::Raw => device,
+    };
+    Ok((format, device))
+}

@@ -1,0 +1,228 @@
+//! Unpacking a compressed file or a tar into a sparse file.
+//!
+//! Three threads work side by side: one reads the file and hashes it as it is, the calling one
+//! decodes ([`super::peel`]), and one hashes the chunks of what comes out and writes what is
+//! not zeros. So decoding runs on one core and all the rest on the other.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use sha2::{Digest as _, Sha256};
+
+use super::peel::{self, Layer, Sink};
+use super::{Error, Progress, Result};
+use imgasm_block::{CHUNK_BYTES, ChunkMap, ChunkMapBuilder, Digest, Output, write_non_zero};
+
+/// Bytes in the largest disk: that of EBS and of GCE is 64 TiB.
+const DISK_LIMIT_BYTES: u64 = 64 << 40;
+
+/// How much of the file is read in one step.
+const READ_LEN: usize = 512 << 10;
+
+/// How many buffers may be under way between two threads.
+const QUEUE: usize = 8;
+
+/// What was learned in unpacking.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    /// SHA-256 of the file that was unpacked.
+    pub(super) digest: Digest,
+    /// The chunks of what was in it.
+    pub(super) chunk_map: ChunkMap,
+    /// What it was wrapped in, outermost first.
+    pub(super) layers: Vec<Layer>,
+}
+
+/// Unpacks `input` into `output`, whose length becomes that of what was in it.
+pub(super) fn unpack(
+    path: &Path,
+    input: &File,
+    output: &Output,
+    expected: Option<Digest>,
+    progress: &Progress<'_>,
+) -> Result<Unpacked> {
+    let (to_decoder, from_file) = sync_channel(QUEUE);
+    let (to_writer, from_decoder) = sync_channel(QUEUE);
+    let (to_spare, spare) = sync_channel(QUEUE + 2);
+    thread::scope(|scope| {
+        let reader = scope.spawn(move || read(path, input, &to_decoder, progress));
+        let writer = scope.spawn(move || write(output, &from_decoder, &to_spare));
+        let mut source = Source::new(from_file);
+        let mut sink = ChunkSink {
+            path,
+            offset: 0,
+            to_writer,
+            spare,
+        };
+        let peeled = peel::peel(path, &mut source, &mut sink);
+        if peeled.is_ok() || expected.is_some() {
+            // The digest is of the whole file, and a wrong file is told by it whatever is wrong.
+            source.drain();
+        }
+        drop((source, sink));
+        let (read, written) = (imgasm_block::joined(reader), imgasm_block::joined(writer));
+        let digest = read?;
+        if let Some(expected) = expected.filter(|expected| digest != *expected) {
+            return Err(Error::DigestMismatch {
+                path: path.to_owned(),
+                expected,
+                found: digest,
+            });
+        }
+        let chunk_map = written?;
+        // Also of what is cut short: somebody may look at that.
+        output
+            .file()
+            .set_len(chunk_map.device_len())
+            .map_err(|e| imgasm_block::Error::file(output.path(), "set the length of", e))?;
+        let layers = peeled?;
+        Ok(Unpacked {
+            digest,
+            chunk_map,
+            layers,
+        })
+    })
+}
+
+/// Reads and hashes the file until its end, or until nobody wants it any more.
+fn read(
+    path: &Path,
+    mut input: &File,
+    to_decoder: &SyncSender<Vec<u8>>,
+    progress: &Progress<'_>,
+) -> Result<Digest> {
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let total = input.metadata().map_err(failed)?.len();
+    let mut hasher = Sha256::new();
+    let mut done = 0;
+    loop {
+        let mut buf = vec![0; READ_LEN];
+        let len = match input.read(&mut buf) {
+            Ok(len) => len,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(failed(e)),
+        };
+        buf.truncate(len);
+        hasher.update(&buf);
+        done += imgasm_block::byte_len(&buf);
+        progress(done, total);
+        if len == 0 || to_decoder.send(buf).is_err() {
+            return Ok(Digest::finish(hasher));
+        }
+    }
+}
+
+/// Hashes and writes chunks until no more come.
+fn write(
+    output: &Output,
+    from_decoder: &Receiver<(u64, Vec<u8>)>,
+    to_spare: &SyncSender<Vec<u8>>,
+) -> Result<ChunkMap> {
+    let mut builder = ChunkMapBuilder::new();
+    while let Ok((offset, chunk)) = from_decoder.recv() {
+        builder.push(&chunk);
+        write_non_zero(offset, &chunk, |at, data| {
+            output.file().write_all_at(data, at).map_err(|e| {
+                imgasm_block::Error::io(output.path(), "write", at, imgasm_block::byte_len(data), e)
+            })
+        })?;
+        // A buffer that nobody takes back is simply freed.
+        let _ = to_spare.try_send(chunk);
+    }
+    Ok(builder.finish())
+}
+
+/// The bytes of the file as the reading thread delivers them.
+struct Source {
+    from_file: Receiver<Vec<u8>>,
+    buf: Vec<u8>,
+    at: usize,
+}
+
+impl Source {
+    fn new(from_file: Receiver<Vec<u8>>) -> Self {
+        Self {
+            from_file,
+            buf: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Lets the reading thread go on to the end.
+    fn drain(&mut self) {
+        while self.from_file.recv().is_ok() {}
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.buf.len() {
+            // The channel is closed at the end of the file. It is closed on a failure as well,
+            // which the reading thread reports itself.
+            let Ok(next) = self.from_file.recv() else {
+                return Ok(0);
+            };
+            self.buf = next;
+            self.at = 0;
+        }
+        let rest = &self.buf[self.at..];
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        self.at += len;
+        Ok(len)
+    }
+}
+
+/// Cuts a disk into chunks for the writing thread.
+struct ChunkSink<'a> {
+    path: &'a Path,
+    offset: u64,
+    to_writer: SyncSender<(u64, Vec<u8>)>,
+    spare: Receiver<Vec<u8>>,
+}
+
+impl Sink for ChunkSink<'_> {
+    fn take(&mut self, input: &mut dyn Read) -> io::Result<Result<(), Error>> {
+        let chunk_len = usize::try_from(CHUNK_BYTES).expect("a small constant");
+        loop {
+            let mut chunk = self.spare.try_recv().unwrap_or_default();
+            chunk.resize(chunk_len, 0);
+            let mut filled = 0;
+            while filled < chunk_len {
+                match input.read(&mut chunk[filled..]) {
+                    Ok(0) => break,
+                    Ok(len) => filled += len,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            chunk.truncate(filled);
+            let offset = self.offset;
+            self.offset += imgasm_block::byte_len(&chunk);
+            if self.offset > DISK_LIMIT_BYTES {
+                return Ok(Err(Error::TooLarge {
+                    path: self.path.to_owned(),
+                    limit: DISK_LIMIT_BYTES,
+                }));
+            }
+            if filled == 0 || self.to_writer.send((offset, chunk)).is_err() {
+                // Nobody receives when writing has failed, which the writing thread reports.
+                return Ok(Ok(()));
+            }
+            if filled < chunk_len {
+                return Ok(Ok(()));
+            }
+        }
+    }
+
+    fn taken(&self) -> u64 {
+        self.offset
+    }
+}

@@ -1,0 +1,197 @@
+//! Reading VMDK sparse extents: hosted ones and stream-optimized ones ("Virtual Disk Format 5.0",
+//! sections "Hosted Sparse Extents" and "Stream-Optimized Compressed Sparse Extents").
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::bytes::{le_u16, le_u32, le_u64};
+use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
+use super::{Error, Result, inflate};
+use imgasm_block::BlockDevice;
+
+const FORMAT: &str = "vmdk";
+const SECTOR_BYTES: u64 = 512;
+
+/// The grain directory is behind the data; a footer near the end of the file says where.
+const DIRECTORY_AT_END: u64 = u64::MAX;
+
+/// Bits of `flags`.
+const FLAG_ZEROED_GRAINS: u32 = 1 << 2;
+const FLAG_COMPRESSED: u32 = 1 << 16;
+
+/// The entry of a grain that is zeros, where the flag for it is set.
+const GRAIN_ZEROED: u32 = 1;
+
+/// Limits on what a header may say: grains from one page to 4 MiB, and tables as large as QEMU
+/// reads.
+const GRAIN_SECTORS: std::ops::RangeInclusive<u64> = 8..=8192;
+const TABLE_ENTRIES_LIMIT: u64 = 1 << 16;
+const DIRECTORY_BYTES_LIMIT: u64 = 64 << 20;
+
+/// Opens the disk in a VMDK file. It cannot be written.
+pub(super) fn open(device: Arc<dyn BlockDevice>, path: &Path) -> Result<Arc<dyn BlockDevice>> {
+    let file = ClusterFile::new(device, path);
+    let table = Vmdk::read(&file)?;
+    Ok(Arc::new(Clusters::new(file, table)))
+}
+
+struct Vmdk {
+    disk_len: u64,
+    grain_bytes: u64,
+    /// Grains that one table covers.
+    table_entries: u64,
+    /// Where each table lies, in sectors; 0 where there is none.
+    directory: Vec<u32>,
+    compressed: bool,
+    zeroed_grains: bool,
+}
+
+impl Vmdk {
+    fn read(file: &ClusterFile) -> Result<Self> {
+        let corrupt = |problem: String| Error::Corrupt {
+            path: file.path().to_owned(),
+            format: FORMAT,
+            problem,
+        };
+        let mut header = file.read("header", 0, SECTOR_BYTES)?;
+        if le_u64(&header, 56) == DIRECTORY_AT_END {
+            // The footer is a copy of the header and comes before the end-of-stream marker.
+            let offset = file.len().checked_sub(2 * SECTOR_BYTES);
+            let offset = offset.ok_or_else(|| corrupt("the file is cut off".to_owned()))?;
+            header = file.read("footer", offset, SECTOR_BYTES)?;
+            if !header.starts_with(b"KDMV") {
+                let problem = format!("no footer at offset {offset}: the file is cut off");
+                return Err(corrupt(problem));
+            }
+        }
+        check_descriptor(file, &header)?;
+        let flags = le_u32(&header, 8);
+        let compressed = flags & FLAG_COMPRESSED != 0;
+        if compressed && le_u16(&header, 77) != 1 {
+            return Err(corrupt(format!("compression {}", le_u16(&header, 77))));
+        }
+        let grain_sectors = le_u64(&header, 20);
+        let table_entries = u64::from(le_u32(&header, 44));
+        if !GRAIN_SECTORS.contains(&grain_sectors)
+            || !grain_sectors.is_power_of_two()
+            || !(1..=TABLE_ENTRIES_LIMIT).contains(&table_entries)
+        {
+            return Err(corrupt(format!(
+                "grains of {grain_sectors} sectors, {table_entries} to a table"
+            )));
+        }
+        let capacity = le_u64(&header, 12);
+        let tables = capacity.div_ceil(grain_sectors).div_ceil(table_entries);
+        let disk_len = capacity.checked_mul(SECTOR_BYTES);
+        let directory_at = le_u64(&header, 56).checked_mul(SECTOR_BYTES);
+        let (Some(disk_len), Some(directory_at), true) =
+            (disk_len, directory_at, tables <= DIRECTORY_BYTES_LIMIT / 4)
+        else {
+            return Err(corrupt(format!("a disk of {capacity} sectors")));
+        };
+        let directory = file.read("grain directory", directory_at, tables * 4)?;
+        let (directory, _) = directory.as_chunks();
+        Ok(Self {
+            disk_len,
+            grain_bytes: grain_sectors * SECTOR_BYTES,
+            table_entries,
+            directory: directory
+                .iter()
+                .map(|entry| u32::from_le_bytes(*entry))
+                .collect(),
+            compressed,
+            zeroed_grains: flags & FLAG_ZEROED_GRAINS != 0,
+        })
+    }
+
+    /// Bytes of the disk that one table covers: at most 2^38.
+    fn table_span(&self) -> u64 {
+        self.table_entries * self.grain_bytes
+    }
+}
+
+/// Refuses a disk that is only a part: by the text that a file carries about itself.
+fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
+    // More than this nobody writes; what is further on is not needed.
+    let sectors = le_u64(header, 36).min(64);
+    let Some(offset) = le_u64(header, 28)
+        .checked_mul(SECTOR_BYTES)
+        .filter(|&at| at != 0)
+    else {
+        return Ok(());
+    };
+    let text = file.read("descriptor", offset, sectors * SECTOR_BYTES)?;
+    let text = String::from_utf8_lossy(&text);
+    let value = |key: &str| {
+        let mut lines = text.lines().map(str::trim);
+        lines.find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='))
+    };
+    let parent = value("parentCID").is_some_and(|id| !id.trim().eq_ignore_ascii_case("ffffffff"));
+    let extents = text.lines().filter(|line| line.starts_with("RW ")).count();
+    let what = if parent {
+        "a VMDK with a parent"
+    } else if extents > 1 {
+        "a VMDK of several files"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Unsupported {
+        path: file.path().to_owned(),
+        what: what.to_owned(),
+        advice: "copy it with `qemu-img convert -O qcow2`, and use the copy".to_owned(),
+    })
+}
+
+impl Table for Vmdk {
+    fn disk_len(&self) -> u64 {
+        self.disk_len
+    }
+
+    fn lookup(&self, file: &ClusterFile, offset: u64) -> imgasm_block::Result<Stretch> {
+        let index = usize::try_from(offset / self.table_span()).ok();
+        let table = index.and_then(|index| self.directory.get(index)).copied();
+        let table = u64::from(table.unwrap_or(0)) * SECTOR_BYTES;
+        if table == 0 {
+            return Ok(Stretch {
+                len: self.table_span() - offset % self.table_span(),
+                mapping: Mapping::Zeros,
+            });
+        }
+        let grain = offset % self.table_span() / self.grain_bytes;
+        let entry = le_u32(&file.read("grain table", table + grain * 4, 4)?, 0);
+        let inside = offset % self.grain_bytes;
+        let at = u64::from(entry) * SECTOR_BYTES;
+        let mapping = if entry == 0 || self.zeroed_grains && entry == GRAIN_ZEROED {
+            Mapping::Zeros
+        } else if self.compressed {
+            // The marker before the data: the grain's first sector on the disk, and the length.
+            let marker = file.read("grain marker", at, 12)?;
+            let lba = le_u64(&marker, 0);
+            if lba.checked_mul(SECTOR_BYTES) != Some(offset - inside) {
+                let grain = (offset - inside) / SECTOR_BYTES;
+                let problem = format!("the marker at offset {at} is of sector {lba}, not {grain}");
+                return Err(file.corrupt(problem));
+            }
+            Mapping::Packed {
+                offset: at + 12,
+                len: u64::from(le_u32(&marker, 8)),
+                start: inside,
+            }
+        } else {
+            Mapping::Stored(at + inside)
+        };
+        Ok(Stretch {
+            len: self.grain_bytes - inside,
+            mapping,
+        })
+    }
+
+    fn unpack(&self, packed: &[u8]) -> Result<Vec<u8>, String> {
+        let len = usize::try_from(self.grain_bytes).expect("at most 4 MiB");
+        inflate::exactly(packed, len, inflate::Wrapper::Zlib)
+    }
+
+    fn packed_limit(&self) -> u64 {
+        2 * self.grain_bytes
+    }
+}

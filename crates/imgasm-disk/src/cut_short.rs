@@ -1,0 +1,43 @@
+//! A disk of which the end is missing.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use imgasm_block::{BlockDevice, Error, Result, byte_len, check_range};
+
+/// A device with zeros behind its end: only the partition table is read through it, which says how
+/// long the disk was.
+pub(super) struct CutShort(pub(super) Arc<dyn BlockDevice>);
+
+/// Longer than any disk.
+const LEN: u64 = 1 << 60;
+
+impl BlockDevice for CutShort {
+    fn len(&self) -> u64 {
+        LEN
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_range(offset, byte_len(buf), LEN)?;
+        let there = self.0.len().saturating_sub(offset);
+        let there = usize::try_from(there).map_or(buf.len(), |there| there.min(buf.len()));
+        let (data, missing) = buf.split_at_mut(there);
+        missing.fill(0);
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.0.read_at(offset, data)
+    }
+
+    fn write_at(&self, _offset: u64, _buf: &[u8]) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    fn write_zeros(&self, _offset: u64, _len: u64) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    fn next_data(&self, from: u64) -> Result<Option<Range<u64>>> {
+        self.0.next_data(from)
+    }
+}

@@ -1,0 +1,325 @@
+//! An opened disk: its partition table, and where each filesystem lies.
+//!
+//! - [`partition`]: a partition as every table describes it, and the known types.
+//! - [`gpt`] and [`mbr`]: the two kinds of table, as bytes and on a device.
+//! - [`mod@open`]: what a device holds, and the engine for it.
+//! - [`root`]: which partition holds the root filesystem.
+//! - `cut_short`: a disk of which the end is missing.
+//! - [`error`]: why a disk could not be understood or changed.
+
+mod cut_short;
+pub mod error;
+pub mod gpt;
+pub mod mbr;
+mod open;
+pub mod partition;
+pub mod root;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use cut_short::CutShort;
+pub use error::{Candidate, Error, Result};
+pub use gpt::{Gpt, NewPartition};
+pub use mbr::Mbr;
+pub use open::{open, open_writable, probe};
+pub use partition::{Partition, PartitionKind, SectorSize};
+
+use imgasm_block::{BlockDevice, Slice};
+use imgasm_fs::{FileSystem, WriteOptions};
+
+/// Where a filesystem lies on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// On all of it: there is no partition table.
+    WholeDisk,
+    /// In the partition of this number.
+    Partition(u32),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WholeDisk => f.write_str("the whole disk"),
+            Self::Partition(number) => write!(f, "partition {number}"),
+        }
+    }
+}
+
+/// How a disk is divided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Table {
+    /// Not at all: one filesystem fills it.
+    Bare,
+    Gpt(Gpt),
+    Mbr(Mbr),
+}
+
+/// A partition table, for people and for comparisons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionTable {
+    /// What kind of table it is.
+    pub kind: TableKind,
+    /// The size of a logical block.
+    pub sector_size: SectorSize,
+    /// The partitions by their numbers.
+    pub partitions: Vec<Partition>,
+    /// SHA-256 of the boot code, the first 440 bytes of the disk; `None` where they are zeros.
+    pub boot_code_sha256: Option<[u8; 32]>,
+}
+
+/// A kind of partition table, with what only that kind has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableKind {
+    /// A GUID partition table.
+    Gpt {
+        /// The disk's GUID.
+        disk_guid: Uuid,
+        /// First and last block that partitions may use.
+        usable: (u64, u64),
+        /// Whether the MBR before it lists partitions too.
+        hybrid: bool,
+    },
+    /// A master boot record.
+    Mbr {
+        /// The disk signature.
+        signature: u32,
+    },
+}
+
+impl TableKind {
+    /// The kind as `blkid` names it: `gpt` or `dos`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Gpt { .. } => "gpt",
+            Self::Mbr { .. } => "dos",
+        }
+    }
+}
+
+/// A disk: a device, and how it is divided.
+pub struct Disk {
+    device: Arc<dyn BlockDevice>,
+    table: Table,
+    hybrid: bool,
+    warnings: Vec<String>,
+}
+
+impl Disk {
+    /// Reads how `device` is divided.
+    ///
+    /// As the Linux kernel does, this takes a GPT only where the MBR says that there is one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::BothDamaged`]; [`Error::Unknown`] where there is neither a
+    /// partition table nor a filesystem that [`open::probe`] knows.
+    pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let record = mbr::record_kind(&device)?;
+        let mut warnings = Vec::new();
+        let table = match record {
+            mbr::RecordKind::Protective | mbr::RecordKind::Hybrid => match Gpt::read(&device)? {
+                gpt::Reading::Found(gpt, warning) => {
+                    warnings.extend(warning);
+                    Table::Gpt(gpt)
+                }
+                gpt::Reading::Damaged { primary, backup } => {
+                    return Err(Error::BothDamaged { primary, backup });
+                }
+            },
+            // A FAT boot sector bears the MBR's signature, and code where the MBR has its entries.
+            mbr::RecordKind::Table if kind_at(&device, Place::WholeDisk)? != Some("vfat") => {
+                Table::Mbr(Mbr::read(&device, mbr_sector_size(&device)?)?)
+            }
+            _ if kind_at(&device, Place::WholeDisk)?.is_some() => Table::Bare,
+            _ => return Err(Error::Unknown { len: device.len() }),
+        };
+        Ok(Self {
+            device,
+            table,
+            hybrid: record == mbr::RecordKind::Hybrid,
+            warnings,
+        })
+    }
+
+    /// Reads how a device was divided before its end was cut off. What lies on what is left can be
+    /// read; a partition that reaches past the end is an error where it is opened.
+    pub fn open_cut_short(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let whole = Self::open(Arc::new(CutShort(Arc::clone(&device))))?;
+        Ok(Self { device, ..whole })
+    }
+
+    /// The device below.
+    pub fn device(&self) -> &Arc<dyn BlockDevice> {
+        &self.device
+    }
+
+    /// What is wrong with the disk, although it can be read.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The partition table; `None` on a bare filesystem.
+    pub fn table(&self) -> Result<Option<PartitionTable>> {
+        let (kind, sector_size, partitions) = match &self.table {
+            Table::Bare => return Ok(None),
+            Table::Gpt(gpt) => (
+                TableKind::Gpt {
+                    disk_guid: gpt.disk_guid(),
+                    usable: gpt.usable(),
+                    hybrid: self.hybrid,
+                },
+                gpt.sector_size(),
+                gpt.partitions(),
+            ),
+            Table::Mbr(mbr) => (
+                TableKind::Mbr {
+                    signature: mbr.signature,
+                },
+                mbr.sector_size,
+                mbr.partitions.clone(),
+            ),
+        };
+        let boot_code = mbr::boot_code(&self.device)?;
+        let coded = boot_code.iter().any(|byte| *byte != 0);
+        Ok(Some(PartitionTable {
+            kind,
+            sector_size,
+            partitions,
+            boot_code_sha256: coded.then(|| Sha256::digest(boot_code).into()),
+        }))
+    }
+
+    /// Where there may be filesystems: each partition but an extended one, or the whole disk.
+    pub fn places(&self) -> Vec<Place> {
+        match &self.table {
+            Table::Bare => vec![Place::WholeDisk],
+            Table::Gpt(_) | Table::Mbr(_) => self
+                .partitions()
+                .iter()
+                .filter(|partition| !partition.kind.is_extended())
+                .map(|partition| Place::Partition(partition.number))
+                .collect(),
+        }
+    }
+
+    /// The bytes of the disk that a place has; `None` where there is no such partition.
+    pub fn range(&self, place: Place) -> Option<Range<u64>> {
+        match place {
+            Place::WholeDisk => Some(0..self.device.len()),
+            Place::Partition(number) => {
+                let partitions = self.partitions();
+                let partition = partitions.iter().find(|p| p.number == number)?;
+                Some(partition.bytes(self.sector_size()))
+            }
+        }
+    }
+
+    /// The device of one place, on which its filesystem can be opened.
+    ///
+    /// # Errors
+    /// [`Error::NoPartition`].
+    pub fn slice(&self, place: Place) -> Result<Arc<dyn BlockDevice>> {
+        let Place::Partition(number) = place else {
+            return Ok(Arc::clone(&self.device));
+        };
+        let partitions = self.partitions();
+        let Some(partition) = partitions.iter().find(|p| p.number == number) else {
+            return Err(Error::NoPartition {
+                number,
+                available: partitions.iter().map(|p| p.number).collect(),
+            });
+        };
+        let bytes = partition.bytes(self.sector_size());
+        Ok(Arc::new(Slice::new(Arc::clone(&self.device), bytes)?))
+    }
+
+    /// Which kind of filesystem, or of other contents, a place holds: see [`open::probe`].
+    pub fn probe(&self, place: Place) -> Result<Option<&'static str>> {
+        kind_at(&self.slice(place)?, place)
+    }
+
+    /// Opens the filesystem of a place for reading.
+    pub fn open_filesystem(&self, place: Place) -> Result<Box<dyn FileSystem>> {
+        open::open(self.slice(place)?).map_err(|source| Error::FileSystem { place, source })
+    }
+
+    /// Opens the filesystem of a place for reading and writing.
+    pub fn open_filesystem_writable(
+        &self,
+        place: Place,
+        options: WriteOptions,
+    ) -> Result<Box<dyn FileSystem>> {
+        open::open_writable(self.slice(place)?, options)
+            .map_err(|source| Error::FileSystem { place, source })
+    }
+
+    /// Makes the table span the device, which has become larger since the table was written, and
+    /// one partition reach to its end: the given one, or else the one that lies last. The
+    /// filesystem in the partition is not touched. Gives the number of the partition.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] where another partition lies behind, or the partition is a logical one of
+    /// an MBR; [`Error::NoPartition`].
+    pub fn grow(&mut self, number: Option<u32>) -> Result<Option<u32>> {
+        let last = self
+            .partitions()
+            .into_iter()
+            .max_by_key(|partition| (partition.last_lba, partition.number))
+            .map(|partition| partition.number);
+        let Some(number) = number.or(last) else {
+            return Ok(None);
+        };
+        match &mut self.table {
+            Table::Bare => {
+                return Err(Error::NoPartition {
+                    number,
+                    available: Vec::new(),
+                });
+            }
+            Table::Gpt(gpt) => gpt.grow(&self.device, number)?,
+            Table::Mbr(mbr) => mbr.grow(&self.device, number)?,
+        };
+        Ok(Some(number))
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        match &self.table {
+            Table::Bare => Vec::new(),
+            Table::Gpt(gpt) => gpt.partitions(),
+            Table::Mbr(mbr) => mbr.partitions.clone(),
+        }
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        match &self.table {
+            Table::Bare => SectorSize::B512,
+            Table::Gpt(gpt) => gpt.sector_size(),
+            Table::Mbr(mbr) => mbr.sector_size,
+        }
+    }
+}
+
+fn kind_at(device: &dyn BlockDevice, place: Place) -> Result<Option<&'static str>> {
+    open::probe(device).map_err(|source| Error::FileSystem { place, source })
+}
+
+/// The size of a logical block of a disk with an MBR, which does not say it: the one at which some
+/// partition begins with contents that we know, else 512 bytes.
+fn mbr_sector_size(device: &Arc<dyn BlockDevice>) -> Result<SectorSize> {
+    for sector_size in SectorSize::ALL {
+        let Ok(mbr) = Mbr::read(device, sector_size) else {
+            continue;
+        };
+        for partition in &mbr.partitions {
+            let slice = Slice::new(Arc::clone(device), partition.bytes(sector_size))?;
+            if kind_at(&slice, Place::Partition(partition.number))?.is_some() {
+                return Ok(sector_size);
+            }
+        }
+    }
+    Ok(SectorSize::B512)
+}

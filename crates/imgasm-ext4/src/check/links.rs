@@ -1,0 +1,99 @@
+//! Connectivity and link counts.
+
+use std::collections::HashMap;
+
+use super::Check;
+use super::nodes::Node;
+use crate::at_inode;
+use crate::format::features::RoCompat;
+use crate::format::numbers::InodeNumber;
+use imgasm_fs::error::Location;
+use imgasm_fs::types::FileType;
+
+impl Check<'_> {
+    /// Compares what names say of each inode with what it says itself.
+    pub(super) fn links(&mut self) {
+        let mut reached = HashMap::from([(InodeNumber::ROOT, true)]);
+        let mut number = InodeNumber(0);
+        while let Some(next) = self.nodes.next(number) {
+            number = next;
+            let Some(node) = self.nodes.get(number).copied() else {
+                continue;
+            };
+            if node.hidden {
+                continue;
+            }
+            if node.file_type == Some(FileType::Directory) {
+                self.parent(number, &node);
+                self.reach(number, &mut reached);
+            } else if node.names == 0 {
+                self.note(at_inode(number), "no directory has a name for it");
+            }
+            self.link_count(number, &node);
+        }
+        if self.nodes.get(InodeNumber::ROOT).is_none() {
+            self.note(at_inode(InodeNumber::ROOT), "there is no root directory");
+        }
+    }
+
+    /// Checks that `..` names the directory that has a name for this one.
+    fn parent(&mut self, number: InodeNumber, node: &Node) {
+        let expected = if number == InodeNumber::ROOT {
+            Some(number)
+        } else {
+            node.named_in
+        };
+        let problem = match (expected, node.dot_dot) {
+            (None, _) => "no directory has a name for it".to_owned(),
+            (Some(expected), Some(seen)) if expected != seen => {
+                format!("its \"..\" names {seen}, but {expected} has a name for it")
+            }
+            _ => return,
+        };
+        self.note(at_inode(number), problem);
+    }
+
+    /// Checks that the root leads to a directory. Those on the way up are remembered, so that none
+    /// is met more than twice.
+    fn reach(&mut self, number: InodeNumber, reached: &mut HashMap<InodeNumber, bool>) {
+        let mut way = Vec::new();
+        let mut at = number;
+        let is_reached = loop {
+            if let Some(&known) = reached.get(&at) {
+                break known;
+            }
+            // Until it is known better, a directory on the way is not reached: so a circle ends.
+            reached.insert(at, false);
+            way.push(at);
+            match self.nodes.get(at).and_then(|node| node.named_in) {
+                Some(parent) => at = parent,
+                // That it has no name is reported where it is met itself.
+                None => break false,
+            }
+        };
+        if is_reached {
+            for number in way {
+                reached.insert(number, true);
+            }
+        } else if way.contains(&at) && self.nodes.get(at).is_some_and(|n| n.named_in.is_some()) {
+            self.note(at_inode(at), "it lies in a circle of directories");
+        }
+    }
+
+    fn link_count(&mut self, number: InodeNumber, node: &Node) {
+        let stated = u32::from(node.links);
+        // A directory that once had more links than can be counted says 1 from then on. So many
+        // names are only ever found by an index.
+        let uncounted = stated == 1
+            && node.file_type == Some(FileType::Directory)
+            && node.is_indexed
+            && self.fs.has_ro(RoCompat::DIR_NLINK);
+        // One that no directory names is reported as such.
+        if stated != node.names && node.names > 0 && !uncounted {
+            self.note(
+                Location::Inode(u64::from(number.0)),
+                format!("it says {stated} links, {} are there", node.names),
+            );
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Content that is so small that it lies in the inode: the first 60 bytes in `i_block`, the rest
+//! in the attribute `system.data` (`inline_data`). It is read only.
+
+use super::format::inode::{HEAD_LEN, I_BLOCK_LEN, Inode};
+use super::format::numbers::{InodeNumber, to_u64};
+use super::format::xattr::{self, Value};
+use super::{Ext4, at_inode, corrupt};
+use imgasm_fs::error::Result;
+use imgasm_fs::types::FileExtent;
+
+/// Where `i_block` lies in an inode.
+const I_BLOCK_AT: usize = 0x28;
+/// The attribute's name behind `system.`.
+const DATA_NAME: &[u8] = b"data";
+
+/// The content of an inode that holds it itself: as many bytes as its size says.
+pub fn content(number: InodeNumber, inode: &Inode) -> Result<Vec<u8>> {
+    let mut content = inode.head.i_block.to_vec();
+    let attributes =
+        xattr::decode_inode_area(inode.xattr_area()).map_err(|p| p.at(at_inode(number)))?;
+    for attribute in attributes {
+        if let (xattr::INDEX_SYSTEM, DATA_NAME, Value::Here(rest)) =
+            (attribute.index, attribute.name.as_slice(), &attribute.value)
+        {
+            content.extend_from_slice(rest);
+        }
+    }
+    let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+    if size > content.len() {
+        return Err(corrupt(
+            at_inode(number),
+            format!(
+                "its size is {size}, the inode holds {} bytes",
+                content.len()
+            ),
+        ));
+    }
+    content.truncate(size);
+    Ok(content)
+}
+
+impl Ext4 {
+    /// Where the part of such content lies that is in `i_block`, and the rest after it.
+    pub(super) fn inline_extents(
+        &self,
+        number: InodeNumber,
+        inode: &Inode,
+    ) -> Result<Vec<FileExtent>> {
+        let (block, at) = self.inode_place(number)?;
+        let start = self.geometry.block_size.offset_of(block) + to_u64(at);
+        let size = inode.size();
+        let first = size.min(to_u64(I_BLOCK_LEN));
+        let mut extents = vec![FileExtent {
+            file_offset: 0,
+            device_offset: start + to_u64(I_BLOCK_AT),
+            len: first,
+        }];
+        let area = inode.xattr_area();
+        if let Some(range) = xattr::value_in_inode_area(area, xattr::INDEX_SYSTEM, DATA_NAME) {
+            extents.push(FileExtent {
+                file_offset: first,
+                device_offset: start + to_u64(HEAD_LEN + inode.extra_isize() + range.start),
+                len: (size - first).min(to_u64(range.len())),
+            });
+        }
+        extents.retain(|extent| extent.len > 0);
+        Ok(extents)
+    }
+}

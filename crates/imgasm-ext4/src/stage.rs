@@ -1,0 +1,285 @@
+//! Metadata blocks in memory: a modest cache of those that were read, and all that were changed
+//! and not written yet. Each block is known by its kind, which says how its checksum is made.
+//!
+//! A change belongs to an operation: [`Stage::begin`], then [`Stage::commit`] or
+//! [`Stage::roll_back`], which puts every block back as it was.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::corrupt;
+use super::format::checksum::{FsSeed, InodeSeed};
+use super::format::htree::Place;
+use super::format::numbers::{BlockNumber, BlockSize};
+use super::format::{Decoded, dirent, extent, htree, xattr};
+use imgasm_block::BlockDevice;
+use imgasm_fs::error::{Location, Result};
+
+/// Unchanged blocks that are kept, in bytes.
+const CACHE_BYTES: usize = 16 << 20;
+/// Changed blocks that are kept before they are written ahead of a flush, in bytes.
+const DIRTY_BYTES: usize = 96 << 20;
+
+/// What a block holds, and with that how its checksum is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// No checksum of its own: bitmaps, inode tables, blocks of block numbers.
+    Plain,
+    /// Directory entries.
+    Entries(InodeSeed),
+    /// The root or a node of a directory's index.
+    Index(Place, InodeSeed),
+    /// A node of an extent tree.
+    Extents(InodeSeed),
+    /// Extended attributes.
+    Xattrs,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    bytes: Arc<Vec<u8>>,
+    kind: Kind,
+    dirty: bool,
+}
+
+#[derive(Default)]
+struct Slots {
+    /// Looked up by number only; whatever goes over all of them sorts first.
+    by_block: HashMap<BlockNumber, Slot>,
+    dirty: usize,
+}
+
+/// The metadata blocks in memory.
+pub struct Stage {
+    device: Arc<dyn BlockDevice>,
+    block_size: BlockSize,
+    /// What checksums start from, where blocks have them.
+    seed: Option<FsSeed>,
+    slots: RefCell<Slots>,
+    /// Blocks as they were before the operation, `None` for those that were not in memory.
+    undo: Option<HashMap<BlockNumber, Option<Slot>>>,
+}
+
+impl Stage {
+    /// Nothing in memory yet. `seed` is `None` where blocks have no checksums.
+    pub fn new(device: Arc<dyn BlockDevice>, block_size: BlockSize, seed: Option<FsSeed>) -> Self {
+        Self {
+            device,
+            block_size,
+            seed,
+            slots: RefCell::default(),
+            undo: None,
+        }
+    }
+
+    /// A block as it is now, without a look at its checksum.
+    pub fn peek(&self, block: BlockNumber) -> Result<Arc<Vec<u8>>> {
+        if let Some(slot) = self.slots.borrow().by_block.get(&block) {
+            return Ok(Arc::clone(&slot.bytes));
+        }
+        self.read(block)
+    }
+
+    /// A block as it is now, which must be of this kind.
+    pub fn get(&self, block: BlockNumber, kind: Kind) -> Result<Arc<Vec<u8>>> {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slot) = slots.by_block.get_mut(&block) {
+            if slot.kind != kind {
+                if slot.dirty {
+                    return Err(used_twice(block));
+                }
+                self.verify(block, &slot.bytes, kind)?;
+                slot.kind = kind;
+            }
+            return Ok(Arc::clone(&slot.bytes));
+        }
+        let bytes = self.read(block)?;
+        self.verify(block, &bytes, kind)?;
+        let clean = slots.by_block.len() - slots.dirty;
+        if clean >= CACHE_BYTES / self.block_size.len() {
+            slots.by_block.retain(|_, slot| slot.dirty);
+        }
+        let slot = Slot {
+            bytes: Arc::clone(&bytes),
+            kind,
+            dirty: false,
+        };
+        slots.by_block.insert(block, slot);
+        Ok(bytes)
+    }
+
+    /// A block of this kind, to be changed.
+    pub fn change(&mut self, block: BlockNumber, kind: Kind) -> Result<&mut Vec<u8>> {
+        self.get(block, kind)?;
+        self.remember(block);
+        let slots = self.slots.get_mut();
+        let slot = slots
+            .by_block
+            .get_mut(&block)
+            .expect("the block was put into memory just now");
+        if !slot.dirty {
+            slot.dirty = true;
+            slots.dirty += 1;
+        }
+        Ok(Arc::make_mut(&mut slot.bytes))
+    }
+
+    /// A block that has been allocated just now, to be filled; it begins as zeros.
+    pub fn create(&mut self, block: BlockNumber, kind: Kind) -> &mut Vec<u8> {
+        self.forget(block);
+        let slots = self.slots.get_mut();
+        slots.dirty += 1;
+        let slot = slots.by_block.entry(block).insert_entry(Slot {
+            bytes: Arc::new(vec![0; self.block_size.len()]),
+            kind,
+            dirty: true,
+        });
+        Arc::make_mut(&mut slot.into_mut().bytes)
+    }
+
+    /// Drops a block that holds no metadata any more, so that a flush does not write over what
+    /// comes to lie there.
+    pub fn forget(&mut self, block: BlockNumber) {
+        self.remember(block);
+        let slots = self.slots.get_mut();
+        if slots.by_block.remove(&block).is_some_and(|slot| slot.dirty) {
+            slots.dirty -= 1;
+        }
+    }
+
+    /// Drops a run of blocks, most of which were never in memory.
+    pub fn forget_range(&mut self, start: BlockNumber, len: u64) {
+        let in_memory = u64::try_from(self.slots.get_mut().by_block.len()).unwrap_or(u64::MAX);
+        if len <= in_memory {
+            (start.0..start.0 + len).for_each(|block| self.forget_if_known(BlockNumber(block)));
+            return;
+        }
+        let range = start..start.plus(len);
+        let known: Vec<BlockNumber> = self
+            .slots
+            .get_mut()
+            .by_block
+            .keys()
+            .copied()
+            .filter(|block| range.contains(block))
+            .collect();
+        for block in known {
+            self.forget(block);
+        }
+    }
+
+    fn forget_if_known(&mut self, block: BlockNumber) {
+        if self.slots.get_mut().by_block.contains_key(&block) {
+            self.forget(block);
+        }
+    }
+
+    fn remember(&mut self, block: BlockNumber) {
+        if let Some(undo) = &mut self.undo {
+            let slots = self.slots.get_mut();
+            undo.entry(block)
+                .or_insert_with(|| slots.by_block.get(&block).cloned());
+        }
+    }
+
+    /// Begins an operation.
+    pub fn begin(&mut self) {
+        self.undo = Some(HashMap::new());
+    }
+
+    /// Ends an operation that went well. Where much is staged, it is written now, which takes
+    /// nothing away from [`Stage::flush`].
+    pub fn commit(&mut self) -> Result<()> {
+        self.undo = None;
+        if self.slots.get_mut().dirty > DIRTY_BYTES / self.block_size.len() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Ends an operation that failed: all blocks are as they were before it.
+    pub fn roll_back(&mut self) {
+        let slots = self.slots.get_mut();
+        for (block, before) in self.undo.take().into_iter().flatten() {
+            let now = match before {
+                Some(slot) => {
+                    slots.dirty += usize::from(slot.dirty);
+                    slots.by_block.insert(block, slot)
+                }
+                None => slots.by_block.remove(&block),
+            };
+            slots.dirty -= usize::from(now.is_some_and(|slot| slot.dirty));
+        }
+    }
+
+    /// Writes all changed blocks with their checksums, in the order of their numbers.
+    pub fn flush(&mut self) -> Result<()> {
+        let seed = self.seed;
+        let slots = self.slots.get_mut();
+        let mut dirty: Vec<(&BlockNumber, &mut Slot)> = slots
+            .by_block
+            .iter_mut()
+            .filter(|(_, slot)| slot.dirty)
+            .collect();
+        dirty.sort_unstable_by_key(|(block, _)| **block);
+        for (&block, slot) in dirty {
+            if let Some(seed) = seed {
+                seal(
+                    Arc::make_mut(&mut slot.bytes).as_mut_slice(),
+                    slot.kind,
+                    seed,
+                    block,
+                );
+            }
+            self.device
+                .write_at(self.block_size.offset_of(block), &slot.bytes)?;
+            slot.dirty = false;
+            slots.dirty -= 1;
+        }
+        Ok(())
+    }
+
+    fn read(&self, block: BlockNumber) -> Result<Arc<Vec<u8>>> {
+        let mut bytes = vec![0; self.block_size.len()];
+        self.device
+            .read_at(self.block_size.offset_of(block), &mut bytes)?;
+        Ok(Arc::new(bytes))
+    }
+
+    fn verify(&self, block: BlockNumber, bytes: &[u8], kind: Kind) -> Result<()> {
+        match self.seed {
+            Some(seed) => {
+                verify(bytes, kind, seed, block).map_err(|p| p.at(Location::Block(block.0)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn used_twice(block: BlockNumber) -> imgasm_fs::error::Error {
+    corrupt(
+        Location::Block(block.0),
+        "two files or structures lay claim to this block",
+    )
+}
+
+fn seal(bytes: &mut [u8], kind: Kind, fs: FsSeed, block: BlockNumber) {
+    match kind {
+        Kind::Plain => {}
+        Kind::Entries(seed) => dirent::set_checksum(bytes, seed),
+        Kind::Index(place, seed) => htree::set_checksum(bytes, place, seed),
+        Kind::Extents(seed) => extent::set_checksum(bytes, seed),
+        Kind::Xattrs => xattr::set_checksum(bytes, fs, block),
+    }
+}
+
+fn verify(bytes: &[u8], kind: Kind, fs: FsSeed, block: BlockNumber) -> Decoded<()> {
+    match kind {
+        Kind::Plain => Ok(()),
+        Kind::Entries(seed) => dirent::verify_checksum(bytes, seed),
+        Kind::Index(place, seed) => htree::verify_checksum(bytes, place, seed),
+        Kind::Extents(seed) => extent::verify_checksum(bytes, seed),
+        Kind::Xattrs => xattr::verify_checksum(bytes, fs, block),
+    }
+}

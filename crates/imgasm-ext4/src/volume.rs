@@ -1,0 +1,242 @@
+//! An opened filesystem: what of it is in memory, operations as units, and flushing.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use zerocopy::little_endian::U32;
+
+use super::dir::NameCache;
+use super::format::checksum::FsSeed;
+use super::format::geometry::Geometry;
+use super::format::group::GroupDescriptor;
+use super::format::superblock::{self, Superblock};
+use super::format::{Problem, time};
+use super::groups::Groups;
+use super::stage::Stage;
+use super::zone::SystemZone;
+use super::{FS, corrupt, orphans, recovery};
+use imgasm_block::BlockDevice;
+use imgasm_fs::error::{Error, Location, Result};
+use imgasm_fs::types::WriteOptions;
+
+/// An ext2, ext3 or ext4 filesystem.
+pub struct Ext4 {
+    pub(super) device: Arc<dyn BlockDevice>,
+    pub(super) superblock: Superblock,
+    pub(super) geometry: Geometry,
+    pub(super) groups: Groups,
+    pub(super) stage: Stage,
+    /// What checksums start from.
+    pub(super) seed: FsSeed,
+    pub(super) zone: SystemZone,
+    /// Names of large directories without an index.
+    pub(super) names: RefCell<NameCache>,
+    /// `None` where the filesystem was opened for reading.
+    pub(super) options: Option<WriteOptions>,
+    /// Whether anything was changed since the last flush.
+    pub(super) changed: bool,
+    /// Whether what is read here is not yet so on the disk, because the disk needs recovery.
+    pub(super) recovered_in_memory: bool,
+    /// Whether writing what is staged has failed: nobody knows then how much of it the device has.
+    failed: bool,
+}
+
+impl Ext4 {
+    /// Opens a filesystem for reading: nothing is ever written to the device. One that was not
+    /// unmounted is read as it is after its recovery, which is done in memory.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the superblock, the group descriptors or the journal are not
+    /// sound, [`Error::Incompatible`] where they use what we cannot read.
+    pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let superblock = read_superblock(&*device)?;
+        if recovery::is_needed(&superblock) {
+            return Self::recover_in_memory(device, superblock);
+        }
+        Self::with(device, superblock, None)
+    }
+
+    /// Opens a filesystem for reading and writing. One that was not unmounted is recovered first,
+    /// on the device.
+    ///
+    /// # Errors
+    /// As [`Ext4::open`]; and [`Error::Incompatible`] where it has a feature that we do not write,
+    /// [`Error::NotWritable`] where it is in a state in which it must not be written.
+    pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
+        let superblock = read_superblock(&*device)?;
+        check_writable(&superblock)?;
+        if recovery::is_needed(&superblock) || orphans::are_there(&superblock) {
+            return Self::recover(device, superblock, options);
+        }
+        Self::with(device, superblock, Some(options))
+    }
+
+    /// Takes the filesystem as it is on the device; `options` are `None` for reading only.
+    pub(super) fn with(
+        device: Arc<dyn BlockDevice>,
+        superblock: Superblock,
+        options: Option<WriteOptions>,
+    ) -> Result<Self> {
+        let features = superblock.features();
+        let unreadable = features.unreadable();
+        if !unreadable.is_empty() {
+            return Err(Error::Incompatible {
+                fs: FS,
+                what: format!("feature {}", unreadable.join(", ")),
+            });
+        }
+        let at_superblock = |problem: Problem| problem.at(Location::Superblock);
+        let geometry = Geometry::new(&superblock).map_err(at_superblock)?;
+        let bytes = geometry
+            .blocks_count
+            .saturating_mul(geometry.block_size.bytes64());
+        if bytes > device.len() {
+            return Err(corrupt(
+                Location::Superblock,
+                format!(
+                    "the filesystem has {bytes} bytes, its device only {}",
+                    device.len()
+                ),
+            ));
+        }
+        let seed = superblock.checksum_seed();
+        let groups = Groups::load(&*device, &geometry, seed, &superblock.s_uuid)?;
+        let zone = SystemZone::new(&geometry, groups.iter());
+        let stage = Stage::new(
+            Arc::clone(&device),
+            geometry.block_size,
+            features.metadata_csum().then_some(seed),
+        );
+        Ok(Self {
+            device,
+            superblock,
+            geometry,
+            groups,
+            stage,
+            seed,
+            zone,
+            names: RefCell::default(),
+            options,
+            changed: false,
+            recovered_in_memory: false,
+            failed: false,
+        })
+    }
+
+    /// What changes are made with.
+    pub(super) fn options(&self) -> Result<&WriteOptions> {
+        self.check_usable()?;
+        self.options.as_ref().ok_or_else(|| Error::NotWritable {
+            fs: FS,
+            reason: "it is opened for reading only".to_owned(),
+        })
+    }
+
+    /// Refuses to go on after a flush that failed.
+    fn check_usable(&self) -> Result<()> {
+        if self.failed {
+            return Err(Error::NotWritable {
+                fs: FS,
+                reason: "a flush has failed: open it again on a device without that flush's writes"
+                    .to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Runs an operation: where it fails, all metadata is as it was before.
+    pub(super) fn transact<T>(
+        &mut self,
+        operation: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.options()?;
+        let superblock = self.superblock.clone();
+        self.stage.begin();
+        match operation(self) {
+            Ok(value) => {
+                self.changed = true;
+                self.groups.commit();
+                let written = self.stage.commit();
+                self.failed |= written.is_err();
+                written.map(|()| value)
+            }
+            Err(error) => {
+                self.superblock = superblock;
+                self.groups.roll_back();
+                self.stage.roll_back();
+                self.names.get_mut().clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes all that is staged: blocks, descriptors, and the superblock last. Copies of the
+    /// superblock and of the descriptors elsewhere stay as they are, as a kernel leaves them.
+    ///
+    /// Where that fails, nothing can be changed any more.
+    pub(super) fn write_staged(&mut self) -> Result<()> {
+        self.check_usable()?;
+        if !self.changed {
+            return Ok(());
+        }
+        let written = self.write_all();
+        self.failed |= written.is_err();
+        written
+    }
+
+    fn write_all(&mut self) -> Result<()> {
+        let now = self.options()?.now;
+        self.flush_groups()?;
+        self.stage.flush()?;
+        let sum = |count: fn(&GroupDescriptor) -> u32| -> u64 {
+            self.groups
+                .iter()
+                .map(|group| u64::from(count(group)))
+                .sum()
+        };
+        let free_blocks = sum(GroupDescriptor::free_blocks_count);
+        let free_inodes = u32::try_from(sum(GroupDescriptor::free_inodes_count))
+            .expect("each group has at most as many as it says, all together 32 bits");
+        let superblock = &mut self.superblock;
+        superblock.set_free_blocks_count(free_blocks);
+        superblock.s_free_inodes_count = U32::new(free_inodes);
+        let (seconds, more) = time::encode(now, true);
+        superblock.s_wtime = U32::new(seconds);
+        let [epoch, ..] = (more & 3).to_le_bytes();
+        superblock.s_wtime_hi = epoch;
+        self.device
+            .write_at(superblock::OFFSET_BYTES, &superblock.encode())?;
+        self.changed = false;
+        Ok(())
+    }
+}
+
+/// Reads and checks the superblock.
+pub(super) fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
+    let mut bytes = [0; superblock::LEN];
+    device.read_at(superblock::OFFSET_BYTES, &mut bytes)?;
+    Superblock::decode(&bytes).map_err(|problem| problem.at(Location::Superblock))
+}
+
+/// Refuses what we cannot write safely.
+fn check_writable(superblock: &Superblock) -> Result<()> {
+    let unwritable = superblock.features().unwritable();
+    if !unwritable.is_empty() {
+        return Err(Error::Incompatible {
+            fs: FS,
+            what: format!("writing with feature {}", unwritable.join(", ")),
+        });
+    }
+    let state = superblock.s_state.get();
+    let reason = if state & superblock::STATE_ERROR != 0 {
+        "errors are flagged in the superblock: run `e2fsck -f` on it"
+    } else if state & superblock::STATE_VALID == 0 {
+        "it was not unmounted cleanly: run `e2fsck -f` on it"
+    } else {
+        return Ok(());
+    };
+    Err(Error::NotWritable {
+        fs: FS,
+        reason: reason.to_owned(),
+    })
+}

@@ -1,0 +1,3 @@
+//! Tests of `imgasm-fat`, in one program.
+
+mod fat;

@@ -1,0 +1,124 @@
+//! The content of files.
+
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use super::resolve::{LastLink, resolve};
+use super::{At, Error, Result};
+use crate::path::ImagePath;
+use crate::{FileSystem, FileType, NodeId};
+use imgasm_block::Digest;
+
+/// Bytes read at a time when a file is streamed.
+const CHUNK: usize = 128 << 10;
+
+/// The whole content of the regular file at `path`, following links, if it has no more than
+/// `limit` bytes.
+pub fn read_file(fs: &dyn FileSystem, path: &ImagePath, limit: u64) -> Result<Vec<u8>> {
+    let (node, path) = resolve(fs, path, LastLink::Follow)?;
+    read_node(fs, node, &path, limit)
+}
+
+/// As [`read_file`], for a node that is known already; `path` is only for messages.
+pub fn read_node(
+    fs: &dyn FileSystem,
+    node: NodeId,
+    path: &ImagePath,
+    limit: u64,
+) -> Result<Vec<u8>> {
+    let metadata = fs.metadata(node).at("read", path)?;
+    if metadata.file_type != FileType::Regular {
+        return Err(Error::WrongType {
+            path: path.clone(),
+            found: metadata.file_type,
+            expected: "a regular file",
+        });
+    }
+    if metadata.size > limit {
+        return Err(Error::TooLarge {
+            path: path.clone(),
+            size: metadata.size,
+            limit,
+        });
+    }
+    let mut content = Vec::new();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let offset = content.len() as u64;
+        let count = fs.read_at(node, offset, &mut chunk).at("read", path)?;
+        if count == 0 {
+            return Ok(content);
+        }
+        content.extend_from_slice(&chunk[..count]);
+    }
+}
+
+/// The SHA-256 of a regular file's content; `path` is only for messages.
+pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> Result<Digest> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK];
+    let mut offset = 0;
+    loop {
+        let count = fs.read_at(node, offset, &mut chunk).at("read", path)?;
+        if count == 0 {
+            return Ok(Digest::finish(hasher));
+        }
+        hasher.update(&chunk[..count]);
+        offset += count as u64;
+    }
+}
+
+/// A regular file as a stream of its bytes.
+pub struct FileReader<'a> {
+    fs: &'a dyn FileSystem,
+    node: NodeId,
+    offset: u64,
+}
+
+impl<'a> FileReader<'a> {
+    /// A stream from the first byte of `node`.
+    pub fn new(fs: &'a dyn FileSystem, node: NodeId) -> Self {
+        let offset = 0;
+        Self { fs, node, offset }
+    }
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.fs.read_at(self.node, self.offset, buf);
+        let count = count.map_err(io::Error::other)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// Whether `node` holds exactly the `size` bytes of `content`. A stream that ends early is an
+/// error of kind [`io::ErrorKind::UnexpectedEof`].
+pub(super) fn same_content(
+    fs: &dyn FileSystem,
+    node: NodeId,
+    size: u64,
+    content: &mut dyn Read,
+) -> io::Result<bool> {
+    let metadata = fs.metadata(node).map_err(io::Error::other)?;
+    if metadata.size != size {
+        return Ok(false);
+    }
+    let mut stored = vec![0; CHUNK];
+    let mut wanted = vec![0; CHUNK];
+    let mut offset = 0;
+    while offset < size {
+        let count = fs.read_at(node, offset, &mut stored);
+        let count = count.map_err(io::Error::other)?;
+        if count == 0 {
+            return Ok(false);
+        }
+        content.read_exact(&mut wanted[..count])?;
+        if stored[..count] != wanted[..count] {
+            return Ok(false);
+        }
+        offset += count as u64;
+    }
+    Ok(true)
+}

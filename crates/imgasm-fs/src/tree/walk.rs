@@ -1,0 +1,135 @@
+//! Everything below a path.
+
+use std::collections::{HashMap, HashSet};
+
+use super::resolve::{LastLink, locate};
+use super::{At, Error, Result};
+use crate::path::ImagePath;
+use crate::{FileSystem, FileType, Metadata, NodeId};
+
+/// One name met on a walk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path.
+    pub path: ImagePath,
+    /// The directory that holds it; the root for the root itself.
+    pub directory: NodeId,
+    /// The node that bears the name.
+    pub node: NodeId,
+    /// What `stat` tells of it.
+    pub metadata: Metadata,
+    /// The first path of this walk that led to the same node, where this is a further one.
+    pub first_link: Option<ImagePath>,
+}
+
+/// Walks over `start` and everything below it: a directory before what it holds, and what it holds
+/// in the order of the names' bytes. Symbolic links are entries, never followed, save those in
+/// `start` before its last name.
+///
+/// Where a directory cannot be read, an error takes the place of its content, and the walk goes on.
+pub fn walk<'a>(fs: &'a dyn FileSystem, start: &ImagePath) -> Result<Walk<'a>> {
+    let place = locate(fs, start, LastLink::Keep)?;
+    let Some(node) = place.node else {
+        return Err(Error::NotFound {
+            path: start.clone(),
+            missing: place.path,
+        });
+    };
+    let pending = Pending {
+        path: place.path,
+        directory: place.directory,
+        node,
+        depth: 0,
+    };
+    Ok(Walk {
+        fs,
+        pending: vec![pending],
+        failed: None,
+        max_depth: usize::MAX,
+        directories: HashSet::new(),
+        links: HashMap::new(),
+    })
+}
+
+/// An iterator over a tree; see [`walk`].
+pub struct Walk<'a> {
+    fs: &'a dyn FileSystem,
+    pending: Vec<Pending>,
+    failed: Option<Error>,
+    max_depth: usize,
+    directories: HashSet<NodeId>,
+    links: HashMap<NodeId, ImagePath>,
+}
+
+/// A name still to be visited.
+struct Pending {
+    path: ImagePath,
+    directory: NodeId,
+    node: NodeId,
+    depth: usize,
+}
+
+impl Walk<'_> {
+    /// Descends no further than `depth` names below the start.
+    #[must_use]
+    pub fn max_depth(mut self, depth: usize) -> Self {
+        self.max_depth = depth;
+        self
+    }
+
+    fn visit(&mut self, pending: Pending) -> Result<Entry> {
+        let Pending {
+            path,
+            directory,
+            node,
+            depth,
+        } = pending;
+        let metadata = self.fs.metadata(node).at("read", &path)?;
+        let mut first_link = None;
+        if metadata.file_type == FileType::Directory {
+            if !self.directories.insert(node) {
+                return Err(Error::DirectoryLoop { path });
+            }
+            if depth < self.max_depth {
+                self.failed = self.descend(&path, node, depth).err();
+            }
+        } else if metadata.links > 1 {
+            first_link = self.links.get(&node).cloned();
+            if first_link.is_none() {
+                self.links.insert(node, path.clone());
+            }
+        }
+        Ok(Entry {
+            path,
+            directory,
+            node,
+            metadata,
+            first_link,
+        })
+    }
+
+    fn descend(&mut self, path: &ImagePath, directory: NodeId, depth: usize) -> Result<()> {
+        let mut entries = self.fs.read_dir(directory).at("list", path)?;
+        entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+        self.pending
+            .extend(entries.into_iter().map(|entry| Pending {
+                path: path.child(&entry.name),
+                directory,
+                node: entry.node,
+                depth: depth + 1,
+            }));
+        Ok(())
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        let pending = self.pending.pop()?;
+        Some(self.visit(pending))
+    }
+}

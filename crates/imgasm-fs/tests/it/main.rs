@@ -1,0 +1,3 @@
+//! Tests of `imgasm-fs`, in one program.
+
+mod tree;

@@ -1,0 +1,59 @@
+//! What imgasm knows of a Linux root filesystem.
+//!
+//! - [`facts`]: which system it is, as one value: what `when` guards ask for.
+//! - [`os_release`]: the distribution, by `/etc/os-release`.
+//! - [`init`]: which init system starts it.
+//! - [`arch`]: which processor its programs are for.
+//! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
+//! - [`capabilities`]: what a program may do, in words and as its attribute.
+//! - [`files`]: small files of the guest, read whole.
+//! - [`firstboot`]: a script that runs once.
+//! - [`selinux`]: the label that the guest's policy gives a path.
+//! - [`services`]: what starts at boot.
+//! - [`users`]: new users and groups.
+//! - [`fstab`]: what is mounted where.
+//! - [`keyfile`]: configuration files in which one key is set and all else stays.
+//! - [`packages`]: what is installed, and installing RPM files.
+
+pub mod accounts;
+pub mod arch;
+pub mod capabilities;
+pub mod facts;
+pub mod files;
+pub mod firstboot;
+pub mod fstab;
+pub mod init;
+pub mod keyfile;
+pub mod os_release;
+pub mod packages;
+pub mod selinux;
+pub mod services;
+pub mod users;
+
+pub use accounts::Accounts;
+pub use arch::Arch;
+pub use facts::Facts;
+pub use init::Init;
+pub use os_release::OsRelease;
+
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, Result};
+
+/// The most that is read of a system's own configuration file.
+const CONFIG_LIMIT: u64 = 16 << 20;
+
+/// The content of a configuration file, or `None` where it is missing.
+fn read_config(fs: &dyn FileSystem, path: &str) -> Result<Option<Vec<u8>>> {
+    let path = known_path(path);
+    if tree::exists(fs, &path)? {
+        tree::read_file(fs, &path, CONFIG_LIMIT).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// A path that is written in this program.
+pub fn known_path(path: &str) -> ImagePath {
+    ImagePath::parse(path).expect("the path is a constant of this program")
+}

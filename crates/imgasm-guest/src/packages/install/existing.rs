@@ -1,0 +1,190 @@
+//! What is in the image already: configuration files that were changed, and the files of the
+//! packages that are replaced.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::database::Record;
+use super::super::digests::Algorithm;
+use super::super::file_list::{self, PackagedFile, flags};
+use super::super::{Error, Package};
+use super::candidate::Candidate;
+use super::content::{beside, failed};
+use super::fate::{self, Fate, Found};
+use super::world::World;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, Editor, FileReader, LastLink};
+use imgasm_fs::{FileSystem, FileType};
+
+/// The files of the installed packages, each list read when it is first needed.
+#[derive(Default)]
+pub(super) struct OldFiles(BTreeMap<usize, Vec<PackagedFile>>);
+
+impl OldFiles {
+    /// The file that an installed package has at the path of this one, and the algorithm of its
+    /// digest.
+    pub(super) fn file(
+        &mut self,
+        world: &World<'_>,
+        file: &PackagedFile,
+    ) -> Result<Option<(&PackagedFile, Option<Algorithm>)>, Error> {
+        let owners = world.with_path(file.path.as_bytes()).iter();
+        let mut owners = owners.filter_map(|&(number, index)| {
+            let record = world.members[number].record?;
+            Some((number, index, record))
+        });
+        let Some((number, index, record)) = owners.next() else {
+            return Ok(None);
+        };
+        let files = match self.0.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(files_of(record)?),
+        };
+        let algorithm = Algorithm::of(&record.header);
+        Ok(files.get(index).map(|file| (file, algorithm)))
+    }
+}
+
+/// The files of an installed package.
+fn files_of(record: &Record) -> Result<Vec<PackagedFile>, Error> {
+    file_list::files(&record.header).map_err(|problem| Error::Record {
+        package: Package::of(&record.header).to_string(),
+        problem,
+    })
+}
+
+/// What becomes of what is at a file's path.
+pub(super) fn fate_of(
+    fs: &dyn FileSystem,
+    candidate: &Candidate,
+    index: usize,
+    old: Option<(&PackagedFile, Option<Algorithm>)>,
+) -> Result<Fate, Error> {
+    let file = &candidate.files[index];
+    if file.is(flags::GHOST) || file.file_type == FileType::Directory {
+        return Ok(Fate::Create);
+    }
+    let Some(real) = real_path(fs, &file.path)? else {
+        return Ok(Fate::Create);
+    };
+    let is_config = file.is(flags::CONFIG) || old.is_some_and(|(old, _)| old.is(flags::CONFIG));
+    if !is_config {
+        return Ok(Fate::Create);
+    }
+    let (node, _) = tree::resolve(fs, &real, LastLink::Keep)?;
+    let metadata = fs
+        .metadata(node)
+        .map_err(|error| failed("read", &real, error))?;
+    let target = match metadata.file_type {
+        FileType::Symlink => fs
+            .read_link(node)
+            .map_err(|error| failed("read", &real, error))?,
+        _ => Vec::new(),
+    };
+    let is_regular = metadata.file_type == FileType::Regular;
+    let found = Found {
+        file_type: metadata.file_type,
+        target,
+        is_new: is_regular && has_digest(fs, &real, Some(candidate.algorithm), &file.digest)?,
+        is_old: match old {
+            Some((old, algorithm)) if is_regular => has_digest(fs, &real, algorithm, &old.digest)?,
+            _ => false,
+        },
+    };
+    let old = old.map(|(old, algorithm)| {
+        let same_content = algorithm == Some(candidate.algorithm) && old.digest == file.digest;
+        (old, same_content && old.target == file.target)
+    });
+    Ok(fate::decide(file, &found, old))
+}
+
+fn has_digest(
+    fs: &dyn FileSystem,
+    path: &ImagePath,
+    algorithm: Option<Algorithm>,
+    digest: &str,
+) -> Result<bool, Error> {
+    let Some(algorithm) = algorithm else {
+        return Ok(false);
+    };
+    let (node, path) = tree::resolve(fs, path, LastLink::Keep)?;
+    let found = algorithm.digest(&mut FileReader::new(fs, node));
+    let found = found.map_err(|error| failed("read", &path, imgasm_fs::Error::Content(error)))?;
+    Ok(found == digest)
+}
+
+/// Takes away the files of the packages that are replaced, unless another package has them.
+/// Configuration files that were changed are moved aside.
+pub(super) fn remove_replaced(editor: &mut Editor<'_>, world: &World<'_>) -> Result<(), Error> {
+    let mut present = BTreeSet::new();
+    for file in world
+        .arriving()
+        .iter()
+        .filter_map(|member| member.candidate)
+        .flat_map(|c| &c.files)
+    {
+        present.extend(real_path(editor.fs(), &file.path)?);
+    }
+    for record in world.replaced() {
+        let mut files = files_of(record)?;
+        files.sort_by(|one, other| other.path.cmp(&one.path));
+        for file in files {
+            let Some(real) = real_path(editor.fs(), &file.path)? else {
+                continue;
+            };
+            let stays = |path: &ImagePath| {
+                let mut owners = world.with_path(path.as_bytes()).iter();
+                owners.any(|(number, _)| world.members[*number].stays())
+            };
+            if present.contains(&real) || stays(&real) || stays(&file.path) {
+                continue;
+            }
+            let algorithm = Algorithm::of(&record.header);
+            remove(editor, &file, &real, algorithm)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(
+    editor: &mut Editor<'_>,
+    file: &PackagedFile,
+    real: &ImagePath,
+    algorithm: Option<Algorithm>,
+) -> Result<(), Error> {
+    let fs = editor.fs();
+    let (node, _) = tree::resolve(fs, real, LastLink::Keep)?;
+    let metadata = fs
+        .metadata(node)
+        .map_err(|error| failed("read", real, error))?;
+    match metadata.file_type {
+        FileType::Directory => {
+            let entries = fs
+                .read_dir(node)
+                .map_err(|error| failed("list", real, error))?;
+            if file.file_type == FileType::Directory && entries.is_empty() {
+                editor.remove_tree(real)?;
+            }
+        }
+        FileType::Regular if file.is(flags::CONFIG) && !file.is(flags::GHOST) => {
+            if has_digest(fs, real, algorithm, &file.digest)? {
+                editor.remove_tree(real)?;
+            } else {
+                editor.rename(real, &beside(real, ".rpmsave"))?;
+            }
+        }
+        _ => {
+            editor.remove_tree(real)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where what is at a path really lies; `None` where nothing is.
+fn real_path(fs: &dyn FileSystem, path: &ImagePath) -> Result<Option<ImagePath>, Error> {
+    match tree::locate(fs, path, LastLink::Keep) {
+        Ok(place) => Ok(place.node.map(|_| place.path)),
+        Err(tree::Error::NotFound { .. } | tree::Error::WrongType { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,213 @@
+//! Installing RPM files, all of a request together.
+//!
+//! - [`candidate`]: a package file that is to be installed.
+//! - [`world`]: the packages that are installed, before and after.
+//! - [`requirements`]: whether dependencies are met and files agree.
+//! - [`content`], [`ways`]: laying the files.
+//! - [`existing`], [`fate`]: what becomes of those that are there.
+//! - [`accounts`]: the users and groups that a package brings.
+//! - [`scriptlets`], [`shell`]: scripts, as far as they can be carried out without running them.
+
+pub mod accounts;
+pub mod candidate;
+mod content;
+mod existing;
+pub mod fate;
+mod requirements;
+mod scriptlets;
+pub mod shell;
+mod ways;
+mod world;
+
+use std::path::PathBuf;
+
+use candidate::Candidate;
+use scriptlets::{Event, Scripts};
+use world::World;
+
+use super::database::{Database, Kind, Record, side_file, sqlite};
+use super::header::{Header, Value};
+use super::{Error, Package, tags};
+use crate::{Arch, Facts};
+use imgasm_block::Digest;
+use imgasm_fs::Timestamp;
+use imgasm_fs::tree::Editor;
+
+/// The colour of transactions where programs of 32 and of 64 bit may be installed, which RPM's
+/// macros set for `x86_64`.
+const BOTH: u32 = 3;
+
+/// A package file that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Where it is on the host.
+    pub path: PathBuf,
+    /// The digest that it must have.
+    pub sha256: Digest,
+    /// A file with the public keys of which one must have signed it.
+    pub keyring: Option<PathBuf>,
+    /// Whether its dependencies are not looked at.
+    pub nodeps: bool,
+    /// Whether scripts that cannot be carried out are passed over.
+    pub skip_scriptlets: bool,
+}
+
+/// What to do where the image's database cannot be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unwritable {
+    /// Nothing is installed.
+    #[default]
+    Refuse,
+    /// The packages are recorded in a file of their own.
+    SideFile,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The package.
+    pub package: Package,
+    /// The digest of its file.
+    pub sha256: Digest,
+    /// Whether it was there already, so that nothing was done.
+    pub was_present: bool,
+    /// What RPM would have done that was not done, one line each.
+    pub skipped: Vec<String>,
+}
+
+/// Installs packages, with `now` as the time of their installation. Those that are installed
+/// already, in the same build, are left alone; older versions are replaced.
+pub fn install(
+    editor: &mut Editor<'_>,
+    facts: &Facts,
+    now: Timestamp,
+    requests: &[Request],
+    unwritable: Unwritable,
+) -> Result<Vec<Outcome>, Error> {
+    let candidates = requests.iter().map(Candidate::open);
+    let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
+    let database = Database::read(editor.fs())?.ok_or(Error::NoDatabase)?;
+    let (present, new): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
+        let mut records = database.records.iter();
+        records.any(|record| candidate.is_recorded_as(&record.header))
+    });
+    let mut outcomes: Vec<_> = present
+        .iter()
+        .map(|candidate| candidate.outcome(true, Vec::new()))
+        .collect();
+    if !new.is_empty() {
+        if database.kind != Kind::Sqlite && unwritable == Unwritable::Refuse {
+            return Err(Error::UnwritableDatabase {
+                path: database.path,
+                kind: database.kind,
+            });
+        }
+        outcomes.extend(carry_out(editor, facts, now, &database, &new)?);
+    }
+    Ok(outcomes)
+}
+
+fn carry_out(
+    editor: &mut Editor<'_>,
+    facts: &Facts,
+    now: Timestamp,
+    database: &Database,
+    new: &[Candidate],
+) -> Result<Vec<Outcome>, Error> {
+    let world = World::of(&database.records, new)?;
+    requirements::check_architectures(facts, new)?;
+    requirements::check_dependencies(&world)?;
+    requirements::check_files(&world)?;
+    content::check_room(editor.fs(), new)?;
+
+    let mut skipped: Vec<_> = new.iter().map(|_| Vec::new()).collect();
+    for candidate in new {
+        accounts::apply_sysusers(editor, candidate, now)?;
+    }
+    let mut run = |editor: &mut Editor<'_>, event| -> Result<(), Error> {
+        for (candidate, skipped) in new.iter().zip(&mut skipped) {
+            let mut scripts = Scripts {
+                editor: &mut *editor,
+                package: &candidate.package,
+                skip: candidate.request.skip_scriptlets,
+                skipped,
+                now,
+            };
+            for replaced in world.replaced_by(candidate) {
+                scripts.of_replaced(&replaced.header, event)?;
+            }
+            let instances = world.instances(&candidate.package);
+            scripts.of_installed(&candidate.rpm.header, instances, event)?;
+        }
+        Ok(())
+    };
+    run(editor, Event::Before)?;
+    for candidate in new {
+        content::lay(editor, candidate, &world)?;
+    }
+    run(editor, Event::After)?;
+    existing::remove_replaced(editor, &world)?;
+    run(editor, Event::Last)?;
+    for (candidate, skipped) in new.iter().zip(&mut skipped) {
+        scriptlets::note_triggers(candidate, &database.records, skipped);
+    }
+
+    let recorded = new
+        .iter()
+        .map(|candidate| record(candidate, &database.records, facts.arch, now))
+        .collect::<Result<Vec<_>, _>>()?;
+    write(editor, database, &world, &recorded)?;
+    let outcomes = new.iter().zip(skipped);
+    Ok(outcomes
+        .map(|(candidate, skipped)| candidate.outcome(false, skipped))
+        .collect())
+}
+
+/// The header of an installed package as RPM would record it.
+fn record(
+    candidate: &Candidate,
+    others: &[Record],
+    arch: Option<Arch>,
+    now: Timestamp,
+) -> Result<Header, Error> {
+    // RPM counts its times in 32 bits without a sign.
+    let time = u32::try_from(now.seconds.max(0)).unwrap_or(u32::MAX);
+    // Which of 32 and 64 bit may be installed is the same in the whole system.
+    let color = others
+        .iter()
+        .find_map(|record| record.header.number(tags::INSTALL_COLOR))
+        .and_then(|color| u32::try_from(color).ok())
+        .unwrap_or(if arch == Some(Arch::X86_64) { BOTH } else { 0 });
+    let mut values = candidate.rpm.recorded();
+    values.push((tags::INSTALL_TIME, Value::Int32(time)));
+    values.push((tags::INSTALL_COLOR, Value::Int32(color)));
+    values.push((tags::INSTALL_TID, Value::Int32(time)));
+    if !candidate.files.is_empty() {
+        let states = vec![0; candidate.files.len()];
+        values.push((tags::FILE_STATES, Value::Chars(states)));
+    }
+    let header = candidate.rpm.header.with(&values);
+    header.map_err(|error| Error::Unsound {
+        path: candidate.request.path.clone(),
+        problem: error.to_string(),
+    })
+}
+
+fn write(
+    editor: &mut Editor<'_>,
+    database: &Database,
+    world: &World<'_>,
+    recorded: &[Header],
+) -> Result<(), Error> {
+    let removed: Vec<_> = world
+        .replaced()
+        .filter_map(|record| record.number)
+        .collect();
+    if database.kind == Kind::Sqlite {
+        let added: Vec<_> = recorded.iter().collect();
+        return sqlite::update(editor, &database.path, &removed, &added);
+    }
+    let kept = world.kept().filter(|record| record.number.is_none());
+    let headers: Vec<_> = kept.map(|record| &record.header).chain(recorded).collect();
+    side_file::write(editor, &headers)
+}

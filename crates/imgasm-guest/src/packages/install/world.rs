@@ -1,0 +1,226 @@
+//! The packages of an image, before and after an installation.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::super::database::Record;
+use super::super::file_list;
+use super::super::header::Header;
+use super::super::version::{self, Dependency, sense};
+use super::super::{Error, Package};
+use super::candidate::Candidate;
+use imgasm_fs::text::name_text;
+
+/// Provided by packages of which several versions may be installed beside each other.
+const INSTALL_ONLY: [&str; 2] = ["installonlypkg(kernel)", "installonlypkg(kernel-module)"];
+/// Such packages, by name, of systems whose packages do not say so.
+const INSTALL_ONLY_NAMES: [&str; 4] = ["kernel", "kernel-core", "kernel-modules", "kernel-devel"];
+
+/// A package before, after, or both.
+pub struct Member<'a> {
+    /// Which it is.
+    pub package: Package,
+    /// Its header.
+    pub header: &'a Header,
+    /// What it provides.
+    pub provides: Vec<Dependency>,
+    /// The number of the candidate that replaces it.
+    pub replaced_by: Option<usize>,
+    /// The record that it comes from, where it is installed already.
+    pub record: Option<&'a Record>,
+    /// The candidate that it comes from, where it is to be installed.
+    pub candidate: Option<&'a Candidate>,
+}
+
+impl Member<'_> {
+    /// Whether it is installed in the end.
+    pub fn stays(&self) -> bool {
+        self.replaced_by.is_none()
+    }
+}
+
+/// All of them: what is installed, and what is to be.
+pub struct World<'a> {
+    /// The installed ones first, then the candidates, each in their order.
+    pub members: Vec<Member<'a>>,
+    installed: usize,
+    by_name: HashMap<String, Vec<(usize, usize)>>,
+    by_path: HashMap<Vec<u8>, Vec<(usize, usize)>>,
+}
+
+impl<'a> World<'a> {
+    /// Puts them together, and finds out what is replaced by what.
+    ///
+    /// # Errors
+    /// Where a candidate is older than what is installed, or two are the same package.
+    pub fn of(records: &'a [Record], candidates: &'a [Candidate]) -> Result<Self, Error> {
+        let installed = records
+            .iter()
+            .map(|record| (&record.header, Some(record), None));
+        let new = candidates
+            .iter()
+            .map(|candidate| (&candidate.rpm.header, None, Some(candidate)));
+        let members = installed
+            .chain(new)
+            .map(|(header, record, candidate)| Member {
+                package: Package::of(header),
+                header,
+                provides: version::provides(header),
+                replaced_by: None,
+                record,
+                candidate,
+            });
+        let mut world = Self {
+            members: members.collect(),
+            installed: records.len(),
+            by_name: HashMap::new(),
+            by_path: HashMap::new(),
+        };
+        world.replace()?;
+        for (number, member) in world.members.iter().enumerate() {
+            for (index, provided) in member.provides.iter().enumerate() {
+                let name = provided.name.clone();
+                world.by_name.entry(name).or_default().push((number, index));
+            }
+            // A record whose list of files is damaged has none.
+            let paths = file_list::raw_paths(member.header).unwrap_or_default();
+            for (index, path) in paths.into_iter().enumerate() {
+                world.by_path.entry(path).or_default().push((number, index));
+            }
+        }
+        Ok(world)
+    }
+
+    /// Marks the installed packages that candidates take the place of.
+    fn replace(&mut self) -> Result<(), Error> {
+        for new in self.installed..self.members.len() {
+            let candidate = &self.members[new];
+            let obsoletes = version::obsoletes(candidate.header);
+            let mut replaced = Vec::new();
+            for (number, other) in self.members.iter().enumerate() {
+                if number == new {
+                    continue;
+                }
+                let is_installed = number < self.installed;
+                let is_same = is_same_kind(&candidate.package, &other.package);
+                if is_same && !is_installed {
+                    return Err(Error::Twice {
+                        one: candidate.package.to_string(),
+                        other: other.package.to_string(),
+                    });
+                }
+                if is_same && !allows_several(candidate) {
+                    if candidate.package.compare(&other.package).is_lt() {
+                        return Err(Error::Older {
+                            package: candidate.package.to_string(),
+                            installed: other.package.to_string(),
+                        });
+                    }
+                    replaced.push(number);
+                } else if is_installed && is_obsoleted(&other.package, &obsoletes) {
+                    replaced.push(number);
+                }
+            }
+            for number in replaced {
+                self.members[number].replaced_by = Some(new - self.installed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The packages to be installed.
+    pub fn arriving(&self) -> &[Member<'a>] {
+        &self.members[self.installed..]
+    }
+
+    /// The installed packages that stay.
+    pub fn kept(&self) -> impl Iterator<Item = &'a Record> {
+        let staying = self.members.iter().filter(|member| member.stays());
+        staying.filter_map(|member| member.record)
+    }
+
+    /// The installed packages that do not stay.
+    pub fn replaced(&self) -> impl Iterator<Item = &'a Record> {
+        let going = self.members.iter().filter(|member| !member.stays());
+        going.filter_map(|member| member.record)
+    }
+
+    /// The installed packages that a candidate takes the place of.
+    pub fn replaced_by(&self, candidate: &Candidate) -> impl Iterator<Item = &'a Record> {
+        let number = self.arriving().iter().position(|member| {
+            let other = member.candidate;
+            other.is_some_and(|other| std::ptr::eq(other, candidate))
+        });
+        let going = self.members.iter();
+        going
+            .filter(move |member| number.is_some() && member.replaced_by == number)
+            .filter_map(|member| member.record)
+    }
+
+    /// How many packages of this name there are while the new one is being installed: what RPM
+    /// tells the package's scripts.
+    pub fn instances(&self, package: &Package) -> usize {
+        let members = self.members.iter();
+        members
+            .filter(|member| member.package.name == package.name)
+            .count()
+    }
+
+    /// The packages that meet a simple dependency, among those that `counts` lets count.
+    pub fn providers(
+        &self,
+        wanted: &Dependency,
+        counts: &dyn Fn(usize, &Member<'_>) -> bool,
+    ) -> BTreeSet<usize> {
+        let by_name = self.by_name.get(&wanted.name).into_iter().flatten();
+        let by_name = by_name.filter(|(number, index)| {
+            let provided = self.members[*number].provides.get(*index);
+            provided.is_some_and(|provided| provided.overlaps(wanted))
+        });
+        let by_path = self.with_path(wanted.name.as_bytes()).iter();
+        let by_path = by_path.filter(|_| wanted.flags & sense::COMPARISON == 0);
+        by_name
+            .chain(by_path)
+            .map(|(number, _)| *number)
+            .filter(|number| counts(*number, &self.members[*number]))
+            .collect()
+    }
+
+    /// The packages that have a file at this path: their numbers, and the file's among theirs.
+    pub fn with_path(&self, path: &[u8]) -> &[(usize, usize)] {
+        self.by_path
+            .get(path)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// The name of a member, for messages.
+    pub fn name(&self, number: usize) -> String {
+        let name = self.members[number].package.to_string();
+        name_text(name.as_bytes())
+    }
+}
+
+/// Whether one of two packages is an update of the other: same name, and not for different
+/// architectures, which may be installed side by side.
+fn is_same_kind(one: &Package, other: &Package) -> bool {
+    let for_any = |package: &Package| package.arch.as_deref() == Some("noarch");
+    one.name == other.name && (one.arch == other.arch || for_any(one) || for_any(other))
+}
+
+fn allows_several(member: &Member<'_>) -> bool {
+    let mut provides = member.provides.iter();
+    INSTALL_ONLY_NAMES.contains(&member.package.name.as_str())
+        || provides.any(|provided| INSTALL_ONLY.contains(&provided.name.as_str()))
+}
+
+fn is_obsoleted(package: &Package, obsoletes: &[Dependency]) -> bool {
+    let own = Dependency {
+        name: package.name.clone(),
+        flags: sense::EQUAL,
+        version: package.full_version(),
+    };
+    let mut matching = obsoletes
+        .iter()
+        .filter(|obsolete| obsolete.name == own.name);
+    matching.any(|obsolete| obsolete.overlaps(&own))
+}

@@ -1,0 +1,272 @@
+//! What starts when the guest boots.
+//!
+//! - [`sysv`]: init scripts, by links in the runlevel directories.
+//! - [`upstart`]: jobs that start on events.
+//! - [`systemd`]: units with dependencies.
+//!
+//! [`set`] and [`state`] find out which of the three knows a service. A systemd unit goes before
+//! an init script of the same name, and that before an upstart job, as the guest itself has it.
+
+pub mod systemd;
+pub mod sysv;
+pub mod upstart;
+
+use std::fmt;
+
+use systemd::name::UnitName;
+use sysv::header::Runlevels;
+use sysv::links::Wish as LinkWish;
+
+use crate::Init;
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, Editor};
+
+/// Why a service could not be turned on or off.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The guest has no such service.
+    #[error("there is no service {service} in the image")]
+    Unknown {
+        /// Its name.
+        service: String,
+    },
+    /// The name is not one that a service can have.
+    #[error("{name:?} is not the name of a service")]
+    InvalidName {
+        /// What was given.
+        name: String,
+    },
+    /// What was asked for has no meaning for the kind of service.
+    #[error("{service} is {kind}, which cannot be {wish}")]
+    Unsupported {
+        /// Its name.
+        service: String,
+        /// What it is.
+        kind: &'static str,
+        /// What was asked for.
+        wish: &'static str,
+    },
+    /// The script does not say when it is to start.
+    #[error("{script} has neither a `# chkconfig:` line nor an LSB block")]
+    NoHeader {
+        /// The script.
+        script: ImagePath,
+    },
+    /// The job has no `start on`.
+    #[error("the upstart job {job} has no `start on` and so never starts by itself")]
+    NeverStarted {
+        /// The job.
+        job: String,
+    },
+    /// The unit has no `[Install]` section that asks for a link.
+    #[error("{unit} cannot be enabled: its [Install] section asks for no link")]
+    NothingToEnable {
+        /// The unit.
+        unit: String,
+    },
+    /// The unit is masked.
+    #[error("{unit} is masked")]
+    Masked {
+        /// The unit.
+        unit: String,
+    },
+    /// The name is an alias that enabling another unit has made.
+    #[error("{alias} is an alias of {unit}: enable that")]
+    Alias {
+        /// The name given.
+        alias: String,
+        /// The unit it leads to.
+        unit: String,
+    },
+    /// Aliases lead round in a circle.
+    #[error("the aliases of {unit} lead nowhere")]
+    AliasLoop {
+        /// The unit.
+        unit: String,
+    },
+    /// An `[Install]` section holds what only the running machine knows.
+    #[error("{unit}: the specifier {specifier} in [Install] has no value in an image")]
+    Specifier {
+        /// The unit.
+        unit: String,
+        /// The specifier.
+        specifier: String,
+    },
+    /// An `[Install]` section names what cannot be.
+    #[error("{unit}: [Install] names `{value}`, which is not valid there")]
+    InvalidInstall {
+        /// The unit.
+        unit: String,
+        /// What it names.
+        value: String,
+    },
+    /// Something else is where a link must go.
+    #[error("{path} exists already and leads elsewhere")]
+    InTheWay {
+        /// Where.
+        path: ImagePath,
+    },
+    /// The image could not be read or written.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+}
+
+/// What operations on services return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is wanted of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It starts at boot.
+    Enabled,
+    /// It does not start at boot.
+    Disabled,
+    /// It cannot be started at all.
+    Masked,
+    /// It is no longer masked.
+    Unmasked,
+    /// What the distribution wants of it.
+    Preset,
+}
+
+impl Wish {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Masked => "masked",
+            Self::Unmasked => "unmasked",
+            Self::Preset => "preset",
+        }
+    }
+}
+
+/// How a service stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It starts at boot.
+    Enabled,
+    /// It does not start at boot, but can be made to.
+    Disabled,
+    /// It cannot be started at all.
+    Masked,
+    /// It starts only where something else asks for it.
+    Static,
+    /// It cannot be enabled itself, but names units that can.
+    Indirect,
+    /// The name is another one of an enabled unit.
+    Alias,
+    /// Its file lies elsewhere and was linked into place, but it does not start at boot.
+    Linked,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Masked => "masked",
+            Self::Static => "static",
+            Self::Indirect => "indirect",
+            Self::Alias => "alias",
+            Self::Linked => "linked",
+        })
+    }
+}
+
+/// Which part of the guest knows a service.
+enum Manager {
+    Systemd(UnitName),
+    Sysv,
+    Upstart,
+}
+
+impl Manager {
+    fn of(fs: &dyn FileSystem, service: &str) -> Result<Self> {
+        if service.is_empty() || service.starts_with('.') || service.contains(['/', '\0']) {
+            return Err(Error::InvalidName {
+                name: service.to_owned(),
+            });
+        }
+        // A system that another init starts may carry units all the same.
+        if uses_systemd(fs)?
+            && let Some(name) = UnitName::from_user(service)
+            && systemd::has_unit(fs, &name)?
+        {
+            return Ok(Self::Systemd(name));
+        }
+        if sysv::has_script(fs, service)? {
+            return Ok(Self::Sysv);
+        }
+        if upstart::has_job(fs, service)? {
+            return Ok(Self::Upstart);
+        }
+        Err(Error::Unknown {
+            service: service.to_owned(),
+        })
+    }
+}
+
+/// Makes a service what is wanted of it.
+pub fn set(editor: &mut Editor<'_>, service: &str, wish: Wish) -> Result<()> {
+    let manager = match (Manager::of(editor.fs(), service), wish) {
+        // A unit may be masked before it is installed.
+        (Err(Error::Unknown { .. }), Wish::Masked | Wish::Unmasked)
+            if uses_systemd(editor.fs())? =>
+        {
+            let name = UnitName::from_user(service).ok_or_else(|| Error::InvalidName {
+                name: service.to_owned(),
+            })?;
+            Manager::Systemd(name)
+        }
+        (manager, _) => manager?,
+    };
+    let unsupported = |kind| Error::Unsupported {
+        service: service.to_owned(),
+        kind,
+        wish: wish.name(),
+    };
+    match manager {
+        Manager::Systemd(name) => match wish {
+            Wish::Enabled => systemd::enable(editor, &name),
+            Wish::Disabled => systemd::disable(editor, &name),
+            Wish::Masked => systemd::mask(editor, &name),
+            Wish::Unmasked => systemd::unmask(editor, &name),
+            Wish::Preset => systemd::preset(editor, &name),
+        },
+        Manager::Sysv => match wish {
+            Wish::Enabled => sysv::set(editor, service, LinkWish::On(Runlevels::SERVING)),
+            Wish::Disabled => sysv::set(editor, service, LinkWish::Off(Runlevels::SERVING)),
+            Wish::Preset => sysv::set(editor, service, LinkWish::Add),
+            Wish::Masked | Wish::Unmasked => Err(unsupported("an init script")),
+        },
+        Manager::Upstart => match wish {
+            Wish::Enabled => upstart::set(editor, service, true),
+            Wish::Disabled => upstart::set(editor, service, false),
+            Wish::Masked | Wish::Unmasked | Wish::Preset => Err(unsupported("an upstart job")),
+        },
+    }
+}
+
+/// How a service stands.
+pub fn state(fs: &dyn FileSystem, service: &str) -> Result<State> {
+    let enabled = match Manager::of(fs, service)? {
+        Manager::Systemd(name) => return systemd::state(fs, &name),
+        Manager::Sysv => sysv::started_in(fs, service)?.is_some_and(|levels| {
+            levels
+                .iter()
+                .any(|level| Runlevels::SERVING.contains(*level))
+        }),
+        Manager::Upstart => upstart::is_enabled(fs, service)?,
+    };
+    Ok(if enabled {
+        State::Enabled
+    } else {
+        State::Disabled
+    })
+}
+
+fn uses_systemd(fs: &dyn FileSystem) -> Result<bool> {
+    Ok(!Init::detect(fs)?.is_some_and(Init::runs_sysv_scripts))
+}

@@ -1,0 +1,244 @@
+//! Finding unit files in an image.
+//!
+//! Search path: systemd.unit(5), "Unit File Load Path", without the directories that only a
+//! running system has.
+
+use std::collections::BTreeMap;
+
+use super::super::{Error, Result};
+use super::install_section::InstallSection;
+use super::name::{NameKind, UnitName};
+use crate::files::{entry, link_target, list, read_optional};
+use crate::known_path;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, LastLink, locate};
+use imgasm_fs::{FileSystem, FileType};
+
+/// Where the administrator's units and all links lie.
+pub const CONFIG_DIRECTORY: &str = "/etc/systemd/system";
+
+/// Directories of units, those of the administrator first.
+const SEARCH_PATH: [&str; 4] = [
+    CONFIG_DIRECTORY,
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// How many aliases may lead to a unit: systemd's own limit.
+const MAX_ALIASES: u32 = 64;
+
+/// What a name leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// No file bears the name.
+    Nothing,
+    /// A link that leads nowhere.
+    Dangling(ImagePath),
+    /// The unit is masked.
+    Masked,
+    /// A unit's file.
+    Unit(Unit),
+}
+
+/// A unit with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name, after aliases were followed.
+    pub name: UnitName,
+    /// The file, as links to it name it: in the search path where it lies there.
+    pub path: ImagePath,
+    /// Whether the file lies elsewhere and was linked into the search path.
+    pub linked: bool,
+    /// Whether it was found by an alias that the administrator's links make.
+    pub by_configured_alias: bool,
+    /// What it asks for when it is enabled, with its drop-ins.
+    pub install: InstallSection,
+}
+
+impl Unit {
+    /// The name of its file: that of the template for an instance.
+    pub fn file_name(&self) -> &[u8] {
+        self.path.file_name().unwrap_or_default()
+    }
+}
+
+/// The directories in which this image has units, in order. `/lib` is left out where it is only
+/// another name for `/usr/lib`.
+pub fn search_path(fs: &dyn FileSystem) -> Result<Vec<ImagePath>> {
+    let mut directories = Vec::new();
+    let mut real = Vec::new();
+    for directory in SEARCH_PATH.map(known_path) {
+        if let Some((place, _)) = entry(fs, &directory, LastLink::Follow)?
+            && !real.contains(&place.path)
+        {
+            real.push(place.path);
+            directories.push(directory);
+        }
+    }
+    Ok(directories)
+}
+
+/// Finds what `name` leads to, through the aliases that the administrator's links make.
+pub fn find(fs: &dyn FileSystem, name: &UnitName) -> Result<Found> {
+    let directories = search_path(fs)?;
+    let mut name = name.clone();
+    let mut by_configured_alias = false;
+    for _ in 0..MAX_ALIASES {
+        match step(fs, &directories, &name)? {
+            Step::End(Found::Unit(unit)) => {
+                return Ok(Found::Unit(Unit {
+                    by_configured_alias,
+                    ..unit
+                }));
+            }
+            Step::End(found) => return Ok(found),
+            Step::Alias { link, real } => {
+                let configured = link.starts_with(&known_path(CONFIG_DIRECTORY));
+                by_configured_alias |= configured;
+                name = real;
+            }
+        }
+    }
+    Err(Error::AliasLoop {
+        unit: name.to_string(),
+    })
+}
+
+enum Step {
+    End(Found),
+    /// The link makes the name one for another unit.
+    Alias {
+        link: ImagePath,
+        real: UnitName,
+    },
+}
+
+fn step(fs: &dyn FileSystem, directories: &[ImagePath], name: &UnitName) -> Result<Step> {
+    for file_name in [Some(name.clone()), name.template()].into_iter().flatten() {
+        for directory in directories {
+            let path = directory.child(file_name.as_str().as_bytes());
+            let Some((place, file_type)) = entry(fs, &path, LastLink::Keep)? else {
+                continue;
+            };
+            if file_type != FileType::Symlink {
+                return load(fs, directories, name, path, false);
+            }
+            let target = link_target(fs, &path)?.unwrap_or_default();
+            if target == b"/dev/null" {
+                return Ok(Step::End(Found::Masked));
+            }
+            let target = absolute_target(fs, &place.path, &target)?;
+            let in_search_path = target
+                .parent()
+                .is_some_and(|parent| directories.contains(&parent));
+            let target_name = target
+                .file_name()
+                .and_then(|bytes| std::str::from_utf8(bytes).ok());
+            if !in_search_path {
+                return load(fs, directories, name, target, true);
+            }
+            if target_name == Some(file_name.as_str()) {
+                return load(fs, directories, name, target, false);
+            }
+            let Some(real) = target_name.and_then(UnitName::new) else {
+                return Ok(Step::End(Found::Dangling(path)));
+            };
+            let real = match (name.kind(), real.kind()) {
+                (NameKind::Instance(instance), NameKind::Template) => real.with_instance(instance),
+                _ => Some(real),
+            };
+            return Ok(match real {
+                Some(real) => Step::Alias { link: path, real },
+                None => Step::End(Found::Dangling(path)),
+            });
+        }
+    }
+    Ok(Step::End(Found::Nothing))
+}
+
+/// Where a link leads by its text: not followed further, so that it can be compared with the
+/// search path.
+fn absolute_target(fs: &dyn FileSystem, link: &ImagePath, target: &[u8]) -> Result<ImagePath> {
+    if let Ok(absolute) = ImagePath::parse(target) {
+        return Ok(absolute);
+    }
+    // A relative target may hold `..`, which only the way through the image resolves.
+    match locate(fs, link, LastLink::Follow) {
+        Ok(place) => Ok(place.path),
+        Err(tree::Error::NotFound { missing, .. }) => Ok(missing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn load(
+    fs: &dyn FileSystem,
+    directories: &[ImagePath],
+    name: &UnitName,
+    path: ImagePath,
+    linked: bool,
+) -> Result<Step> {
+    let Some(file) = read_optional(fs, &path)? else {
+        return Ok(Step::End(Found::Dangling(path)));
+    };
+    if file.is_empty() {
+        return Ok(Step::End(Found::Masked));
+    }
+    let mut install = InstallSection::default();
+    install.read(&file);
+    for drop_in in drop_ins(fs, directories, name)? {
+        install.read(&read_optional(fs, &drop_in)?.unwrap_or_default());
+    }
+    Ok(Step::End(Found::Unit(Unit {
+        name: name.clone(),
+        path,
+        linked,
+        by_configured_alias: false,
+        install,
+    })))
+}
+
+/// The drop-ins of a unit and of its template in the order of their file names; of two with one
+/// name, that in the earlier directory counts.
+fn drop_ins(
+    fs: &dyn FileSystem,
+    directories: &[ImagePath],
+    name: &UnitName,
+) -> Result<Vec<ImagePath>> {
+    let mut folders = Vec::new();
+    for owner in [Some(name.clone()), name.template()].into_iter().flatten() {
+        let folder = format!("{owner}.d");
+        folders.extend(
+            directories
+                .iter()
+                .map(|directory| directory.child(folder.as_bytes())),
+        );
+    }
+    configuration_files(fs, &folders, b".conf")
+}
+
+/// The files in `folders` whose name ends in `suffix`, in the order of their names; of two with
+/// one name, that in the earlier folder counts, and not even that where it is a link to
+/// `/dev/null`.
+pub fn configuration_files(
+    fs: &dyn FileSystem,
+    folders: &[ImagePath],
+    suffix: &[u8],
+) -> Result<Vec<ImagePath>> {
+    let mut files: BTreeMap<Vec<u8>, ImagePath> = BTreeMap::new();
+    for folder in folders {
+        for (name, _) in list(fs, folder)? {
+            if name.ends_with(suffix) {
+                let path = folder.child(&name);
+                files.entry(name).or_insert(path);
+            }
+        }
+    }
+    let mut kept = Vec::new();
+    for path in files.into_values() {
+        if link_target(fs, &path)?.as_deref() != Some(b"/dev/null") {
+            kept.push(path);
+        }
+    }
+    Ok(kept)
+}

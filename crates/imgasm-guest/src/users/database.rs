@@ -1,0 +1,328 @@
+//! The files that hold accounts: `/etc/passwd`, `shadow`, `group`, `gshadow`, `subuid`, `subgid`.
+
+use super::colon_file::ColonFile;
+use super::defaults::{Defaults, Range, next_id, next_run};
+use super::{Error, GroupSpec, Result, UserSpec, known_path};
+use crate::read_config;
+use imgasm_fs::tree::{Attributes, Editor, LastLink};
+use imgasm_fs::{FileSystem, Timestamp};
+
+const PASSWD: &str = "/etc/passwd";
+const SHADOW: &str = "/etc/shadow";
+const GROUP: &str = "/etc/group";
+const GSHADOW: &str = "/etc/gshadow";
+const SUBUID: &str = "/etc/subuid";
+const SUBGID: &str = "/etc/subgid";
+
+/// Fields of passwd(5).
+mod passwd {
+    pub const PASSWORD: usize = 1;
+    pub const UID: usize = 2;
+    pub const GID: usize = 3;
+    pub const COMMENT: usize = 4;
+    pub const HOME: usize = 5;
+    pub const SHELL: usize = 6;
+}
+/// Fields of group(5).
+mod group {
+    pub const GID: usize = 2;
+    pub const MEMBERS: usize = 3;
+}
+/// Fields of shadow(5) and gshadow(5).
+mod shadow {
+    pub const PASSWORD: usize = 1;
+    pub const GROUP_MEMBERS: usize = 3;
+}
+
+/// A password that none matches.
+const LOCKED: &str = "!";
+
+/// The accounts of an image. Files other than `passwd` and `group` may be missing and then stay so.
+#[derive(Debug)]
+pub struct Database {
+    passwd: ColonFile,
+    group: ColonFile,
+    shadow: Option<ColonFile>,
+    gshadow: Option<ColonFile>,
+    subuid: Option<ColonFile>,
+    subgid: Option<ColonFile>,
+    /// What the image says about new accounts.
+    pub defaults: Defaults,
+}
+
+/// Where a user's home is to be and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeOwner {
+    /// The path, as `passwd` has it.
+    pub home: Vec<u8>,
+    /// The user.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+}
+
+impl Database {
+    /// Reads the accounts of an image.
+    pub fn load(fs: &dyn FileSystem) -> Result<Self> {
+        let read = |path| -> Result<Option<ColonFile>> {
+            Ok(read_config(fs, path)?.map(|bytes| ColonFile::parse(&bytes)))
+        };
+        let login_defs = read_config(fs, "/etc/login.defs")?.unwrap_or_default();
+        let useradd = read_config(fs, "/etc/default/useradd")?.unwrap_or_default();
+        Ok(Self {
+            passwd: read(PASSWD)?.ok_or(Error::NoDatabase(PASSWD))?,
+            group: read(GROUP)?.ok_or(Error::NoDatabase(GROUP))?,
+            shadow: read(SHADOW)?,
+            gshadow: read(GSHADOW)?,
+            subuid: read(SUBUID)?,
+            subgid: read(SUBGID)?,
+            defaults: Defaults::parse(&login_defs, &useradd),
+        })
+    }
+
+    /// Writes the accounts back; files that did not change stay as they are.
+    pub fn save(&self, editor: &mut Editor<'_>) -> Result<()> {
+        for (path, file) in [
+            (PASSWD, Some(&self.passwd)),
+            (SHADOW, self.shadow.as_ref()),
+            (GROUP, Some(&self.group)),
+            (GSHADOW, self.gshadow.as_ref()),
+            (SUBUID, self.subuid.as_ref()),
+            (SUBGID, self.subgid.as_ref()),
+        ] {
+            let Some(file) = file else { continue };
+            let content = file.to_bytes();
+            if read_config(editor.fs(), path)?.is_none_or(|old| ColonFile::parse(&old) != *file) {
+                editor.write(
+                    &known_path(path),
+                    LastLink::Follow,
+                    &content,
+                    Attributes::default(),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a group is there; gives its number.
+    pub fn ensure_group(&mut self, spec: &GroupSpec) -> Result<u32> {
+        if let Some(found) = self.group.number(&spec.name, group::GID) {
+            return match spec.gid {
+                Some(wanted) if wanted != found => Err(Error::OtherNumber {
+                    name: spec.name.clone(),
+                    found,
+                    wanted,
+                }),
+                _ => Ok(found),
+            };
+        }
+        let gid = if let Some(gid) = spec.gid {
+            gid
+        } else {
+            let kind = if spec.system {
+                Range::System
+            } else {
+                Range::User
+            };
+            let used = self.group.numbers(group::GID);
+            next_id(self.defaults.gids(kind), kind, &used)
+                .ok_or_else(|| Error::NoNumber(spec.name.clone()))?
+        };
+        refuse_taken(&self.group, group::GID, &spec.name, gid)?;
+        self.push_group(&spec.name, gid);
+        Ok(gid)
+    }
+
+    /// Makes sure that a user is there; gives where the home is to be and whose it is.
+    pub fn ensure_user(&mut self, spec: &UserSpec, now: Timestamp) -> Result<HomeOwner> {
+        if self.passwd.row(&spec.name).is_some() {
+            self.change_user(spec)?;
+        } else {
+            self.add_user(spec, now)?;
+        }
+        for name in &spec.groups {
+            if self.group.row(name).is_none() {
+                return Err(Error::UnknownGroup(name.clone()));
+            }
+            self.group.add_to_list(name, group::MEMBERS, &spec.name);
+            if let Some(gshadow) = &mut self.gshadow {
+                gshadow.add_to_list(name, shadow::GROUP_MEMBERS, &spec.name);
+            }
+        }
+        let row = self.passwd.row(&spec.name).unwrap_or_default();
+        Ok(HomeOwner {
+            home: row.get(passwd::HOME).copied().unwrap_or_default().to_vec(),
+            uid: self
+                .passwd
+                .number(&spec.name, passwd::UID)
+                .unwrap_or_default(),
+            gid: self
+                .passwd
+                .number(&spec.name, passwd::GID)
+                .unwrap_or_default(),
+        })
+    }
+
+    fn change_user(&mut self, spec: &UserSpec) -> Result<()> {
+        let found = self
+            .passwd
+            .number(&spec.name, passwd::UID)
+            .unwrap_or_default();
+        if let Some(wanted) = spec.uid.filter(|wanted| *wanted != found) {
+            return Err(Error::OtherNumber {
+                name: spec.name.clone(),
+                found,
+                wanted,
+            });
+        }
+        let gid = match &spec.group {
+            Some(group) => Some(self.group_number(group)?.to_string()),
+            None => None,
+        };
+        for (field, value) in [
+            (passwd::GID, &gid),
+            (passwd::COMMENT, &spec.comment),
+            (passwd::HOME, &spec.home),
+            (passwd::SHELL, &spec.shell),
+        ] {
+            if let Some(value) = value {
+                self.passwd.set(&spec.name, field, value.as_bytes());
+            }
+        }
+        if let Some(password) = &spec.password {
+            match &mut self.shadow {
+                Some(shadow) => shadow.set(&spec.name, shadow::PASSWORD, password.as_bytes()),
+                None => self
+                    .passwd
+                    .set(&spec.name, passwd::PASSWORD, password.as_bytes()),
+            };
+        }
+        Ok(())
+    }
+
+    fn add_user(&mut self, spec: &UserSpec, now: Timestamp) -> Result<()> {
+        let name = &spec.name;
+        let kind = spec.range();
+        let uid = match spec.uid {
+            Some(uid) => uid,
+            None => self.free_uid(spec)?,
+        };
+        refuse_taken(&self.passwd, passwd::UID, name, uid)?;
+        let gid = match &spec.group {
+            Some(group) => self.group_number(group)?,
+            None if self.defaults.user_groups() => self.own_group(spec, uid)?,
+            None => self.group_number(&self.defaults.common_group())?,
+        };
+        let home = match &spec.home {
+            Some(home) => home.clone(),
+            None => format!("{}/{name}", self.defaults.home_base()),
+        };
+        let password = spec.password.as_deref().unwrap_or(LOCKED);
+        let in_passwd = if self.shadow.is_some() { "x" } else { password };
+        self.passwd.push(&[
+            name,
+            in_passwd,
+            &uid.to_string(),
+            &gid.to_string(),
+            spec.comment.as_deref().unwrap_or_default(),
+            &home,
+            &spec.shell.clone().unwrap_or_else(|| self.defaults.shell()),
+        ]);
+        if let Some(shadow) = &mut self.shadow {
+            let [min, max, warning] = match kind {
+                Range::User => self.defaults.password_ageing(),
+                Range::System => <[String; 3]>::default(),
+            };
+            shadow.push(&[name, password, &day(now), &min, &max, &warning, "", "", ""]);
+        }
+        if kind == Range::User {
+            self.add_subordinates(name);
+        }
+        Ok(())
+    }
+
+    /// The next number that is free as a user's and, where the user gets a group of the same
+    /// number, as a group's too.
+    fn free_uid(&self, spec: &UserSpec) -> Result<u32> {
+        let kind = spec.range();
+        let used = self.passwd.numbers(passwd::UID);
+        next_id(self.defaults.uids(kind), kind, &used)
+            .ok_or_else(|| Error::NoNumber(spec.name.clone()))
+    }
+
+    /// The user's own group: with the user's number where that is free.
+    fn own_group(&mut self, spec: &UserSpec, uid: u32) -> Result<u32> {
+        if let Some(gid) = self.group.number(&spec.name, group::GID) {
+            return Ok(gid);
+        }
+        let range = self.defaults.gids(spec.range());
+        let used = self.group.numbers(group::GID);
+        let gid = if !used.contains(&uid) && range.contains(&uid) {
+            uid
+        } else {
+            next_id(range, spec.range(), &used).ok_or_else(|| Error::NoNumber(spec.name.clone()))?
+        };
+        self.push_group(&spec.name, gid);
+        Ok(gid)
+    }
+
+    fn group_number(&self, group: &str) -> Result<u32> {
+        let by_name = self.group.number(group, group::GID);
+        let by_number = || {
+            let number = group.parse().ok()?;
+            self.group
+                .numbers(group::GID)
+                .contains(&number)
+                .then_some(number)
+        };
+        by_name
+            .or_else(by_number)
+            .ok_or_else(|| Error::UnknownGroup(group.to_owned()))
+    }
+
+    fn push_group(&mut self, name: &str, gid: u32) {
+        self.group.push(&[name, "x", &gid.to_string(), ""]);
+        if let Some(gshadow) = &mut self.gshadow {
+            gshadow.push(&[name, LOCKED, "", ""]);
+        }
+    }
+
+    /// Gives a user numbers for the users and groups of containers, where the image does that.
+    fn add_subordinates(&mut self, name: &str) {
+        for (file, key) in [(&mut self.subuid, "SUB_UID"), (&mut self.subgid, "SUB_GID")] {
+            let Some(file) = file else { continue };
+            let (range, count) = self.defaults.subordinate(key);
+            let used: Vec<_> = file.numbers(1).into_iter().zip(file.numbers(2)).collect();
+            if file.row(name).is_none()
+                && count > 0
+                && let Some(first) = next_run(&range, count, &used)
+            {
+                file.push(&[name, &first.to_string(), &count.to_string()]);
+            }
+        }
+    }
+}
+
+fn refuse_taken(file: &ColonFile, field: usize, name: &str, id: u32) -> Result<()> {
+    let number = id.to_string();
+    match file
+        .rows()
+        .find(|row| row.get(field) == Some(&number.as_bytes()))
+    {
+        None => Ok(()),
+        Some(row) => Err(Error::Taken {
+            name: name.to_owned(),
+            id,
+            owner: String::from_utf8_lossy(row[0]).into_owned(),
+        }),
+    }
+}
+
+/// The day of a time, as shadow(5) counts them. Day 0 would mean that the password must be changed
+/// at once; no day at all means that its age does not matter.
+fn day(time: Timestamp) -> String {
+    match time.seconds / 86_400 {
+        day if day > 0 => day.to_string(),
+        _ => String::new(),
+    }
+}

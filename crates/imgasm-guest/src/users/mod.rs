@@ -1,0 +1,188 @@
+//! New users and groups, as useradd(8) and groupadd(8) make them.
+//!
+//! - [`database`]: the files that hold accounts, and what is done to them.
+//! - [`colon_file`]: one such file.
+//! - [`defaults`]: what the image says about new accounts, and free numbers.
+//! - [`home`]: the home folder.
+
+pub mod colon_file;
+pub mod database;
+pub mod defaults;
+mod home;
+
+use database::Database;
+use defaults::Range;
+
+use super::known_path;
+use imgasm_fs::Timestamp;
+use imgasm_fs::path::{ImagePath, PathError};
+use imgasm_fs::tree::{self, Editor};
+
+/// Why an account could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is not one that an account can have.
+    #[error("{0:?} is not a valid name for a user or group")]
+    InvalidName(String),
+    /// A value cannot stand in the files that hold accounts.
+    #[error("the {field} {value:?} of {name} cannot stand in /etc/passwd")]
+    InvalidField {
+        /// The account.
+        name: String,
+        /// What the value is.
+        field: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// The home folder is no path.
+    #[error("the home folder of {name}")]
+    Home {
+        /// The user.
+        name: String,
+        /// What is wrong.
+        source: PathError,
+    },
+    /// There is no such group.
+    #[error("there is no group {0} in the image")]
+    UnknownGroup(String),
+    /// The number belongs to another account.
+    #[error("{name} cannot have the number {id}: it is that of {owner}")]
+    Taken {
+        /// The account that was to get it.
+        name: String,
+        /// The number.
+        id: u32,
+        /// The account that has it.
+        owner: String,
+    },
+    /// The account is there with another number.
+    #[error("{name} is there with the number {found}, not {wanted}")]
+    OtherNumber {
+        /// The account.
+        name: String,
+        /// The number that it has.
+        found: u32,
+        /// The number that was asked for.
+        wanted: u32,
+    },
+    /// No number is free.
+    #[error("no number is free for {0} in the ranges of /etc/login.defs")]
+    NoNumber(String),
+    /// The image has no accounts at all.
+    #[error("the image has no {0}")]
+    NoDatabase(&'static str),
+    /// The image could not be read or written.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+}
+
+/// What operations on accounts return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A group that is to be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupSpec {
+    /// Its name.
+    pub name: String,
+    /// Its number; the next free one where none is given.
+    pub gid: Option<u32>,
+    /// Whether it is one of a service, which only matters for the number.
+    pub system: bool,
+}
+
+/// A user that is to be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserSpec {
+    /// The name.
+    pub name: String,
+    /// The number; the next free one where none is given.
+    pub uid: Option<u32>,
+    /// Name or number of the primary group, which must be there. Without it the user gets a group
+    /// of the same name, where the image has it so.
+    pub group: Option<String>,
+    /// Further groups, which must be there.
+    pub groups: Vec<String>,
+    /// The home folder.
+    pub home: Option<String>,
+    /// The shell.
+    pub shell: Option<String>,
+    /// The full name or whatever else stands in that field.
+    pub comment: Option<String>,
+    /// Whether it is the account of a service: from another range of numbers, without a home
+    /// folder of its own, without ageing of the password.
+    pub system: bool,
+    /// Whether the home folder is made; for people's accounts it is unless this says otherwise.
+    pub create_home: Option<bool>,
+    /// The hashed password; a new user without one cannot log in by password.
+    pub password: Option<String>,
+}
+
+/// Makes a group, or makes sure that it is there.
+pub fn ensure_group(editor: &mut Editor<'_>, spec: &GroupSpec) -> Result<()> {
+    check_name(&spec.name)?;
+    let mut database = Database::load(editor.fs())?;
+    database.ensure_group(spec)?;
+    database.save(editor)
+}
+
+/// Makes a user with group and home folder. Of a user that is there, what `spec` gives is changed
+/// and the rest stays; the number cannot be changed.
+///
+/// `now` is the day on which the password counts as set.
+pub fn ensure_user(editor: &mut Editor<'_>, spec: &UserSpec, now: Timestamp) -> Result<()> {
+    check_name(&spec.name)?;
+    check_fields(spec)?;
+    let mut database = Database::load(editor.fs())?;
+    let user = database.ensure_user(spec, now)?;
+    let home = ImagePath::parse(&user.home).map_err(|source| Error::Home {
+        name: spec.name.clone(),
+        source,
+    });
+    database.save(editor)?;
+    if spec.create_home.unwrap_or(!spec.system) {
+        home::create(editor, &home?, &user, &database.defaults)?;
+    }
+    Ok(())
+}
+
+/// The rule of useradd(8), "CAVEATS", with the capital letters and dots that Linux stands as well.
+fn check_name(name: &str) -> Result<()> {
+    let stem = name.strip_suffix('$').unwrap_or(name);
+    let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if name.len() <= 32 && stem.bytes().next().is_some_and(first) && stem.bytes().all(inner) {
+        Ok(())
+    } else {
+        Err(Error::InvalidName(name.to_owned()))
+    }
+}
+
+fn check_fields(spec: &UserSpec) -> Result<()> {
+    for (field, value) in [
+        ("home folder", &spec.home),
+        ("shell", &spec.shell),
+        ("comment", &spec.comment),
+        ("password", &spec.password),
+    ] {
+        if let Some(value) = value
+            && value.contains(|c: char| c == ':' || c.is_control())
+        {
+            return Err(Error::InvalidField {
+                name: spec.name.clone(),
+                field,
+                value: value.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl UserSpec {
+    fn range(&self) -> Range {
+        if self.system {
+            Range::System
+        } else {
+            Range::User
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The formats' own checkers.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::command::{output, text};
+use crate::image::Kind;
+
+/// Has the format's own checker look at an image that is not mounted; an error is all it said.
+pub fn check(image: &Path, kind: Kind) -> Result<(), String> {
+    match kind {
+        Kind::Ext => e2fsck(image),
+        Kind::Xfs => xfs_repair(image),
+    }
+}
+
+/// `e2fsck -fn` must exit with 0 and say nothing but its passes and its summary: some faults that
+/// it offers to fix do not change the exit code.
+fn e2fsck(image: &Path) -> Result<(), String> {
+    let result = output(Command::new("e2fsck").arg("-fn").arg(image));
+    let text = text(&result);
+    let summary = format!("{}: ", image.display());
+    let expected = |line: &str| {
+        line.is_empty()
+            || line.starts_with("e2fsck ")
+            || (line.starts_with("Pass ") && line.contains(": Checking "))
+            || (line.starts_with(&summary) && line.ends_with(" blocks"))
+    };
+    if result.status.success() && text.lines().all(expected) {
+        Ok(())
+    } else {
+        Err(format!("e2fsck -fn: {}\n{text}", result.status))
+    }
+}
+
+/// `xfs_repair -n` must exit with 0 and say nothing but its phases and steps.
+fn xfs_repair(image: &Path) -> Result<(), String> {
+    const NOTES: [&str; 4] = [
+        "Cannot get host filesystem geometry.",
+        "Repair may fail if there is a sector size mismatch between",
+        "the image and the host filesystem.",
+        "No modify flag set, ",
+    ];
+    let result = output(Command::new("xfs_repair").args(["-n", "-f"]).arg(image));
+    let text = text(&result);
+    let expected = |line: &str| {
+        line.is_empty()
+            || line.starts_with("Phase ")
+            || (line.starts_with("        - ") && !line.contains("would"))
+            || NOTES.iter().any(|note| line.starts_with(note))
+    };
+    if result.status.success() && text.lines().all(expected) {
+        Ok(())
+    } else {
+        Err(format!("xfs_repair -n: {}\n{text}", result.status))
+    }
+}

@@ -1,0 +1,47 @@
+//! What the tests of whole filesystems share.
+//!
+//! - [`rng`]: the deterministic numbers everything random here is made of.
+//! - [`content`]: file contents of any size from a seed.
+//! - [`command`]: running the tools that judge us.
+//! - [`image`]: images in the feature sets that are out there, made by the formats' own tools.
+//! - [`kernel`]: loop mounts, and what the kernel says about them.
+//! - [`judge`]: `e2fsck`, `xfs_repair`.
+//! - [`tree`]: a whole file tree as a value, taken from a mount or from an engine, and compared.
+//! - [`look`]: everything there is to ask of a filesystem that may be broken.
+//! - [`mutate`]: damage to an image.
+//! - [`populate`]: fills a mounted image with everything that occurs on real ones.
+//! - [`edits`], [`model`], [`apply`]: random edits that are valid, and carrying them out by the
+//!   kernel and by an engine.
+//! - [`sandbox`]: many cases of hostile input in a watched process.
+//! - [`engine`]: the engines under test.
+//! - [`scratch`]: room for images.
+//! - [`memory_fs`], [`guest_tree`]: a filesystem in memory, and small systems in it.
+//! - [`images`], [`disk`], [`mount`], [`tools`], [`random`]: disks, and the tools that look at them.
+//! - [`trial`]: one comparison from beginning to end.
+
+#![allow(missing_docs, reason = "nobody but these tests reads it")]
+
+pub mod apply;
+pub mod command;
+pub mod content;
+pub mod disk;
+pub mod edits;
+pub mod engine;
+pub mod guest_tree;
+pub mod image;
+pub mod images;
+pub mod judge;
+pub mod kernel;
+pub mod look;
+pub mod memory_fs;
+pub mod model;
+pub mod mount;
+pub mod mutate;
+pub mod populate;
+pub mod random;
+pub mod rng;
+pub mod sandbox;
+pub mod scratch;
+pub mod tools;
+pub mod tree;
+pub mod trial;

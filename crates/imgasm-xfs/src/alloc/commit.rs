@@ -1,0 +1,401 @@
+//! Writing down what the groups have: their trees are built anew from the records in memory, in
+//! the blocks that they have already and as many more as they need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Allocator;
+use super::chunk_blocks::write_new_chunk;
+use super::group::Group;
+use crate::ag::agf::Agf;
+use crate::ag::contents::{TreeBlocks, read_owners};
+use crate::ag::{agfl, sector};
+use crate::btree::build::{Shape, build};
+use crate::btree::records::{
+    CHUNK_INODES, FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord, owner,
+};
+use crate::btree::{
+    FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, OWNERS, REFCOUNTS, Record,
+};
+use crate::bytes::as_u32;
+use crate::corrupt;
+use crate::owners::{GroupRecords, runs_of};
+use crate::superblock::Superblock;
+use crate::volume::Volume;
+use crate::writes::Writes;
+use imgasm_fs::{Error, Location, Result};
+
+/// What has become of the blocks of changed inodes.
+#[derive(Debug, Default)]
+pub(crate) struct OwnerChanges {
+    /// Inodes of which all earlier records are void.
+    pub(crate) inodes: BTreeSet<u64>,
+    /// Their records now, by group.
+    pub(crate) records: GroupRecords,
+    /// Whether those are the records of all inodes.
+    all: bool,
+}
+
+impl OwnerChanges {
+    /// The records of all inodes; nothing is staged for copy on write.
+    pub(crate) fn all(records: GroupRecords) -> Self {
+        Self {
+            inodes: BTreeSet::new(),
+            records,
+            all: true,
+        }
+    }
+
+    /// Whether earlier records of an owner are void.
+    fn voids(&self, owner: u64) -> bool {
+        self.inodes.contains(&owner) || self.all && owner <= owner::STAGED
+    }
+}
+
+/// By how much the superblock's counters change.
+#[derive(Debug, Default)]
+pub(crate) struct CounterChanges {
+    pub(crate) free_blocks: i64,
+    pub(crate) inodes: i64,
+    pub(crate) free_inodes: i64,
+}
+
+/// Changes the superblock's counters.
+pub(crate) fn count_changes(superblock: &mut Superblock, changes: &CounterChanges) -> Result<()> {
+    let raw = &mut superblock.raw;
+    for (counter, change) in [
+        (&mut raw.fdblocks, changes.free_blocks),
+        (&mut raw.icount, changes.inodes),
+        (&mut raw.ifree, changes.free_inodes),
+    ] {
+        let value = counter.get().checked_add_signed(change).ok_or_else(|| {
+            corrupt(
+                Location::Superblock,
+                format!("a counter of {counter} changes by {change}"),
+            )
+        })?;
+        *counter = value.into();
+    }
+    Ok(())
+}
+
+/// Level and root of a tree that has been written.
+struct Root {
+    block: u32,
+    levels: u32,
+}
+
+impl Allocator {
+    /// Builds all that has changed, into `writes`.
+    pub(crate) fn commit(
+        &mut self,
+        volume: &Volume,
+        owners: &OwnerChanges,
+        seed: [u8; 16],
+        writes: &mut Writes,
+    ) -> Result<CounterChanges> {
+        let mut counters = CounterChanges::default();
+        for &(number, start) in &self.new_chunks {
+            let inodes = self
+                .groups
+                .get(&number)
+                .and_then(|group| group.inodes.as_ref());
+            if inodes.is_some_and(|inodes| inodes.chunks.get(start).is_some()) {
+                write_new_chunk(volume, number, start, seed, writes);
+            }
+        }
+        for group in self.groups.values_mut() {
+            let inodes_changed = group.inodes.as_ref().is_some_and(|inodes| inodes.changed);
+            if group.changed || inodes_changed {
+                commit_group(volume, group, owners, writes, &mut counters)?;
+            }
+        }
+        Ok(counters)
+    }
+}
+
+/// Makes a tree have as many blocks as it needs.
+fn resize(group: &mut Group, blocks: &mut TreeBlocks, needed: usize) -> Result<()> {
+    while blocks.len() > needed {
+        let block = blocks.pop().expect("there are more than needed");
+        group.give(block, 1)?;
+    }
+    while blocks.len() < needed {
+        blocks.push(take_one(group)?);
+    }
+    Ok(())
+}
+
+/// Takes the first free block of a group, or one of its list where there is no other.
+fn take_one(group: &mut Group) -> Result<u32> {
+    if let Some(block) = group.free.find(0, 1, 1) {
+        group.take(block, 1);
+        Ok(block)
+    } else if let Some(block) = group.list.pop() {
+        Ok(block)
+    } else {
+        Err(Error::NoSpace {
+            unit: "blocks",
+            needed: 1,
+            free: 0,
+        })
+    }
+}
+
+/// Builds a tree into its blocks.
+fn write_tree<R: Record>(
+    volume: &Volume,
+    group: u32,
+    kind: Kind,
+    records: &[R],
+    blocks: &[u32],
+    writes: &mut Writes,
+) -> Root {
+    let geometry = &volume.geometry;
+    let shape = Shape::new::<R>(kind, geometry, records.len(), 1);
+    let pointers: Vec<u64> = blocks.iter().map(|block| u64::from(*block)).collect();
+    let built = build(kind, geometry, records, &shape, &pointers);
+    for ((_, mut bytes), block) in built.blocks.into_iter().zip(blocks) {
+        let offset = geometry.byte_offset(group, *block);
+        kind.seal(&mut bytes, geometry, offset / 512, u64::from(group));
+        writes.put(offset, bytes);
+    }
+    Root {
+        block: *blocks.last().expect("every tree has a root"),
+        levels: as_u32(shape.levels()),
+    }
+}
+
+fn commit_group(
+    volume: &Volume,
+    group: &mut Group,
+    owners: &OwnerChanges,
+    writes: &mut Writes,
+    counters: &mut CounterChanges,
+) -> Result<()> {
+    let counted = |agf: &Agf| {
+        i64::from(agf.free_blocks.get())
+            + i64::from(agf.list_count.get())
+            + i64::from(agf.tree_blocks.get())
+    };
+    let before = counted(&group.agf);
+    commit_inodes(volume, group, writes, counters)?;
+    commit_shared(volume, group, writes)?;
+    if !group.changed {
+        return Ok(());
+    }
+    commit_space(volume, group, owners, writes)?;
+    counters.free_blocks += counted(&group.agf) - before;
+    let mut bytes = volume.read_sector(group.number, sector::AGF)?;
+    group.agf.encode_into(&mut bytes);
+    writes.put(volume.sector_offset(group.number, sector::AGF), bytes);
+    group.changed = false;
+    Ok(())
+}
+
+fn commit_inodes(
+    volume: &Volume,
+    group: &mut Group,
+    writes: &mut Writes,
+    counters: &mut CounterChanges,
+) -> Result<()> {
+    let geometry = &volume.geometry;
+    let Some(mut inodes) = group.inodes.take_if(|inodes| inodes.changed) else {
+        return Ok(());
+    };
+    let number = group.number;
+    let records = inodes.chunks.records();
+    let shape = Shape::new::<InodeRecord>(INODES, geometry, records.len(), 1);
+    resize(group, &mut inodes.tree, shape.blocks())?;
+    let root = write_tree(volume, number, INODES, &records, &inodes.tree, writes);
+    let agi = &mut inodes.agi;
+    agi.root = root.block.into();
+    agi.levels = root.levels.into();
+    if geometry.features.finobt {
+        let records = inodes.chunks.records_with_free();
+        let shape = Shape::new::<InodeRecord>(FREE_INODES, geometry, records.len(), 1);
+        resize(group, &mut inodes.free_tree, shape.blocks())?;
+        let root = write_tree(
+            volume,
+            number,
+            FREE_INODES,
+            &records,
+            &inodes.free_tree,
+            writes,
+        );
+        agi.free_root = root.block.into();
+        agi.free_levels = root.levels.into();
+    }
+    if geometry.features.inobtcount {
+        agi.tree_blocks = as_u32(inodes.tree.len()).into();
+        agi.free_tree_blocks = as_u32(inodes.free_tree.len()).into();
+    }
+    let (count, free) = inodes.chunks.counts();
+    counters.inodes += i64::from(count) - i64::from(agi.count.get());
+    counters.free_inodes += i64::from(free) - i64::from(agi.free_count.get());
+    agi.count = count.into();
+    agi.free_count = free.into();
+    let mut bytes = volume.read_sector(number, sector::AGI)?;
+    agi.encode_into(&mut bytes);
+    writes.put(volume.sector_offset(number, sector::AGI), bytes);
+    group.inodes = Some(inodes);
+    Ok(())
+}
+
+fn commit_shared(volume: &Volume, group: &mut Group, writes: &mut Writes) -> Result<()> {
+    let Some(mut shared) = group.shared.take_if(|shared| shared.runs.is_changed()) else {
+        return Ok(());
+    };
+    let records = shared.runs.records();
+    let shape = Shape::new::<RefcountRecord>(REFCOUNTS, &volume.geometry, records.len(), 1);
+    resize(group, &mut shared.tree, shape.blocks())?;
+    let root = write_tree(
+        volume,
+        group.number,
+        REFCOUNTS,
+        &records,
+        &shared.tree,
+        writes,
+    );
+    group.agf.refcount_root = root.block.into();
+    group.agf.refcount_levels = root.levels.into();
+    group.agf.refcount_blocks = as_u32(shared.tree.len()).into();
+    group.shared = Some(shared);
+    Ok(())
+}
+
+/// The trees of free space and of owners, whose own blocks change what they hold: they are given
+/// blocks until they have enough.
+fn commit_space(
+    volume: &Volume,
+    group: &mut Group,
+    owners: &OwnerChanges,
+    writes: &mut Writes,
+) -> Result<()> {
+    let geometry = &volume.geometry;
+    let number = group.number;
+    let (kept, mut owner_tree) = if geometry.features.rmapbt {
+        read_owners(volume, number, &group.agf)?
+    } else {
+        Default::default()
+    };
+    let list_before = group.list.clone();
+    let mut by_block = std::mem::take(&mut group.by_block);
+    let mut by_size = std::mem::take(&mut group.by_size);
+    let mut shrunk = false;
+    let mut records;
+    loop {
+        let runs = group.free.count();
+        let block_need = Shape::new::<FreeRecord>(FREE_BY_BLOCK, geometry, runs, 1).blocks();
+        let size_need = Shape::new::<SizedFreeRecord>(FREE_BY_SIZE, geometry, runs, 1).blocks();
+        let trees = [&by_block, &by_size, &owner_tree, &group.list];
+        records = owner_records(volume, group, &kept, owners, trees);
+        let owner_need = if geometry.features.rmapbt {
+            Shape::new::<OwnerRecord>(OWNERS, geometry, records.len(), 1).blocks()
+        } else {
+            0
+        };
+        let mut trees = [
+            (&mut by_block, block_need),
+            (&mut by_size, size_need),
+            (&mut owner_tree, owner_need),
+        ];
+        if trees.iter().all(|(blocks, need)| blocks.len() == *need) {
+            break;
+        }
+        for (blocks, need) in &mut trees {
+            // What is too much is given back once; later on it goes to the list, so that this
+            // comes to an end.
+            while shrunk && blocks.len() > *need {
+                let block = blocks.pop().expect("there are more than needed");
+                group.list.push(block);
+            }
+            resize(group, blocks, *need)?;
+        }
+        shrunk = true;
+    }
+    if group.list.len() > agfl::capacity(geometry) {
+        return Err(corrupt(
+            Location::Group(number),
+            "the list of free blocks is full",
+        ));
+    }
+    let runs = group.free.records();
+    let root = write_tree(volume, number, FREE_BY_BLOCK, &runs, &by_block, writes);
+    group.agf.by_block_root = root.block.into();
+    group.agf.by_block_levels = root.levels.into();
+    let mut sized: Vec<_> = runs.into_iter().map(SizedFreeRecord).collect();
+    sized.sort_unstable_by_key(Record::low);
+    let root = write_tree(volume, number, FREE_BY_SIZE, &sized, &by_size, writes);
+    group.agf.by_size_root = root.block.into();
+    group.agf.by_size_levels = root.levels.into();
+    let mut tree_blocks = by_block.len() + by_size.len() - 2;
+    if geometry.features.rmapbt {
+        let root = write_tree(volume, number, OWNERS, &records, &owner_tree, writes);
+        group.agf.owners_root = root.block.into();
+        group.agf.owners_levels = root.levels.into();
+        group.agf.owners_blocks = as_u32(owner_tree.len()).into();
+        tree_blocks += owner_tree.len() - 1;
+    }
+    group.agf.tree_blocks = as_u32(tree_blocks).into();
+    group.agf.free_blocks = group.free.total().into();
+    group.agf.longest = group.free.longest().into();
+    group.by_block = by_block;
+    group.by_size = by_size;
+    if group.list != list_before {
+        let mut bytes = volume.read_sector(number, sector::AGFL)?;
+        agfl::encode_into(&mut bytes, geometry, &group.list);
+        writes.put(volume.sector_offset(number, sector::AGFL), bytes);
+        let last = as_u32(group.list.len().max(1) - 1);
+        group.agf.list_first = 0.into();
+        group.agf.list_last = last.into();
+        group.agf.list_count = as_u32(group.list.len()).into();
+    }
+    Ok(())
+}
+
+/// Who has the group's blocks now: what is known of before, where it still holds, and the rest
+/// from what has been read of the group and from the changed inodes.
+fn owner_records(
+    volume: &Volume,
+    group: &Group,
+    kept: &[OwnerRecord],
+    changes: &OwnerChanges,
+    space_trees: [&TreeBlocks; 4],
+) -> Vec<OwnerRecord> {
+    if !volume.geometry.features.rmapbt {
+        return Vec::new();
+    }
+    let mut blocks_of: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    blocks_of.insert(
+        owner::FREE_SPACE,
+        space_trees.into_iter().flatten().copied().collect(),
+    );
+    if let Some(shared) = &group.shared {
+        blocks_of.insert(owner::REFCOUNTS, shared.tree.clone());
+    }
+    if let Some(inodes) = &group.inodes {
+        let trees = inodes.tree.iter().chain(&inodes.free_tree).copied();
+        blocks_of.insert(owner::INODE_TREES, trees.collect());
+        let mut blocks = Vec::new();
+        for chunk in inodes.chunks.records() {
+            blocks.extend(
+                (0..CHUNK_INODES)
+                    .filter(|index| chunk.has(*index))
+                    .map(|index| volume.geometry.inode_block(chunk.start + index)),
+            );
+        }
+        blocks_of.insert(owner::INODES, blocks);
+    }
+    let mut records: Vec<OwnerRecord> = kept
+        .iter()
+        .filter(|record| !blocks_of.contains_key(&record.owner) && !changes.voids(record.owner))
+        .copied()
+        .collect();
+    for (owner, blocks) in blocks_of {
+        records.extend(runs_of(owner, blocks));
+    }
+    let of_inodes = changes.records.get(&group.number);
+    records.extend(of_inodes.into_iter().flatten());
+    records.sort_unstable_by_key(Record::low);
+    records
+}

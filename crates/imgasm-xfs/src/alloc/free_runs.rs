@@ -1,0 +1,173 @@
+//! A group's free blocks in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::btree::records::FreeRecord;
+
+/// How many runs near a wanted place are looked at before any that is long enough will do.
+const NEAR_RUNS: usize = 64;
+
+/// Runs of free blocks, found by place and by length.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FreeRuns {
+    by_start: BTreeMap<u32, u32>,
+    by_len: BTreeSet<(u32, u32)>,
+    total: u32,
+}
+
+impl FreeRuns {
+    /// From runs that do not touch each other.
+    pub(crate) fn new(records: &[FreeRecord]) -> Self {
+        let mut runs = Self::default();
+        for record in records {
+            runs.put(record.start, record.len);
+        }
+        runs
+    }
+
+    fn put(&mut self, start: u32, len: u32) {
+        self.by_start.insert(start, len);
+        self.by_len.insert((len, start));
+        self.total += len;
+    }
+
+    fn drop_run(&mut self, start: u32, len: u32) {
+        self.by_start.remove(&start);
+        self.by_len.remove(&(len, start));
+        self.total -= len;
+    }
+
+    /// Free blocks in all.
+    pub(crate) fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Blocks of the longest run.
+    pub(crate) fn longest(&self) -> u32 {
+        self.by_len.last().map_or(0, |(len, _)| *len)
+    }
+
+    /// Number of runs.
+    pub(crate) fn count(&self) -> usize {
+        self.by_start.len()
+    }
+
+    /// All runs by place.
+    pub(crate) fn records(&self) -> Vec<FreeRecord> {
+        self.by_start
+            .iter()
+            .map(|(&start, &len)| FreeRecord { start, len })
+            .collect()
+    }
+
+    /// The run that holds a block.
+    fn containing(&self, block: u32) -> Option<(u32, u32)> {
+        let (&start, &len) = self.by_start.range(..=block).next_back()?;
+        (block - start < len).then_some((start, len))
+    }
+
+    /// Takes blocks that are known to be free.
+    pub(crate) fn take(&mut self, start: u32, len: u32) {
+        let (run, run_len) = self.containing(start).expect("the blocks are free");
+        let (before, after) = (start - run, run + run_len - (start + len));
+        self.drop_run(run, run_len);
+        if before > 0 {
+            self.put(run, before);
+        }
+        if after > 0 {
+            self.put(start + len, after);
+        }
+    }
+
+    /// Gives blocks back; false where some of them are free already.
+    #[must_use]
+    pub(crate) fn give(&mut self, start: u32, len: u32) -> bool {
+        let end = start + len;
+        let before = self.by_start.range(..end).next_back();
+        let mut from = start;
+        let mut to = end;
+        if let Some((&run, &run_len)) = before {
+            if run + run_len > start {
+                return false;
+            }
+            if run + run_len == start {
+                self.drop_run(run, run_len);
+                from = run;
+            }
+        }
+        if let Some(&run_len) = self.by_start.get(&end) {
+            self.drop_run(end, run_len);
+            to = end + run_len;
+        }
+        self.put(from, to - from);
+        true
+    }
+
+    /// Where `len` blocks could be taken in one run: at `near` where they are free, else in a run
+    /// behind or before it, else in the shortest run that has them.
+    pub(crate) fn find(&self, near: u32, len: u32, align: u32) -> Option<u32> {
+        let fits = |start: u32, run_len: u32| {
+            let aligned = start.checked_next_multiple_of(align)?;
+            (u64::from(aligned) + u64::from(len) <= u64::from(start) + u64::from(run_len))
+                .then_some(aligned)
+        };
+        if self.longest() < len {
+            return None;
+        }
+        if let Some((start, run_len)) = self.containing(near)
+            && let Some(found) = fits(near, start + run_len - near)
+        {
+            return Some(found);
+        }
+        let behind = self.by_start.range(near..).take(NEAR_RUNS);
+        let before = self.by_start.range(..near).rev().take(NEAR_RUNS);
+        behind
+            .chain(before)
+            .find_map(|(&start, &run_len)| fits(start, run_len))
+            .or_else(|| {
+                self.by_len
+                    .range((len, 0)..)
+                    .find_map(|&(run_len, start)| fits(start, run_len))
+            })
+    }
+
+    /// How many blocks are free from `block` on.
+    pub(crate) fn run_from(&self, block: u32) -> u32 {
+        self.containing(block)
+            .map_or(0, |(start, len)| start + len - block)
+    }
+
+    /// The start of the longest run.
+    pub(crate) fn longest_start(&self) -> Option<u32> {
+        self.by_len.last().map(|(_, start)| *start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_split_and_joined() {
+        let mut runs = FreeRuns::new(&[FreeRecord { start: 10, len: 20 }]);
+        runs.take(15, 5);
+        assert_eq!(runs.count(), 2);
+        assert_eq!((runs.total(), runs.longest()), (15, 10));
+        assert!(!runs.give(14, 2), "block 14 is free already");
+        assert!(!runs.give(18, 4), "block 20 is free already");
+        assert!(runs.give(15, 5));
+        assert_eq!(runs.records(), [FreeRecord { start: 10, len: 20 }]);
+    }
+
+    #[test]
+    fn places_are_near_and_aligned() {
+        let runs = FreeRuns::new(&[
+            FreeRecord { start: 3, len: 4 },
+            FreeRecord { start: 50, len: 9 },
+        ]);
+        assert_eq!(runs.find(0, 4, 1), Some(3));
+        assert_eq!(runs.find(52, 4, 1), Some(52));
+        assert_eq!(runs.find(0, 3, 8), Some(56));
+        assert_eq!(runs.find(0, 10, 1), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! An allocation group in memory, as far as it has been needed.
+
+use super::chunks::Chunks;
+use super::free_runs::FreeRuns;
+use super::shared::SharedRuns;
+use crate::ag::agf::Agf;
+use crate::ag::agi::Agi;
+use crate::ag::contents::{TreeBlocks, read_free_space, read_inode_chunks, read_refcounts};
+use crate::corrupt;
+use crate::volume::Volume;
+use imgasm_fs::{Location, Result};
+
+/// A group's free space, and what else of it has been read.
+pub(crate) struct Group {
+    pub(crate) number: u32,
+    /// The head as it is on the disk.
+    pub(crate) agf: Agf,
+    pub(crate) free: FreeRuns,
+    pub(crate) by_block: TreeBlocks,
+    pub(crate) by_size: TreeBlocks,
+    /// The list of free blocks for the trees.
+    pub(crate) list: Vec<u32>,
+    pub(crate) inodes: Option<GroupInodes>,
+    pub(crate) shared: Option<GroupShared>,
+    /// Whether blocks have been taken or given, or who has them has changed.
+    pub(crate) changed: bool,
+}
+
+/// A group's inodes.
+pub(crate) struct GroupInodes {
+    /// The head as it is on the disk.
+    pub(crate) agi: Agi,
+    pub(crate) chunks: Chunks,
+    pub(crate) tree: TreeBlocks,
+    pub(crate) free_tree: TreeBlocks,
+    pub(crate) changed: bool,
+}
+
+/// A group's shared blocks.
+pub(crate) struct GroupShared {
+    pub(crate) runs: SharedRuns,
+    pub(crate) tree: TreeBlocks,
+}
+
+impl Group {
+    /// Reads a group's free space.
+    pub(crate) fn read(volume: &Volume, number: u32) -> Result<Self> {
+        let space = read_free_space(volume, number)?;
+        Ok(Self {
+            number,
+            agf: space.agf,
+            free: FreeRuns::new(&space.runs),
+            by_block: space.by_block_blocks,
+            by_size: space.by_size_blocks,
+            list: space.list,
+            inodes: None,
+            shared: None,
+            changed: false,
+        })
+    }
+
+    /// The group's inodes, read when first asked for.
+    pub(crate) fn inodes(&mut self, volume: &Volume) -> Result<&mut GroupInodes> {
+        if self.inodes.is_none() {
+            let read = read_inode_chunks(volume, self.number)?;
+            self.inodes = Some(GroupInodes {
+                agi: read.agi,
+                chunks: Chunks::new(&read.chunks),
+                tree: read.tree_blocks,
+                free_tree: read.free_tree_blocks,
+                changed: false,
+            });
+        }
+        Ok(self.inodes.as_mut().expect("just read"))
+    }
+
+    /// The group's shared blocks, read when first asked for.
+    pub(crate) fn shared(&mut self, volume: &Volume) -> Result<&mut GroupShared> {
+        if self.shared.is_none() {
+            let (records, tree) = read_refcounts(volume, self.number, &self.agf)?;
+            self.shared = Some(GroupShared {
+                runs: SharedRuns::new(&records),
+                tree,
+            });
+        }
+        Ok(self.shared.as_mut().expect("just read"))
+    }
+
+    /// Takes blocks that are free.
+    pub(crate) fn take(&mut self, start: u32, len: u32) {
+        self.free.take(start, len);
+        self.changed = true;
+    }
+
+    /// Gives blocks back, which must not be free.
+    pub(crate) fn give(&mut self, start: u32, len: u32) -> Result<()> {
+        self.changed = true;
+        if self.free.give(start, len) {
+            Ok(())
+        } else {
+            Err(corrupt(
+                Location::Group(self.number),
+                format!("{len} blocks from {start} are freed, but are free already"),
+            ))
+        }
+    }
+
+    /// Gives back one owner's hold on blocks that may be shared; gives how many are free now.
+    pub(crate) fn give_shared(&mut self, volume: &Volume, start: u32, len: u32) -> Result<u32> {
+        self.changed = true;
+        let unowned = self.shared(volume)?.runs.release(start, len);
+        let mut freed = 0;
+        for (start, len) in unowned {
+            self.give(start, len)?;
+            freed += len;
+        }
+        Ok(freed)
+    }
+}

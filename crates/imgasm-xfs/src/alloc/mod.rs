@@ -1,0 +1,407 @@
+//! Allocation: free blocks, shared blocks and inodes of the groups, kept in memory from the first
+//! touch of a group on.
+//!
+//! - [`free_runs`], [`shared`], [`chunks`]: what a group has, without the trees that hold it.
+//! - [`group`]: a group.
+//! - [`reserve`]: what is not given to files.
+//! - [`chunk_blocks`]: inodes as they are made and given back.
+//! - [`commit`]: the trees, built anew from what the groups have.
+//! - here: choosing a group and a place.
+
+pub(crate) mod chunk_blocks;
+pub(crate) mod chunks;
+pub(crate) mod commit;
+pub(crate) mod free_runs;
+pub(crate) mod group;
+pub(crate) mod reserve;
+pub(crate) mod shared;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ag::agf::Agf;
+use super::ag::agi::Agi;
+use super::bmap::Extent;
+use super::btree::records::{CHUNK_INODES, FreeRecord, InodeRecord};
+use super::check::DerivedSpace;
+use super::corrupt;
+use super::geometry::FsBlock;
+use super::inode::{NO_INODE, not_writable};
+use super::superblock::Superblock;
+use super::volume::Volume;
+use free_runs::FreeRuns;
+use group::Group;
+use imgasm_fs::{Error, Location, Result};
+use reserve::Reserve;
+use shared::SharedRuns;
+
+/// What blocks are wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Contents of files and new inodes, which must leave the reserve alone.
+    Content,
+    /// What is needed to write down what has been promised.
+    Metadata,
+}
+
+/// Where blocks are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// As near to here as can be.
+    pub(crate) near: FsBlock,
+    /// How many are wanted now.
+    pub(crate) blocks: u64,
+    /// How many will be wanted in all, for which there should be room in the same run.
+    pub(crate) room: u64,
+    pub(crate) purpose: Purpose,
+}
+
+/// The groups and their sums.
+pub(crate) struct Allocator {
+    groups: BTreeMap<u32, Group>,
+    /// Free blocks of all groups.
+    free: u64,
+    reserve: Reserve,
+    inodes: u64,
+    /// The most inodes that there may be.
+    max_inodes: u64,
+    /// Chunks made since the last commit: group and first inode.
+    new_chunks: BTreeSet<(u32, u32)>,
+}
+
+impl Allocator {
+    /// Reads the heads of all groups, which must agree with the superblock.
+    pub(crate) fn new(volume: &Volume, superblock: &Superblock) -> Result<Self> {
+        let geometry = &volume.geometry;
+        let raw = &superblock.raw;
+        let mut reserve = Reserve::new(geometry);
+        let (mut free, mut counted) = (0, 0);
+        let (mut inodes, mut free_inodes) = (0, 0);
+        for number in 0..geometry.groups {
+            let agf = Agf::read(volume, number)?;
+            let agi = Agi::read(volume, number)?;
+            let in_group = u64::from(agf.free_blocks.get());
+            free += in_group;
+            counted +=
+                in_group + u64::from(agf.list_count.get()) + u64::from(agf.tree_blocks.get());
+            inodes += u64::from(agi.count.get());
+            free_inodes += u64::from(agi.free_count.get());
+            reserve.add_group(geometry, &agf, &agi);
+        }
+        let seen = (raw.fdblocks.get(), raw.icount.get(), raw.ifree.get());
+        if seen != (counted, inodes, free_inodes) {
+            return Err(not_writable(format!(
+                "the superblock counts {seen:?} free blocks, inodes and free inodes, the groups \
+                 {:?}: repair it first (xfs_repair)",
+                (counted, inodes, free_inodes)
+            )));
+        }
+        let max_inodes = match u64::from(raw.imax_pct) {
+            0 => u64::MAX,
+            percent => {
+                geometry.total_blocks / 100 * percent * u64::from(geometry.inodes_per_block())
+            }
+        };
+        Ok(Self {
+            groups: BTreeMap::new(),
+            free,
+            reserve,
+            inodes,
+            max_inodes,
+            new_chunks: BTreeSet::new(),
+        })
+    }
+
+    fn group(&mut self, volume: &Volume, number: u32) -> Result<&mut Group> {
+        Ok(match self.groups.entry(number) {
+            Entry::Occupied(group) => group.into_mut(),
+            Entry::Vacant(place) => place.insert(Group::read(volume, number)?),
+        })
+    }
+
+    /// The group of a run of blocks, with the run's first block and length in it.
+    fn locate(volume: &Volume, start: FsBlock, blocks: u64) -> Result<(u32, u32, u32)> {
+        let geometry = &volume.geometry;
+        geometry
+            .split(start)
+            .filter(|_| geometry.holds(start, blocks))
+            .and_then(|(group, block)| Some((group, block, u32::try_from(blocks).ok()?)))
+            .ok_or_else(|| corrupt(Location::Block(start.0), "there is no such run of blocks"))
+    }
+
+    /// Free blocks of all groups.
+    pub(crate) fn free_blocks(&self) -> u64 {
+        self.free
+    }
+
+    /// The free runs of a group, where it has been read.
+    pub(crate) fn free_runs(&self, number: u32) -> Option<Vec<FreeRecord>> {
+        Some(self.groups.get(&number)?.free.records())
+    }
+
+    /// Whether an inode is of a chunk that has been made since the last commit.
+    pub(crate) fn is_new(&self, volume: &Volume, number: u64) -> bool {
+        let located = volume.geometry.inode_in_group(number);
+        located.is_some_and(|(group, inode)| {
+            let below = self.new_chunks.range(..=(group, inode)).next_back();
+            below.is_some_and(|(home, start)| *home == group && inode - start < CHUNK_INODES)
+        })
+    }
+
+    /// Checks that so many blocks can be had for contents.
+    pub(crate) fn check_room(&self, blocks: u64) -> Result<()> {
+        let free = self.free.saturating_sub(self.reserve.total());
+        if blocks <= free {
+            Ok(())
+        } else {
+            Err(Error::NoSpace {
+                unit: "blocks",
+                needed: blocks,
+                free,
+            })
+        }
+    }
+
+    /// Takes a run of at least one block, of those wished for. Metadata too comes from the reserve
+    /// only where there is nothing else, because a group that lacks its reserve makes the kernel
+    /// complain.
+    pub(crate) fn allocate(&mut self, volume: &Volume, wish: &Wish) -> Result<(FsBlock, u64)> {
+        let limit = |blocks: u64| {
+            u32::try_from(blocks.min(Extent::MAX_BLOCKS)).expect("extents have 21 bits of length")
+        };
+        let (want, room) = (limit(wish.blocks), limit(wish.room));
+        let purposes: &[Purpose] = match wish.purpose {
+            Purpose::Content => {
+                self.check_room(u64::from(want))?;
+                &[Purpose::Content]
+            }
+            Purpose::Metadata => &[Purpose::Content, Purpose::Metadata],
+        };
+        for purpose in purposes {
+            if let Some(run) = self.allocate_for(volume, wish.near, want, room, *purpose)? {
+                return Ok(run);
+            }
+        }
+        Err(Error::NoSpace {
+            unit: "blocks",
+            needed: wish.blocks,
+            free: self.free,
+        })
+    }
+
+    /// Takes a run of what may be given for a purpose, if there is any.
+    fn allocate_for(
+        &mut self,
+        volume: &Volume,
+        near: FsBlock,
+        want: u32,
+        room: u32,
+        purpose: Purpose,
+    ) -> Result<Option<(FsBlock, u64)>> {
+        let geometry = &volume.geometry;
+        let (home, near) = geometry.split(near).unwrap_or((0, 0));
+        let at_near = self.group(volume, home)?.free.run_from(near);
+        if at_near >= want && self.usable(home, purpose) >= want {
+            return Ok(Some(self.take(volume, home, near, want)));
+        }
+        let mut best = None;
+        for step in 0..geometry.groups {
+            let number = (home + step) % geometry.groups;
+            let near = if step == 0 { near } else { 0 };
+            let free = &self.group(volume, number)?.free;
+            let place = free.find(near, room, 1);
+            let longest = free.longest();
+            let usable = self.usable(number, purpose);
+            if let Some(place) = place.filter(|_| usable >= room) {
+                return Ok(Some(self.take(volume, number, place, want)));
+            }
+            let len = longest.min(usable);
+            if len > 0 && best.is_none_or(|(_, most)| len > most) {
+                best = Some((number, len));
+            }
+        }
+        let Some((number, len)) = best else {
+            return Ok(None);
+        };
+        let free = &self.group(volume, number)?.free;
+        let place = free.find(near, len.min(want), 1).or(free.longest_start());
+        let place = place.expect("the group has a run of this length");
+        Ok(Some(self.take(volume, number, place, len.min(want))))
+    }
+
+    /// Free blocks of a group that has been read that may be given for a purpose.
+    fn usable(&self, number: u32, purpose: Purpose) -> u32 {
+        let free = self.groups[&number].free.total();
+        match purpose {
+            Purpose::Content => free.saturating_sub(self.reserve.of_group(number)),
+            Purpose::Metadata => free,
+        }
+    }
+
+    fn take(&mut self, volume: &Volume, number: u32, start: u32, len: u32) -> (FsBlock, u64) {
+        let group = self
+            .groups
+            .get_mut(&number)
+            .expect("the group has been read");
+        group.take(start, len);
+        self.free -= u64::from(len);
+        (volume.geometry.fs_block(number, start), u64::from(len))
+    }
+
+    /// Gives back blocks that nothing else has.
+    pub(crate) fn free(&mut self, volume: &Volume, start: FsBlock, blocks: u64) -> Result<()> {
+        let (group, start, len) = Self::locate(volume, start, blocks)?;
+        self.group(volume, group)?.give(start, len)?;
+        self.free += u64::from(len);
+        Ok(())
+    }
+
+    /// Gives back a file's hold on blocks of its content, which others may have too.
+    pub(crate) fn free_content(
+        &mut self,
+        volume: &Volume,
+        start: FsBlock,
+        blocks: u64,
+    ) -> Result<()> {
+        if !volume.geometry.features.reflink {
+            return self.free(volume, start, blocks);
+        }
+        let (group, start, len) = Self::locate(volume, start, blocks)?;
+        let freed = self.group(volume, group)?.give_shared(volume, start, len)?;
+        self.free += u64::from(freed);
+        Ok(())
+    }
+
+    /// How many blocks from `start` on are alike, and whether they are shared.
+    pub(crate) fn shared_run(
+        &mut self,
+        volume: &Volume,
+        start: FsBlock,
+        blocks: u64,
+    ) -> Result<(u64, bool)> {
+        if !volume.geometry.features.reflink {
+            return Ok((blocks, false));
+        }
+        let (group, start, len) = Self::locate(volume, start, blocks)?;
+        let shared = self.group(volume, group)?.shared(volume)?;
+        let (len, is_shared) = shared.runs.run_from(start, len);
+        Ok((u64::from(len), is_shared))
+    }
+
+    /// Notes that what the blocks of a group are to their owner has changed.
+    pub(crate) fn touch(&mut self, volume: &Volume, block: FsBlock) -> Result<()> {
+        let (group, ..) = Self::locate(volume, block, 1)?;
+        self.group(volume, group)?.changed = true;
+        Ok(())
+    }
+
+    /// Takes an inode near another: a free one of its group, else one of a new chunk there, else
+    /// of another group.
+    pub(crate) fn allocate_inode(&mut self, volume: &Volume, near: u64) -> Result<u64> {
+        let geometry = &volume.geometry;
+        let (home, near) = geometry.inode_in_group(near).unwrap_or((0, 0));
+        for step in 0..geometry.groups {
+            let number = (home + step) % geometry.groups;
+            let near = if step == 0 { near } else { 0 };
+            if let Some(inode) = self.take_inode(volume, number, near)? {
+                return Ok(geometry.inode_number(number, inode));
+            }
+            if self.make_chunk(volume, number, geometry.inode_block(near))?
+                && let Some(inode) = self.take_inode(volume, number, near)?
+            {
+                return Ok(geometry.inode_number(number, inode));
+            }
+        }
+        Err(Error::NoSpace {
+            unit: "inodes",
+            needed: 1,
+            free: 0,
+        })
+    }
+
+    fn take_inode(&mut self, volume: &Volume, number: u32, near: u32) -> Result<Option<u32>> {
+        let inodes = self.group(volume, number)?.inodes(volume)?;
+        let taken = inodes.chunks.take(near);
+        inodes.changed |= taken.is_some();
+        Ok(taken)
+    }
+
+    /// Makes a full chunk of inodes, or as many as fill a block; false where there is no room.
+    fn make_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
+        let geometry = &volume.geometry;
+        let inodes = CHUNK_INODES.max(geometry.inodes_per_block());
+        let blocks = inodes / geometry.inodes_per_block();
+        if self.inodes + u64::from(inodes) > self.max_inodes
+            || self.check_room(u64::from(blocks)).is_err()
+        {
+            return Ok(false);
+        }
+        let free = &self.group(volume, number)?.free;
+        let place = free.find(near, blocks, geometry.inode_alignment);
+        let Some(start) = place.filter(|_| self.usable(number, Purpose::Content) >= blocks) else {
+            return Ok(false);
+        };
+        self.take(volume, number, start, blocks);
+        let group = self.group(volume, number)?.inodes(volume)?;
+        let first = geometry.first_inode(start);
+        let mut made = Vec::new();
+        for start in (first..first + inodes).step_by(CHUNK_INODES as usize) {
+            group.chunks.put(InodeRecord {
+                start,
+                holes: 0,
+                count: 64,
+                free_count: 64,
+                free: u64::MAX,
+            });
+            made.push((number, start));
+        }
+        group.changed = true;
+        self.new_chunks.extend(made);
+        self.inodes += u64::from(inodes);
+        Ok(true)
+    }
+
+    /// Notes that a group has no unlinked inodes that are in use.
+    pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: u32) -> Result<()> {
+        let inodes = self.group(volume, number)?.inodes(volume)?;
+        inodes.agi.unlinked = [NO_INODE.into(); 64];
+        inodes.changed = true;
+        Ok(())
+    }
+
+    /// Has a group's blocks be free and shared as was derived, whatever its trees hold.
+    pub(crate) fn replace(&mut self, volume: &Volume, space: &DerivedSpace) -> Result<()> {
+        let group = self.group(volume, space.group)?;
+        group.free = FreeRuns::new(&space.free);
+        group.changed = true;
+        if volume.geometry.features.reflink {
+            group.shared(volume)?.runs = SharedRuns::changed(&space.shared);
+        }
+        Ok(())
+    }
+
+    /// Whether there is such an inode, in use or not.
+    pub(crate) fn has_inode(&mut self, volume: &Volume, number: u64) -> Result<bool> {
+        let Some((group, inode)) = volume.geometry.inode_in_group(number) else {
+            return Ok(false);
+        };
+        let inodes = self.group(volume, group)?.inodes(volume)?;
+        Ok(inodes.chunks.has(inode))
+    }
+
+    /// Gives an inode back.
+    pub(crate) fn free_inode(&mut self, volume: &Volume, number: u64) -> Result<()> {
+        let bad = |problem: &str| corrupt(Location::Inode(number), problem);
+        let (group, inode) = volume
+            .geometry
+            .inode_in_group(number)
+            .ok_or_else(|| bad("there is no such inode"))?;
+        let inodes = self.group(volume, group)?.inodes(volume)?;
+        inodes.changed = true;
+        if inodes.chunks.give(inode) {
+            Ok(())
+        } else {
+            Err(bad("it is freed, but was not in use"))
+        }
+    }
+}

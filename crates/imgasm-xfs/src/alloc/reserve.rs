@@ -1,0 +1,89 @@
+//! Free blocks that are not given to files.
+//!
+//! The kernel keeps back as many blocks of each group as its trees could still need, and a pool of
+//! blocks of the whole filesystem. A filesystem in which they are missing mounts with a warning, so
+//! they are kept here too. Nothing on the disk tells of them.
+
+use crate::ag::agf::Agf;
+use crate::ag::agi::Agi;
+use crate::btree::records::{InodeRecord, OwnerRecord, RefcountRecord};
+use crate::btree::{FREE_INODES, Kind, OWNERS, REFCOUNTS, Record};
+use crate::geometry::Geometry;
+
+/// The most blocks in the pool.
+const MAX_POOL: u64 = 8192;
+/// The part of all blocks that the pool has at most: one in so many.
+const POOL_PART: u64 = 20;
+/// The least part of a group for the tree of owners: one block in so many.
+const OWNERS_PART: u32 = 100;
+
+/// How many blocks are kept back.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    groups: Vec<u32>,
+    pool: u64,
+}
+
+impl Reserve {
+    /// The pool alone.
+    pub(crate) fn new(geometry: &Geometry) -> Self {
+        Self {
+            groups: Vec::new(),
+            pool: (geometry.total_blocks / POOL_PART).min(MAX_POOL),
+        }
+    }
+
+    /// Adds what the next group's trees could still grow by.
+    pub(crate) fn add_group(&mut self, geometry: &Geometry, agf: &Agf, agi: &Agi) {
+        let features = geometry.features;
+        let blocks = agf.length.get();
+        let mut missing = 0;
+        if features.finobt {
+            let chunks = u64::from(blocks) * u64::from(geometry.inodes_per_block()) / 64;
+            let has = if features.inobtcount {
+                agi.free_tree_blocks.get()
+            } else {
+                1
+            };
+            missing += largest::<InodeRecord>(FREE_INODES, geometry, chunks).saturating_sub(has);
+        }
+        if features.reflink {
+            let most = largest::<RefcountRecord>(REFCOUNTS, geometry, u64::from(blocks));
+            missing += most.saturating_sub(agf.refcount_blocks.get());
+        }
+        if features.rmapbt {
+            let most = largest::<OwnerRecord>(OWNERS, geometry, u64::from(blocks));
+            let most = most.max(blocks / OWNERS_PART);
+            missing += most.saturating_sub(agf.owners_blocks.get());
+        }
+        self.groups.push(missing.min(blocks));
+    }
+
+    /// Blocks kept back in a group.
+    pub(crate) fn of_group(&self, group: u32) -> u32 {
+        self.groups.get(group as usize).copied().unwrap_or(0)
+    }
+
+    /// Blocks kept back in all.
+    pub(crate) fn total(&self) -> u64 {
+        self.pool
+            + self
+                .groups
+                .iter()
+                .map(|blocks| u64::from(*blocks))
+                .sum::<u64>()
+    }
+}
+
+/// Blocks of a tree whose blocks are all half full.
+fn largest<R: Record>(kind: Kind, geometry: &Geometry, records: u64) -> u32 {
+    let leaf = (kind.leaf_capacity::<R>(geometry) / 2) as u64;
+    let node = (kind.node_capacity::<R>(geometry) / 2) as u64;
+    let mut level = records.div_ceil(leaf);
+    let mut blocks = level;
+    while level > 1 {
+        level = level.div_ceil(node);
+        blocks += level;
+    }
+    u32::try_from(blocks).unwrap_or(u32::MAX)
+}

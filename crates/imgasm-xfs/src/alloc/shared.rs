@@ -1,0 +1,132 @@
+//! A group's shared blocks in memory.
+
+use std::collections::BTreeMap;
+
+use crate::btree::records::{COPY_ON_WRITE, RefcountRecord};
+
+/// Runs of blocks that several files share, and how many do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedRuns {
+    /// Length and count by the first block.
+    runs: BTreeMap<u32, (u32, u32)>,
+    /// Blocks staged for copy on write, which are kept as they are.
+    staged: Vec<RefcountRecord>,
+    changed: bool,
+}
+
+impl SharedRuns {
+    /// From the records of a group.
+    pub(crate) fn new(records: &[RefcountRecord]) -> Self {
+        let (staged, shared): (Vec<_>, Vec<_>) = records
+            .iter()
+            .partition(|record| record.start & COPY_ON_WRITE != 0);
+        Self {
+            runs: shared
+                .into_iter()
+                .map(|record: RefcountRecord| (record.start, (record.len, record.count)))
+                .collect(),
+            staged,
+            changed: false,
+        }
+    }
+
+    /// From records that are to take the place of a group's.
+    pub(crate) fn changed(records: &[RefcountRecord]) -> Self {
+        Self {
+            changed: true,
+            ..Self::new(records)
+        }
+    }
+
+    /// Whether anything is other than it was.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The runs that overlap some blocks, in order.
+    fn overlapping(&self, start: u32, end: u32) -> Vec<(u32, u32, u32)> {
+        let first = self
+            .runs
+            .range(..start)
+            .next_back()
+            .filter(|(run, (len, _))| *run + len > start);
+        first
+            .into_iter()
+            .chain(self.runs.range(start..end))
+            .map(|(&run, &(len, count))| (run, len, count))
+            .collect()
+    }
+
+    /// How many of the blocks from `start` on are alike: all shared or all not.
+    pub(crate) fn run_from(&self, start: u32, len: u32) -> (u32, bool) {
+        match self.overlapping(start, start + len).first() {
+            Some(&(run, run_len, _)) if run <= start => ((run + run_len - start).min(len), true),
+            Some(&(run, _, _)) => (run - start, false),
+            None => (len, false),
+        }
+    }
+
+    /// Takes one owner from some blocks; gives the runs that have none any more.
+    pub(crate) fn release(&mut self, start: u32, len: u32) -> Vec<(u32, u32)> {
+        let end = start + len;
+        let mut free = Vec::new();
+        let mut at = start;
+        for (run, run_len, count) in self.overlapping(start, end) {
+            let run_end = run + run_len;
+            let (from, to) = (run.max(start), run_end.min(end));
+            if at < from {
+                free.push((at, from - at));
+            }
+            at = to;
+            self.changed = true;
+            self.runs.remove(&run);
+            if run < from {
+                self.runs.insert(run, (from - run, count));
+            }
+            if count > 2 {
+                self.runs.insert(from, (to - from, count - 1));
+            }
+            if to < run_end {
+                self.runs.insert(to, (run_end - to, count));
+            }
+        }
+        if at < end {
+            free.push((at, end - at));
+        }
+        free
+    }
+
+    /// The records, with neighbours of one count joined.
+    pub(crate) fn records(&self) -> Vec<RefcountRecord> {
+        let mut records: Vec<RefcountRecord> = Vec::with_capacity(self.runs.len());
+        for (&start, &(len, count)) in &self.runs {
+            match records.last_mut() {
+                Some(last) if last.count == count && last.start + last.len == start => {
+                    last.len += len;
+                }
+                _ => records.push(RefcountRecord { start, len, count }),
+            }
+        }
+        records.extend(&self.staged);
+        records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_owner_less() {
+        let record = |start, len, count| RefcountRecord { start, len, count };
+        let mut shared = SharedRuns::new(&[record(10, 10, 2), record(20, 5, 3)]);
+        assert_eq!(shared.run_from(5, 20), (5, false));
+        assert_eq!(shared.run_from(12, 20), (8, true));
+        assert_eq!(shared.release(5, 17), [(5, 5)]);
+        assert_eq!(shared.records(), [record(20, 2, 2), record(22, 3, 3)]);
+        assert_eq!(shared.release(22, 3), []);
+        assert_eq!(shared.records(), [record(20, 5, 2)]);
+        assert_eq!(shared.release(20, 6), [(25, 1)]);
+        assert_eq!(shared.records(), []);
+    }
+}

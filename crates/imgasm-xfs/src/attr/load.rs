@@ -1,0 +1,70 @@
+//! Reading an inode's attributes from the disk.
+
+use super::leaf::{self, Value};
+use super::{Attributes, remote, shortform};
+use crate::bmap::ExtentMap;
+use crate::corrupt;
+use crate::fork::read_blocks;
+use crate::hash_tree::{self, Node};
+use crate::inode::{Fork, Inode};
+use crate::volume::Volume;
+use imgasm_fs::{Location, Result};
+
+/// Reads all attributes of an inode.
+pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Attributes> {
+    match &inode.attributes {
+        None | Some(Fork::Device(_)) => Ok(Attributes::new()),
+        Some(Fork::Local(bytes)) => shortform::decode(bytes)
+            .map_err(|problem| corrupt(Location::Inode(inode.number), problem)),
+        Some(Fork::Extents(map)) if map.extents().is_empty() => Ok(Attributes::new()),
+        Some(Fork::Extents(map)) => load_blocks(volume, inode.number, map),
+    }
+}
+
+/// Reads the leaves from the first to the last; in a tree the nodes above them give only the way
+/// to the first.
+fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attributes> {
+    let geometry = &volume.geometry;
+    let mut attributes = Attributes::new();
+    let read = |block: u64| -> Result<(Vec<u8>, hash_tree::Header)> {
+        let blocks = read_blocks(volume, inode, map, block, 1)?;
+        let header = hash_tree::check_identity(&blocks.bytes, geometry, blocks.daddr, inode)
+            .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))?;
+        Ok((blocks.bytes, header))
+    };
+    let leaves = hash_tree::first_leaf(0, |block| {
+        let (bytes, header) = read(block)?;
+        if leaf::is_leaf(header.magic, geometry) {
+            return Ok(None);
+        }
+        Node::decode(&bytes, geometry)
+            .map(Some)
+            .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))
+    })?;
+    let mut next = leaves;
+    let most = map.data_blocks();
+    for _ in 0..most {
+        let (bytes, header) = read(next)?;
+        let bad = |problem: String| corrupt(Location::FileBlock { inode, block: next }, problem);
+        if !leaf::is_leaf(header.magic, geometry) {
+            return Err(bad(format!("magic number {:#06x}", header.magic)));
+        }
+        for attribute in leaf::decode(&bytes, geometry).map_err(bad)? {
+            let value = match attribute.value {
+                Value::Local(value) => value,
+                Value::Remote { file_block, len } => {
+                    remote::read(volume, inode, map, file_block, len)?
+                }
+            };
+            attributes.insert(attribute.key, value);
+        }
+        if header.forward == 0 {
+            return Ok(attributes);
+        }
+        next = u64::from(header.forward);
+    }
+    Err(corrupt(
+        Location::Inode(inode),
+        "the leaves of the attributes run in a circle",
+    ))
+}

@@ -1,0 +1,257 @@
+//! Who has which block: all claims of a group's blocks, in order, leave no gap and overlap only
+//! where the filesystem counts that they do.
+
+use std::collections::BTreeMap;
+
+use super::{Group, Report, finding};
+use crate::ag::sector;
+use crate::btree::records::{COPY_ON_WRITE, FreeRecord, RefcountRecord};
+use crate::geometry::FsBlock;
+use crate::volume::Volume;
+use imgasm_fs::Location;
+
+/// A run of a group's blocks and who has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    start: u32,
+    len: u32,
+    /// Whether it is content of a regular file, which may be shared.
+    shareable: bool,
+    owner: Owner,
+}
+
+/// Who has blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owner {
+    Head,
+    Log,
+    Free,
+    Trees,
+    Inodes,
+    Staged,
+    Inode(u64),
+}
+
+/// All claims, by group.
+#[derive(Debug, Default)]
+pub(super) struct Claims(BTreeMap<u32, Vec<Claim>>);
+
+impl Claims {
+    /// Notes that `owner` has some blocks of a group.
+    pub(super) fn add(&mut self, group: u32, start: u32, len: u32, owner: Owner) {
+        self.push(group, start, len, owner, false);
+    }
+
+    /// Notes that `inode` has a run of blocks that is known to exist.
+    pub(super) fn add_run(
+        &mut self,
+        volume: &Volume,
+        start: FsBlock,
+        blocks: u64,
+        inode: u64,
+        shareable: bool,
+    ) {
+        if let Some((group, start)) = volume.geometry.split(start) {
+            let len = u32::try_from(blocks).expect("extents have 21 bits of length");
+            self.push(group, start, len, Owner::Inode(inode), shareable);
+        }
+    }
+
+    /// Notes what a group itself has: its head, the log, its trees.
+    pub(super) fn add_own(&mut self, volume: &Volume, group: &Group) {
+        let geometry = &volume.geometry;
+        let number = group.number;
+        let head = (sector::COUNT * geometry.sector_size).div_ceil(geometry.block_size);
+        self.add(number, 0, head, Owner::Head);
+        if let Some((start, blocks)) = geometry.log
+            && let Some((home, start)) = geometry.split(start)
+            && home == number
+        {
+            self.add(number, start, blocks, Owner::Log);
+        }
+        let no_blocks = Vec::new();
+        let refcount_blocks = group
+            .refcounts
+            .as_ref()
+            .map_or(&no_blocks, |(_, blocks)| blocks);
+        let owner_blocks = group
+            .owners
+            .as_ref()
+            .map_or(&no_blocks, |(_, blocks)| blocks);
+        let trees = [
+            &group.free.by_block_blocks,
+            &group.free.by_size_blocks,
+            &group.free.list,
+            &group.inodes.tree_blocks,
+            &group.inodes.free_tree_blocks,
+            refcount_blocks,
+            owner_blocks,
+        ];
+        for block in trees.into_iter().flatten() {
+            self.add(number, *block, 1, Owner::Trees);
+        }
+    }
+
+    /// Takes the claims of a group's blocks in order, and gives what they leave and share.
+    pub(super) fn sweep(&mut self, group: u32, length: u32, report: Report<'_>) -> Swept {
+        let mut claims = self.0.remove(&group).unwrap_or_default();
+        claims.sort_unstable();
+        sweep(group, length, &claims, report)
+    }
+
+    fn push(&mut self, group: u32, start: u32, len: u32, owner: Owner, shareable: bool) {
+        self.0.entry(group).or_default().push(Claim {
+            start,
+            len,
+            shareable,
+            owner,
+        });
+    }
+}
+
+/// Adds what the groups themselves have to what the inodes have, and compares it all.
+pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, report: Report<'_>) {
+    let geometry = &volume.geometry;
+    for group in groups {
+        let number = group.number;
+        claims.add_own(volume, group);
+        for run in &group.free.runs {
+            claims.add(number, run.start, run.len, Owner::Free);
+        }
+        let records = group
+            .refcounts
+            .as_ref()
+            .map_or(&[][..], |(records, _)| records);
+        for record in records
+            .iter()
+            .filter(|record| record.start & COPY_ON_WRITE != 0)
+        {
+            claims.add(
+                number,
+                record.start & !COPY_ON_WRITE,
+                record.len,
+                Owner::Staged,
+            );
+        }
+        let Swept { gaps, shared } = claims.sweep(number, geometry.group_len(number), report);
+        for gap in gaps {
+            finding(
+                report,
+                Location::Group(number),
+                format!(
+                    "blocks {} to {} belong to nothing",
+                    gap.start,
+                    gap.start + gap.len
+                ),
+            );
+        }
+        let counted: Vec<_> = records
+            .iter()
+            .filter(|record| record.start & COPY_ON_WRITE == 0)
+            .copied()
+            .collect();
+        if merged(&shared) != merged(&counted) {
+            finding(
+                report,
+                Location::Group(number),
+                format!(
+                    "refcountbt: it holds {} runs of shared blocks, the files share {}",
+                    merged(&counted).len(),
+                    merged(&shared).len()
+                ),
+            );
+        }
+    }
+}
+
+/// What a group's claims come to.
+pub(super) struct Swept {
+    /// Runs of blocks that nothing has.
+    pub(super) gaps: Vec<FreeRecord>,
+    /// Runs of blocks that several files share.
+    pub(super) shared: Vec<RefcountRecord>,
+}
+
+/// Goes over a group's claims in order.
+fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Swept {
+    let mut gaps = Vec::new();
+    let mut exclusive_end = 0;
+    let mut covered = 0;
+    let mut last = Owner::Head;
+    // How many more and fewer files have the blocks from here on.
+    let mut steps: BTreeMap<u32, i64> = BTreeMap::new();
+    let mut shareable_end = 0;
+    for claim in claims {
+        let end = claim.start + claim.len;
+        let other_end = if claim.shareable {
+            exclusive_end
+        } else {
+            exclusive_end.max(shareable_end)
+        };
+        if claim.start < other_end {
+            finding(
+                report,
+                Location::Group(group),
+                format!(
+                    "blocks {} to {end} belong to {:?}, but also to {last:?}",
+                    claim.start, claim.owner
+                ),
+            );
+        }
+        if claim.start > covered {
+            gaps.push(FreeRecord {
+                start: covered,
+                len: claim.start - covered,
+            });
+        }
+        if claim.shareable {
+            *steps.entry(claim.start).or_default() += 1;
+            *steps.entry(end).or_default() -= 1;
+            shareable_end = shareable_end.max(end);
+        } else {
+            exclusive_end = exclusive_end.max(end);
+        }
+        if end >= covered {
+            covered = end;
+            last = claim.owner;
+        }
+    }
+    if covered < length {
+        gaps.push(FreeRecord {
+            start: covered,
+            len: length - covered,
+        });
+    }
+    let mut shared = Vec::new();
+    let mut count = 0i64;
+    let mut from = 0;
+    for (block, step) in steps {
+        if let Ok(count) = u32::try_from(count)
+            && count >= 2
+            && block > from
+        {
+            shared.push(RefcountRecord {
+                start: from,
+                len: block - from,
+                count,
+            });
+        }
+        count += step;
+        from = block;
+    }
+    Swept { gaps, shared }
+}
+
+/// The same runs with neighbours of one count joined.
+pub(super) fn merged(records: &[RefcountRecord]) -> Vec<RefcountRecord> {
+    let mut merged: Vec<RefcountRecord> = Vec::new();
+    for record in records {
+        match merged.last_mut() {
+            Some(last) if last.count == record.count && last.start + last.len == record.start => {
+                last.len += record.len;
+            }
+            _ => merged.push(*record),
+        }
+    }
+    merged
+}

@@ -1,0 +1,223 @@
+//! Inodes: each is sound, what is in use has a name, and has as many as it says.
+
+use std::collections::BTreeMap;
+
+use super::blocks::{Claims, Owner};
+use super::{Group, Held, Report, directories, finding, found};
+use crate::btree::records::{CHUNK_INODES, InodeRecord};
+use crate::dir;
+use crate::inode::{self, Inode};
+use crate::owners::add_inode;
+use crate::superblock::Superblock;
+use crate::volume::Volume;
+use crate::{attr, symlink};
+use imgasm_fs::{FileType, Location, Result};
+
+/// What is known of an inode that is in use.
+pub(super) struct Known {
+    file_type: FileType,
+    links: u32,
+    /// Names found, and for a directory its own `.` and the `..` of those in it.
+    names: u32,
+    /// For a directory what its `..` names.
+    parent: u64,
+}
+
+/// The entries of all directories: directory, name's inode and its type.
+pub(super) type Names = Vec<(u64, u64, Option<FileType>)>;
+
+/// Checks every inode of the groups, notes the blocks that they have, and counts their names.
+pub(super) fn check(
+    volume: &Volume,
+    superblock: &Superblock,
+    groups: &[Group],
+    held: &mut Held,
+    report: Report<'_>,
+) -> Result<()> {
+    let (mut known, names) = scan(volume, groups, held, report)?;
+    check_names(superblock, &mut known, &names, report);
+    Ok(())
+}
+
+/// Checks every inode by itself, and notes the blocks that they have.
+pub(super) fn scan(
+    volume: &Volume,
+    groups: &[Group],
+    held: &mut Held,
+    report: Report<'_>,
+) -> Result<(BTreeMap<u64, Known>, Names)> {
+    let mut known = BTreeMap::new();
+    let mut names = Names::new();
+    for group in groups {
+        for chunk in &group.inodes.chunks {
+            claim_chunk(volume, group.number, chunk, &mut held.claims);
+            for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {
+                let number = volume
+                    .geometry
+                    .inode_number(group.number, chunk.start + index);
+                if chunk.is_free(index) {
+                    check_free(volume, number, report)?;
+                } else if let Some(inode) = found(report, Inode::read(volume, number))? {
+                    let entry = check_inode(volume, &inode, held, &mut names, report)?;
+                    known.insert(number, entry);
+                }
+            }
+        }
+    }
+    Ok((known, names))
+}
+
+fn claim_chunk(volume: &Volume, group: u32, chunk: &InodeRecord, claims: &mut Claims) {
+    let geometry = &volume.geometry;
+    let mut last = None;
+    for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {
+        let inode = chunk.start + index;
+        let block = geometry.inode_block(inode);
+        // Several chunks share a block where it holds more inodes than one; the first claims it.
+        let begins = inode.is_multiple_of(geometry.inodes_per_block()) || last.is_some();
+        if last != Some(block) && begins {
+            claims.add(group, block, 1, Owner::Inodes);
+        }
+        last = Some(block);
+    }
+}
+
+fn check_free(volume: &Volume, number: u64, report: Report<'_>) -> Result<()> {
+    let bytes = inode::read_bytes(volume, number)?;
+    match inode::decode_core(&volume.geometry, number, &bytes) {
+        Ok(core) if core.mode.get() == 0 => {}
+        Ok(core) => finding(
+            report,
+            Location::Inode(number),
+            format!("free, but of mode {:o}", core.mode.get()),
+        ),
+        Err(problem) => finding(report, Location::Inode(number), problem),
+    }
+    Ok(())
+}
+
+fn check_inode(
+    volume: &Volume,
+    inode: &Inode,
+    held: &mut Held,
+    names: &mut Names,
+    report: Report<'_>,
+) -> Result<Known> {
+    let number = inode.number;
+    let mut blocks = 0;
+    let regular = inode.file_type == FileType::Regular;
+    for (fork, shareable) in [
+        (Some(&inode.data), regular),
+        (inode.attributes.as_ref(), false),
+    ] {
+        let Some(map) = fork.and_then(|fork| fork.map()) else {
+            continue;
+        };
+        for extent in map.extents() {
+            held.claims
+                .add_run(volume, extent.start, extent.blocks, number, shareable);
+        }
+        for block in &map.tree_blocks {
+            held.claims.add_run(volume, *block, 1, number, false);
+        }
+        blocks += map.data_blocks() + map.tree_blocks.len() as u64;
+    }
+    if blocks != inode.core.blocks.get() {
+        finding(
+            report,
+            Location::Inode(number),
+            format!("di_nblocks is {}, expected {blocks}", inode.core.blocks),
+        );
+    }
+    if volume.geometry.features.rmapbt {
+        add_inode(volume, inode, &mut held.owners)?;
+    }
+    found(report, attr::load::load(volume, inode).map(drop))?;
+    let mut known = Known {
+        file_type: inode.file_type,
+        links: inode.core.link_count(),
+        names: 0,
+        parent: 0,
+    };
+    match inode.file_type {
+        FileType::Directory => {
+            if let Some(directory) = found(report, dir::load::load(volume, inode))? {
+                known.parent = directory.parent;
+                known.names = 1;
+                let checked = directories::check(volume, inode, &directory, report);
+                found(report, checked)?;
+                names.extend(
+                    directory
+                        .entries()
+                        .map(|entry| (number, entry.inode, entry.file_type)),
+                );
+            }
+        }
+        FileType::Symlink => {
+            found(report, symlink::read(volume, inode).map(drop))?;
+        }
+        _ => {}
+    }
+    Ok(known)
+}
+
+fn check_names(
+    superblock: &Superblock,
+    known: &mut BTreeMap<u64, Known>,
+    names: &Names,
+    report: Report<'_>,
+) {
+    let root = superblock.raw.rootino.get();
+    for (directory, number, file_type) in names {
+        let Some(target) = known.get_mut(number) else {
+            finding(
+                report,
+                Location::Inode(*directory),
+                format!("a name of inode {number}, which is not in use or not sound"),
+            );
+            continue;
+        };
+        target.names += 1;
+        if file_type.is_some_and(|file_type| file_type != target.file_type) {
+            finding(
+                report,
+                Location::Inode(*directory),
+                format!("a name of inode {number} with the wrong file type"),
+            );
+        }
+        if target.file_type == FileType::Directory {
+            if target.parent != *directory || *number == root {
+                finding(
+                    report,
+                    Location::Inode(*number),
+                    format!("`..` names {}, the parent is {directory}", target.parent),
+                );
+            }
+            if let Some(parent) = known.get_mut(directory) {
+                parent.names += 1;
+            }
+        }
+    }
+    if let Some(root) = known.get_mut(&root) {
+        // The root has no name but its own `..`.
+        root.names += 1;
+    }
+    let raw = &superblock.raw;
+    let unnamed = [
+        &raw.rbmino,
+        &raw.rsumino,
+        &raw.uquotino,
+        &raw.gquotino,
+        &raw.pquotino,
+    ]
+    .map(|number| number.get());
+    for (number, inode) in known {
+        if inode.links != inode.names && !unnamed.contains(number) {
+            finding(
+                report,
+                Location::Inode(*number),
+                format!("{} links, expected {}", inode.links, inode.names),
+            );
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The tree of owners against what the groups and inodes have.
+
+use super::{Group, Report, finding};
+use crate::ag::sector;
+use crate::btree::Record;
+use crate::btree::records::{CHUNK_INODES, COPY_ON_WRITE, OwnerRecord, owner};
+use crate::owners::{GroupRecords, runs_of};
+use crate::volume::Volume;
+use imgasm_fs::Location;
+
+/// Compares the groups' trees of owners, where they have them, with what they should hold.
+pub(super) fn check(
+    volume: &Volume,
+    groups: &[Group],
+    mut of_inodes: GroupRecords,
+    report: Report<'_>,
+) {
+    for group in groups {
+        let Some((seen, _)) = &group.owners else {
+            continue;
+        };
+        let mut expected = of_inodes.remove(&group.number).unwrap_or_default();
+        expected.extend(own_records(volume, group));
+        expected.sort_unstable_by_key(Record::low);
+        let differs = seen.iter().zip(&expected).find(|(one, other)| one != other);
+        let problem = match differs {
+            Some((seen, expected)) => format!("it holds {seen:?}, expected {expected:?}"),
+            None if seen.len() == expected.len() => continue,
+            None => format!("it holds {} records of {}", seen.len(), expected.len()),
+        };
+        finding(
+            report,
+            Location::Group(group.number),
+            format!("rmapbt: {problem}"),
+        );
+    }
+}
+
+/// The records of what the group itself has.
+fn own_records(volume: &Volume, group: &Group) -> Vec<OwnerRecord> {
+    let geometry = &volume.geometry;
+    let run = |start, len, owner| OwnerRecord {
+        start,
+        owner,
+        offset: 0,
+        len,
+    };
+    let head = (sector::COUNT * geometry.sector_size).div_ceil(geometry.block_size);
+    let mut records = vec![run(0, head, owner::HEADS)];
+    if let Some((start, blocks)) = geometry.log
+        && let Some((home, start)) = geometry.split(start)
+        && home == group.number
+    {
+        records.push(run(start, blocks, owner::LOG));
+    }
+    let mut space = [
+        &group.free.by_block_blocks,
+        &group.free.by_size_blocks,
+        &group.free.list,
+    ]
+    .map(Clone::clone)
+    .concat();
+    if let Some((_, blocks)) = &group.owners {
+        space.extend(blocks);
+    }
+    records.extend(runs_of(owner::FREE_SPACE, space));
+    let inodes = &group.inodes;
+    let trees = [&inodes.tree_blocks[..], &inodes.free_tree_blocks].concat();
+    records.extend(runs_of(owner::INODE_TREES, trees));
+    let chunk_blocks = inodes.chunks.iter().flat_map(|chunk| {
+        (0..CHUNK_INODES)
+            .filter(|index| chunk.has(*index))
+            .map(|index| geometry.inode_block(chunk.start + index))
+    });
+    records.extend(runs_of(owner::INODES, chunk_blocks.collect()));
+    if let Some((shared, blocks)) = &group.refcounts {
+        records.extend(runs_of(owner::REFCOUNTS, blocks.clone()));
+        let staged = shared
+            .iter()
+            .filter(|record| record.start & COPY_ON_WRITE != 0);
+        records.extend(
+            staged.map(|record| run(record.start & !COPY_ON_WRITE, record.len, owner::STAGED)),
+        );
+    }
+    records
+}

@@ -1,0 +1,105 @@
+//! Reading a directory from the disk.
+
+use super::data::{self, BlockKind};
+use super::{Directory, Form, index_start, shortform};
+use crate::bmap::ExtentMap;
+use crate::corrupt;
+use crate::fork::read_blocks;
+use crate::inode::{Fork, Inode};
+use crate::volume::Volume;
+use imgasm_fs::{Location, Result};
+
+/// Reads all of a directory. The index is not needed for that; checking it is the checker's.
+pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Directory> {
+    inode.expect_directory()?;
+    match &inode.data {
+        Fork::Local(bytes) => shortform::decode(bytes, &volume.geometry)
+            .map_err(|problem| corrupt(Location::Inode(inode.number), problem)),
+        Fork::Extents(map) => load_blocks(volume, inode.number, map),
+        Fork::Device(_) => Err(corrupt(
+            Location::Inode(inode.number),
+            "a directory with a device number",
+        )),
+    }
+}
+
+/// The numbers of the data blocks that a directory has.
+pub(crate) fn data_block_numbers(volume: &Volume, map: &ExtentMap) -> Vec<u32> {
+    let per_block = u64::from(volume.geometry.directory_block_blocks);
+    let mut numbers = Vec::new();
+    for extent in map.range(0, index_start(&volume.geometry)) {
+        let first = extent.file_block / per_block;
+        let last = (extent.end() - 1) / per_block;
+        for number in first..=last {
+            let number = u32::try_from(number).expect("32 GiB have fewer blocks");
+            if numbers.last() != Some(&number) {
+                numbers.push(number);
+            }
+        }
+    }
+    numbers
+}
+
+fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Directory> {
+    let geometry = &volume.geometry;
+    let bad = |problem: &str| corrupt(Location::Inode(inode), problem.to_owned());
+    let per_block = geometry.directory_block_blocks;
+    let mut directory = Directory::new(0);
+    let mut parent = None;
+    let mut itself = None;
+    let numbers = data_block_numbers(volume, map);
+    for &number in &numbers {
+        let file_block = u64::from(number) * u64::from(per_block);
+        let bad_block = |problem: String| {
+            corrupt(
+                Location::FileBlock {
+                    inode,
+                    block: file_block,
+                },
+                problem,
+            )
+        };
+        let blocks = read_blocks(volume, inode, map, file_block, per_block)?;
+        let kind = data::check_identity(&blocks.bytes, geometry, blocks.daddr, inode)
+            .map_err(bad_block)?;
+        if kind == BlockKind::Whole && numbers.len() > 1 {
+            return Err(bad_block(
+                "a block for a whole directory among others".to_owned(),
+            ));
+        }
+        directory.form = match kind {
+            BlockKind::Whole => Form::Whole,
+            BlockKind::Part => Form::Parts,
+        };
+        directory.blocks.entry(number).or_default();
+        for (offset, entry) in data::decode(&blocks.bytes, geometry, kind).map_err(bad_block)? {
+            let slot = match entry.name.as_slice() {
+                b"." => &mut itself,
+                b".." => &mut parent,
+                _ => {
+                    let name = entry.name.clone();
+                    if !directory.place(number, offset, entry) {
+                        return Err(bad_block(format!(
+                            "{:?} is there twice",
+                            String::from_utf8_lossy(&name)
+                        )));
+                    }
+                    continue;
+                }
+            };
+            let place = if entry.name.len() == 1 {
+                data::header_len(geometry)
+            } else {
+                data::header_len(geometry) + data::entry_len(geometry, 1)
+            };
+            if number != 0 || offset != place || slot.replace(entry.inode).is_some() {
+                return Err(bad_block("a dot entry in the wrong place".to_owned()));
+            }
+        }
+    }
+    if itself != Some(inode) {
+        return Err(bad("`.` does not name the directory"));
+    }
+    directory.parent = parent.ok_or_else(|| bad("there is no `..`"))?;
+    Ok(directory)
+}

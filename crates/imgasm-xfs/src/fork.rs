@@ -1,0 +1,48 @@
+//! Reading the blocks of a fork that holds metadata.
+
+use super::bmap::ExtentMap;
+use super::corrupt;
+use super::volume::Volume;
+use imgasm_fs::{Location, Result};
+
+/// A run of a fork's blocks with where it was found.
+pub(crate) struct ForkBlocks {
+    pub(crate) bytes: Vec<u8>,
+    /// Where the first block lies, in 512-byte units.
+    pub(crate) daddr: u64,
+}
+
+/// Reads `count` blocks of a fork from `file_block`, all of which must be there. They need not lie
+/// together.
+pub(crate) fn read_blocks(
+    volume: &Volume,
+    inode: u64,
+    map: &ExtentMap,
+    file_block: u64,
+    count: u32,
+) -> Result<ForkBlocks> {
+    let bad = |block: u64, problem: &str| {
+        corrupt(Location::FileBlock { inode, block }, problem.to_owned())
+    };
+    let block_len = volume.geometry.block_len();
+    let mut bytes = vec![0; block_len * count as usize];
+    let mut next = file_block;
+    let mut daddr = None;
+    for extent in map.range(file_block, file_block + u64::from(count)) {
+        if extent.file_block != next || extent.unwritten {
+            return Err(bad(next, "the block is missing"));
+        }
+        let offset = volume.byte_offset(extent.start)?;
+        daddr.get_or_insert(offset / 512);
+        let from = usize::try_from(next - file_block).expect("below `count`") * block_len;
+        let len = usize::try_from(extent.blocks).expect("at most `count`") * block_len;
+        volume
+            .device
+            .read_at(offset, &mut bytes[from..from + len])?;
+        next = extent.end();
+    }
+    match daddr {
+        Some(daddr) if next == file_block + u64::from(count) => Ok(ForkBlocks { bytes, daddr }),
+        _ => Err(bad(next, "the block is missing")),
+    }
+}

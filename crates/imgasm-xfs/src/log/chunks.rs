@@ -1,0 +1,59 @@
+//! New inodes: the log has only that they were made.
+
+use super::items::ChunkItem;
+use crate::bytes::as_u64;
+use crate::geometry::Geometry;
+use crate::inode::{Core, encode};
+use imgasm_block::BlockDevice;
+use imgasm_fs::{Error, Result};
+
+/// The most inodes that are made at once: more than fill a block of any size.
+const MAX_INODES: u32 = 256;
+
+/// The bytes of the device that new inodes have.
+pub(super) fn range(
+    device: &dyn BlockDevice,
+    geometry: &Geometry,
+    item: &ChunkItem,
+    bad: &dyn Fn(String) -> Error,
+) -> Result<std::ops::Range<u64>> {
+    let &ChunkItem {
+        group,
+        block,
+        count,
+        inode_size,
+        blocks,
+        ..
+    } = item;
+    let fits = inode_size == geometry.inode_size
+        && (1..=MAX_INODES).contains(&count)
+        && Some(count) == blocks.checked_mul(geometry.inodes_per_block())
+        && u64::from(block) + u64::from(blocks) <= u64::from(geometry.group_blocks);
+    let start = geometry.byte_offset(group, block);
+    let end = start + u64::from(blocks) * u64::from(geometry.block_size);
+    if fits && end <= device.len() {
+        Ok(start..end)
+    } else {
+        Err(bad(format!(
+            "{count} new inodes of {inode_size} bytes in {blocks} blocks from block {block} of group {group}"
+        )))
+    }
+}
+
+/// Writes new inodes, all of them free, where `range` begins.
+pub(super) fn apply(
+    device: &dyn BlockDevice,
+    geometry: &Geometry,
+    item: &ChunkItem,
+    range: &std::ops::Range<u64>,
+) -> Result<()> {
+    let mut bytes = Vec::new();
+    let first = geometry.first_inode(item.block);
+    for inode in first..first + item.count {
+        let mut core = Core::empty(geometry, geometry.inode_number(item.group, inode));
+        core.generation = item.generation.into();
+        bytes.extend(encode(geometry, &core, &[], &[]));
+    }
+    debug_assert_eq!(as_u64(bytes.len()), range.end - range.start);
+    Ok(device.write_at(range.start, &bytes)?)
+}

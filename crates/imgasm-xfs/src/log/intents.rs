@@ -1,0 +1,108 @@
+//! Intents: what a transaction says that later ones will do. A log that ends between the two leaves
+//! it to be done.
+
+use std::collections::BTreeMap;
+
+use super::unknown;
+use crate::geometry::FsBlock;
+use imgasm_fs::Result;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum IntentKind {
+    /// Blocks become free (EFI).
+    Free,
+    /// The tree of owners follows (RUI).
+    Owner,
+    /// The tree of shared blocks follows (CUI).
+    Share,
+    /// Blocks come to a file, or go from one (BUI).
+    Mapping,
+    /// An attribute changes (ATTRI).
+    Attribute,
+    /// Two files exchange extents (XMI).
+    Exchange,
+    /// Any of these of a realtime section.
+    Realtime,
+}
+
+impl IntentKind {
+    /// What kind of intent an item is of, and whether it begins one.
+    pub(super) fn from_item(kind: u16) -> Option<(Self, bool)> {
+        Some(match kind {
+            0x1236 => (Self::Free, true),
+            0x1237 => (Self::Free, false),
+            0x1240 | 0x1241 => (Self::Owner, kind == 0x1240),
+            0x1242 | 0x1243 => (Self::Share, kind == 0x1242),
+            0x1244 | 0x1245 => (Self::Mapping, kind == 0x1244),
+            0x1246 | 0x1247 => (Self::Attribute, kind == 0x1246),
+            0x1248 | 0x1249 => (Self::Exchange, kind == 0x1248),
+            0x124a..=0x124f => (Self::Realtime, kind.is_multiple_of(2)),
+            _ => return None,
+        })
+    }
+}
+
+/// A change of where a fork's blocks lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Mapping {
+    pub(crate) inode: u64,
+    /// First block in the filesystem.
+    pub(crate) start: FsBlock,
+    /// First block in the fork.
+    pub(crate) file_block: u64,
+    pub(crate) blocks: u32,
+    /// What is to be done, and to which fork (`XFS_BMAP_EXTENT_*`).
+    pub(crate) flags: u32,
+}
+
+/// Something that was begun.
+pub(super) struct Intent {
+    pub(super) kind: IntentKind,
+    /// The number by which its end names it.
+    pub(super) id: u64,
+    /// For [`IntentKind::Mapping`] what it is.
+    pub(super) mappings: Vec<Mapping>,
+}
+
+/// What was begun and has not ended.
+#[derive(Default)]
+pub(super) struct Intents {
+    open: BTreeMap<(IntentKind, u64), (u64, Vec<Mapping>)>,
+    begun: u64,
+}
+
+impl Intents {
+    pub(super) fn begin(&mut self, intent: Intent) {
+        self.begun += 1;
+        self.open
+            .insert((intent.kind, intent.id), (self.begun, intent.mappings));
+    }
+
+    pub(super) fn end(&mut self, kind: IntentKind, id: u64) {
+        // What began before the log counts is done already.
+        self.open.remove(&(kind, id));
+    }
+
+    /// What is left to be done: whether there is anything, and changes of mappings in order.
+    pub(super) fn left(self) -> Result<Option<Vec<Mapping>>> {
+        for (kind, _) in self.open.keys() {
+            match kind {
+                IntentKind::Attribute => return Err(unknown("an unfinished change of attributes")),
+                IntentKind::Exchange => return Err(unknown("an unfinished exchange of extents")),
+                IntentKind::Realtime => return Err(unknown("an unfinished realtime change")),
+                IntentKind::Free | IntentKind::Owner | IntentKind::Share | IntentKind::Mapping => {}
+            }
+        }
+        if self.open.is_empty() {
+            return Ok(None);
+        }
+        let mut left: Vec<_> = self.open.into_values().collect();
+        left.sort_unstable_by_key(|(order, _)| *order);
+        Ok(Some(
+            left.into_iter()
+                .flat_map(|(_, mappings)| mappings)
+                .collect(),
+        ))
+    }
+}

@@ -1,0 +1,45 @@
+//! The log: whether it is empty, and its replay. (Kernel documentation of XFS, "Journaling Log".)
+//!
+//! The log is a ring of 512-byte blocks that holds records. Records hold operations, pieces of
+//! transactions; a transaction holds items, each in one or more regions of bytes. An item says how
+//! a buffer or an inode has changed, or that something was begun or ended.
+//!
+//! - [`ring`]: the ring's blocks, and where they begin and end.
+//! - [`record`]: a record's header and bytes.
+//! - [`transactions`]: from records to transactions.
+//! - [`items`]: what items are.
+//! - [`buffers`], [`inodes`], [`chunks`]: carrying items out.
+//! - [`intents`]: what was begun and not ended.
+//! - [`mod@replay`]: all of it in order.
+//! - [`close`]: the record of a clean unmount, with which a log is empty.
+
+mod buffers;
+mod chunks;
+mod close;
+mod inodes;
+pub(crate) mod intents;
+mod items;
+mod record;
+mod replay;
+mod ring;
+mod transactions;
+
+pub(crate) use intents::Mapping;
+pub(crate) use replay::replay;
+pub(crate) use ring::{State, state};
+
+use super::corrupt;
+use super::volume::incompatible;
+use imgasm_fs::{Error, Location};
+
+/// An error for a log that contradicts itself, at one of its 512-byte blocks.
+fn bad_log(block: u64, problem: impl Into<String>) -> Error {
+    corrupt(Location::Journal(block), problem)
+}
+
+/// An error for a log that holds what is not known.
+fn unknown(what: impl std::fmt::Display) -> Error {
+    incompatible(format!(
+        "replaying a log with {what} (mount and unmount it once instead)"
+    ))
+}

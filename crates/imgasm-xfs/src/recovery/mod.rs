@@ -1,0 +1,101 @@
+//! Opening a filesystem that was not unmounted: its log is replayed, and what it had begun is
+//! finished.
+//!
+//! - here: the order of things.
+//! - [`space`]: the trees that follow from what the files have, made anew.
+
+mod space;
+
+use std::sync::Arc;
+
+use super::ag::agf::Agf;
+use super::ag::agi::Agi;
+use super::log::{self, Mapping};
+use super::superblock::Superblock;
+use super::volume::Volume;
+use super::write::{Writer, check_features};
+use imgasm_block::{BlockDevice, Delta, write_changes};
+use imgasm_fs::{Result, Timestamp, WriteOptions};
+
+/// What is done here depends on no time, and no inode is made.
+const OPTIONS: WriteOptions = WriteOptions {
+    now: Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    },
+    seed: [0; 16],
+};
+
+/// Recovers a filesystem in memory: gives a device that reads as the recovered one. The device
+/// below stays as it is.
+///
+/// A filesystem with a feature that can only be read is not finished: inodes that have lost their
+/// last name stay in use.
+pub(super) fn in_memory(below: &Volume, superblock: &Superblock) -> Result<Arc<Delta>> {
+    superblock.check_log_features()?;
+    let delta = Arc::new(Delta::new(Arc::clone(&below.device)));
+    let volume = Volume::new(delta.clone(), below.geometry.clone())?;
+    let replayed = log::replay(&volume)?;
+    // The log may have held a newer superblock, of a filesystem that has grown.
+    let mut superblock = Superblock::read(&*delta)?;
+    let volume = Volume::new(delta.clone(), superblock.geometry())?;
+    match (check_features(&superblock), replayed.unfinished) {
+        (Ok(()), unfinished) => {
+            count(&volume, &mut superblock)?;
+            finish(&volume, &mut superblock, unfinished)?;
+        }
+        (Err(_), None) => {}
+        (Err(refusal), Some(_)) => return Err(refusal),
+    }
+    Ok(delta)
+}
+
+/// Recovers a filesystem on its device, which is not touched before all of it has succeeded.
+pub(super) fn on_device(volume: &Volume, superblock: &Superblock) -> Result<()> {
+    let delta = in_memory(volume, superblock)?;
+    Ok(write_changes(&volume.device, &delta, &delta.changes()?)?)
+}
+
+/// Sets the superblock's counters to the groups' sums, because they are not logged, and says that
+/// the log holds nothing that only some can replay.
+fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
+    let (mut free, mut inodes, mut free_inodes) = (0, 0, 0);
+    for group in 0..volume.geometry.groups {
+        let agf = Agf::read(volume, group)?;
+        let agi = Agi::read(volume, group)?;
+        free += u64::from(agf.free_blocks.get())
+            + u64::from(agf.list_count.get())
+            + u64::from(agf.tree_blocks.get());
+        inodes += u64::from(agi.count.get());
+        free_inodes += u64::from(agi.free_count.get());
+    }
+    let raw = &mut superblock.raw;
+    raw.fdblocks = free.into();
+    raw.icount = inodes.into();
+    raw.ifree = free_inodes.into();
+    raw.features_log_incompat = 0.into();
+    let mut sector = volume.read_sector(0, 0)?;
+    superblock.encode_into(&mut sector);
+    Ok(volume.device.write_at(0, &sector)?)
+}
+
+/// Does what was begun, frees what is staged for copy on write, and frees the inodes that have lost
+/// their last name while they were open.
+fn finish(
+    volume: &Volume,
+    superblock: &mut Superblock,
+    unfinished: Option<Vec<Mapping>>,
+) -> Result<()> {
+    let mut writer = Writer::new(volume, superblock, OPTIONS)?;
+    let follows = unfinished.is_none() && !space::has_staged(volume)?;
+    for mapping in unfinished.into_iter().flatten() {
+        writer.finish_mapping(volume, &mapping)?;
+    }
+    writer.flush(volume, superblock)?;
+    if !follows {
+        space::rebuild(volume, superblock)?;
+    }
+    let mut writer = Writer::new(volume, superblock, OPTIONS)?;
+    writer.free_unlinked(volume)?;
+    writer.flush(volume, superblock)
+}

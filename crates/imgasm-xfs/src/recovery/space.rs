@@ -1,0 +1,50 @@
+//! The trees of free, shared and owned blocks, made anew from what the files have.
+//!
+//! Where a log ends between a change of a file and the changes of these trees that follow from it,
+//! the kernel makes those one by one. All of them follow from the files, so they are derived here
+//! from all files at once, whatever was still to be done.
+
+use crate::ag::agf::Agf;
+use crate::ag::contents::read_refcounts;
+use crate::alloc::Allocator;
+use crate::alloc::commit::{OwnerChanges, count_changes};
+use crate::btree::records::COPY_ON_WRITE;
+use crate::check::derive;
+use crate::superblock::Superblock;
+use crate::volume::Volume;
+use crate::writes::Writes;
+use imgasm_fs::Result;
+
+/// Whether blocks are staged for copy on write. Nobody knows any more for which file.
+pub(super) fn has_staged(volume: &Volume) -> Result<bool> {
+    if !volume.geometry.features.reflink {
+        return Ok(false);
+    }
+    for group in 0..volume.geometry.groups {
+        let (records, _) = read_refcounts(volume, group, &Agf::read(volume, group)?)?;
+        if records
+            .iter()
+            .any(|record| record.start & COPY_ON_WRITE != 0)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the trees anew.
+pub(super) fn rebuild(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
+    let derived = derive(volume)?;
+    let mut allocator = Allocator::new(volume, superblock)?;
+    for space in &derived.groups {
+        allocator.replace(volume, space)?;
+    }
+    let owners = OwnerChanges::all(derived.owners);
+    let mut writes = Writes::default();
+    let counters = allocator.commit(volume, &owners, [0; 16], &mut writes)?;
+    count_changes(superblock, &counters)?;
+    let mut sector = volume.read_sector(0, 0)?;
+    superblock.encode_into(&mut sector);
+    writes.put(0, sector);
+    writes.write(&volume.device)
+}

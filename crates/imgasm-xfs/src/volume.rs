@@ -1,0 +1,71 @@
+//! The device with the geometry that gives its bytes their places.
+
+use std::sync::Arc;
+
+use super::geometry::{FsBlock, Geometry};
+use super::{FS, corrupt};
+use imgasm_block::BlockDevice;
+use imgasm_fs::{Error, Location, Result};
+
+/// A device that holds a filesystem of known geometry. Reading is by whole blocks, each checked to
+/// exist.
+pub(crate) struct Volume {
+    pub(crate) device: Arc<dyn BlockDevice>,
+    pub(crate) geometry: Geometry,
+}
+
+impl Volume {
+    pub(crate) fn new(device: Arc<dyn BlockDevice>, geometry: Geometry) -> Result<Self> {
+        let needed = geometry.total_blocks * u64::from(geometry.block_size);
+        if device.len() < needed {
+            return Err(corrupt(
+                Location::Superblock,
+                format!("the device has {} bytes of {needed}", device.len()),
+            ));
+        }
+        Ok(Self { device, geometry })
+    }
+
+    /// The first byte of a block, where there is such a block.
+    pub(crate) fn byte_offset(&self, block: FsBlock) -> Result<u64> {
+        let (group, in_group) = self
+            .geometry
+            .split(block)
+            .ok_or_else(|| corrupt(Location::Block(block.0), "there is no such block"))?;
+        Ok(self.geometry.byte_offset(group, in_group))
+    }
+
+    /// The address of a block in 512-byte units, as metadata blocks bear it.
+    pub(crate) fn daddr(&self, block: FsBlock) -> Result<u64> {
+        Ok(self.byte_offset(block)? / 512)
+    }
+
+    /// Reads one block.
+    pub(crate) fn read_block(&self, block: FsBlock) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.geometry.block_len()];
+        self.device.read_at(self.byte_offset(block)?, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads a sector of a group's head.
+    pub(crate) fn read_sector(&self, group: u32, sector: u32) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.geometry.sector_size as usize];
+        self.device
+            .read_at(self.sector_offset(group, sector), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The first byte of a sector of a group's head.
+    pub(crate) fn sector_offset(&self, group: u32, sector: u32) -> u64 {
+        self.geometry.byte_offset(group, 0)
+            + u64::from(sector) * u64::from(self.geometry.sector_size)
+    }
+}
+
+/// An error for something that is sound but that we do not support.
+pub(crate) fn incompatible(what: impl Into<String>) -> Error {
+    Error::Incompatible {
+        fs: FS,
+        what: what.into(),
+    }
+}

@@ -1,0 +1,374 @@
+//! Contents of regular files. Bytes go to the device at once, to blocks that are free or the
+//! file's own; where the blocks lie is kept in memory until all is flushed.
+
+use std::io::{self, Read};
+
+use super::{Want, Writer};
+use crate::alloc::Purpose;
+use crate::bmap::{Extent, ExtentMap};
+use crate::bytes::as_usize;
+use crate::geometry::FsBlock;
+use crate::inode::{Fork, Inode, Time, flags, flags2, unstorable};
+use crate::volume::Volume;
+use imgasm_block::BlockDevice;
+use imgasm_fs::{Error, FileType, Result};
+
+/// How much of new content is held in memory.
+const BUFFER: u64 = 1 << 20;
+/// Zeros of this length become holes.
+const HOLE: u64 = 1 << 16;
+/// The most bytes of a file.
+const MAX_SIZE: u64 = i64::MAX.cast_unsigned();
+
+const CONTENT_TIMES: [Time; 2] = [Time::Modified, Time::Changed];
+
+/// Blocks of a file that are to be written whole.
+struct Blocks {
+    /// The first of them.
+    at: u64,
+    /// How many.
+    len: u64,
+    /// The extent that the file has there, and whether other files have it too.
+    owned: Option<(Extent, bool)>,
+}
+
+fn check_size(size: Option<u64>) -> Result<u64> {
+    size.filter(|size| *size <= MAX_SIZE)
+        .ok_or_else(|| unstorable("content", format!("files have at most {MAX_SIZE} bytes")))
+}
+
+pub(super) fn map_mut(inode: &mut Inode) -> Result<&mut ExtentMap> {
+    inode.data_map()?;
+    match &mut inode.data {
+        Fork::Extents(map) => Ok(map),
+        Fork::Device(_) | Fork::Local(_) => unreachable!("`data_map` has looked"),
+    }
+}
+
+impl Writer {
+    /// A regular file that is to be changed.
+    pub(super) fn regular(&mut self, volume: &Volume, number: u64) -> Result<&mut Inode> {
+        let staged = self.stage(volume, number)?;
+        staged.inode.expect_regular()?;
+        Ok(staged.inode_mut())
+    }
+
+    /// The extents of a regular file, to be put back by [`Self::put_map`].
+    fn take_map(&mut self, volume: &Volume, number: u64) -> Result<ExtentMap> {
+        Ok(std::mem::take(map_mut(self.regular(volume, number)?)?))
+    }
+
+    fn put_map(&mut self, volume: &Volume, number: u64, map: ExtentMap) -> Result<()> {
+        *map_mut(self.regular(volume, number)?)? = map;
+        Ok(())
+    }
+
+    /// Replaces all of a file's content.
+    pub(crate) fn write_content(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<()> {
+        check_size(Some(size))?;
+        self.regular(volume, number)?;
+        let mut map = ExtentMap::default();
+        let written = self.write_new(volume, number, &mut map, size, content);
+        let old = if written.is_ok() {
+            let mut old = self.take_map(volume, number)?;
+            // The blocks of the old tree serve the new one, or are freed when that is laid out.
+            map.tree_blocks = std::mem::take(&mut old.tree_blocks);
+            self.put_map(volume, number, map)?;
+            let core = &mut self.regular(volume, number)?.core;
+            core.size = size.into();
+            core.flags = (core.flags.get() & !flags::PREALLOCATED).into();
+            core.flags2 = (core.flags2.get() & !flags2::REFLINK).into();
+            self.stamp(volume, number, &CONTENT_TIMES)?;
+            old
+        } else {
+            map
+        };
+        self.free_fork(volume, &Fork::Extents(old), FileType::Regular)?;
+        written
+    }
+
+    fn write_new(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        map: &mut ExtentMap,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<()> {
+        let block_size = u64::from(volume.geometry.block_size);
+        let mut buffer = vec![0; as_usize(BUFFER.min(size.next_multiple_of(block_size)))];
+        let mut at = 0;
+        while at < size {
+            let len = as_usize(BUFFER.min(size - at));
+            read_full(content, &mut buffer[..len])?;
+            let padded = len.next_multiple_of(as_usize(block_size));
+            buffer[len..padded].fill(0);
+            let step = as_usize(HOLE.max(block_size));
+            let is_hole = |part: &&[u8]| part.iter().all(|byte| *byte == 0);
+            let parts: Vec<_> = buffer[..padded].chunks(step).collect();
+            let mut offset = at;
+            for run in parts.chunk_by(|one, next| is_hole(one) == is_hole(next)) {
+                let run_len: u64 = run.iter().map(|part| part.len() as u64).sum();
+                if !is_hole(&run[0]) {
+                    let from = as_usize(offset - at);
+                    let bytes = &buffer[from..from + as_usize(run_len)];
+                    let room = volume.geometry.blocks_for(size - offset);
+                    self.write_run(volume, number, map, offset / block_size, bytes, room)?;
+                }
+                offset += run_len;
+            }
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes whole blocks where the file has none, to new blocks.
+    fn write_run(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        map: &mut ExtentMap,
+        first: u64,
+        bytes: &[u8],
+        room: u64,
+    ) -> Result<()> {
+        let block_len = volume.geometry.block_len();
+        let end = first + (bytes.len() / block_len) as u64;
+        self.allocator.check_room(end - first)?;
+        let mut at = first;
+        while at < end {
+            let room = room.max(end - first) - (at - first);
+            let want = Want {
+                file_block: at,
+                blocks: end - at,
+                room,
+                purpose: Purpose::Content,
+            };
+            let extent = self.allocate_for(volume, number, map, &want)?;
+            // The map has it before it is written, so that it is given back after an error.
+            map.insert(extent);
+            let from = as_usize(at - first) * block_len;
+            let len = as_usize(extent.blocks) * block_len;
+            let offset = volume.byte_offset(extent.start)?;
+            volume.device.write_at(offset, &bytes[from..from + len])?;
+            at = extent.end();
+        }
+        Ok(())
+    }
+
+    /// Makes a file `size` bytes long.
+    pub(crate) fn set_size(&mut self, volume: &Volume, number: u64, size: u64) -> Result<()> {
+        check_size(Some(size))?;
+        let inode = self.regular(volume, number)?;
+        let old = inode.core.size.get();
+        inode.core.size = size.into();
+        self.cut_off(volume, number, size.min(old))?;
+        self.stamp(volume, number, &CONTENT_TIMES)
+    }
+
+    /// Frees the blocks behind byte `end`, and makes what is left of its own block zeros.
+    fn cut_off(&mut self, volume: &Volume, number: u64, end: u64) -> Result<()> {
+        let block_size = u64::from(volume.geometry.block_size);
+        let mut map = self.take_map(volume, number)?;
+        let removed = map.remove(volume.geometry.blocks_for(end), Extent::MAX_FILE_BLOCK);
+        self.put_map(volume, number, map)?;
+        for extent in removed {
+            self.allocator
+                .free_content(volume, extent.start, extent.blocks)?;
+        }
+        let rest = end.next_multiple_of(block_size) - end;
+        if rest == 0 {
+            return Ok(());
+        }
+        let inode = self.regular(volume, number)?;
+        let last = inode.data_map()?.find(end / block_size);
+        if last.is_some_and(|extent| !extent.unwritten) {
+            self.overwrite(volume, number, end, &vec![0; as_usize(rest)])?;
+        }
+        Ok(())
+    }
+
+    /// Writes into a file, growing it where it must.
+    pub(crate) fn write_at(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        let end = check_size(offset.checked_add(data.len() as u64))?;
+        let old = self.regular(volume, number)?.core.size.get();
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.check_overwrite_room(volume, number, offset, end)?;
+        if end > old {
+            self.cut_off(volume, number, old)?;
+        }
+        self.overwrite(volume, number, offset, data)?;
+        let core = &mut self.regular(volume, number)?.core;
+        core.size = old.max(end).into();
+        self.stamp(volume, number, &CONTENT_TIMES)
+    }
+
+    /// Checks that there is room for what [`Self::overwrite`] will allocate at most.
+    fn check_overwrite_room(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        offset: u64,
+        end: u64,
+    ) -> Result<()> {
+        let geometry = &volume.geometry;
+        let (first, last) = (
+            offset / u64::from(geometry.block_size),
+            geometry.blocks_for(end),
+        );
+        let reflink = geometry.features.reflink;
+        let map = self.regular(volume, number)?.data_map()?;
+        let kept: u64 = map.range(first, last).map(|extent| extent.blocks).sum();
+        let needed = if reflink {
+            last - first
+        } else {
+            last - first - kept
+        };
+        if needed == 0 || self.allocator.check_room(needed).is_ok() {
+            return Ok(());
+        }
+        let extents: Vec<_> = map_of(self.regular(volume, number)?)
+            .range(first, last)
+            .collect();
+        let mut own = 0;
+        for extent in extents {
+            let mut at = 0;
+            while at < extent.blocks {
+                let start = FsBlock(extent.start.0 + at);
+                let (len, shared) = self
+                    .allocator
+                    .shared_run(volume, start, extent.blocks - at)?;
+                own += if shared { 0 } else { len };
+                at += len;
+            }
+        }
+        self.allocator.check_room(last - first - own)
+    }
+
+    /// Writes `data` at `offset`: into the file's own blocks where it has them to itself, else
+    /// into new ones.
+    fn overwrite(&mut self, volume: &Volume, number: u64, offset: u64, data: &[u8]) -> Result<()> {
+        let block_size = u64::from(volume.geometry.block_size);
+        let end = offset + data.len() as u64;
+        let last = end.div_ceil(block_size);
+        let mut at = offset / block_size;
+        while at < last {
+            let limit = last.min(at + BUFFER / block_size);
+            let map = map_of(self.regular(volume, number)?);
+            let here = map.range(at, limit).next();
+            let (len, owned) = match here {
+                Some(extent) if extent.file_block == at => {
+                    let (len, shared) =
+                        self.allocator
+                            .shared_run(volume, extent.start, extent.blocks)?;
+                    let part = extent.clip(at, at + len);
+                    (len, part.map(|part| (part, shared)))
+                }
+                Some(extent) => (extent.file_block - at, None),
+                None => (limit - at, None),
+            };
+            let from = (at * block_size).max(offset);
+            let to = ((at + len) * block_size).min(end);
+            let part = &data[as_usize(from - offset)..as_usize(to - offset)];
+            match owned {
+                Some((extent, false)) if !extent.unwritten => {
+                    let device_offset =
+                        volume.byte_offset(extent.start)? + (from - at * block_size);
+                    volume.device.write_at(device_offset, part)?;
+                }
+                _ => {
+                    let blocks = Blocks { at, len, owned };
+                    self.write_blocks(volume, number, &blocks, from, part)?;
+                }
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Writes all of some blocks: `part` at byte `from` of the file, around it what was there.
+    fn write_blocks(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        blocks: &Blocks,
+        from: u64,
+        part: &[u8],
+    ) -> Result<()> {
+        let &Blocks {
+            at,
+            len,
+            owned: before,
+        } = blocks;
+        let block_size = u64::from(volume.geometry.block_size);
+        let mut bytes = vec![0; as_usize(len * block_size)];
+        if let Some((extent, _)) = before.filter(|(extent, _)| !extent.unwritten) {
+            let offset = volume.byte_offset(extent.start)?;
+            volume.device.read_at(offset, &mut bytes)?;
+        }
+        let start = as_usize(from - at * block_size);
+        bytes[start..start + part.len()].copy_from_slice(part);
+        let mut map = self.take_map(volume, number)?;
+        let written = match before {
+            Some((extent, false)) => {
+                map.remove(at, at + len);
+                map.insert(Extent {
+                    unwritten: false,
+                    ..extent
+                });
+                self.allocator.touch(volume, extent.start).and_then(|()| {
+                    let offset = volume.byte_offset(extent.start)?;
+                    Ok(volume.device.write_at(offset, &bytes)?)
+                })
+            }
+            before => {
+                let shared = map.remove(at, at + len);
+                let written = self.write_run(volume, number, &mut map, at, &bytes, len);
+                if written.is_err() {
+                    for extent in map.remove(at, at + len) {
+                        self.allocator.free(volume, extent.start, extent.blocks)?;
+                    }
+                    for extent in shared {
+                        map.insert(extent);
+                    }
+                } else if let Some((extent, _)) = before {
+                    self.allocator
+                        .free_content(volume, extent.start, extent.blocks)?;
+                }
+                written
+            }
+        };
+        self.put_map(volume, number, map)?;
+        written
+    }
+}
+
+/// The extents of a file that is known to be regular.
+fn map_of(inode: &Inode) -> &ExtentMap {
+    inode.data_map().expect("regular files have extents")
+}
+
+/// Fills the buffer; content that ends early is an error.
+fn read_full(content: &mut dyn Read, buffer: &mut [u8]) -> Result<()> {
+    content.read_exact(buffer).map_err(|error| {
+        Error::Content(if error.kind() == io::ErrorKind::UnexpectedEof {
+            io::Error::new(error.kind(), "it has fewer bytes than was said")
+        } else {
+            error
+        })
+    })
+}

@@ -1,0 +1,75 @@
+//! From memory to the device: everything is laid out first, then written.
+
+use super::Writer;
+use crate::alloc::Allocator;
+use crate::alloc::commit::{OwnerChanges, count_changes};
+use crate::inode;
+use crate::owners::add_inode;
+use crate::superblock::{Superblock, version};
+use crate::volume::Volume;
+use crate::writes::Writes;
+use imgasm_fs::Result;
+
+impl Writer {
+    /// Writes all that has changed. Where that fails, nothing can be changed any more.
+    pub(crate) fn flush(&mut self, volume: &Volume, superblock: &mut Superblock) -> Result<()> {
+        let written = self.write_all(volume, superblock);
+        self.failed |= written.is_err();
+        written
+    }
+
+    fn write_all(&mut self, volume: &Volume, superblock: &mut Superblock) -> Result<()> {
+        if self.staged.is_empty() && self.freed.is_empty() {
+            return Ok(());
+        }
+        let mut writes = Writes::default();
+        self.allocator.drop_empty_chunks(volume)?;
+        let numbers: Vec<u64> = self.staged.keys().copied().collect();
+        for number in numbers {
+            self.settle(volume, number, &mut writes)?;
+        }
+        for (number, core) in &self.freed {
+            if self.allocator.has_inode(volume, *number)? {
+                let bytes = inode::encode(&volume.geometry, core, &[], &[]);
+                writes.put(inode::byte_offset(volume, *number)?, bytes);
+            }
+        }
+        let owners = self.owner_changes(volume)?;
+        let counters = self
+            .allocator
+            .commit(volume, &owners, self.options.seed, &mut writes)?;
+        let has_attributes = self
+            .staged
+            .values()
+            .any(|staged| staged.inode.attributes.is_some());
+        let mut next = superblock.clone();
+        count_changes(&mut next, &counters)?;
+        if has_attributes {
+            let bits = next.raw.versionnum.get() | version::ATTRIBUTES;
+            next.raw.versionnum = bits.into();
+        }
+        let mut sector = volume.read_sector(0, 0)?;
+        next.encode_into(&mut sector);
+        writes.put(0, sector);
+        writes.write(&volume.device)?;
+        *superblock = next;
+        self.allocator = Allocator::new(volume, superblock)?;
+        self.staged.clear();
+        self.freed.clear();
+        Ok(())
+    }
+
+    /// Who has the blocks of the changed inodes, for filesystems that keep that.
+    fn owner_changes(&self, volume: &Volume) -> Result<OwnerChanges> {
+        let mut changes = OwnerChanges::default();
+        if !volume.geometry.features.rmapbt {
+            return Ok(changes);
+        }
+        changes.inodes.extend(self.freed.keys());
+        for (&number, staged) in &self.staged {
+            changes.inodes.insert(number);
+            add_inode(volume, &staged.inode, &mut changes.records)?;
+        }
+        Ok(changes)
+    }
+}

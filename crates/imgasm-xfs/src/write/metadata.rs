@@ -1,0 +1,86 @@
+//! Owners, permissions, times and attributes.
+
+use super::Writer;
+use crate::attr::{Key, acl, remote};
+use crate::inode::{Time, unstorable};
+use crate::volume::Volume;
+use imgasm_fs::{MetadataChange, Result};
+
+/// The longest name of an attribute without its namespace.
+const MAX_NAME: usize = 255;
+
+impl Writer {
+    /// Changes permissions, owner, group or times.
+    pub(crate) fn set_metadata(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        change: &MetadataChange,
+    ) -> Result<()> {
+        if *change == MetadataChange::default() {
+            return Ok(());
+        }
+        self.stamp(volume, number, &[Time::Changed])?;
+        let core = &mut self.stage(volume, number)?.inode_mut().core;
+        if let Some(permissions) = change.permissions {
+            let file_type = core.mode.get() & !0o7777;
+            core.mode = (file_type | permissions & 0o7777).into();
+        }
+        if let Some(uid) = change.uid {
+            core.uid = uid.into();
+        }
+        if let Some(gid) = change.gid {
+            core.gid = gid.into();
+        }
+        if let Some(time) = change.accessed {
+            core.set_time(Time::Accessed, time);
+        }
+        if let Some(time) = change.modified {
+            core.set_time(Time::Modified, time);
+        }
+        Ok(())
+    }
+
+    /// Sets an attribute or removes it.
+    pub(crate) fn set_xattr(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        name: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let what = || format!("attribute {:?}", String::from_utf8_lossy(name));
+        let key = Key::from_name(name)
+            .filter(|key| !key.name.contains(&0))
+            .ok_or_else(|| {
+                unstorable(
+                    what(),
+                    "XFS has the namespaces user, trusted and security, and access control lists",
+                )
+            })?;
+        if key.name.len() > MAX_NAME {
+            return Err(unstorable(what(), "the name is longer than 255 bytes"));
+        }
+        let attributes = self.attributes(volume, number)?;
+        let changed = match value {
+            None => attributes.remove(&key).is_some(),
+            Some(value) => {
+                let value = if key.is_acl() {
+                    acl::from_kernel(value)
+                        .ok_or_else(|| unstorable(what(), "it is no access control list"))?
+                } else {
+                    value.to_vec()
+                };
+                if value.len() > remote::MAX_VALUE {
+                    return Err(unstorable(what(), "the value is longer than 65536 bytes"));
+                }
+                attributes.insert(key, value);
+                true
+            }
+        };
+        if changed {
+            self.stamp(volume, number, &[Time::Changed])?;
+        }
+        Ok(())
+    }
+}

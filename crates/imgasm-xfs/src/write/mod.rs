@@ -1,0 +1,257 @@
+//! Writing: changes are kept in memory, by inode, and become blocks when all is flushed.
+//!
+//! - here: the inodes that have changed.
+//! - [`namespace`]: names and nodes.
+//! - [`content`]: contents of regular files, which go to the device at once.
+//! - [`metadata`]: owners, times, attributes.
+//! - [`flush`]: from memory to the device.
+//! - [`recovery`]: what was begun before and is to be finished.
+//! - [`settle`]: the forks of an inode, laid out for the disk; [`extents`], their extents.
+
+mod content;
+mod extents;
+mod flush;
+mod metadata;
+mod namespace;
+mod recovery;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::alloc::{Allocator, Purpose, Wish};
+use super::attr::{self, Attributes};
+use super::bmap::{Extent, ExtentMap};
+use super::btree::records::FreeRecord;
+use super::corrupt;
+use super::dir::{self, Directory};
+use super::geometry::FsBlock;
+use super::inode::{Core, Fork, Inode, Time, not_writable};
+use super::superblock::Superblock;
+use super::volume::{Volume, incompatible};
+use imgasm_fs::{FileType, Location, Result, WriteOptions};
+
+/// An inode that has changed.
+pub(crate) struct Staged {
+    pub(crate) inode: Arc<Inode>,
+    /// Its names, where they have changed.
+    pub(crate) directory: Option<Arc<Directory>>,
+    /// Its attributes, where they have changed.
+    pub(crate) attributes: Option<Attributes>,
+}
+
+/// Blocks that a fork is to get.
+struct Want {
+    /// The first of them in the fork.
+    file_block: u64,
+    blocks: u64,
+    /// How many there should be room for in one run.
+    room: u64,
+    purpose: Purpose,
+}
+
+/// The state of a filesystem that is being written.
+pub(crate) struct Writer {
+    options: WriteOptions,
+    allocator: Allocator,
+    staged: BTreeMap<u64, Staged>,
+    /// Inodes that are free now, with what is left of them.
+    freed: BTreeMap<u64, Core>,
+    /// Whether a flush has failed: nobody knows then how much of it the device has.
+    failed: bool,
+}
+
+impl Writer {
+    /// Starts writing to a filesystem whose features allow it and whose log is empty.
+    pub(crate) fn new(
+        volume: &Volume,
+        superblock: &Superblock,
+        options: WriteOptions,
+    ) -> Result<Self> {
+        Ok(Self {
+            options,
+            allocator: Allocator::new(volume, superblock)?,
+            staged: BTreeMap::new(),
+            freed: BTreeMap::new(),
+            failed: false,
+        })
+    }
+
+    /// Refuses to go on after a flush that failed.
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        if self.failed {
+            return Err(not_writable(
+                "a flush has failed: open it again on a device without that flush's writes",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Free blocks of all groups.
+    pub(crate) fn free_blocks(&self) -> u64 {
+        self.allocator.free_blocks()
+    }
+
+    /// The free runs of a group, where it has been looked at.
+    pub(crate) fn free_runs(&self, group: u32) -> Option<Vec<FreeRecord>> {
+        self.allocator.free_runs(group)
+    }
+
+    /// An inode as it has become, where it has changed; an error where it is free now.
+    pub(crate) fn changed_inode(&self, number: u64) -> Result<Option<&Staged>> {
+        if self.freed.contains_key(&number) {
+            return Err(corrupt(
+                Location::Inode(number),
+                "it is not in use any more",
+            ));
+        }
+        Ok(self.staged.get(&number))
+    }
+
+    /// An inode to be changed.
+    fn stage(&mut self, volume: &Volume, number: u64) -> Result<&mut Staged> {
+        if self.changed_inode(number)?.is_none() {
+            let inode = Inode::read(volume, number)?;
+            self.staged.insert(number, Staged::new(inode));
+        }
+        Ok(self.staged.get_mut(&number).expect("just staged"))
+    }
+
+    /// A directory whose names are to be read or changed.
+    fn directory(&mut self, volume: &Volume, number: u64) -> Result<&mut Directory> {
+        let staged = self.stage(volume, number)?;
+        if staged.directory.is_none() {
+            let directory = dir::load::load(volume, &staged.inode)?;
+            staged.directory = Some(Arc::new(directory));
+        }
+        Ok(Arc::make_mut(
+            staged.directory.as_mut().expect("just loaded"),
+        ))
+    }
+
+    /// An inode's attributes, to be changed.
+    fn attributes(&mut self, volume: &Volume, number: u64) -> Result<&mut Attributes> {
+        let staged = self.stage(volume, number)?;
+        if staged.attributes.is_none() {
+            staged.attributes = Some(attr::load::load(volume, &staged.inode)?);
+        }
+        Ok(staged.attributes.as_mut().expect("just loaded"))
+    }
+
+    /// Sets times of an inode that is staged to now, and counts the change.
+    fn stamp(&mut self, volume: &Volume, number: u64, times: &[Time]) -> Result<()> {
+        let now = self.options.now;
+        let staged = self.stage(volume, number)?;
+        let core = &mut staged.inode_mut().core;
+        if volume.geometry.features.bigtime {
+            core.use_bigtime();
+        }
+        for time in times {
+            core.set_time(*time, now);
+        }
+        core.change_count = core.change_count.get().wrapping_add(1).into();
+        Ok(())
+    }
+
+    /// The block of an inode, near which its contents are put.
+    fn home(volume: &Volume, number: u64) -> FsBlock {
+        let geometry = &volume.geometry;
+        geometry
+            .split_inode(number)
+            .map_or(FsBlock(0), |(group, block, _)| {
+                geometry.fs_block(group, block)
+            })
+    }
+
+    /// Takes one run of blocks for a fork, near what stands before them in it; gives as much of
+    /// what is wanted as lies together.
+    fn allocate_for(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        map: &ExtentMap,
+        want: &Want,
+    ) -> Result<Extent> {
+        let before = want.file_block.checked_sub(1);
+        let before = before.and_then(|block| map.find(block));
+        let near = before.map_or_else(
+            || Self::home(volume, number),
+            |extent| FsBlock(extent.at(extent.end() - 1).0 + 1),
+        );
+        let wish = Wish {
+            near,
+            blocks: want.blocks,
+            room: want.room,
+            purpose: want.purpose,
+        };
+        let (start, blocks) = self.allocator.allocate(volume, &wish)?;
+        Ok(Extent {
+            file_block: want.file_block,
+            start,
+            blocks,
+            unwritten: false,
+        })
+    }
+
+    /// Gives back all blocks of a fork.
+    fn free_fork(&mut self, volume: &Volume, fork: &Fork, file_type: FileType) -> Result<()> {
+        let Some(map) = fork.map() else {
+            return Ok(());
+        };
+        for extent in map.extents() {
+            if file_type == FileType::Regular {
+                self.allocator
+                    .free_content(volume, extent.start, extent.blocks)?;
+            } else {
+                self.allocator.free(volume, extent.start, extent.blocks)?;
+            }
+        }
+        for block in &map.tree_blocks {
+            self.allocator.free(volume, *block, 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl Staged {
+    fn new(inode: Inode) -> Self {
+        Self {
+            inode: Arc::new(inode),
+            directory: None,
+            attributes: None,
+        }
+    }
+
+    fn inode_mut(&mut self) -> &mut Inode {
+        Arc::make_mut(&mut self.inode)
+    }
+}
+
+/// Refuses what cannot be written, or must not be as it is.
+pub(crate) fn check_features(superblock: &Superblock) -> Result<()> {
+    let raw = &superblock.raw;
+    let features = &superblock.features;
+    if !features.crc {
+        return Err(not_writable("version 4 is read only"));
+    }
+    if features.needs_repair {
+        return Err(not_writable("it is marked as damaged: run xfs_repair"));
+    }
+    let unknown = superblock.unknown_ro_features();
+    if unknown != 0 {
+        return Err(incompatible(format!("writing with feature {unknown:#x}")));
+    }
+    if features.ascii_ci {
+        return Err(incompatible("writing with feature ascii-ci"));
+    }
+    if features.parent {
+        return Err(incompatible("writing with feature parent"));
+    }
+    if !features.ftype {
+        return Err(incompatible("writing without feature ftype"));
+    }
+    if raw.qflags.get() != 0 {
+        return Err(incompatible("writing with quotas"));
+    }
+    Ok(())
+}

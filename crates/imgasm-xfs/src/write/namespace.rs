@@ -1,0 +1,374 @@
+//! Names and nodes.
+
+use std::sync::Arc;
+
+use super::{Staged, Writer};
+use crate::alloc::chunk_blocks::first_generation;
+use crate::bmap::ExtentMap;
+use crate::corrupt;
+use crate::dir::{Directory, Entry, is_valid_name};
+use crate::encode_device;
+use crate::inode::{self, Core, Fork, Inode, Time, decode_core, flags, flags2, unstorable};
+use crate::symlink::MAX_TARGET;
+use crate::volume::Volume;
+use imgasm_fs::{Error, FileType, Location, NewNode, NodeId, NodeKind, Result};
+
+/// The most names that a node can have.
+const MAX_LINKS: u32 = i32::MAX.cast_unsigned();
+
+fn check_name(name: &[u8]) -> Result<()> {
+    if is_valid_name(name) {
+        Ok(())
+    } else {
+        Err(unstorable(
+            format!("name {:?}", String::from_utf8_lossy(name)),
+            "names have 1 to 255 bytes, none of them NUL or `/`, and are not `.` or `..`",
+        ))
+    }
+}
+
+fn not_found(directory: u64, name: &[u8]) -> Error {
+    Error::NotFound {
+        directory: NodeId(directory),
+        name: name.to_vec(),
+    }
+}
+
+impl Writer {
+    /// What a name names.
+    fn entry(&mut self, volume: &Volume, directory: u64, name: &[u8]) -> Result<Entry> {
+        let found = self.directory(volume, directory)?.get(name).cloned();
+        found.ok_or_else(|| not_found(directory, name))
+    }
+
+    /// Adds a name that must be new.
+    fn add_name(
+        &mut self,
+        volume: &Volume,
+        directory: u64,
+        name: &[u8],
+        inode: u64,
+        file_type: FileType,
+    ) -> Result<()> {
+        let names = self.directory(volume, directory)?;
+        if names.insert(&volume.geometry, name, inode, file_type) {
+            self.stamp(volume, directory, &[Time::Modified, Time::Changed])
+        } else {
+            Err(Error::NoSpace {
+                unit: "blocks of the directory",
+                needed: 1,
+                free: 0,
+            })
+        }
+    }
+
+    /// Refuses a name that is there or cannot be.
+    fn check_new_name(&mut self, volume: &Volume, directory: u64, name: &[u8]) -> Result<()> {
+        check_name(name)?;
+        match self.directory(volume, directory)?.get(name) {
+            None => Ok(()),
+            Some(_) => Err(Error::AlreadyExists {
+                directory: NodeId(directory),
+                name: name.to_vec(),
+            }),
+        }
+    }
+
+    /// Makes the number of names of a node larger or smaller by one.
+    fn add_links(&mut self, volume: &Volume, number: u64, more: i32) -> Result<u32> {
+        let core = &mut self.stage(volume, number)?.inode_mut().core;
+        let links = core
+            .links
+            .get()
+            .checked_add_signed(more)
+            .filter(|links| *links <= MAX_LINKS)
+            .ok_or_else(|| unstorable(format!("inode {number}"), "its number of names"))?;
+        core.links = links.into();
+        Ok(links)
+    }
+
+    /// Makes a new node.
+    pub(crate) fn create(
+        &mut self,
+        volume: &Volume,
+        directory: u64,
+        name: &[u8],
+        new: &NewNode<'_>,
+    ) -> Result<u64> {
+        self.check_new_name(volume, directory, name)?;
+        let data = new_data(&new.kind)?;
+        let number = self.allocator.allocate_inode(volume, directory)?;
+        let file_type = new.kind.file_type();
+        let parent = &self.stage(volume, directory)?.inode.core;
+        let inherited = parent.flags.get() & flags::INHERIT_PROJECT;
+        let project = (parent.project_low, parent.project_high);
+        let mut core = self.new_core(volume, number)?;
+        core.mode = (file_type.mode_bits() | new.permissions & 0o7777).into();
+        core.uid = new.uid.into();
+        core.gid = new.gid.into();
+        core.links = if file_type == FileType::Directory {
+            2
+        } else {
+            1
+        }
+        .into();
+        if inherited != 0 {
+            (core.project_low, core.project_high) = project;
+            if file_type == FileType::Directory {
+                core.flags = inherited.into();
+            }
+        }
+        if let Fork::Local(content) = &data {
+            core.size = (content.len() as u64).into();
+        }
+        let mut staged = Staged::new(Inode {
+            number,
+            core,
+            file_type,
+            data,
+            attributes: None,
+        });
+        if file_type == FileType::Directory {
+            staged.directory = Some(Arc::new(Directory::new(directory)));
+        }
+        self.freed.remove(&number);
+        self.staged.insert(number, staged);
+        self.add_name(volume, directory, name, number, file_type)?;
+        if file_type == FileType::Directory {
+            self.add_links(volume, directory, 1)?;
+        }
+        Ok(number)
+    }
+
+    /// The core of an inode that is taken into use; its generation differs from that of the file
+    /// that had the number before.
+    fn new_core(&mut self, volume: &Volume, number: u64) -> Result<Core> {
+        let geometry = &volume.geometry;
+        let generation = match self.freed.get(&number) {
+            Some(core) => core.generation.get(),
+            None if self.allocator.is_new(volume, number) => {
+                first_generation(self.options.seed, number)
+            }
+            None => {
+                let bytes = inode::read_bytes(volume, number)?;
+                let core = decode_core(geometry, number, &bytes)
+                    .map_err(|problem| corrupt(Location::Inode(number), problem))?;
+                if core.mode.get() != 0 {
+                    return Err(corrupt(
+                        Location::Inode(number),
+                        "the group has it as free, but it is in use",
+                    ));
+                }
+                core.generation.get()
+            }
+        };
+        let mut core = Core::empty(geometry, number);
+        core.generation = generation.wrapping_add(1).into();
+        let features = geometry.features;
+        let mut flags = 0;
+        if features.bigtime {
+            flags |= flags2::BIGTIME;
+        }
+        if features.nrext64 {
+            flags |= flags2::NREXT64;
+        }
+        core.flags2 = flags.into();
+        for time in [Time::Accessed, Time::Modified, Time::Changed, Time::Created] {
+            core.set_time(time, self.options.now);
+        }
+        core.change_count = 1.into();
+        Ok(core)
+    }
+
+    /// Gives a node a further name.
+    pub(crate) fn link(
+        &mut self,
+        volume: &Volume,
+        number: u64,
+        directory: u64,
+        name: &[u8],
+    ) -> Result<()> {
+        self.check_new_name(volume, directory, name)?;
+        let file_type = self.stage(volume, number)?.inode.file_type;
+        if file_type == FileType::Directory {
+            return Err(Error::WrongType {
+                node: NodeId(number),
+                expected: "a file that is not a directory",
+            });
+        }
+        self.add_links(volume, number, 1)?;
+        self.stamp(volume, number, &[Time::Changed])?;
+        self.add_name(volume, directory, name, number, file_type)
+    }
+
+    /// Removes a name.
+    pub(crate) fn remove(&mut self, volume: &Volume, directory: u64, name: &[u8]) -> Result<()> {
+        let entry = self.entry(volume, directory, name)?;
+        let file_type = self.stage(volume, entry.inode)?.inode.file_type;
+        if file_type == FileType::Directory {
+            self.check_empty(volume, entry.inode)?;
+        }
+        self.directory(volume, directory)?.remove(name);
+        self.stamp(volume, directory, &[Time::Modified, Time::Changed])?;
+        self.drop_name(volume, directory, entry.inode)
+    }
+
+    fn check_empty(&mut self, volume: &Volume, number: u64) -> Result<()> {
+        if self.directory(volume, number)?.len() == 0 {
+            Ok(())
+        } else {
+            Err(Error::NotEmpty(NodeId(number)))
+        }
+    }
+
+    /// Takes from a node one of its names, which was in `directory`.
+    fn drop_name(&mut self, volume: &Volume, directory: u64, number: u64) -> Result<()> {
+        let file_type = self.stage(volume, number)?.inode.file_type;
+        if file_type == FileType::Directory {
+            self.add_links(volume, directory, -1)?;
+            return self.free_node(volume, number);
+        }
+        if self.add_links(volume, number, -1)? == 0 {
+            self.free_node(volume, number)
+        } else {
+            self.stamp(volume, number, &[Time::Changed])
+        }
+    }
+
+    /// Frees a node with all that it has.
+    pub(super) fn free_node(&mut self, volume: &Volume, number: u64) -> Result<()> {
+        self.stage(volume, number)?;
+        let inode = self.staged.remove(&number).expect("just staged").inode;
+        self.free_fork(volume, &inode.data, inode.file_type)?;
+        if let Some(attributes) = &inode.attributes {
+            self.free_fork(volume, attributes, FileType::Directory)?;
+        }
+        self.allocator.free_inode(volume, number)?;
+        let mut core = Core::empty(&volume.geometry, number);
+        core.generation = inode.core.generation.get().wrapping_add(1).into();
+        core.lsn = inode.core.lsn;
+        self.freed.insert(number, core);
+        Ok(())
+    }
+
+    /// Moves a name.
+    pub(crate) fn rename(
+        &mut self,
+        volume: &Volume,
+        from: u64,
+        from_name: &[u8],
+        to: u64,
+        to_name: &[u8],
+    ) -> Result<()> {
+        check_name(to_name)?;
+        let entry = self.entry(volume, from, from_name)?;
+        let moved = entry.inode;
+        let file_type = self.stage(volume, moved)?.inode.file_type;
+        let is_directory = file_type == FileType::Directory;
+        if is_directory {
+            self.check_not_below(volume, moved, to)?;
+        }
+        let replaced = self.directory(volume, to)?.get(to_name).cloned();
+        if let Some(replaced) = &replaced {
+            if replaced.inode == moved {
+                return Ok(());
+            }
+            let other = self.stage(volume, replaced.inode)?.inode.file_type;
+            if is_directory != (other == FileType::Directory) {
+                return Err(Error::WrongType {
+                    node: NodeId(replaced.inode),
+                    expected: if is_directory {
+                        "a directory"
+                    } else {
+                        "a file that is not a directory"
+                    },
+                });
+            }
+            if is_directory {
+                self.check_empty(volume, replaced.inode)?;
+            }
+        }
+        if let Some(replaced) = replaced {
+            self.directory(volume, to)?
+                .replace(to_name, moved, file_type);
+            self.stamp(volume, to, &[Time::Modified, Time::Changed])?;
+            self.drop_name(volume, to, replaced.inode)?;
+        } else {
+            self.add_name(volume, to, to_name, moved, file_type)?;
+        }
+        self.directory(volume, from)?.remove(from_name);
+        self.stamp(volume, from, &[Time::Modified, Time::Changed])?;
+        self.stamp(volume, moved, &[Time::Changed])?;
+        if is_directory && from != to {
+            self.directory(volume, moved)?.set_parent(to);
+            self.add_links(volume, from, -1)?;
+            self.add_links(volume, to, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to move a directory into itself.
+    fn check_not_below(&mut self, volume: &Volume, moved: u64, to: u64) -> Result<()> {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut at = to;
+        loop {
+            if at == moved {
+                return Err(unstorable(
+                    format!("directory {moved}"),
+                    "it cannot be moved into itself",
+                ));
+            }
+            if !seen.insert(at) {
+                return Err(corrupt(Location::Inode(at), "its parents run in a circle"));
+            }
+            let parent = self.parent(volume, at)?;
+            if parent == at {
+                return Ok(());
+            }
+            at = parent;
+        }
+    }
+
+    /// The parent of a directory, which is not staged for that.
+    fn parent(&self, volume: &Volume, number: u64) -> Result<u64> {
+        match self.changed_inode(number)? {
+            Some(Staged {
+                directory: Some(directory),
+                ..
+            }) => Ok(directory.parent),
+            Some(staged) => Ok(crate::dir::load::load(volume, &staged.inode)?.parent),
+            None => {
+                let inode = Inode::read(volume, number)?;
+                Ok(crate::dir::load::load(volume, &inode)?.parent)
+            }
+        }
+    }
+}
+
+/// The data fork of a new node.
+fn new_data(kind: &NodeKind<'_>) -> Result<Fork> {
+    Ok(match kind {
+        NodeKind::Regular | NodeKind::Directory => Fork::Extents(ExtentMap::default()),
+        NodeKind::Symlink(target) => {
+            if target.is_empty() || target.len() >= MAX_TARGET || target.contains(&0) {
+                return Err(unstorable(
+                    format!("link target of {} bytes", target.len()),
+                    format!(
+                        "targets have 1 to {} bytes, none of them NUL",
+                        MAX_TARGET - 1
+                    ),
+                ));
+            }
+            Fork::Local(target.to_vec())
+        }
+        NodeKind::CharDevice(number) | NodeKind::BlockDevice(number) => {
+            Fork::Device(encode_device(*number).ok_or_else(|| {
+                unstorable(
+                    format!("device {}:{}", number.major, number.minor),
+                    "XFS stores 14 bits of major and 18 bits of minor numbers",
+                )
+            })?)
+        }
+        NodeKind::Fifo | NodeKind::Socket => Fork::Device(0),
+    })
+}

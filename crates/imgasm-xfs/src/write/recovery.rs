@@ -1,0 +1,95 @@
+//! What recovery changes of inodes.
+
+use super::Writer;
+use super::content::map_mut;
+use crate::ag::agi::Agi;
+use crate::bmap::Extent;
+use crate::corrupt;
+use crate::inode::{Inode, NO_INODE};
+use crate::log::Mapping;
+use crate::volume::{Volume, incompatible};
+use imgasm_fs::{Location, Result};
+
+/// Bits of [`Mapping::flags`]: what is to be done, and more about the extent.
+mod flags {
+    pub(super) const KIND: u32 = 0xff;
+    pub(super) const MAP: u32 = 1;
+    pub(super) const UNMAP: u32 = 2;
+    pub(super) const UNWRITTEN: u32 = 1 << 30;
+}
+
+impl Writer {
+    /// Does what the log says that was to be done with a file's mapping.
+    pub(crate) fn finish_mapping(&mut self, volume: &Volume, mapping: &Mapping) -> Result<()> {
+        let number = mapping.inode;
+        let bad = |problem: String| corrupt(Location::Inode(number), problem);
+        let kind = mapping.flags & flags::KIND;
+        if mapping.flags & !(flags::KIND | flags::UNWRITTEN) != 0
+            || !matches!(kind, flags::MAP | flags::UNMAP)
+        {
+            return Err(incompatible(format!(
+                "finishing a change of a mapping with flags {:#x}",
+                mapping.flags
+            )));
+        }
+        let blocks = u64::from(mapping.blocks);
+        let end = mapping.file_block.checked_add(blocks);
+        let end = end.filter(|end| *end <= Extent::MAX_FILE_BLOCK);
+        let fits = volume.geometry.holds(mapping.start, blocks) && blocks <= Extent::MAX_BLOCKS;
+        let Some(end) = end.filter(|_| fits && blocks > 0) else {
+            return Err(bad(format!("its log has {mapping:?}")));
+        };
+        let map = map_mut(self.regular(volume, number)?)?;
+        if kind == flags::UNMAP {
+            map.remove(mapping.file_block, end);
+            return Ok(());
+        }
+        if map.range(mapping.file_block, end).next().is_some() {
+            return Err(bad(format!("it has blocks where its log has {mapping:?}")));
+        }
+        map.insert(Extent {
+            file_block: mapping.file_block,
+            start: mapping.start,
+            blocks,
+            unwritten: mapping.flags & flags::UNWRITTEN != 0,
+        });
+        Ok(())
+    }
+
+    /// Frees the inodes that have lost their last name while they were open.
+    pub(crate) fn free_unlinked(&mut self, volume: &Volume) -> Result<()> {
+        for group in 0..volume.geometry.groups {
+            let lists = Agi::read(volume, group)?.unlinked;
+            if lists.iter().all(|first| first.get() == NO_INODE) {
+                continue;
+            }
+            for first in lists {
+                self.free_list(volume, group, first.get())?;
+            }
+            self.allocator.clear_unlinked(volume, group)?;
+        }
+        Ok(())
+    }
+
+    /// Goes along a list. One that bites its own tail comes to an inode that is free.
+    fn free_list(&mut self, volume: &Volume, group: u32, first: u32) -> Result<()> {
+        let mut next = first;
+        while next != NO_INODE {
+            let number = volume.geometry.inode_number(group, next);
+            self.changed_inode(number)?;
+            let core = Inode::read(volume, number)?.core;
+            if core.links.get() != 0 {
+                return Err(corrupt(
+                    Location::Inode(number),
+                    format!(
+                        "it is said to have lost its last name, but has {}",
+                        core.links
+                    ),
+                ));
+            }
+            next = core.next_unlinked.get();
+            self.free_node(volume, number)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of `imgasm-xfs`, in one program.
+
+mod log;
+mod write;

@@ -1,0 +1,520 @@
+//! Writing XFS, form by form: every form of directories, attributes and extents grown and shrunk,
+//! shared blocks, full filesystems, and what must not be written at all. `xfs_repair` and the
+//! kernel say whether it is right.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use imgasm_block::FileDevice;
+use imgasm_fs::{DeviceNumber, Error, FileSystem, NewNode, NodeId, NodeKind};
+use imgasm_testkit::apply::set_xattr;
+use imgasm_testkit::command::{can_mount, run};
+use imgasm_testkit::content::Content;
+use imgasm_testkit::engine::OPTIONS;
+use imgasm_testkit::image::Kind;
+use imgasm_testkit::judge;
+use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::tree::{Comparison, Tree, mounted_xattrs};
+use imgasm_xfs::Xfs;
+
+const MIB: u64 = 1 << 20;
+
+/// An image, removed when dropped.
+struct Image {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Image {
+    /// An empty filesystem; `None` where the machine has not what it takes.
+    fn new(mkfs: &[&str]) -> Option<Self> {
+        if !can_mount(Kind::Xfs.tools()) {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder for the image");
+        let path = folder.path().join("image");
+        let file = File::create(&path).expect("an image");
+        file.set_len(320 * MIB).expect("a sparse file");
+        run(Command::new("mkfs.xfs").arg("-q").args(mkfs).arg(&path));
+        Some(Self {
+            path,
+            _folder: folder,
+        })
+    }
+
+    fn open(&self) -> Result<Xfs, Error> {
+        let device = FileDevice::open_writable(&self.path).expect("the image can be opened");
+        Xfs::open_writable(Arc::new(device), OPTIONS)
+    }
+
+    /// Lets `edit` work on the filesystem, which must be sound then.
+    fn edit<T>(&self, edit: impl FnOnce(&mut Xfs) -> T) -> T {
+        let mut fs = self.open().expect("a sound filesystem");
+        let result = edit(&mut fs);
+        fs.flush().expect("there is room for what was accepted");
+        self.check();
+        result
+    }
+
+    /// Neither `xfs_repair` nor our own checker finds anything.
+    fn check(&self) {
+        judge::check(&self.path, Kind::Xfs).unwrap_or_else(|e| panic!("{e}"));
+        let fs = Xfs::open(imgasm_testkit::engine::image(&self.path)).expect("a sound filesystem");
+        fs.check(&mut |finding| panic!("{}: {}", finding.at, finding.problem))
+            .expect("readable");
+    }
+
+    /// Lets the kernel work on the filesystem, about which it must not complain.
+    fn kernel<T>(&self, access: Access, work: impl FnOnce(&Path) -> T) -> T {
+        let mount = Mount::new(&self.path, Kind::Xfs, access);
+        let result = work(mount.path());
+        mount.finish().unwrap_or_else(|e| panic!("{e}"));
+        result
+    }
+
+    /// The kernel's tree, which must be ours too.
+    fn tree(&self) -> Tree {
+        let tree = self.kernel(Access::ReadOnly, Tree::of_mount);
+        let fs = Xfs::open(imgasm_testkit::engine::image(&self.path)).expect("a sound filesystem");
+        Tree::of_engine(&fs)
+            .and_then(|seen| seen.compare(&tree, &Comparison::SAME_IMAGE))
+            .unwrap_or_else(|e| panic!("{e}"));
+        tree
+    }
+}
+
+const NEW: NewNode<'_> = NewNode {
+    kind: NodeKind::Regular,
+    permissions: 0o644,
+    uid: 0,
+    gid: 0,
+};
+
+fn file(fs: &mut Xfs, name: &str) -> NodeId {
+    let root = fs.root();
+    fs.create(root, name.as_bytes(), &NEW)
+        .expect("there is room")
+}
+
+fn find(fs: &Xfs, name: &str) -> NodeId {
+    let found = fs.lookup(fs.root(), name.as_bytes()).expect("readable");
+    found.expect("it is there")
+}
+
+fn write(fs: &mut Xfs, node: NodeId, content: &Content) {
+    fs.write_content(node, content.size, &mut content.reader())
+        .expect("there is room");
+}
+
+const SHARED: [&[&str]; 2] = [&["-m", "reflink=1"], &["-m", "reflink=1,rmapbt=1"]];
+
+#[test]
+fn copies_that_share_blocks_stay_as_they_are() {
+    for mkfs in SHARED {
+        let Some(image) = Image::new(mkfs) else {
+            return;
+        };
+        let content = Content::noise(1, 3 * MIB + 777);
+        let edits = ["kept", "part", "whole", "cut", "grown", "gone", "kept-too"];
+        image.kernel(Access::ReadWrite, |root| {
+            std::fs::write(root.join("kept"), content.bytes()).expect("there is room");
+            for name in &edits[1..] {
+                run(Command::new("cp")
+                    .arg("--reflink=always")
+                    .arg(root.join("kept"))
+                    .arg(root.join(name)));
+            }
+        });
+        let patch = Content::noise(2, 70_001);
+        let mut expected: BTreeMap<&str, Vec<u8>> =
+            edits.iter().map(|name| (*name, content.bytes())).collect();
+        image.edit(|fs| {
+            let node = find(fs, "part");
+            fs.write_at(node, 1_000_001, &patch.bytes()).expect("room");
+            let node = find(fs, "whole");
+            write(fs, node, &patch);
+            let node = find(fs, "cut");
+            fs.set_size(node, 500_001).expect("room");
+            let node = find(fs, "grown");
+            fs.write_at(node, content.size + 5000, b"end")
+                .expect("room");
+            let root = fs.root();
+            fs.remove(root, b"gone").expect("it is there");
+        });
+        expected.get_mut("part").unwrap()[1_000_001..1_070_002].copy_from_slice(&patch.bytes());
+        expected.insert("whole", patch.bytes());
+        expected.get_mut("cut").unwrap().truncate(500_001);
+        let grown = expected.get_mut("grown").unwrap();
+        grown.resize(grown.len() + 5000, 0);
+        grown.extend_from_slice(b"end");
+        expected.remove("gone");
+        image.kernel(Access::ReadWrite, |root| {
+            for (name, content) in &expected {
+                let seen = std::fs::read(root.join(name)).expect("it is there");
+                assert!(seen == *content, "{name} has another content");
+            }
+            std::fs::write(root.join("part"), b"by the kernel").expect("there is room");
+        });
+        image.check();
+        image.edit(|fs| {
+            for name in expected.keys() {
+                let root = fs.root();
+                fs.remove(root, name.as_bytes()).expect("it is there");
+            }
+        });
+        image.tree();
+    }
+}
+
+#[test]
+fn directories_of_every_form() {
+    let geometries: [&[&str]; 3] = [
+        &["-n", "size=16384", "-s", "size=4096"],
+        &["-b", "size=1024", "-m", "rmapbt=1"],
+        &["-i", "size=2048"],
+    ];
+    for mkfs in geometries {
+        let Some(image) = Image::new(mkfs) else {
+            return;
+        };
+        let name = |n: usize| format!("{n}-{}", "long-name-of-an-entry".repeat(n % 7));
+        image.edit(|fs| {
+            let root = fs.root();
+            let kind = NodeKind::Directory;
+            fs.create(root, b"dir", &NewNode { kind, ..NEW })
+                .expect("room");
+        });
+        let counts = [
+            1, 4, 6, 12, 25, 60, 130, 400, 1500, 6000, 5999, 2000, 800, 150, 70, 30, 11, 5, 2, 0,
+        ];
+        let mut now = 0;
+        for count in counts {
+            image.edit(|fs| {
+                let directory = find(fs, "dir");
+                for n in now..count {
+                    fs.create(directory, name(n).as_bytes(), &NEW)
+                        .expect("room");
+                }
+                for n in count..now {
+                    fs.remove(directory, name(n).as_bytes()).expect("there");
+                }
+            });
+            now = count;
+            let mut seen = image.kernel(Access::ReadOnly, |root| {
+                // Looks each name up by way of the index, too.
+                for n in 0..count {
+                    let path = root.join("dir").join(name(n));
+                    assert!(path.symlink_metadata().is_ok(), "{n} of {count} is missing");
+                }
+                std::fs::read_dir(root.join("dir"))
+                    .expect("a directory")
+                    .map(|entry| entry.expect("readable").file_name().into_string().unwrap())
+                    .collect::<Vec<_>>()
+            });
+            let mut expected: Vec<_> = (0..count).map(name).collect();
+            seen.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(seen, expected);
+        }
+    }
+}
+
+#[test]
+fn attributes_of_every_form() {
+    let geometries: [&[&str]; 3] = [&[], &["-b", "size=1024"], &["-i", "nrext64=1,size=1024"]];
+    for mkfs in geometries {
+        let Some(image) = Image::new(mkfs) else {
+            return;
+        };
+        // Names of a regular file, a directory, a device and a link, each dressed alike.
+        image.edit(|fs| {
+            let root = fs.root();
+            let device = NodeKind::CharDevice(DeviceNumber { major: 8, minor: 1 });
+            let link = NodeKind::Symlink(&[b't'; 150]);
+            for (name, kind) in [
+                ("file", NodeKind::Regular),
+                ("dir", NodeKind::Directory),
+                ("device", device),
+                ("link", link),
+            ] {
+                fs.create(root, name.as_bytes(), &NewNode { kind, ..NEW })
+                    .expect("room");
+            }
+            let directory = find(fs, "dir");
+            for n in 0..9 {
+                fs.create(directory, format!("entry-{n}").as_bytes(), &NEW)
+                    .expect("room");
+            }
+        });
+        let value = |n: usize, len: usize| vec![u8::try_from(n % 251).unwrap(); len];
+        let mut expected: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let steps: [(usize, usize); 12] = [
+            (1, 30),
+            (2, 60),
+            (3, 200),
+            (4, 256),
+            (5, 900),
+            (40, 50),
+            (6, 4000),
+            (7, 65536),
+            (300, 100),
+            (8, 20_000),
+            (1, 0),
+            (2, 3000),
+        ];
+        let mut compare = |add: &BTreeMap<Vec<u8>, Option<Vec<u8>>>| {
+            image.edit(|fs| {
+                for name in ["file", "dir", "device", "link"] {
+                    let node = find(fs, name);
+                    for (name, value) in add {
+                        fs.set_xattr(node, name, value.as_deref()).expect("room");
+                    }
+                }
+            });
+            for (name, value) in add {
+                match value {
+                    Some(value) => expected.insert(name.clone(), value.clone()),
+                    None => expected.remove(name),
+                };
+            }
+            image.kernel(Access::ReadOnly, |root| {
+                for name in ["file", "dir", "device", "link"] {
+                    assert_eq!(mounted_xattrs(&root.join(name)), expected, "of {name}");
+                }
+                let target = std::fs::read_link(root.join("link")).expect("a link");
+                assert_eq!(target.as_os_str().len(), 150);
+                let names = std::fs::read_dir(root.join("dir")).expect("a directory");
+                assert_eq!(names.count(), 9);
+            });
+            image.tree();
+        };
+        let name = |n: usize, i: usize| format!("trusted.set-{n}-{i}").into_bytes();
+        for (step, (count, len)) in steps.into_iter().enumerate() {
+            let add = (0..count).map(|i| (name(step, i), Some(value(i, len))));
+            compare(&add.collect());
+        }
+        for (step, (count, _)) in steps.into_iter().enumerate() {
+            compare(&(0..count).map(|i| (name(step, i), None)).collect());
+        }
+    }
+}
+
+#[test]
+fn trees_of_extents_grow_and_shrink() {
+    const PIECES: u64 = 12_000;
+    for mkfs in [&["-b", "size=1024", "-m", "rmapbt=1"][..], &[]] {
+        let Some(image) = Image::new(mkfs) else {
+            return;
+        };
+        let at = |n: u64| n * 8192 + 100;
+        image.edit(|fs| {
+            let node = file(fs, "pieces");
+            for n in 0..PIECES {
+                fs.write_at(node, at(n), &n.to_le_bytes()).expect("room");
+            }
+        });
+        let read = |image: &Image, count: u64| {
+            image.kernel(Access::ReadOnly, |root| {
+                let file = File::open(root.join("pieces")).expect("it is there");
+                let mut piece = [0; 8];
+                for n in 0..count {
+                    file.read_exact_at(&mut piece, at(n)).expect("readable");
+                    assert_eq!(u64::from_le_bytes(piece), n);
+                    file.read_exact_at(&mut piece, at(n) - 8).expect("readable");
+                    assert_eq!(piece, [0; 8]);
+                }
+            });
+        };
+        read(&image, PIECES);
+        for count in [PIECES / 3, 30, 5] {
+            image.edit(|fs| {
+                let node = find(fs, "pieces");
+                fs.set_size(node, at(count)).expect("room");
+            });
+            read(&image, count);
+        }
+        image.edit(|fs| {
+            let root = fs.root();
+            fs.remove(root, b"pieces").expect("it is there");
+        });
+    }
+}
+
+#[test]
+fn blocks_that_are_not_written_yet() {
+    let Some(image) = Image::new(&["-m", "rmapbt=1"]) else {
+        return;
+    };
+    image.kernel(Access::ReadWrite, |root| {
+        let file = File::create(root.join("ahead")).expect("there is room");
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, flags, 0, 10 * MIB).expect("there is room");
+        file.write_all_at(b"by the kernel", 5 * MIB).expect("room");
+        let beyond = rustix::fs::FallocateFlags::KEEP_SIZE;
+        let file = File::create(root.join("behind")).expect("there is room");
+        file.write_all_at(b"short", 0).expect("room");
+        rustix::fs::fallocate(&file, beyond, 0, MIB).expect("there is room");
+    });
+    image.edit(|fs| {
+        let node = find(fs, "ahead");
+        fs.write_at(node, 70_000, b"by us").expect("room");
+        fs.write_at(node, 10 * MIB - 2, b"over the end")
+            .expect("room");
+        let node = find(fs, "behind");
+        fs.write_at(node, 500_000, b"far").expect("room");
+    });
+    image.kernel(Access::ReadOnly, |root| {
+        let mut expected = vec![0; 10 * 1024 * 1024 - 2];
+        expected[70_000..70_005].copy_from_slice(b"by us");
+        expected[5 * 1024 * 1024..][..13].copy_from_slice(b"by the kernel");
+        expected.extend_from_slice(b"over the end");
+        assert!(std::fs::read(root.join("ahead")).expect("it is there") == expected);
+        let mut expected = vec![0; 500_000];
+        expected[..5].copy_from_slice(b"short");
+        expected.extend_from_slice(b"far");
+        assert!(std::fs::read(root.join("behind")).expect("it is there") == expected);
+    });
+    image.tree();
+}
+
+#[test]
+fn a_full_filesystem_says_so_and_stays_sound() {
+    for mkfs in [&["-m", "reflink=1,rmapbt=1"][..], &["-m", "reflink=0"]] {
+        let Some(image) = Image::new(mkfs) else {
+            return;
+        };
+        let old = Content::noise(7, 200_000);
+        let written = image.edit(|fs| {
+            let node = file(fs, "old");
+            write(fs, node, &old);
+            let mut written = Vec::new();
+            for size in [16 * MIB, MIB, 4096, 1] {
+                loop {
+                    let name = format!("file-{}", written.len());
+                    let root = fs.root();
+                    let content = Content::noise(written.len() as u64, size);
+                    let result = fs
+                        .create(root, name.as_bytes(), &NEW)
+                        .and_then(|node| fs.write_content(node, size, &mut content.reader()));
+                    match result {
+                        Ok(()) => written.push(content),
+                        Err(Error::NoSpace { .. }) => {
+                            let _ = fs.remove(root, name.as_bytes());
+                            break;
+                        }
+                        Err(e) => panic!("{size} bytes into a full filesystem: {e}"),
+                    }
+                }
+            }
+            let larger = Content::noise(8, 4 * MIB);
+            let error = fs.write_content(node, larger.size, &mut larger.reader());
+            assert!(matches!(error, Err(Error::NoSpace { .. })), "{error:?}");
+            let error = fs.write_at(node, old.size, &larger.bytes());
+            assert!(matches!(error, Err(Error::NoSpace { .. })), "{error:?}");
+            written
+        });
+        assert!(written.len() > 14, "{} files", written.len());
+        // A mount for writing makes the kernel's own reserves, and complains where they fail.
+        image.kernel(Access::ReadWrite, |root| {
+            let seen = |name: &str| std::fs::read(root.join(name)).expect("it is there");
+            assert!(seen("old") == old.bytes(), "what could not be replaced");
+            for (n, content) in written.iter().enumerate() {
+                assert!(seen(&format!("file-{n}")) == content.bytes(), "file {n}");
+            }
+            let free = rustix::fs::statvfs(root).expect("statistics").f_bavail;
+            assert!(free < 2000, "{free} blocks are free");
+        });
+        image.edit(|fs| {
+            let root = fs.root();
+            fs.remove(root, b"file-0").expect("it is there");
+            let node = file(fs, "new");
+            write(fs, node, &Content::noise(9, MIB));
+        });
+        image.tree();
+    }
+}
+
+#[test]
+fn tens_of_thousands_of_entries() {
+    let Some(image) = Image::new(&["-n", "size=16384"]) else {
+        return;
+    };
+    let count = 60_000;
+    let name = |n: u32| format!("entry-{n:06}-of-a-directory");
+    image.edit(|fs| {
+        let root = fs.root();
+        let kind = NodeKind::Directory;
+        let directory = fs
+            .create(root, b"many", &NewNode { kind, ..NEW })
+            .expect("room");
+        for n in 0..count {
+            fs.create(directory, name(n).as_bytes(), &NEW)
+                .expect("room");
+        }
+    });
+    image.kernel(Access::ReadOnly, |root| {
+        let entries = std::fs::read_dir(root.join("many")).expect("a directory");
+        assert_eq!(entries.count(), count as usize);
+        assert!(root.join("many").join(name(count / 2)).is_file());
+    });
+    let before = image.edit(|fs| {
+        let directory = find(fs, "many");
+        for n in (0..count).filter(|n| n % 100 != 7) {
+            fs.remove(directory, name(n).as_bytes())
+                .expect("it is there");
+        }
+        fs.info().expect("readable").free_bytes
+    });
+    let after = Xfs::open(imgasm_testkit::engine::image(&image.path)).expect("sound");
+    let after = after.info().expect("readable").free_bytes;
+    assert!(
+        after > before,
+        "the chunks of the removed inodes are given back"
+    );
+    image.tree();
+}
+
+#[test]
+fn what_must_not_be_written() {
+    let Some(image) = Image::new(&["-m", "crc=0"]) else {
+        return;
+    };
+    let error = image.open().map(drop).expect_err("version 4");
+    assert!(error.to_string().contains("version 4"), "{error}");
+}
+
+#[test]
+fn version_4_is_read() {
+    let Some(image) = Image::new(&["-m", "crc=0", "-n", "size=8192"]) else {
+        return;
+    };
+    let mount = Mount::try_new(&image.path, Kind::Xfs, Access::ReadWrite);
+    let Ok(mount) = mount else {
+        eprintln!("skipped: the kernel does not mount version 4");
+        return;
+    };
+    let root = mount.path();
+    for n in 0..3000 {
+        let directory = root.join(format!("d{}", n % 3).repeat(1 + n % 3));
+        std::fs::create_dir_all(&directory).expect("room");
+        std::fs::write(directory.join(format!("file-{n}")), n.to_string()).expect("room");
+    }
+    std::os::unix::fs::symlink("t".repeat(1000), root.join("link")).expect("room");
+    for n in 0..100 {
+        let value = vec![1; n * 90];
+        set_xattr(root, format!("trusted.{n}").as_bytes(), &value).expect("room");
+    }
+    drop(mount);
+    // The kernel warns that it will not read version 4 for ever.
+    let mount = Mount::new(&image.path, Kind::Xfs, Access::ReadOnly);
+    let tree = Tree::of_mount(mount.path());
+    drop(mount);
+    let fs = Xfs::open(imgasm_testkit::engine::image(&image.path)).expect("a sound filesystem");
+    Tree::of_engine(&fs)
+        .and_then(|seen| seen.compare(&tree, &Comparison::SAME_IMAGE))
+        .unwrap_or_else(|e| panic!("{e}"));
+}

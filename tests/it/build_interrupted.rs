@@ -1,0 +1,116 @@
+//! A build that is killed, or whose disk is full, leaves nothing that looks whole.
+
+use imgasm_testkit::mount;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::example::{assert_success, copy_inputs, imgasm, same_bytes, shrink_volume};
+
+const OUTPUTS: [&str; 3] = ["ecs.raw", "ecs-docker.raw", "manifest.json"];
+
+fn build(dir: &Path, out: &Path) -> Command {
+    let mut command = imgasm();
+    command
+        .arg("build")
+        .arg("-f")
+        .arg(dir.join("imgasm.toml"))
+        .arg("-o")
+        .arg(out);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+#[test]
+fn a_killed_build_leaves_whole_files_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_inputs(dir.path());
+    shrink_volume(dir.path());
+    let whole = dir.path().join("whole");
+    assert!(build(dir.path(), &whole).status().unwrap().success());
+    let mut interrupted = 0;
+    for signal in ["KILL", "INT", "TERM"] {
+        for step in 0..12 {
+            let out = dir.path().join(format!("out-{signal}-{step}"));
+            let mut child = build(dir.path(), &out).spawn().unwrap();
+            thread::sleep(Duration::from_millis(7 * step));
+            let pid = child.id().to_string();
+            // The child may be done already, and then there is nobody to signal.
+            let _ = Command::new("kill")
+                .args(["-s", signal, &pid])
+                .stderr(Stdio::null())
+                .status();
+            interrupted += u32::from(!child.wait().unwrap().success());
+            for name in OUTPUTS {
+                let output = out.join(name);
+                assert!(
+                    !output.exists() || same_bytes(&output, &whole.join(name)),
+                    "{}",
+                    output.display()
+                );
+            }
+            let left = fs::read_dir(&out).into_iter().flatten();
+            let is_hidden = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(b".");
+            if signal != "KILL" {
+                let hidden = left.filter(|entry| is_hidden(entry.as_ref().unwrap()));
+                assert_eq!(hidden.count(), 0, "after SIG{signal} at {} ms", 7 * step);
+            }
+            // What was left does not stand in the way of the next build.
+            assert!(build(dir.path(), &out).status().unwrap().success());
+            let names = fs::read_dir(&out).unwrap().count();
+            assert_eq!(names, OUTPUTS.len(), "after SIG{signal} at {} ms", 7 * step);
+        }
+    }
+    assert!(
+        interrupted > 0,
+        "no build was interrupted: the delays do not fit this machine"
+    );
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_inputs(dir.path());
+    shrink_volume(dir.path());
+    let Some(full) = mount::tmpfs(dir.path(), 1 << 20) else {
+        return;
+    };
+    let out = full.path().join("out");
+    let output = build(dir.path(), &out)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("No space left"), "{message}");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+}
+
+#[test]
+fn a_build_that_fails_keeps_the_image_of_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_inputs(dir.path());
+    shrink_volume(dir.path());
+    let out = dir.path().join("out");
+    let mut first = build(dir.path(), &out);
+    assert_success(&first.output().unwrap());
+    let before = fs::metadata(out.join("ecs.raw"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    let output = build(dir.path(), &out)
+        .args(["--set", "timezone=Mars/Olympus"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        fs::metadata(out.join("ecs.raw"))
+            .unwrap()
+            .modified()
+            .unwrap(),
+        before
+    );
+}

@@ -1,0 +1,244 @@
+//! Packages: what `imgasm diff` says of their databases, and `imgasm build --sbom`, both beside
+//! what `rpm` itself says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::support::example::{assert_success, copy_inputs, imgasm};
+use imgasm_testkit::images::have;
+use serde_json::Value;
+
+const FOLDER: &str = "/var/lib/rpm";
+
+/// Runs Debian's rpm on a root; gives what it prints.
+fn rpm(root: &Path, args: &[&str]) -> String {
+    let output = Command::new("rpm")
+        .arg("--root")
+        .arg(root)
+        .args(["--dbpath", FOLDER])
+        .args(args)
+        .output()
+        .unwrap();
+    assert_success(&output);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A package without files.
+fn package(folder: &Path, name: &str, version: &str, epoch: u32) -> String {
+    let mut builder = rpm::PackageBuilder::new(name, version, "MIT", "noarch", "a test");
+    builder.release("4.fc39~1+a");
+    if epoch > 0 {
+        builder.epoch(epoch);
+    }
+    let path = folder.join(format!("{name}-{version}.rpm"));
+    builder.build().unwrap().write_file(&path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The recipe `NAME.toml` in a folder, of a root filesystem with these packages.
+fn recipe(folder: &Path, name: &str, packages: &[(&str, &str, u32)]) -> std::path::PathBuf {
+    let root = folder.join(name);
+    let copied = Command::new("cp")
+        .arg("-R")
+        .arg(folder.join("rootfs"))
+        .arg(&root)
+        .output()
+        .unwrap();
+    assert_success(&copied);
+    fs::create_dir_all(root.join("var/lib/rpm")).unwrap();
+    rpm(&root, &["--initdb"]);
+    for (package_name, version, epoch) in packages {
+        let file = package(folder, package_name, version, *epoch);
+        rpm(&root, &["-i", "--nodeps", "--noscripts", &file]);
+    }
+    let text = format!("name = \"disk\"\nbase = {{ rootfs = \"{name}\" }}\n");
+    fs::write(folder.join(format!("{name}.toml")), text).unwrap();
+    root
+}
+
+fn inputs() -> Option<tempfile::TempDir> {
+    if !have(&["rpm"]) {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    copy_inputs(folder.path());
+    Some(folder)
+}
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    imgasm()
+        .args(args)
+        .current_dir(folder)
+        .env("IMGASM_CACHE", folder.join("cache"))
+        .output()
+        .unwrap()
+}
+
+/// What a report says of packages: name, before, after.
+fn packages(report: &Value) -> Vec<[String; 3]> {
+    let paths = report["filesystems"][0]["paths"].as_array().unwrap().iter();
+    let meanings = paths.flat_map(|path| path["meanings"].as_array().unwrap());
+    let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
+    let rows = meanings.map(|m| ["name", "old", "new"].map(|key| text(&m[key])));
+    rows.filter(|[name, ..]| name.starts_with("package"))
+        .collect()
+}
+
+#[test]
+fn packages_of_rpm_are_told_as_added_removed_and_updated() {
+    let Some(folder) = inputs() else { return };
+    let at = folder.path();
+    let old = [("kept", "1", 0), ("gone", "2", 0), ("updated", "1.0", 3)];
+    let old_root = recipe(at, "old", &old);
+    let new = [("kept", "1", 0), ("updated", "1.1", 3), ("added", "7", 0)];
+    let new_root = recipe(at, "new", &new);
+    let diff = |form: &[&str]| {
+        let output = run(at, &[&["diff", "old.toml", "new.toml"], form].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    // What rpm says of the two roots, as sets of rows.
+    let query = "package %{name} %{arch}|%|epoch?{%{epoch}:}:{}|%{version}-%{release}\\n";
+    let rows = |root: &Path| -> BTreeSet<String> {
+        let said = rpm(root, &["-qa", "--qf", query]);
+        said.lines().map(str::to_owned).collect()
+    };
+    let (before, after) = (rows(&old_root), rows(&new_root));
+    assert_eq!((before.len(), after.len()), (3, 3));
+    let report: Value = serde_json::from_str(&diff(&["--json"])).unwrap();
+    let told = packages(&report);
+    let side = |index: usize| -> BTreeSet<String> {
+        let there = told.iter().filter(|row| row[index] != "none");
+        there
+            .map(|row| format!("{}|{}", row[0], row[index]))
+            .collect()
+    };
+    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a - b;
+    assert_eq!(side(1), only(&before, &after));
+    assert_eq!(side(2), only(&after, &before));
+    assert_eq!(told.len(), 3, "{told:?}");
+
+    let line = "package updated noarch 3:1.0-4.fc39~1+a -> 3:1.1-4.fc39~1+a";
+    for form in [&[][..], &["--markdown"]] {
+        let text = diff(form);
+        assert!(text.contains(line), "{text}");
+    }
+    diff(&["--html", "page.html"]);
+    let page = fs::read_to_string(at.join("page.html")).unwrap();
+    assert!(
+        page.contains("<th>package updated noarch</th><td>3:1.0-4.fc39~1+a</td>"),
+        "{page}"
+    );
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_told_as_such() {
+    let Some(folder) = inputs() else { return };
+    let at = folder.path();
+    recipe(at, "old", &[("one", "1", 0), ("two", "1", 0)]);
+    let new_root = recipe(at, "new", &[]);
+    fs::write(new_root.join("var/lib/rpm/rpmdb.sqlite"), "no database").unwrap();
+    let output = run(at, &["diff", "--json", "old.toml", "new.toml"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["error"], Value::Null);
+    let told = packages(&report);
+    let [[name, old, new]] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!((name.as_str(), old.as_str()), ("packages", "2"));
+    assert!(
+        new.starts_with("cannot be read: /var/lib/rpm/rpmdb.sqlite: "),
+        "{new}"
+    );
+}
+
+#[test]
+fn a_bill_of_materials_lists_what_rpm_lists() {
+    let Some(folder) = inputs() else { return };
+    let at = folder.path();
+    let installed = [("plain", "1.2", 0), ("libstdc++", "13.2", 1)];
+    let root = recipe(at, "disk", &installed);
+    let build = |output: &str, sbom: &str| {
+        let output = run(
+            at,
+            &["build", "-f", "disk.toml", "-o", output, "--sbom", sbom],
+        );
+        assert_success(&output);
+        fs::read(at.join(sbom)).unwrap()
+    };
+    let text = build("out", "sbom.json");
+    assert_eq!(build("again", "again.json"), text);
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(document["bomFormat"], "CycloneDX");
+    assert_eq!(document["specVersion"], "1.5");
+    assert_eq!(document["metadata"]["component"]["name"], "disk");
+    assert_eq!(document["metadata"]["timestamp"], Value::Null);
+    let components = document["components"].as_array().unwrap().iter();
+    let listed: BTreeSet<String> = components
+        .clone()
+        .map(|c| {
+            format!(
+                "{} {}",
+                c["name"].as_str().unwrap(),
+                c["version"].as_str().unwrap()
+            )
+        })
+        .collect();
+    let query = "%{name} %|epoch?{%{epoch}:}:{}|%{version}-%{release}\\n";
+    let said = rpm(&root, &["-qa", "--qf", query]);
+    let said: BTreeSet<String> = said.lines().map(str::to_owned).collect();
+    assert_eq!((listed.len(), &listed), (2, &said));
+    let urls: Vec<&str> = components.map(|c| c["purl"].as_str().unwrap()).collect();
+    // By the rules of package URLs: `+` is written as a number, in names and in versions.
+    assert_eq!(
+        urls,
+        [
+            "pkg:rpm/amzn/libstdc%2B%2B@13.2-4.fc39~1%2Ba?arch=noarch&epoch=1",
+            "pkg:rpm/amzn/plain@1.2-4.fc39~1%2Ba?arch=noarch",
+        ]
+    );
+
+    // Without a database nothing is written.
+    fs::remove_dir_all(root.join("var/lib/rpm")).unwrap();
+    let args = [
+        "build",
+        "-f",
+        "disk.toml",
+        "-o",
+        "none",
+        "--sbom",
+        "none.json",
+    ];
+    let output = run(at, &args);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("has no database of packages"), "{said}");
+    assert!(!at.join("none").exists() && !at.join("none.json").exists());
+}
+
+#[test]
+fn packages_of_debian_have_urls_of_their_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    copy_inputs(folder.path());
+    let root = folder.path().join("rootfs");
+    fs::create_dir_all(root.join("var/lib/dpkg")).unwrap();
+    let status = "Package: libstdc++6\nStatus: install ok installed\nArchitecture: amd64\n\
+        Version: 1:12.2.0-14\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n";
+    fs::write(root.join("var/lib/dpkg/status"), status).unwrap();
+    fs::write(root.join("etc/os-release"), "ID=debian\n").unwrap();
+    let recipe = "name = \"disk\"\nbase = { rootfs = \"rootfs\" }\n";
+    fs::write(folder.path().join("disk.toml"), recipe).unwrap();
+    let args = ["build", "-f", "disk.toml", "--sbom", "sbom.json"];
+    assert_success(&run(folder.path(), &args));
+    let document = fs::read(folder.path().join("sbom.json")).unwrap();
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    let components = document["components"].as_array().unwrap();
+    assert_eq!(components.len(), 1);
+    assert_eq!(components[0]["version"], "1:12.2.0-14");
+    let url = "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14?arch=amd64";
+    assert_eq!(components[0]["purl"], url);
+}

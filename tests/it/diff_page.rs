@@ -1,0 +1,93 @@
+//! The page of `imgasm diff --html`, looked at in Chromium where that is installed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use imgasm_testkit::images::{Mount, can_mount, have, run, sparse};
+
+/// What Chromium makes of a page with a script added to its end.
+fn dom(folder: &Path, page: &str, script: &str) -> String {
+    let path = folder.join("looked-at.html");
+    let page = page.replace("</body>", &format!("<script>{script}</script></body>"));
+    fs::write(&path, page).unwrap();
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu"])
+        .args(["--disable-background-networking", "--dump-dom"])
+        .arg(format!(
+            "--user-data-dir={}",
+            folder.join("profile").display()
+        ))
+        .arg(format!("file://{}", path.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_page_is_whole_and_can_be_searched() {
+    if !can_mount() || !have(&["chromium", "mke2fs"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (name, is_new) in [("old", false), ("new", true)] {
+        let image = folder.path().join(name);
+        sparse(&image, 16 << 20);
+        run("mke2fs", &["-q", "-t", "ext4", image.to_str().unwrap()]);
+        let mount = Mount::new(
+            image.to_str().unwrap(),
+            &folder.path().join("mount"),
+            "loop",
+        );
+        fs::create_dir_all(mount.0.join("etc/deep/er")).unwrap();
+        let text = if is_new {
+            "<b>new</b>\n"
+        } else {
+            "old & gone\n"
+        };
+        fs::write(mount.0.join("etc/deep/er/text"), text).unwrap();
+        if is_new {
+            fs::write(mount.0.join("added-<i>"), "").unwrap();
+        }
+    }
+    let page = folder.path().join("page.html");
+    let status = Command::new(env!("CARGO_BIN_EXE_imgasm"))
+        .args(["diff", "old", "new", "--html", "page.html"])
+        .current_dir(folder.path())
+        .env("IMGASM_CACHE", folder.path().join("cache"))
+        .output()
+        .unwrap()
+        .status;
+    assert_eq!(status.code(), Some(1));
+    let page = fs::read_to_string(page).unwrap();
+    // One file: it loads nothing.
+    assert!(!page.contains("src=") && !page.contains("href="), "{page}");
+
+    let told = "document.title = [...document.querySelectorAll('.path')]\
+        .map((p) => p.dataset.path + (p.checkVisibility() ? '' : ' hidden')).join(', ')";
+    let title = |script: &str| {
+        let dom = dom(folder.path(), &page, script);
+        let start = dom.find("<title>").unwrap() + "<title>".len();
+        dom[start..].split("</title>").next().unwrap().to_owned()
+    };
+    assert_eq!(title(told), "/added-&lt;i&gt;, /etc/deep/er/text");
+    let search = "document.getElementById('search').value = 'DEEP';\
+        document.querySelector('.filters').dispatchEvent(new Event('input'));";
+    assert_eq!(
+        title(&format!("{search}{told}")),
+        "/added-&lt;i&gt; hidden, /etc/deep/er/text"
+    );
+    let choose = "document.querySelector('[value=changed]').click();";
+    assert_eq!(
+        title(&format!("{choose}{told}")),
+        "/added-&lt;i&gt;, /etc/deep/er/text hidden"
+    );
+    let lines = "document.querySelectorAll('details').forEach((d) => d.open = true);\
+        document.title = [...document.querySelectorAll('pre .added, pre .removed')]\
+        .map((line) => line.innerText).join('|')";
+    assert_eq!(title(lines), "-old &amp; gone|+&lt;b&gt;new&lt;/b&gt;");
+    let map = "document.title = document.querySelectorAll('.map rect').length > 0 \
+        && document.querySelector('.map').getBoundingClientRect().width > 300";
+    assert_eq!(title(map), "true");
+}

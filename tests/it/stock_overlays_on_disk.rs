@@ -1,0 +1,103 @@
+//! All stock overlays, put by the program onto the example's root filesystem on ext4 and on XFS: the
+//! format's own checker finds nothing, and a second time changes not one byte.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::example::{assert_success, imgasm, project, same_bytes};
+use imgasm_testkit::command::{can_mount, run};
+use imgasm_testkit::image::Kind;
+use imgasm_testkit::judge;
+use imgasm_testkit::kernel::{Access, Mount};
+
+const STOCK: [&str; 10] = [
+    "cloud-init",
+    "timezone",
+    "firstrun",
+    "awslogs",
+    "ecs-agent",
+    "http-proxy",
+    "data-volume",
+    "docker-disabled",
+    "cleanup",
+    "seal",
+];
+
+#[test]
+fn ext4() {
+    twice(Kind::Ext, &["mke2fs", "-q", "-t", "ext4"]);
+}
+
+#[test]
+fn xfs() {
+    twice(Kind::Xfs, &["mkfs.xfs", "-q"]);
+}
+
+fn twice(kind: Kind, mkfs: &[&str]) {
+    if !can_mount(kind.tools()) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    fs::File::create(&image)
+        .unwrap()
+        .set_len(512 << 20)
+        .unwrap();
+    run(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&image));
+    fill(&image, kind);
+
+    let changed = apply(&image);
+    for path in [
+        "/etc/cloud/cloud.cfg",
+        "/etc/localtime",
+        "/etc/awslogs/awslogs.conf",
+        "/etc/rc.d/rc3.d/S85awslogs",
+        "/etc/rc.d/rc3.d/K05docker",
+        "/etc/ecs/ecs.config",
+        "/home/ec2-user/firstrun.sh",
+        "/data",
+    ] {
+        let is_listed = changed
+            .lines()
+            .any(|line| line.contains(&format!(" {path}  (")));
+        assert!(is_listed, "{path} is not in\n{changed}");
+    }
+    judge::check(&image, kind).unwrap();
+
+    let before = folder.path().join("before");
+    run(Command::new("cp")
+        .arg("--sparse=always")
+        .arg(&image)
+        .arg(&before));
+    assert_eq!(apply(&image), "");
+    assert!(same_bytes(&image, &before));
+}
+
+/// Copies the example's root in, with an init script of the package that `awslogs` configures.
+fn fill(image: &Path, kind: Kind) {
+    let mount = Mount::new(image, kind, Access::ReadWrite);
+    run(Command::new("cp")
+        .args(["-R", "--preserve=mode,links"])
+        .arg(project().join("rootfs/."))
+        .arg(mount.path()));
+    let script = mount.path().join("etc/rc.d/init.d/awslogs");
+    fs::write(&script, "#!/bin/sh\n# chkconfig: 2345 85 15\n").unwrap();
+    run(Command::new("chmod").arg("755").arg(&script));
+    mount.finish().unwrap();
+}
+
+/// Applies all of them; gives what was changed.
+fn apply(image: &Path) -> String {
+    let output = imgasm()
+        .arg("apply")
+        .arg(image)
+        .args(STOCK.map(|name| project().join("overlays").join(name)))
+        .args(["--set", "proxy_url=http://proxy.example:3128"])
+        // Zones that are other names of one are made when a base is assembled.
+        .args(["--set", "timezone=Europe/Berlin"])
+        .output()
+        .unwrap();
+    assert_success(&output);
+    String::from_utf8(output.stdout).unwrap()
+}

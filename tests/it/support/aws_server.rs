@@ -1,0 +1,158 @@
+//! The test server, and what is asked of it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::aws::{command, python};
+use super::example::project;
+
+pub const REGION: &str = "us-east-1";
+pub const BUCKET: &str = "images";
+
+/// A server of its own for one test. It ends with this value.
+pub struct Server {
+    /// Held for as long as it is to serve.
+    _script: Script,
+    port: u16,
+}
+
+/// A script of `tests/aws` that serves until this is dropped.
+pub struct Script {
+    child: Child,
+    /// The script ends when this closes.
+    stdin: Option<ChildStdin>,
+}
+
+impl Script {
+    /// Starts it; gives the line that it prints when it is ready.
+    pub fn start(command: &mut Command) -> (Self, String) {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let stdin = child.stdin.take();
+        (Self { child, stdin }, line.trim().to_owned())
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Starts a server with the bucket [`BUCKET`]; `None` where there is no Python for it.
+    pub fn start() -> Option<Self> {
+        let (script, line) = Script::start(
+            Command::new(python()?)
+                .arg(project().join("tests/aws/server.py"))
+                .stderr(Stdio::null())
+                .env_remove("AWS_ENDPOINT_URL"),
+        );
+        let server = Self {
+            _script: script,
+            port: line.parse().expect("the server prints its port"),
+        };
+        server.make_bucket(BUCKET, REGION);
+        Some(server)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A command of imgasm in `dir` that talks to this server.
+    pub fn command(&self, dir: &Path, name: &str) -> Command {
+        let mut command = command(dir, name);
+        command
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "secret-of-the-test")
+            .env("AWS_REGION", REGION)
+            .env("AWS_ENDPOINT_URL", self.url());
+        command
+    }
+
+    /// An import of what is built in `dir`.
+    pub fn import(&self, dir: &Path, via: &str) -> Command {
+        let mut command = self.command(dir, "import");
+        command.args(["--via", via, "--bucket", BUCKET]);
+        command
+    }
+
+    pub fn make_bucket(&self, name: &str, region: &str) {
+        let body = if region == "us-east-1" {
+            String::new()
+        } else {
+            format!(
+                "<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint>\
+                 </CreateBucketConfiguration>"
+            )
+        };
+        let scope = format!("AKIAIOSFODNN7EXAMPLE/20260101/{region}/s3/aws4_request");
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
+        self.http("PUT", &format!("/{name}"), &authorization, &body);
+    }
+
+    /// Tells or asks the server something for the tests.
+    pub fn tell(&self, name: &str, value: &Value) -> Value {
+        let answer = self.http("POST", &format!("/_test/{name}"), "", &value.to_string());
+        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{name}: {answer}"))
+    }
+
+    /// What was asked of a service since the last time.
+    pub fn log(&self) -> Vec<Value> {
+        let Value::Array(log) = self.tell("log", &Value::Null) else {
+            panic!("the log is a list");
+        };
+        log
+    }
+
+    /// How often an operation was asked for.
+    pub fn count(&self, operation: &str) -> usize {
+        let log = self.log();
+        log.iter().filter(|it| it["operation"] == operation).count()
+    }
+
+    pub fn describe_image(&self, region: &str, id: &str) -> Value {
+        self.tell("image", &json!({"region": region, "id": id}))
+    }
+
+    /// A snapshot's volume as a file.
+    pub fn read_back(&self, snapshot: &str, path: &Path) {
+        let wanted = json!({"region": REGION, "id": snapshot, "path": path});
+        self.tell("snapshot", &wanted);
+    }
+
+    /// Fails where a request was sent that the real services would not have taken.
+    pub fn assert_no_violations(&self) {
+        let violations = self.tell("violations", &Value::Null);
+        assert_eq!(violations, json!([]));
+    }
+
+    fn http(&self, method: &str, path: &str, authorization: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+             Authorization: {authorization}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with("HTTP/1.1 200"),
+            "{method} {path}: {answer}"
+        );
+        body.to_owned()
+    }
+}
