@@ -83,7 +83,8 @@ pub(crate) fn build(
     }]
 }
 
-/// Several leaves below nodes, and the room of the data blocks in blocks of their own.
+/// Leaves below nodes, and the room of the data blocks in blocks of their own. A node leads to two
+/// blocks at least: names that fit one leaf, but not beside the rooms, are in a leaf at the root.
 fn build_tree(
     geometry: &Geometry,
     entries: &[IndexEntry],
@@ -97,7 +98,8 @@ fn build_tree(
     let capacity = (len - counted_header_len(geometry)) / INDEX_ENTRY_LEN;
     let count = entries.len().div_ceil(capacity);
     let per_leaf = entries.len().div_ceil(count);
-    let number = |index: usize| top + step * as_u32(index + 1);
+    let below_top = usize::from(count > 1);
+    let number = |index: usize| top + step * as_u32(index + below_top);
     let mut blocks = Vec::new();
     let mut leaves: Vec<Child> = Vec::with_capacity(count);
     let runs = entries.chunks(per_leaf);
@@ -112,8 +114,10 @@ fn build_tree(
         leaves.push((highest, number(index)));
         blocks.push((number(index), leaf(geometry, header, run)));
     }
-    let nodes = build_nodes(geometry, len, &leaves, top, number(leaves.len()), step);
-    blocks.extend(nodes.blocks);
+    if leaves.len() > 1 {
+        let nodes = build_nodes(geometry, len, &leaves, top, number(leaves.len()), step);
+        blocks.extend(nodes.blocks);
+    }
     let mut blocks: Vec<_> = blocks
         .into_iter()
         .map(|(number, bytes)| IndexBlock {

@@ -1,4 +1,6 @@
-//! Tests of `imgasm-xfs`, in one program.
+//! The engine against `xfs_repair` and the kernel.
 
+mod forms;
+mod image;
 mod log;
 mod write;

@@ -1,0 +1,105 @@
+//! The moments at which a structure changes its form on the disk: two below and two above each,
+//! reached from below, from above and at once. Every case ends with `xfs_repair`, a kernel that sees
+//! what it should and takes everything away again, and `xfs_repair` once more.
+//!
+//! - [`directories`]: names in the inode, in a block, below a leaf, below nodes.
+//! - [`attributes`]: in the inode, in a leaf, below nodes, in blocks of their own.
+//! - [`trees`]: extents of files, free space, inodes, owners and shares.
+//!
+//! `IMGASM_FORMS_ROUNDS` is how many further geometries are drawn (0), from `IMGASM_FORMS_SEED` on
+//! (1), and goes through the large directories too.
+
+mod attributes;
+mod directories;
+mod trees;
+
+use std::fs::File;
+use std::path::Path;
+
+use imgasm_testkit::rng::Rng;
+use rustix::fs::{FallocateFlags, fallocate};
+
+/// The sizes that decide where the forms change.
+#[derive(Debug, Clone)]
+struct Geometry {
+    /// `mkfs.xfs -b size=`.
+    block: usize,
+    /// `mkfs.xfs -n size=`.
+    directory_block: usize,
+    /// `mkfs.xfs -i size=`.
+    inode: usize,
+}
+
+impl Geometry {
+    const fn new(block: usize, directory_block: usize, inode: usize) -> Self {
+        Self {
+            block,
+            directory_block,
+            inode,
+        }
+    }
+
+    fn mkfs(&self, features: &str) -> Vec<String> {
+        vec![
+            "-b".to_owned(),
+            format!("size={}", self.block),
+            "-n".to_owned(),
+            format!("size={}", self.directory_block),
+            "-i".to_owned(),
+            format!("size={}", self.inode),
+            "-m".to_owned(),
+            features.to_owned(),
+        ]
+    }
+
+    /// Any geometry that `mkfs.xfs` makes.
+    fn random(rng: &mut Rng) -> Self {
+        let block = *rng.pick(&[1024, 2048, 4096]);
+        let directory_block = *rng.pick(&[4096, 8192, 16384, 32768, 65536]);
+        let inodes: Vec<usize> = [512, 1024, 2048]
+            .into_iter()
+            .filter(|size| *size <= block / 2)
+            .collect();
+        Self::new(block, directory_block, *rng.pick(&inodes))
+    }
+
+    /// Bytes of an inode behind its core.
+    fn literal(&self) -> usize {
+        self.inode - 176
+    }
+}
+
+/// The generators of the further rounds that are asked for.
+fn rounds() -> impl Iterator<Item = Rng> {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let first = number("IMGASM_FORMS_SEED", 1);
+    (first..first + number("IMGASM_FORMS_ROUNDS", 0)).map(|seed| {
+        eprintln!("IMGASM_FORMS_SEED={seed}");
+        Rng::new(seed)
+    })
+}
+
+/// The counts around the last one that a form holds.
+fn around(last: usize) -> std::ops::RangeInclusive<usize> {
+    last.saturating_sub(2)..=last + 2
+}
+
+/// Fills a mounted filesystem, and then frees `holes` blocks of `block` bytes none of which lie
+/// together.
+fn leave_single_blocks(root: &Path, block: u64, holes: u64) {
+    let file = File::create(root.join("filler")).expect("room");
+    let mut end = 0;
+    let mut step = 64 << 20;
+    while step >= block {
+        match fallocate(&file, FallocateFlags::empty(), end, step) {
+            Ok(()) => end += step,
+            Err(_) => step /= 2,
+        }
+    }
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    for hole in 0..holes {
+        fallocate(&file, punch, hole * 2 * block, block).expect("room for the hole's record");
+    }
+}

@@ -1,0 +1,90 @@
+//! An image on which the engine and the kernel take turns, and what both must leave sound.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use imgasm_block::FileDevice;
+use imgasm_fs::{Error, FileSystem, NewNode, NodeKind};
+use imgasm_testkit::command::{can_mount, run};
+use imgasm_testkit::engine::OPTIONS;
+use imgasm_testkit::image::Kind;
+use imgasm_testkit::judge;
+use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::tree::{Comparison, Tree};
+use imgasm_xfs::Xfs;
+
+pub const MIB: u64 = 1 << 20;
+
+/// An image, removed when dropped.
+pub struct Image {
+    pub path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Image {
+    /// An empty filesystem; `None` if the machine lacks what it takes.
+    pub fn new(mkfs: &[&str]) -> Option<Self> {
+        if !can_mount(Kind::Xfs.tools()) {
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder for the image");
+        let path = folder.path().join("image");
+        let file = File::create(&path).expect("an image");
+        file.set_len(320 * MIB).expect("a sparse file");
+        run(Command::new("mkfs.xfs").arg("-q").args(mkfs).arg(&path));
+        Some(Self {
+            path,
+            _folder: folder,
+        })
+    }
+
+    pub fn open(&self) -> Result<Xfs, Error> {
+        let device = FileDevice::open_writable(&self.path).expect("the image can be opened");
+        Xfs::open_writable(Arc::new(device), OPTIONS)
+    }
+
+    /// Lets `edit` work on the filesystem, which must be sound then.
+    pub fn edit<T>(&self, edit: impl FnOnce(&mut Xfs) -> T) -> T {
+        let mut fs = self.open().expect("a sound filesystem");
+        let result = edit(&mut fs);
+        fs.flush().expect("there is room for what was accepted");
+        self.check();
+        result
+    }
+
+    /// Neither `xfs_repair` nor our own checker finds anything.
+    pub fn check(&self) {
+        judge::check(&self.path, Kind::Xfs).unwrap_or_else(|e| panic!("{e}"));
+        let fs = Xfs::open(imgasm_testkit::engine::image(&self.path)).expect("a sound filesystem");
+        fs.check(&mut |finding| panic!("{}: {}", finding.at, finding.problem))
+            .expect("readable");
+    }
+
+    /// Lets the kernel work on the filesystem, about which it must not complain.
+    pub fn kernel<T>(&self, access: Access, work: impl FnOnce(&Path) -> T) -> T {
+        let mount = Mount::new(&self.path, Kind::Xfs, access);
+        let result = work(mount.path());
+        mount.finish().unwrap_or_else(|e| panic!("{e}"));
+        result
+    }
+
+    /// The kernel's tree, which must be ours too.
+    pub fn tree(&self) -> Tree {
+        let tree = self.kernel(Access::ReadOnly, Tree::of_mount);
+        let fs = Xfs::open(imgasm_testkit::engine::image(&self.path)).expect("a sound filesystem");
+        Tree::of_engine(&fs)
+            .and_then(|seen| seen.compare(&tree, &Comparison::SAME_IMAGE))
+            .unwrap_or_else(|e| panic!("{e}"));
+        tree
+    }
+}
+
+/// A regular file of root.
+pub const NEW: NewNode<'_> = NewNode {
+    kind: NodeKind::Regular,
+    permissions: 0o644,
+    uid: 0,
+    gid: 0,
+};
