@@ -10,27 +10,26 @@
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
 //! - [`verify`]: whether an image is what it should be.
 //! - [`volume`]: data volumes.
-//! - [`origin`]: the AMI that a base was pulled from.
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`provenance`]: the same as a statement that others can check and sign.
 //! - [`sbom`]: the packages in an image, as a bill of materials.
 //! - [`build`]: the pipeline from a recipe to an image.
-//! - `aws` (feature `aws`): from the image to an AMI, and from an AMI to a base.
+//! - [`built`]: what a build has left, for an import.
 //! - [`cli`]: the command line.
 
-#[cfg(feature = "aws")]
-pub mod aws;
 pub mod base;
 pub mod build;
+pub mod built;
 pub mod cli;
 pub mod config;
 pub mod diff;
 pub mod inspect;
 pub mod manifest;
-pub mod origin;
 pub mod overlay;
 pub mod provenance;
 pub mod recipe;
 pub mod sbom;
 pub mod verify;
 pub mod volume;
+
+pub use imgasm_aws::origin;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::variables::Scalar;
 use crate::inspect::TableDescription;
-use crate::origin::{Mapping, Origin};
+use crate::origin::Origin;
+use imgasm_aws::Artifact;
 use imgasm_block::{Digest, Output};
 
 /// The name of the file.
@@ -46,38 +47,6 @@ pub struct Manifest {
     /// The [`Artifact::packer_run_uuid`] of those that were made last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_uuid: Option<String>,
-}
-
-/// An AMI that the image became.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Artifact {
-    /// The recipe's name for the image.
-    pub name: String,
-    /// `imgasm`.
-    pub builder_type: String,
-    /// When EC2 says that the AMI was made, in seconds since 1970.
-    pub build_time: i64,
-    /// Packer lists the files of an artifact here; an AMI has none.
-    pub files: Option<Vec<String>>,
-    /// `REGION:AMI`.
-    pub artifact_id: String,
-    /// An identity that follows from the image and the account, so that a repeat has the same.
-    pub packer_run_uuid: String,
-    /// What else there is to know of it.
-    pub custom_data: ArtifactData,
-}
-
-/// What there is to know of an AMI.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArtifactData {
-    /// The AMI's name.
-    pub ami_name: String,
-    /// [`Image::digest`] of the image that it was made from.
-    pub image_digest: Digest,
-    /// The snapshot of each device that has one.
-    pub snapshots: BTreeMap<String, String>,
-    /// The block device mappings, as EC2 describes them.
-    pub block_device_mappings: Vec<Mapping>,
 }
 
 /// What an image was built upon.

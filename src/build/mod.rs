@@ -130,7 +130,10 @@ fn identity(recipe: &Recipe, what: &str) -> Uuid {
 }
 
 fn volume_seed(recipe: &Recipe, volume: &Volume) -> Uuid {
-    identity(recipe, &format!("volume {}", volume.device_name.as_str()))
+    identity(
+        recipe,
+        &format!("volume {}", volume.settings.device_name.as_str()),
+    )
 }
 
 /// The UUID of the filesystem that a build makes on a volume.
@@ -187,7 +190,7 @@ impl Build {
                 _ => None,
             });
         for (volume, filesystem) in formatted.clone() {
-            let origin = format!("volume {}", volume.device_name.as_str());
+            let origin = format!("volume {}", volume.settings.device_name.as_str());
             applier.edit(&origin, "mount", |editor, _| {
                 volume::mount(filesystem, editor)
             })?;

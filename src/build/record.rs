@@ -1,12 +1,12 @@
 //! What a build leaves in its manifest.
 
 use crate::config::Variables;
-use crate::config::values::VolumeSize;
 use crate::manifest::{self, Manifest};
 use crate::overlay::ChangedPath;
 use crate::recipe::volume::Content;
 use crate::recipe::{Recipe, Volume};
 use crate::volume::FormattedVolume;
+use imgasm_aws::wish::VolumeSize;
 use imgasm_block::BlockDevice;
 use imgasm_fs::text::name_text;
 use imgasm_guest::packages::Outcome;
@@ -84,10 +84,10 @@ fn volume<'a>(
         }
     };
     manifest::Volume {
-        device_name: volume.device_name.as_str().to_owned(),
+        device_name: volume.settings.device_name.as_str().to_owned(),
         volume_size,
-        volume_type: volume.volume_type.name().to_owned(),
-        delete_on_termination: volume.delete_on_termination,
+        volume_type: volume.settings.volume_type.name().to_owned(),
+        delete_on_termination: volume.settings.delete_on_termination,
         filesystem,
     }
 }

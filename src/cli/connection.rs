@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
-use crate::aws::{self, Report, Settings};
-use crate::recipe::Ami;
+use imgasm_aws::Report;
+use imgasm_aws::sdk::Settings;
+use imgasm_aws::wish::Ami;
 
 /// How to reach AWS; what is not given is the environment's and the profile's.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,7 +46,7 @@ impl ConnectionArgs {
 }
 
 /// What went wrong, with what to do about it.
-pub(super) fn explained(error: aws::Error) -> Failure {
+pub(super) fn explained(error: imgasm_aws::Error) -> Failure {
     let hint = error.hint();
     let failure = Failure::from(error);
     match hint {

@@ -7,8 +7,9 @@ use super::Outcome;
 use super::connection::{ConnectionArgs, Console, explained};
 use super::failure::Failure;
 use super::output::Output;
-use crate::aws::gc::{Leftover, find, remove};
-use crate::aws::{Aws, Report, connect};
+use imgasm_aws::Report;
+use imgasm_aws::sdk::gc::{Leftover, find, remove};
+use imgasm_aws::sdk::{Aws, connect};
 
 /// List or remove what imports and pulls have left behind in the account.
 ///

@@ -11,13 +11,15 @@ use super::output::Output;
 use super::progress::Bars;
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
-use crate::aws::built::Built;
-use crate::aws::import::{OnError, Options, import};
-use crate::aws::plan::{DEFAULT_ROLE, DiskFormat, Plan, S3, Via};
-use crate::aws::preview::{Parent, preview};
-use crate::aws::{Aws, Error, Patience, Report, connect};
-use crate::recipe::ami::Polling;
-use crate::recipe::{Ami, AmiFacts, Base, Recipe};
+use crate::built;
+use crate::manifest::Manifest;
+use crate::recipe::{AmiFacts, Base, Recipe};
+use imgasm_aws::Report;
+use imgasm_aws::plan::{self, DEFAULT_ROLE, Plan, S3, Via};
+use imgasm_aws::preview::{Parent, preview};
+use imgasm_aws::sdk::import::{self, Options, import};
+use imgasm_aws::sdk::{Aws, Patience, connect};
+use imgasm_aws::wish::{Ami, Polling};
 use imgasm_block::ChunkMap;
 
 /// Make an AMI of what `build` has left. Prints its id.
@@ -80,17 +82,44 @@ enum Way {
     Ebs,
 }
 
+/// The formats that the import service reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DiskFormat {
+    /// Stream-optimized VMDK.
+    Vmdk,
+    /// Dynamic VHD.
+    Vhd,
+    /// The disk as it is.
+    Raw,
+}
+
+/// What becomes of what a run has made when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnError {
+    /// It is removed.
+    Cleanup,
+    /// It stays, for a further run to go on with.
+    Keep,
+}
+
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
     let recipe = recipe::load(&args.recipe)?;
     let bars = Bars::new();
     let cache = image::cache()?;
-    let built = Built::open(&args.output, &recipe, &cache, &bars.reading("reading"));
-    let built = built.map_err(explained)?;
-    let ami = ami(&recipe, &built)?;
+    let opened = built::open(&args.output, &recipe, &cache, &bars.reading("reading"));
+    let (manifest, built) = opened.map_err(|error| {
+        let hint = error.hint();
+        let failure = Failure::from(error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    })?;
+    let ami = ami(&recipe, &manifest)?;
     let region = args.connection.region_before_connecting(&ami);
     let via = via(args, &ami)?;
-    let plan = Plan::new(&recipe, &built, ami, via, region).map_err(explained)?;
-    let base = base(args, &recipe, &built, output)?;
+    let plan = Plan::new(&built, ami, via, region).map_err(explained)?;
+    let base = base(args, &recipe, &manifest, output)?;
     let parent = base.as_ref().map(|(snapshot_id, chunk_map)| Parent {
         snapshot_id,
         chunk_map,
@@ -107,7 +136,10 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         force: args.force,
         force_deregister: args.force_deregister,
         keep: args.keep,
-        on_error: args.on_error,
+        on_error: match args.on_error {
+            OnError::Cleanup => import::OnError::Cleanup,
+            OnError::Keep => import::OnError::Keep,
+        },
         patience: patience(&plan.ami, args.timeout),
     };
     let default_region = plan.ami.region.as_ref().map(ToString::to_string);
@@ -123,11 +155,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     let id = artifacts
         .first()
         .map(|artifact| artifact.artifact_id.clone());
-    built
-        .manifest
-        .clone()
-        .with_artifacts(artifacts)
-        .write(&args.output)?;
+    manifest.with_artifacts(artifacts).write(&args.output)?;
     let id = id.unwrap_or_default();
     output.line(id.split_once(':').map_or(&*id, |(_, id)| id))?;
     Ok(Outcome::Done)
@@ -149,21 +177,25 @@ fn patience(ami: &Ami, timeout: Option<u64>) -> Patience {
 }
 
 /// The recipe's AMI, for what was built.
-fn ami(recipe: &Recipe, built: &Built) -> Result<Ami, Failure> {
+fn ami(recipe: &Recipe, manifest: &Manifest) -> Result<Ami, Failure> {
     let given = std::env::var("SOURCE_DATE_EPOCH").ok();
     let clock = || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
     };
-    let origin = built.manifest.base.origin.as_ref();
+    let origin = manifest.base.origin.as_ref();
     let facts = AmiFacts {
         now: given
             .and_then(|text| text.parse().ok())
             .unwrap_or_else(clock),
-        digest: built.manifest.image.digest,
+        digest: manifest.image.digest,
         source: origin.map(|origin| (origin.ami_id.clone(), origin.name.clone())),
     };
-    recipe.ami(&facts)?.ok_or_else(|| explained(Error::NoAmi))
+    recipe.ami(&facts)?.ok_or_else(|| {
+        Failure::new("the recipe does not say what AMI to make: it has no `[ami]`").with_hint(
+            "add it, at the least:\n\n  [ami]\n  ami_name = \"my image {{ timestamp }}\"\n",
+        )
+    })
 }
 
 fn via(args: &Args, ami: &Ami) -> Result<Via, Failure> {
@@ -173,13 +205,18 @@ fn via(args: &Args, ami: &Ami) -> Result<Via, Failure> {
     let named = || ami.s3_bucket_name.as_ref().map(ToString::to_string);
     let role = args.role.clone().or_else(|| ami.role_name.clone());
     Ok(Via::S3(S3 {
-        bucket: args
-            .bucket
-            .clone()
-            .or_else(named)
-            .ok_or_else(|| explained(Error::NoBucket))?,
+        bucket: args.bucket.clone().or_else(named).ok_or_else(|| {
+            Failure::new("no bucket is named").with_hint(
+                "name one with --bucket or `s3_bucket_name` in the recipe's [ami], in the \
+                     region of the import; or upload without one: --via ebs",
+            )
+        })?,
         role: role.unwrap_or_else(|| DEFAULT_ROLE.to_owned()),
-        format: args.disk_format,
+        format: match args.disk_format {
+            DiskFormat::Vmdk => plan::DiskFormat::Vmdk,
+            DiskFormat::Vhd => plan::DiskFormat::Vhd,
+            DiskFormat::Raw => plan::DiskFormat::Raw,
+        },
     }))
 }
 
@@ -187,13 +224,13 @@ fn via(args: &Args, ami: &Ami) -> Result<Via, Failure> {
 fn base(
     args: &Args,
     recipe: &Recipe,
-    built: &Built,
+    manifest: &Manifest,
     output: &mut Output,
 ) -> Result<Option<(String, Arc<ChunkMap>)>, Failure> {
     if args.via != Way::Ebs {
         return Ok(None);
     }
-    let record = &built.manifest.base;
+    let record = &manifest.base;
     let origin = record.origin.as_ref();
     let recorded = || {
         let origin = origin.filter(|origin| origin.digest == record.digest);

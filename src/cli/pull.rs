@@ -8,8 +8,9 @@ use super::Outcome;
 use super::connection::{ConnectionArgs, Console, explained};
 use super::failure::Failure;
 use super::output::Output;
-use crate::aws::pull::{Pull, pull};
-use crate::aws::{Aws, Patience, Report, connect};
+use imgasm_aws::Report;
+use imgasm_aws::sdk::pull::{Pull, pull};
+use imgasm_aws::sdk::{Aws, Patience, connect};
 use imgasm_container::OutputFormat;
 
 /// Fetch the root disk of an AMI as a base, with its origin and chunk map beside it.

@@ -10,14 +10,14 @@ use toml::de::DeValue;
 
 use super::base::RawBase;
 use super::volume::{Content, RawVolume, Volume};
-use super::{Ami, AmiFacts, DEFAULT_EPOCH, Options, Recipe};
+use super::{AmiFacts, DEFAULT_EPOCH, Options, Recipe};
 use crate::config::decode::{self, Value};
 use crate::config::variables::Scalar;
 use crate::config::{self, ByteSize, Declarations, Diagnostic, Error, Source, Variables, template};
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
-use crate::verify::boot::BootMode;
 use crate::verify::expect::Expectation;
+use imgasm_aws::wish::{Ami, BootMode};
 use imgasm_block::Digest;
 
 /// A recipe as it is written, but for its variables.
@@ -273,8 +273,8 @@ fn volumes(
 
 /// What two volumes have in common that they must not.
 fn clash(one: &Volume, other: &Volume) -> Option<String> {
-    if one.device_name == other.device_name {
-        let name = one.device_name.as_str();
+    if one.settings.device_name == other.settings.device_name {
+        let name = one.settings.device_name.as_str();
         return Some(format!("{name} is the device of another volume already"));
     }
     let (Content::Filesystem(one), Content::Filesystem(other)) = (&one.content, &other.content)

@@ -2,18 +2,15 @@
 //!
 //! - [`Recipe`]: one that was read and checked, with its variables filled in and its overlays
 //!   read.
-//! - [`ami`]: the AMI that the image becomes.
 //! - [`base`]: what the image is made from.
 //! - [`volume`]: the disks beside the root.
 
-pub mod ami;
 pub mod base;
 mod load;
 pub mod volume;
 
 use std::path::PathBuf;
 
-pub use ami::Ami;
 pub use base::Base;
 pub use volume::Volume;
 

@@ -4,28 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::config::{RelativePath, values::VolumeSize};
+use crate::config::RelativePath;
+use imgasm_aws::wish::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};
 use imgasm_guest::fstab::{Field, MountPoint};
 
 /// A disk beside the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// The device of the mapping, as `/dev/xvdcy`.
-    pub device_name: DeviceName,
+    /// Its device and its kind.
+    pub settings: VolumeSettings,
     /// What it is.
     pub content: Content,
-    /// Whether it goes with the instance.
-    pub delete_on_termination: bool,
-    /// The kind of EBS volume.
-    pub volume_type: VolumeType,
-    /// Provisioned operations a second.
-    pub iops: Option<u32>,
-    /// Provisioned MiB a second.
-    pub throughput: Option<u32>,
-    /// Whether it is encrypted; the account's default where this is not given.
-    pub encrypted: Option<bool>,
-    /// The key that it is encrypted with.
-    pub kms_key_id: Option<String>,
 }
 
 /// What a volume holds.
@@ -113,58 +102,6 @@ impl<'de> Deserialize<'de> for Label {
     }
 }
 
-/// The device of a block device mapping.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DeviceName(String);
-
-impl DeviceName {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for DeviceName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let name = text.strip_prefix("/dev/").unwrap_or_default();
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            let problem = format!("{text:?} is not a device name, as /dev/xvdcy");
-            return Err(de::Error::custom(problem));
-        }
-        Ok(Self(text))
-    }
-}
-
-/// The kinds of EBS volumes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "the names are Amazon's own")]
-pub enum VolumeType {
-    Gp2,
-    Gp3,
-    Io1,
-    Io2,
-    St1,
-    Sc1,
-    Standard,
-}
-
-impl VolumeType {
-    /// The name, as EC2 has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gp2 => "gp2",
-            Self::Gp3 => "gp3",
-            Self::Io1 => "io1",
-            Self::Io2 => "io2",
-            Self::St1 => "st1",
-            Self::Sc1 => "sc1",
-            Self::Standard => "standard",
-        }
-    }
-}
-
 /// A `[[volume]]` as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -195,7 +132,7 @@ impl RawVolume {
         if self.kms_key_id.is_some() && self.encrypted != Some(true) {
             return Err("`kms_key_id` needs `encrypted = true`".to_owned());
         }
-        Ok(Volume {
+        let settings = VolumeSettings {
             device_name: self.device_name.clone(),
             delete_on_termination: self.delete_on_termination.unwrap_or(true),
             volume_type,
@@ -203,6 +140,9 @@ impl RawVolume {
             throughput: self.throughput,
             encrypted: self.encrypted,
             kms_key_id: self.kms_key_id.clone(),
+        };
+        Ok(Volume {
+            settings,
             content: self.content(folder)?,
         })
     }
@@ -263,25 +203,4 @@ impl RawVolume {
             files: self.files.map(|files| folder.join(files.as_path())),
         }))
     }
-}
-
-/// What EC2 refuses (EC2 API reference, `EbsBlockDevice`).
-pub(super) fn check_performance(
-    volume_type: VolumeType,
-    iops: Option<u32>,
-    throughput: Option<u32>,
-) -> Result<(), String> {
-    use VolumeType::{Gp3, Io1, Io2};
-    let name = volume_type.name();
-    match (iops, volume_type) {
-        (Some(_), Gp3 | Io1 | Io2) | (None, _) => {}
-        (Some(_), _) => return Err(format!("a `{name}` volume takes no `iops`")),
-    }
-    if iops.is_none() && matches!(volume_type, Io1 | Io2) {
-        return Err(format!("a `{name}` volume needs `iops`"));
-    }
-    if throughput.is_some() && volume_type != Gp3 {
-        return Err(format!("a `{name}` volume takes no `throughput`"));
-    }
-    Ok(())
 }

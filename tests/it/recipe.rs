@@ -101,7 +101,7 @@ fn everything() {
     };
     assert_eq!(filesystem.size.bytes(), 20 << 30);
     assert_eq!(filesystem.mount.as_ref().unwrap().as_str(), "/data");
-    assert!(data.delete_on_termination && !docker.delete_on_termination);
+    assert!(data.settings.delete_on_termination && !docker.settings.delete_on_termination);
     assert!(matches!(docker.content, Content::Empty { size } if size.gib() == 22));
     assert_eq!(none.content, Content::None);
 }

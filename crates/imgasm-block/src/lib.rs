@@ -10,7 +10,9 @@
 //! - [`in_place`]: changing an image where it lies, with [`undo`] to get back from a half-done change.
 //! - [`shared`]: what two files on the host have in common because they share it.
 //! - [`digest`](mod@digest): SHA-256.
+//! - [`byte_size`]: a number of bytes as people write it.
 
+pub mod byte_size;
 pub mod chunk_map;
 pub mod chunk_map_file;
 pub mod delta;
@@ -30,6 +32,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use byte_size::ByteSize;
 pub use chunk_map::{CHUNK_BYTES, Chunk, ChunkChange, ChunkMap, ChunkMapBuilder};
 pub use delta::{Change, ChangeKind, Delta};
 pub use digest::Digest;

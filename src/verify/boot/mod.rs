@@ -16,34 +16,10 @@ mod services;
 
 use std::fmt;
 
-use serde::Deserialize;
-
 use super::{CheckResult, results};
+pub use imgasm_aws::wish::BootMode;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::FileSystem;
-
-/// How the machine's firmware starts an image, as EC2 names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BootMode {
-    /// The BIOS way.
-    LegacyBios,
-    /// The UEFI way.
-    Uefi,
-    /// The UEFI way where the instance type has it, else the BIOS way.
-    UefiPreferred,
-}
-
-impl BootMode {
-    /// The name, as EC2 has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LegacyBios => "legacy-bios",
-            Self::Uefi => "uefi",
-            Self::UefiPreferred => "uefi-preferred",
-        }
-    }
-}
 
 /// A filesystem that the machine will have, by all the names under which it can be mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -218,7 +218,8 @@ fn header(capacity: u64, directory_at: u64) -> Vec<u8> {
     out
 }
 
-/// The text about the disk, padded to its room.
+/// The text about the disk, padded to its room: line by line what `qemu-img convert -O vmdk -o
+/// adapter_type=lsilogic,subformat=streamOptimized,compat6` writes, which EC2 is known to import.
 fn descriptor(capacity: u64, digest: Digest) -> Vec<u8> {
     // The usual geometry of a SCSI disk.
     let cylinders = capacity / (255 * 63);
@@ -231,9 +232,9 @@ fn descriptor(capacity: u64, digest: Digest) -> Vec<u8> {
         "# Disk DescriptorFile\nversion=1\nCID={id:08x}\nparentCID=ffffffff\n\
          createType=\"streamOptimized\"\n\n# Extent description\n\
          RW {capacity} SPARSE \"disk.vmdk\"\n\n# The Disk Data Base\n#DDB\n\n\
-         ddb.adapterType = \"lsilogic\"\nddb.geometry.cylinders = \"{cylinders}\"\n\
+         ddb.virtualHWVersion = \"6\"\nddb.geometry.cylinders = \"{cylinders}\"\n\
          ddb.geometry.heads = \"255\"\nddb.geometry.sectors = \"63\"\n\
-         ddb.virtualHWVersion = \"4\"\n"
+         ddb.adapterType = \"lsilogic\"\nddb.toolsVersion = \"2147483647\"\n"
     )
     .expect("a text can always be written to");
     let mut bytes = text.into_bytes();

@@ -2,4 +2,5 @@
 
 mod cache;
 mod read;
+mod vmdk_as_qemu;
 mod write;

@@ -1,36 +1,36 @@
 //! From a plan to an AMI.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use aws_sdk_ec2::types::{
     EbsBlockDevice, Filter, Image, ImageState, Snapshot, SnapshotState, StateReason,
 };
-use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::connect::{Aws, failed};
+use super::describe::{images, mapping, seconds};
 use super::ebs;
-use super::made::{Made, Things, deregister};
-use super::plan::{Disk, Plan, S3, Via};
-use super::preview::Parent;
-use super::report::Report;
-use super::request::RegisterImage;
-use super::s3::{self, Place};
+use super::interrupt::unless_interrupted;
+use super::made::{Made, Place, Things};
+use super::remove::{deregister, remove_all, remove_objects};
+use super::s3;
 use super::wait::{Patience, State, until};
-use super::{Error, Result, send, tags, task};
-use crate::manifest::{Artifact, ArtifactData};
+use super::{send, task};
+use crate::artifact::{Artifact, ArtifactData};
 use crate::origin::Mapping;
+use crate::plan::{Disk, Plan, S3, Via};
+use crate::preview::Parent;
+use crate::report::Report;
+use crate::request::RegisterImage;
+use crate::{Error, Result, tags};
 
 /// Namespace of the identities of runs.
 const NAMESPACE: Uuid = Uuid::from_u128(0x2d1f_55f3_8f0c_5a4e_9c55_7d3b_b3a4_6f01);
 
 /// What becomes of what a run has made when it fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
     /// It is removed.
     Cleanup,
@@ -74,35 +74,19 @@ pub async fn import(
     let (things, report) = (&mut run.things, &**report);
     match &result {
         Ok(_) if options.keep => {}
-        Ok(_) => things.remove_objects(aws, report).await,
+        Ok(_) => remove_objects(things, aws, report).await,
         Err(_) if options.on_error == OnError::Cleanup => {
             if options.keep {
                 things.keep_objects();
             }
             // With what could not be removed, a further run goes on.
-            if things.remove_all(aws, report).await {
+            if remove_all(things, aws, report).await {
                 remove_journals(plan, &options.dir)?;
             }
         }
         Err(_) => {}
     }
     result
-}
-
-/// What some work comes to, unless the user stops it by SIGINT or SIGTERM.
-pub(super) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // Where there are no handlers, the process ends as any other.
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        for signal in signals.iter_mut().flatten() {
-            if signal.poll_recv(context).is_ready() {
-                return Poll::Ready(Err(Error::Interrupted));
-            }
-        }
-        work.as_mut().poll(context)
-    })
-    .await
 }
 
 /// The journal of a disk's upload.
@@ -397,7 +381,7 @@ impl Run<'_> {
         let snapshots: BTreeMap<_, _> = mappings.iter().filter_map(snapshot).collect();
         let run = format!("{} {} {}", aws.account, self.aws.region, self.plan.identity);
         Artifact {
-            name: self.plan.manifest.name.clone(),
+            name: self.plan.name.clone(),
             builder_type: "imgasm".to_owned(),
             build_time: seconds(image.creation_date()),
             files: None,
@@ -405,7 +389,7 @@ impl Run<'_> {
             packer_run_uuid: Uuid::new_v5(&NAMESPACE, run.as_bytes()).to_string(),
             custom_data: ArtifactData {
                 ami_name: image.name().unwrap_or_default().to_owned(),
-                image_digest: self.plan.manifest.image.digest,
+                image_digest: self.plan.image,
                 snapshots,
                 block_device_mappings: mappings,
             },
@@ -413,41 +397,7 @@ impl Run<'_> {
     }
 }
 
-/// A time as EC2 writes it, in seconds since 1970; 0 where it is none.
-pub(super) fn seconds(time: Option<&str>) -> i64 {
-    let time = time.and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    time.map_or(0, jiff::Timestamp::as_second)
-}
-
 fn name_of(image: &Image) -> String {
     let (id, name) = (image.image_id(), image.name());
     format!("{} {:?}", id.unwrap_or_default(), name.unwrap_or_default())
-}
-
-/// The account's own AMIs that a filter finds.
-pub(super) async fn images(aws: &Aws, filter: &str, value: &str) -> Result<Vec<Image>> {
-    let filter = Filter::builder().name(filter).values(value).build();
-    let call = aws.ec2.describe_images().owners("self").filters(filter);
-    let answer = call.send().await.map_err(failed("look for AMIs"))?;
-    Ok(answer.images().to_vec())
-}
-
-/// A mapping as EC2 describes it.
-pub(super) fn mapping(mapping: &aws_sdk_ec2::types::BlockDeviceMapping) -> Mapping {
-    let ebs = mapping.ebs();
-    Mapping {
-        device_name: mapping.device_name().unwrap_or_default().to_owned(),
-        snapshot_id: ebs
-            .and_then(EbsBlockDevice::snapshot_id)
-            .map(ToOwned::to_owned),
-        volume_size: ebs.and_then(EbsBlockDevice::volume_size),
-        volume_type: ebs
-            .and_then(EbsBlockDevice::volume_type)
-            .map(|kind| kind.as_str().to_owned()),
-        iops: ebs.and_then(EbsBlockDevice::iops),
-        throughput: ebs.and_then(EbsBlockDevice::throughput),
-        delete_on_termination: ebs.and_then(EbsBlockDevice::delete_on_termination),
-        encrypted: ebs.and_then(EbsBlockDevice::encrypted),
-        virtual_name: mapping.virtual_name().map(ToOwned::to_owned),
-    }
 }

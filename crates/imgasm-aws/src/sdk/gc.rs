@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use aws_sdk_ec2::types::{Filter, Image, Tag};
 
 use super::connect::{Aws, failed};
-use super::import::seconds;
-use super::made::{self, Made};
-use super::plan::KEY_PREFIX;
-use super::s3::{self, Place};
-use super::{Report, Result, tags, task};
+use super::describe::seconds;
+use super::made::{Made, Place};
+use super::task;
+use super::{remove, s3};
+use crate::plan::KEY_PREFIX;
+use crate::{Report, Result, tags};
 
 /// Something that was left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub async fn find(aws: &Aws, buckets: &[String], report: &dyn Report) -> Result<
 pub async fn remove(aws: &Aws, all: &[Leftover], report: &dyn Report) -> usize {
     let mut failures = 0;
     for leftover in all {
-        match made::remove(aws, &leftover.made).await {
+        match remove::remove(aws, &leftover.made).await {
             Ok(()) => report.note("removed", &leftover.to_string()),
             Err(error) => {
                 failures += 1;

@@ -20,12 +20,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::connect::{Aws, failed};
-use super::made::{Made, Things};
-use super::parts::{Part, PartWriter, part_bytes};
-use super::plan::{Disk, DiskFormat};
-use super::preview::stream_limit;
-use super::report::Report;
-use super::{Error, Result};
+use super::made::{Made, Place, Things};
+use crate::parts::{Part, PartWriter, part_bytes};
+use crate::plan::{Disk, DiskFormat};
+use crate::preview::stream_limit;
+use crate::report::Report;
+use crate::{Error, Result};
 use imgasm_block::Digest;
 use imgasm_container::write_stream;
 
@@ -35,19 +35,6 @@ const PARTS_UNDER_WAY: usize = 6;
 
 /// In the object's metadata: the digest of the disk.
 const METADATA_DISK: &str = "imgasm-disk";
-
-/// Where an object is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) bucket: String,
-    pub(super) key: String,
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
-}
 
 /// A part that the bucket has.
 struct Stored {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::request::{Tag, TagSpecification};
-use crate::manifest::Manifest;
-use crate::recipe::ami::Tags;
+use crate::built::Built;
+use crate::request::{Tag, TagSpecification};
+use crate::wish::Tags;
 use imgasm_block::Digest;
 
-/// On an AMI: the identity of all that makes it what it is, as [`super::plan::Plan::identity`].
+/// On an AMI: the identity of all that makes it what it is, as [`crate::plan::Plan::identity`].
 pub const IDENTITY: &str = "imgasm:identity";
 /// On an AMI: the digest of the image.
 pub const IMAGE: &str = "imgasm:image";
@@ -28,22 +28,17 @@ pub const PULLED: &str = "imgasm:pulled";
 pub const SOURCE_AMI: &str = "SourceAMI";
 
 /// The tags of the AMI. What the recipe says counts first.
-pub fn of_image(
-    own: &Tags,
-    manifest: &Manifest,
-    source_ami: Option<&str>,
-    identity: Digest,
-) -> Vec<Tag> {
+pub fn of_image(own: &Tags, built: &Built, source_ami: Option<&str>, identity: Digest) -> Vec<Tag> {
     let mut tags = own.0.clone();
     if let Some(id) = source_ami {
         tags.entry(SOURCE_AMI.to_owned()).or_insert(id.to_owned());
     }
     let mut set = |key: &str, value: String| tags.insert(key.to_owned(), value);
     set(IDENTITY, identity.to_string());
-    set(IMAGE, manifest.image.digest.to_string());
-    set(BASE, manifest.base.digest.to_string());
-    set(RECIPE, manifest.recipe_sha256.to_string());
-    set(NAME, manifest.name.clone());
+    set(IMAGE, built.root.digest().to_string());
+    set(BASE, built.base.to_string());
+    set(RECIPE, built.recipe.to_string());
+    set(NAME, built.name.clone());
     list(&tags)
 }
 

@@ -13,22 +13,24 @@ const PARTS_LIMIT: u64 = 10_000;
 
 /// Bytes in each part but the last of a stream that has at most `stream_limit` bytes. The same disk
 /// always has the same, so that an interrupted upload can go on.
-pub(super) fn part_bytes(stream_limit: u64) -> u64 {
+pub fn part_bytes(stream_limit: u64) -> u64 {
     let least = stream_limit.div_ceil(PARTS_LIMIT - 1);
     least.next_multiple_of(1 << 20).max(PART_BYTES)
 }
 
 /// A part of an upload.
 #[derive(Debug)]
-pub(super) struct Part {
+pub struct Part {
     /// From 1.
-    pub(super) number: i32,
-    pub(super) bytes: Vec<u8>,
-    pub(super) digest: Digest,
+    pub number: i32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Their SHA-256.
+    pub digest: Digest,
 }
 
 /// Collects what is written into parts, and gives each whole one away.
-pub(super) struct PartWriter<F> {
+pub struct PartWriter<F> {
     part_len: usize,
     number: i32,
     bytes: Vec<u8>,
@@ -36,7 +38,8 @@ pub(super) struct PartWriter<F> {
 }
 
 impl<F: FnMut(Part) -> io::Result<()>> PartWriter<F> {
-    pub(super) fn new(part_bytes: u64, give: F) -> Self {
+    /// Gives parts of so many bytes, but for the last, to `give`.
+    pub fn new(part_bytes: u64, give: F) -> Self {
         Self {
             part_len: usize::try_from(part_bytes).unwrap_or(usize::MAX),
             number: 0,
@@ -46,7 +49,7 @@ impl<F: FnMut(Part) -> io::Result<()>> PartWriter<F> {
     }
 
     /// Gives away the last part. An upload has one part at the least.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<()> {
         if self.bytes.is_empty() && self.number > 0 {
             return Ok(());
         }

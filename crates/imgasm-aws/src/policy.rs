@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::{Plan, Via};
+use crate::plan::{Plan, Via};
 
 /// A policy document (IAM user guide, "Grammar of the IAM JSON policy language").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,7 +72,7 @@ pub fn policy(plan: &Plan) -> Policy {
                     "s3:ListMultipartUploadParts",
                     "s3:PutObject",
                 ],
-                vec![format!("{bucket}/{}*", super::plan::KEY_PREFIX)],
+                vec![format!("{bucket}/{}*", crate::plan::KEY_PREFIX)],
             ));
         }
         Via::Ebs => {

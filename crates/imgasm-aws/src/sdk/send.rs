@@ -6,11 +6,11 @@ use aws_sdk_ssm::types::ParameterType;
 use aws_smithy_types::DateTime;
 
 use super::connect::{Aws, failed};
-use super::request::{
+use crate::request::{
     BlockDeviceMapping, CopyImage, ImportSnapshot, LaunchPermission, ModifyImageAttribute,
     Parameters, PutParameter, RegisterImage, StartSnapshot, Tag, TagSpecification,
 };
-use super::{Error, Result};
+use crate::{Error, Result};
 
 fn missing(what: &str) -> Error {
     Error::Answer {

@@ -14,7 +14,7 @@ use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::runtime::{self, Runtime};
 
-use super::{Error, Result};
+use crate::{Error, Result};
 
 /// How often a request is tried that fails for a moment.
 const ATTEMPTS: u32 = 6;

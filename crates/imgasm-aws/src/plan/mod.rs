@@ -1,22 +1,26 @@
 //! What an import does, decided before anything is sent: disks, mappings, requests.
+//!
+//! - `mappings`: the block device mappings, and the disks behind them.
+
+mod mappings;
 
 use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use super::built::{Built, BuiltDisk};
-use super::mappings::{Planned, gib, mappings};
-use super::request::{
+use self::mappings::{Planned, gib, mappings};
+use crate::built::Built;
+use crate::request::{
     CopyImage, DiskContainer, EnableImageDeprecation, EnableImageDeregistrationProtection,
     ImportSnapshot, LaunchPermission, LaunchPermissions, ModifyImageAttribute, Parameters,
-    PutParameter, RegisterImage, Request, StartSnapshot, UserBucket,
+    PutParameter, RegisterImage, Request, StartSnapshot, Tag, UserBucket,
 };
-use super::{Error, Result, tags};
-use crate::manifest::Manifest;
-use crate::recipe::ami::{ImdsSupport, TpmSupport};
-use crate::recipe::{Ami, Recipe};
+use crate::wish::{Ami, ImdsSupport, TpmSupport};
+use crate::{Error, Result, tags};
 use imgasm_block::Digest;
 use imgasm_container::OutputFormat;
+
+pub use self::mappings::Disk;
 
 /// What the keys of all objects begin with.
 pub const KEY_PREFIX: &str = "imgasm/";
@@ -50,7 +54,7 @@ pub struct S3 {
 }
 
 /// A format that the import service reads, without holes but for `Raw`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFormat {
     /// Stream-optimized VMDK.
     Vmdk,
@@ -89,19 +93,6 @@ impl DiskFormat {
     }
 }
 
-/// A disk that becomes a snapshot.
-#[derive(Clone)]
-pub struct Disk {
-    /// The device that it is mapped to.
-    pub device_name: String,
-    /// Its bytes and chunks.
-    pub built: BuiltDisk,
-    /// Whether the snapshot is encrypted; the account's default where this is not given.
-    pub encrypted: Option<bool>,
-    /// The key that it is encrypted with.
-    pub kms_key_id: Option<String>,
-}
-
 /// An import.
 pub struct Plan {
     /// How the disks get there.
@@ -112,8 +103,10 @@ pub struct Plan {
     pub disks: Vec<Disk>,
     /// What the recipe says of the AMI.
     pub ami: Ami,
-    /// What was built.
-    pub manifest: Manifest,
+    /// The recipe's name for the image.
+    pub name: String,
+    /// The digest of the image.
+    pub image: Digest,
     /// Identifies all that makes the AMI what it is: disks, mappings, how it boots; not its name,
     /// its tags or who may use it.
     pub identity: Digest,
@@ -123,24 +116,18 @@ pub struct Plan {
 
 impl Plan {
     /// Plans the import of what a recipe's build has left.
-    pub fn new(
-        recipe: &Recipe,
-        built: &Built,
-        ami: Ami,
-        via: Via,
-        region: Option<String>,
-    ) -> Result<Self> {
-        let origin = built.manifest.base.origin.as_ref();
+    pub fn new(built: &Built, ami: Ami, via: Via, region: Option<String>) -> Result<Self> {
+        let origin = built.origin.as_ref();
         if let Some(wanted) = ami.architecture
-            && wanted != built.arch
+            && wanted != built.architecture
         {
             return Err(Error::Architecture(format!(
                 "the recipe says `architecture = {:?}`, and the programs of the image are for {}",
                 wanted.name(),
-                built.arch.name()
+                built.architecture.name()
             )));
         }
-        let (disks, mappings) = mappings(recipe, built, &ami, origin)?;
+        let (disks, mappings) = mappings(built, &ami)?;
         if via == Via::Ebs {
             disks.iter().try_for_each(check_key)?;
         }
@@ -150,8 +137,8 @@ impl Plan {
             description: ami
                 .ami_description
                 .clone()
-                .or_else(|| recipe.description.clone()),
-            architecture: built.arch.name(),
+                .or_else(|| built.description.clone()),
+            architecture: built.architecture.name(),
             virtualization_type: "hvm",
             root_device_name: mappings[0].mapping.device_name.clone(),
             block_device_mappings: Vec::new(),
@@ -168,7 +155,8 @@ impl Plan {
             region,
             disks,
             ami,
-            manifest: built.manifest.clone(),
+            name: built.name.clone(),
+            image: built.root.digest(),
             identity: Digest::of(b""),
             register,
             mappings,
@@ -176,7 +164,7 @@ impl Plan {
         plan.identity = plan.identify();
         let source = origin.map(|origin| origin.ami_id.as_str());
         let own = &plan.ami.tags;
-        let tags = tags::of_image(own, &plan.manifest, source, plan.identity);
+        let tags = tags::of_image(own, built, source, plan.identity);
         plan.register.tag_specifications = tags::specification("image", tags);
         Ok(plan)
     }
@@ -216,7 +204,7 @@ impl Plan {
 
     /// The key of a disk's object.
     pub fn key(&self, disk: &Disk, format: DiskFormat) -> String {
-        let (name, digest) = (&self.manifest.name, disk.built.digest());
+        let (name, digest) = (&self.name, disk.built.digest());
         format!("{KEY_PREFIX}{name}/{digest}.{}", format.extension())
     }
 
@@ -224,7 +212,7 @@ impl Plan {
     pub fn import_snapshot(&self, disk: &Disk, s3: &S3) -> ImportSnapshot {
         let mut tags = self.snapshot_tags(disk);
         let key = self.key(disk, s3.format);
-        tags.push(super::request::Tag {
+        tags.push(Tag {
             key: tags::OBJECT.to_owned(),
             value: format!("{}/{key}", s3.bucket),
         });
@@ -260,13 +248,13 @@ impl Plan {
     }
 
     fn description(&self, disk: &Disk) -> String {
-        format!("imgasm {} {}", self.manifest.name, disk.built.file)
+        format!("imgasm {} {}", self.name, disk.built.file)
     }
 
     /// The tags of a disk's snapshot.
-    pub fn snapshot_tags(&self, disk: &Disk) -> Vec<super::request::Tag> {
+    pub fn snapshot_tags(&self, disk: &Disk) -> Vec<Tag> {
         let own = &self.ami.snapshot_tags;
-        tags::of_snapshot(own, &self.manifest.name, disk.built.digest())
+        tags::of_snapshot(own, &self.name, disk.built.digest())
     }
 
     /// What is done in the AMI's own region once it is there, and the copies to others. All of it

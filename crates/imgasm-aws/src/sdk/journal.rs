@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result};
+use crate::{Error, Result};
 use imgasm_block::{Digest, byte_len};
 
 /// The first line.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Error, Result};
+use crate::{Error, Result};
 
 /// The first question is asked soon: small disks are quick.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

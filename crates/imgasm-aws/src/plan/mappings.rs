@@ -1,17 +1,26 @@
 //! The block device mappings of an AMI: those of the recipe, and what the base has besides.
 
-use super::built::Built;
-use super::plan::Disk;
-use super::request::{BlockDeviceMapping, EbsBlockDevice};
-use super::{Error, Result};
-use crate::config::values::VolumeSize;
+use crate::built::{Built, BuiltDisk, BuiltVolume, VolumeContent};
 use crate::origin::{Mapping, Origin};
-use crate::recipe::ami::RootDevice;
-use crate::recipe::volume::{Content, Volume, VolumeType};
-use crate::recipe::{Ami, Recipe};
+use crate::request::{BlockDeviceMapping, EbsBlockDevice};
+use crate::wish::{Ami, RootDevice, VolumeSize, VolumeType};
+use crate::{Error, Result};
 
 /// The device of the root volume where nothing else names it.
 const ROOT_DEVICE: &str = "/dev/xvda";
+
+/// A disk that becomes a snapshot.
+#[derive(Clone)]
+pub struct Disk {
+    /// The device that it is mapped to.
+    pub device_name: String,
+    /// Its bytes and chunks.
+    pub built: BuiltDisk,
+    /// Whether the snapshot is encrypted; the account's default if this is not given.
+    pub encrypted: Option<bool>,
+    /// The key that it is encrypted with.
+    pub kms_key_id: Option<String>,
+}
 
 /// A mapping, whose snapshot may be one that is yet to be made.
 #[derive(Debug, Clone)]
@@ -22,12 +31,8 @@ pub(super) struct Planned {
 }
 
 /// The disks, the root first, and the mappings, the root's first.
-pub(super) fn mappings(
-    recipe: &Recipe,
-    built: &Built,
-    ami: &Ami,
-    origin: Option<&Origin>,
-) -> Result<(Vec<Disk>, Vec<Planned>)> {
+pub(super) fn mappings(built: &Built, ami: &Ami) -> Result<(Vec<Disk>, Vec<Planned>)> {
+    let origin = built.origin.as_ref();
     let own = &ami.ami_root_device;
     let root_name = own.device_name.as_ref().map_or_else(
         || origin.map_or(ROOT_DEVICE, |origin| &origin.root_device_name),
@@ -47,24 +52,26 @@ pub(super) fn mappings(
         },
         disk: Some(0),
     }];
-    for volume in &recipe.volumes {
-        let device = volume.device_name.as_str();
+    for volume in &built.volumes {
+        let settings = &volume.settings;
+        let device = settings.device_name.as_str();
         if device == root_name {
             return Err(Error::Mapping(format!(
                 "{device} is the root's own device, and the recipe has a volume of it: \
                  `ami_root_device` is for the root"
             )));
         }
-        let disk = built.volumes.iter().find(|(name, _)| name == device);
-        let index = disk.map(|(_, disk)| {
+        let index = if let VolumeContent::Disk { disk, .. } = &volume.content {
             disks.push(Disk {
                 device_name: device.to_owned(),
                 built: disk.clone(),
-                encrypted: volume.encrypted,
-                kms_key_id: volume.kms_key_id.clone(),
+                encrypted: settings.encrypted,
+                kms_key_id: settings.kms_key_id.clone(),
             });
-            disks.len() - 1
-        });
+            Some(disks.len() - 1)
+        } else {
+            None
+        };
         planned.push(Planned {
             mapping: of_volume(volume)?,
             disk: index,
@@ -115,27 +122,28 @@ fn of_root(own: &RootDevice, needed: u64, origin: Option<&Origin>) -> Result<Ebs
 }
 
 /// The mapping of a volume of the recipe.
-fn of_volume(volume: &Volume) -> Result<BlockDeviceMapping> {
-    let device_name = volume.device_name.as_str().to_owned();
+fn of_volume(volume: &BuiltVolume) -> Result<BlockDeviceMapping> {
+    let settings = &volume.settings;
+    let device_name = settings.device_name.as_str().to_owned();
     let (snapshot_id, size, is_empty) = match &volume.content {
-        Content::None => {
+        VolumeContent::None => {
             return Ok(BlockDeviceMapping {
                 device_name,
                 no_device: Some(String::new()),
                 ..BlockDeviceMapping::default()
             });
         }
-        Content::Empty { size } => (None, Some(*size), true),
-        Content::Snapshot { snapshot_id, size } => (Some(snapshot_id.clone()), *size, false),
-        Content::Filesystem(filesystem) => (None, Some(filesystem.size), false),
+        VolumeContent::Empty { size } => (None, Some(*size), true),
+        VolumeContent::Snapshot { snapshot_id, size } => (Some(snapshot_id.clone()), *size, false),
+        VolumeContent::Disk { size, .. } => (None, Some(*size), false),
     };
-    if is_empty && volume.kms_key_id.is_some() {
+    if is_empty && settings.kms_key_id.is_some() {
         return Err(Error::Mapping(format!(
             "{device_name}: EC2 takes a `kms_key_id` for an empty volume at launch only, not in an \
              AMI; leave it out, and set it in the launch template"
         )));
     }
-    if volume.encrypted.is_some() && snapshot_id.is_some() {
+    if settings.encrypted.is_some() && snapshot_id.is_some() {
         return Err(Error::Mapping(format!(
             "{device_name}: `encrypted` is for volumes that are made here; a snapshot is what it is"
         )));
@@ -145,11 +153,11 @@ fn of_volume(volume: &Volume) -> Result<BlockDeviceMapping> {
         ebs: Some(EbsBlockDevice {
             snapshot_id,
             volume_size: size.map(|size| gib(size.gib())).transpose()?,
-            volume_type: Some(volume.volume_type.name().to_owned()),
-            iops: number(volume.iops)?,
-            throughput: number(volume.throughput)?,
-            delete_on_termination: volume.delete_on_termination,
-            encrypted: volume.encrypted.filter(|_| is_empty),
+            volume_type: Some(settings.volume_type.name().to_owned()),
+            iops: number(settings.iops)?,
+            throughput: number(settings.throughput)?,
+            delete_on_termination: settings.delete_on_termination,
+            encrypted: settings.encrypted.filter(|_| is_empty),
         }),
         ..BlockDeviceMapping::default()
     })

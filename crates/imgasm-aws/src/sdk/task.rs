@@ -4,10 +4,11 @@ use aws_sdk_ec2::types::{Filter, ImportSnapshotTask, SnapshotTaskDetail};
 
 use super::connect::{Aws, failed};
 use super::made::{Made, Things};
-use super::plan::{Disk, Plan, S3};
-use super::report::Report;
+use super::send;
 use super::wait::{Patience, State, until};
-use super::{Error, Result, send, tags};
+use crate::plan::{Disk, Plan, S3};
+use crate::report::Report;
+use crate::{Error, Result, tags};
 use imgasm_block::Digest;
 
 /// Starts the import of a disk's object, or finds that of an earlier run; gives the task's id.

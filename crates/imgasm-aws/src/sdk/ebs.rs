@@ -18,16 +18,17 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::blocks::{self, Block, linear_checksum};
 use super::connect::{Aws, failed};
 use super::journal::{self, Journal};
 use super::made::{Made, Things};
 use super::pace::{Pace, goes_on, is_passing, patiently, pause};
-use super::plan::{Disk, Plan};
-use super::preview::Parent;
-use super::report::Report;
+use super::send;
 use super::wait::{Patience, State, until};
-use super::{Error, Result, send};
+use crate::blocks::{self, Block, linear_checksum};
+use crate::plan::{Disk, Plan};
+use crate::preview::Parent;
+use crate::report::Report;
+use crate::{Error, Result};
 use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest};
 
 /// What an upload makes, for its journal.

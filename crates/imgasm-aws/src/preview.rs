@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::Result;
-use super::blocks::{self, Block, linear_checksum};
-use super::parts::part_bytes;
-use super::plan::{Disk, DiskFormat, Plan, Via};
-use super::policy::{Policy, policy, role_policy};
-use super::request::{Parameters, Request};
+use crate::Result;
+use crate::blocks::{self, Block, linear_checksum};
+use crate::parts::part_bytes;
+use crate::plan::{Disk, DiskFormat, Plan, Via};
+use crate::policy::{Policy, policy, role_policy};
+use crate::request::{Parameters, Request};
 use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap, Digest};
 use imgasm_container::{Progress, write_stream};
 
@@ -123,7 +123,7 @@ pub fn preview(
 }
 
 /// The blocks that a snapshot without a parent gets.
-pub(super) fn whole(disk: &Disk) -> Vec<Block> {
+pub fn whole(disk: &Disk) -> Vec<Block> {
     if disk.encrypted == Some(true) {
         blocks::every(&disk.built.chunk_map)
     } else {
@@ -146,7 +146,7 @@ fn of(disk: &Disk) -> DiskPreview {
 
 /// The most bytes that a disk has in a format: those of its chunks that hold data, and a sixteenth
 /// for what the format and noise add.
-pub(super) fn stream_limit(disk: &Disk, format: DiskFormat) -> u64 {
+pub fn stream_limit(disk: &Disk, format: DiskFormat) -> u64 {
     let chunks = disk.built.chunk_map.chunks().len();
     let held = u64::try_from(chunks).expect("a length fits 64 bits") * CHUNK_BYTES;
     let len = disk.built.device.len();

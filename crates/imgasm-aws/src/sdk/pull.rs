@@ -11,17 +11,19 @@ use aws_sdk_ec2::types::{Image, ImageState, StateReason};
 use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Serialize};
 
-use super::blocks::zero_digest;
 use super::connect::{Aws, failed};
+use super::describe::mapping;
 use super::fetch::fetch;
-use super::import::{mapping, unless_interrupted};
+use super::interrupt::unless_interrupted;
 use super::journal::{self, Journal};
 use super::made::Made;
-use super::report::Report;
-use super::request::CopyImage;
+use super::send;
 use super::wait::{Patience, State, until};
-use super::{Error, Result, send, tags};
+use crate::blocks::zero_digest;
 use crate::origin::Origin;
+use crate::report::Report;
+use crate::request::CopyImage;
+use crate::{Error, Result, tags};
 use imgasm_block::{ChunkMap, Digest, FileDevice, Output};
 use imgasm_container::{OutputFormat, write_file};
 
@@ -72,7 +74,7 @@ pub async fn pull(
             region: None,
             id: copy,
         };
-        match super::made::remove(aws, &made).await {
+        match super::remove::remove(aws, &made).await {
             Ok(()) => report.note("removed", &format!("{made}, which the blocks came from")),
             Err(error) => {
                 report.warning(&format!(

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::connect::failed;
-use super::{Error, Result};
+use crate::{Error, Result};
 
 /// The most requests at a time; EBS gives 1,000 blocks a second for a snapshot at best.
 const WIDEST: u32 = 64;

@@ -1,93 +1,35 @@
-//! What a run has made, so that it can be taken away again.
+//! Taking away what a run has made.
 
 use super::connect::{Aws, failed};
-use super::report::Report;
-use super::s3::Place;
-use super::{Error, Result, task};
+use super::made::{Made, Place, Things};
+use super::{s3, task};
+use crate::report::Report;
+use crate::{Error, Result};
 
-/// Something at AWS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Made {
-    Object(Place),
-    Upload {
-        place: Place,
-        id: String,
-    },
-    Task(String),
-    Snapshot(String),
-    /// In the region that is named, or in the run's own.
-    Image {
-        region: Option<String>,
-        id: String,
-    },
-}
-
-impl std::fmt::Display for Made {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Object(place) => write!(f, "{place}"),
-            Self::Upload { place, .. } => write!(f, "the unfinished upload of {place}"),
-            Self::Task(id) => write!(f, "import task {id}"),
-            Self::Snapshot(id) => write!(f, "snapshot {id}"),
-            Self::Image { region: None, id } => write!(f, "AMI {id}"),
-            Self::Image {
-                region: Some(region),
-                id,
-            } => write!(f, "AMI {id} in {region}"),
-        }
-    }
-}
-
-/// All that a run has made, in order.
-#[derive(Debug, Default)]
-pub(super) struct Things {
-    all: Vec<Made>,
-}
-
-impl Things {
-    pub(super) fn add(&mut self, made: Made) {
-        if !self.all.contains(&made) {
-            self.all.push(made);
-        }
-    }
-
-    /// An upload has become an object.
-    pub(super) fn forget_upload(&mut self, upload: &str) {
-        self.all
-            .retain(|made| !matches!(made, Made::Upload { id, .. } if id == upload));
-    }
-
-    /// Objects, and uploads that are to become some, are to stay.
-    pub(super) fn keep_objects(&mut self) {
-        self.all
-            .retain(|made| !matches!(made, Made::Object(_) | Made::Upload { .. }));
-    }
-
-    /// Removes everything, the last first; gives whether all of it is gone. What cannot be removed
-    /// is told, and the rest goes on.
-    pub(super) async fn remove_all(&mut self, aws: &Aws, report: &dyn Report) -> bool {
-        let mut is_gone = true;
-        while let Some(made) = self.all.pop() {
-            match remove(aws, &made).await {
-                Ok(()) => report.note("removed", &made.to_string()),
-                Err(error) => {
-                    is_gone = false;
-                    report.warning(&format!(
-                        "{made} is left behind ({error}): `imgasm gc` finds it"
-                    ));
-                }
+/// Removes everything, the last first; gives whether all of it is gone. What cannot be removed
+/// is told, and the rest goes on.
+pub(super) async fn remove_all(things: &mut Things, aws: &Aws, report: &dyn Report) -> bool {
+    let mut is_gone = true;
+    while let Some(made) = things.all.pop() {
+        match remove(aws, &made).await {
+            Ok(()) => report.note("removed", &made.to_string()),
+            Err(error) => {
+                is_gone = false;
+                report.warning(&format!(
+                    "{made} is left behind ({error}): `imgasm gc` finds it"
+                ));
             }
         }
-        is_gone
     }
+    is_gone
+}
 
-    /// Removes the objects alone, which nobody needs once they are imported.
-    pub(super) async fn remove_objects(&mut self, aws: &Aws, report: &dyn Report) {
-        let is_object = |made: &Made| matches!(made, Made::Object(_) | Made::Upload { .. });
-        let objects = self.all.extract_if(.., |made| is_object(made)).collect();
-        let mut objects = Self { all: objects };
-        objects.remove_all(aws, report).await;
-    }
+/// Removes the objects alone, which nobody needs once they are imported.
+pub(super) async fn remove_objects(things: &mut Things, aws: &Aws, report: &dyn Report) {
+    let is_object = |made: &Made| matches!(made, Made::Object(_) | Made::Upload { .. });
+    let objects = things.all.extract_if(.., |made| is_object(made)).collect();
+    let mut objects = Things { all: objects };
+    remove_all(&mut objects, aws, report).await;
 }
 
 /// Removes one thing. What is not there is removed already.
@@ -129,7 +71,7 @@ fn is_gone(code: &str) -> bool {
 /// Deletes an object, and aborts uploads that were to become it: an answer that was lost may have
 /// named one.
 async fn delete_object(aws: &Aws, place: &Place) -> Result<()> {
-    for upload in super::s3::uploads(aws, &place.bucket, &place.key).await? {
+    for upload in s3::uploads(aws, &place.bucket, &place.key).await? {
         if upload.key() == Some(&place.key) {
             abort(aws, place, upload.upload_id().unwrap_or_default()).await?;
         }

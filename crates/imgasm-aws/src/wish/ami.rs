@@ -1,14 +1,12 @@
 //! The AMI that an image becomes, by the names that Packer has for its parts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
-use super::volume::{DeviceName, VolumeType, check_performance};
-use crate::config::values::VolumeSize;
-use crate::verify::boot::BootMode;
-use imgasm_guest::Arch;
+use super::tags::Tags;
+use super::text::{AccountId, AmiName, Arn, BucketName, ParameterName, Region, Time};
+use super::volume::{DeviceName, VolumeSize, VolumeType, check_performance};
 
 /// The table `[ami]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,7 +20,7 @@ pub struct Ami {
     /// The region, where neither the command line nor the environment names one.
     pub region: Option<Region>,
     /// What the image's own programs must be for.
-    pub architecture: Option<Arch>,
+    pub architecture: Option<Architecture>,
     /// How it boots; the base's mode, or EC2's default, where it is not given.
     pub boot_mode: Option<BootMode>,
     /// Enhanced networking with the Elastic Network Adapter.
@@ -90,7 +88,7 @@ fn yes() -> bool {
 
 impl Ami {
     /// What is contradictory in it.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         if let Some(region) = self
             .region_kms_key_ids
             .keys()
@@ -99,9 +97,6 @@ impl Ami {
             return Err(format!(
                 "`region_kms_key_ids` has a key for {region}, which `ami_regions` does not name"
             ));
-        }
-        if matches!(self.architecture, Some(arch) if !matches!(arch, Arch::X86_64 | Arch::Arm64)) {
-            return Err("EC2 has AMIs for `x86_64` and `arm64` only".to_owned());
         }
         if self.boot_mode == Some(BootMode::LegacyBios) {
             let clash = |given: bool, key| {
@@ -147,6 +142,50 @@ impl RootDevice {
             return Err("`kms_key_id` needs `encrypted = true`".to_owned());
         }
         Ok(())
+    }
+}
+
+/// What an image's programs are for, of the processors that EC2 has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Architecture {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64", alias = "amd64")]
+    X86_64,
+    /// 64-bit ARM.
+    #[serde(rename = "arm64", alias = "aarch64")]
+    Arm64,
+}
+
+impl Architecture {
+    /// The name, as EC2 has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+/// How the machine's firmware starts an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootMode {
+    /// The BIOS way.
+    LegacyBios,
+    /// The UEFI way.
+    Uefi,
+    /// The UEFI way if the instance type has it, else the BIOS way.
+    UefiPreferred,
+}
+
+impl BootMode {
+    /// The name, as EC2 has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LegacyBios => "legacy-bios",
+            Self::Uefi => "uefi",
+            Self::UefiPreferred => "uefi-preferred",
+        }
     }
 }
 
@@ -199,145 +238,5 @@ impl Default for Polling {
             delay_seconds: 15,
             max_attempts: 960,
         }
-    }
-}
-
-/// A text that EC2 has rules for.
-macro_rules! checked_text {
-    ($(#[$meta:meta])* $name:ident, $rule:expr, $what:literal) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $name(String);
-
-        impl $name {
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                let rule: fn(&str) -> bool = $rule;
-                if rule(text) {
-                    Ok(Self(text.to_owned()))
-                } else {
-                    Err(format!(concat!("{:?} is not ", $what), text))
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
-            }
-        }
-    };
-}
-
-checked_text!(
-    /// The name of an AMI (EC2 API reference, `RegisterImage`, `Name`).
-    AmiName,
-    |text| (3..=128).contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c)),
-    "the name of an AMI: 3 to 128 letters, digits, spaces and ()[]./-'@_"
-);
-checked_text!(
-    /// A region, as `eu-central-1`.
-    Region,
-    |text| text.contains('-')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
-    "a region, as eu-central-1"
-);
-checked_text!(
-    /// The number of an account.
-    AccountId,
-    |text| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()),
-    "an account, which has 12 digits"
-);
-checked_text!(
-    /// The name of a resource of AWS.
-    Arn,
-    |text| text.starts_with("arn:") && text.split(':').count() >= 6,
-    "an ARN, as arn:aws:organizations::123456789012:organization/o-1234567890"
-);
-checked_text!(
-    /// The name of an SSM parameter (Systems Manager API reference, `PutParameter`, `Name`).
-    ParameterName,
-    |text| !text.is_empty()
-        && text.len() <= 1011
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"_.-/".contains(&b)),
-    "the name of a parameter: letters, digits and _.-/"
-);
-checked_text!(
-    /// The name of a bucket (S3 user guide, "Bucket naming rules").
-    BucketName,
-    |text| (3..=63).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b)),
-    "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"
-);
-checked_text!(
-    /// A point in time as RFC 3339 has it.
-    Time,
-    |text| text.parse::<jiff::Timestamp>().is_ok(),
-    "a time, as 2030-01-31T00:00:00Z"
-);
-
-impl Time {
-    /// Seconds since 1970.
-    pub fn seconds(&self) -> i64 {
-        let time = self.0.parse::<jiff::Timestamp>();
-        time.expect("checked when it was read").as_second()
-    }
-}
-
-/// Tags of a resource (EC2 user guide, "Tag restrictions").
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tags(pub BTreeMap<String, String>);
-
-/// The tags that AWS and imgasm itself give begin so.
-const RESERVED: [&str; 2] = ["aws:", "imgasm:"];
-
-/// 50 are allowed; imgasm has its own besides.
-const TAGS_LIMIT: usize = 40;
-
-impl<'de> Deserialize<'de> for Tags {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let tags = BTreeMap::<String, String>::deserialize(deserializer)?;
-        if tags.len() > TAGS_LIMIT {
-            let problem = format!("{} tags are too many: {TAGS_LIMIT} at most", tags.len());
-            return Err(de::Error::custom(problem));
-        }
-        for (key, value) in &tags {
-            let lower = key.to_ascii_lowercase();
-            let problem = if key.is_empty() || key.chars().count() > 128 {
-                "the key of a tag has 1 to 128 characters"
-            } else if value.chars().count() > 256 {
-                "the value of a tag has 256 characters at most"
-            } else if RESERVED.iter().any(|prefix| lower.starts_with(prefix)) {
-                "tags that begin with `aws:` and `imgasm:` are reserved"
-            } else {
-                continue;
-            };
-            return Err(de::Error::custom(format!("tag {key:?}: {problem}")));
-        }
-        Ok(Self(tags))
     }
 }

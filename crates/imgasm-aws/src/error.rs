@@ -6,30 +6,6 @@ use std::path::PathBuf;
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no manifest.
-    #[error("there is nothing built here: cannot read {}", path.display())]
-    NotBuilt {
-        /// The manifest.
-        path: PathBuf,
-        /// What the host said.
-        source: io::Error,
-    },
-    /// The manifest is not one.
-    #[error("{} is not a manifest", path.display())]
-    Manifest {
-        /// The manifest.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// What was built is not what the recipe says now.
-    #[error("{} is out of date: {problem}", dir.display())]
-    Stale {
-        /// The folder.
-        dir: PathBuf,
-        /// In what.
-        problem: String,
-    },
     /// The image is for another processor.
     #[error("{0}")]
     Architecture(String),
@@ -44,12 +20,6 @@ pub enum Error {
     /// A block device mapping cannot be.
     #[error("{0}")]
     Mapping(String),
-    /// The recipe has no `[ami]`.
-    #[error("the recipe does not say what AMI to make: it has no `[ami]`")]
-    NoAmi,
-    /// There is no bucket to upload to.
-    #[error("no bucket is named")]
-    NoBucket,
     /// There is no region.
     #[error("no region is named")]
     NoRegion,
@@ -140,12 +110,6 @@ pub enum Error {
     /// The image's container.
     #[error(transparent)]
     Container(#[from] imgasm_container::Error),
-    /// The image's disk.
-    #[error(transparent)]
-    Disk(#[from] imgasm_disk::Error),
-    /// The image's filesystem.
-    #[error(transparent)]
-    Tree(#[from] imgasm_fs::tree::Error),
     /// The image's bytes.
     #[error(transparent)]
     Block(#[from] imgasm_block::Error),
@@ -158,15 +122,6 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NotBuilt { .. } => "run `imgasm build` first, or name its folder with -o",
-            Self::Manifest { .. } | Self::Stale { .. } => "run `imgasm build` again",
-            Self::NoAmi => {
-                "add it, at the least:\n\n  [ami]\n  ami_name = \"my image {{ timestamp }}\"\n"
-            }
-            Self::NoBucket => {
-                "name one with --bucket or `s3_bucket_name` in the recipe's [ami], in the region \
-                 of the import; or upload without one: --via ebs"
-            }
             Self::NoRegion => {
                 "name one with --region, AWS_REGION or `region` in the recipe's [ami]"
             }

@@ -10,12 +10,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::blocks::zero_digest;
 use super::connect::{Aws, failed};
 use super::journal::Journal;
 use super::pace::{Pace, goes_on, is_passing, patiently, pause};
-use super::report::Report;
-use super::{Error, Result};
+use crate::blocks::zero_digest;
+use crate::report::Report;
+use crate::{Error, Result};
 use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest, FileDevice};
 
 /// What a snapshot lists.

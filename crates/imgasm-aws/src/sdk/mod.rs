@@ -1,0 +1,30 @@
+//! What is done at AWS.
+//!
+//! - [`connect`]: credentials, network, the clients.
+//! - `send`: a request as data to a call of the SDK; `describe`: what AWS says there is.
+//! - [`import`]: the whole of an import; `s3`, `task`, `ebs` with `journal` and `pace`: the ways for
+//!   a disk to become a snapshot; `wait`: until something is done.
+//! - `made`: what a run has made, and `remove`: taking it away again when the run fails.
+//! - `interrupt`: when the user stops a run.
+//! - [`gc`]: what other runs have left behind.
+//! - [`pull`]: an AMI's root disk as a base, with `fetch`: a snapshot to a file.
+
+pub mod connect;
+mod describe;
+mod ebs;
+mod fetch;
+pub mod gc;
+pub mod import;
+mod interrupt;
+mod journal;
+mod made;
+mod pace;
+pub mod pull;
+mod remove;
+mod s3;
+mod send;
+mod task;
+mod wait;
+
+pub use connect::{Aws, Settings};
+pub use wait::Patience;

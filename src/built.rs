@@ -1,0 +1,166 @@
+//! What `build` has left: the image, its volumes and the manifest, checked against each other and
+//! the recipe, as an import takes them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::manifest::{self, Manifest};
+use crate::recipe::Recipe;
+use crate::recipe::volume::Content;
+use imgasm_aws::wish::Architecture;
+use imgasm_aws::{Built, BuiltDisk, BuiltVolume, VolumeContent};
+use imgasm_block::Digest;
+use imgasm_container::{Cache, Progress};
+use imgasm_disk::Disk;
+use imgasm_guest::Arch;
+
+/// Why what was built cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no manifest.
+    #[error("there is nothing built here: cannot read {}", path.display())]
+    NotBuilt {
+        /// The manifest.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// The manifest is not one.
+    #[error("{} is not a manifest", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// What was built is not what the recipe says now.
+    #[error("{} is out of date: {problem}", dir.display())]
+    Stale {
+        /// The folder.
+        dir: PathBuf,
+        /// What is out of date.
+        problem: String,
+    },
+    /// The image is for a processor that EC2 does not have.
+    #[error("the image is for {}, and EC2 has instances of x86_64 and arm64 only", .0.name())]
+    Architecture(Arch),
+    /// The image's container.
+    #[error(transparent)]
+    Container(#[from] imgasm_container::Error),
+    /// The image's disk.
+    #[error(transparent)]
+    Disk(#[from] imgasm_disk::Error),
+    /// The image's filesystem.
+    #[error(transparent)]
+    Tree(#[from] imgasm_fs::tree::Error),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotBuilt { .. } => Some("run `imgasm build` first, or name its folder with -o"),
+            Self::Manifest { .. } | Self::Stale { .. } => Some("run `imgasm build` again"),
+            Self::Architecture(_) => Some("correct the base"),
+            _ => None,
+        }
+    }
+}
+
+/// Opens what the recipe's build has left in a folder.
+pub fn open(
+    dir: &Path,
+    recipe: &Recipe,
+    cache: &Cache,
+    progress: &Progress<'_>,
+) -> Result<(Manifest, Built), Error> {
+    let manifest = read_manifest(dir)?;
+    let stale = |problem: &str| Error::Stale {
+        dir: dir.to_owned(),
+        problem: problem.to_owned(),
+    };
+    if manifest.name != recipe.name {
+        return Err(stale(&format!(
+            "it holds the image `{}`, and the recipe makes `{}`",
+            manifest.name, recipe.name
+        )));
+    }
+    if manifest.recipe_sha256 != recipe.digest {
+        return Err(stale(
+            "the recipe, its variables or an overlay is not what it was when the image was built",
+        ));
+    }
+    let disk = |file: &str, digest: Digest| {
+        let base = cache.base(&dir.join(file), None, progress)?;
+        if base.chunk_map.digest() != digest {
+            return Err(stale(&format!("{file} was changed after it was built")));
+        }
+        Ok(BuiltDisk {
+            file: file.to_owned(),
+            device: base.device,
+            chunk_map: base.chunk_map,
+        })
+    };
+    let root = disk(&manifest.image.file, manifest.image.digest)?;
+    let mut formatted = manifest.volumes.iter();
+    let mut formatted = formatted
+        .by_ref()
+        .filter_map(|volume| volume.filesystem.as_ref());
+    let mut volumes = Vec::with_capacity(recipe.volumes.len());
+    for volume in &recipe.volumes {
+        let content = match &volume.content {
+            Content::None => VolumeContent::None,
+            &Content::Empty { size } => VolumeContent::Empty { size },
+            Content::Snapshot { snapshot_id, size } => VolumeContent::Snapshot {
+                snapshot_id: snapshot_id.clone(),
+                size: *size,
+            },
+            Content::Filesystem(filesystem) => {
+                let made = formatted
+                    .next()
+                    .ok_or_else(|| stale("it has fewer volumes than the recipe"))?;
+                VolumeContent::Disk {
+                    size: filesystem.size,
+                    disk: disk(&made.file, made.digest)?,
+                }
+            }
+        };
+        volumes.push(BuiltVolume {
+            settings: volume.settings.clone(),
+            content,
+        });
+    }
+    let built = Built {
+        name: manifest.name.clone(),
+        description: recipe.description.clone(),
+        recipe: manifest.recipe_sha256,
+        base: manifest.base.digest,
+        origin: manifest.base.origin.clone(),
+        architecture: architecture(&root, recipe)?,
+        root,
+        volumes,
+    };
+    Ok((manifest, built))
+}
+
+fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
+    let path = dir.join(manifest::FILE_NAME);
+    let json = fs::read(&path).map_err(|source| Error::NotBuilt {
+        path: path.clone(),
+        source,
+    })?;
+    serde_json::from_slice(&json).map_err(|source| Error::Manifest { path, source })
+}
+
+/// What the programs of the image's root filesystem are for.
+fn architecture(root: &BuiltDisk, recipe: &Recipe) -> Result<Architecture, Error> {
+    let disk = Disk::open(root.device.clone())?;
+    let filesystem = disk.open_filesystem(disk.root(recipe.base.partition())?)?;
+    match Arch::detect(filesystem.as_ref())? {
+        // An image without programs says nothing; most of EC2 is x86_64.
+        Some(Arch::X86_64) | None => Ok(Architecture::X86_64),
+        Some(Arch::Arm64) => Ok(Architecture::Arm64),
+        Some(other) => Err(Error::Architecture(other)),
+    }
+}
