@@ -1,9 +1,10 @@
 //! Reading the blocks of a fork that holds metadata.
 
-use super::bmap::ExtentMap;
-use super::corrupt;
-use super::volume::Volume;
 use imgasm_fs::{Location, Result};
+
+use crate::extent_map::ExtentMap;
+use crate::problem::corrupt;
+use crate::volume::Volume;
 
 /// A run of a fork's blocks with where it was found.
 pub(crate) struct ForkBlocks {

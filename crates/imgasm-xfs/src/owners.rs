@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::bmap::ExtentMap;
-use super::btree::records::{OwnerRecord, owner_offset};
-use super::bytes::as_u32;
-use super::geometry::FsBlock;
-use super::inode::{Fork, Inode};
-use super::volume::Volume;
-use super::{Result, corrupt};
-use imgasm_fs::Location;
+use imgasm_fs::{Location, Result};
+
+use crate::extent_map::ExtentMap;
+use crate::format::btree::records::{OwnerRecord, owner_offset};
+use crate::format::bytes::as_u32;
+use crate::format::numbers::FsBlock;
+use crate::inode::{Fork, Inode};
+use crate::problem::corrupt;
+use crate::volume::Volume;
 
 /// Records by group.
 pub(crate) type GroupRecords = BTreeMap<u32, Vec<OwnerRecord>>;

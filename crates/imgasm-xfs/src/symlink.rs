@@ -1,26 +1,18 @@
-//! Targets of symbolic links that do not fit the inode (`xfs_dsymlink_hdr`): each extent of the
-//! fork is one buffer, in version 5 with a header.
+//! Reading the targets of symbolic links.
 
-use super::bytes::{as_u32, as_usize, put_u32, u32_at};
-use super::corrupt;
-use super::geometry::Geometry;
-use super::inode::{Fork, Inode};
-use super::stamp::REMOTE;
-use super::volume::Volume;
 use imgasm_fs::{FileType, Location, Result};
 
-/// `XSLM`.
-const MAGIC: u32 = 0x5853_4c4d;
-/// Bytes of the header.
-const HEADER_LEN: usize = 56;
-/// No target is as long as this, in bytes (`XFS_SYMLINK_MAXLEN`).
-pub(crate) const MAX_TARGET: usize = 1024;
+use crate::format::bytes::as_usize;
+use crate::format::symlink::{HEADER_LEN, MAX_TARGET, decode};
+use crate::inode::{Fork, Inode};
+use crate::problem::corrupt;
+use crate::volume::Volume;
 
 /// Reads the target of a symbolic link.
 pub(crate) fn read(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
     inode.expect_type(FileType::Symlink, "a symbolic link")?;
     let bad = |problem: String| corrupt(Location::Inode(inode.number), problem);
-    let size = inode.core.size.get();
+    let size = inode.core.di_size.get();
     if size == 0 || size > MAX_TARGET as u64 {
         return Err(bad(format!("a link's target of {size} bytes")));
     }
@@ -44,25 +36,15 @@ pub(crate) fn read(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
         let offset = volume.byte_offset(extent.start)?;
         let mut bytes = vec![0; as_usize(blocks) * geometry.block_len()];
         volume.device.read_at(offset, &mut bytes)?;
-        if geometry.features.crc {
-            let part = missing.min(bytes.len() - HEADER_LEN);
-            if u32_at(&bytes, 0) != MAGIC
-                || u32_at(&bytes, 4) as usize != target.len()
-                || u32_at(&bytes, 8) as usize != part
-            {
-                return Err(bad(format!(
-                    "{} bytes from byte {} of a link's target",
-                    u32_at(&bytes, 8),
-                    u32_at(&bytes, 4)
-                )));
-            }
-            REMOTE
-                .verify(&bytes, geometry, offset / 512, inode.number)
-                .map_err(bad)?;
-            target.extend_from_slice(&bytes[HEADER_LEN..HEADER_LEN + part]);
-        } else {
-            target.extend_from_slice(&bytes[..missing.min(bytes.len())]);
-        }
+        let part = decode(
+            &bytes,
+            geometry,
+            offset / 512,
+            inode.number,
+            target.len(),
+            missing,
+        );
+        target.extend_from_slice(part.map_err(bad)?);
     }
     if target.len() == size {
         Ok(target)
@@ -72,26 +54,4 @@ pub(crate) fn read(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
             target.len()
         )))
     }
-}
-
-/// How many blocks would hold `len` bytes of a target with one header.
-pub(crate) fn block_count(geometry: &Geometry, len: usize) -> u64 {
-    geometry.blocks_for((len + HEADER_LEN) as u64)
-}
-
-/// Encodes as much of a target from byte `from` on as `blocks` blocks hold; gives the buffer, whose
-/// identity is still to be sealed, and the number of bytes in it.
-pub(crate) fn encode(
-    geometry: &Geometry,
-    target: &[u8],
-    from: usize,
-    blocks: u64,
-) -> (Vec<u8>, usize) {
-    let mut bytes = vec![0; as_usize(blocks) * geometry.block_len()];
-    let len = (target.len() - from).min(bytes.len() - HEADER_LEN);
-    put_u32(&mut bytes, 0, MAGIC);
-    put_u32(&mut bytes, 4, as_u32(from));
-    put_u32(&mut bytes, 8, as_u32(len));
-    bytes[HEADER_LEN..HEADER_LEN + len].copy_from_slice(&target[from..from + len]);
-    (bytes, len)
 }

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use super::geometry::{FsBlock, Geometry};
-use super::{FS, corrupt};
 use imgasm_block::BlockDevice;
-use imgasm_fs::{Error, Location, Result};
+use imgasm_fs::{Location, Result};
+
+use crate::format::bytes::as_usize;
+use crate::format::geometry::Geometry;
+use crate::format::numbers::FsBlock;
+use crate::format::superblock::{MAX_SECTOR, Superblock};
+use crate::problem::corrupt;
 
 /// A device that holds a filesystem of known geometry. Reading is by whole blocks, each checked to
 /// exist.
@@ -62,10 +66,9 @@ impl Volume {
     }
 }
 
-/// An error for something that is sound but that we do not support.
-pub(crate) fn incompatible(what: impl Into<String>) -> Error {
-    Error::Incompatible {
-        fs: FS,
-        what: what.into(),
-    }
+/// Reads the superblock of a device.
+pub(crate) fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
+    let mut sector = vec![0; as_usize(device.len().min(MAX_SECTOR))];
+    device.read_at(0, &mut sector)?;
+    Superblock::decode(&sector)
 }

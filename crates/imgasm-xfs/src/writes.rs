@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Result;
-use super::bytes::as_u64;
 use imgasm_block::BlockDevice;
+use imgasm_fs::Result;
+
+use crate::format::bytes::as_u64;
 
 /// The most bytes that are written at once.
 const MAX_WRITE: usize = 1 << 20;

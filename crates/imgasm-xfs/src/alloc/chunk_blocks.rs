@@ -1,13 +1,14 @@
 //! Chunks of inodes on the disk: new ones are written, and those in which no inode is in use any
 //! more are given back.
 
-use super::Allocator;
-use super::group::Group;
-use crate::btree::records::CHUNK_INODES;
-use crate::inode::{Core, NO_INODE, encode};
+use imgasm_fs::Result;
+
+use crate::alloc::Allocator;
+use crate::alloc::group::Group;
+use crate::format::btree::records::CHUNK_INODES;
+use crate::format::inode::{Core, NO_INODE, encode};
 use crate::volume::Volume;
 use crate::writes::Writes;
-use imgasm_fs::Result;
 
 impl Allocator {
     /// Gives back the blocks of chunks in which no inode is in use any more.
@@ -33,7 +34,7 @@ pub(super) fn write_new_chunk(
     for in_group in start..start + CHUNK_INODES {
         let number = geometry.inode_number(group, in_group);
         let mut core = Core::empty(geometry, number);
-        core.generation = first_generation(seed, number).into();
+        core.di_gen = first_generation(seed, number).into();
         let block = geometry.inode_block(in_group);
         let index = in_group - geometry.first_inode(block);
         let offset =
@@ -76,8 +77,8 @@ fn drop_empty_chunks(volume: &Volume, group: &mut Group) -> Result<Dropped> {
         }
         inodes.chunks.remove(start);
         dropped.inodes += u64::from(chunk.count);
-        if inodes.agi.new_inode.get() == start {
-            inodes.agi.new_inode = NO_INODE.into();
+        if inodes.agi.agi_newino.get() == start {
+            inodes.agi.agi_newino = NO_INODE.into();
         }
         let step = geometry.inodes_per_block() as usize;
         for index in (0..CHUNK_INODES)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::btree::records::{CHUNK_INODES, InodeRecord};
+use crate::format::btree::records::{CHUNK_INODES, InodeRecord};
 
 /// The chunks of a group, by their first inode.
 #[derive(Debug, Clone, Default)]

@@ -3,26 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Allocator;
-use super::chunk_blocks::write_new_chunk;
-use super::group::Group;
-use crate::ag::agf::Agf;
-use crate::ag::contents::{TreeBlocks, read_owners};
-use crate::ag::{agfl, sector};
-use crate::btree::build::{Shape, build};
-use crate::btree::records::{
+use imgasm_fs::{Error, Location, Result};
+
+use crate::ag::{TreeBlocks, read_owners};
+use crate::alloc::Allocator;
+use crate::alloc::chunk_blocks::write_new_chunk;
+use crate::alloc::group::Group;
+use crate::format::ag::sector;
+use crate::format::agf::Agf;
+use crate::format::agfl;
+use crate::format::btree::build::{Shape, build};
+use crate::format::btree::records::{
     CHUNK_INODES, FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord, owner,
 };
-use crate::btree::{
+use crate::format::btree::{
     FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, OWNERS, REFCOUNTS, Record,
 };
-use crate::bytes::as_u32;
-use crate::corrupt;
+use crate::format::bytes::as_u32;
+use crate::format::superblock::Superblock;
 use crate::owners::{GroupRecords, runs_of};
-use crate::superblock::Superblock;
+use crate::problem::corrupt;
 use crate::volume::Volume;
 use crate::writes::Writes;
-use imgasm_fs::{Error, Location, Result};
 
 /// What has become of the blocks of changed inodes.
 #[derive(Debug, Default)]
@@ -63,9 +65,9 @@ pub(crate) struct CounterChanges {
 pub(crate) fn count_changes(superblock: &mut Superblock, changes: &CounterChanges) -> Result<()> {
     let raw = &mut superblock.raw;
     for (counter, change) in [
-        (&mut raw.fdblocks, changes.free_blocks),
-        (&mut raw.icount, changes.inodes),
-        (&mut raw.ifree, changes.free_inodes),
+        (&mut raw.sb_fdblocks, changes.free_blocks),
+        (&mut raw.sb_icount, changes.inodes),
+        (&mut raw.sb_ifree, changes.free_inodes),
     ] {
         let value = counter.get().checked_add_signed(change).ok_or_else(|| {
             corrupt(
@@ -173,9 +175,9 @@ fn commit_group(
     counters: &mut CounterChanges,
 ) -> Result<()> {
     let counted = |agf: &Agf| {
-        i64::from(agf.free_blocks.get())
-            + i64::from(agf.list_count.get())
-            + i64::from(agf.tree_blocks.get())
+        i64::from(agf.agf_freeblks.get())
+            + i64::from(agf.agf_flcount.get())
+            + i64::from(agf.agf_btreeblks.get())
     };
     let before = counted(&group.agf);
     commit_inodes(volume, group, writes, counters)?;
@@ -208,8 +210,8 @@ fn commit_inodes(
     resize(group, &mut inodes.tree, shape.blocks())?;
     let root = write_tree(volume, number, INODES, &records, &inodes.tree, writes);
     let agi = &mut inodes.agi;
-    agi.root = root.block.into();
-    agi.levels = root.levels.into();
+    agi.agi_root = root.block.into();
+    agi.agi_level = root.levels.into();
     if geometry.features.finobt {
         let records = inodes.chunks.records_with_free();
         let shape = Shape::new::<InodeRecord>(FREE_INODES, geometry, records.len(), 1);
@@ -222,18 +224,18 @@ fn commit_inodes(
             &inodes.free_tree,
             writes,
         );
-        agi.free_root = root.block.into();
-        agi.free_levels = root.levels.into();
+        agi.agi_free_root = root.block.into();
+        agi.agi_free_level = root.levels.into();
     }
     if geometry.features.inobtcount {
-        agi.tree_blocks = as_u32(inodes.tree.len()).into();
-        agi.free_tree_blocks = as_u32(inodes.free_tree.len()).into();
+        agi.agi_iblocks = as_u32(inodes.tree.len()).into();
+        agi.agi_fblocks = as_u32(inodes.free_tree.len()).into();
     }
     let (count, free) = inodes.chunks.counts();
-    counters.inodes += i64::from(count) - i64::from(agi.count.get());
-    counters.free_inodes += i64::from(free) - i64::from(agi.free_count.get());
-    agi.count = count.into();
-    agi.free_count = free.into();
+    counters.inodes += i64::from(count) - i64::from(agi.agi_count.get());
+    counters.free_inodes += i64::from(free) - i64::from(agi.agi_freecount.get());
+    agi.agi_count = count.into();
+    agi.agi_freecount = free.into();
     let mut bytes = volume.read_sector(number, sector::AGI)?;
     agi.encode_into(&mut bytes);
     writes.put(volume.sector_offset(number, sector::AGI), bytes);
@@ -256,9 +258,9 @@ fn commit_shared(volume: &Volume, group: &mut Group, writes: &mut Writes) -> Res
         &shared.tree,
         writes,
     );
-    group.agf.refcount_root = root.block.into();
-    group.agf.refcount_levels = root.levels.into();
-    group.agf.refcount_blocks = as_u32(shared.tree.len()).into();
+    group.agf.agf_refcount_root = root.block.into();
+    group.agf.agf_refcount_level = root.levels.into();
+    group.agf.agf_refcount_blocks = as_u32(shared.tree.len()).into();
     group.shared = Some(shared);
     Ok(())
 }
@@ -321,24 +323,24 @@ fn commit_space(
     }
     let runs = group.free.records();
     let root = write_tree(volume, number, FREE_BY_BLOCK, &runs, &by_block, writes);
-    group.agf.by_block_root = root.block.into();
-    group.agf.by_block_levels = root.levels.into();
+    group.agf.agf_bno_root = root.block.into();
+    group.agf.agf_bno_level = root.levels.into();
     let mut sized: Vec<_> = runs.into_iter().map(SizedFreeRecord).collect();
     sized.sort_unstable_by_key(Record::low);
     let root = write_tree(volume, number, FREE_BY_SIZE, &sized, &by_size, writes);
-    group.agf.by_size_root = root.block.into();
-    group.agf.by_size_levels = root.levels.into();
+    group.agf.agf_cnt_root = root.block.into();
+    group.agf.agf_cnt_level = root.levels.into();
     let mut tree_blocks = by_block.len() + by_size.len() - 2;
     if geometry.features.rmapbt {
         let root = write_tree(volume, number, OWNERS, &records, &owner_tree, writes);
-        group.agf.owners_root = root.block.into();
-        group.agf.owners_levels = root.levels.into();
-        group.agf.owners_blocks = as_u32(owner_tree.len()).into();
+        group.agf.agf_rmap_root = root.block.into();
+        group.agf.agf_rmap_level = root.levels.into();
+        group.agf.agf_rmap_blocks = as_u32(owner_tree.len()).into();
         tree_blocks += owner_tree.len() - 1;
     }
-    group.agf.tree_blocks = as_u32(tree_blocks).into();
-    group.agf.free_blocks = group.free.total().into();
-    group.agf.longest = group.free.longest().into();
+    group.agf.agf_btreeblks = as_u32(tree_blocks).into();
+    group.agf.agf_freeblks = group.free.total().into();
+    group.agf.agf_longest = group.free.longest().into();
     group.by_block = by_block;
     group.by_size = by_size;
     if group.list != list_before {
@@ -346,9 +348,9 @@ fn commit_space(
         agfl::encode_into(&mut bytes, geometry, &group.list);
         writes.put(volume.sector_offset(number, sector::AGFL), bytes);
         let last = as_u32(group.list.len().max(1) - 1);
-        group.agf.list_first = 0.into();
-        group.agf.list_last = last.into();
-        group.agf.list_count = as_u32(group.list.len()).into();
+        group.agf.agf_flfirst = 0.into();
+        group.agf.agf_fllast = last.into();
+        group.agf.agf_flcount = as_u32(group.list.len()).into();
     }
     Ok(())
 }

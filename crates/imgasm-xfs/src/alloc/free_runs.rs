@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::btree::records::FreeRecord;
+use crate::format::btree::records::FreeRecord;
 
 /// How many runs near a wanted place are looked at before any that is long enough will do.
 const NEAR_RUNS: usize = 64;

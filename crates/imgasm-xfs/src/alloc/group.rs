@@ -1,14 +1,15 @@
 //! An allocation group in memory, as far as it has been needed.
 
-use super::chunks::Chunks;
-use super::free_runs::FreeRuns;
-use super::shared::SharedRuns;
-use crate::ag::agf::Agf;
-use crate::ag::agi::Agi;
-use crate::ag::contents::{TreeBlocks, read_free_space, read_inode_chunks, read_refcounts};
-use crate::corrupt;
-use crate::volume::Volume;
 use imgasm_fs::{Location, Result};
+
+use crate::ag::{TreeBlocks, read_free_space, read_inode_chunks, read_refcounts};
+use crate::alloc::chunks::Chunks;
+use crate::alloc::free_runs::FreeRuns;
+use crate::alloc::shared::SharedRuns;
+use crate::format::agf::Agf;
+use crate::format::agi::Agi;
+use crate::problem::corrupt;
+use crate::volume::Volume;
 
 /// A group's free space, and what else of it has been read.
 pub(crate) struct Group {

@@ -19,21 +19,21 @@ pub(crate) mod shared;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ag::agf::Agf;
-use super::ag::agi::Agi;
-use super::bmap::Extent;
-use super::btree::records::{CHUNK_INODES, FreeRecord, InodeRecord};
-use super::check::DerivedSpace;
-use super::corrupt;
-use super::geometry::FsBlock;
-use super::inode::{NO_INODE, not_writable};
-use super::superblock::Superblock;
-use super::volume::Volume;
-use free_runs::FreeRuns;
-use group::Group;
 use imgasm_fs::{Error, Location, Result};
-use reserve::Reserve;
-use shared::SharedRuns;
+
+use crate::ag::{read_agf, read_agi};
+use crate::alloc::free_runs::FreeRuns;
+use crate::alloc::group::Group;
+use crate::alloc::reserve::Reserve;
+use crate::alloc::shared::SharedRuns;
+use crate::check::derive::DerivedSpace;
+use crate::format::btree::records::{CHUNK_INODES, FreeRecord, InodeRecord};
+use crate::format::extent::Extent;
+use crate::format::inode::NO_INODE;
+use crate::format::numbers::FsBlock;
+use crate::format::superblock::Superblock;
+use crate::problem::{corrupt, not_writable};
+use crate::volume::Volume;
 
 /// What blocks are wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +78,21 @@ impl Allocator {
         let (mut free, mut counted) = (0, 0);
         let (mut inodes, mut free_inodes) = (0, 0);
         for number in 0..geometry.groups {
-            let agf = Agf::read(volume, number)?;
-            let agi = Agi::read(volume, number)?;
-            let in_group = u64::from(agf.free_blocks.get());
+            let agf = read_agf(volume, number)?;
+            let agi = read_agi(volume, number)?;
+            let in_group = u64::from(agf.agf_freeblks.get());
             free += in_group;
             counted +=
-                in_group + u64::from(agf.list_count.get()) + u64::from(agf.tree_blocks.get());
-            inodes += u64::from(agi.count.get());
-            free_inodes += u64::from(agi.free_count.get());
+                in_group + u64::from(agf.agf_flcount.get()) + u64::from(agf.agf_btreeblks.get());
+            inodes += u64::from(agi.agi_count.get());
+            free_inodes += u64::from(agi.agi_freecount.get());
             reserve.add_group(geometry, &agf, &agi);
         }
-        let seen = (raw.fdblocks.get(), raw.icount.get(), raw.ifree.get());
+        let seen = (
+            raw.sb_fdblocks.get(),
+            raw.sb_icount.get(),
+            raw.sb_ifree.get(),
+        );
         if seen != (counted, inodes, free_inodes) {
             return Err(not_writable(format!(
                 "the superblock counts {seen:?} free blocks, inodes and free inodes, the groups \
@@ -96,7 +100,7 @@ impl Allocator {
                 (counted, inodes, free_inodes)
             )));
         }
-        let max_inodes = match u64::from(raw.imax_pct) {
+        let max_inodes = match u64::from(raw.sb_imax_pct) {
             0 => u64::MAX,
             percent => {
                 geometry.total_blocks / 100 * percent * u64::from(geometry.inodes_per_block())
@@ -364,7 +368,7 @@ impl Allocator {
     /// Notes that a group has no unlinked inodes that are in use.
     pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: u32) -> Result<()> {
         let inodes = self.group(volume, number)?.inodes(volume)?;
-        inodes.agi.unlinked = [NO_INODE.into(); 64];
+        inodes.agi.agi_unlinked = [NO_INODE.into(); 64];
         inodes.changed = true;
         Ok(())
     }

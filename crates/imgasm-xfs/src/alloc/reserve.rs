@@ -4,11 +4,11 @@
 //! blocks of the whole filesystem. A filesystem in which they are missing mounts with a warning, so
 //! they are kept here too. Nothing on the disk tells of them.
 
-use crate::ag::agf::Agf;
-use crate::ag::agi::Agi;
-use crate::btree::records::{InodeRecord, OwnerRecord, RefcountRecord};
-use crate::btree::{FREE_INODES, Kind, OWNERS, REFCOUNTS, Record};
-use crate::geometry::Geometry;
+use crate::format::agf::Agf;
+use crate::format::agi::Agi;
+use crate::format::btree::records::{InodeRecord, OwnerRecord, RefcountRecord};
+use crate::format::btree::{FREE_INODES, Kind, OWNERS, REFCOUNTS, Record};
+use crate::format::geometry::Geometry;
 
 /// The most blocks in the pool.
 const MAX_POOL: u64 = 8192;
@@ -36,12 +36,12 @@ impl Reserve {
     /// Adds what the next group's trees could still grow by.
     pub(crate) fn add_group(&mut self, geometry: &Geometry, agf: &Agf, agi: &Agi) {
         let features = geometry.features;
-        let blocks = agf.length.get();
+        let blocks = agf.agf_length.get();
         let mut missing = 0;
         if features.finobt {
             let chunks = u64::from(blocks) * u64::from(geometry.inodes_per_block()) / 64;
             let has = if features.inobtcount {
-                agi.free_tree_blocks.get()
+                agi.agi_fblocks.get()
             } else {
                 1
             };
@@ -49,12 +49,12 @@ impl Reserve {
         }
         if features.reflink {
             let most = largest::<RefcountRecord>(REFCOUNTS, geometry, u64::from(blocks));
-            missing += most.saturating_sub(agf.refcount_blocks.get());
+            missing += most.saturating_sub(agf.agf_refcount_blocks.get());
         }
         if features.rmapbt {
             let most = largest::<OwnerRecord>(OWNERS, geometry, u64::from(blocks));
             let most = most.max(blocks / OWNERS_PART);
-            missing += most.saturating_sub(agf.owners_blocks.get());
+            missing += most.saturating_sub(agf.agf_rmap_blocks.get());
         }
         self.groups.push(missing.min(blocks));
     }

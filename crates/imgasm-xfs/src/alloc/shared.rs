@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::btree::records::{COPY_ON_WRITE, RefcountRecord};
+use crate::format::btree::records::{COPY_ON_WRITE, RefcountRecord};
 
 /// Runs of blocks that several files share, and how many do.
 #[derive(Debug, Clone, Default)]

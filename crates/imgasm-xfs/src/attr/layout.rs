@@ -1,12 +1,13 @@
 //! From attributes in memory to the blocks of an attribute fork.
 
-use super::leaf::{self, LeafAttribute, Value};
-use super::{Attributes, remote};
-use crate::bytes::as_u32;
-use crate::dir::hash::name_hash;
-use crate::geometry::Geometry;
-use crate::hash_tree::{Child, build_nodes};
-use crate::stamp::{HASH_TREE, REMOTE, Stamp};
+use crate::format::attr::key::Attributes;
+use crate::format::attr::leaf::{LeafAttribute, Value};
+use crate::format::attr::{leaf, remote};
+use crate::format::bytes::as_u32;
+use crate::format::dir::hash::name_hash;
+use crate::format::geometry::Geometry;
+use crate::format::hash_tree::{Child, build_nodes};
+use crate::format::stamp::{HASH_TREE, REMOTE, Stamp};
 
 /// A block of an attribute fork: how it is sealed, and its bytes.
 pub(crate) type LaidBlock = (Stamp, Vec<u8>);

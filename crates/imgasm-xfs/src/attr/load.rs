@@ -1,14 +1,17 @@
 //! Reading an inode's attributes from the disk.
 
-use super::leaf::{self, Value};
-use super::{Attributes, remote, shortform};
-use crate::bmap::ExtentMap;
-use crate::corrupt;
-use crate::fork::read_blocks;
-use crate::hash_tree::{self, Node};
-use crate::inode::{Fork, Inode};
-use crate::volume::Volume;
 use imgasm_fs::{Location, Result};
+
+use crate::extent_map::ExtentMap;
+use crate::fork::read_blocks;
+use crate::format::attr::key::Attributes;
+use crate::format::attr::leaf::Value;
+use crate::format::attr::{leaf, remote, shortform};
+use crate::format::hash_tree;
+use crate::format::hash_tree::Node;
+use crate::inode::{Fork, Inode};
+use crate::problem::corrupt;
+use crate::volume::Volume;
 
 /// Reads all attributes of an inode.
 pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Attributes> {
@@ -53,7 +56,7 @@ fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attribute
             let value = match attribute.value {
                 Value::Local(value) => value,
                 Value::Remote { file_block, len } => {
-                    remote::read(volume, inode, map, file_block, len)?
+                    read_remote(volume, inode, map, file_block, len)?
                 }
             };
             attributes.insert(attribute.key, value);
@@ -67,4 +70,38 @@ fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attribute
         Location::Inode(inode),
         "the leaves of the attributes run in a circle",
     ))
+}
+
+/// Reads a value of `len` bytes from `file_block` of the attribute fork on.
+fn read_remote(
+    volume: &Volume,
+    inode: u64,
+    map: &ExtentMap,
+    file_block: u32,
+    len: u32,
+) -> Result<Vec<u8>> {
+    let geometry = &volume.geometry;
+    let len = len as usize;
+    if len > remote::MAX_VALUE {
+        return Err(corrupt(
+            Location::Inode(inode),
+            format!("an attribute's value of {len} bytes"),
+        ));
+    }
+    let mut value = Vec::with_capacity(len);
+    for index in 0..remote::block_count(geometry, len) {
+        let block = u64::from(file_block) + index as u64;
+        let blocks = read_blocks(volume, inode, map, block, 1)?;
+        let part = remote::decode(
+            &blocks.bytes,
+            geometry,
+            blocks.daddr,
+            inode,
+            value.len(),
+            len,
+        )
+        .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))?;
+        value.extend_from_slice(part);
+    }
+    Ok(value)
 }

@@ -1,95 +1,16 @@
-//! Extended attributes. (Kernel documentation of XFS, "Extended Attributes".)
+//! Extended attributes of inodes. (Kernel documentation of XFS, "Extended Attributes".)
 //!
-//! - here: an inode's attributes in memory, and their names as the kernel shows them.
-//! - [`shortform`]: attributes in the inode.
-//! - [`leaf`]: blocks of attributes.
-//! - [`remote`]: values in blocks of their own.
-//! - [`acl`]: access control lists, whose form on the disk is not the kernel's.
+//! - here: attributes with the names and values that the kernel shows.
 //! - [`load`]: from the disk to memory.
 //! - [`layout`]: from memory to blocks for the disk.
 
-pub(crate) mod acl;
 pub(crate) mod layout;
-pub(crate) mod leaf;
 pub(crate) mod load;
-pub(crate) mod remote;
-pub(crate) mod shortform;
 
 use std::collections::BTreeMap;
 
-/// The bits of a stored attribute's flags.
-pub(crate) mod flag {
-    /// The value stands beside the name.
-    pub(crate) const LOCAL: u8 = 0x01;
-    /// Of the namespace `trusted`, in which access control lists are kept too.
-    pub(crate) const ROOT: u8 = 0x02;
-    /// Of the namespace `security`.
-    pub(crate) const SECURE: u8 = 0x04;
-    /// Not an attribute, but a name of the inode and the directory that has it.
-    pub(crate) const PARENT: u8 = 0x08;
-    /// Left by a write that was cut off.
-    pub(crate) const INCOMPLETE: u8 = 0x80;
-    /// Those that belong to the name.
-    pub(crate) const NAMESPACE: u8 = ROOT | SECURE | PARENT;
-}
-
-/// A stored name: the bits of its namespace, and its bytes without that.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) namespace: u8,
-    pub(crate) name: Vec<u8>,
-}
-
-/// An inode's attributes with their stored names and values.
-pub(crate) type Attributes = BTreeMap<Key, Vec<u8>>;
-
-/// Stored names of access control lists, and the names that the kernel gives them.
-const ACLS: [(&[u8], &[u8]); 2] = [
-    (b"SGI_ACL_FILE", b"system.posix_acl_access"),
-    (b"SGI_ACL_DEFAULT", b"system.posix_acl_default"),
-];
-
-const NAMESPACES: [(u8, &[u8]); 3] = [
-    (0, b"user."),
-    (flag::ROOT, b"trusted."),
-    (flag::SECURE, b"security."),
-];
-
-impl Key {
-    /// The stored name of what the kernel calls `name`, where there can be one.
-    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        if let Some((stored, _)) = ACLS.iter().find(|(_, shown)| *shown == name) {
-            return Some(Self {
-                namespace: flag::ROOT,
-                name: stored.to_vec(),
-            });
-        }
-        NAMESPACES.iter().find_map(|(namespace, prefix)| {
-            let rest = name.strip_prefix(*prefix)?;
-            (!rest.is_empty()).then(|| Self {
-                namespace: *namespace,
-                name: rest.to_vec(),
-            })
-        })
-    }
-
-    /// Whether the value is an access control list.
-    pub(crate) fn is_acl(&self) -> bool {
-        self.namespace == flag::ROOT && ACLS.iter().any(|(stored, _)| *stored == self.name)
-    }
-
-    /// The name that the kernel gives it, where it shows it at all.
-    pub(crate) fn shown_name(&self) -> Option<Vec<u8>> {
-        if self.is_acl() {
-            return ACLS
-                .iter()
-                .find_map(|(stored, shown)| (*stored == self.name).then(|| shown.to_vec()));
-        }
-        NAMESPACES.iter().find_map(|(namespace, prefix)| {
-            (*namespace == self.namespace).then(|| [*prefix, &self.name].concat())
-        })
-    }
-}
+use crate::format::attr::acl;
+use crate::format::attr::key::Attributes;
 
 /// The attributes with the names and values that the kernel shows.
 pub(crate) fn shown(attributes: &Attributes) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, String> {

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Group, Report, finding};
-use crate::ag::sector;
-use crate::btree::records::{COPY_ON_WRITE, FreeRecord, RefcountRecord};
-use crate::geometry::FsBlock;
-use crate::volume::Volume;
 use imgasm_fs::Location;
+
+use crate::check::group::Group;
+use crate::check::report::{Report, finding};
+use crate::format::ag::sector;
+use crate::format::btree::records::{COPY_ON_WRITE, FreeRecord, RefcountRecord};
+use crate::format::numbers::FsBlock;
+use crate::volume::Volume;
 
 /// A run of a group's blocks and who has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,12 +1,14 @@
 //! Which blocks are free, shared and whose, by what the files and the groups' other trees have.
 
-use super::blocks::{Swept, merged};
-use super::{Held, inodes, read_group};
-use crate::btree::records::{FreeRecord, RefcountRecord};
-use crate::corrupt;
-use crate::owners::GroupRecords;
-use crate::volume::Volume;
 use imgasm_fs::{Finding, Result};
+
+use crate::check::blocks::{Swept, merged};
+use crate::check::group::read_group;
+use crate::check::inodes::{self, Held};
+use crate::format::btree::records::{FreeRecord, RefcountRecord};
+use crate::owners::GroupRecords;
+use crate::problem::corrupt;
+use crate::volume::Volume;
 
 /// What a group's trees of free and shared blocks should hold.
 pub(crate) struct DerivedSpace {

@@ -1,14 +1,16 @@
 //! The index of a directory against its names.
 
-use super::{Report, finding};
-use crate::bytes::{u16_at, u32_at};
-use crate::dir::data::{self, BlockKind, INDEX_ENTRY_LEN, TAIL_LEN};
-use crate::dir::index::{self, IndexEntry, NO_BLOCK, Part};
-use crate::dir::{Directory, index_start, space};
+use imgasm_fs::{Location, Result};
+
+use crate::check::report::{Report, finding};
+use crate::dir::Directory;
 use crate::fork::read_blocks;
+use crate::format::bytes::{u16_at, u32_at};
+use crate::format::dir::data::{BlockKind, INDEX_ENTRY_LEN, TAIL_LEN};
+use crate::format::dir::index::{IndexEntry, NO_BLOCK, Part, index_start, space};
+use crate::format::dir::{data, index};
 use crate::inode::{Fork, Inode};
 use crate::volume::Volume;
-use imgasm_fs::{Location, Result};
 
 /// Checks that every name can be found by its hash, and that the room left in each data block is
 /// known.

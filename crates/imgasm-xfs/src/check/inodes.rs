@@ -2,16 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use super::blocks::{Claims, Owner};
-use super::{Group, Held, Report, directories, finding, found};
-use crate::btree::records::{CHUNK_INODES, InodeRecord};
-use crate::dir;
-use crate::inode::{self, Inode};
-use crate::owners::add_inode;
-use crate::superblock::Superblock;
-use crate::volume::Volume;
-use crate::{attr, symlink};
 use imgasm_fs::{FileType, Location, Result};
+
+use crate::check::blocks::{Claims, Owner};
+use crate::check::directories;
+use crate::check::group::Group;
+use crate::check::report::{Report, finding, found};
+use crate::format::btree::records::{CHUNK_INODES, InodeRecord};
+use crate::format::inode::decode_core;
+use crate::format::superblock::Superblock;
+use crate::inode::Inode;
+use crate::owners::{GroupRecords, add_inode};
+use crate::volume::Volume;
+use crate::{attr, dir, inode, symlink};
+
+/// The blocks that inodes have, for the two ways of comparing them.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) claims: Claims,
+    pub(super) owners: GroupRecords,
+}
 
 /// What is known of an inode that is in use.
 pub(super) struct Known {
@@ -84,12 +94,12 @@ fn claim_chunk(volume: &Volume, group: u32, chunk: &InodeRecord, claims: &mut Cl
 
 fn check_free(volume: &Volume, number: u64, report: Report<'_>) -> Result<()> {
     let bytes = inode::read_bytes(volume, number)?;
-    match inode::decode_core(&volume.geometry, number, &bytes) {
-        Ok(core) if core.mode.get() == 0 => {}
+    match decode_core(&volume.geometry, number, &bytes) {
+        Ok(core) if core.di_mode.get() == 0 => {}
         Ok(core) => finding(
             report,
             Location::Inode(number),
-            format!("free, but of mode {:o}", core.mode.get()),
+            format!("free, but of mode {:o}", core.di_mode.get()),
         ),
         Err(problem) => finding(report, Location::Inode(number), problem),
     }
@@ -122,11 +132,11 @@ fn check_inode(
         }
         blocks += map.data_blocks() + map.tree_blocks.len() as u64;
     }
-    if blocks != inode.core.blocks.get() {
+    if blocks != inode.core.di_nblocks.get() {
         finding(
             report,
             Location::Inode(number),
-            format!("di_nblocks is {}, expected {blocks}", inode.core.blocks),
+            format!("di_nblocks is {}, expected {blocks}", inode.core.di_nblocks),
         );
     }
     if volume.geometry.features.rmapbt {
@@ -167,7 +177,7 @@ fn check_names(
     names: &Names,
     report: Report<'_>,
 ) {
-    let root = superblock.raw.rootino.get();
+    let root = superblock.raw.sb_rootino.get();
     for (directory, number, file_type) in names {
         let Some(target) = known.get_mut(number) else {
             finding(
@@ -204,11 +214,11 @@ fn check_names(
     }
     let raw = &superblock.raw;
     let unnamed = [
-        &raw.rbmino,
-        &raw.rsumino,
-        &raw.uquotino,
-        &raw.gquotino,
-        &raw.pquotino,
+        &raw.sb_rbmino,
+        &raw.sb_rsumino,
+        &raw.sb_uquotino,
+        &raw.sb_gquotino,
+        &raw.sb_pquotino,
     ]
     .map(|number| number.get());
     for (number, inode) in known {

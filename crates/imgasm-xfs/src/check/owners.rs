@@ -1,12 +1,14 @@
 //! The tree of owners against what the groups and inodes have.
 
-use super::{Group, Report, finding};
-use crate::ag::sector;
-use crate::btree::Record;
-use crate::btree::records::{CHUNK_INODES, COPY_ON_WRITE, OwnerRecord, owner};
+use imgasm_fs::Location;
+
+use crate::check::group::Group;
+use crate::check::report::{Report, finding};
+use crate::format::ag::sector;
+use crate::format::btree::Record;
+use crate::format::btree::records::{CHUNK_INODES, COPY_ON_WRITE, OwnerRecord, owner};
 use crate::owners::{GroupRecords, runs_of};
 use crate::volume::Volume;
-use imgasm_fs::Location;
 
 /// Compares the groups' trees of owners, where they have them, with what they should hold.
 pub(super) fn check(

@@ -1,13 +1,14 @@
 //! Changes of a directory in memory.
 
-use super::data::{self, entry_len};
-use super::{DataBlock, Directory, Entry, space};
-use crate::bytes::as_u32;
-use crate::geometry::Geometry;
 use imgasm_fs::FileType;
 
-/// More than the longest entry has units of eight bytes.
-pub(crate) const LENGTH_CLASSES: usize = 40;
+use crate::dir::{DataBlock, Directory, LENGTH_CLASSES};
+use crate::format::bytes::as_u32;
+use crate::format::dir::data;
+use crate::format::dir::data::entry_len;
+use crate::format::dir::entry::Entry;
+use crate::format::dir::index::space;
+use crate::format::geometry::Geometry;
 
 impl DataBlock {
     /// Where an entry of `len` bytes finds room between two bounds.

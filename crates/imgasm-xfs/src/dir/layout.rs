@@ -1,12 +1,13 @@
 //! From a directory in memory to the form that the disk gets: the smallest that holds it.
 
-use super::data::{self, BlockKind, Dots, INDEX_ENTRY_LEN, TAIL_LEN, entry_len};
-use super::hash::name_hash;
-use super::index::{self, IndexEntry, NO_BLOCK};
-use super::{DataBlock, Directory, Form, shortform, space};
-use crate::bytes::{as_u16, as_u32, put_u32};
-use crate::geometry::Geometry;
-use crate::stamp::{DIRECTORY, Stamp};
+use crate::dir::{DataBlock, Directory, Form, shortform};
+use crate::format::bytes::{as_u16, as_u32, put_u32};
+use crate::format::dir::data::{BlockKind, Dots, INDEX_ENTRY_LEN, TAIL_LEN, entry_len};
+use crate::format::dir::hash::name_hash;
+use crate::format::dir::index::{IndexEntry, NO_BLOCK, space};
+use crate::format::dir::{data, index};
+use crate::format::geometry::Geometry;
+use crate::format::stamp::{DIRECTORY, Stamp};
 
 /// The form that a directory gets.
 pub(crate) enum Layout {

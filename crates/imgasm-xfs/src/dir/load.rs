@@ -1,13 +1,16 @@
 //! Reading a directory from the disk.
 
-use super::data::{self, BlockKind};
-use super::{Directory, Form, index_start, shortform};
-use crate::bmap::ExtentMap;
-use crate::corrupt;
-use crate::fork::read_blocks;
-use crate::inode::{Fork, Inode};
-use crate::volume::Volume;
 use imgasm_fs::{Location, Result};
+
+use crate::dir::{Directory, Form, shortform};
+use crate::extent_map::ExtentMap;
+use crate::fork::read_blocks;
+use crate::format::dir::data;
+use crate::format::dir::data::BlockKind;
+use crate::format::dir::index::index_start;
+use crate::inode::{Fork, Inode};
+use crate::problem::corrupt;
+use crate::volume::Volume;
 
 /// Reads all of a directory. The index is not needed for that; checking it is the checker's.
 pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Directory> {

@@ -2,34 +2,18 @@
 //!
 //! - here: a directory in memory: names in data blocks, whatever form the disk gives them.
 //! - [`shortform`]: a few names in the inode.
-//! - [`data`]: blocks of names.
-//! - [`hash`]: the hash of a name.
-//! - [`index`]: the blocks by which names are found and room for new ones.
 //! - [`load`]: from the disk to memory.
 //! - [`edit`]: changes in memory.
 //! - [`layout`]: from memory to the form that the disk gets.
 
-pub(crate) mod data;
 pub(crate) mod edit;
-pub(crate) mod hash;
-pub(crate) mod index;
 pub(crate) mod layout;
 pub(crate) mod load;
 pub(crate) mod shortform;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::geometry::Geometry;
-use imgasm_fs::FileType;
-
-/// A name with what it names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) name: Vec<u8>,
-    pub(crate) inode: u64,
-    /// What the inode is, where the filesystem stores that with the name.
-    pub(crate) file_type: Option<FileType>,
-}
+use crate::format::dir::entry::Entry;
 
 /// A block of names: the names by their byte offset in the block.
 #[derive(Debug, Clone)]
@@ -47,6 +31,9 @@ impl Default for DataBlock {
         }
     }
 }
+
+/// More than the longest entry has units of eight bytes.
+const LENGTH_CLASSES: usize = 40;
 
 /// The form in which the disk has a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +63,7 @@ pub(crate) struct Directory {
     /// Data blocks that differ from the disk's.
     changed: BTreeSet<u32>,
     /// For each length of entries, in units of eight bytes, the first block that may have room.
-    candidates: [u32; edit::LENGTH_CLASSES],
+    candidates: [u32; LENGTH_CLASSES],
 }
 
 impl Directory {
@@ -88,7 +75,7 @@ impl Directory {
             names: HashMap::new(),
             form: Form::Inode,
             changed: BTreeSet::new(),
-            candidates: [0; edit::LENGTH_CLASSES],
+            candidates: [0; LENGTH_CLASSES],
         }
     }
 
@@ -120,53 +107,4 @@ impl Directory {
     pub(crate) fn len(&self) -> usize {
         self.names.len()
     }
-}
-
-/// The longest name, in bytes.
-pub(crate) const MAX_NAME: usize = 255;
-
-/// Whether a name is one that a directory can hold.
-pub(crate) fn is_valid_name(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name.len() <= MAX_NAME
-        && name != b"."
-        && name != b".."
-        && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
-}
-
-/// The type codes that are stored with names (`XFS_DIR3_FT_*`).
-const TYPE_CODES: [(u8, FileType); 7] = [
-    (1, FileType::Regular),
-    (2, FileType::Directory),
-    (3, FileType::CharDevice),
-    (4, FileType::BlockDevice),
-    (5, FileType::Fifo),
-    (6, FileType::Socket),
-    (7, FileType::Symlink),
-];
-
-/// The file type that a code stands for.
-fn type_from_code(code: u8) -> Option<FileType> {
-    TYPE_CODES
-        .iter()
-        .find_map(|(known, file_type)| (*known == code).then_some(*file_type))
-}
-
-/// The code that stands for a file type.
-fn code_of_type(file_type: FileType) -> u8 {
-    TYPE_CODES
-        .iter()
-        .find_map(|(code, known)| (*known == file_type).then_some(*code))
-        .expect("every type has a code")
-}
-
-/// Where the data blocks, the index and the free index start in a directory's fork, in bytes.
-pub(crate) mod space {
-    pub(crate) const INDEX: u64 = 32 << 30;
-    pub(crate) const FREE: u64 = 64 << 30;
-}
-
-/// The first block of the index in a directory's fork.
-pub(crate) fn index_start(geometry: &Geometry) -> u64 {
-    space::INDEX / u64::from(geometry.block_size)
 }

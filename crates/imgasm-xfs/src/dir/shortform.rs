@@ -1,8 +1,10 @@
 //! Directories in the inode (`xfs_dir2_sf_hdr`, `xfs_dir2_sf_entry`).
 
-use super::{Directory, Entry, code_of_type, is_valid_name, type_from_code};
-use crate::bytes::{as_u16, u16_at, u32_at, u64_at};
-use crate::geometry::Geometry;
+use crate::dir::Directory;
+use crate::format::bytes::{as_u16, u16_at, u32_at, u64_at};
+use crate::format::dir::data;
+use crate::format::dir::entry::{Entry, code_of_type, is_valid_name, type_from_code};
+use crate::format::geometry::Geometry;
 
 /// Decodes a directory in the inode.
 pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, String> {
@@ -22,7 +24,7 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, Str
     let mut directory = Directory::new(inode_at(2)?);
     let type_len = usize::from(geometry.features.ftype);
     let mut at = 2 + inode_len;
-    let mut end = super::data::first_offset(geometry);
+    let mut end = data::first_offset(geometry);
     for _ in 0..count {
         let name_len = usize::from(*bytes.get(at).ok_or_else(cut)?);
         let header = bytes.get(at..at + 3).ok_or_else(cut)?;
@@ -40,7 +42,7 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, Str
         if offset < end || offset % 8 != 0 {
             return Err(format!("name at offset {offset}, before {end}"));
         }
-        end = offset + super::data::entry_len(geometry, name_len);
+        end = offset + data::entry_len(geometry, name_len);
         if end > geometry.directory_block_size {
             return Err(format!("name at offset {offset}, behind the block"));
         }

@@ -3,14 +3,16 @@
 //! A block that bears the number of a later change than the log's is left alone. What is changed
 //! gets the log's number and a new checksum.
 
-use super::items::{Blocks, BufferItem};
-use super::unknown;
-use crate::bytes::{as_u64, put_u64, u16_at, u32_at, u64_at};
-use crate::geometry::Geometry;
-use crate::inode;
-use crate::stamp::{DIRECTORY, HASH_TREE, LONG_TREE, Marks, REMOTE, SHORT_TREE, seal_checksum};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result};
+
+use crate::format;
+use crate::format::bytes::{as_u64, put_u64, u16_at, u32_at, u64_at};
+use crate::format::checksum::seal_checksum;
+use crate::format::geometry::Geometry;
+use crate::format::stamp::{DIRECTORY, HASH_TREE, LONG_TREE, Marks, REMOTE, SHORT_TREE};
+use crate::log::items::{Blocks, BufferItem};
+use crate::problem::unknown_in_log;
 
 /// The most blocks of a buffer: 64 KiB.
 pub(super) const MAX_BLOCKS: u32 = 128;
@@ -117,7 +119,7 @@ pub(super) fn apply(
         }
         None if QUOTAS.contains(&item.content) || item.content == INODES => {}
         None => {
-            return Err(unknown(format!(
+            return Err(unknown_in_log(format!(
                 "a buffer of kind {} that begins with {:#010x}",
                 item.content,
                 u32_at(&bytes, 0)
@@ -137,7 +139,7 @@ fn change_unlinked(
 ) -> Result<()> {
     let size = geometry.inode_size as usize;
     for (index, inode) in bytes.chunks_exact_mut(size).enumerate() {
-        let at = index * size + inode::NEXT_UNLINKED;
+        let at = index * size + format::inode::NEXT_UNLINKED;
         let change = item
             .changes
             .iter()
@@ -152,8 +154,8 @@ fn change_unlinked(
                 item.blocks.first
             )));
         }
-        inode[inode::NEXT_UNLINKED..inode::NEXT_UNLINKED + 4].copy_from_slice(next);
-        inode::seal(inode);
+        inode[format::inode::NEXT_UNLINKED..format::inode::NEXT_UNLINKED + 4].copy_from_slice(next);
+        format::inode::seal(inode);
     }
     Ok(())
 }

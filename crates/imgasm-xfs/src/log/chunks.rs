@@ -1,11 +1,12 @@
 //! New inodes: the log has only that they were made.
 
-use super::items::ChunkItem;
-use crate::bytes::as_u64;
-use crate::geometry::Geometry;
-use crate::inode::{Core, encode};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result};
+
+use crate::format::bytes::as_u64;
+use crate::format::geometry::Geometry;
+use crate::format::inode::{Core, encode};
+use crate::log::items::ChunkItem;
 
 /// The most inodes that are made at once: more than fill a block of any size.
 const MAX_INODES: u32 = 256;
@@ -51,7 +52,7 @@ pub(super) fn apply(
     let first = geometry.first_inode(item.block);
     for inode in first..first + item.count {
         let mut core = Core::empty(geometry, geometry.inode_number(item.group, inode));
-        core.generation = item.generation.into();
+        core.di_gen = item.generation.into();
         bytes.extend(encode(geometry, &core, &[], &[]));
     }
     debug_assert_eq!(as_u64(bytes.len()), range.end - range.start);

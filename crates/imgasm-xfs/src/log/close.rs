@@ -1,11 +1,12 @@
 //! The end of a log whose changes are all on the disk: the record that a clean unmount writes.
 //! (`xlog_write_unmount_record`.)
 
-use super::bad_log;
-use super::record::{Place, encode, filler};
-use super::ring::{BLOCK, BLOCKS_UNDER_WAY, Records, Ring, UNMOUNT};
-use crate::bytes::put_u32;
 use imgasm_fs::Result;
+
+use crate::format::bytes::put_u32;
+use crate::log::record::{Place, encode, filler};
+use crate::log::ring::{BLOCK, BLOCKS_UNDER_WAY, Records, Ring, UNMOUNT};
+use crate::problem::bad_log;
 
 /// The operation: its header and what it says (`xfs_unmount_log_format`).
 const OPERATION_LEN: usize = 20;

@@ -1,17 +1,19 @@
 //! Inodes: the core and the forks that the log has of one. In the log the core is in the numbers of
 //! the machine that wrote it. (`xfs_log_dinode`.)
 
-use super::buffers::read;
-use super::items::{InodeItem, fields};
-use super::unknown;
-use crate::bytes::{as_u64, put_u16, put_u32, put_u64, u16_at, u64_at};
-use crate::geometry::Geometry;
-use crate::inode::{self, flags2};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result};
 
+use crate::format;
+use crate::format::bytes::{as_u64, put_u16, put_u32, put_u64, u16_at, u64_at};
+use crate::format::geometry::Geometry;
+use crate::format::inode::flags2;
+use crate::log::buffers::read;
+use crate::log::items::{InodeItem, fields};
+use crate::problem::unknown_in_log;
+
 /// Bytes of a core.
-const CORE_LEN: usize = inode::V3_LEN;
+const CORE_LEN: usize = format::inode::V3_LEN;
 /// Bytes of the numbers of a core, and where they stand: what is not listed are single bytes or
 /// identities, which are the same in any order, or numbers by the inode's form.
 const NUMBERS: [(usize, usize); 21] = [
@@ -80,7 +82,7 @@ pub(super) fn apply(
     let number = item.number;
     let bad = |problem: String| bad(format!("inode {number}: {problem}"));
     if item.fields & fields::OWNERS != 0 {
-        return Err(unknown("an exchange of the trees of two files"));
+        return Err(unknown_in_log("an exchange of the trees of two files"));
     }
     let size = geometry.inode_size as usize;
     let (offset, mut bytes) = read(device, item.blocks, &bad)?;
@@ -89,7 +91,7 @@ pub(super) fn apply(
         .checked_add(size)
         .and_then(|end| bytes.get_mut(at..end))
         .ok_or_else(|| bad(format!("at byte {at} of its buffer")))?;
-    if u16_at(inode, 0) != inode::MAGIC {
+    if u16_at(inode, 0) != format::inode::MAGIC {
         return Err(bad("there is none on the disk".to_owned()));
     }
     let written = u64_at(inode, LSN);
@@ -99,16 +101,18 @@ pub(super) fn apply(
     if item.core.len() != CORE_LEN {
         return Err(bad(format!("a core of {} bytes", item.core.len())));
     }
-    let next_unlinked = inode[inode::NEXT_UNLINKED..inode::NEXT_UNLINKED + 4].to_vec();
+    let next_unlinked =
+        inode[format::inode::NEXT_UNLINKED..format::inode::NEXT_UNLINKED + 4].to_vec();
     inode[..CORE_LEN].copy_from_slice(&to_disk(&item.core, lsn));
-    inode[inode::NEXT_UNLINKED..inode::NEXT_UNLINKED + 4].copy_from_slice(&next_unlinked);
+    inode[format::inode::NEXT_UNLINKED..format::inode::NEXT_UNLINKED + 4]
+        .copy_from_slice(&next_unlinked);
 
     let literal = &mut inode[CORE_LEN..];
     if item.fields & fields::DEVICE != 0 {
         put_u32(literal, 0, item.device);
     }
     let core = &item.core;
-    let fork_offset = usize::from(core[inode::FORK_OFFSET]) * 8;
+    let fork_offset = usize::from(core[format::inode::FORK_OFFSET]) * 8;
     let room = if fork_offset == 0 {
         literal.len()
     } else {
@@ -131,8 +135,8 @@ pub(super) fn apply(
         };
         put.ok_or_else(|| bad(format!("{} bytes in a fork of {}", new.len(), fork.len())))?;
     }
-    inode::seal(inode);
-    inode::decode_core(geometry, number, inode).map_err(bad)?;
+    format::inode::seal(inode);
+    format::inode::decode_core(geometry, number, inode).map_err(bad)?;
     Ok(device.write_at(offset + as_u64(at), inode)?)
 }
 
@@ -150,9 +154,9 @@ fn put_bytes(fork: &mut [u8], new: &[u8]) -> Option<()> {
 /// the pointers where there is an end to the keys that it has room for.
 fn put_root(fork: &mut [u8], block: &[u8]) -> Option<()> {
     const BLOCK_HEADER: usize = 72;
-    const ROOT_HEADER: usize = crate::bmap::ROOT_HEADER_LEN;
+    const ROOT_HEADER: usize = format::extent::ROOT_HEADER_LEN;
     let capacity = block.len().checked_sub(BLOCK_HEADER)? / 16;
-    let room = crate::bmap::root_capacity(fork.len());
+    let room = format::extent::root_capacity(fork.len());
     let children = usize::from(u16_at(block, 6));
     if children > capacity || children > room {
         return None;

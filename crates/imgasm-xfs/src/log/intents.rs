@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::unknown;
-use crate::geometry::FsBlock;
 use imgasm_fs::Result;
+
+use crate::format::numbers::FsBlock;
+use crate::problem::unknown_in_log;
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,9 +89,15 @@ impl Intents {
     pub(super) fn left(self) -> Result<Option<Vec<Mapping>>> {
         for (kind, _) in self.open.keys() {
             match kind {
-                IntentKind::Attribute => return Err(unknown("an unfinished change of attributes")),
-                IntentKind::Exchange => return Err(unknown("an unfinished exchange of extents")),
-                IntentKind::Realtime => return Err(unknown("an unfinished realtime change")),
+                IntentKind::Attribute => {
+                    return Err(unknown_in_log("an unfinished change of attributes"));
+                }
+                IntentKind::Exchange => {
+                    return Err(unknown_in_log("an unfinished exchange of extents"));
+                }
+                IntentKind::Realtime => {
+                    return Err(unknown_in_log("an unfinished realtime change"));
+                }
                 IntentKind::Free | IntentKind::Owner | IntentKind::Share | IntentKind::Mapping => {}
             }
         }

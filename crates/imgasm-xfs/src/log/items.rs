@@ -2,12 +2,13 @@
 //! the log. (`xfs_buf_log_format`, `xfs_inode_log_format`, `xfs_icreate_log`, and the log formats
 //! of the intents.)
 
-use super::intents::{Intent, IntentKind, Mapping};
-use super::transactions::{RawItem, le16};
-use super::unknown;
-use crate::bytes::u32_at;
-use crate::geometry::FsBlock;
 use imgasm_fs::Result;
+
+use crate::format::bytes::u32_at;
+use crate::format::numbers::FsBlock;
+use crate::log::intents::{Intent, IntentKind, Mapping};
+use crate::log::transactions::{RawItem, le16};
+use crate::problem::unknown_in_log;
 
 /// What each item is (`XFS_LI_*`).
 mod kind {
@@ -136,7 +137,7 @@ impl Item {
                 }))
             }
             kind::QUOTA | kind::QUOTA_OFF => Ok(Self::Quota),
-            other => Err(unknown(format!("items of kind {other:#x}"))),
+            other => Err(unknown_in_log(format!("items of kind {other:#x}"))),
         }
     }
 }
@@ -241,7 +242,7 @@ fn decode_inode(mut raw: RawItem, bad: Bad<'_>) -> Result<InodeItem> {
     const LEN: usize = 56;
     let first = first_region(&raw, 4, bad)?;
     if first.len() < LEN {
-        return Err(unknown("inodes as 32-bit machines log them"));
+        return Err(unknown_in_log("inodes as 32-bit machines log them"));
     }
     let fields = le32(first, 4);
     let mut item = InodeItem {

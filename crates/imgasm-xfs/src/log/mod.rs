@@ -27,19 +27,3 @@ mod transactions;
 pub(crate) use intents::Mapping;
 pub(crate) use replay::replay;
 pub(crate) use ring::{State, state};
-
-use super::corrupt;
-use super::volume::incompatible;
-use imgasm_fs::{Error, Location};
-
-/// An error for a log that contradicts itself, at one of its 512-byte blocks.
-fn bad_log(block: u64, problem: impl Into<String>) -> Error {
-    corrupt(Location::Journal(block), problem)
-}
-
-/// An error for a log that holds what is not known.
-fn unknown(what: impl std::fmt::Display) -> Error {
-    incompatible(format!(
-        "replaying a log with {what} (mount and unmount it once instead)"
-    ))
-}

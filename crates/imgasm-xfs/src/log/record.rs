@@ -4,8 +4,8 @@
 //! The first four bytes of each block make way for the number of the round; what stood there is in
 //! the headers.
 
-use crate::bytes::{as_u32, as_u64, as_usize, put_u32, put_u64, u32_at, u64_at};
-use crate::geometry::Geometry;
+use crate::format::bytes::{as_u32, as_u64, as_usize, put_u32, put_u64, u32_at, u64_at};
+use crate::format::geometry::Geometry;
 
 /// What a record begins with.
 pub(super) const MAGIC: u32 = 0xfeed_babe;

@@ -6,14 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use super::close::close;
-use super::intents::{Intents, Mapping};
-use super::items::{Blocks, BufferItem, Item};
-use super::ring::Ring;
-use super::transactions::{Transaction, for_each};
-use super::{bad_log, buffers, buffers::MAX_BLOCKS, chunks, inodes};
-use crate::volume::{Volume, incompatible};
 use imgasm_fs::{Error, Result};
+
+use crate::log::buffers::MAX_BLOCKS;
+use crate::log::close::close;
+use crate::log::intents::{Intents, Mapping};
+use crate::log::items::{Blocks, BufferItem, Item};
+use crate::log::ring::Ring;
+use crate::log::transactions::{Transaction, for_each};
+use crate::log::{buffers, chunks, inodes};
+use crate::problem::{bad_log, incompatible};
+use crate::volume::Volume;
 
 /// What a replay has left to be done.
 pub(crate) struct Replayed {

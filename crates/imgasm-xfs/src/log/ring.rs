@@ -4,12 +4,12 @@
 //! numbers drop by one. The log is empty where the record before the head is the one that a clean
 //! unmount writes.
 
-use super::bad_log;
-use super::record::{Header, MAGIC};
-use crate::bytes::{as_usize, u16_at, u32_at};
-use crate::corrupt;
-use crate::volume::Volume;
 use imgasm_fs::{Location, Result};
+
+use crate::format::bytes::{as_usize, u16_at, u32_at};
+use crate::log::record::{Header, MAGIC};
+use crate::problem::{bad_log, corrupt};
+use crate::volume::Volume;
 
 /// Bytes in a block of the log.
 pub(super) const BLOCK: u64 = 512;

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Header, LITTLE_ENDIAN};
-use super::ring::{Records, Ring, UNMOUNT};
-use super::{bad_log, unknown};
-use crate::bytes::u32_at;
 use imgasm_fs::Result;
+
+use crate::format::bytes::u32_at;
+use crate::log::record::{Header, LITTLE_ENDIAN};
+use crate::log::ring::{Records, Ring, UNMOUNT};
+use crate::problem::{bad_log, unknown_in_log};
 
 /// Bytes before an operation's own.
 const HEADER_LEN: usize = 12;
@@ -70,7 +71,7 @@ pub(super) fn for_each(
     for header in &records.headers {
         let block = header.lsn & 0xffff_ffff;
         if header.format != LITTLE_ENDIAN {
-            return Err(unknown(format!(
+            return Err(unknown_in_log(format!(
                 "numbers of a form other than little-endian ({})",
                 header.format
             )));

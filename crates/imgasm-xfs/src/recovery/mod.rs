@@ -8,14 +8,16 @@ mod space;
 
 use std::sync::Arc;
 
-use super::ag::agf::Agf;
-use super::ag::agi::Agi;
-use super::log::{self, Mapping};
-use super::superblock::Superblock;
-use super::volume::Volume;
-use super::write::{Writer, check_features};
 use imgasm_block::{BlockDevice, Delta, write_changes};
 use imgasm_fs::{Result, Timestamp, WriteOptions};
+
+use crate::ag::{read_agf, read_agi};
+use crate::format::geometry::Geometry;
+use crate::format::superblock::Superblock;
+use crate::log;
+use crate::log::Mapping;
+use crate::volume::{Volume, read_superblock};
+use crate::write::{Writer, check_features};
 
 /// What is done here depends on no time, and no inode is made.
 const OPTIONS: WriteOptions = WriteOptions {
@@ -37,8 +39,8 @@ pub(super) fn in_memory(below: &Volume, superblock: &Superblock) -> Result<Arc<D
     let volume = Volume::new(delta.clone(), below.geometry.clone())?;
     let replayed = log::replay(&volume)?;
     // The log may have held a newer superblock, of a filesystem that has grown.
-    let mut superblock = Superblock::read(&*delta)?;
-    let volume = Volume::new(delta.clone(), superblock.geometry())?;
+    let mut superblock = read_superblock(&*delta)?;
+    let volume = Volume::new(delta.clone(), Geometry::of(&superblock))?;
     match (check_features(&superblock), replayed.unfinished) {
         (Ok(()), unfinished) => {
             count(&volume, &mut superblock)?;
@@ -61,19 +63,19 @@ pub(super) fn on_device(volume: &Volume, superblock: &Superblock) -> Result<()> 
 fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
     let (mut free, mut inodes, mut free_inodes) = (0, 0, 0);
     for group in 0..volume.geometry.groups {
-        let agf = Agf::read(volume, group)?;
-        let agi = Agi::read(volume, group)?;
-        free += u64::from(agf.free_blocks.get())
-            + u64::from(agf.list_count.get())
-            + u64::from(agf.tree_blocks.get());
-        inodes += u64::from(agi.count.get());
-        free_inodes += u64::from(agi.free_count.get());
+        let agf = read_agf(volume, group)?;
+        let agi = read_agi(volume, group)?;
+        free += u64::from(agf.agf_freeblks.get())
+            + u64::from(agf.agf_flcount.get())
+            + u64::from(agf.agf_btreeblks.get());
+        inodes += u64::from(agi.agi_count.get());
+        free_inodes += u64::from(agi.agi_freecount.get());
     }
     let raw = &mut superblock.raw;
-    raw.fdblocks = free.into();
-    raw.icount = inodes.into();
-    raw.ifree = free_inodes.into();
-    raw.features_log_incompat = 0.into();
+    raw.sb_fdblocks = free.into();
+    raw.sb_icount = inodes.into();
+    raw.sb_ifree = free_inodes.into();
+    raw.sb_features_log_incompat = 0.into();
     let mut sector = volume.read_sector(0, 0)?;
     superblock.encode_into(&mut sector);
     Ok(volume.device.write_at(0, &sector)?)

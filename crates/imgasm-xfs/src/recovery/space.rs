@@ -4,16 +4,17 @@
 //! the kernel makes those one by one. All of them follow from the files, so they are derived here
 //! from all files at once, whatever was still to be done.
 
-use crate::ag::agf::Agf;
-use crate::ag::contents::read_refcounts;
+use imgasm_fs::Result;
+
+use crate::ag::read_agf;
+use crate::ag::read_refcounts;
 use crate::alloc::Allocator;
 use crate::alloc::commit::{OwnerChanges, count_changes};
-use crate::btree::records::COPY_ON_WRITE;
-use crate::check::derive;
-use crate::superblock::Superblock;
+use crate::check::derive::derive;
+use crate::format::btree::records::COPY_ON_WRITE;
+use crate::format::superblock::Superblock;
 use crate::volume::Volume;
 use crate::writes::Writes;
-use imgasm_fs::Result;
 
 /// Whether blocks are staged for copy on write. Nobody knows any more for which file.
 pub(super) fn has_staged(volume: &Volume) -> Result<bool> {
@@ -21,7 +22,7 @@ pub(super) fn has_staged(volume: &Volume) -> Result<bool> {
         return Ok(false);
     }
     for group in 0..volume.geometry.groups {
-        let (records, _) = read_refcounts(volume, group, &Agf::read(volume, group)?)?;
+        let (records, _) = read_refcounts(volume, group, &read_agf(volume, group)?)?;
         if records
             .iter()
             .any(|record| record.start & COPY_ON_WRITE != 0)

@@ -3,15 +3,19 @@
 
 use std::io::{self, Read};
 
-use super::{Want, Writer};
-use crate::alloc::Purpose;
-use crate::bmap::{Extent, ExtentMap};
-use crate::bytes::as_usize;
-use crate::geometry::FsBlock;
-use crate::inode::{Fork, Inode, Time, flags, flags2, unstorable};
-use crate::volume::Volume;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, FileType, Result};
+
+use crate::alloc::Purpose;
+use crate::extent_map::ExtentMap;
+use crate::format::bytes::as_usize;
+use crate::format::extent::Extent;
+use crate::format::inode::{Time, flags, flags2};
+use crate::format::numbers::FsBlock;
+use crate::inode::{Fork, Inode};
+use crate::problem::unstorable;
+use crate::volume::Volume;
+use crate::write::{Want, Writer};
 
 /// How much of new content is held in memory.
 const BUFFER: u64 = 1 << 20;
@@ -81,9 +85,9 @@ impl Writer {
             map.tree_blocks = std::mem::take(&mut old.tree_blocks);
             self.put_map(volume, number, map)?;
             let core = &mut self.regular(volume, number)?.core;
-            core.size = size.into();
-            core.flags = (core.flags.get() & !flags::PREALLOCATED).into();
-            core.flags2 = (core.flags2.get() & !flags2::REFLINK).into();
+            core.di_size = size.into();
+            core.di_flags = (core.di_flags.get() & !flags::PREALLOCATED).into();
+            core.di_flags2 = (core.di_flags2.get() & !flags2::REFLINK).into();
             self.stamp(volume, number, &CONTENT_TIMES)?;
             old
         } else {
@@ -166,8 +170,8 @@ impl Writer {
     pub(crate) fn set_size(&mut self, volume: &Volume, number: u64, size: u64) -> Result<()> {
         check_size(Some(size))?;
         let inode = self.regular(volume, number)?;
-        let old = inode.core.size.get();
-        inode.core.size = size.into();
+        let old = inode.core.di_size.get();
+        inode.core.di_size = size.into();
         self.cut_off(volume, number, size.min(old))?;
         self.stamp(volume, number, &CONTENT_TIMES)
     }
@@ -203,7 +207,7 @@ impl Writer {
         data: &[u8],
     ) -> Result<()> {
         let end = check_size(offset.checked_add(data.len() as u64))?;
-        let old = self.regular(volume, number)?.core.size.get();
+        let old = self.regular(volume, number)?.core.di_size.get();
         if data.is_empty() {
             return Ok(());
         }
@@ -213,7 +217,7 @@ impl Writer {
         }
         self.overwrite(volume, number, offset, data)?;
         let core = &mut self.regular(volume, number)?.core;
-        core.size = old.max(end).into();
+        core.di_size = old.max(end).into();
         self.stamp(volume, number, &CONTENT_TIMES)
     }
 

@@ -1,16 +1,18 @@
 //! The extents of a fork for the disk: as a list in the inode, or as a tree below it.
 
-use super::{Want, Writer};
-use crate::alloc::{Purpose, Wish};
-use crate::bmap::{Extent, ExtentMap, ROOT_HEADER_LEN, root_capacity};
-use crate::btree::build::{Shape, build};
-use crate::btree::{EXTENTS, Record};
-use crate::bytes::{as_u16, put_u16, put_u64};
-use crate::geometry::FsBlock;
-use crate::inode::format;
-use crate::volume::Volume;
-use crate::writes::Writes;
 use imgasm_fs::Result;
+
+use crate::alloc::{Purpose, Wish};
+use crate::extent_map::ExtentMap;
+use crate::format::btree::build::{Shape, build};
+use crate::format::btree::{EXTENTS, Record};
+use crate::format::bytes::{as_u16, put_u16, put_u64};
+use crate::format::extent::{Extent, ROOT_HEADER_LEN, root_capacity};
+use crate::format::inode::format;
+use crate::format::numbers::FsBlock;
+use crate::volume::Volume;
+use crate::write::{Want, Writer};
+use crate::writes::Writes;
 
 /// A fork as the inode has it: its form and bytes.
 pub(super) struct EncodedFork {

@@ -1,14 +1,17 @@
 //! From memory to the device: everything is laid out first, then written.
 
-use super::Writer;
+use imgasm_fs::Result;
+
 use crate::alloc::Allocator;
 use crate::alloc::commit::{OwnerChanges, count_changes};
+use crate::format::features::version;
+use crate::format::inode::encode;
+use crate::format::superblock::Superblock;
 use crate::inode;
 use crate::owners::add_inode;
-use crate::superblock::{Superblock, version};
 use crate::volume::Volume;
+use crate::write::Writer;
 use crate::writes::Writes;
-use imgasm_fs::Result;
 
 impl Writer {
     /// Writes all that has changed. Where that fails, nothing can be changed any more.
@@ -30,7 +33,7 @@ impl Writer {
         }
         for (number, core) in &self.freed {
             if self.allocator.has_inode(volume, *number)? {
-                let bytes = inode::encode(&volume.geometry, core, &[], &[]);
+                let bytes = encode(&volume.geometry, core, &[], &[]);
                 writes.put(inode::byte_offset(volume, *number)?, bytes);
             }
         }
@@ -45,8 +48,8 @@ impl Writer {
         let mut next = superblock.clone();
         count_changes(&mut next, &counters)?;
         if has_attributes {
-            let bits = next.raw.versionnum.get() | version::ATTRIBUTES;
-            next.raw.versionnum = bits.into();
+            let bits = next.raw.sb_versionnum.get() | version::ATTRIBUTES;
+            next.raw.sb_versionnum = bits.into();
         }
         let mut sector = volume.read_sector(0, 0)?;
         next.encode_into(&mut sector);

@@ -1,10 +1,13 @@
 //! Owners, permissions, times and attributes.
 
-use super::Writer;
-use crate::attr::{Key, acl, remote};
-use crate::inode::{Time, unstorable};
-use crate::volume::Volume;
 use imgasm_fs::{MetadataChange, Result};
+
+use crate::format::attr::key::Key;
+use crate::format::attr::{acl, remote};
+use crate::format::inode::Time;
+use crate::problem::unstorable;
+use crate::volume::Volume;
+use crate::write::Writer;
 
 /// The longest name of an attribute without its namespace.
 const MAX_NAME: usize = 255;
@@ -23,14 +26,14 @@ impl Writer {
         self.stamp(volume, number, &[Time::Changed])?;
         let core = &mut self.stage(volume, number)?.inode_mut().core;
         if let Some(permissions) = change.permissions {
-            let file_type = core.mode.get() & !0o7777;
-            core.mode = (file_type | permissions & 0o7777).into();
+            let file_type = core.di_mode.get() & !0o7777;
+            core.di_mode = (file_type | permissions & 0o7777).into();
         }
         if let Some(uid) = change.uid {
-            core.uid = uid.into();
+            core.di_uid = uid.into();
         }
         if let Some(gid) = change.gid {
-            core.gid = gid.into();
+            core.di_gid = gid.into();
         }
         if let Some(time) = change.accessed {
             core.set_time(Time::Accessed, time);

@@ -19,17 +19,21 @@ mod settle;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::alloc::{Allocator, Purpose, Wish};
-use super::attr::{self, Attributes};
-use super::bmap::{Extent, ExtentMap};
-use super::btree::records::FreeRecord;
-use super::corrupt;
-use super::dir::{self, Directory};
-use super::geometry::FsBlock;
-use super::inode::{Core, Fork, Inode, Time, not_writable};
-use super::superblock::Superblock;
-use super::volume::{Volume, incompatible};
 use imgasm_fs::{FileType, Location, Result, WriteOptions};
+
+use crate::alloc::{Allocator, Purpose, Wish};
+use crate::dir::Directory;
+use crate::extent_map::ExtentMap;
+use crate::format::attr::key::Attributes;
+use crate::format::btree::records::FreeRecord;
+use crate::format::extent::Extent;
+use crate::format::inode::{Core, Time};
+use crate::format::numbers::FsBlock;
+use crate::format::superblock::Superblock;
+use crate::inode::{Fork, Inode};
+use crate::problem::{corrupt, incompatible, not_writable};
+use crate::volume::Volume;
+use crate::{attr, dir};
 
 /// An inode that has changed.
 pub(crate) struct Staged {
@@ -149,7 +153,7 @@ impl Writer {
         for time in times {
             core.set_time(*time, now);
         }
-        core.change_count = core.change_count.get().wrapping_add(1).into();
+        core.di_changecount = core.di_changecount.get().wrapping_add(1).into();
         Ok(())
     }
 
@@ -250,7 +254,7 @@ pub(crate) fn check_features(superblock: &Superblock) -> Result<()> {
     if !features.ftype {
         return Err(incompatible("writing without feature ftype"));
     }
-    if raw.qflags.get() != 0 {
+    if raw.sb_qflags.get() != 0 {
         return Err(incompatible("writing with quotas"));
     }
     Ok(())

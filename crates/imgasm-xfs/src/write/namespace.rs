@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{Staged, Writer};
-use crate::alloc::chunk_blocks::first_generation;
-use crate::bmap::ExtentMap;
-use crate::corrupt;
-use crate::dir::{Directory, Entry, is_valid_name};
-use crate::encode_device;
-use crate::inode::{self, Core, Fork, Inode, Time, decode_core, flags, flags2, unstorable};
-use crate::symlink::MAX_TARGET;
-use crate::volume::Volume;
 use imgasm_fs::{Error, FileType, Location, NewNode, NodeId, NodeKind, Result};
+
+use crate::alloc::chunk_blocks::first_generation;
+use crate::dir::Directory;
+use crate::extent_map::ExtentMap;
+use crate::format::device_number::encode_device;
+use crate::format::dir::entry::{Entry, is_valid_name};
+use crate::format::inode::{Core, Time, decode_core, flags, flags2};
+use crate::format::symlink::MAX_TARGET;
+use crate::inode;
+use crate::inode::{Fork, Inode};
+use crate::problem::{corrupt, unstorable};
+use crate::volume::Volume;
+use crate::write::{Staged, Writer};
 
 /// The most names that a node can have.
 const MAX_LINKS: u32 = i32::MAX.cast_unsigned();
@@ -78,12 +82,12 @@ impl Writer {
     fn add_links(&mut self, volume: &Volume, number: u64, more: i32) -> Result<u32> {
         let core = &mut self.stage(volume, number)?.inode_mut().core;
         let links = core
-            .links
+            .di_nlink
             .get()
             .checked_add_signed(more)
             .filter(|links| *links <= MAX_LINKS)
             .ok_or_else(|| unstorable(format!("inode {number}"), "its number of names"))?;
-        core.links = links.into();
+        core.di_nlink = links.into();
         Ok(links)
     }
 
@@ -100,26 +104,26 @@ impl Writer {
         let number = self.allocator.allocate_inode(volume, directory)?;
         let file_type = new.kind.file_type();
         let parent = &self.stage(volume, directory)?.inode.core;
-        let inherited = parent.flags.get() & flags::INHERIT_PROJECT;
-        let project = (parent.project_low, parent.project_high);
+        let inherited = parent.di_flags.get() & flags::INHERIT_PROJECT;
+        let project = (parent.di_projid_lo, parent.di_projid_hi);
         let mut core = self.new_core(volume, number)?;
-        core.mode = (file_type.mode_bits() | new.permissions & 0o7777).into();
-        core.uid = new.uid.into();
-        core.gid = new.gid.into();
-        core.links = if file_type == FileType::Directory {
+        core.di_mode = (file_type.mode_bits() | new.permissions & 0o7777).into();
+        core.di_uid = new.uid.into();
+        core.di_gid = new.gid.into();
+        core.di_nlink = if file_type == FileType::Directory {
             2
         } else {
             1
         }
         .into();
         if inherited != 0 {
-            (core.project_low, core.project_high) = project;
+            (core.di_projid_lo, core.di_projid_hi) = project;
             if file_type == FileType::Directory {
-                core.flags = inherited.into();
+                core.di_flags = inherited.into();
             }
         }
         if let Fork::Local(content) = &data {
-            core.size = (content.len() as u64).into();
+            core.di_size = (content.len() as u64).into();
         }
         let mut staged = Staged::new(Inode {
             number,
@@ -145,7 +149,7 @@ impl Writer {
     fn new_core(&mut self, volume: &Volume, number: u64) -> Result<Core> {
         let geometry = &volume.geometry;
         let generation = match self.freed.get(&number) {
-            Some(core) => core.generation.get(),
+            Some(core) => core.di_gen.get(),
             None if self.allocator.is_new(volume, number) => {
                 first_generation(self.options.seed, number)
             }
@@ -153,17 +157,17 @@ impl Writer {
                 let bytes = inode::read_bytes(volume, number)?;
                 let core = decode_core(geometry, number, &bytes)
                     .map_err(|problem| corrupt(Location::Inode(number), problem))?;
-                if core.mode.get() != 0 {
+                if core.di_mode.get() != 0 {
                     return Err(corrupt(
                         Location::Inode(number),
                         "the group has it as free, but it is in use",
                     ));
                 }
-                core.generation.get()
+                core.di_gen.get()
             }
         };
         let mut core = Core::empty(geometry, number);
-        core.generation = generation.wrapping_add(1).into();
+        core.di_gen = generation.wrapping_add(1).into();
         let features = geometry.features;
         let mut flags = 0;
         if features.bigtime {
@@ -172,11 +176,11 @@ impl Writer {
         if features.nrext64 {
             flags |= flags2::NREXT64;
         }
-        core.flags2 = flags.into();
+        core.di_flags2 = flags.into();
         for time in [Time::Accessed, Time::Modified, Time::Changed, Time::Created] {
             core.set_time(time, self.options.now);
         }
-        core.change_count = 1.into();
+        core.di_changecount = 1.into();
         Ok(core)
     }
 
@@ -245,8 +249,8 @@ impl Writer {
         }
         self.allocator.free_inode(volume, number)?;
         let mut core = Core::empty(&volume.geometry, number);
-        core.generation = inode.core.generation.get().wrapping_add(1).into();
-        core.lsn = inode.core.lsn;
+        core.di_gen = inode.core.di_gen.get().wrapping_add(1).into();
+        core.di_lsn = inode.core.di_lsn;
         self.freed.insert(number, core);
         Ok(())
     }

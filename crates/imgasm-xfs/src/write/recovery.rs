@@ -1,14 +1,16 @@
 //! What recovery changes of inodes.
 
-use super::Writer;
-use super::content::map_mut;
-use crate::ag::agi::Agi;
-use crate::bmap::Extent;
-use crate::corrupt;
-use crate::inode::{Inode, NO_INODE};
-use crate::log::Mapping;
-use crate::volume::{Volume, incompatible};
 use imgasm_fs::{Location, Result};
+
+use crate::ag::read_agi;
+use crate::format::extent::Extent;
+use crate::format::inode::NO_INODE;
+use crate::inode::Inode;
+use crate::log::Mapping;
+use crate::problem::{corrupt, incompatible};
+use crate::volume::Volume;
+use crate::write::Writer;
+use crate::write::content::map_mut;
 
 /// Bits of [`Mapping::flags`]: what is to be done, and more about the extent.
 mod flags {
@@ -59,7 +61,7 @@ impl Writer {
     /// Frees the inodes that have lost their last name while they were open.
     pub(crate) fn free_unlinked(&mut self, volume: &Volume) -> Result<()> {
         for group in 0..volume.geometry.groups {
-            let lists = Agi::read(volume, group)?.unlinked;
+            let lists = read_agi(volume, group)?.agi_unlinked;
             if lists.iter().all(|first| first.get() == NO_INODE) {
                 continue;
             }
@@ -78,16 +80,16 @@ impl Writer {
             let number = volume.geometry.inode_number(group, next);
             self.changed_inode(number)?;
             let core = Inode::read(volume, number)?.core;
-            if core.links.get() != 0 {
+            if core.di_nlink.get() != 0 {
                 return Err(corrupt(
                     Location::Inode(number),
                     format!(
                         "it is said to have lost its last name, but has {}",
-                        core.links
+                        core.di_nlink
                     ),
                 ));
             }
-            next = core.next_unlinked.get();
+            next = core.di_next_unlinked.get();
             self.free_node(volume, number)?;
         }
         Ok(())

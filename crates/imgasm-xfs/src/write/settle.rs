@@ -4,21 +4,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::extents::EncodedFork;
-use super::{Staged, Want, Writer};
-use crate::alloc::Purpose;
-use crate::attr;
-use crate::bmap::{Extent, ExtentMap, ROOT_HEADER_LEN};
-use crate::btree::Record;
-use crate::bytes::as_usize;
-use crate::dir;
-use crate::dir::layout::Layout;
-use crate::inode::{self, Fork, Inode, format, literal_len, unstorable};
-use crate::stamp::{REMOTE, Stamp};
-use crate::symlink;
-use crate::volume::Volume;
-use crate::writes::Writes;
 use imgasm_fs::{FileType, Result};
+
+use crate::alloc::Purpose;
+use crate::dir::layout::Layout;
+use crate::extent_map::ExtentMap;
+use crate::format::attr::shortform;
+use crate::format::btree::Record;
+use crate::format::bytes::as_usize;
+use crate::format::extent::{Extent, ROOT_HEADER_LEN};
+use crate::format::inode::{encode, format, literal_len};
+use crate::format::stamp::{REMOTE, Stamp};
+use crate::format::symlink as format_symlink;
+use crate::inode::{Fork, Inode};
+use crate::problem::unstorable;
+use crate::volume::Volume;
+use crate::write::extents::EncodedFork;
+use crate::write::{Staged, Want, Writer};
+use crate::writes::Writes;
+use crate::{attr, dir, inode};
 
 /// Room that the root of a tree must have at least, with three children of the data fork's and two
 /// of the attribute fork's.
@@ -52,7 +56,7 @@ impl Writer {
         if staged.attributes.is_some() {
             self.settle_attributes(volume, staged, writes)?;
         }
-        let offset = usize::from(staged.inode.core.fork_offset) * 8;
+        let offset = usize::from(staged.inode.core.di_forkoff) * 8;
         let room = if offset == 0 { literal } else { offset };
         self.settle_data(volume, staged, room, writes)?;
 
@@ -76,16 +80,16 @@ impl Writer {
         let (data_extents, data_blocks) = count(Some(&inode.data));
         let (attribute_extents, attribute_blocks) = count(inode.attributes.as_ref());
         let core = &mut inode.core;
-        core.format = data.format;
-        core.attribute_format = attributes.format;
-        core.blocks = (data_blocks + attribute_blocks).into();
+        core.di_format = data.format;
+        core.di_aformat = attributes.format;
+        core.di_nblocks = (data_blocks + attribute_blocks).into();
         if !core.set_extent_counts(data_extents, attribute_extents) {
             return Err(unstorable(
                 format!("inode {number}"),
                 format!("{data_extents} and {attribute_extents} extents are too many"),
             ));
         }
-        let bytes = inode::encode(geometry, core, &data.bytes, &attributes.bytes);
+        let bytes = encode(geometry, core, &data.bytes, &attributes.bytes);
         writes.put(inode::byte_offset(volume, number)?, bytes);
         Ok(())
     }
@@ -118,7 +122,7 @@ impl Writer {
         let data = data_need(volume, staged);
         let is_device = matches!(staged.inode.data, Fork::Device(_));
         let attributes = staged.attributes.as_ref().expect("they have changed");
-        let inline = attr::shortform::encoded_len(attributes).filter(|len| {
+        let inline = shortform::encoded_len(attributes).filter(|len| {
             let both = data.next_multiple_of(8) + len.next_multiple_of(8);
             both <= literal || (!is_device && *len <= (literal / 2).min(literal - DATA_ROOT))
         });
@@ -130,7 +134,7 @@ impl Writer {
             (None, 0)
         } else if let Some(len) = inline {
             self.free_attributes(volume, old)?;
-            let bytes = attr::shortform::encode(&attributes);
+            let bytes = shortform::encode(&attributes);
             (Some(Fork::Local(bytes)), len)
         } else {
             let mut map = match old {
@@ -145,12 +149,12 @@ impl Writer {
             let need = if list <= literal / 4 { list } else { 0 };
             (inode.attributes.take(), need.max(ATTRIBUTE_ROOT))
         };
-        inode.core.fork_offset = if fork.is_none() {
+        inode.core.di_forkoff = if fork.is_none() {
             0
         } else if is_device {
             1
         } else {
-            let now = usize::from(inode.core.fork_offset) * 8;
+            let now = usize::from(inode.core.di_forkoff) * 8;
             let fits = now != 0 && data <= now && need <= literal - now;
             let offset = if fits {
                 now
@@ -224,7 +228,7 @@ impl Writer {
         let (blocks, size) = match layout {
             Layout::Inode(bytes) => {
                 let old = std::mem::replace(&mut inode.data, Fork::Local(bytes.clone()));
-                inode.core.size = (bytes.len() as u64).into();
+                inode.core.di_size = (bytes.len() as u64).into();
                 return self.free_fork(volume, &old, FileType::Directory);
             }
             Layout::Blocks { blocks, size } => (blocks, size),
@@ -233,7 +237,7 @@ impl Writer {
             Fork::Extents(map) => map,
             Fork::Local(_) | Fork::Device(_) => ExtentMap::default(),
         };
-        inode.core.size = size.into();
+        inode.core.di_size = size.into();
         let filled = self.fill_directory(volume, number, &mut map, blocks, writes);
         inode.data = Fork::Extents(map);
         filled
@@ -284,7 +288,7 @@ impl Writer {
         let mut stored = 0;
         while stored < target.len() {
             let at = map.extents().last().map_or(0, Extent::end);
-            let blocks = symlink::block_count(geometry, target.len() - stored);
+            let blocks = format_symlink::block_count(geometry, target.len() - stored);
             let want = Want {
                 file_block: at,
                 blocks,
@@ -292,7 +296,7 @@ impl Writer {
                 purpose: Purpose::Metadata,
             };
             let extent = self.allocate_for(volume, inode.number, &map, &want)?;
-            let (mut bytes, len) = symlink::encode(geometry, &target, stored, extent.blocks);
+            let (mut bytes, len) = format_symlink::encode(geometry, &target, stored, extent.blocks);
             let offset = volume.byte_offset(extent.start)?;
             REMOTE.seal(&mut bytes, geometry, offset / 512, inode.number);
             writes.put(offset, bytes);

@@ -1,0 +1,263 @@
+//! The allocation groups: their heads, and all that their trees hold, checked against the heads.
+
+use imgasm_fs::{Location, Result};
+
+use crate::btree::{Home, Tree, read};
+use crate::format::ag::sector;
+use crate::format::agf::Agf;
+use crate::format::agfl;
+use crate::format::agi::Agi;
+use crate::format::btree::records::{
+    COPY_ON_WRITE, FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord,
+};
+use crate::format::btree::{
+    FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, MAX_LEVELS, OWNERS, REFCOUNTS, Record,
+};
+use crate::problem::corrupt;
+use crate::volume::Volume;
+
+/// Reads and checks the head of a group's free space.
+pub(crate) fn read_agf(volume: &Volume, group: u32) -> Result<Agf> {
+    Agf::decode(
+        &volume.read_sector(group, sector::AGF)?,
+        &volume.geometry,
+        group,
+    )
+    .map_err(|problem| corrupt(Location::Group(group), format!("AGF: {problem}")))
+}
+
+/// Reads and checks the head of a group's inodes.
+pub(crate) fn read_agi(volume: &Volume, group: u32) -> Result<Agi> {
+    Agi::decode(
+        &volume.read_sector(group, sector::AGI)?,
+        &volume.geometry,
+        group,
+    )
+    .map_err(|problem| corrupt(Location::Group(group), format!("AGI: {problem}")))
+}
+
+/// Blocks of a group's tree, by their numbers in the group.
+pub(crate) type TreeBlocks = Vec<u32>;
+
+/// Reads one tree of a group.
+fn read_tree<R: Record>(
+    volume: &Volume,
+    kind: Kind,
+    group: u32,
+    root: u32,
+    levels: u32,
+) -> Result<(Vec<R>, TreeBlocks)> {
+    let level = u16::try_from(levels)
+        .ok()
+        .and_then(|levels| levels.checked_sub(1))
+        .filter(|level| *level < MAX_LEVELS)
+        .ok_or_else(|| {
+            corrupt(
+                Location::Group(group),
+                format!("{}: {levels} levels", kind.name),
+            )
+        })?;
+    let Tree { records, blocks } = read(
+        volume,
+        kind,
+        Home::Group(group),
+        vec![u64::from(root)],
+        level,
+    )?;
+    let blocks = blocks
+        .into_iter()
+        .map(|block| u32::try_from(block).expect("checked to lie in the group"))
+        .collect();
+    Ok((records, blocks))
+}
+
+/// A group's free space.
+pub(crate) struct FreeSpace {
+    pub(crate) agf: Agf,
+    /// Free runs by block.
+    pub(crate) runs: Vec<FreeRecord>,
+    pub(crate) by_block_blocks: TreeBlocks,
+    pub(crate) by_size_blocks: TreeBlocks,
+    /// The list of free blocks for the trees.
+    pub(crate) list: Vec<u32>,
+}
+
+/// Reads a group's free space: both trees, which must agree with each other and with the head.
+pub(crate) fn read_free_space(volume: &Volume, group: u32) -> Result<FreeSpace> {
+    let bad = |problem: String| corrupt(Location::Group(group), problem);
+    let agf = read_agf(volume, group)?;
+    let sector = volume.read_sector(group, sector::AGFL)?;
+    let list = agfl::decode(&sector, &volume.geometry, group, &agf)
+        .map_err(|problem| bad(format!("AGFL: {problem}")))?;
+    let (runs, by_block_blocks) = read_tree::<FreeRecord>(
+        volume,
+        FREE_BY_BLOCK,
+        group,
+        agf.agf_bno_root.get(),
+        agf.agf_bno_level.get(),
+    )?;
+    let (sized, by_size_blocks) = read_tree::<SizedFreeRecord>(
+        volume,
+        FREE_BY_SIZE,
+        group,
+        agf.agf_cnt_root.get(),
+        agf.agf_cnt_level.get(),
+    )?;
+    let length = u64::from(volume.geometry.group_len(group));
+    let mut end = 0;
+    let mut free = 0;
+    for run in &runs {
+        let start = u64::from(run.start);
+        if run.len == 0 || start < end || start + u64::from(run.len) > length {
+            return Err(bad(format!("bnobt: {run:?} after one that ends at {end}")));
+        }
+        end = start + u64::from(run.len);
+        free += u64::from(run.len);
+    }
+    let longest = runs.iter().map(|run| run.len).max().unwrap_or(0);
+    if free != u64::from(agf.agf_freeblks.get()) || longest != agf.agf_longest.get() {
+        return Err(bad(format!(
+            "AGF: {} free blocks, {} in the longest run; the tree has {free} and {longest}",
+            agf.agf_freeblks, agf.agf_longest
+        )));
+    }
+    let mut expected: Vec<_> = runs.iter().copied().map(SizedFreeRecord).collect();
+    expected.sort_by_key(Record::low);
+    if expected != sized {
+        return Err(bad(
+            "cntbt: it does not hold what the bnobt holds".to_owned()
+        ));
+    }
+    Ok(FreeSpace {
+        agf,
+        runs,
+        by_block_blocks,
+        by_size_blocks,
+        list,
+    })
+}
+
+/// A group's inode chunks.
+pub(crate) struct InodeChunks {
+    pub(crate) agi: Agi,
+    pub(crate) chunks: Vec<InodeRecord>,
+    pub(crate) tree_blocks: TreeBlocks,
+    /// Blocks of the tree of chunks with free inodes; empty where the filesystem has none.
+    pub(crate) free_tree_blocks: TreeBlocks,
+}
+
+/// Reads a group's inode chunks: the tree of all and that of those with free inodes, which must
+/// agree with each other and with the head.
+pub(crate) fn read_inode_chunks(volume: &Volume, group: u32) -> Result<InodeChunks> {
+    let geometry = &volume.geometry;
+    let bad = |problem: String| corrupt(Location::Group(group), problem);
+    let agi = read_agi(volume, group)?;
+    let (chunks, tree_blocks) = read_tree::<InodeRecord>(
+        volume,
+        INODES,
+        group,
+        agi.agi_root.get(),
+        agi.agi_level.get(),
+    )?;
+    let mut end = 0u64;
+    let (mut count, mut free) = (0u32, 0u32);
+    for chunk in &chunks {
+        let last_block = geometry.inode_block(chunk.start.saturating_add(63));
+        if u64::from(chunk.start) < end || last_block >= geometry.group_len(group) {
+            return Err(bad(format!("inobt: chunk {} after {end}", chunk.start)));
+        }
+        end = u64::from(chunk.start) + 64;
+        count += u32::from(chunk.count);
+        free += u32::from(chunk.free_count);
+    }
+    if count != agi.agi_count.get() || free != agi.agi_freecount.get() {
+        return Err(bad(format!(
+            "AGI: {} inodes, {} free; the tree has {count} and {free}",
+            agi.agi_count, agi.agi_freecount
+        )));
+    }
+    let free_tree_blocks = if geometry.features.finobt {
+        let (with_free, blocks) = read_tree::<InodeRecord>(
+            volume,
+            FREE_INODES,
+            group,
+            agi.agi_free_root.get(),
+            agi.agi_free_level.get(),
+        )?;
+        let expected = chunks.iter().filter(|chunk| chunk.free_count > 0);
+        if !with_free.iter().eq(expected) {
+            return Err(bad(
+                "finobt: it does not hold the chunks with free inodes".to_owned()
+            ));
+        }
+        blocks
+    } else {
+        TreeBlocks::new()
+    };
+    Ok(InodeChunks {
+        agi,
+        chunks,
+        tree_blocks,
+        free_tree_blocks,
+    })
+}
+
+/// Reads a group's shared blocks.
+pub(crate) fn read_refcounts(
+    volume: &Volume,
+    group: u32,
+    agf: &Agf,
+) -> Result<(Vec<RefcountRecord>, TreeBlocks)> {
+    let (records, blocks) = read_tree::<RefcountRecord>(
+        volume,
+        REFCOUNTS,
+        group,
+        agf.agf_refcount_root.get(),
+        agf.agf_refcount_level.get(),
+    )?;
+    let length = u64::from(volume.geometry.group_len(group));
+    let mut end = 0;
+    for record in &records {
+        let staged = record.start & COPY_ON_WRITE != 0;
+        let start = u64::from(record.start);
+        let block = u64::from(record.start & !COPY_ON_WRITE);
+        if record.len == 0
+            || start < end
+            || block + u64::from(record.len) > length
+            || record.count < if staged { 1 } else { 2 }
+        {
+            return Err(corrupt(
+                Location::Group(group),
+                format!("refcountbt: {record:?} after one that ends at {end}"),
+            ));
+        }
+        end = start + u64::from(record.len);
+    }
+    Ok((records, blocks))
+}
+
+/// Reads what a group's blocks belong to.
+pub(crate) fn read_owners(
+    volume: &Volume,
+    group: u32,
+    agf: &Agf,
+) -> Result<(Vec<OwnerRecord>, TreeBlocks)> {
+    let (records, blocks) = read_tree::<OwnerRecord>(
+        volume,
+        OWNERS,
+        group,
+        agf.agf_rmap_root.get(),
+        agf.agf_rmap_level.get(),
+    )?;
+    let length = u64::from(volume.geometry.group_len(group));
+    let outside = |record: &&OwnerRecord| {
+        record.len == 0 || u64::from(record.start) + u64::from(record.len) > length
+    };
+    if let Some(record) = records.iter().find(outside) {
+        return Err(corrupt(
+            Location::Group(group),
+            format!("rmapbt: {record:?}"),
+        ));
+    }
+    Ok((records, blocks))
+}

@@ -1,0 +1,40 @@
+//! An allocation group to be checked.
+
+use imgasm_fs::Result;
+
+use crate::ag::{
+    FreeSpace, InodeChunks, read_free_space, read_inode_chunks, read_owners, read_refcounts,
+};
+use crate::format::btree::records::{OwnerRecord, RefcountRecord};
+use crate::volume::Volume;
+
+/// A group whose heads and trees could be read.
+pub(super) struct Group {
+    pub(super) number: u32,
+    pub(super) free: FreeSpace,
+    pub(super) inodes: InodeChunks,
+    pub(super) refcounts: Option<(Vec<RefcountRecord>, Vec<u32>)>,
+    pub(super) owners: Option<(Vec<OwnerRecord>, Vec<u32>)>,
+}
+
+/// Reads a group, whose heads and trees must be sound by themselves.
+pub(super) fn read_group(volume: &Volume, number: u32) -> Result<Group> {
+    let free = read_free_space(volume, number)?;
+    let inodes = read_inode_chunks(volume, number)?;
+    let features = volume.geometry.features;
+    let refcounts = features
+        .reflink
+        .then(|| read_refcounts(volume, number, &free.agf))
+        .transpose()?;
+    let owners = features
+        .rmapbt
+        .then(|| read_owners(volume, number, &free.agf))
+        .transpose()?;
+    Ok(Group {
+        number,
+        free,
+        inodes,
+        refcounts,
+        owners,
+    })
+}

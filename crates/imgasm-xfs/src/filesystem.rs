@@ -1,0 +1,210 @@
+//! XFS as a [`FileSystem`].
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::Range;
+
+use imgasm_fs::{
+    DirEntry, FileExtent, FileSystem, FileSystemInfo, FileType, Finding, Location, Metadata,
+    MetadataChange, NewNode, NodeId, Result,
+};
+
+use crate::ag::read_free_space;
+use crate::format::device_number::decode_device;
+use crate::format::inode::Time;
+use crate::inode::Fork;
+use crate::problem::{FS, corrupt};
+use crate::xfs::Xfs;
+use crate::{attr, check, content, log, symlink};
+
+impl FileSystem for Xfs {
+    fn info(&self) -> Result<FileSystemInfo> {
+        let raw = &self.superblock.raw;
+        let geometry = &self.volume.geometry;
+        let label = raw
+            .sb_fname
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
+        Ok(FileSystemInfo {
+            kind: FS,
+            label: label.to_vec(),
+            uuid: uuid::Uuid::from_bytes(raw.sb_uuid).to_string(),
+            features: self.superblock.features.names(),
+            block_size: geometry.block_size,
+            total_bytes: geometry.total_blocks * u64::from(geometry.block_size),
+            free_bytes: self.free_blocks()? * u64::from(geometry.block_size),
+            inodes: Some((raw.sb_icount.get(), raw.sb_ifree.get())),
+            needs_recovery: self.log == log::State::Dirty,
+            parameters: vec![
+                ("isize", geometry.inode_size.to_string()),
+                ("agcount", geometry.groups.to_string()),
+                ("agsize", geometry.group_blocks.to_string()),
+                ("sectsz", geometry.sector_size.to_string()),
+                ("naming bsize", geometry.directory_block_size.to_string()),
+                ("sunit", raw.sb_unit.to_string()),
+                ("swidth", raw.sb_width.to_string()),
+                ("imaxpct", raw.sb_imax_pct.to_string()),
+                ("log blocks", raw.sb_logblocks.to_string()),
+                ("log sectsz", raw.sb_logsectsize.to_string()),
+                ("log sunit", raw.sb_logsunit.to_string()),
+            ],
+        })
+    }
+
+    fn root(&self) -> NodeId {
+        NodeId(self.superblock.raw.sb_rootino.get())
+    }
+
+    fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
+        let directory = self.directory(directory)?;
+        Ok(directory.get(name).map(|entry| NodeId(entry.inode)))
+    }
+
+    fn metadata(&self, node: NodeId) -> Result<Metadata> {
+        let inode = self.inode(node)?;
+        let core = &inode.core;
+        let device = match (&inode.data, inode.file_type) {
+            (Fork::Device(raw), FileType::CharDevice | FileType::BlockDevice) => {
+                Some(decode_device(*raw))
+            }
+            _ => None,
+        };
+        Ok(Metadata {
+            file_type: inode.file_type,
+            permissions: core.di_mode.get() & 0o7777,
+            uid: core.di_uid.get(),
+            gid: core.di_gid.get(),
+            size: core.di_size.get(),
+            links: core.link_count(),
+            device,
+            accessed: core.time(Time::Accessed),
+            modified: core.time(Time::Modified),
+            changed: core.time(Time::Changed),
+            created: (core.di_version >= 3).then(|| core.time(Time::Created)),
+        })
+    }
+
+    fn read_dir(&self, directory: NodeId) -> Result<Vec<DirEntry>> {
+        self.directory(directory)?
+            .entries()
+            .map(|entry| {
+                Ok(DirEntry {
+                    name: entry.name.clone(),
+                    node: NodeId(entry.inode),
+                    file_type: self.entry_type(entry)?,
+                })
+            })
+            .collect()
+    }
+
+    fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        content::read_at(&self.volume, &*self.inode(node)?, offset, buf)
+    }
+
+    fn extents(&self, node: NodeId) -> Result<Vec<FileExtent>> {
+        content::extents(&self.volume, &*self.inode(node)?)
+    }
+
+    fn read_link(&self, node: NodeId) -> Result<Vec<u8>> {
+        symlink::read(&self.volume, &*self.inode(node)?)
+    }
+
+    fn xattrs(&self, node: NodeId) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let staged = self
+            .changed(node)?
+            .and_then(|staged| staged.attributes.as_ref());
+        let shown = match staged {
+            Some(attributes) => attr::shown(attributes),
+            None => attr::shown(&attr::load::load(&self.volume, &*self.inode(node)?)?),
+        };
+        shown.map_err(|problem| corrupt(Location::Inode(node.0), problem))
+    }
+
+    fn used_extents(&self) -> Result<Vec<Range<u64>>> {
+        let geometry = &self.volume.geometry;
+        let mut used: Vec<Range<u64>> = Vec::new();
+        let mut from = 0;
+        for group in 0..geometry.groups {
+            let known = self
+                .writer
+                .as_ref()
+                .and_then(|writer| writer.free_runs(group));
+            let runs = match known {
+                Some(runs) => runs,
+                None => read_free_space(&self.volume, group)?.runs,
+            };
+            for run in runs {
+                let free = geometry.byte_offset(group, run.start);
+                if from < free {
+                    used.push(from..free);
+                }
+                from = free + u64::from(run.len) * u64::from(geometry.block_size);
+            }
+        }
+        let end = geometry.total_blocks * u64::from(geometry.block_size);
+        if from < end {
+            used.push(from..end);
+        }
+        Ok(used)
+    }
+
+    fn check(&self, report: &mut dyn FnMut(Finding)) -> Result<()> {
+        check::run(&self.volume, &self.superblock, report)
+    }
+
+    fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
+        let (volume, writer) = self.writer()?;
+        writer.create(volume, directory.0, name, new).map(NodeId)
+    }
+
+    fn write_content(&mut self, node: NodeId, size: u64, content: &mut dyn Read) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.write_content(volume, node.0, size, content)
+    }
+
+    fn write_at(&mut self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.write_at(volume, node.0, offset, data)
+    }
+
+    fn set_size(&mut self, node: NodeId, size: u64) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.set_size(volume, node.0, size)
+    }
+
+    fn link(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.link(volume, node.0, directory.0, name)
+    }
+
+    fn rename(&mut self, from: NodeId, from_name: &[u8], to: NodeId, to_name: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.rename(volume, from.0, from_name, to.0, to_name)
+    }
+
+    fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.remove(volume, directory.0, name)
+    }
+
+    fn set_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.set_metadata(volume, node.0, change)
+    }
+
+    fn set_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let (volume, writer) = self.writer()?;
+        writer.set_xattr(volume, node.0, name, value)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some(writer) = &mut self.writer {
+            writer.check_usable()?;
+            writer.flush(&self.volume, &mut self.superblock)?;
+            self.cache = RefCell::default();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! The head of an allocation group: a sector each for the superblock's copy, the free space, the
+//! inodes and the reserve of free blocks for the trees.
+
+/// The sectors of a group's head.
+pub(crate) mod sector {
+    pub(crate) const AGF: u32 = 1;
+    pub(crate) const AGI: u32 = 2;
+    pub(crate) const AGFL: u32 = 3;
+    /// How many there are.
+    pub(crate) const COUNT: u32 = 4;
+}
+
+/// What a tree's root pointer and height say where the tree is absent.
+pub(crate) const NO_BLOCK: u32 = u32::MAX;

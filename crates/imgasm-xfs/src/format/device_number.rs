@@ -1,0 +1,17 @@
+//! The numbers of devices, as inodes hold them.
+
+use imgasm_fs::DeviceNumber;
+
+/// The number of a device in the form that the disk has: 14 bits above 18.
+pub(crate) fn decode_device(raw: u32) -> DeviceNumber {
+    DeviceNumber {
+        major: raw >> 18 & 0x3fff,
+        minor: raw & 0x3_ffff,
+    }
+}
+
+/// The form that the disk has of a device's number, where it can store it.
+pub(crate) fn encode_device(number: DeviceNumber) -> Option<u32> {
+    (number.major <= 0x3fff && number.minor <= 0x3_ffff)
+        .then_some(number.major << 18 | number.minor)
+}

@@ -1,0 +1,50 @@
+//! A name in a directory, and the codes of what names stand for.
+
+use imgasm_fs::FileType;
+
+/// A name with what it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: Vec<u8>,
+    pub(crate) inode: u64,
+    /// What the inode is, where the filesystem stores that with the name.
+    pub(crate) file_type: Option<FileType>,
+}
+
+/// The longest name, in bytes.
+pub(crate) const MAX_NAME: usize = 255;
+
+/// Whether a name is one that a directory can hold.
+pub(crate) fn is_valid_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.len() <= MAX_NAME
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
+}
+
+/// The type codes that are stored with names (`XFS_DIR3_FT_*`).
+const TYPE_CODES: [(u8, FileType); 7] = [
+    (1, FileType::Regular),
+    (2, FileType::Directory),
+    (3, FileType::CharDevice),
+    (4, FileType::BlockDevice),
+    (5, FileType::Fifo),
+    (6, FileType::Socket),
+    (7, FileType::Symlink),
+];
+
+/// The file type that a code stands for.
+pub(crate) fn type_from_code(code: u8) -> Option<FileType> {
+    TYPE_CODES
+        .iter()
+        .find_map(|(known, file_type)| (*known == code).then_some(*file_type))
+}
+
+/// The code that stands for a file type.
+pub(crate) fn code_of_type(file_type: FileType) -> u8 {
+    TYPE_CODES
+        .iter()
+        .find_map(|(code, known)| (*known == file_type).then_some(*code))
+        .expect("every type has a code")
+}

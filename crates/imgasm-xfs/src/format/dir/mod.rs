@@ -1,0 +1,11 @@
+//! Directories in blocks. (Kernel documentation of XFS, "Directories".)
+//!
+//! - [`entry`]: a name, and the codes of types.
+//! - [`data`]: blocks of names.
+//! - [`hash`]: the hash of a name.
+//! - [`index`]: the blocks by which names are found and room for new ones.
+
+pub(crate) mod data;
+pub(crate) mod entry;
+pub(crate) mod hash;
+pub(crate) mod index;

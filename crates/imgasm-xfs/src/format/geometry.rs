@@ -1,0 +1,157 @@
+//! Where things are: the numbers of the superblock that do not change, and the arithmetic of
+//! block and inode addresses.
+
+use crate::format::features::Features;
+use crate::format::numbers::FsBlock;
+use crate::format::superblock::Superblock;
+
+/// The sizes of a filesystem, checked against each other by the superblock.
+#[derive(Debug, Clone)]
+pub(crate) struct Geometry {
+    pub(crate) features: Features,
+    /// Bytes in a block.
+    pub(crate) block_size: u32,
+    block_log: u32,
+    /// Bytes in a sector.
+    pub(crate) sector_size: u32,
+    /// Blocks in all groups.
+    pub(crate) total_blocks: u64,
+    /// Blocks in every group but the last.
+    pub(crate) group_blocks: u32,
+    pub(crate) groups: u32,
+    group_log: u32,
+    /// Bytes in an inode.
+    pub(crate) inode_size: u32,
+    inodes_per_block_log: u32,
+    /// Bytes in a block of a directory.
+    pub(crate) directory_block_size: u32,
+    /// Filesystem blocks in a block of a directory.
+    pub(crate) directory_block_blocks: u32,
+    /// Alignment of inode chunks, in blocks; at least 1.
+    pub(crate) inode_alignment: u32,
+    /// The UUID that metadata blocks bear.
+    pub(crate) metadata_uuid: [u8; 16],
+    /// The UUID that the log bears.
+    pub(crate) uuid: [u8; 16],
+    /// Bytes of which each record of the log is a multiple.
+    pub(crate) log_unit: u32,
+    /// First block of the log and number of blocks, where the log is inside.
+    pub(crate) log: Option<(FsBlock, u32)>,
+}
+
+impl Geometry {
+    /// From a superblock whose sizes have been checked.
+    pub(crate) fn of(superblock: &Superblock) -> Self {
+        let Superblock { raw, features } = superblock;
+        let log_start = raw.sb_logstart.get();
+        Self {
+            features: *features,
+            block_size: raw.sb_blocksize.get(),
+            block_log: u32::from(raw.sb_blocklog),
+            sector_size: u32::from(raw.sb_sectsize.get()),
+            total_blocks: raw.sb_dblocks.get(),
+            group_blocks: raw.sb_agblocks.get(),
+            groups: raw.sb_agcount.get(),
+            group_log: u32::from(raw.sb_agblklog),
+            inode_size: u32::from(raw.sb_inodesize.get()),
+            inodes_per_block_log: u32::from(raw.sb_inopblog),
+            directory_block_size: raw.sb_blocksize.get() << raw.sb_dirblklog,
+            directory_block_blocks: 1 << raw.sb_dirblklog,
+            inode_alignment: raw.sb_inoalignmt.get().max(1),
+            metadata_uuid: if features.meta_uuid {
+                raw.sb_meta_uuid
+            } else {
+                raw.sb_uuid
+            },
+            uuid: raw.sb_uuid,
+            log_unit: raw
+                .sb_logsunit
+                .get()
+                .max(u32::from(raw.sb_logsectsize.get()))
+                .max(512),
+            log: (log_start != 0).then_some((FsBlock(log_start), raw.sb_logblocks.get())),
+        }
+    }
+
+    /// Bytes in a block, as an index.
+    pub(crate) fn block_len(&self) -> usize {
+        self.block_size as usize
+    }
+
+    /// Bytes in a directory block, as an index.
+    pub(crate) fn directory_block_len(&self) -> usize {
+        self.directory_block_size as usize
+    }
+
+    /// How many blocks hold `bytes` bytes.
+    pub(crate) fn blocks_for(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(u64::from(self.block_size))
+    }
+
+    /// Blocks in a group; the last one may be shorter.
+    pub(crate) fn group_len(&self, group: u32) -> u32 {
+        let before = u64::from(group) * u64::from(self.group_blocks);
+        let left = self.total_blocks.saturating_sub(before);
+        u32::try_from(left).map_or(self.group_blocks, |left| left.min(self.group_blocks))
+    }
+
+    /// The address of a block in a group.
+    pub(crate) fn fs_block(&self, group: u32, block: u32) -> FsBlock {
+        FsBlock((u64::from(group) << self.group_log) | u64::from(block))
+    }
+
+    /// The group of a block and the block's number in it, where there is such a block.
+    pub(crate) fn split(&self, block: FsBlock) -> Option<(u32, u32)> {
+        let group = u32::try_from(block.0 >> self.group_log).ok()?;
+        let in_group = u32::try_from(block.0 & ((1 << self.group_log) - 1)).ok()?;
+        (group < self.groups && in_group < self.group_len(group)).then_some((group, in_group))
+    }
+
+    /// Whether all of a run of blocks lies in one group.
+    pub(crate) fn holds(&self, start: FsBlock, blocks: u64) -> bool {
+        self.split(start).is_some_and(|(group, block)| {
+            u64::from(block)
+                .checked_add(blocks)
+                .is_some_and(|end| end <= u64::from(self.group_len(group)))
+        })
+    }
+
+    /// The first byte of a block of a group.
+    pub(crate) fn byte_offset(&self, group: u32, block: u32) -> u64 {
+        (u64::from(group) * u64::from(self.group_blocks) + u64::from(block)) << self.block_log
+    }
+
+    /// Number of an inode's group, of its block in that, and of the inode in the block.
+    pub(crate) fn split_inode(&self, inode: u64) -> Option<(u32, u32, u32)> {
+        let block = FsBlock(inode >> self.inodes_per_block_log);
+        let (group, in_group) = self.split(block)?;
+        let index = u32::try_from(inode & ((1 << self.inodes_per_block_log) - 1)).ok()?;
+        Some((group, in_group, index))
+    }
+
+    /// The number of an inode from its group and its number in that.
+    pub(crate) fn inode_number(&self, group: u32, in_group: u32) -> u64 {
+        (u64::from(group) << (self.group_log + self.inodes_per_block_log)) | u64::from(in_group)
+    }
+
+    /// The group of an inode, and the inode's number in that.
+    pub(crate) fn inode_in_group(&self, inode: u64) -> Option<(u32, u32)> {
+        let (group, block, index) = self.split_inode(inode)?;
+        Some((group, (block << self.inodes_per_block_log) | index))
+    }
+
+    /// How many inodes a block holds.
+    pub(crate) fn inodes_per_block(&self) -> u32 {
+        1 << self.inodes_per_block_log
+    }
+
+    /// The block that holds an inode, by the inode's number in its group.
+    pub(crate) fn inode_block(&self, inode_in_group: u32) -> u32 {
+        inode_in_group >> self.inodes_per_block_log
+    }
+
+    /// The first inode of a block, by its number in its group.
+    pub(crate) fn first_inode(&self, block: u32) -> u32 {
+        block << self.inodes_per_block_log
+    }
+}

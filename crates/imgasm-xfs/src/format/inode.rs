@@ -1,0 +1,299 @@
+//! The core of an inode: what it is, apart from its forks.
+
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use imgasm_fs::{FileType, Timestamp};
+
+use crate::format::checksum::{seal_checksum, verify_checksum};
+use crate::format::geometry::Geometry;
+
+/// `IN`.
+pub(crate) const MAGIC: u16 = 0x494e;
+const CRC_OFFSET: usize = 100;
+/// Where the next inode of a list of unlinked ones stands, and where the attribute fork's place.
+pub(crate) const NEXT_UNLINKED: usize = 96;
+pub(crate) const FORK_OFFSET: usize = 82;
+/// Bytes of the core before version 3.
+const V2_LEN: usize = 100;
+/// What ends a list of unlinked inodes.
+pub(crate) const NO_INODE: u32 = u32::MAX;
+
+/// Bits of `di_flags`.
+pub(crate) mod flags {
+    pub(crate) const REALTIME: u16 = 0x0001;
+    pub(crate) const PREALLOCATED: u16 = 0x0002;
+    pub(crate) const INHERIT_PROJECT: u16 = 0x0200;
+}
+
+/// Bits of `di_flags2`.
+pub(crate) mod flags2 {
+    pub(crate) const REFLINK: u64 = 0x2;
+    pub(crate) const BIGTIME: u64 = 0x8;
+    pub(crate) const NREXT64: u64 = 0x10;
+}
+
+/// How a fork is kept (`di_format`, `di_aformat`).
+pub(crate) mod format {
+    pub(crate) const DEVICE: u8 = 0;
+    pub(crate) const LOCAL: u8 = 1;
+    pub(crate) const EXTENTS: u8 = 2;
+    pub(crate) const TREE: u8 = 3;
+}
+
+/// The core as it lies on the disk; before version 3 it ends after `next_unlinked`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct Core {
+    pub(crate) di_magic: U16,
+    pub(crate) di_mode: U16,
+    pub(crate) di_version: u8,
+    pub(crate) di_format: u8,
+    pub(crate) di_onlink: U16,
+    pub(crate) di_uid: U32,
+    pub(crate) di_gid: U32,
+    pub(crate) di_nlink: U32,
+    pub(crate) di_projid_lo: U16,
+    pub(crate) di_projid_hi: U16,
+    /// The number of extents of the data fork where [`flags2::NREXT64`] is set.
+    di_big_nextents: U64,
+    di_atime: U64,
+    di_mtime: U64,
+    di_ctime: U64,
+    pub(crate) di_size: U64,
+    /// Blocks of both forks, trees included.
+    pub(crate) di_nblocks: U64,
+    pub(crate) di_extsize: U32,
+    /// Extents of the data fork, or of the attribute fork where [`flags2::NREXT64`] is set.
+    di_nextents: U32,
+    di_anextents: U16,
+    /// Where the attribute fork starts, in units of eight bytes; 0 where there is none.
+    pub(crate) di_forkoff: u8,
+    pub(crate) di_aformat: u8,
+    di_dmevmask: U32,
+    di_dmstate: U16,
+    pub(crate) di_flags: U16,
+    pub(crate) di_gen: U32,
+    pub(crate) di_next_unlinked: U32,
+    /// Little-endian.
+    di_crc: [u8; 4],
+    pub(crate) di_changecount: U64,
+    pub(crate) di_lsn: U64,
+    pub(crate) di_flags2: U64,
+    pub(crate) di_cowextsize: U32,
+    di_pad2: [u8; 12],
+    di_crtime: U64,
+    pub(crate) di_ino: U64,
+    pub(crate) di_uuid: [u8; 16],
+}
+
+/// Bytes of a version 3 core.
+pub(crate) const V3_LEN: usize = size_of::<Core>();
+
+/// One of the times in a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Time {
+    Accessed,
+    Modified,
+    Changed,
+    Created,
+}
+
+/// Seconds between the first moment of the `bigtime` form and 1970.
+const BIGTIME_EPOCH: i64 = 1 << 31;
+const NANOSECONDS: u64 = 1_000_000_000;
+
+impl Core {
+    /// A core with nothing in it, of version 3.
+    pub(crate) fn empty(geometry: &Geometry, number: u64) -> Self {
+        let mut core: Self = <Self as zerocopy::FromZeros>::new_zeroed();
+        core.di_magic = MAGIC.into();
+        core.di_version = 3;
+        core.di_format = format::EXTENTS;
+        core.di_aformat = format::EXTENTS;
+        core.di_next_unlinked = NO_INODE.into();
+        core.di_ino = number.into();
+        core.di_uuid = geometry.metadata_uuid;
+        core
+    }
+
+    fn has(&self, flag: u64) -> bool {
+        self.di_version >= 3 && self.di_flags2.get() & flag != 0
+    }
+
+    /// One of the times; inodes before version 3 know no time of creation.
+    pub(crate) fn time(&self, which: Time) -> Timestamp {
+        let raw = match which {
+            Time::Accessed => self.di_atime,
+            Time::Modified => self.di_mtime,
+            Time::Changed => self.di_ctime,
+            Time::Created => self.di_crtime,
+        }
+        .get();
+        if self.has(flags2::BIGTIME) {
+            let seconds = i64::try_from(raw / NANOSECONDS).expect("fewer than 2^35");
+            Timestamp {
+                seconds: seconds - BIGTIME_EPOCH,
+                nanoseconds: u32::try_from(raw % NANOSECONDS).expect("below 10^9"),
+            }
+        } else {
+            let seconds = u32::try_from(raw >> 32).expect("32 bits");
+            let nanoseconds = u32::try_from(raw & 0xffff_ffff).expect("32 bits");
+            Timestamp {
+                seconds: i64::from(seconds.cast_signed()),
+                nanoseconds,
+            }
+        }
+    }
+
+    /// Sets one of the times, as near to what is asked as the inode's form can store; the first
+    /// and the last second of it have no nanoseconds, as the kernel has it for every filesystem.
+    pub(crate) fn set_time(&mut self, which: Time, time: Timestamp) {
+        let bigtime = self.has(flags2::BIGTIME);
+        let (first, last) = if bigtime {
+            let last = i64::try_from(u64::MAX / NANOSECONDS).expect("fewer than 2^35");
+            (-BIGTIME_EPOCH, last - BIGTIME_EPOCH)
+        } else {
+            (i64::from(i32::MIN), i64::from(i32::MAX))
+        };
+        let seconds = time.seconds.clamp(first, last);
+        let nanoseconds = if seconds == first || seconds == last {
+            0
+        } else {
+            u64::from(time.nanoseconds)
+        };
+        let raw = if bigtime {
+            (seconds + BIGTIME_EPOCH).cast_unsigned() * NANOSECONDS + nanoseconds
+        } else {
+            (seconds.cast_unsigned() & 0xffff_ffff) << 32 | nanoseconds
+        }
+        .into();
+        match which {
+            Time::Accessed => self.di_atime = raw,
+            Time::Modified => self.di_mtime = raw,
+            Time::Changed => self.di_ctime = raw,
+            Time::Created => self.di_crtime = raw,
+        }
+    }
+
+    /// Gives the inode the wider form of times, which the kernel does too with what it changes.
+    pub(crate) fn use_bigtime(&mut self) {
+        const ALL: [Time; 4] = [Time::Accessed, Time::Modified, Time::Changed, Time::Created];
+        if !self.has(flags2::BIGTIME) {
+            let times = ALL.map(|which| self.time(which));
+            self.di_flags2 = (self.di_flags2.get() | flags2::BIGTIME).into();
+            for (which, time) in ALL.into_iter().zip(times) {
+                self.set_time(which, time);
+            }
+        }
+    }
+
+    /// Extents of the data fork and of the attribute fork.
+    pub(crate) fn extent_counts(&self) -> (u64, u64) {
+        if self.has(flags2::NREXT64) {
+            (
+                self.di_big_nextents.get(),
+                u64::from(self.di_nextents.get()),
+            )
+        } else {
+            (
+                u64::from(self.di_nextents.get()),
+                u64::from(self.di_anextents.get()),
+            )
+        }
+    }
+
+    /// Sets the numbers of extents; false where the inode's form cannot hold them.
+    #[must_use]
+    pub(crate) fn set_extent_counts(&mut self, data: u64, attributes: u64) -> bool {
+        if self.has(flags2::NREXT64) {
+            let Ok(attributes) = u32::try_from(attributes) else {
+                return false;
+            };
+            self.di_big_nextents = data.into();
+            self.di_nextents = attributes.into();
+        } else {
+            let Ok(data) = i32::try_from(data) else {
+                return false;
+            };
+            let Ok(attributes) = i16::try_from(attributes) else {
+                return false;
+            };
+            self.di_nextents = data.cast_unsigned().into();
+            self.di_anextents = attributes.cast_unsigned().into();
+        }
+        true
+    }
+
+    /// What the inode is.
+    pub(crate) fn file_type(&self) -> Option<FileType> {
+        FileType::from_mode(self.di_mode.get())
+    }
+
+    /// Number of names.
+    pub(crate) fn link_count(&self) -> u32 {
+        if self.di_version == 1 {
+            u32::from(self.di_onlink.get())
+        } else {
+            self.di_nlink.get()
+        }
+    }
+}
+
+/// Bytes of an inode's core by its version.
+pub(crate) fn core_len(core: &Core) -> usize {
+    if core.di_version >= 3 { V3_LEN } else { V2_LEN }
+}
+
+/// Bytes that both forks share in an inode of version 3.
+pub(crate) fn literal_len(geometry: &Geometry) -> usize {
+    geometry.inode_size as usize - V3_LEN
+}
+
+/// Decodes the core of an inode, in use or not.
+pub(crate) fn decode_core(geometry: &Geometry, number: u64, bytes: &[u8]) -> Result<Core, String> {
+    let (mut core, _) = Core::read_from_prefix(bytes).expect("inodes have 256 bytes or more");
+    if core.di_magic.get() != MAGIC {
+        return Err(format!("magic number {:#06x}", core.di_magic));
+    }
+    if geometry.features.crc {
+        if core.di_version != 3 {
+            return Err(format!("version {}", core.di_version));
+        }
+        verify_checksum(bytes, CRC_OFFSET)?;
+        if core.di_ino.get() != number {
+            return Err(format!("it says it is inode {}", core.di_ino));
+        }
+        if core.di_uuid != geometry.metadata_uuid {
+            return Err("it bears the UUID of another filesystem".to_owned());
+        }
+    } else {
+        if !(1..=2).contains(&core.di_version) {
+            return Err(format!("version {}", core.di_version));
+        }
+        core.as_mut_bytes()[V2_LEN..].fill(0);
+        if core.di_version == 1 {
+            core.di_projid_lo = 0.into();
+            core.di_projid_hi = 0.into();
+        }
+    }
+    Ok(core)
+}
+
+/// Encodes a version 3 inode: the core and, at their offsets, the forks' bytes.
+pub(crate) fn encode(geometry: &Geometry, core: &Core, data: &[u8], attributes: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; geometry.inode_size as usize];
+    bytes[..V3_LEN].copy_from_slice(core.as_bytes());
+    bytes[V3_LEN..V3_LEN + data.len()].copy_from_slice(data);
+    if core.di_forkoff != 0 {
+        let at = V3_LEN + usize::from(core.di_forkoff) * 8;
+        bytes[at..at + attributes.len()].copy_from_slice(attributes);
+    }
+    seal(&mut bytes);
+    bytes
+}
+
+/// Stores the checksum of a finished version 3 inode.
+pub(crate) fn seal(bytes: &mut [u8]) {
+    seal_checksum(bytes, CRC_OFFSET);
+}

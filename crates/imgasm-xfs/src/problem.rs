@@ -1,0 +1,51 @@
+//! The errors of this engine, each made in one place.
+
+use imgasm_fs::{Error, Location};
+
+/// What messages call the format.
+pub(crate) const FS: &str = "xfs";
+
+/// The image contradicts its format.
+pub(crate) fn corrupt(at: Location, problem: impl Into<String>) -> Error {
+    Error::Corrupt {
+        fs: FS,
+        at,
+        problem: problem.into(),
+    }
+}
+
+/// The image is sound, but uses what is not supported.
+pub(crate) fn incompatible(what: impl Into<String>) -> Error {
+    Error::Incompatible {
+        fs: FS,
+        what: what.into(),
+    }
+}
+
+/// The filesystem must not be written, and why.
+pub(crate) fn not_writable(reason: impl Into<String>) -> Error {
+    Error::NotWritable {
+        fs: FS,
+        reason: reason.into(),
+    }
+}
+
+/// The format cannot hold what is to be stored.
+pub(crate) fn unstorable(what: impl Into<String>, problem: impl Into<String>) -> Error {
+    Error::Unstorable {
+        what: what.into(),
+        problem: problem.into(),
+    }
+}
+
+/// The log contradicts itself, at one of its 512-byte blocks.
+pub(crate) fn bad_log(block: u64, problem: impl Into<String>) -> Error {
+    corrupt(Location::Journal(block), problem)
+}
+
+/// The log holds what is not known.
+pub(crate) fn unknown_in_log(what: impl std::fmt::Display) -> Error {
+    incompatible(format!(
+        "replaying a log with {what} (mount and unmount it once instead)"
+    ))
+}

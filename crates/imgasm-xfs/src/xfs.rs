@@ -1,0 +1,180 @@
+//! An opened filesystem, and what of it was read last.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imgasm_block::BlockDevice;
+#[cfg(doc)]
+use imgasm_fs::{Error, FileSystemInfo};
+use imgasm_fs::{FileType, NodeId, Result, WriteOptions};
+
+use crate::ag::read_agf;
+use crate::dir::{self, Directory};
+use crate::format::dir::entry::Entry;
+use crate::format::geometry::Geometry;
+use crate::format::superblock::Superblock;
+use crate::inode::Inode;
+use crate::problem::not_writable;
+use crate::volume::{Volume, read_superblock};
+use crate::write::{Staged, Writer, check_features};
+use crate::{log, recovery};
+
+/// An XFS filesystem on a device.
+pub struct Xfs {
+    pub(crate) volume: Volume,
+    pub(crate) superblock: Superblock,
+    pub(crate) log: log::State,
+    pub(crate) cache: RefCell<Cache>,
+    /// Present where the filesystem is opened for writing.
+    pub(crate) writer: Option<Writer>,
+}
+
+/// What was read last, because callers ask several things of an inode in a row.
+#[derive(Default)]
+pub(crate) struct Cache {
+    inode: Option<Arc<Inode>>,
+    directories: BTreeMap<u64, Arc<Directory>>,
+    /// Names in all of the directories.
+    names: usize,
+}
+
+/// How many names the cached directories may have before all are dropped.
+const CACHED_NAMES: usize = 1 << 18;
+
+impl Xfs {
+    /// Opens the filesystem for reading. One that was not unmounted is read as it is after its
+    /// recovery, which is done in memory; [`FileSystemInfo::needs_recovery`] tells. Of version 4
+    /// what is read then is what the disk says without it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the superblock or the log is damaged, [`Error::Incompatible`]
+    /// where the filesystem uses what is not supported: a realtime section, directories of the
+    /// first form, features that are not known, items of the log that are not known.
+    pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let mut xfs = Self::as_it_is(device)?;
+        if xfs.log == log::State::Dirty && xfs.superblock.features.crc {
+            let recovered = recovery::in_memory(&xfs.volume, &xfs.superblock)?;
+            xfs = Self::as_it_is(recovered)?;
+            xfs.log = log::State::Dirty;
+        }
+        Ok(xfs)
+    }
+
+    /// Takes the filesystem as it is on the device.
+    fn as_it_is(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let superblock = read_superblock(&device)?;
+        let volume = Volume::new(device, Geometry::of(&superblock))?;
+        let log = log::state(&volume)?;
+        Ok(Self {
+            volume,
+            superblock,
+            log,
+            cache: RefCell::default(),
+            writer: None,
+        })
+    }
+
+    /// Opens the filesystem for reading and writing. One that was not unmounted is recovered first,
+    /// on the device.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`]; [`Error::NotWritable`] where its log is elsewhere, its counters
+    /// contradict each other or it is of version 4; [`Error::Incompatible`] where it uses what can
+    /// only be read: quotas, parent pointers, names without regard to case, features that are not
+    /// known.
+    pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
+        let mut xfs = Self::as_it_is(Arc::clone(&device))?;
+        check_features(&xfs.superblock)?;
+        match xfs.log {
+            log::State::Clean => {}
+            log::State::Dirty => {
+                recovery::on_device(&xfs.volume, &xfs.superblock)?;
+                xfs = Self::as_it_is(device)?;
+            }
+            log::State::External => {
+                return Err(not_writable("its log is on another device"));
+            }
+        }
+        let writer = Writer::new(&xfs.volume, &xfs.superblock, options)?;
+        xfs.writer = Some(writer);
+        Ok(xfs)
+    }
+
+    /// What is needed to change anything.
+    pub(crate) fn writer(&mut self) -> Result<(&Volume, &mut Writer)> {
+        match &mut self.writer {
+            Some(writer) => {
+                writer.check_usable()?;
+                Ok((&self.volume, writer))
+            }
+            None => Err(not_writable("the filesystem is opened for reading only")),
+        }
+    }
+
+    /// An inode that has changed since the last flush.
+    pub(crate) fn changed(&self, node: NodeId) -> Result<Option<&Staged>> {
+        match &self.writer {
+            Some(writer) => writer.changed_inode(node.0),
+            None => Ok(None),
+        }
+    }
+
+    /// An inode that is in use.
+    pub(crate) fn inode(&self, node: NodeId) -> Result<Arc<Inode>> {
+        if let Some(staged) = self.changed(node)? {
+            return Ok(Arc::clone(&staged.inode));
+        }
+        let mut cache = self.cache.borrow_mut();
+        if let Some(inode) = &cache.inode
+            && inode.number == node.0
+        {
+            return Ok(Arc::clone(inode));
+        }
+        let inode = Arc::new(Inode::read(&self.volume, node.0)?);
+        cache.inode = Some(Arc::clone(&inode));
+        Ok(inode)
+    }
+
+    /// The contents of a directory.
+    pub(crate) fn directory(&self, node: NodeId) -> Result<Arc<Directory>> {
+        if let Some(directory) = self
+            .changed(node)?
+            .and_then(|staged| staged.directory.as_ref())
+        {
+            return Ok(Arc::clone(directory));
+        }
+        if let Some(directory) = self.cache.borrow().directories.get(&node.0) {
+            return Ok(Arc::clone(directory));
+        }
+        let inode = self.inode(node)?;
+        let directory = Arc::new(dir::load::load(&self.volume, &inode)?);
+        let mut cache = self.cache.borrow_mut();
+        cache.names += directory.len();
+        if cache.names > CACHED_NAMES {
+            cache.directories.clear();
+            cache.names = directory.len();
+        }
+        cache.directories.insert(node.0, Arc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// Blocks in the groups' trees of free space. The superblock counts too the blocks that the
+    /// trees themselves and their free lists hold, which are in use as far as anyone else can tell.
+    pub(crate) fn free_blocks(&self) -> Result<u64> {
+        if let Some(writer) = &self.writer {
+            return Ok(writer.free_blocks());
+        }
+        (0..self.volume.geometry.groups)
+            .map(|group| Ok(u64::from(read_agf(&self.volume, group)?.agf_freeblks.get())))
+            .sum()
+    }
+
+    /// What a name's inode is; filesystems without `ftype` keep that in the inode only.
+    pub(crate) fn entry_type(&self, entry: &Entry) -> Result<FileType> {
+        match entry.file_type {
+            Some(file_type) => Ok(file_type),
+            None => Ok(self.inode(NodeId(entry.inode))?.file_type),
+        }
+    }
+}
