@@ -142,7 +142,7 @@ pub(crate) struct InodeChunks {
     pub(crate) agi: Agi,
     pub(crate) chunks: Vec<InodeRecord>,
     pub(crate) tree_blocks: TreeBlocks,
-    /// Blocks of the tree of chunks with free inodes; empty where the filesystem has none.
+    /// Blocks of the tree of chunks with free inodes; empty if the filesystem has none.
     pub(crate) free_tree_blocks: TreeBlocks,
 }
 

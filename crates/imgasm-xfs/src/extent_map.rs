@@ -100,7 +100,7 @@ impl ExtentMap {
         removed
     }
 
-    /// Puts an extent where none is, joining it to its neighbours where they continue it.
+    /// Puts an extent where none is, joining it to its neighbours if they continue it.
     pub(crate) fn insert(&mut self, extent: Extent) {
         let mut at = self.position(extent.file_block);
         debug_assert!(
@@ -116,7 +116,7 @@ impl ExtentMap {
         self.join(at);
     }
 
-    /// Joins the extent at `at` with the next one where they are one run.
+    /// Joins the extent at `at` with the next one if they are one run.
     fn join(&mut self, at: usize) -> bool {
         let Some(next) = self.extents.get(at + 1).copied() else {
             return false;

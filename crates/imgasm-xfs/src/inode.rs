@@ -21,7 +21,7 @@ pub(crate) enum Fork {
 }
 
 impl Fork {
-    /// The extents; none where the fork is kept in the inode.
+    /// The extents; none if the fork is kept in the inode.
     pub(crate) fn map(&self) -> Option<&ExtentMap> {
         match self {
             Self::Extents(map) => Some(map),
@@ -38,7 +38,7 @@ pub(crate) struct Inode {
     pub(crate) core: Core,
     pub(crate) file_type: FileType,
     pub(crate) data: Fork,
-    /// The fork of the extended attributes, where there is one.
+    /// The fork of the extended attributes, if there is one.
     pub(crate) attributes: Option<Fork>,
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn read_bytes(volume: &Volume, number: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The first byte of an inode, where there can be such an inode.
+/// The first byte of an inode, if there can be such an inode.
 pub(crate) fn byte_offset(volume: &Volume, number: u64) -> Result<u64> {
     let geometry = &volume.geometry;
     let (group, block, index) = geometry

@@ -30,7 +30,7 @@ impl Volume {
         Ok(Self { device, geometry })
     }
 
-    /// The first byte of a block, where there is such a block.
+    /// The first byte of a block, if there is such a block.
     pub(crate) fn byte_offset(&self, block: FsBlock) -> Result<u64> {
         let (group, in_group) = self
             .geometry

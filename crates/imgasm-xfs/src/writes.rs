@@ -21,7 +21,7 @@ impl Writes {
         self.0.insert(offset, bytes);
     }
 
-    /// Adds a piece where there is none yet.
+    /// Adds a piece if there is none yet.
     pub(crate) fn put_under(&mut self, offset: u64, bytes: Vec<u8>) {
         self.0.entry(offset).or_insert(bytes);
     }

@@ -15,7 +15,7 @@ use crate::format::dir::entry::Entry;
 use crate::format::geometry::Geometry;
 use crate::format::superblock::Superblock;
 use crate::inode::Inode;
-use crate::problem::not_writable;
+use crate::problem::{not_writable, unknown_in_log};
 use crate::volume::{Volume, read_superblock};
 use crate::write::{Staged, Writer, check_features};
 use crate::{log, recovery};
@@ -26,7 +26,7 @@ pub struct Xfs {
     pub(crate) superblock: Superblock,
     pub(crate) log: log::State,
     pub(crate) cache: RefCell<Cache>,
-    /// Present where the filesystem is opened for writing.
+    /// Present if the filesystem is opened for writing.
     pub(crate) writer: Option<Writer>,
 }
 
@@ -48,8 +48,8 @@ impl Xfs {
     /// what is read then is what the disk says without it.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where the superblock or the log is damaged, [`Error::Incompatible`]
-    /// where the filesystem uses what is not supported: a realtime section, directories of the
+    /// [`Error::Corrupt`] if the superblock or the log is damaged, [`Error::Incompatible`]
+    /// if the filesystem uses what is not supported: a realtime section, directories of the
     /// first form, features that are not known, items of the log that are not known.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let mut xfs = Self::as_it_is(device)?;
@@ -79,15 +79,19 @@ impl Xfs {
     /// on the device.
     ///
     /// # Errors
-    /// Those of [`Self::open`]; [`Error::NotWritable`] where its log is elsewhere, its counters
-    /// contradict each other or it is of version 4; [`Error::Incompatible`] where it uses what can
-    /// only be read: quotas, parent pointers, names without regard to case, features that are not
+    /// Those of [`Self::open`]; [`Error::NotWritable`] if its log is elsewhere, its counters
+    /// contradict each other or it is of version 4; [`Error::Incompatible`] if it uses what can
+    /// only be read: parent pointers, names without regard to case, features that are not
     /// known.
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
         let mut xfs = Self::as_it_is(Arc::clone(&device))?;
         check_features(&xfs.superblock)?;
         match xfs.log {
             log::State::Clean => {}
+            log::State::Dirty if xfs.superblock.raw.sb_qflags.get() != 0 => {
+                // Limits that were set last may be in the log only.
+                return Err(unknown_in_log("quotas"));
+            }
             log::State::Dirty => {
                 recovery::on_device(&xfs.volume, &xfs.superblock)?;
                 xfs = Self::as_it_is(device)?;

@@ -1,16 +1,135 @@
-//! Chunks of inodes on the disk: new ones are written, and those in which no inode is in use any
-//! more are given back.
+//! Chunks of inodes on the disk: inodes are taken from them, new ones are made and written, and those
+//! in which no inode is in use any more are given back.
 
-use imgasm_fs::Result;
+use std::ops::Range;
 
-use crate::alloc::Allocator;
+use imgasm_fs::{Error, Result};
+
 use crate::alloc::group::Group;
-use crate::format::btree::records::CHUNK_INODES;
+use crate::alloc::{Allocator, Purpose};
+use crate::format::btree::records::InodeRecord;
+use crate::format::geometry::CHUNK_INODES;
 use crate::format::inode::{Core, NO_INODE, encode};
 use crate::volume::Volume;
 use crate::writes::Writes;
 
 impl Allocator {
+    /// Takes an inode near another: a free one of its group, else one of a new chunk there, else
+    /// of another group.
+    pub(crate) fn allocate_inode(&mut self, volume: &Volume, near: u64) -> Result<u64> {
+        let geometry = &volume.geometry;
+        let (home, near) = geometry.inode_in_group(near).unwrap_or((0, 0));
+        for step in 0..geometry.groups {
+            let number = (home + step) % geometry.groups;
+            let near = if step == 0 { near } else { 0 };
+            if let Some(inode) = self.take_inode(volume, number, near)? {
+                return Ok(geometry.inode_number(number, inode));
+            }
+            let near_block = geometry.inode_block(near);
+            if (self.make_chunk(volume, number, near_block)?
+                || self.make_part_of_chunk(volume, number, near_block)?)
+                && let Some(inode) = self.take_inode(volume, number, near)?
+            {
+                return Ok(geometry.inode_number(number, inode));
+            }
+        }
+        Err(Error::NoSpace {
+            unit: "inodes",
+            needed: 1,
+            free: 0,
+        })
+    }
+
+    fn take_inode(&mut self, volume: &Volume, number: u32, near: u32) -> Result<Option<u32>> {
+        let inodes = self.group(volume, number)?.inodes(volume)?;
+        let taken = inodes.chunks.take(near);
+        inodes.changed |= taken.is_some();
+        Ok(taken)
+    }
+
+    /// Makes a full chunk of inodes, or as many as fill a block; false if there is no room.
+    fn make_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
+        let geometry = &volume.geometry;
+        let inodes = CHUNK_INODES.max(geometry.inodes_per_block());
+        let blocks = inodes / geometry.inodes_per_block();
+        if self.inodes + u64::from(inodes) > self.max_inodes
+            || self.check_room(u64::from(blocks)).is_err()
+        {
+            return Ok(false);
+        }
+        let free = &self.group(volume, number)?.free;
+        let place = free.find(near, blocks, geometry.inode_alignment);
+        let Some(start) = place.filter(|_| self.usable(number, Purpose::Content) >= blocks) else {
+            return Ok(false);
+        };
+        self.take(volume, number, start, blocks);
+        let group = self.group(volume, number)?.inodes(volume)?;
+        let first = geometry.first_inode(start);
+        let mut made = Vec::new();
+        for start in (first..first + inodes).step_by(CHUNK_INODES as usize) {
+            group.chunks.put(InodeRecord {
+                start,
+                holes: 0,
+                count: 64,
+                free_count: 64,
+                free: u64::MAX,
+            });
+            made.push(((number, start), CHUNK_INODES));
+        }
+        group.changed = true;
+        self.new_chunks.extend(made);
+        self.inodes += u64::from(inodes);
+        Ok(true)
+    }
+
+    /// Makes a part of a chunk of inodes where there is no room for a whole one, if the filesystem
+    /// has sparse chunks; false if there is no room for that either.
+    fn make_part_of_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
+        let geometry = &volume.geometry;
+        let Some(blocks) = geometry.sparse_chunk_blocks else {
+            return Ok(false);
+        };
+        let inodes = blocks * geometry.inodes_per_block();
+        if self.inodes + u64::from(inodes) > self.max_inodes
+            || self.check_room(u64::from(blocks)).is_err()
+            || self.usable(number, Purpose::Content) < blocks
+        {
+            return Ok(false);
+        }
+        // All of the chunk must lie in the group, where it has blocks or not.
+        let align = geometry.inode_alignment;
+        let chunk_of = |block: u32| block - block % align;
+        let fits =
+            |block: &u32| *block >= align && chunk_of(*block) + align <= geometry.group_len(number);
+        let free = &self.group(volume, number)?.free;
+        let place = [near, align]
+            .into_iter()
+            .filter_map(|near| free.find(near, blocks, blocks))
+            .find(fits);
+        let Some(block) = place else {
+            return Ok(false);
+        };
+        let start = geometry.first_inode(chunk_of(block));
+        let first = geometry.first_inode(block);
+        let group = self.group(volume, number)?.inodes(volume)?;
+        let mut record = group.chunks.get(start).copied().unwrap_or(InodeRecord {
+            start,
+            holes: u16::MAX,
+            count: 0,
+            free_count: 0,
+            free: u64::MAX,
+        });
+        if !record.fill(first - start, inodes) {
+            return Ok(false);
+        }
+        group.chunks.put(record);
+        group.changed = true;
+        self.take(volume, number, block, blocks);
+        self.new_chunks.insert((number, first), inodes);
+        self.inodes += u64::from(inodes);
+        Ok(true)
+    }
+
     /// Gives back the blocks of chunks in which no inode is in use any more.
     pub(crate) fn drop_empty_chunks(&mut self, volume: &Volume) -> Result<()> {
         for group in self.groups.values_mut() {
@@ -22,16 +141,16 @@ impl Allocator {
     }
 }
 
-/// Writes the inodes of a new chunk as free ones.
-pub(super) fn write_new_chunk(
+/// Writes new inodes of a group as free ones.
+pub(super) fn write_new_inodes(
     volume: &Volume,
     group: u32,
-    start: u32,
+    inodes: Range<u32>,
     seed: [u8; 16],
     writes: &mut Writes,
 ) {
     let geometry = &volume.geometry;
-    for in_group in start..start + CHUNK_INODES {
+    for in_group in inodes {
         let number = geometry.inode_number(group, in_group);
         let mut core = Core::empty(geometry, number);
         core.di_gen = first_generation(seed, number).into();

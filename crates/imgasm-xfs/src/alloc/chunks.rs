@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::format::btree::records::{CHUNK_INODES, InodeRecord};
+use crate::format::btree::records::InodeRecord;
+use crate::format::geometry::CHUNK_INODES;
 
 /// The chunks of a group, by their first inode.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +106,7 @@ impl Chunks {
         Some(start + index)
     }
 
-    /// Gives an inode back; false where it is not in use.
+    /// Gives an inode back; false if it is not in use.
     #[must_use]
     pub(crate) fn give(&mut self, inode: u32) -> bool {
         if !self.is_in_use(inode) {

@@ -7,19 +7,20 @@ use imgasm_fs::{Error, Location, Result};
 
 use crate::ag::{TreeBlocks, read_owners};
 use crate::alloc::Allocator;
-use crate::alloc::chunk_blocks::write_new_chunk;
+use crate::alloc::chunk_blocks::write_new_inodes;
 use crate::alloc::group::Group;
 use crate::format::ag::sector;
 use crate::format::agf::Agf;
 use crate::format::agfl;
 use crate::format::btree::build::{Shape, build};
 use crate::format::btree::records::{
-    CHUNK_INODES, FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord, owner,
+    FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord, owner,
 };
 use crate::format::btree::{
     FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, OWNERS, REFCOUNTS, Record,
 };
 use crate::format::bytes::as_u32;
+use crate::format::geometry::CHUNK_INODES;
 use crate::format::superblock::Superblock;
 use crate::owners::{GroupRecords, runs_of};
 use crate::problem::corrupt;
@@ -96,13 +97,13 @@ impl Allocator {
         writes: &mut Writes,
     ) -> Result<CounterChanges> {
         let mut counters = CounterChanges::default();
-        for &(number, start) in &self.new_chunks {
+        for (&(number, start), &count) in &self.new_chunks {
             let inodes = self
                 .groups
                 .get(&number)
                 .and_then(|group| group.inodes.as_ref());
-            if inodes.is_some_and(|inodes| inodes.chunks.get(start).is_some()) {
-                write_new_chunk(volume, number, start, seed, writes);
+            if inodes.is_some_and(|inodes| inodes.chunks.has(start)) {
+                write_new_inodes(volume, number, start..start + count, seed, writes);
             }
         }
         for group in self.groups.values_mut() {
@@ -127,7 +128,7 @@ fn resize(group: &mut Group, blocks: &mut TreeBlocks, needed: usize) -> Result<(
     Ok(())
 }
 
-/// Takes the first free block of a group, or one of its list where there is no other.
+/// Takes the first free block of a group, or one of its list if there is no other.
 fn take_one(group: &mut Group) -> Result<u32> {
     if let Some(block) = group.free.find(0, 1, 1) {
         group.take(block, 1);
@@ -355,7 +356,7 @@ fn commit_space(
     Ok(())
 }
 
-/// Who has the group's blocks now: what is known of before, where it still holds, and the rest
+/// Who has the group's blocks now: what is known of before, if it still holds, and the rest
 /// from what has been read of the group and from the changed inodes.
 fn owner_records(
     volume: &Volume,

@@ -79,7 +79,7 @@ impl FreeRuns {
         }
     }
 
-    /// Gives blocks back; false where some of them are free already.
+    /// Gives blocks back; false if some of them are free already.
     #[must_use]
     pub(crate) fn give(&mut self, start: u32, len: u32) -> bool {
         let end = start + len;
@@ -103,7 +103,7 @@ impl FreeRuns {
         true
     }
 
-    /// Where `len` blocks could be taken in one run: at `near` where they are free, else in a run
+    /// Where `len` blocks could be taken in one run: at `near` if they are free, else in a run
     /// behind or before it, else in the shortest run that has them.
     pub(crate) fn find(&self, near: u32, len: u32, align: u32) -> Option<u32> {
         let fits = |start: u32, run_len: u32| {

@@ -16,8 +16,8 @@ pub(crate) mod group;
 pub(crate) mod reserve;
 pub(crate) mod shared;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 use imgasm_fs::{Error, Location, Result};
 
@@ -27,7 +27,7 @@ use crate::alloc::group::Group;
 use crate::alloc::reserve::Reserve;
 use crate::alloc::shared::SharedRuns;
 use crate::check::derive::DerivedSpace;
-use crate::format::btree::records::{CHUNK_INODES, FreeRecord, InodeRecord};
+use crate::format::btree::records::FreeRecord;
 use crate::format::extent::Extent;
 use crate::format::inode::NO_INODE;
 use crate::format::numbers::FsBlock;
@@ -65,8 +65,8 @@ pub(crate) struct Allocator {
     inodes: u64,
     /// The most inodes that there may be.
     max_inodes: u64,
-    /// Chunks made since the last commit: group and first inode.
-    new_chunks: BTreeSet<(u32, u32)>,
+    /// Chunks and parts of chunks made since the last commit: group, first inode, and how many.
+    new_chunks: BTreeMap<(u32, u32), u32>,
 }
 
 impl Allocator {
@@ -112,7 +112,7 @@ impl Allocator {
             reserve,
             inodes,
             max_inodes,
-            new_chunks: BTreeSet::new(),
+            new_chunks: BTreeMap::new(),
         })
     }
 
@@ -138,7 +138,7 @@ impl Allocator {
         self.free
     }
 
-    /// The free runs of a group, where it has been read.
+    /// The free runs of a group, if it has been read.
     pub(crate) fn free_runs(&self, number: u32) -> Option<Vec<FreeRecord>> {
         Some(self.groups.get(&number)?.free.records())
     }
@@ -148,7 +148,7 @@ impl Allocator {
         let located = volume.geometry.inode_in_group(number);
         located.is_some_and(|(group, inode)| {
             let below = self.new_chunks.range(..=(group, inode)).next_back();
-            below.is_some_and(|(home, start)| *home == group && inode - start < CHUNK_INODES)
+            below.is_some_and(|((home, start), count)| *home == group && inode - start < *count)
         })
     }
 
@@ -167,7 +167,7 @@ impl Allocator {
     }
 
     /// Takes a run of at least one block, of those wished for. Metadata too comes from the reserve
-    /// only where there is nothing else, because a group that lacks its reserve makes the kernel
+    /// only if there is nothing else, because a group that lacks its reserve makes the kernel
     /// complain.
     pub(crate) fn allocate(&mut self, volume: &Volume, wish: &Wish) -> Result<(FsBlock, u64)> {
         let limit = |blocks: u64| {
@@ -297,72 +297,6 @@ impl Allocator {
         let (group, ..) = Self::locate(volume, block, 1)?;
         self.group(volume, group)?.changed = true;
         Ok(())
-    }
-
-    /// Takes an inode near another: a free one of its group, else one of a new chunk there, else
-    /// of another group.
-    pub(crate) fn allocate_inode(&mut self, volume: &Volume, near: u64) -> Result<u64> {
-        let geometry = &volume.geometry;
-        let (home, near) = geometry.inode_in_group(near).unwrap_or((0, 0));
-        for step in 0..geometry.groups {
-            let number = (home + step) % geometry.groups;
-            let near = if step == 0 { near } else { 0 };
-            if let Some(inode) = self.take_inode(volume, number, near)? {
-                return Ok(geometry.inode_number(number, inode));
-            }
-            if self.make_chunk(volume, number, geometry.inode_block(near))?
-                && let Some(inode) = self.take_inode(volume, number, near)?
-            {
-                return Ok(geometry.inode_number(number, inode));
-            }
-        }
-        Err(Error::NoSpace {
-            unit: "inodes",
-            needed: 1,
-            free: 0,
-        })
-    }
-
-    fn take_inode(&mut self, volume: &Volume, number: u32, near: u32) -> Result<Option<u32>> {
-        let inodes = self.group(volume, number)?.inodes(volume)?;
-        let taken = inodes.chunks.take(near);
-        inodes.changed |= taken.is_some();
-        Ok(taken)
-    }
-
-    /// Makes a full chunk of inodes, or as many as fill a block; false where there is no room.
-    fn make_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
-        let geometry = &volume.geometry;
-        let inodes = CHUNK_INODES.max(geometry.inodes_per_block());
-        let blocks = inodes / geometry.inodes_per_block();
-        if self.inodes + u64::from(inodes) > self.max_inodes
-            || self.check_room(u64::from(blocks)).is_err()
-        {
-            return Ok(false);
-        }
-        let free = &self.group(volume, number)?.free;
-        let place = free.find(near, blocks, geometry.inode_alignment);
-        let Some(start) = place.filter(|_| self.usable(number, Purpose::Content) >= blocks) else {
-            return Ok(false);
-        };
-        self.take(volume, number, start, blocks);
-        let group = self.group(volume, number)?.inodes(volume)?;
-        let first = geometry.first_inode(start);
-        let mut made = Vec::new();
-        for start in (first..first + inodes).step_by(CHUNK_INODES as usize) {
-            group.chunks.put(InodeRecord {
-                start,
-                holes: 0,
-                count: 64,
-                free_count: 64,
-                free: u64::MAX,
-            });
-            made.push((number, start));
-        }
-        group.changed = true;
-        self.new_chunks.extend(made);
-        self.inodes += u64::from(inodes);
-        Ok(true)
     }
 
     /// Notes that a group has no unlinked inodes that are in use.

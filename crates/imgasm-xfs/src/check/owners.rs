@@ -6,7 +6,8 @@ use crate::check::group::Group;
 use crate::check::report::{Report, finding};
 use crate::format::ag::sector;
 use crate::format::btree::Record;
-use crate::format::btree::records::{CHUNK_INODES, COPY_ON_WRITE, OwnerRecord, owner};
+use crate::format::btree::records::{COPY_ON_WRITE, OwnerRecord, owner};
+use crate::format::geometry::CHUNK_INODES;
 use crate::owners::{GroupRecords, runs_of};
 use crate::volume::Volume;
 

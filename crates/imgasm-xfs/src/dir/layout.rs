@@ -26,7 +26,7 @@ pub(crate) enum Layout {
 pub(crate) struct LaidBlock {
     /// The first of its blocks in the fork.
     pub(crate) file_block: u64,
-    /// How it is sealed, and its bytes; none where the disk has it already.
+    /// How it is sealed, and its bytes; none if the disk has it already.
     pub(crate) content: Option<(Stamp, Vec<u8>)>,
 }
 
@@ -36,7 +36,7 @@ fn whole_len(names_end: u32, names: usize) -> usize {
 }
 
 impl Directory {
-    /// Bytes that the directory would fill in the inode, where it could be there at all.
+    /// Bytes that the directory would fill in the inode, if it could be there at all.
     pub(crate) fn inode_len(&self, geometry: &Geometry) -> Option<usize> {
         let len = shortform::encoded_len(self, geometry);
         (self.packed_len(geometry) <= geometry.directory_block_len()).then_some(len)

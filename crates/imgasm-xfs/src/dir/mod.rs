@@ -79,7 +79,7 @@ impl Directory {
         }
     }
 
-    /// Puts an entry at the place where it was found; false where the name is there already.
+    /// Puts an entry at the place where it was found; false if the name is there already.
     fn place(&mut self, block: u32, offset: u32, entry: Entry) -> bool {
         let known = self.names.insert(entry.name.clone(), (block, offset));
         self.blocks

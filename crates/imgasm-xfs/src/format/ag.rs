@@ -10,5 +10,5 @@ pub(crate) mod sector {
     pub(crate) const COUNT: u32 = 4;
 }
 
-/// What a tree's root pointer and height say where the tree is absent.
+/// What a tree's root pointer and height say if the tree is absent.
 pub(crate) const NO_BLOCK: u32 = u32::MAX;

@@ -37,9 +37,9 @@ pub(crate) struct Agi {
     pub(crate) agi_lsn: U64,
     pub(crate) agi_free_root: U32,
     pub(crate) agi_free_level: U32,
-    /// Blocks of the tree of inodes, where the filesystem counts them.
+    /// Blocks of the tree of inodes, if the filesystem counts them.
     pub(crate) agi_iblocks: U32,
-    /// Blocks of the tree of free inodes, where the filesystem counts them.
+    /// Blocks of the tree of free inodes, if the filesystem counts them.
     pub(crate) agi_fblocks: U32,
 }
 

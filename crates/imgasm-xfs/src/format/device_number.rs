@@ -10,7 +10,7 @@ pub(crate) fn decode_device(raw: u32) -> DeviceNumber {
     }
 }
 
-/// The form that the disk has of a device's number, where it can store it.
+/// The form that the disk has of a device's number, if it can store it.
 pub(crate) fn encode_device(number: DeviceNumber) -> Option<u32> {
     (number.major <= 0x3fff && number.minor <= 0x3_ffff)
         .then_some(number.major << 18 | number.minor)

@@ -5,6 +5,9 @@ use crate::format::features::Features;
 use crate::format::numbers::FsBlock;
 use crate::format::superblock::Superblock;
 
+/// Inodes in a chunk (`XFS_INODES_PER_CHUNK`).
+pub(crate) const CHUNK_INODES: u32 = 64;
+
 /// The sizes of a filesystem, checked against each other by the superblock.
 #[derive(Debug, Clone)]
 pub(crate) struct Geometry {
@@ -29,13 +32,16 @@ pub(crate) struct Geometry {
     pub(crate) directory_block_blocks: u32,
     /// Alignment of inode chunks, in blocks; at least 1.
     pub(crate) inode_alignment: u32,
+    /// Blocks of the smallest part of an inode chunk, if chunks may be sparse. Parts begin at
+    /// multiples of it.
+    pub(crate) sparse_chunk_blocks: Option<u32>,
     /// The UUID that metadata blocks bear.
     pub(crate) metadata_uuid: [u8; 16],
     /// The UUID that the log bears.
     pub(crate) uuid: [u8; 16],
     /// Bytes of which each record of the log is a multiple.
     pub(crate) log_unit: u32,
-    /// First block of the log and number of blocks, where the log is inside.
+    /// First block of the log and number of blocks, if the log is inside.
     pub(crate) log: Option<(FsBlock, u32)>,
 }
 
@@ -44,6 +50,14 @@ impl Geometry {
     pub(crate) fn of(superblock: &Superblock) -> Self {
         let Superblock { raw, features } = superblock;
         let log_start = raw.sb_logstart.get();
+        let chunk_blocks = CHUNK_INODES >> raw.sb_inopblog;
+        let part = raw.sb_spino_align.get();
+        // The kernel refuses other alignments of sparse chunks.
+        let may_be_sparse = features.sparse
+            && part > 0
+            && part < chunk_blocks
+            && chunk_blocks.is_multiple_of(part)
+            && raw.sb_inoalignmt.get() == chunk_blocks;
         Self {
             features: *features,
             block_size: raw.sb_blocksize.get(),
@@ -58,6 +72,7 @@ impl Geometry {
             directory_block_size: raw.sb_blocksize.get() << raw.sb_dirblklog,
             directory_block_blocks: 1 << raw.sb_dirblklog,
             inode_alignment: raw.sb_inoalignmt.get().max(1),
+            sparse_chunk_blocks: may_be_sparse.then_some(part),
             metadata_uuid: if features.meta_uuid {
                 raw.sb_meta_uuid
             } else {
@@ -100,7 +115,7 @@ impl Geometry {
         FsBlock((u64::from(group) << self.group_log) | u64::from(block))
     }
 
-    /// The group of a block and the block's number in it, where there is such a block.
+    /// The group of a block and the block's number in it, if there is such a block.
     pub(crate) fn split(&self, block: FsBlock) -> Option<(u32, u32)> {
         let group = u32::try_from(block.0 >> self.group_log).ok()?;
         let in_group = u32::try_from(block.0 & ((1 << self.group_log) - 1)).ok()?;

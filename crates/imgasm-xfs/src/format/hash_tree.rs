@@ -17,7 +17,7 @@ const CHILD_LEN: usize = 8;
 /// What all blocks of such a tree begin with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
-    /// The next block of the same level, 0 where this is the last.
+    /// The next block of the same level, 0 if this is the last.
     pub(crate) forward: u32,
     /// The one before.
     pub(crate) backward: u32,
@@ -54,7 +54,7 @@ pub(crate) fn check_identity(
 /// A node: for each child the highest hash below it, and its block in the fork.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// 1 where the children are leaves.
+    /// 1 if the children are leaves.
     pub(crate) level: u16,
     pub(crate) children: Vec<(u32, u32)>,
 }

@@ -55,7 +55,7 @@ pub(crate) struct Core {
     pub(crate) di_nlink: U32,
     pub(crate) di_projid_lo: U16,
     pub(crate) di_projid_hi: U16,
-    /// The number of extents of the data fork where [`flags2::NREXT64`] is set.
+    /// The number of extents of the data fork if [`flags2::NREXT64`] is set.
     di_big_nextents: U64,
     di_atime: U64,
     di_mtime: U64,
@@ -64,10 +64,10 @@ pub(crate) struct Core {
     /// Blocks of both forks, trees included.
     pub(crate) di_nblocks: U64,
     pub(crate) di_extsize: U32,
-    /// Extents of the data fork, or of the attribute fork where [`flags2::NREXT64`] is set.
+    /// Extents of the data fork, or of the attribute fork if [`flags2::NREXT64`] is set.
     di_nextents: U32,
     di_anextents: U16,
-    /// Where the attribute fork starts, in units of eight bytes; 0 where there is none.
+    /// Where the attribute fork starts, in units of eight bytes; 0 if there is none.
     pub(crate) di_forkoff: u8,
     pub(crate) di_aformat: u8,
     di_dmevmask: U32,
@@ -203,7 +203,7 @@ impl Core {
         }
     }
 
-    /// Sets the numbers of extents; false where the inode's form cannot hold them.
+    /// Sets the numbers of extents; false if the inode's form cannot hold them.
     #[must_use]
     pub(crate) fn set_extent_counts(&mut self, data: u64, attributes: u64) -> bool {
         if self.has(flags2::NREXT64) {

@@ -22,6 +22,13 @@ const MIN_GROUP_BLOCKS: u64 = 64;
 /// The bit of `sb_features_log_incompat` that says that the log may hold intents of attributes.
 const LOGGED_ATTRIBUTES: u32 = 0x1;
 
+/// Bits of `sb_qflags`.
+pub(crate) mod quota {
+    /// What users, groups and projects have has been counted (`XFS_UQUOTA_CHKD`, `XFS_OQUOTA_CHKD`,
+    /// `XFS_GQUOTA_CHKD`, `XFS_PQUOTA_CHKD`).
+    pub(crate) const CHECKED: u16 = 0x0004 | 0x0020 | 0x0100 | 0x0400;
+}
+
 /// The superblock as it lies on the disk.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -92,9 +99,19 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
-    /// Decodes the first sector. `sector` holds at least 512 bytes and, where the device has them,
-    /// enough for the largest sector.
+    /// Decodes the first sector of the device. `sector` holds at least 512 bytes and, if the device
+    /// has them, enough for the largest sector.
     pub(crate) fn decode(sector: &[u8]) -> Result<Self> {
+        let superblock = Self::decode_copy(sector)?;
+        if superblock.raw.sb_inprogress != 0 {
+            return Err(corrupt(Location::Superblock, "mkfs.xfs has not finished"));
+        }
+        Ok(superblock)
+    }
+
+    /// Decodes the first sector of any group: `mkfs.xfs` leaves all but the first one marked as
+    /// being made.
+    pub(crate) fn decode_copy(sector: &[u8]) -> Result<Self> {
         let bad = |problem: String| corrupt(Location::Superblock, problem);
         let (raw, _) = RawSuperblock::read_from_prefix(sector)
             .map_err(|_| bad("the device is smaller than a superblock".to_owned()))?;
@@ -206,8 +223,8 @@ fn check_sizes(raw: &RawSuperblock) -> Result<(), String> {
     if u32::from(raw.sb_agblklog) + u32::from(raw.sb_inopblog) >= 32 {
         return Err(format!("groups of {group} blocks have too many inodes"));
     }
-    if raw.sb_imax_pct > 100 || raw.sb_inprogress != 0 {
-        return Err("mkfs.xfs has not finished".to_owned());
+    if raw.sb_imax_pct > 100 {
+        return Err(format!("{} percent of inodes", raw.sb_imax_pct));
     }
     Ok(())
 }

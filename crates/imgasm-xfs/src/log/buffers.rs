@@ -62,7 +62,7 @@ fn marks(bytes: &[u8]) -> Option<Marks> {
     })
 }
 
-/// The change after which a block was written last, where it tells.
+/// The change after which a block was written last, if it tells.
 fn written_at(bytes: &[u8], geometry: &Geometry) -> Option<u64> {
     let marks = marks(bytes)?;
     let uuid = &bytes[marks.uuid..marks.uuid + 16];

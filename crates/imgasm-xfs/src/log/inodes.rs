@@ -65,7 +65,7 @@ fn to_disk(core: &[u8], lsn: u64) -> [u8; CORE_LEN] {
     if flags & flags2::NREXT64 == 0 {
         disk[COUNTS + 4..COUNTS + 6].reverse();
     }
-    // Neither is kept where the log has it.
+    // Neither is kept if the log has it.
     put_u16(&mut disk, 6, 0);
     put_u64(&mut disk, LSN, lsn);
     disk

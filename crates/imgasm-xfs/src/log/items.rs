@@ -38,7 +38,7 @@ pub(super) enum Item {
     Begun(Intent),
     /// What was begun by this number has ended.
     Ended(IntentKind, u64),
-    /// Something of a quota, which counts nothing where there are none.
+    /// Something of a quota, which counts nothing if there are none.
     Quota,
 }
 

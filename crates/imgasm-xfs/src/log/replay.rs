@@ -20,7 +20,7 @@ use crate::volume::Volume;
 
 /// What a replay has left to be done.
 pub(crate) struct Replayed {
-    /// Changes of files' mappings that were begun, where anything was begun and not ended: then
+    /// Changes of files' mappings that were begun, if anything was begun and not ended: then
     /// the trees of free, shared and owned blocks do not follow the files yet.
     pub(crate) unfinished: Option<Vec<Mapping>>,
 }
@@ -28,8 +28,8 @@ pub(crate) struct Replayed {
 /// Replays the log of a version 5 filesystem onto its device, and empties it.
 ///
 /// # Errors
-/// [`Error::Corrupt`] where the log contradicts itself or the filesystem, [`Error::Incompatible`]
-/// where it holds what is not known. Some of it may be on the device by then.
+/// [`Error::Corrupt`] if the log contradicts itself or the filesystem, [`Error::Incompatible`]
+/// if it holds what is not known. Some of it may be on the device by then.
 pub(crate) fn replay(volume: &Volume) -> Result<Replayed> {
     let ring = Ring::new(volume)?.ok_or_else(|| incompatible("a log on another device"))?;
     let records = ring.records()?;

@@ -1,7 +1,7 @@
 //! The ring of blocks, and where what it holds begins and ends.
 //!
 //! Each block begins with the number of the round in which it was written. The head is where the
-//! numbers drop by one. The log is empty where the record before the head is the one that a clean
+//! numbers drop by one. The log is empty if the record before the head is the one that a clean
 //! unmount writes.
 
 use imgasm_fs::{Location, Result};
@@ -58,7 +58,7 @@ pub(super) struct Records {
 }
 
 impl<'a> Ring<'a> {
-    /// The log of a filesystem, where it is on the same device.
+    /// The log of a filesystem, if it is on the same device.
     pub(super) fn new(volume: &'a Volume) -> Result<Option<Self>> {
         let geometry = &volume.geometry;
         let Some((start, blocks)) = geometry.log else {
@@ -95,7 +95,7 @@ impl<'a> Ring<'a> {
         Ok(bytes)
     }
 
-    /// Reads `count` blocks, of which the log has at least as many, round its end where need be.
+    /// Reads `count` blocks, of which the log has at least as many, round its end if need be.
     pub(super) fn read_run(&self, block: u64, count: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; as_usize(count * BLOCK)];
         let block = block % self.blocks;
@@ -109,7 +109,7 @@ impl<'a> Ring<'a> {
         Ok(bytes)
     }
 
-    /// The round in which a block was written; 0 where it never was.
+    /// The round in which a block was written; 0 if it never was.
     pub(super) fn round(&self, block: u64) -> Result<u32> {
         Ok(round_of(&self.read(block)?))
     }
@@ -132,7 +132,7 @@ impl<'a> Ring<'a> {
         Ok(not)
     }
 
-    /// The head as far as what is before it is whole: where blocks just before it still have an
+    /// The head as far as what is before it is whole: if blocks just before it still have an
     /// older round, because writes came out of order, it is the first of those.
     fn whole_head(&self) -> Result<u64> {
         let head = self.head()?;
@@ -241,7 +241,7 @@ impl<'a> Ring<'a> {
         Ok((headers, None))
     }
 
-    /// The header at a block, where a sound record of at most `most` blocks begins there.
+    /// The header at a block, if a sound record of at most `most` blocks begins there.
     fn sound_record(&self, block: u64, most: u64) -> Result<Result<Header, String>> {
         let bytes = self.read(block)?;
         if u32_at(&bytes, 0) != MAGIC {

@@ -132,7 +132,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes whole blocks where the file has none, to new blocks.
+    /// Writes whole blocks if the file has none, to new blocks.
     fn write_run(
         &mut self,
         volume: &Volume,
@@ -198,7 +198,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes into a file, growing it where it must.
+    /// Writes into a file, growing it if it must.
     pub(crate) fn write_at(
         &mut self,
         volume: &Volume,
@@ -263,7 +263,7 @@ impl Writer {
         self.allocator.check_room(last - first - own)
     }
 
-    /// Writes `data` at `offset`: into the file's own blocks where it has them to itself, else
+    /// Writes `data` at `offset`: into the file's own blocks if it has them to itself, else
     /// into new ones.
     fn overwrite(&mut self, volume: &Volume, number: u64, offset: u64, data: &[u8]) -> Result<()> {
         let block_size = u64::from(volume.geometry.block_size);

@@ -22,7 +22,7 @@ pub(super) struct EncodedFork {
 
 impl Writer {
     /// Encodes the extents of a fork that has `room` bytes in the inode; the blocks of the tree,
-    /// where one is needed, go to `writes`.
+    /// if one is needed, go to `writes`.
     pub(super) fn encode_extents(
         &mut self,
         volume: &Volume,
@@ -95,7 +95,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes a fork have all blocks of a range, as far as it has not; near each other where that
+    /// Makes a fork have all blocks of a range, as far as it has not; near each other if that
     /// can be.
     pub(super) fn fill_range(
         &mut self,

@@ -7,6 +7,7 @@ use crate::alloc::commit::{OwnerChanges, count_changes};
 use crate::format::features::version;
 use crate::format::inode::encode;
 use crate::format::superblock::Superblock;
+use crate::format::superblock::quota;
 use crate::inode;
 use crate::owners::add_inode;
 use crate::volume::Volume;
@@ -51,6 +52,9 @@ impl Writer {
             let bits = next.raw.sb_versionnum.get() | version::ATTRIBUTES;
             next.raw.sb_versionnum = bits.into();
         }
+        // Nobody counts here what users, groups and projects have: the kernel counts it anew.
+        let counted = next.raw.sb_qflags.get() & !quota::CHECKED;
+        next.raw.sb_qflags = counted.into();
         let mut sector = volume.read_sector(0, 0)?;
         next.encode_into(&mut sector);
         writes.put(0, sector);

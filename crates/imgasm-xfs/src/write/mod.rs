@@ -38,9 +38,9 @@ use crate::{attr, dir};
 /// An inode that has changed.
 pub(crate) struct Staged {
     pub(crate) inode: Arc<Inode>,
-    /// Its names, where they have changed.
+    /// Its names, if they have changed.
     pub(crate) directory: Option<Arc<Directory>>,
-    /// Its attributes, where they have changed.
+    /// Its attributes, if they have changed.
     pub(crate) attributes: Option<Attributes>,
 }
 
@@ -96,12 +96,12 @@ impl Writer {
         self.allocator.free_blocks()
     }
 
-    /// The free runs of a group, where it has been looked at.
+    /// The free runs of a group, if it has been looked at.
     pub(crate) fn free_runs(&self, group: u32) -> Option<Vec<FreeRecord>> {
         self.allocator.free_runs(group)
     }
 
-    /// An inode as it has become, where it has changed; an error where it is free now.
+    /// An inode as it has become, if it has changed; an error if it is free now.
     pub(crate) fn changed_inode(&self, number: u64) -> Result<Option<&Staged>> {
         if self.freed.contains_key(&number) {
             return Err(corrupt(
@@ -233,7 +233,6 @@ impl Staged {
 
 /// Refuses what cannot be written, or must not be as it is.
 pub(crate) fn check_features(superblock: &Superblock) -> Result<()> {
-    let raw = &superblock.raw;
     let features = &superblock.features;
     if !features.crc {
         return Err(not_writable("version 4 is read only"));
@@ -253,9 +252,6 @@ pub(crate) fn check_features(superblock: &Superblock) -> Result<()> {
     }
     if !features.ftype {
         return Err(incompatible("writing without feature ftype"));
-    }
-    if raw.sb_qflags.get() != 0 {
-        return Err(incompatible("writing with quotas"));
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::tree::{Comparison, Tree};
 use imgasm_xfs::Xfs;
+use rustix::fs::{FallocateFlags, fallocate};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -88,3 +89,21 @@ pub const NEW: NewNode<'_> = NewNode {
     uid: 0,
     gid: 0,
 };
+
+/// Fills a mounted filesystem with one file, and then punches `count` holes of `hole` bytes into it,
+/// `step` bytes from one to the next.
+pub fn leave_holes(root: &Path, hole: u64, step: u64, count: u64) {
+    let file = File::create(root.join("filler")).expect("room");
+    let mut end = 0;
+    let mut piece = 64 * MIB;
+    while piece >= 1024 {
+        match fallocate(&file, FallocateFlags::empty(), end, piece) {
+            Ok(()) => end += piece,
+            Err(_) => piece /= 2,
+        }
+    }
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    for n in 0..count {
+        fallocate(&file, punch, n * step, hole).expect("room for the hole's record");
+    }
+}

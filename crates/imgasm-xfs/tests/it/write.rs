@@ -16,7 +16,7 @@ use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::tree::{Comparison, Tree, mounted_xattrs};
 use imgasm_xfs::Xfs;
 
-use crate::image::{Image, MIB, NEW};
+use crate::image::{Image, MIB, NEW, leave_holes};
 
 fn file(fs: &mut Xfs, name: &str) -> NodeId {
     let root = fs.root();
@@ -400,6 +400,78 @@ fn tens_of_thousands_of_entries() {
         "the chunks of the removed inodes are given back"
     );
     image.tree();
+}
+
+#[test]
+fn inodes_if_no_whole_chunk_has_room() {
+    for mkfs in [&["-m", "rmapbt=1"][..], &["-b", "size=1024"]] {
+        let Some(image) = Image::new(mkfs) else {
+            return;
+        };
+        let block = if mkfs.contains(&"size=1024") {
+            1024
+        } else {
+            4096
+        };
+        // A chunk of 64 inodes has 32 KiB and begins at a multiple of that, half a one fits.
+        let chunk = 32 * 1024;
+        image.kernel(Access::ReadWrite, |root| {
+            leave_holes(root, chunk - block, chunk, 200);
+        });
+        let name = |n: usize| format!("file-{n}");
+        image.edit(|fs| {
+            for n in 0..1500 {
+                file(fs, &name(n));
+            }
+        });
+        image.edit(|fs| {
+            let root = fs.root();
+            for n in 300..900 {
+                fs.remove(root, name(n).as_bytes()).expect("it is there");
+            }
+        });
+        image.edit(|fs| {
+            for n in 300..1000 {
+                let known = fs.lookup(fs.root(), name(n).as_bytes());
+                if known.expect("readable").is_none() {
+                    file(fs, &name(n));
+                }
+            }
+        });
+        image.tree();
+        image.kernel(Access::ReadWrite, |root| {
+            for n in 1500..1700 {
+                std::fs::write(root.join(name(n)), b"x").expect("room");
+            }
+            for n in (0..1700).rev() {
+                std::fs::remove_file(root.join(name(n))).expect("it is there");
+            }
+        });
+        image.check();
+    }
+}
+
+#[test]
+fn quotas_are_to_be_counted_anew() {
+    let Some(image) = Image::new(&[]) else {
+        return;
+    };
+    let superblock = |command: &str| {
+        run(Command::new("xfs_db")
+            .args(["-x", "-c", "sb 0", "-c", command])
+            .arg(&image.path))
+    };
+    // The quotas of users, groups and projects: kept, enforced, counted.
+    superblock("write -d qflags 0x7cf");
+    let mut fs = image.open().expect("quotas do not matter");
+    file(&mut fs, "new");
+    fs.flush().expect("room");
+    let seen = superblock("print qflags");
+    assert_eq!(
+        seen.trim(),
+        "qflags = 0x2cb",
+        "only what is counted has changed"
+    );
 }
 
 #[test]

@@ -41,7 +41,7 @@ const NAMESPACES: [(u8, &[u8]); 3] = [
 ];
 
 impl Key {
-    /// The stored name of what the kernel calls `name`, where there can be one.
+    /// The stored name of what the kernel calls `name`, if there can be one.
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
         if let Some((stored, _)) = ACLS.iter().find(|(_, shown)| *shown == name) {
             return Some(Self {
@@ -63,7 +63,7 @@ impl Key {
         self.namespace == flag::ROOT && ACLS.iter().any(|(stored, _)| *stored == self.name)
     }
 
-    /// The name that the kernel gives it, where it shows it at all.
+    /// The name that the kernel gives it, if it shows it at all.
     pub(crate) fn shown_name(&self) -> Option<Vec<u8>> {
         if self.is_acl() {
             return ACLS

@@ -38,7 +38,7 @@ pub(crate) fn decode(fork: &[u8]) -> Result<Attributes, String> {
     Ok(attributes)
 }
 
-/// Bytes that attributes fill in the inode, where they can be there at all.
+/// Bytes that attributes fill in the inode, if they can be there at all.
 pub(crate) fn encoded_len(attributes: &Attributes) -> Option<usize> {
     let mut len = HEADER_LEN;
     for (key, value) in attributes {

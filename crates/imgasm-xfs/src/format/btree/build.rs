@@ -13,7 +13,7 @@ pub(crate) struct Shape(pub(crate) Vec<usize>);
 
 impl Shape {
     /// The shape of a tree with `records` records whose top level has at most `top` blocks: one
-    /// where the root is a block, as many as the inode has room for where the root is there.
+    /// if the root is a block, as many as the inode has room for if the root is there.
     pub(crate) fn new<R: Record>(
         kind: Kind,
         geometry: &Geometry,

@@ -116,7 +116,7 @@ impl Kind {
     }
 }
 
-/// Bytes of what a node stores of a child: its lowest key, and its highest where they overlap.
+/// Bytes of what a node stores of a child: its lowest key, and its highest if they overlap.
 pub(crate) const fn node_key_len<R: Record>() -> usize {
     if R::OVERLAPPING {
         2 * R::KEY_LEN

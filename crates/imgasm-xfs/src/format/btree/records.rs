@@ -2,7 +2,7 @@
 
 use crate::format::btree::Record;
 use crate::format::bytes::{put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
-use crate::format::geometry::Geometry;
+use crate::format::geometry::{CHUNK_INODES, Geometry};
 
 /// A run of free blocks of a group (`xfs_alloc_rec`); of the tree by block and of that by size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +76,6 @@ pub(crate) struct InodeRecord {
     pub(crate) free: u64,
 }
 
-/// Inodes in a chunk.
-pub(crate) const CHUNK_INODES: u32 = 64;
 /// Inodes for which a bit of the hole mask stands.
 const INODES_PER_HOLE_BIT: u32 = 4;
 
@@ -85,6 +83,28 @@ impl InodeRecord {
     /// Whether the chunk has this inode at all.
     pub(crate) fn has(&self, index: u32) -> bool {
         self.holes >> (index / INODES_PER_HOLE_BIT) & 1 == 0
+    }
+
+    /// Adds inodes that were missing, all of them free; false if some are there already or `first` and
+    /// `count` are no multiples of what a hole's bit stands for.
+    #[must_use]
+    pub(crate) fn fill(&mut self, first: u32, count: u32) -> bool {
+        let aligned =
+            first.is_multiple_of(INODES_PER_HOLE_BIT) && count.is_multiple_of(INODES_PER_HOLE_BIT);
+        let missing = (first..first + count).all(|index| index < CHUNK_INODES && !self.has(index));
+        let Ok(added) = u8::try_from(count) else {
+            return false;
+        };
+        if !aligned || !missing {
+            return false;
+        }
+        for index in first..first + count {
+            self.holes &= !(1 << (index / INODES_PER_HOLE_BIT));
+            self.free |= 1 << index;
+        }
+        self.count += added;
+        self.free_count += added;
+        true
     }
 
     /// Whether the inode is there and not in use.

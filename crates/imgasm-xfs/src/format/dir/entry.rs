@@ -7,7 +7,7 @@ use imgasm_fs::FileType;
 pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
     pub(crate) inode: u64,
-    /// What the inode is, where the filesystem stores that with the name.
+    /// What the inode is, if the filesystem stores that with the name.
     pub(crate) file_type: Option<FileType>,
 }
 

@@ -8,8 +8,8 @@ use imgasm_testkit::kernel::Access;
 use imgasm_testkit::rng::Rng;
 use imgasm_xfs::Xfs;
 
-use super::{Geometry, around, leave_single_blocks, rounds};
-use crate::image::Image;
+use super::{Geometry, around, rounds};
+use crate::image::{Image, leave_holes};
 
 /// The geometry with the length of all names.
 struct Names {
@@ -274,7 +274,8 @@ fn a_fork_of_many_extents() {
             for case in cases.values() {
                 std::fs::create_dir(root.join(&case.name)).expect("room");
             }
-            leave_single_blocks(root, block as u64, 6000);
+            let block = block as u64;
+            leave_holes(root, block, 2 * block, 6000);
         });
         image.edit(|fs| {
             for case in cases.values() {

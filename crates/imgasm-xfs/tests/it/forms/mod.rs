@@ -13,11 +13,7 @@ mod attributes;
 mod directories;
 mod trees;
 
-use std::fs::File;
-use std::path::Path;
-
 use imgasm_testkit::rng::Rng;
-use rustix::fs::{FallocateFlags, fallocate};
 
 /// The sizes that decide where the forms change.
 #[derive(Debug, Clone)]
@@ -84,22 +80,4 @@ fn rounds() -> impl Iterator<Item = Rng> {
 /// The counts around the last one that a form holds.
 fn around(last: usize) -> std::ops::RangeInclusive<usize> {
     last.saturating_sub(2)..=last + 2
-}
-
-/// Fills a mounted filesystem, and then frees `holes` blocks of `block` bytes none of which lie
-/// together.
-fn leave_single_blocks(root: &Path, block: u64, holes: u64) {
-    let file = File::create(root.join("filler")).expect("room");
-    let mut end = 0;
-    let mut step = 64 << 20;
-    while step >= block {
-        match fallocate(&file, FallocateFlags::empty(), end, step) {
-            Ok(()) => end += step,
-            Err(_) => step /= 2,
-        }
-    }
-    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    for hole in 0..holes {
-        fallocate(&file, punch, hole * 2 * block, block).expect("room for the hole's record");
-    }
 }
