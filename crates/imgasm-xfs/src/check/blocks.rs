@@ -1,5 +1,5 @@
 //! Who has which block: all claims of a group's blocks, in order, leave no gap and overlap only
-//! where the filesystem counts that they do.
+//! if the filesystem counts that they do.
 
 use std::collections::BTreeMap;
 

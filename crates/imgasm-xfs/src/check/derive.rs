@@ -27,7 +27,7 @@ pub(crate) struct Derived {
 /// Derives it from all inodes.
 ///
 /// # Errors
-/// [`imgasm_fs::Error::Corrupt`] where an inode is not sound or two things have the same block.
+/// [`imgasm_fs::Error::Corrupt`] if an inode is not sound or two things have the same block.
 pub(crate) fn derive(volume: &Volume) -> Result<Derived> {
     let groups = (0..volume.geometry.groups)
         .map(|number| read_group(volume, number))

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use imgasm_fs::{FileType, Location, Result};
 
 use crate::check::blocks::{Claims, Owner};
-use crate::check::directories;
 use crate::check::group::Group;
 use crate::check::report::{Report, finding, found};
+use crate::check::{attributes, directories};
 use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::CHUNK_INODES;
 use crate::format::inode::decode_core;
@@ -46,7 +46,7 @@ pub(super) fn check(
     report: Report<'_>,
 ) -> Result<()> {
     let (mut known, names) = scan(volume, groups, held, report)?;
-    check_names(superblock, &mut known, &names, report);
+    check_names(volume, superblock, &mut known, &names, report);
     Ok(())
 }
 
@@ -84,7 +84,7 @@ fn claim_chunk(volume: &Volume, group: u32, chunk: &InodeRecord, claims: &mut Cl
     for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {
         let inode = chunk.start + index;
         let block = geometry.inode_block(inode);
-        // Several chunks share a block where it holds more inodes than one; the first claims it.
+        // Several chunks share a block if it holds more inodes than one; the first claims it.
         let begins = inode.is_multiple_of(geometry.inodes_per_block()) || last.is_some();
         if last != Some(block) && begins {
             claims.add(group, block, 1, Owner::Inodes);
@@ -143,7 +143,10 @@ fn check_inode(
     if volume.geometry.features.rmapbt {
         add_inode(volume, inode, &mut held.owners)?;
     }
-    found(report, attr::load::load(volume, inode).map(drop))?;
+    if found(report, attr::load::load(volume, inode))?.is_some() {
+        let checked = attributes::check(volume, inode, report);
+        found(report, checked)?;
+    }
     let mut known = Known {
         file_type: inode.file_type,
         links: inode.core.link_count(),
@@ -173,6 +176,7 @@ fn check_inode(
 }
 
 fn check_names(
+    volume: &Volume,
     superblock: &Superblock,
     known: &mut BTreeMap<u64, Known>,
     names: &Names,
@@ -189,7 +193,7 @@ fn check_names(
             continue;
         };
         target.names += 1;
-        if file_type.is_some_and(|file_type| file_type != target.file_type) {
+        if volume.geometry.features.ftype && *file_type != Some(target.file_type) {
             finding(
                 report,
                 Location::Inode(*directory),

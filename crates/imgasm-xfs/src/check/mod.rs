@@ -1,20 +1,25 @@
 //! The checker: all metadata against itself.
 //!
-//! - here: the order of things, and the counters of the superblock.
+//! - here: the order of things.
 //! - [`report`]: where findings go; [`group`]: a group to be checked.
 //! - [`blocks`]: every block belongs to one thing, or to as many files as is counted.
 //! - [`derive`]: which blocks are free and shared, by what the files have.
 //! - [`owners`]: and so says the tree of owners.
-//! - [`directories`]: every name can be found.
+//! - [`superblocks`]: the superblock, its copies and its counters.
+//! - [`hash_trees`]: the trees by hash above names and attributes.
+//! - [`directories`], [`attributes`]: every name and every attribute can be found.
 //! - [`inodes`]: every inode is sound, and has as many names as it says.
 
+mod attributes;
 mod blocks;
 pub(crate) mod derive;
 mod directories;
 mod group;
+mod hash_trees;
 mod inodes;
 mod owners;
 mod report;
+mod superblocks;
 
 use imgasm_fs::{Location, Result};
 
@@ -26,6 +31,7 @@ use crate::volume::Volume;
 
 /// Checks all of a filesystem.
 pub(crate) fn run(volume: &Volume, superblock: &Superblock, report: Report<'_>) -> Result<()> {
+    superblocks::check(volume, superblock, report)?;
     let mut groups = Vec::new();
     for number in 0..volume.geometry.groups {
         if let Some(group) = found(report, read_group(volume, number))? {
@@ -41,7 +47,7 @@ pub(crate) fn run(volume: &Volume, superblock: &Superblock, report: Report<'_>) 
     }
     blocks::check(volume, &groups, held.claims, report);
     owners::check(volume, &groups, held.owners, report);
-    check_superblock(volume, superblock, &groups, report);
+    superblocks::check_counters(volume, superblock, &groups, report);
     Ok(())
 }
 
@@ -85,46 +91,5 @@ fn check_counts(volume: &Volume, group: &Group, report: Report<'_>) {
             agi.agi_fblocks.get(),
             inodes.free_tree_blocks.len(),
         );
-    }
-}
-
-/// Compares the counters of the superblock with the groups' sums.
-fn check_superblock(
-    volume: &Volume,
-    superblock: &Superblock,
-    groups: &[Group],
-    report: Report<'_>,
-) {
-    let sum = |count: &dyn Fn(&Group) -> u32| -> u64 {
-        groups.iter().map(|group| u64::from(count(group))).sum()
-    };
-    let free = sum(&|group| group.free.agf.agf_freeblks.get())
-        + sum(&|group| group.free.agf.agf_flcount.get())
-        + if volume.geometry.features.lazy_count {
-            sum(&|group| group.free.agf.agf_btreeblks.get())
-        } else {
-            0
-        };
-    let counters = [
-        ("sb_fdblocks", superblock.raw.sb_fdblocks.get(), free),
-        (
-            "sb_icount",
-            superblock.raw.sb_icount.get(),
-            sum(&|group| group.inodes.agi.agi_count.get()),
-        ),
-        (
-            "sb_ifree",
-            superblock.raw.sb_ifree.get(),
-            sum(&|group| group.inodes.agi.agi_freecount.get()),
-        ),
-    ];
-    for (what, seen, expected) in counters {
-        if seen != expected {
-            finding(
-                report,
-                Location::Superblock,
-                format!("{what} is {seen}, expected {expected}"),
-            );
-        }
     }
 }

@@ -11,7 +11,7 @@ use crate::format::geometry::CHUNK_INODES;
 use crate::owners::{GroupRecords, runs_of};
 use crate::volume::Volume;
 
-/// Compares the groups' trees of owners, where they have them, with what they should hold.
+/// Compares the groups' trees of owners, if they have them, with what they should hold.
 pub(super) fn check(
     volume: &Volume,
     groups: &[Group],

@@ -36,7 +36,7 @@ impl DataBlock {
 
 impl Directory {
     /// Where entries can begin in a data block.
-    pub(super) fn first_in(geometry: &Geometry, block: u32) -> u32 {
+    pub(crate) fn first_in(geometry: &Geometry, block: u32) -> u32 {
         if block == 0 {
             data::first_offset(geometry)
         } else {
@@ -44,7 +44,7 @@ impl Directory {
         }
     }
 
-    /// Adds a name that is not there; false where the directory has no room for any more.
+    /// Adds a name that is not there; false if the directory has no room for any more.
     #[must_use]
     pub(crate) fn insert(
         &mut self,

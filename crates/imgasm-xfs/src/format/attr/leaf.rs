@@ -53,17 +53,82 @@ fn header_len(geometry: &Geometry) -> usize {
     if geometry.features.crc { 80 } else { 32 }
 }
 
+/// The entries of a leaf, each a hash, a place and flags.
+fn entries<'a>(bytes: &'a [u8], geometry: &Geometry) -> Result<&'a [u8], String> {
+    let count = usize::from(u16_at(bytes, counts_at(geometry)));
+    bytes
+        .get(header_len(geometry)..header_len(geometry) + count * ENTRY_LEN)
+        .ok_or_else(|| format!("{count} attributes in a leaf"))
+}
+
+/// The hashes of all entries of a leaf whose identity has been checked, in their order.
+pub(crate) fn hashes(bytes: &[u8], geometry: &Geometry) -> Result<Vec<u32>, String> {
+    let entries = entries(bytes, geometry)?.chunks_exact(ENTRY_LEN);
+    Ok(entries.map(|entry| u32_at(entry, 0)).collect())
+}
+
+/// Whether a leaf has an attribute that a write which was cut off left.
+pub(crate) fn has_incomplete(bytes: &[u8], geometry: &Geometry) -> Result<bool, String> {
+    let mut entries = entries(bytes, geometry)?.chunks_exact(ENTRY_LEN);
+    Ok(entries.any(|entry| entry[6] & flag::INCOMPLETE != 0))
+}
+
+/// Checks that the names of a leaf that has been decoded lie behind the entries, none over another,
+/// and that the header counts their bytes.
+pub(crate) fn check_room(bytes: &[u8], geometry: &Geometry) -> Result<(), String> {
+    let entries = entries(bytes, geometry)?;
+    let end = header_len(geometry) + entries.len();
+    let mut names: Vec<(usize, usize)> = entries
+        .chunks_exact(ENTRY_LEN)
+        .map(|entry| {
+            let at = usize::from(u16_at(entry, 4));
+            (at, at + stored_len(bytes, at, entry[6]))
+        })
+        .collect();
+    names.sort_unstable();
+    let overlap = names.windows(2).any(|pair| pair[0].1 > pair[1].0);
+    let outside = names.first().is_some_and(|(at, _)| *at < end)
+        || names.last().is_some_and(|(_, end)| *end > bytes.len());
+    if overlap || outside {
+        return Err("the names of attributes lie over each other or over the entries".to_owned());
+    }
+    let used: usize = names.iter().map(|(at, end)| end - at).sum();
+    let counts = counts_at(geometry);
+    let seen = usize::from(u16_at(bytes, counts + 2));
+    if seen != used {
+        return Err(format!(
+            "{seen} bytes of names are counted, there are {used}"
+        ));
+    }
+    // With blocks of 64 KiB an empty leaf's first name is at 65536, which is stored as 0.
+    let first = match u16_at(bytes, counts + 4) {
+        0 => bytes.len(),
+        first => usize::from(first),
+    };
+    if names.first().is_some_and(|(at, _)| *at < first) {
+        return Err(format!(
+            "a name lies before byte {first}, where the first is said to be"
+        ));
+    }
+    Ok(())
+}
+
+/// Bytes of a name with its value or the value's place, or what is left of the block if it is cut off.
+fn stored_len(bytes: &[u8], at: usize, flags: u8) -> usize {
+    let byte = |offset: usize| usize::from(bytes.get(at + offset).copied().unwrap_or(0));
+    let len = if flags & flag::LOCAL != 0 {
+        3 + byte(2) + (byte(0) << 8 | byte(1))
+    } else {
+        11 + byte(8)
+    };
+    len.next_multiple_of(4)
+}
+
 /// Decodes a leaf whose identity has been checked. Attributes that a cut-off write left are not
 /// given.
 pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Vec<LeafAttribute>, String> {
-    let count = usize::from(u16_at(
-        bytes,
-        header_len(geometry) - if geometry.features.crc { 24 } else { 20 },
-    ));
-    let entries = bytes
-        .get(header_len(geometry)..header_len(geometry) + count * ENTRY_LEN)
-        .ok_or_else(|| format!("{count} attributes in a leaf"))?;
-    let mut attributes = Vec::with_capacity(count);
+    let entries = entries(bytes, geometry)?;
+    let mut attributes = Vec::with_capacity(entries.len() / ENTRY_LEN);
     for entry in entries.chunks_exact(ENTRY_LEN) {
         let at = usize::from(u16_at(entry, 4));
         let flags = entry[6];
@@ -117,7 +182,7 @@ impl LeafAttribute {
     }
 }
 
-/// Whether a value stands beside its name: where both fill less than three quarters of a block.
+/// Whether a value stands beside its name: if both fill less than three quarters of a block.
 pub(crate) fn is_local(geometry: &Geometry, name_len: usize, value_len: usize) -> bool {
     let block = geometry.block_len();
     (3 + name_len + value_len).next_multiple_of(4) < block / 2 + block / 4

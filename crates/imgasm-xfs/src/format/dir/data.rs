@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imgasm_fs::FileType;
 
-use crate::format::bytes::{as_u16, put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
+use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::format::dir::entry::{Entry, code_of_type, is_valid_name, type_from_code};
 use crate::format::geometry::Geometry;
 use crate::format::stamp::DIRECTORY;
@@ -140,6 +140,13 @@ pub(crate) fn decode(
     Ok(entries)
 }
 
+/// Where the index of a decoded block that is a whole directory begins.
+pub(crate) fn whole_end(bytes: &[u8]) -> u32 {
+    let tail = bytes.len() - TAIL_LEN;
+    let count = u32_at(bytes, tail) as usize;
+    as_u32(tail - count * INDEX_ENTRY_LEN)
+}
+
 /// Where the list of the longest unused runs stands in the header.
 fn best_free_at(geometry: &Geometry) -> usize {
     if geometry.features.crc { 48 } else { 4 }
@@ -176,6 +183,42 @@ fn best_three(runs: &[(u32, u32)]) -> [(u32, u32); 3] {
         }
     }
     best
+}
+
+/// Checks what the header of a decoded block says of its longest unused runs, and the tags of
+/// all of them; `runs` is what the names leave.
+pub(crate) fn check_unused(
+    bytes: &[u8],
+    geometry: &Geometry,
+    runs: &[(u32, u32)],
+) -> Result<(), String> {
+    for &(offset, len) in runs {
+        let at = offset as usize;
+        let end = at + len as usize;
+        let whole = u16_at(bytes, at) == UNUSED && u32::from(u16_at(bytes, at + 2)) == len;
+        if !whole || usize::from(u16_at(bytes, end - 2)) != at {
+            return Err(format!(
+                "{len} unused bytes at offset {at} are not marked as one run"
+            ));
+        }
+    }
+    let expected = best_three(runs).map(|(_, len)| len);
+    let at = best_free_at(geometry);
+    let seen: [(u32, u32); 3] = std::array::from_fn(|rank| {
+        let at = at + rank * 4;
+        (
+            u32::from(u16_at(bytes, at)),
+            u32::from(u16_at(bytes, at + 2)),
+        )
+    });
+    let known = |run: &(u32, u32)| *run == (0, 0) || runs.contains(run);
+    let distinct = seen[0].0 != seen[1].0 && (seen[1].0 != seen[2].0 || seen[2].0 == 0)
+        || seen[0] == (0, 0)
+        || (seen[1] == (0, 0) && seen[2] == (0, 0));
+    if seen.map(|(_, len)| len) != expected || !seen.iter().all(known) || !distinct {
+        return Err(format!("the longest unused runs are said to be {seen:?}"));
+    }
+    Ok(())
 }
 
 /// The directory to which a data block belongs.

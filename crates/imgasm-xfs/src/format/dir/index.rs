@@ -61,7 +61,7 @@ fn leaf(geometry: &Geometry, header: Header, entries: &[IndexEntry]) -> Vec<u8> 
     block
 }
 
-/// Builds the index of sorted `entries`, where `room` gives the longest unused run of each data
+/// Builds the index of sorted `entries`; `room` gives the longest unused run of each data
 /// block. `index` and `free` are the first blocks of the two parts in the fork.
 pub(crate) fn build(
     geometry: &Geometry,
@@ -166,12 +166,16 @@ fn build_free(geometry: &Geometry, room: &[u16], free: u64) -> impl Iterator<Ite
         })
 }
 
-/// What a block of the index holds; `rooms` are 16-bit numbers, one a data block.
+/// What a block of the index holds; `rooms` are 16-bit numbers, one per data block.
 pub(crate) enum Part<'a> {
     /// The way to leaves.
-    Node,
-    /// Entries, with the rooms where it is the only leaf.
-    Leaf { bytes: &'a [u8], rooms: &'a [u8] },
+    Node { siblings: Header, node: Node },
+    /// Entries, with the rooms if it is the only leaf.
+    Leaf {
+        siblings: Header,
+        bytes: &'a [u8],
+        rooms: &'a [u8],
+    },
     /// Rooms of the data blocks from `first` on.
     Free { first: u32, rooms: &'a [u8] },
 }
@@ -206,7 +210,10 @@ pub(crate) fn decode<'a>(
         (LONE_LEAF_MAGIC_V4, LEAF_MAGIC_V4)
     };
     if header.magic != lone && header.magic != one {
-        return Node::decode(bytes, geometry).map(|_| Part::Node);
+        return Node::decode(bytes, geometry).map(|node| Part::Node {
+            siblings: header,
+            node,
+        });
     }
     let count = usize::from(u16_at(bytes, header_len(geometry)));
     let start = counted_header_len(geometry);
@@ -223,6 +230,7 @@ pub(crate) fn decode<'a>(
         &[]
     };
     Ok(Part::Leaf {
+        siblings: header,
         bytes: bytes.get(start..end).ok_or_else(cut)?,
         rooms,
     })
