@@ -18,6 +18,19 @@ use crate::problem::{FS, corrupt};
 use crate::xfs::Xfs;
 use crate::{attr, check, content, log, symlink};
 
+/// A UUID as it is written.
+fn uuid_text(uuid: &[u8; 16]) -> String {
+    let hex: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
+}
+
 impl FileSystem for Xfs {
     fn info(&self) -> Result<FileSystemInfo> {
         let raw = &self.superblock.raw;
@@ -30,7 +43,7 @@ impl FileSystem for Xfs {
         Ok(FileSystemInfo {
             kind: FS,
             label: label.to_vec(),
-            uuid: uuid::Uuid::from_bytes(raw.sb_uuid).to_string(),
+            uuid: uuid_text(&raw.sb_uuid),
             features: self.superblock.features.names(),
             block_size: geometry.block_size,
             total_bytes: geometry.total_blocks * u64::from(geometry.block_size),

@@ -1,20 +1,70 @@
-//! XFS on a block device: read, written, checked and recovered without the help of a kernel.
+//! XFS on a block device: read, written, checked and recovered in safe Rust, without a kernel and
+//! without root.
 //!
+//! ```
+//! use std::io::Read;
+//! use std::sync::Arc;
+//!
+//! use imgasm_block::MemoryDevice;
+//! use imgasm_fs::{FileSystem, NewNode, NodeKind, Timestamp, WriteOptions};
+//! use imgasm_xfs::Xfs;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A filesystem of 16 MiB that mkfs.xfs has made.
+//! let packed = &include_bytes!("../examples/empty.xfs.gz")[..];
+//! let mut image = Vec::new();
+//! flate2::read::GzDecoder::new(packed).read_to_end(&mut image)?;
+//! let device = Arc::new(MemoryDevice::new(image));
+//!
+//! // Nothing comes from the host: who writes says when it is.
+//! let now = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
+//! let mut fs = Xfs::open_writable(device.clone(), WriteOptions { now, seed: [7; 16] })?;
+//! let new = NewNode { kind: NodeKind::Regular, permissions: 0o644, uid: 0, gid: 0 };
+//! let file = fs.create(fs.root(), b"hello", &new)?;
+//! fs.write_content(file, 12, &mut &b"Hello, world"[..])?;
+//! fs.flush()?; // Metadata reaches the device here.
+//!
+//! let fs = Xfs::open(device)?;
+//! let names: Vec<_> = fs.read_dir(fs.root())?.into_iter().map(|entry| entry.name).collect();
+//! assert_eq!(names, [b"hello".to_vec()]);
+//! fs.check(&mut |finding| panic!("{}: {}", finding.at, finding.problem))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What can be done with a filesystem is in [`imgasm_fs::FileSystem`]; this crate knows one when it
+//! sees it ([`probe`]) and opens it ([`Xfs::open`], [`Xfs::open_writable`]).
+//!
+//! # What it knows
+//! Versions 4 and 5 are read, version 5 is written: directories, attributes and extents in all their
+//! forms, free-inode, reverse-mapping and reference-count trees, shared blocks, sparse inode chunks,
+//! `bigtime`, `nrext64`, `inobtcount`. Quotas are marked to be counted anew by the kernel. What cannot be written (parent
+//! pointers, names without regard to case, unknown features) is refused by name before the first write. The log of a
+//! filesystem that was not unmounted is replayed: on the device for writing, in memory for reading.
+//! There is no realtime section, and no log on another device.
+//!
+//! # Errors
+//! [`imgasm_fs::Error`]: `Corrupt` if the image contradicts its format, with the place and what was
+//! seen there; `Incompatible` for what is not supported, by name; `NotWritable`, `NoSpace`,
+//! `Unstorable` and so on for what cannot be done. After an error of a writing call, throw the device
+//! away: it is meant to be a copy-on-write delta.
+//!
+//! # Inside
 //! From the disk upwards:
 //!
-//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
-//! - [`problem`]: the errors.
-//! - [`volume`]: the device with the geometry that gives its bytes their places.
-//! - [`btree`], [`ag`]: trees as they are read, and the allocation groups that they describe.
-//! - [`extent_map`], [`bmap`], [`fork`]: where the blocks of a fork are.
-//! - [`inode`]: inodes with both their forks.
-//! - [`dir`], [`attr`], [`symlink`], [`content`]: what inodes hold, by their kind.
-//! - [`owners`]: who has which blocks.
-//! - [`alloc`]: free blocks and inodes while writing.
-//! - [`mod@write`], [`writes`]: changes in memory, and how they come to the device.
-//! - [`check`]: all metadata against itself.
-//! - [`log`], [`recovery`]: the log, and opening what was not unmounted.
-//! - [`xfs`], [`filesystem`]: an opened filesystem, and all this as [`imgasm_fs::FileSystem`].
+//! - `format`: the on-disk structures as bytes and values; no I/O.
+//! - `problem`: the errors.
+//! - `volume`: the device with the geometry that gives its bytes their places.
+//! - `btree`, `ag`: trees as they are read, and the allocation groups that they describe.
+//! - `extent_map`, `bmap`, `fork`: where the blocks of a fork are.
+//! - `inode`: inodes with both their forks.
+//! - `dir`, `attr`, `symlink`, `content`: what inodes hold, by their kind.
+//! - `owners`: who has which blocks.
+//! - `alloc`: free blocks and inodes while writing.
+//! - `write`, `writes`: changes in memory, and how they come to the device.
+//! - `check`: all metadata against itself.
+//! - `log`, `recovery`: the log, and opening what was not unmounted.
+//! - `xfs`, `filesystem`: an opened filesystem, and all this as [`imgasm_fs::FileSystem`].
 //!
 //! Format facts come from the kernel's documentation, "XFS Filesystem Disk Structures"; fields bear
 //! the kernel's names.
