@@ -1,6 +1,7 @@
 # make build   the tool, and the example image in out/
 # make import  an AMI of the example image, with AWS credentials from the environment
-# make test    installs what the tests need, runs all of them
+# make test    installs what the tests need, runs all of them, and says what was skipped and why;
+#              with IMGASM_REQUIRE_ALL=1 a skip is a failure
 # make test-boot   boots a customised machine under QEMU; takes minutes
 # make bench   imgasm beside what one would run instead, as ratios
 # make lint    formatting, clippy, documentation, licences
@@ -13,7 +14,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 TEST_PACKAGES := acl attr binutils chromium db5.3-util dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
 	python3-venv qemu-utils rpm selinux-utils \
-	shellcheck util-linux xfsprogs xz-utils zstd bzip2
+	selinux-policy-default shellcheck systemd util-linux xfsprogs xz-utils zstd bzip2
 
 BOOT_PACKAGES := debootstrap qemu-system-x86
 
@@ -45,13 +46,26 @@ test-tools:
 import: build
 	$(IMGASM) import -f imgasm.toml -o out $(IMPORT_ARGS)
 
-test: test-tools test-aws
-	$(CARGO) test --locked --workspace --no-default-features
-
 # What talks to AWS is tested with the tool that `make build` makes, so that the SDK is compiled once.
+TESTS = $(CARGO) test --locked --no-fail-fast --workspace --no-default-features
+AWS_TESTS = $(CARGO) test --locked --no-fail-fast --release --test it aws_
+
+# Tests append to it what they lack; see crates/imgasm-testkit/src/need.rs.
+export IMGASM_SKIPPED := $(CURDIR)/target/skipped
+
+test: test-tools test-aws-tools
+	@rm -f $(IMGASM_SKIPPED); status=0; \
+	set -x; $(AWS_TESTS) || status=1; $(TESTS) || status=1; set +x; \
+	if [ -s $(IMGASM_SKIPPED) ]; then \
+		echo "$$(cut -f 1 $(IMGASM_SKIPPED) | sort -u | wc -l) tests were skipped, whole or in part; they need:"; \
+		cut -f 2 $(IMGASM_SKIPPED) | sort | uniq -c; \
+	else \
+		echo "no test was skipped"; \
+	fi; \
+	exit $$status
+
 test-aws: test-aws-tools
-	IMGASM_TEST_AWS=1 $(CARGO) test --locked --release \
-		--test it aws_
+	$(AWS_TESTS)
 
 test-aws-tools: test-tools $(AWS_VENV)/.complete
 

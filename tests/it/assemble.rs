@@ -9,7 +9,10 @@ use imgasm::base::assemble::{AssembleOptions, Assembly, assemble};
 use imgasm::base::{Error, tree};
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::{FileSystem, Timestamp};
-use imgasm_testkit::images::{Loop, Mount, arg, can_mount, device, have, run, sparse};
+use imgasm_testkit::images::{arg, device, sparse};
+use imgasm_testkit::mount::{Loop, Mounted};
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 use sha2::{Digest, Sha256};
 
 const MIB: u64 = 1 << 20;
@@ -52,7 +55,7 @@ fn extract(image: &Path, number: u32, to: &Path) {
 
 #[test]
 fn the_disk_is_sound_and_shows_the_tree() {
-    if !have(&["sgdisk", "e2fsck", "fsck.vfat", "mdir", "getfattr"]) {
+    if !need::tools(&["sgdisk", "e2fsck", "fsck.vfat", "mdir", "getfattr"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -70,12 +73,12 @@ fn the_disk_is_sound_and_shows_the_tree() {
     run("fsck.vfat", &["-n", arg(&efi)]);
     let listing = run("mdir", &["-b", "-/", "-i", arg(&efi), "::"]);
     assert!(listing.contains("README.TXT"), "{listing}");
-    if !can_mount() {
+    if !need::mounts(&[]) {
         return;
     }
     let attached = Loop::attach(&root_image, &["--read-only"]);
-    let mount = Mount::new(&attached.0, &dir.path().join("mnt"), "ro");
-    let at = |path: &str| mount.0.join(path.trim_start_matches('/'));
+    let mount = Mounted::new(attached.path(), &dir.path().join("mnt"), "ro");
+    let at = |path: &str| mount.path().join(path.trim_start_matches('/'));
     let stat = |path: &str| at(path).symlink_metadata().expect(path);
     for (path, mode, uid, gid) in [
         ("/", 0o040_555, 0, 0),
@@ -208,7 +211,7 @@ impl std::io::Write for HashWriter<'_> {
 
 #[test]
 fn the_required_size_suffices_and_less_is_refused() {
-    if !have(&["sgdisk", "e2fsck"]) {
+    if !need::tools(&["sgdisk", "e2fsck"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");

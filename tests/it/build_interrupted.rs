@@ -1,6 +1,6 @@
 //! A build that is killed, or whose disk is full, leaves nothing that looks whole.
 
-use imgasm_testkit::mount;
+use imgasm_testkit::mount::Mounted;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -75,7 +75,7 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     copy_inputs(dir.path());
     shrink_volume(dir.path());
-    let Some(full) = mount::tmpfs(dir.path(), 1 << 20) else {
+    let Some(full) = Mounted::tmpfs(dir.path(), 1 << 20) else {
         return;
     };
     let out = full.path().join("out");

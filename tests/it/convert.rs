@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use imgasm_testkit::disk::sparse_disk;
-use imgasm_testkit::tools::{filter, have, run};
+use imgasm_testkit::need;
+use imgasm_testkit::tools::{filter, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -43,7 +44,7 @@ const FORMATS: [(&str, &str); 5] = [
 
 #[test]
 fn qemu_finds_the_same_disk_in_what_extensions_ask_for() {
-    if !have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -75,7 +76,7 @@ fn packed_outputs_are_what_the_codecs_tools_make_of_them() {
     let input = dir.path().join("in.raw");
     sparse_disk(&input, 9 * MIB, 4);
     for (name, program) in [("o.raw.gz", "gzip"), ("o.raw.zst", "zstd"), ("o.xz", "xz")] {
-        if !have(program) {
+        if !need::tools(&[program]) {
             continue;
         }
         converted(dir.path(), &["in.raw", name]);
@@ -114,7 +115,7 @@ fn from_every_format_to_every_format_it_is_the_same_disk() {
 
 #[test]
 fn the_format_can_be_told() {
-    if !have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -12,11 +12,12 @@ use std::process::{Command, Output};
 
 use imgasm_fs::FileType;
 use imgasm_testkit::apply::{by_kernel, chmod, create, set_xattr};
-use imgasm_testkit::command::{can_mount, copy_sparse};
+use imgasm_testkit::command::copy_sparse;
 use imgasm_testkit::edits::{Budget, NewKind, generate};
 use imgasm_testkit::image::{Kind, Set, set};
 use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::model::Model;
+use imgasm_testkit::need;
 use imgasm_testkit::populate::{Amount, populate};
 use imgasm_testkit::tree::{Record, Tree};
 use serde_json::Value;
@@ -48,7 +49,7 @@ struct Pair {
 impl Pair {
     fn new(kind: Kind, name: &str, fill: impl FnOnce(&Path, &'static Set)) -> Option<Self> {
         let set = set(kind, name).expect("a set of this name");
-        if !can_mount(kind.tools()) {
+        if !need::mounts(kind.tools()) {
             return None;
         }
         let pair = Self {

@@ -1,5 +1,7 @@
 //! What is known of two images from before saves reading them, and never hides a change.
 
+use imgasm_testkit::mount::Mounted;
+use imgasm_testkit::need;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -8,7 +10,6 @@ use std::time::Duration;
 
 use crate::support::example::{build, copy_inputs, imgasm, shrink_volume};
 use imgasm_block::{FileDevice, shared::unshared};
-use imgasm_testkit::images::can_mount;
 
 fn differs(folder: &Path, old: &str, new: &str) -> bool {
     let output = imgasm()
@@ -51,7 +52,7 @@ fn chunk_maps_of_outputs_and_earlier_comparisons() {
     build(folder.path());
     let at = |name: &str| folder.path().join(name);
     if entries(&at("cache/paths"), "chunks") == 0 {
-        eprintln!("skipped: the times of files here are too coarse");
+        let _ = need::lacking("a file system with fine times of change");
         return;
     }
     assert!(!differs(folder.path(), "imgasm.toml", "out/ecs.raw"));
@@ -73,10 +74,7 @@ fn chunk_maps_of_outputs_and_earlier_comparisons() {
 #[test]
 fn shared_extents() {
     let folder = tempfile::tempdir().unwrap();
-    if !can_mount() {
-        return;
-    }
-    let Some(mount) = imgasm_testkit::mount::xfs(folder.path(), 400 << 20) else {
+    let Some(mount) = Mounted::xfs(folder.path(), 400 << 20) else {
         return;
     };
     let (old, new) = (mount.path().join("old"), mount.path().join("new"));

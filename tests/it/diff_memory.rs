@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::support::example::imgasm;
 use imgasm_block::FileDevice;
 use imgasm_fs::{FileSystem, NewNode, NodeKind, Timestamp, WriteOptions};
-use imgasm_testkit::images::{have, run, sparse};
+use imgasm_testkit::images::sparse;
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 use wait4::Wait4;
 
 /// What a million files may take.
@@ -91,7 +93,7 @@ fn compare(folder: &Path, args: &[&str]) -> (u64, usize) {
 
 #[test]
 fn memory_for_a_million_files() {
-    if !have(&["mke2fs"]) {
+    if !need::tools(&["mke2fs"]) {
         return;
     }
     let files: u64 =

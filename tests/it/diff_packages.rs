@@ -1,13 +1,13 @@
 //! Packages: what `imgasm diff` says of their databases, and `imgasm build --sbom`, both beside
 //! what `rpm` itself says.
 
+use imgasm_testkit::need;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::example::{assert_success, copy_inputs, imgasm};
-use imgasm_testkit::images::have;
 use serde_json::Value;
 
 const FOLDER: &str = "/var/lib/rpm";
@@ -59,7 +59,7 @@ fn recipe(folder: &Path, name: &str, packages: &[(&str, &str, u32)]) -> std::pat
 }
 
 fn inputs() -> Option<tempfile::TempDir> {
-    if !have(&["rpm"]) {
+    if !need::tools(&["rpm"]) {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();

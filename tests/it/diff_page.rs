@@ -4,7 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use imgasm_testkit::images::{Mount, can_mount, have, run, sparse};
+use imgasm_testkit::images::sparse;
+use imgasm_testkit::mount::Mounted;
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 
 /// What Chromium makes of a page with a script added to its end.
 fn dom(folder: &Path, page: &str, script: &str) -> String {
@@ -27,7 +30,7 @@ fn dom(folder: &Path, page: &str, script: &str) -> String {
 
 #[test]
 fn a_page_is_whole_and_can_be_searched() {
-    if !can_mount() || !have(&["chromium", "mke2fs"]) {
+    if !need::mounts(&["chromium", "mke2fs"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -35,20 +38,16 @@ fn a_page_is_whole_and_can_be_searched() {
         let image = folder.path().join(name);
         sparse(&image, 16 << 20);
         run("mke2fs", &["-q", "-t", "ext4", image.to_str().unwrap()]);
-        let mount = Mount::new(
-            image.to_str().unwrap(),
-            &folder.path().join("mount"),
-            "loop",
-        );
-        fs::create_dir_all(mount.0.join("etc/deep/er")).unwrap();
+        let mount = Mounted::new(&image, &folder.path().join("mount"), "loop");
+        fs::create_dir_all(mount.path().join("etc/deep/er")).unwrap();
         let text = if is_new {
             "<b>new</b>\n"
         } else {
             "old & gone\n"
         };
-        fs::write(mount.0.join("etc/deep/er/text"), text).unwrap();
+        fs::write(mount.path().join("etc/deep/er/text"), text).unwrap();
         if is_new {
-            fs::write(mount.0.join("added-<i>"), "").unwrap();
+            fs::write(mount.path().join("added-<i>"), "").unwrap();
         }
     }
     let page = folder.path().join("page.html");

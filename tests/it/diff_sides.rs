@@ -10,7 +10,10 @@ use imgasm_block::FileDevice;
 use imgasm_disk::Disk;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_fs::{Timestamp, WriteOptions};
-use imgasm_testkit::images::{Mount, can_mount, have, run, sparse};
+use imgasm_testkit::images::sparse;
+use imgasm_testkit::mount::Mounted;
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 use serde_json::Value;
 
 fn diff(folder: &Path, args: &[&str]) -> Output {
@@ -291,7 +294,7 @@ fn a_policy_passes_over_what_it_expects() {
 
 /// Two filesystems that are filled by the kernel, in a folder.
 fn filled(fill: impl Fn(&Path, bool)) -> Option<tempfile::TempDir> {
-    if !can_mount() || !have(&["mke2fs"]) {
+    if !need::mounts(&["mke2fs"]) {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -309,12 +312,8 @@ fn filled(fill: impl Fn(&Path, bool)) -> Option<tempfile::TempDir> {
                 image.to_str().unwrap(),
             ],
         );
-        let mount = Mount::new(
-            image.to_str().unwrap(),
-            &folder.path().join("mount"),
-            "loop",
-        );
-        fill(&mount.0, is_new);
+        let mount = Mounted::new(&image, &folder.path().join("mount"), "loop");
+        fill(mount.path(), is_new);
     }
     Some(folder)
 }
@@ -404,7 +403,7 @@ fn programs_and_packed_files() {
     let sum = |text: &str| imgasm_block::Digest::of(text.as_bytes()).to_string();
     let unpacked = format!("unpacked sha256: {} -> {}", sum("old\n"), sum("new\n"));
     assert!(packed.contains(&unpacked), "{packed:?}");
-    if have(&["readelf"]) {
+    if need::tools(&["readelf"]) {
         let [old, new] = programs.map(|program| {
             let notes = run("readelf", &["-n", program]);
             let id = notes.split("Build ID: ").nth(1);
@@ -425,7 +424,7 @@ fn a_damaged_side_is_an_error_with_what_was_read_before() {
         fs::write(root.join("c"), if is_new { "new" } else { "old" }).unwrap();
     });
     let Some(folder) = folder else { return };
-    if !have(&["debugfs"]) {
+    if !need::tools(&["debugfs"]) {
         return;
     }
     let new = folder.path().join("new");
@@ -461,7 +460,7 @@ fn a_damaged_side_is_an_error_with_what_was_read_before() {
 
 /// Two disks with a file that differs in each of two partitions.
 fn two_partitions() -> Option<tempfile::TempDir> {
-    if !can_mount() || !have(&["mke2fs", "sgdisk"]) {
+    if !need::mounts(&["mke2fs", "sgdisk"]) {
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -490,8 +489,8 @@ fn two_partitions() -> Option<tempfile::TempDir> {
             ];
             run("mke2fs", &args);
             let loop_option = format!("loop,offset={offset}");
-            let mount = Mount::new(image, &folder.path().join("mount"), &loop_option);
-            fs::write(mount.0.join("file"), text).unwrap();
+            let mount = Mounted::new(image.as_ref(), &folder.path().join("mount"), &loop_option);
+            fs::write(mount.path().join("file"), text).unwrap();
         }
     }
     Some(folder)
@@ -583,7 +582,7 @@ fn bytes_that_no_path_explains_are_told() {
         fs::write(root.join("told"), if is_new { "new" } else { "old" }).unwrap();
     });
     let Some(folder) = folder else { return };
-    if !have(&["debugfs"]) {
+    if !need::tools(&["debugfs"]) {
         return;
     }
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::example::{assert_success, build, copy_inputs, imgasm};
-use imgasm_testkit::command::{can_mount, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 
 /// The first byte and the length of partition 1, as `sfdisk` tells them.
 fn partition(image: &Path) -> (u64, u64) {
@@ -29,7 +30,7 @@ fn shell(folder: &Path, script: &str) -> String {
 
 #[test]
 fn the_mounted_example_is_what_verify_says() {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -10,9 +10,9 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use imgasm_testkit::command::can_mount;
 use imgasm_testkit::image::{Kind, Set, sets};
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::populate::{Amount, populate};
 use imgasm_testkit::tree::{host_path, join, mounted_xattrs};
 use serde_json::Value;
@@ -58,7 +58,7 @@ fn xfs() {
 }
 
 fn all_sets(kind: Kind) {
-    if !can_mount(kind.tools()) {
+    if !need::mounts(kind.tools()) {
         return;
     }
     for set in sets(kind) {

@@ -11,15 +11,16 @@ use imgasm::recipe::{Options, Recipe};
 use imgasm_block::{BlockDevice, Delta, FileDevice, MemoryDevice};
 use imgasm_container::Cache;
 use imgasm_disk::Disk;
-use imgasm_testkit::command::{has_tools, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::content::{Content, Style};
 use imgasm_testkit::mutate::{Places, damage, reseal_gpt};
+use imgasm_testkit::need;
 use imgasm_testkit::rng::Rng;
 use imgasm_testkit::sandbox::{self, Outcome};
 
 #[test]
 fn gpt() {
-    if !has_tools(&["sgdisk"]) {
+    if !need::tools(&["sgdisk"]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the image");
@@ -34,7 +35,7 @@ fn gpt() {
 #[test]
 fn containers() {
     let tools = ["qemu-img", "gzip", "xz", "zstd", "bzip2", "tar"];
-    if !has_tools(&tools) {
+    if !need::tools(&tools) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the images");

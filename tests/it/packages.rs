@@ -1,13 +1,13 @@
 //! Packages that `imgasm apply` installs, looked at with Debian's rpm on a mount of the image.
 
 use crate::support::rpms;
+use imgasm_testkit::need;
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::support::rpms::{Lab, TOOLS, rpm};
-use imgasm_testkit::command::can_mount;
 
 /// Something of everything that a package can have.
 const RICH: &str = r"Epoch: 1
@@ -81,7 +81,7 @@ fn header(database: &Path) -> Vec<u8> {
 
 #[test]
 fn a_package_is_installed_as_rpm_does_it() {
-    if !can_mount(&TOOLS) {
+    if !need::mounts(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -135,7 +135,7 @@ fn a_package_is_installed_as_rpm_does_it() {
 
 #[test]
 fn every_packing_and_both_formats() {
-    if !can_mount(&TOOLS) {
+    if !need::mounts(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -214,7 +214,7 @@ fn small(lab: &Lab, name: &str, version: &str, preamble: &str) -> std::path::Pat
 
 #[test]
 fn dependencies_are_met_or_named() {
-    if !can_mount(&TOOLS) {
+    if !need::mounts(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -271,7 +271,7 @@ fn dependencies_are_met_or_named() {
 
 #[test]
 fn each_bad_input_is_one_clear_error() {
-    if !can_mount(&TOOLS) {
+    if !need::mounts(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -367,7 +367,7 @@ fn listing(root: &Path) -> Vec<String> {
 
 #[test]
 fn what_an_administrator_changed_fares_as_with_rpm() {
-    if !can_mount(&TOOLS) {
+    if !need::mounts(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -464,7 +464,7 @@ fn what_an_administrator_changed_fares_as_with_rpm() {
 
 #[test]
 fn scripts_are_carried_out_where_their_effect_is_known() {
-    if !can_mount(&TOOLS) {
+    if !need::mounts(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -510,7 +510,7 @@ fn scripts_are_carried_out_where_their_effect_is_known() {
 
 #[test]
 fn a_recipe_installs_packages_and_the_manifest_tells() {
-    if !can_mount(&TOOLS) {
+    if !need::mounts(&TOOLS) {
         return;
     }
     let lab = Lab::new();
@@ -562,7 +562,7 @@ fn a_recipe_installs_packages_and_the_manifest_tells() {
 
 #[test]
 fn only_packages_of_the_keyring_are_let_in() {
-    if !can_mount(&TOOLS) || !imgasm_testkit::command::has_tools(&["gpg", "rpmsign"]) {
+    if !need::mounts(&TOOLS) || !need::tools(&["gpg", "rpmsign"]) {
         return;
     }
     let lab = Lab::new();

@@ -13,8 +13,9 @@ use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_fs::{FileSystem, Timestamp};
 use imgasm_guest::Facts;
 use imgasm_guest::packages::{self, Error, Request, Unwritable};
-use imgasm_testkit::command::{can_mount, has_tools, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::memory_fs::MemoryFs;
+use imgasm_testkit::need;
 
 /// A filesystem with these files.
 fn image(files: &[(&str, &[u8])]) -> MemoryFs {
@@ -132,7 +133,7 @@ fn ndb(headers: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn every_format_tells_the_same_packages() {
-    if !can_mount(&["rpm", "db5.3_load"]) {
+    if !need::mounts(&["rpm", "db5.3_load"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -163,7 +164,7 @@ fn every_format_tells_the_same_packages() {
 
 #[test]
 fn the_status_file_tells_what_dpkg_tells() {
-    if !has_tools(&["dpkg-query"]) {
+    if !need::tools(&["dpkg-query"]) {
         return;
     }
     let format = "${db:Status-Status} ${Package}-${Version}.${Architecture}\n";
@@ -204,7 +205,7 @@ fn install(fs: &mut MemoryFs, request: Request, unwritable: Unwritable) -> Resul
 
 #[test]
 fn a_database_that_cannot_be_written_is_refused_or_gets_a_side_file() {
-    if !can_mount(&["rpm", "db5.3_load"]) {
+    if !need::mounts(&["rpm", "db5.3_load"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -277,7 +278,7 @@ fn damaged(bytes: &[u8], numbers: &mut Numbers, first: usize) -> Vec<u8> {
 fn damage_is_an_error_and_nothing_worse() {
     let count = std::env::var("IMGASM_MUTATIONS").ok();
     let count: usize = count.map_or(150, |count| count.parse().unwrap());
-    if !can_mount(&["rpm", "db5.3_load"]) {
+    if !need::mounts(&["rpm", "db5.3_load"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

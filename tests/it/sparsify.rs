@@ -4,11 +4,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imgasm_testkit::command::{can_mount, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::content::Content;
 use imgasm_testkit::image::{Kind, set};
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::tree::{Comparison, Tree};
 
 const SECRET: &[u8] = b"what was deleted must not travel. ";
@@ -45,7 +46,7 @@ fn build(folder: &Path, recipe: &str) -> PathBuf {
 }
 
 fn check(kind: Kind, name: &str) {
-    if !can_mount(kind.tools()) {
+    if !need::mounts(kind.tools()) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the images");

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::example::{assert_success, imgasm, project, same_bytes};
-use imgasm_testkit::command::{can_mount, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 
 const STOCK: [&str; 10] = [
     "cloud-init",
@@ -35,7 +36,7 @@ fn xfs() {
 }
 
 fn twice(kind: Kind, mkfs: &[&str]) {
-    if !can_mount(kind.tools()) {
+    if !need::mounts(kind.tools()) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

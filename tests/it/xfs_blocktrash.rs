@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::example::{project, same_bytes};
-use imgasm_testkit::command::{can_mount, copy_sparse, output, run, text};
+use imgasm_testkit::command::{copy_sparse, output, run, text};
 use imgasm_testkit::image::{Kind, set};
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::populate::{Amount, populate};
 
 const AMOUNT: Amount = Amount {
@@ -20,7 +21,7 @@ const AMOUNT: Amount = Amount {
 
 #[test]
 fn trashed_metadata_is_survived() {
-    if !can_mount(Kind::Xfs.tools()) {
+    if !need::mounts(Kind::Xfs.tools()) {
         return;
     }
     let number = |name, default: u64| {

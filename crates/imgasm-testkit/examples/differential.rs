@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use imgasm_testkit::command::can_mount;
 use imgasm_testkit::image::{Kind, Set, set, sets};
+use imgasm_testkit::need;
 use imgasm_testkit::populate::Amount;
 use imgasm_testkit::trial::{Base, Failure};
 
@@ -84,7 +84,7 @@ impl Format {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let kind = arguments.fs.kind();
-    if !can_mount(kind.tools()) {
+    if !need::mounts(kind.tools()) {
         return ExitCode::from(2);
     }
     let chosen: Vec<_> = match arguments.set.as_str() {

@@ -1,23 +1,30 @@
-//! Running the tools that make and judge images.
+//! Running the commands that make and judge images.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs a command that must succeed; panics with all it said where it does not.
+/// Runs a command that must succeed, and gives all that it said; panics with that if it fails.
 pub fn run(command: &mut Command) -> String {
-    let output = output(command);
-    let text = text(&output);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{text}",
-        output.status
-    );
-    text
+    text(&succeeded(command))
 }
 
-/// Runs a command to its end, whatever that is.
+/// Runs a command that must succeed; panics with all that it said if it fails.
+pub fn succeeded(command: &mut Command) -> Output {
+    let output = output(command);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        text(&output)
+    );
+    output
+}
+
+/// Runs a command to its end, whatever that is: in English, and found where root finds it.
 pub fn output(command: &mut Command) -> Output {
+    let path = std::env::var("PATH").unwrap_or_default();
     command
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
         .env("LC_ALL", "C")
         .env("MKE2FS_SKIP_PROGRESS", "1")
         .output()
@@ -37,35 +44,4 @@ pub fn copy_sparse(from: &Path, to: &Path) {
         .args(["--sparse=always", "--reflink=auto"])
         .arg(from)
         .arg(to));
-}
-
-fn find(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|folder| folder.join(tool))
-        .find(|file| file.is_file())
-}
-
-/// Whether this machine lets us mount, and has the tools; says what is missing where not, so that
-/// a test that does nothing does not look like one that passed.
-pub fn can_mount(tools: &[&str]) -> bool {
-    let missing = if !rustix::process::geteuid().is_root() {
-        "root"
-    } else if !Path::new("/dev/loop-control").exists() {
-        "loop devices"
-    } else {
-        return has_tools(tools);
-    };
-    eprintln!("skipped: needs {missing}");
-    false
-}
-
-/// Whether the tools are there; says which is not.
-pub fn has_tools(tools: &[&str]) -> bool {
-    let missing = tools.iter().find(|tool| find(tool).is_none());
-    if let Some(tool) = missing {
-        eprintln!("skipped: needs {tool}");
-    }
-    missing.is_none()
 }

@@ -6,25 +6,25 @@ use std::path::Path;
 
 use imgasm_block::BlockDevice;
 
-use crate::random::Random;
+use crate::rng::Rng;
 
 /// Writes a sparse raw disk of `len` bytes: a boot signature, and stretches of noise, text and
 /// explicit zeros between holes. The same seed gives the same disk.
 pub fn sparse_disk(path: &Path, len: u64, seed: u64) {
-    let mut random = Random::new(seed);
+    let mut rng = Rng::new(seed);
     let file = File::create(path).unwrap();
     file.set_len(len).unwrap();
     for _ in 0..len / (256 << 10) {
-        let start = random.below(len);
-        let most = (1 + random.below(100_000)).min(len - start);
+        let start = rng.below(len);
+        let most = (1 + rng.below(100_000)).min(len - start);
         let mut bytes = vec![0; usize::try_from(most).unwrap()];
-        match random.below(4) {
-            0 => random.fill(&mut bytes),
+        match rng.below(4) {
+            0 => rng.fill(&mut bytes),
             1 => {}
             _ => {
                 let words = [&b"alpha "[..], b"beta ", b"gamma ", b"delta ", b"\n"];
                 for piece in bytes.chunks_mut(6) {
-                    let word = words[usize::try_from(random.below(5)).unwrap()];
+                    let word = words[usize::try_from(rng.below(5)).unwrap()];
                     let len = word.len().min(piece.len());
                     piece[..len].copy_from_slice(&word[..len]);
                 }

@@ -1,13 +1,14 @@
-//! Loop mounts, and what the kernel says about them.
+//! Mounts of images, and what the kernel says about them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::command::{output, run, text};
 use crate::image::Kind;
+use crate::mount::Loop;
 
 /// Log levels of the kernel up to this one are complaints (`KERN_WARNING`).
 const WARNING: u32 = 4;
@@ -22,7 +23,7 @@ pub enum Access {
 /// A mounted image. It is unmounted, and its loop device given back, when the value is dropped.
 #[derive(Debug)]
 pub struct Mount {
-    device: PathBuf,
+    device: Loop,
     directory: tempfile::TempDir,
     log: Log,
     mounted: bool,
@@ -38,7 +39,7 @@ impl Mount {
     pub fn try_new(image: &Path, kind: Kind, access: Access) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|e| e.to_string())?;
         let log = Log::from_now();
-        let device = attach(image);
+        let device = Loop::attach(image, &[]);
         let mut mount = Self {
             device,
             directory,
@@ -53,14 +54,14 @@ impl Mount {
         let mut command = Command::new("mount");
         command
             .args(["-t", kind.driver(), "-o", &options])
-            .arg(&mount.device)
+            .arg(mount.device.path())
             .arg(mount.directory.path());
         let result = output(&mut command);
         if result.status.success() {
             mount.mounted = true;
             Ok(mount)
         } else {
-            let said = mount.log.about(&mount.device).join("\n");
+            let said = mount.log.about(mount.device.path()).join("\n");
             Err(format!("{command:?}: {}{said}", text(&result)))
         }
     }
@@ -86,7 +87,7 @@ impl Mount {
             run(&mut command);
             self.mounted = false;
         }
-        let complaints = self.log.about(&self.device);
+        let complaints = self.log.about(self.device.path());
         if complaints.is_empty() {
             Ok(())
         } else {
@@ -105,22 +106,7 @@ impl Drop for Mount {
                 output(Command::new("umount").arg("--lazy").arg(directory));
             }
         }
-        output(Command::new("losetup").arg("--detach").arg(&self.device));
     }
-}
-
-fn attach(image: &Path) -> PathBuf {
-    let mut command = Command::new("losetup");
-    command.args(["--find", "--show"]).arg(image);
-    // Another process can take the free device between its being found and its being set up.
-    for _ in 0..20 {
-        let result = output(&mut command);
-        if result.status.success() {
-            return PathBuf::from(String::from_utf8_lossy(&result.stdout).trim_end());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    PathBuf::from(run(&mut command).trim_end())
 }
 
 /// The kernel's log from some point on.

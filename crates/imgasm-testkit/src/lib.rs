@@ -2,9 +2,11 @@
 //!
 //! - [`rng`]: the deterministic numbers everything random here is made of.
 //! - [`content`]: file contents of any size from a seed.
-//! - [`command`]: running the tools that judge us.
+//! - [`need`]: what a test needs of the machine, and what happens if it is not there.
+//! - [`command`], [`tools`]: running the tools that judge us.
 //! - [`image`]: images in the feature sets that are out there, made by the formats' own tools.
-//! - [`kernel`]: loop mounts, and what the kernel says about them.
+//! - [`mount`]: loop devices and mounts that end with their value.
+//! - [`kernel`]: mounts of images, and what the kernel says about them.
 //! - [`judge`]: `e2fsck`, `xfs_repair`.
 //! - [`tree`]: a whole file tree as a value, taken from a mount or from an engine, and compared.
 //! - [`look`]: everything there is to ask of a filesystem that may be broken.
@@ -16,7 +18,7 @@
 //! - [`engine`]: the engines under test.
 //! - [`scratch`]: room for images.
 //! - [`memory_fs`], [`guest_tree`]: a filesystem in memory, and small systems in it.
-//! - [`images`], [`disk`], [`mount`], [`tools`], [`random`]: disks, and the tools that look at them.
+//! - [`images`], [`disk`]: image files on the host, and disks with something in them.
 //! - [`trial`]: one comparison from beginning to end.
 
 #![allow(missing_docs, reason = "nobody but these tests reads it")]
@@ -37,8 +39,8 @@ pub mod memory_fs;
 pub mod model;
 pub mod mount;
 pub mod mutate;
+pub mod need;
 pub mod populate;
-pub mod random;
 pub mod rng;
 pub mod sandbox;
 pub mod scratch;

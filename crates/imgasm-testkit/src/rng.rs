@@ -28,6 +28,11 @@ impl Rng {
         range.start + self.next() % (range.end - range.start)
     }
 
+    /// A number below `limit`, which must not be 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.range(0..limit)
+    }
+
     /// An index into something of length `len`, which must not be 0.
     pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.range(0..u64::try_from(len).expect("usize has at most 64 bits")))
@@ -55,11 +60,16 @@ impl Rng {
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len + 8);
-        while bytes.len() < len {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(len);
+        let mut bytes = vec![0; len];
+        self.fill(&mut bytes);
         bytes
+    }
+
+    /// Fills a buffer.
+    pub fn fill(&mut self, buffer: &mut [u8]) {
+        for piece in buffer.chunks_mut(8) {
+            let bytes = self.next().to_le_bytes();
+            piece.copy_from_slice(&bytes[..piece.len()]);
+        }
     }
 }

@@ -1,38 +1,21 @@
-//! Running the tools that judge our work.
+//! Running a tool by its name.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output};
 
-/// Whether a tool is there; says so where it is not, because a test is skipped then.
-pub fn have(program: &str) -> bool {
-    let there = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
-    if !there {
-        eprintln!("skipped: {program} is not installed");
-    }
-    there
+/// Runs a tool that must succeed; gives what it printed on standard output.
+pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> String {
+    let mut command = Command::new(program);
+    command.args(args);
+    let output = crate::command::succeeded(&mut command);
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a tool, which must succeed, and gives what it printed.
-pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> String {
-    let args: Vec<_> = args
-        .into_iter()
-        .map(|arg| arg.as_ref().to_owned())
-        .collect();
-    let output = Command::new(program).args(&args).output().expect(program);
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+/// Runs a tool to its end, whatever that is.
+pub fn output<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Output {
+    crate::command::output(Command::new(program).args(args))
 }
 
 /// Runs a tool from one file to another.

@@ -7,24 +7,16 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use imgasm_testkit::need;
 use serde_json::Value;
 
 use super::example::{copy_inputs, imgasm, project, shrink_volume};
 
-/// The Python with what `tests/aws/requirements.txt` lists; says what is missing where it is not
-/// there, because a test is skipped then.
+/// The Python with what `tests/aws/requirements.txt` lists, which `make test-aws-tools` installs.
 pub fn python() -> Option<PathBuf> {
     let python = project().join("target/aws-venv/bin/python");
-    if python.exists() {
-        return Some(python);
-    }
-    assert!(
-        std::env::var_os("IMGASM_TEST_AWS").is_none(),
-        "{} is not there: `make test-aws-tools` makes it",
-        python.display()
-    );
-    eprintln!("skipped: `make test-aws-tools` makes what this needs");
-    None
+    let is_there = python.exists() || need::lacking("the Python of `make test-aws-tools`");
+    is_there.then_some(python)
 }
 
 /// The example with a small data volume and an `[ami]`, in `dir`.

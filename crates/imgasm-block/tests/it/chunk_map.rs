@@ -7,14 +7,14 @@ use imgasm_block::{
     BlockDevice, CHUNK_BYTES, ChunkChange, ChunkMap, ChunkMapBuilder, Delta, FileDevice,
     MemoryDevice,
 };
-use imgasm_testkit::random::Random;
+use imgasm_testkit::rng::Rng;
 
 const CHUNK: usize = 512 << 10;
 
 /// Chunks 0, 2 and 4 (the last, short) hold data; 1 and 3 are zeros.
 fn sample() -> Vec<u8> {
     let mut bytes = vec![0; 4 * CHUNK + 1000];
-    Random::new(1).fill(&mut bytes[..CHUNK]);
+    Rng::new(1).fill(&mut bytes[..CHUNK]);
     bytes[2 * CHUNK + 77] = 1;
     bytes[4 * CHUNK + 999] = 2;
     bytes
@@ -71,7 +71,7 @@ fn a_sparse_file_gives_the_same_map_as_its_bytes() {
 #[test]
 fn updating_gives_what_computing_afresh_gives() {
     for seed in 0..20 {
-        let mut random = Random::new(seed);
+        let mut random = Rng::new(seed);
         let base = sample();
         let base_map = map_of(&base);
         let len = base_map.device_len();
@@ -130,7 +130,7 @@ fn changes_are_found_in_order() {
 fn pieces_in_sequence_give_the_same_map() {
     let bytes = sample();
     for seed in 0..30 {
-        let mut random = Random::new(seed);
+        let mut random = Rng::new(seed);
         let mut builder = ChunkMapBuilder::new();
         let mut rest = &bytes[..];
         while !rest.is_empty() {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imgasm_block::{BlockDevice, ChangeKind, Delta, Error, FileDevice, MemoryDevice};
-use imgasm_testkit::random::Random;
+use imgasm_testkit::rng::Rng;
 
 const BLOCK: u64 = 4096;
 
 /// A sparse file with data in some blocks, and the same bytes in memory.
-fn sparse_base(random: &mut Random, len: u64) -> (Arc<FileDevice>, Vec<u8>) {
+fn sparse_base(random: &mut Rng, len: u64) -> (Arc<FileDevice>, Vec<u8>) {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.as_file().set_len(len).expect("room for a hole");
     let device = FileDevice::open_writable(file.path()).expect("the file was just made");
@@ -79,7 +79,7 @@ fn check(delta: &Delta, model: &[u8], base: &[u8]) {
 #[test]
 fn behaves_like_a_vector_of_bytes() {
     for seed in 0..12 {
-        let mut random = Random::new(seed);
+        let mut random = Rng::new(seed);
         let base_len = 1 + random.below(400 * BLOCK);
         let (base, base_bytes) = sparse_base(&mut random, base_len);
         let len = base_len
@@ -138,7 +138,7 @@ fn behaves_like_a_vector_of_bytes() {
 
 #[test]
 fn writing_what_is_there_is_no_change() {
-    let mut random = Random::new(7);
+    let mut random = Rng::new(7);
     let (base, bytes) = sparse_base(&mut random, 100 * BLOCK + 77);
     let delta = Delta::new(base);
     delta.write_at(0, &bytes).unwrap();

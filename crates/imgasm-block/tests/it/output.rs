@@ -1,13 +1,13 @@
 //! A new image: whole under its name or not there at all.
 
-use imgasm_testkit::mount;
+use imgasm_testkit::mount::Mounted;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use imgasm_block::{BlockDevice, Delta, Error, FileDevice, MemoryDevice, Output};
-use imgasm_testkit::random::Random;
+use imgasm_testkit::rng::Rng;
 
 const BLOCK: u64 = 4096;
 const LEN: u64 = 300 * BLOCK + 123;
@@ -23,7 +23,7 @@ fn sparse_file(path: &Path) -> Vec<u8> {
         .set_len(LEN)
         .unwrap();
     let device = FileDevice::open_writable(path).unwrap();
-    let mut random = Random::new(5);
+    let mut random = Rng::new(5);
     for start in (0..bytes.len()).step_by(40960) {
         let piece = &mut bytes[start..(start + 4096).min(usize::try_from(LEN).unwrap())];
         random.fill(piece);
@@ -92,7 +92,7 @@ fn a_build_is_the_base_with_its_changes() {
 #[test]
 fn a_base_is_cloned_where_the_host_can() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(mounted) = mount::xfs(dir.path(), 400 << 20) else {
+    let Some(mounted) = Mounted::xfs(dir.path(), 400 << 20) else {
         return;
     };
     build_in(mounted.path());
@@ -161,7 +161,7 @@ fn the_same_file_is_made_by_one_at_a_time() {
 #[test]
 fn a_full_disk_is_a_clear_error_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(mounted) = mount::tmpfs(dir.path(), 1 << 20) else {
+    let Some(mounted) = Mounted::tmpfs(dir.path(), 1 << 20) else {
         return;
     };
     let output = Output::create(&mounted.path().join("out.raw")).unwrap();

@@ -1,7 +1,7 @@
 //! The cache of base images.
 
-use imgasm_testkit::mount;
-use imgasm_testkit::tools;
+use imgasm_testkit::mount::Mounted;
+use imgasm_testkit::need;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,7 +181,7 @@ fn nothing_known_outlives_the_start_of_the_machine() {
 
 #[test]
 fn other_formats_become_raw() {
-    if !tools::have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -230,7 +230,7 @@ fn several_builds_at_once_share_the_work() {
 fn a_full_disk_leaves_nothing_in_the_cache() {
     let dir = tempfile::tempdir().unwrap();
     let (path, _) = packed_in(dir.path());
-    let Some(mounted) = mount::tmpfs(dir.path(), MIB / 4) else {
+    let Some(mounted) = Mounted::tmpfs(dir.path(), MIB / 4) else {
         return;
     };
     let cache = Cache::new(mounted.path());

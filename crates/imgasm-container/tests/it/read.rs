@@ -1,13 +1,15 @@
 //! Reading disks out of what they are wrapped in, as other tools made it.
 
-use imgasm_testkit::random;
+use imgasm_testkit::images::arg;
+use imgasm_testkit::need;
+use imgasm_testkit::rng::Rng;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use imgasm_block::BlockDevice;
 use imgasm_container::{Cache, Error, Image};
 use imgasm_testkit::disk::{bytes_of, sparse_disk};
-use imgasm_testkit::tools::{filter, have, run};
+use imgasm_testkit::tools::{filter, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -31,7 +33,7 @@ fn convert(from: &Path, to: &Path, args: &[&str]) {
 
 /// Opens what `qemu-img convert` makes with each of these arguments.
 fn check_formats(len: u64, format: &str, cases: &[&[&str]]) {
-    if !have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -133,7 +135,7 @@ fn compressed_disks() {
         ("bzip2", "bzip2", &["-c"]),
     ];
     for (format, program, args) in cases {
-        if !have(program) {
+        if !need::tools(&[program]) {
             continue;
         }
         filter(program, args, &raw, &path);
@@ -184,7 +186,7 @@ fn cut_off_or_damaged_streams_are_one_clear_error() {
     let (raw, _) = disk_in(dir.path(), 10 * MIB);
     let path = dir.path().join("image");
     for program in ["gzip", "xz", "zstd", "bzip2"] {
-        if !have(program) {
+        if !need::tools(&[program]) {
             continue;
         }
         filter(program, &["-c"], &raw, &path);
@@ -215,7 +217,7 @@ fn cut_off_or_damaged_streams_are_one_clear_error() {
 /// stand between them.
 #[test]
 fn zstd_frames_of_every_kind() {
-    if !have("zstd") {
+    if !need::tools(&["zstd"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -285,22 +287,14 @@ fn damaged_streams_are_survived() {
     let in_dir = dir.path().to_str().unwrap();
     let mut wholes = Vec::new();
     for program in ["gzip", "xz", "zstd", "bzip2"] {
-        if have(program) {
+        if need::tools(&[program]) {
             filter(program, &["-c"], &raw, &path);
             wholes.push(fs::read(&path).unwrap());
         }
     }
-    if have("zstd") {
-        run(
-            "zstd",
-            [
-                "-q",
-                "-f",
-                raw.to_str().unwrap(),
-                "-o",
-                path.to_str().unwrap(),
-            ],
-        );
+    if need::tools(&["zstd"]) {
+        // From a file to a file: with the size in its head.
+        run("zstd", ["-q", "-f", arg(&raw), "-o", arg(&path)]);
         wholes.push(fs::read(&path).unwrap());
     }
     run(
@@ -317,7 +311,7 @@ fn damaged_streams_are_survived() {
     wholes.push(fs::read(&path).unwrap());
     for (seed, whole) in (0..).zip(&wholes) {
         let len = u64::try_from(whole.len()).unwrap();
-        let mut random = random::Random::new(seed);
+        let mut random = Rng::new(seed);
         for _ in 0..rounds {
             let mut damaged = whole.clone();
             let near = [20, 600, len][usize::try_from(random.below(3)).unwrap()].min(len);
@@ -360,7 +354,7 @@ fn a_tar_with_one_disk() {
     assert!(bytes_of(&*image.device) == bytes);
 
     // Compressed inside, or in another format.
-    if have("zstd") && have("qemu-img") {
+    if need::tools(&["zstd", "qemu-img"]) {
         filter("zstd", &["-c"], &raw, &at("disk.bin"));
         let image = open(dir.path(), &tar("c.tar", &["README", "disk.bin"])).unwrap();
         assert_eq!(image.wrapping, ["tar (disk.bin)", "zstd"]);
@@ -392,7 +386,7 @@ fn a_tar_with_one_disk() {
 
 #[test]
 fn what_is_not_read_is_refused_by_name() {
-    if !have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -460,7 +454,7 @@ fn what_is_not_read_is_refused_by_name() {
 /// Any damage to a header or table is an error or other data, never a panic, a hang or memory.
 #[test]
 fn damaged_images_are_survived() {
-    if !have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -487,7 +481,7 @@ fn damaged_images_are_survived() {
         convert(&raw, &path, args);
         let whole = fs::read(&path).unwrap();
         let len = u64::try_from(whole.len()).unwrap();
-        let mut random = random::Random::new(seed);
+        let mut random = Rng::new(seed);
         for _ in 0..rounds {
             let mut damaged = whole.clone();
             for _ in 0..=random.below(4) {

@@ -7,7 +7,8 @@ use std::path::Path;
 use imgasm_block::{ChunkMap, FileDevice};
 use imgasm_container::{OutputFormat, write_file};
 use imgasm_testkit::disk::sparse_disk;
-use imgasm_testkit::tools::{have, run};
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 
 /// A field of the header ("Virtual Disk Format 5.0", "Hosted Sparse Extent Header"): its name, where
 /// it lies, and its bytes.
@@ -59,7 +60,7 @@ fn marker(vmdk: &[u8], at: usize) -> (u32, u32, u32) {
 
 #[test]
 fn header_descriptor_markers_and_footer_are_those_that_import() {
-    if !have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();

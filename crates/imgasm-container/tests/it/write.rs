@@ -1,6 +1,7 @@
 //! Disks written in the formats that others read, judged by their own tools.
 
-use imgasm_testkit::mount;
+use imgasm_testkit::mount::Mounted;
+use imgasm_testkit::need;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use imgasm_block::{BlockDevice, ChunkMap, Error as BlockError, FileDevice, MemoryDevice};
 use imgasm_container::{Cache, Codec, Error, OutputFormat, write_file, write_stream};
 use imgasm_testkit::disk::{bytes_of, sparse_disk};
-use imgasm_testkit::tools::{filter, have, run};
+use imgasm_testkit::tools::{filter, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -58,7 +59,7 @@ fn qemu_name(format: OutputFormat) -> Option<&'static str> {
 
 #[test]
 fn qemu_finds_the_same_disk() {
-    if !have("qemu-img") {
+    if !need::tools(&["qemu-img"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -106,7 +107,7 @@ fn the_tools_of_the_codecs_find_the_same_bytes() {
     for path in disks(dir.path()) {
         let device = FileDevice::open(&path).unwrap();
         for (codec, program) in codecs {
-            if !have(program) {
+            if !need::tools(&[program]) {
                 continue;
             }
             write(&device, OutputFormat::Packed(codec), &target).unwrap();
@@ -240,7 +241,7 @@ fn a_receiver_that_fails_ends_it() {
             );
         }
     }
-    let Some(mounted) = mount::tmpfs(dir.path(), MIB / 2) else {
+    let Some(mounted) = Mounted::tmpfs(dir.path(), MIB / 2) else {
         return;
     };
     for format in ALL {

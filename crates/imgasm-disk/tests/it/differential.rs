@@ -7,13 +7,13 @@
 //!
 //! These are a few fixed seeds; `cargo run --example differential -- --help` takes any.
 
-use imgasm_testkit::command::can_mount;
 use imgasm_testkit::image::{Kind, set};
+use imgasm_testkit::need;
 use imgasm_testkit::populate::Amount;
 use imgasm_testkit::trial::Base;
 
 fn compare(kind: Kind, name: &str, seed: u64) {
-    if !can_mount(kind.tools()) {
+    if !need::mounts(kind.tools()) {
         return;
     }
     let set = set(kind, name).expect("a set of this name");

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use imgasm_block::{BlockDevice, Delta};
 use imgasm_fs::{Error, NewNode, NodeKind};
-use imgasm_testkit::command::{has_tools, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::engine::{OPTIONS, image};
+use imgasm_testkit::need;
 
 /// A device that fails from some write on.
 struct Failing {
@@ -39,7 +40,7 @@ impl BlockDevice for Failing {
 }
 
 fn check(mkfs: &str, args: &[&str]) {
-    if !has_tools(&[mkfs]) {
+    if !need::tools(&[mkfs]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the image");

@@ -1,13 +1,15 @@
 //! GUID partition tables, made and judged by sgdisk and by the `gpt` crate.
 
-use imgasm_testkit::images;
+use imgasm_testkit::mount::Loop;
+use imgasm_testkit::need;
+use imgasm_testkit::tools::{output, run};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgasm_block::{BlockDevice, MemoryDevice};
 use imgasm_disk::partition::{BIOS_BOOT, EFI_SYSTEM, LINUX_DATA};
 use imgasm_disk::{Disk, Error, Gpt, NewPartition, Partition, Place, SectorSize, TableKind};
-use imgasm_testkit::images::{arg, device, have, output, run, sparse};
+use imgasm_testkit::images::{arg, device, sparse};
 use uuid::Uuid;
 
 const MIB: u64 = 1 << 20;
@@ -62,7 +64,7 @@ fn partition(disk: &Disk, number: u32) -> Partition {
 
 #[test]
 fn a_table_out_of_order_is_read_as_sgdisk_made_it() {
-    if !have(&["sgdisk"]) {
+    if !need::tools(&["sgdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -107,7 +109,7 @@ fn a_table_out_of_order_is_read_as_sgdisk_made_it() {
 
 #[test]
 fn growing_moves_the_end_and_nothing_else() {
-    if !have(&["sgdisk", "sfdisk"]) {
+    if !need::tools(&["sgdisk", "sfdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -166,7 +168,7 @@ fn growing_moves_the_end_and_nothing_else() {
 
 #[test]
 fn a_partition_before_another_does_not_grow() {
-    if !have(&["sgdisk"]) {
+    if !need::tools(&["sgdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -189,7 +191,7 @@ fn a_partition_before_another_does_not_grow() {
 
 #[test]
 fn either_copy_is_enough_and_growing_repairs_the_other() {
-    if !have(&["sgdisk"]) {
+    if !need::tools(&["sgdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -243,7 +245,7 @@ fn new_partition(number: u32, kind: Uuid, first_lba: u64, last_lba: u64) -> NewP
 
 #[test]
 fn a_new_table_is_sound_and_a_second_reader_agrees() {
-    if !have(&["sgdisk"]) {
+    if !need::tools(&["sgdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -277,7 +279,7 @@ fn a_new_table_is_sound_and_a_second_reader_agrees() {
 
 #[test]
 fn blocks_of_4096_bytes_are_noticed_and_grow() {
-    if !have(&["sgdisk"]) || !images::can_mount() {
+    if !need::mounts(&["sgdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -298,17 +300,17 @@ fn blocks_of_4096_bytes_are_noticed_and_grow() {
     let slice = disk.slice(Place::Partition(1)).expect("a slice");
     assert!(slice.len() > 124 * MIB);
     // sgdisk learns the size of a block from the kernel.
-    let attached = images::Loop::attach(&image, &["--sector-size=4096"]);
-    let text = run("sgdisk", &["--verify", &attached.0]);
+    let attached = Loop::attach(&image, &["--sector-size=4096"]);
+    let text = run("sgdisk", &["--verify", arg(attached.path())]);
     assert!(text.contains("No problems found"), "{text}");
-    let text = run("sgdisk", &["--info=1", &attached.0]);
+    let text = run("sgdisk", &["--info=1", arg(attached.path())]);
     let sectors = format!("Partition size: {} sectors", slice.len() / 4096);
     assert!(text.contains(&sectors), "{text}");
 }
 
 #[test]
 fn a_hybrid_record_is_recognised_and_kept() {
-    if !have(&["sgdisk"]) {
+    if !need::tools(&["sgdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -399,7 +401,7 @@ fn mutated_tables_are_a_table_or_an_error() {
 #[test]
 fn what_sgdisk_refuses_is_said_by_it_too() {
     // Guards the judge itself: it must find a fault where there is one.
-    if !have(&["sgdisk"]) {
+    if !need::tools(&["sgdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use imgasm_block::{Delta, InPlace};
 use imgasm_fs::{Error, FileSystem, NewNode, NodeId, NodeKind};
-use imgasm_testkit::command::can_mount;
 use imgasm_testkit::content::{Content, Style};
 use imgasm_testkit::edits::Stripes;
 use imgasm_testkit::engine;
 use imgasm_testkit::image::{Kind, Set, set};
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::tree::{Comparison, Tree};
 
 const MIB: u64 = 1 << 20;
@@ -32,7 +32,7 @@ impl Image {
     /// An empty image of a set, of another size than the set's own. `None` where the machine has not
     /// what it takes.
     fn new(kind: Kind, name: &str, size: u64) -> Option<Self> {
-        if !can_mount(kind.tools()) {
+        if !need::mounts(kind.tools()) {
             return None;
         }
         let set = set(kind, name).expect("a set of this name");

@@ -1,6 +1,8 @@
 //! Master boot records, made and judged by sfdisk, and disks without a table.
 
-use imgasm_testkit::images;
+use imgasm_testkit::mount::Loop;
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +10,7 @@ use std::sync::Arc;
 
 use imgasm_block::{BlockDevice, MemoryDevice};
 use imgasm_disk::{Disk, Error, Partition, PartitionTable, Place, SectorSize, TableKind};
-use imgasm_testkit::images::{arg, device, have, run, sparse};
+use imgasm_testkit::images::{arg, device, sparse};
 
 const MIB: u64 = 1 << 20;
 
@@ -82,7 +84,7 @@ const LOGICAL: &str = "label: dos\nlabel-id: 0x1badcafe\n\
 
 #[test]
 fn primary_and_logical_partitions_are_read_as_sfdisk_made_them() {
-    if !have(&["sfdisk"]) {
+    if !need::tools(&["sfdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -109,7 +111,7 @@ fn primary_and_logical_partitions_are_read_as_sfdisk_made_them() {
 
 #[test]
 fn the_last_primary_partition_grows() {
-    if !have(&["sfdisk"]) {
+    if !need::tools(&["sfdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -154,7 +156,7 @@ fn the_last_primary_partition_grows() {
 
 #[test]
 fn a_logical_partition_does_not_grow() {
-    if !have(&["sfdisk"]) {
+    if !need::tools(&["sfdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -166,7 +168,7 @@ fn a_logical_partition_does_not_grow() {
 
 #[test]
 fn chains_that_do_not_end_and_partitions_that_overlap_are_errors() {
-    if !have(&["sfdisk"]) {
+    if !need::tools(&["sfdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -191,16 +193,16 @@ fn chains_that_do_not_end_and_partitions_that_overlap_are_errors() {
 
 #[test]
 fn blocks_of_4096_bytes_are_known_by_what_lies_in_them() {
-    if !have(&["sfdisk", "mke2fs"]) || !images::can_mount() {
+    if !need::mounts(&["sfdisk", "mke2fs"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("disk.raw");
     sparse(&image, 64 * MIB);
     // sfdisk learns the size of a block from the kernel.
-    let attached = images::Loop::attach(&image, &["--sector-size=4096"]);
+    let attached = Loop::attach(&image, &["--sector-size=4096"]);
     let mut sfdisk = Command::new("/usr/sbin/sfdisk")
-        .args(["--quiet", "--no-reread", &attached.0])
+        .args(["--quiet", "--no-reread", arg(attached.path())])
         .stdin(Stdio::piped())
         .spawn()
         .expect("run sfdisk");
@@ -231,7 +233,7 @@ fn blocks_of_4096_bytes_are_known_by_what_lies_in_them() {
 
 #[test]
 fn a_bare_filesystem_is_a_disk_with_one_place() {
-    if !have(&["mke2fs"]) {
+    if !need::tools(&["mke2fs"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -250,7 +252,7 @@ fn a_bare_filesystem_is_a_disk_with_one_place() {
 
 #[test]
 fn a_fat_boot_sector_is_not_taken_for_a_table() {
-    if !have(&["mkfs.vfat"]) {
+    if !need::tools(&["mkfs.vfat"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");

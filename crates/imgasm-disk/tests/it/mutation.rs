@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use imgasm_block::{BlockDevice, Delta, FileDevice, MemoryDevice, Slice};
 use imgasm_testkit::apply::by_engine;
-use imgasm_testkit::command::{can_mount, has_tools, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::edits::{Budget, generate};
 use imgasm_testkit::engine;
 use imgasm_testkit::image::{Kind, Limits, Set};
@@ -17,6 +17,7 @@ use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::look::look_at_all;
 use imgasm_testkit::model::Model;
 use imgasm_testkit::mutate::{Places, damage, reseal_xfs, reseal_xfs_log};
+use imgasm_testkit::need;
 use imgasm_testkit::populate::populate_small;
 use imgasm_testkit::rng::Rng;
 use imgasm_testkit::sandbox::{self, Outcome};
@@ -149,7 +150,7 @@ fn xfs_log() {
 /// There is no kernel to fill it, so the engine does.
 #[test]
 fn fat() {
-    if !has_tools(&["mkfs.vfat"]) {
+    if !need::tools(&["mkfs.vfat"]) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the image");
@@ -176,7 +177,7 @@ fn fat() {
 /// Makes an image of a set, and has its damaged copies handled by a child process.
 fn mutate(name: &str, count: u64) {
     let set = small(name).expect("a set of this name");
-    if !can_mount(set.kind.tools()) {
+    if !need::mounts(set.kind.tools()) {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder for the image");

@@ -1,7 +1,9 @@
 //! What a device holds, as `blkid` sees it too.
 
 use imgasm_block::{BlockDevice, MemoryDevice};
-use imgasm_testkit::images::{arg, device, have, run, sparse};
+use imgasm_testkit::images::{arg, device, sparse};
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 
 const MIB: u64 = 1 << 20;
 
@@ -24,7 +26,7 @@ fn kinds_are_those_that_blkid_sees() {
         ("mkfs.vfat", &["-F", "32"], 64),
         ("mkswap", &[], 1),
     ];
-    if !have(&["blkid", "mke2fs", "mkfs.xfs", "mkfs.vfat", "mkswap"]) {
+    if !need::tools(&["blkid", "mke2fs", "mkfs.xfs", "mkfs.vfat", "mkswap"]) {
         return;
     }
     for (maker, options, len) in makers {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use imgasm_disk::partition::{EFI_SYSTEM, LINUX_DATA, LINUX_ROOTS};
 use imgasm_disk::{Disk, Error, Gpt, NewPartition, Place, SectorSize};
-use imgasm_testkit::images::{arg, device, have, run, sparse};
+use imgasm_testkit::images::{arg, device, sparse};
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 use uuid::Uuid;
 
 const MIB: u64 = 1 << 20;
@@ -92,7 +94,7 @@ fn root(parts: &[Part]) -> Result<Place, Error> {
 
 #[test]
 fn each_sign_is_enough() {
-    if !have(&["mke2fs", "mkfs.vfat"]) {
+    if !need::tools(&["mke2fs", "mkfs.vfat"]) {
         return;
     }
     let efi = || Part {
@@ -138,7 +140,7 @@ fn each_sign_is_enough() {
 
 #[test]
 fn a_choice_is_left_to_the_user_with_the_candidates() {
-    if !have(&["mke2fs", "mkfs.vfat"]) {
+    if !need::tools(&["mke2fs", "mkfs.vfat"]) {
         return;
     }
     let other = Part {
@@ -168,7 +170,7 @@ fn a_choice_is_left_to_the_user_with_the_candidates() {
 
 #[test]
 fn a_number_overrides_and_an_unreadable_place_is_described() {
-    if !have(&["mke2fs"]) {
+    if !need::tools(&["mke2fs"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");

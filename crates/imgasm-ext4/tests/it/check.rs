@@ -7,12 +7,13 @@ use std::process::Command;
 use imgasm_block::FileDevice;
 use imgasm_ext4::Ext4;
 use imgasm_fs::FileSystem as _;
-use imgasm_testkit::command::{can_mount, copy_sparse, output, run, text};
+use imgasm_testkit::command::{copy_sparse, output, run, text};
 use imgasm_testkit::engine::image;
 use imgasm_testkit::image::{Kind, Set, sets};
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::mutate::{Places, damage};
+use imgasm_testkit::need;
 use imgasm_testkit::populate::{Amount, populate};
 use imgasm_testkit::rng::Rng;
 use imgasm_testkit::scratch;
@@ -70,7 +71,7 @@ fn chosen(names: &[&str]) -> Vec<&'static Set> {
 
 #[test]
 fn nothing_is_wrong_with_what_the_kernel_left() {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     for set in chosen(&[
@@ -249,7 +250,7 @@ fn resolve(fault: &str, path: &Path) -> Option<String> {
 
 #[test]
 fn what_e2fsck_complains_of_is_found() {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     let mut missed = Vec::new();
@@ -288,7 +289,7 @@ fn what_e2fsck_complains_of_is_found() {
 /// bytes mean can give a fault away.
 #[test]
 fn random_damage_is_found() {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     let rounds = std::env::var("IMGASM_TEST_ROUNDS").map_or(30, |n| n.parse().unwrap());

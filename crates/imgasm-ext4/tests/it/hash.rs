@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use imgasm_ext4::hash::{HashVersion, NameHash, Signedness, hash_name};
+use imgasm_testkit::need;
 
 /// A seed as debugfs takes it, and as the superblock stores it.
 const SEED_UUID: &str = "01234567-89ab-cdef-f0e1-d2c3b4a59687";
@@ -14,23 +15,20 @@ const SEED: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0xc3d2_e1f0, 0x8796_a5b4];
 const LONGEST_NAME_IN_A_COMMAND: usize = 190;
 
 /// What debugfs prints when given `commands` on its standard input.
-fn debugfs(commands: &[u8]) -> Option<Vec<u8>> {
-    let child = Command::new("debugfs")
+fn debugfs(commands: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("debugfs")
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else {
-        eprintln!("skipped: debugfs (e2fsprogs) is not installed");
-        return None;
-    };
+        .spawn()
+        .expect("debugfs");
     let mut stdin = child.stdin.take().unwrap();
     let commands = commands.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&commands).unwrap());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    Some(output.stdout)
+    output.stdout
 }
 
 /// The hashes in debugfs's answers, in order.
@@ -66,6 +64,9 @@ fn name_of(len: usize, salt: usize) -> Vec<u8> {
 
 #[test]
 fn every_version_agrees_with_debugfs() {
+    if !need::tools(&["debugfs"]) {
+        return;
+    }
     let cases: Vec<(u8, [u32; 4], Vec<u8>)> = (0..6)
         .flat_map(|number| {
             (0..=LONGEST_NAME_IN_A_COMMAND).flat_map(move |len| {
@@ -87,9 +88,7 @@ fn every_version_agrees_with_debugfs() {
         commands.extend(name);
         commands.extend(b"\"\n");
     }
-    let Some(output) = debugfs(&commands) else {
-        return;
-    };
+    let output = debugfs(&commands);
     let expected = parse_answers(&output);
     assert_eq!(expected.len(), cases.len());
     for ((number, seed, name), expected) in cases.iter().zip(expected) {
@@ -107,6 +106,9 @@ fn every_version_agrees_with_debugfs() {
 #[test]
 fn the_longest_names_agree_with_debugfs() {
     use std::os::unix::ffi::OsStringExt as _;
+    if !need::tools(&["debugfs"]) {
+        return;
+    }
     for number in 0..6 {
         for len in [191, 223, 224, 225, 239, 240, 241, 254, 255] {
             let name = name_of(len, 1);
@@ -115,11 +117,8 @@ fn the_longest_names_agree_with_debugfs() {
             let output = Command::new("debugfs")
                 .arg("-R")
                 .arg(std::ffi::OsString::from_vec(request))
-                .output();
-            let Ok(output) = output else {
-                eprintln!("skipped: debugfs (e2fsprogs) is not installed");
-                return;
-            };
+                .output()
+                .expect("debugfs");
             let version = HashVersion::from_number(number, Signedness::Signed).unwrap();
             assert_eq!(
                 parse_answers(&output.stdout),

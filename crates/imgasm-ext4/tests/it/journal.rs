@@ -11,11 +11,12 @@ use std::sync::Arc;
 use imgasm_block::{Delta, FileDevice};
 use imgasm_ext4::Ext4;
 use imgasm_fs::{Error, FileSystem as _};
-use imgasm_testkit::command::{can_mount, copy_sparse, output, run, text};
+use imgasm_testkit::command::{copy_sparse, output, run, text};
 use imgasm_testkit::engine::{OPTIONS, image};
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::scratch;
 use imgasm_testkit::tree::{Comparison, Times, Tree};
 
@@ -123,7 +124,7 @@ fn kernel_view(path: &Path, access: Access) -> Tree {
 
 /// Compares our recovery with the kernel's, in memory and on a copy.
 fn compare(mkfs: &[&str], mount_options: &str) {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     let dirty = dirty(mkfs, mount_options, WORK);
@@ -208,7 +209,7 @@ done
 for i in $(seq 3); do head -c 9000 /dev/urandom >"$m/late$i"; commit "$m/late$i"; done
 cp --sparse=always "$image" "$copy"
 "#;
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     let dirty = dirty(&["-t", "ext4", "-b", "1024"], ",data=journal", ROUND);
@@ -225,7 +226,7 @@ cp --sparse=always "$image" "$copy"
 /// A file that was being cut off when the machine stopped.
 #[test]
 fn a_truncation_is_finished() {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     for mkfs in [["-t", "ext4"], ["-t", "ext3"]] {
@@ -285,7 +286,7 @@ fn check(path: &Path) -> String {
 
 #[test]
 fn fast_commits_are_refused_by_name() {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     let work = "sync -f $m; commit; commit; cp --sparse=always $image $copy";
@@ -297,7 +298,7 @@ fn fast_commits_are_refused_by_name() {
 
 #[test]
 fn a_damaged_journal_is_refused_and_nothing_is_written() {
-    if !can_mount(Kind::Ext.tools()) {
+    if !need::mounts(Kind::Ext.tools()) {
         return;
     }
     let dirty = dirty(&["-t", "ext4", "-b", "4096"], "", WORK);

@@ -8,6 +8,7 @@ use std::process::Command;
 use imgasm_block::{BlockDevice, FileDevice};
 use imgasm_ext4::FormatOptions;
 use imgasm_fs::{Error, Timestamp};
+use imgasm_testkit::need;
 use imgasm_testkit::scratch::folder;
 
 const MIB: u64 = 1 << 20;
@@ -38,15 +39,6 @@ fn options() -> FormatOptions {
 /// A sparse file of `len` bytes.
 fn sparse(path: &Path, len: u64) {
     File::create(path).unwrap().set_len(len).unwrap();
-}
-
-/// Whether a tool of e2fsprogs is there.
-fn has_e2fsprogs() -> bool {
-    let found = Command::new("mke2fs").arg("-V").output().is_ok();
-    if !found {
-        eprintln!("skipped: mke2fs (e2fsprogs) is not installed");
-    }
-    found
 }
 
 /// What mke2fs makes of `len` bytes.
@@ -201,7 +193,7 @@ fn same_bytes_but_journal_root(ours: &Path, theirs: &Path) {
 
 #[test]
 fn sizes_with_the_default_block_size() {
-    if !has_e2fsprogs() {
+    if !need::tools(&["mke2fs", "e2fsck", "dumpe2fs"]) {
         return;
     }
     for len in [
@@ -231,7 +223,7 @@ fn sizes_with_the_default_block_size() {
 
 #[test]
 fn sizes_with_other_block_sizes() {
-    if !has_e2fsprogs() {
+    if !need::tools(&["mke2fs", "e2fsck", "dumpe2fs"]) {
         return;
     }
     for (len, block_size) in [
@@ -250,7 +242,7 @@ fn sizes_with_other_block_sizes() {
 
 #[test]
 fn large_sizes() {
-    if !has_e2fsprogs() {
+    if !need::tools(&["mke2fs", "e2fsck", "dumpe2fs"]) {
         return;
     }
     for (len, block_size) in [(70 * GIB, Some(1024)), (TIB, None), (16 * TIB, None)] {
@@ -287,7 +279,7 @@ fn what_cannot_be_stored_is_refused() {
 
 #[test]
 fn options_are_stored_as_mke2fs_stores_them() {
-    if !has_e2fsprogs() {
+    if !need::tools(&["mke2fs", "e2fsck", "dumpe2fs"]) {
         return;
     }
     let folder = folder();
@@ -318,41 +310,34 @@ fn nothing_of_what_the_device_held_is_left() {
     assert!(std::fs::read(&used).unwrap() == std::fs::read(&fresh).unwrap());
 }
 
-/// Runs a command as root on a mounted image; says why where it cannot.
-fn mounted(image: &Path, script: &str) -> bool {
+/// Runs a script as root in a mounted image.
+fn mounted(image: &Path, script: &str) {
     let script = format!(
         "set -e; m=$(mktemp -d); mount -o loop \"$1\" $m; \
          trap 'umount $m; rmdir $m' EXIT; cd $m; {script}; cd /"
     );
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: mounting needs root");
-        return false;
-    }
     let status = Command::new("sh")
         .args(["-c", &script, "sh"])
         .arg(image)
         .status()
         .unwrap();
     assert!(status.success(), "{script}");
-    true
 }
 
 #[test]
 fn the_kernel_fills_one_and_resize2fs_grows_it() {
-    if !has_e2fsprogs() {
+    if !need::mounts(&["mke2fs", "e2fsck", "resize2fs"]) {
         return;
     }
     for (len, larger) in [(40 * MIB, 300 * MIB), (GIB, 20 * GIB)] {
         let folder = folder();
         let image = folder.path().join("image");
         format(&image, len, &options());
-        if !mounted(
+        mounted(
             &image,
             "mkdir d; for i in $(seq 300); do echo $i >d/file$i; done; ln -s d/file1 link; \
              dd if=/dev/zero of=big bs=1M count=10 status=none; rmdir lost+found; sync",
-        ) {
-            return;
-        }
+        );
         e2fsck(&image);
         File::options()
             .write(true)
@@ -367,6 +352,6 @@ fn the_kernel_fills_one_and_resize2fs_grows_it() {
             .unwrap();
         assert!(output.status.success(), "{output:?}");
         e2fsck(&image);
-        assert!(mounted(&image, "test \"$(cat d/file300)\" = 300"));
+        mounted(&image, "test \"$(cat d/file300)\" = 300");
     }
 }

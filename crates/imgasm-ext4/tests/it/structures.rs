@@ -11,11 +11,12 @@ use std::sync::Arc;
 use imgasm_block::FileDevice;
 use imgasm_ext4::Ext4;
 use imgasm_fs::{Error, FileSystem, MetadataChange, NewNode, NodeId, NodeKind};
-use imgasm_testkit::command::{can_mount, output, run};
+use imgasm_testkit::command::{output, run};
 use imgasm_testkit::engine;
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::tree::{Comparison, Tree, mounted_xattrs};
 
 const MIB: u64 = 1 << 20;
@@ -29,7 +30,7 @@ struct Image {
 impl Image {
     /// A fresh filesystem; `None` where the machine has not what it takes.
     fn new(size: u64, mke2fs: &[&str]) -> Option<Self> {
-        if !can_mount(Kind::Ext.tools()) {
+        if !need::mounts(Kind::Ext.tools()) {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder for the image");

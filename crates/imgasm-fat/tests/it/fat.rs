@@ -9,7 +9,9 @@ use imgasm_fat::{Fat, FormatOptions};
 use imgasm_fs::{
     Error, FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind, Timestamp, WriteOptions,
 };
-use imgasm_testkit::images::{arg, device, have, output, run, sparse};
+use imgasm_testkit::images::{arg, device, sparse};
+use imgasm_testkit::need;
+use imgasm_testkit::tools::{output, run};
 
 const MIB: u64 = 1 << 20;
 const NOW: Timestamp = Timestamp {
@@ -138,7 +140,7 @@ fn add(fs: &mut dyn FileSystem, directory: NodeId, name: &str, content: &[u8]) -
 
 #[test]
 fn a_new_volume_is_sound_for_each_width() {
-    if !have(&["fsck.vfat", "mdir", "blkid"]) {
+    if !need::tools(&["fsck.vfat", "mdir", "blkid"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -166,7 +168,7 @@ fn a_new_volume_is_sound_for_each_width() {
 
 #[test]
 fn volumes_of_many_lengths_are_sound() {
-    if !have(&["fsck.vfat"]) {
+    if !need::tools(&["fsck.vfat"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -193,7 +195,7 @@ fn volumes_of_many_lengths_are_sound() {
 
 #[test]
 fn an_efi_tree_is_what_mtools_reads() {
-    if !have(&["fsck.vfat", "mcopy", "mdir"]) {
+    if !need::tools(&["fsck.vfat", "mcopy", "mdir"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -246,7 +248,7 @@ fn an_efi_tree_is_what_mtools_reads() {
 
 #[test]
 fn times_are_those_of_the_options_and_nothing_else_varies() {
-    if !have(&["mdir"]) {
+    if !need::tools(&["mdir"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -348,7 +350,7 @@ fn what_fat_cannot_hold_is_refused_by_name() {
 
 #[test]
 fn a_full_volume_is_an_error_that_changes_nothing() {
-    if !have(&["fsck.vfat", "mcopy", "mdir"]) {
+    if !need::tools(&["fsck.vfat", "mcopy", "mdir"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -616,7 +618,7 @@ fn find(fs: &dyn FileSystem, path: &str) -> NodeId {
 
 #[test]
 fn random_changes_leave_what_mtools_reads_and_fsck_accepts() {
-    if !have(&["fsck.vfat", "mcopy", "mdir"]) {
+    if !need::tools(&["fsck.vfat", "mcopy", "mdir"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -654,7 +656,7 @@ fn random_changes_leave_what_mtools_reads_and_fsck_accepts() {
 
 #[test]
 fn volumes_that_mkfs_makes_are_read_and_written() {
-    if !have(&["mkfs.vfat", "fsck.vfat", "mcopy", "mdir"]) {
+    if !need::tools(&["mkfs.vfat", "fsck.vfat", "mcopy", "mdir"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -698,7 +700,7 @@ fn volumes_that_mkfs_makes_are_read_and_written() {
 
 #[test]
 fn a_small_fat32_is_read_but_not_written() {
-    if !have(&["mkfs.vfat"]) {
+    if !need::tools(&["mkfs.vfat"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
@@ -715,7 +717,7 @@ fn a_small_fat32_is_read_but_not_written() {
 
 #[test]
 fn faults_that_fsck_finds_are_found_and_not_written_over() {
-    if !have(&["fsck.vfat"]) {
+    if !need::tools(&["fsck.vfat"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use imgasm_fs::tree::{Editor, exists, read_file};
 use imgasm_guest::firstboot::{Error, install};
 use imgasm_testkit::guest_tree::{Files, in_memory, links_in_memory, path};
 use imgasm_testkit::memory_fs::MemoryFs;
+use imgasm_testkit::{command, need, scratch};
 
 const SCRIPT: &[u8] = b"#!/bin/sh\nset -e\necho first boot >/var/log/firstboot-test.log\n";
 
@@ -61,16 +62,10 @@ fn systemd_gets_a_unit_that_it_understands() {
         unit.replace("/usr/libexec/firstboot/setup", "/bin/true"),
     )
     .unwrap();
-    match Command::new("systemd-analyze")
-        .arg("verify")
-        .arg(&file)
-        .output()
-    {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(!said.contains("firstboot-setup"), "{said}");
-        }
-        Err(error) => println!("skipped: systemd-analyze: {error}"),
+    if need::tools(&["systemd-analyze"]) {
+        let said = command::output(Command::new("systemd-analyze").arg("verify").arg(&file));
+        let said = command::text(&said);
+        assert!(!said.contains("firstboot-setup"), "{said}");
     }
 }
 
@@ -83,7 +78,7 @@ fn upstart_gets_a_job() {
 }
 
 /// Runs the init script on this machine's own programs, in a root of its own.
-fn run_init_script(fs: &MemoryFs, base: &Path) -> Option<()> {
+fn run_init_script(fs: &MemoryFs, base: &Path) {
     let (upper, work, merged) = (base.join("upper"), base.join("work"), base.join("merged"));
     for folder in [&upper, &work, &merged] {
         fs::create_dir(folder).unwrap();
@@ -105,23 +100,13 @@ fn run_init_script(fs: &MemoryFs, base: &Path) -> Option<()> {
         }
     }
     let script = format!(
-        "mount -t overlay overlay -o lowerdir=/,upperdir={},workdir={} {merged} || exit 77\n\
+        "mount -t overlay overlay -o lowerdir=/,upperdir={},workdir={} {merged} && \
          exec chroot {merged} /etc/init.d/firstboot-setup start",
         upper.display(),
         work.display(),
         merged = merged.display(),
     );
-    let status = Command::new("unshare")
-        .args(["-m", "sh", "-c", &script])
-        .stderr(Stdio::null())
-        .status();
-    match status {
-        Ok(status) if status.success() => Some(()),
-        other => {
-            println!("skipped: no root of its own can be made here: {other:?}");
-            None
-        }
-    }
+    command::run(Command::new("unshare").args(["-m", "sh", "-c", &script]));
 }
 
 #[test]
@@ -133,14 +118,12 @@ fn an_init_script_runs_and_removes_itself() {
         assert_eq!(start.len(), 4, "{links:?}");
         assert!(start[0].starts_with(&format!("{rc}/rc2.d/S")));
 
-        let folder = tempfile::Builder::new().tempdir_in("/dev/shm");
-        let Ok(folder) = folder else {
-            println!("skipped: no /dev/shm");
-            return;
-        };
-        if run_init_script(&fs, folder.path()).is_none() {
+        // In memory: an overlay's upper layer cannot lie on an overlay.
+        let folder = scratch::folder();
+        if !need::root() || !need::tools(&["unshare"]) {
             return;
         }
+        run_init_script(&fs, folder.path());
         let upper = folder.path().join("upper");
         let log = fs::read_to_string(upper.join("var/log/firstboot-test.log")).unwrap();
         assert_eq!(log, "first boot\n");
@@ -162,12 +145,8 @@ fn shellcheck_finds_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("script");
     fs::write(&file, text(&fs, "/etc/rc.d/init.d/firstboot-setup")).unwrap();
-    match Command::new("shellcheck").arg(&file).output() {
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success(), "{said}");
-        }
-        Err(error) => println!("skipped: shellcheck: {error}"),
+    if need::tools(&["shellcheck"]) {
+        command::run(Command::new("shellcheck").arg(&file));
     }
 }
 

@@ -9,6 +9,7 @@ use imgasm_testkit::guest_tree::{
     Files, folders_in_memory, folders_on_host, in_memory, links_in_memory, links_on_host, on_host,
 };
 use imgasm_testkit::memory_fs::MemoryFs;
+use imgasm_testkit::need;
 
 const CONFIG: &str = "/etc/systemd/system";
 
@@ -158,14 +159,6 @@ const UNITS: Files<'_> = &[
     ),
 ];
 
-fn have_systemctl() -> bool {
-    let found = Command::new("systemctl").arg("--version").output().is_ok();
-    if !found {
-        println!("skipped: there is no systemctl here");
-    }
-    found
-}
-
 /// Whether systemctl did it.
 fn systemctl(folder: &Path, verb: &str, unit: &str) -> bool {
     let status = Command::new("systemctl")
@@ -244,7 +237,7 @@ fn compare(files: Files<'_>, steps: &[(&str, &str)]) {
 
 #[test]
 fn every_unit_is_enabled_and_disabled_as_systemctl_does_it() {
-    if !have_systemctl() {
+    if !need::tools(&["systemctl"]) {
         return;
     }
     for unit in [
@@ -298,7 +291,7 @@ fn an_unknown_unit_is_an_error_but_can_be_masked() {
             "there is no service not-there in the image"
         );
     }
-    if have_systemctl() {
+    if need::tools(&["systemctl"]) {
         compare(
             UNITS,
             &[
@@ -311,7 +304,7 @@ fn an_unknown_unit_is_an_error_but_can_be_masked() {
 
 #[test]
 fn masking_and_back() {
-    if !have_systemctl() {
+    if !need::tools(&["systemctl"]) {
         return;
     }
     compare(
@@ -335,7 +328,7 @@ fn masking_and_back() {
 
 #[test]
 fn links_that_are_there_already() {
-    if !have_systemctl() {
+    if !need::tools(&["systemctl"]) {
         return;
     }
     let mut files = UNITS.to_vec();
@@ -390,10 +383,10 @@ fn links_that_are_there_already() {
 #[test]
 fn real_units() {
     let Ok(entries) = std::fs::read_dir("/usr/lib/systemd/system") else {
-        println!("skipped: there are no units here");
+        let _ = need::lacking("units of systemd");
         return;
     };
-    if !have_systemctl() {
+    if !need::tools(&["systemctl"]) {
         return;
     }
     let mut files = vec![("/etc/systemd/system/".to_owned(), String::new())];

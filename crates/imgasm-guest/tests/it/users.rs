@@ -10,6 +10,7 @@ use imgasm_fs::{FileType, Timestamp};
 use imgasm_guest::users::{self, Error, GroupSpec, UserSpec, ensure_group, ensure_user};
 use imgasm_testkit::guest_tree::{Files, in_memory, on_host, path};
 use imgasm_testkit::memory_fs::MemoryFs;
+use imgasm_testkit::need;
 
 const NOW: Timestamp = Timestamp {
     seconds: 1_700_000_000,
@@ -144,33 +145,18 @@ fn homes_on_host(folder: &Path) -> Vec<String> {
 }
 
 /// Whether the tool did it.
-fn run(tool: &str, folder: &Path, arguments: &[&str]) -> Option<bool> {
+fn run(tool: &str, folder: &Path, arguments: &[&str]) -> bool {
     let output = Command::new(tool)
         .arg("--prefix")
         .arg(folder)
         .args(arguments)
         .env("SOURCE_DATE_EPOCH", NOW.seconds.to_string())
-        .output();
-    match output {
-        Ok(output) => {
-            if !output.status.success() {
-                println!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-            }
-            Some(output.status.success())
-        }
-        Err(error) => {
-            println!("skipped: {tool}: {error}");
-            None
-        }
+        .output()
+        .expect(tool);
+    if !output.status.success() {
+        println!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
-}
-
-fn is_root() -> bool {
-    let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    if !root {
-        println!("skipped: only root can make accounts in a folder");
-    }
-    root
+    output.status.success()
 }
 
 fn compare(files: Files<'_>, steps: &[(UserSpec, &[&str])]) {
@@ -180,9 +166,7 @@ fn compare(files: Files<'_>, steps: &[(UserSpec, &[&str])]) {
     for (spec, arguments) in steps {
         let mut arguments = arguments.to_vec();
         arguments.push(&spec.name);
-        let Some(theirs) = run("useradd", folder.path(), &arguments) else {
-            return;
-        };
+        let theirs = run("useradd", folder.path(), &arguments);
         let ours = ensure_user(&mut Editor::new(&mut fs), spec, NOW);
         assert_eq!(ours.is_ok(), theirs, "{spec:?}: {ours:?}");
         for database in DATABASES {
@@ -213,7 +197,7 @@ fn user(name: &str) -> UserSpec {
 
 #[test]
 fn users_are_those_of_useradd() {
-    if !is_root() {
+    if !need::root() || !need::tools(&["useradd"]) {
         return;
     }
     let system = |name: &str| UserSpec {
@@ -279,7 +263,7 @@ fn users_are_those_of_useradd() {
 
 #[test]
 fn an_older_system_has_other_ways() {
-    if !is_root() {
+    if !need::root() || !need::tools(&["useradd"]) {
         return;
     }
     compare(
@@ -306,7 +290,7 @@ fn an_older_system_has_other_ways() {
 
 #[test]
 fn what_useradd_refuses_is_refused() {
-    if !is_root() {
+    if !need::root() || !need::tools(&["useradd"]) {
         return;
     }
     let group = |name: &str| Some(name.to_owned());
@@ -349,7 +333,7 @@ fn what_useradd_refuses_is_refused() {
 
 #[test]
 fn groups_are_those_of_groupadd() {
-    if !is_root() {
+    if !need::root() || !need::tools(&["groupadd"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -369,9 +353,7 @@ fn groups_are_those_of_groupadd() {
         };
         let mut arguments = arguments.to_vec();
         arguments.push(name);
-        let Some(theirs) = run("groupadd", folder.path(), &arguments) else {
-            return;
-        };
+        let theirs = run("groupadd", folder.path(), &arguments);
         let ours = ensure_group(&mut Editor::new(&mut fs), &spec);
         assert_eq!(ours.is_ok(), theirs, "{name}: {ours:?}");
         for database in ["/etc/group", "/etc/gshadow"] {

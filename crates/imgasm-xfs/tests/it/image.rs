@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use imgasm_block::FileDevice;
 use imgasm_fs::{Error, FileSystem, NewNode, NodeKind};
-use imgasm_testkit::command::{can_mount, run};
+use imgasm_testkit::command::run;
 use imgasm_testkit::engine::OPTIONS;
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::tree::{Comparison, Tree};
 use imgasm_xfs::Xfs;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -27,7 +28,7 @@ pub struct Image {
 impl Image {
     /// An empty filesystem; `None` if the machine lacks what it takes.
     pub fn new(mkfs: &[&str]) -> Option<Self> {
-        if !can_mount(Kind::Xfs.tools()) {
+        if !need::mounts(Kind::Xfs.tools()) {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder for the image");

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use imgasm_block::FileDevice;
 use imgasm_fs::{Error, FileSystem as _, NewNode, NodeKind};
-use imgasm_testkit::command::{can_mount, copy_sparse, output, run, text};
+use imgasm_testkit::command::{copy_sparse, output, run, text};
 use imgasm_testkit::engine::{OPTIONS, image};
 use imgasm_testkit::image::{Kind, set};
 use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
 use imgasm_testkit::scratch;
 use imgasm_testkit::tree::{Comparison, Tree};
 use imgasm_xfs::Xfs;
@@ -184,7 +185,7 @@ fn inodes(path: &Path) -> String {
 }
 
 fn compare(set: &str, work: &str, how: &str) {
-    if can_mount(Kind::Xfs.tools()) {
+    if need::mounts(Kind::Xfs.tools()) {
         let tree = Dirty::new(set, &format!("{work}\ncrash {how}"), 1).compare();
         assert!(tree.0.len() > 250, "the work was not done");
     }
@@ -229,7 +230,7 @@ done
 [ "$wraps" = 1 ] || exit 1
 crash -f
 "#;
-    if can_mount(Kind::Xfs.tools()) {
+    if need::mounts(Kind::Xfs.tools()) {
         for name in ["al2", "al2023"] {
             Dirty::new(name, ROUND, 1).compare();
         }
@@ -260,7 +261,7 @@ xfs_io -x -c "shutdown" "$m"
 kill $(jobs -p); wait 2>/dev/null
 exit 0
 "#;
-    if !can_mount(Kind::Xfs.tools()) {
+    if !need::mounts(Kind::Xfs.tools()) {
         return;
     }
     let seeds = std::env::var("IMGASM_CRASHES").map_or(2, |n| n.parse().expect("a number"));
@@ -274,7 +275,7 @@ exit 0
 
 #[test]
 fn a_damaged_log_is_refused_and_nothing_is_written() {
-    if !can_mount(Kind::Xfs.tools()) {
+    if !need::mounts(Kind::Xfs.tools()) {
         return;
     }
     let dirty = Dirty::new("defaults", &format!("{WORK}\ncrash -f"), 1);
