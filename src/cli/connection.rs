@@ -12,7 +12,8 @@ use imgasm_aws::wish::Ami;
 /// How to reach AWS; what is not given is the environment's and the profile's.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ConnectionArgs {
-    /// The profile of the credentials and the region; else that of `AWS_PROFILE`.
+    /// The profile of the credentials and the region, whatever the environment has; else that of
+    /// `AWS_PROFILE`.
     #[arg(long)]
     pub(super) profile: Option<String>,
     /// The region; else that of `AWS_REGION`, of the profile, or of the recipe.
@@ -24,12 +25,18 @@ pub(super) struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// Where to connect to; `default_region` where nothing else names a region.
-    pub(super) fn settings(&self, default_region: Option<String>) -> Settings {
+    /// Where to connect to; `default_region` if nothing else names a region, and the account that it
+    /// must be.
+    pub(super) fn settings(
+        &self,
+        default_region: Option<String>,
+        account: Option<String>,
+    ) -> Settings {
         Settings {
             profile: self.profile.clone(),
             region: self.region.clone(),
             default_region,
+            account,
             endpoint_url: self.endpoint_url.clone(),
         }
     }
@@ -91,5 +98,9 @@ impl Report for Console {
 
     fn progress(&self, what: &str, done: u64, all: u64) {
         self.bars.show(what, done, all);
+    }
+
+    fn waiting(&self, what: &str, percent: u64) {
+        self.bars.waiting(what, percent);
     }
 }

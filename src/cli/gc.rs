@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let runtime = connect::runtime().map_err(explained)?;
     let found = runtime.block_on(async {
-        let aws = Aws::connect(&args.connection.settings(None)).await?;
+        let aws = Aws::connect(&args.connection.settings(None, None)).await?;
         let found = find(&aws, &args.bucket, &*report).await?;
         Ok((aws, found))
     });

@@ -14,12 +14,13 @@ use super::{Outcome, recipe};
 use crate::built;
 use crate::manifest::Manifest;
 use crate::recipe::{AmiFacts, Base, Recipe};
-use imgasm_aws::Report;
+use imgasm_aws::plan::steps::{Parent, Situation};
 use imgasm_aws::plan::{self, DEFAULT_ROLE, Plan, S3, Via};
-use imgasm_aws::preview::{Parent, preview};
+use imgasm_aws::preview::preview;
 use imgasm_aws::sdk::import::{self, Options, import};
 use imgasm_aws::sdk::{Aws, Patience, connect};
 use imgasm_aws::wish::{Ami, Polling};
+use imgasm_aws::{Report, limits};
 use imgasm_block::ChunkMap;
 
 /// Make an AMI of what `build` has left. Prints its id.
@@ -65,7 +66,8 @@ pub(super) struct Args {
     /// Leave the uploaded objects in the bucket.
     #[arg(long)]
     keep: bool,
-    /// What becomes of all that was made when the run fails.
+    /// What becomes of all that was made when the run fails for good. If the failure passes, it stays,
+    /// and the same command goes on with it.
     #[arg(long, value_enum, default_value_t = OnError::Cleanup)]
     on_error: OnError,
     /// How many seconds to wait for an import or a copy; else as `aws_polling` of `[ami]` says.
@@ -118,14 +120,22 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     let ami = ami(&recipe, &manifest)?;
     let region = args.connection.region_before_connecting(&ami);
     let via = via(args, &ami)?;
-    let plan = Plan::new(&built, ami, via, region).map_err(explained)?;
+    let plan = Plan::new(&built, ami, via).map_err(explained)?;
+    limits::check(&plan, now()).map_err(explained)?;
     let base = base(args, &recipe, &manifest, output)?;
     let parent = base.as_ref().map(|(snapshot_id, chunk_map)| Parent {
         snapshot_id,
         chunk_map,
     });
     if args.dry_run {
-        let preview = preview(&plan, parent.as_ref(), &bars.reading("measuring"));
+        let situation = Situation {
+            region: region.as_deref(),
+            parent: parent.as_ref(),
+            encrypts: false,
+            replaces: args.force_deregister || plan.ami.force_deregister,
+            keeps_objects: args.keep,
+        };
+        let preview = preview(&plan, &situation, &bars.reading("measuring"));
         bars.finish();
         output.json(&preview.map_err(explained)?)?;
         return Ok(Outcome::Done);
@@ -143,7 +153,8 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         patience: patience(&plan.ami, args.timeout),
     };
     let default_region = plan.ami.region.as_ref().map(ToString::to_string);
-    let settings = args.connection.settings(default_region);
+    let account = plan.ami.account.as_ref().map(ToString::to_string);
+    let settings = args.connection.settings(default_region, account);
     let console = Console::shared();
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let artifacts = connect::runtime().map_err(explained)?.block_on(async {
@@ -176,18 +187,30 @@ fn patience(ami: &Ami, timeout: Option<u64>) -> Patience {
     }
 }
 
+/// Seconds since 1970, by the clock.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// The environment's `SOURCE_DATE_EPOCH`, which templates see for the clock.
+fn epoch() -> Result<Option<i64>, Failure> {
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
+    match text.parse::<i64>() {
+        Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
+        _ => Err(Failure::new(format!(
+            "SOURCE_DATE_EPOCH: {text:?} is not a number of seconds since 1970"
+        ))),
+    }
+}
+
 /// The recipe's AMI, for what was built.
 fn ami(recipe: &Recipe, manifest: &Manifest) -> Result<Ami, Failure> {
-    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
-    let clock = || {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
-    };
     let origin = manifest.base.origin.as_ref();
     let facts = AmiFacts {
-        now: given
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(clock),
+        now: epoch()?.unwrap_or_else(now),
         digest: manifest.image.digest,
         source: origin.map(|origin| (origin.ami_id.clone(), origin.name.clone())),
     };

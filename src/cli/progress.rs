@@ -4,6 +4,15 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Output;
 
+/// What a bar of bytes shows.
+const BYTES: &str = "{msg:>12} [{bar:40}] {bytes}/{total_bytes} {eta}";
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template);
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
+}
+
 /// Shows one bar at a time on stderr, where that is a terminal.
 pub(super) struct Bars {
     bar: ProgressBar,
@@ -13,10 +22,7 @@ impl Bars {
     /// A bar that is shown with the first progress.
     pub(super) fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let style =
-            ProgressStyle::with_template("{msg:>12} [{bar:40}] {bytes}/{total_bytes} {eta}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("=> "));
+        bar.set_style(style(BYTES));
         if Output::is_watched() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         }
@@ -37,9 +43,22 @@ impl Bars {
     pub(super) fn show(&self, what: &str, done: u64, all: u64) {
         if self.bar.message() != what {
             self.bar.set_message(what.to_owned());
+            self.bar.set_style(style(BYTES));
         }
         self.bar.set_length(all);
         self.bar.set_position(done);
+    }
+
+    /// Shows how much of something that others do is done, and since when.
+    #[cfg(feature = "aws")]
+    pub(super) fn waiting(&self, what: &str, percent: u64) {
+        if self.bar.message() != what {
+            self.bar.set_message(what.to_owned());
+            self.bar
+                .set_style(style("{msg:>12} [{bar:40}] {pos} % {elapsed}"));
+        }
+        self.bar.set_length(100);
+        self.bar.set_position(percent);
     }
 
     /// Prints something while the bar is out of the way.

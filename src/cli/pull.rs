@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     let console = Console::shared();
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let origin = connect::runtime().map_err(explained)?.block_on(async {
-        let aws = Aws::connect(&args.connection.settings(None)).await?;
+        let aws = Aws::connect(&args.connection.settings(None, None)).await?;
         pull(&aws, &what, &report).await
     });
     console.finish();

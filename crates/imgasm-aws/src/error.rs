@@ -34,13 +34,40 @@ pub enum Error {
         wanted: String,
     },
     /// An AMI of the name is there already.
-    #[error("an AMI of the name {name:?} is there already: {id}")]
+    #[error("an AMI of the name {name:?} is there already in {region}: {id}")]
     NameTaken {
         /// The name.
         name: String,
         /// The other AMI.
         id: String,
+        /// Its region.
+        region: String,
     },
+    /// The AMI that has the name must not be deregistered.
+    #[error("the AMI {id} in {region}, which has the name {name:?}, cannot make room: {why}")]
+    Protected {
+        /// The name.
+        name: String,
+        /// The AMI that has it.
+        id: String,
+        /// Its region.
+        region: String,
+        /// What protects it.
+        why: String,
+    },
+    /// The credentials are another account's than the recipe's.
+    #[error("the recipe is for the account {wanted}, and the credentials are of {found}: {arn}")]
+    Account {
+        /// The account that the recipe names.
+        wanted: String,
+        /// The account of the credentials.
+        found: String,
+        /// Whose the credentials are.
+        arn: String,
+    },
+    /// What a service would refuse.
+    #[error("{0}")]
+    Limit(String),
     /// A service said no.
     #[error("cannot {doing}: {service}{message}", service = code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default())]
     Service {
@@ -135,8 +162,17 @@ impl Error {
             }
             Self::Architecture(_) => "correct `architecture` in the recipe, or the base",
             Self::RootTooSmall { .. } => "leave `volume_size` out for the image's own size",
+            Self::Protected { .. } => {
+                "turn its protection off (`aws ec2 disable-image-deregistration-protection`), or \
+                 put {{ timestamp }} into `ami_name`"
+            }
+            Self::Account { .. } => {
+                "name a profile of that account with --profile, or correct `account` in the \
+                 recipe's [ami]"
+            }
             Self::TimeOut { .. } => {
-                "--timeout waits longer; with --on-error=keep a further run goes on with it"
+                "run the same command again: it goes on with what is under way; --timeout waits \
+                 longer, and `imgasm gc` removes what is left"
             }
             Self::Interrupted => "a further run goes on where this one was, with --on-error=keep",
             Self::Credentials { .. } => {

@@ -6,11 +6,12 @@
 //! - [`request`]: the requests that change something, as data.
 //! - [`plan`]: from a wish and what was built to those requests; [`blocks`]: what of a disk a
 //!   snapshot gets; [`parts`]: what an object is uploaded in.
+//! - [`limits`]: what the services would refuse.
 //! - [`preview`], [`policy`]: a plan for people and machines, and what its caller must be allowed.
 //! - [`tags`]: how imgasm knows its own.
 //! - [`artifact`]: the record of an AMI that was made.
 //! - [`report`]: what a run reports while it is under way.
-//! - [`error`]: why something failed, and what to do about it.
+//! - [`error`]: why something failed, and what to do about it; [`outlook`]: whether it passes.
 //!
 //! What is done, with the feature `sdk`:
 //! - `sdk`: an import, a pull, and the clean-up after them.
@@ -19,7 +20,9 @@ pub mod artifact;
 pub mod blocks;
 pub mod built;
 pub mod error;
+pub mod limits;
 pub mod origin;
+pub mod outlook;
 pub mod parts;
 pub mod plan;
 pub mod policy;

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use imgasm_block::Digest;
+use crate::plan::{Disk, DiskFormat};
+use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest};
 
 /// The least that S3 takes for a part that is not the last is 5 MiB; this is twice as much, so that
 /// a few of them in memory keep a fast line busy.
@@ -10,6 +11,20 @@ const PART_BYTES: u64 = 10 << 20;
 
 /// The most parts that an upload has (S3 user guide, "Multipart upload limits").
 const PARTS_LIMIT: u64 = 10_000;
+
+/// The most bytes that a disk has in a format: those of its chunks that hold data, and a sixteenth
+/// for what the format and noise add.
+pub fn stream_limit(disk: &Disk, format: DiskFormat) -> u64 {
+    let chunks = disk.built.chunk_map.chunks().len();
+    let held = u64::try_from(chunks).expect("a length fits 64 bits") * CHUNK_BYTES;
+    let len = disk.built.device.len();
+    match format {
+        DiskFormat::Raw => len,
+        // A block of a VHD holds four chunks.
+        DiskFormat::Vhd => (4 * held).min(len) + len / 1024 + (1 << 20),
+        DiskFormat::Vmdk => held + held / 16 + len / 1024 + (1 << 20),
+    }
+}
 
 /// Bytes in each part but the last of a stream that has at most `stream_limit` bytes. The same disk
 /// always has the same, so that an interrupted upload can go on.

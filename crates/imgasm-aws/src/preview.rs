@@ -4,32 +4,36 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::Result;
-use crate::blocks::{self, Block, linear_checksum};
-use crate::parts::part_bytes;
+use super::Result;
+use crate::parts::{part_bytes, stream_limit};
+use crate::plan::steps::{Situation, Subject};
 use crate::plan::{Disk, DiskFormat, Plan, Via};
-use crate::policy::{Policy, policy, role_policy};
+use crate::policy::{Policy, partition, policy, role_policy, trust_policy};
 use crate::request::{Parameters, Request};
-use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap, Digest};
+use imgasm_block::Digest;
 use imgasm_container::{Progress, write_stream};
 
 /// What an import would do.
 #[derive(Debug, Serialize)]
 pub struct Preview {
-    /// The region, where one is known.
+    /// The region, if one is known.
     pub region: Option<String>,
     /// [`Plan::identity`].
     pub identity: Digest,
     /// The disks that are uploaded.
     pub disks: Vec<DiskPreview>,
-    /// The requests that change something, in order. `{{ecs.raw}}` stands for the snapshot of that
-    /// file, `{{ami}}` for the new AMI, `{{ami}}@REGION` for its copy.
+    /// The requests that change something, in order; see [`steps`](crate::plan::steps) for what
+    /// stands for what is not known yet. What an earlier run has left is found by an import, and
+    /// the requests that would make it again are left out then.
     pub requests: Vec<Request>,
     /// What the caller must be allowed.
     pub policy: Policy,
-    /// What the import service's role must be allowed, where there is one.
+    /// What the import service's role must be allowed, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role_policy: Option<Policy>,
+    /// Who may take that role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_policy: Option<serde_json::Value>,
 }
 
 /// A disk's upload.
@@ -50,85 +54,56 @@ pub struct DiskPreview {
     /// The object that they become.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// EBS's checksum over the blocks that are sent.
+    /// EBS's checksum over the blocks that are sent, in base64.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub checksum: Option<Digest>,
+    pub checksum: Option<String>,
 }
 
-/// A snapshot that holds the base already.
-pub struct Parent<'a> {
-    /// Its id.
-    pub snapshot_id: &'a str,
-    /// What it holds.
-    pub chunk_map: &'a ChunkMap,
-}
-
-/// What would be sent for a plan. With a `parent`, what `--via ebs` sends of the root is what
-/// differs from it.
-pub fn preview(
-    plan: &Plan,
-    parent: Option<&Parent<'_>>,
-    progress: &Progress<'_>,
-) -> Result<Preview> {
-    let mut disks = Vec::new();
-    let mut requests = Vec::new();
-    for (index, disk) in plan.disks.iter().enumerate() {
-        match &plan.via {
-            Via::S3(s3) => {
-                let size = stream_len(disk, s3.format, progress)?;
-                disks.push(DiskPreview {
-                    upload_bytes: size,
-                    upload_requests: size.div_ceil(part_bytes(stream_limit(disk, s3.format))) + 2,
-                    object: Some(format!("s3://{}/{}", s3.bucket, plan.key(disk, s3.format))),
-                    ..of(disk)
-                });
-                let request = plan.import_snapshot(disk, s3);
-                requests.push(Parameters::ImportSnapshot(request).request(None));
-            }
-            Via::Ebs => {
-                let parent = parent.filter(|_| index == 0 && disk.encrypted != Some(true));
-                let blocks = parent.map_or_else(
-                    || whole(disk),
-                    |parent| blocks::delta(&disk.built.chunk_map, parent.chunk_map),
-                );
-                let count = u64::try_from(blocks.len()).expect("a length fits 64 bits");
-                disks.push(DiskPreview {
-                    upload_bytes: count * CHUNK_BYTES,
-                    upload_requests: count + 2,
-                    checksum: Some(linear_checksum(&blocks)),
-                    ..of(disk)
-                });
-                let parent = parent.map(|parent| parent.snapshot_id);
-                let request = plan.start_snapshot(disk, parent)?;
-                requests.push(Parameters::StartSnapshot(request).request(None));
-            }
+/// What would be sent for a plan.
+pub fn preview(plan: &Plan, situation: &Situation<'_>, progress: &Progress<'_>) -> Result<Preview> {
+    let mut steps = plan.steps(situation)?;
+    let mut disks: Vec<DiskPreview> = plan.disks.iter().map(of).collect();
+    if let Via::S3(s3) = &plan.via {
+        for (shown, disk) in disks.iter_mut().zip(&plan.disks) {
+            shown.upload_bytes = stream_len(disk, s3.format, progress)?;
+            shown.object = Some(format!("s3://{}/{}", s3.bucket, plan.key(disk, s3.format)));
         }
     }
-    let snapshot = |index: usize| format!("{{{{{}}}}}", plan.disks[index].built.file);
-    let register = plan.register_image(snapshot);
-    requests.push(Parameters::RegisterImage(register).request(None));
-    requests.extend(plan.after("{{ami}}"));
+    for step in &mut steps {
+        let Subject::Disk(index) = step.subject else {
+            continue;
+        };
+        let (shown, disk) = (&mut disks[index], &plan.disks[index]);
+        match (&step.request.parameters, &plan.via) {
+            (Parameters::UploadPart(_), Via::S3(s3)) => {
+                let part = part_bytes(stream_limit(disk, s3.format));
+                step.request.times = shown.upload_bytes.div_ceil(part);
+                shown.upload_requests = step.request.times + 2;
+            }
+            (Parameters::PutSnapshotBlock(put), _) => {
+                shown.upload_bytes = step.request.times * put.data_length;
+            }
+            (Parameters::CompleteSnapshot(complete), _) => {
+                shown.upload_requests = complete.changed_blocks_count + 2;
+                shown.checksum = Some(complete.checksum.clone());
+            }
+            _ => {}
+        }
+    }
+    let partition = partition(situation.region);
     let role_policy = match &plan.via {
-        Via::S3(s3) => Some(role_policy(&s3.bucket)),
+        Via::S3(s3) => Some(role_policy(plan, &s3.bucket, partition)),
         Via::Ebs => None,
     };
     Ok(Preview {
-        region: plan.region.clone(),
+        region: situation.region.map(ToOwned::to_owned),
         identity: plan.identity,
         disks,
-        requests,
-        policy: policy(plan),
+        requests: steps.into_iter().map(|step| step.request).collect(),
+        policy: policy(plan, partition),
+        trust_policy: role_policy.is_some().then(trust_policy),
         role_policy,
     })
-}
-
-/// The blocks that a snapshot without a parent gets.
-pub fn whole(disk: &Disk) -> Vec<Block> {
-    if disk.encrypted == Some(true) {
-        blocks::every(&disk.built.chunk_map)
-    } else {
-        blocks::full(&disk.built.chunk_map)
-    }
 }
 
 fn of(disk: &Disk) -> DiskPreview {
@@ -141,20 +116,6 @@ fn of(disk: &Disk) -> DiskPreview {
         upload_requests: 0,
         object: None,
         checksum: None,
-    }
-}
-
-/// The most bytes that a disk has in a format: those of its chunks that hold data, and a sixteenth
-/// for what the format and noise add.
-pub fn stream_limit(disk: &Disk, format: DiskFormat) -> u64 {
-    let chunks = disk.built.chunk_map.chunks().len();
-    let held = u64::try_from(chunks).expect("a length fits 64 bits") * CHUNK_BYTES;
-    let len = disk.built.device.len();
-    match format {
-        DiskFormat::Raw => len,
-        // A block of a VHD holds four chunks.
-        DiskFormat::Vhd => (4 * held).min(len) + len / 1024 + (1 << 20),
-        DiskFormat::Vmdk => held + held / 16 + len / 1024 + (1 << 20),
     }
 }
 

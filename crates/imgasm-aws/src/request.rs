@@ -3,10 +3,12 @@
 //! Names and rules are those of the API references of EC2, EBS direct and Systems Manager; as JSON
 //! each is what the AWS CLI takes with `--cli-input-json`.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 /// A key and a value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Tag {
     /// The key.
@@ -16,43 +18,43 @@ pub struct Tag {
 }
 
 /// Tags for what a request makes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TagSpecification {
     /// `image`, `snapshot` or `import-snapshot-task`.
-    pub resource_type: &'static str,
+    pub resource_type: String,
     /// The tags.
     pub tags: Vec<Tag>,
 }
 
 /// EC2 `RegisterImage`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[allow(missing_docs, reason = "the API reference has them")]
 pub struct RegisterImage {
     pub name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    pub architecture: &'static str,
-    pub virtualization_type: &'static str,
+    pub architecture: String,
+    pub virtualization_type: String,
     pub root_device_name: String,
     pub block_device_mappings: Vec<BlockDeviceMapping>,
     pub ena_support: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sriov_net_support: Option<&'static str>,
+    pub sriov_net_support: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_mode: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tpm_support: Option<&'static str>,
+    pub tpm_support: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uefi_data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub imds_support: Option<&'static str>,
+    pub imds_support: Option<String>,
     pub tag_specifications: Vec<TagSpecification>,
 }
 
 /// A disk of an AMI.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[allow(missing_docs, reason = "the API reference has them")]
 pub struct BlockDeviceMapping {
@@ -66,7 +68,7 @@ pub struct BlockDeviceMapping {
 }
 
 /// The EBS volume of a mapping. With a snapshot, encryption is the snapshot's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 #[allow(missing_docs, reason = "the API reference has them")]
 pub struct EbsBlockDevice {
@@ -153,7 +155,6 @@ pub struct CopyImage {
     pub encrypted: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<String>,
-    pub client_token: String,
     pub tag_specifications: Vec<TagSpecification>,
 }
 
@@ -175,9 +176,10 @@ pub struct LaunchPermissions {
 }
 
 /// One who may launch an AMI.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the API reference has them")]
 pub enum LaunchPermission {
+    Group(String),
     UserId(String),
     OrganizationArn(String),
     OrganizationalUnitArn(String),
@@ -226,6 +228,100 @@ pub struct PutParameter {
     pub overwrite: bool,
 }
 
+/// EC2 `CreateTags`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct CreateTags {
+    pub resources: Vec<String>,
+    pub tags: Vec<Tag>,
+}
+
+/// EC2 `DeregisterImage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct DeregisterImage {
+    pub image_id: String,
+}
+
+/// EC2 `DeleteSnapshot`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct DeleteSnapshot {
+    pub snapshot_id: String,
+}
+
+/// EBS direct `PutSnapshotBlock`: the first of those of a disk, without its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct PutSnapshotBlock {
+    pub snapshot_id: String,
+    pub block_index: u64,
+    pub data_length: u64,
+    /// Base64.
+    pub checksum: String,
+    pub checksum_algorithm: &'static str,
+}
+
+/// EBS direct `CompleteSnapshot`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct CompleteSnapshot {
+    pub snapshot_id: String,
+    pub changed_blocks_count: u64,
+    /// Base64.
+    pub checksum: String,
+    pub checksum_algorithm: &'static str,
+    pub checksum_aggregation_method: &'static str,
+}
+
+/// S3 `CreateMultipartUpload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct CreateMultipartUpload {
+    pub bucket: String,
+    pub key: String,
+    pub checksum_algorithm: &'static str,
+    pub checksum_type: &'static str,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// S3 `UploadPart`: the first of those of a disk, without its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct UploadPart {
+    pub bucket: String,
+    pub key: String,
+    pub upload_id: String,
+    pub part_number: u32,
+    pub checksum_algorithm: &'static str,
+}
+
+/// S3 `CompleteMultipartUpload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct CompleteMultipartUpload {
+    pub bucket: String,
+    pub key: String,
+    pub upload_id: String,
+}
+
+/// S3 `DeleteObject`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct DeleteObject {
+    pub bucket: String,
+    pub key: String,
+}
+
 /// A request with the operation that it is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Request {
@@ -233,11 +329,25 @@ pub struct Request {
     pub service: &'static str,
     /// The operation.
     pub operation: &'static str,
-    /// The region that it is sent to, where that is another one.
+    /// The region that it is sent to, if that is not the import's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// How many of it are sent, if that is known and not one: the parameters are the first one's.
+    #[serde(skip_serializing_if = "is_one")]
+    pub times: u64,
+    /// What must be so for it to be sent, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<&'static str>,
     /// What is sent.
     pub parameters: Parameters,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_one(times: &u64) -> bool {
+    *times == 1
 }
 
 /// The parameters of a request.
@@ -245,22 +355,38 @@ pub struct Request {
 #[serde(untagged)]
 #[allow(missing_docs, reason = "each is the request of its name")]
 pub enum Parameters {
+    CreateMultipartUpload(CreateMultipartUpload),
+    UploadPart(UploadPart),
+    CompleteMultipartUpload(CompleteMultipartUpload),
+    DeleteObject(DeleteObject),
     ImportSnapshot(ImportSnapshot),
     StartSnapshot(StartSnapshot),
+    PutSnapshotBlock(PutSnapshotBlock),
+    CompleteSnapshot(CompleteSnapshot),
+    CreateTags(CreateTags),
     RegisterImage(RegisterImage),
     CopyImage(CopyImage),
     ModifyImageAttribute(ModifyImageAttribute),
     EnableImageDeprecation(EnableImageDeprecation),
     EnableImageDeregistrationProtection(EnableImageDeregistrationProtection),
     PutParameter(PutParameter),
+    DeregisterImage(DeregisterImage),
+    DeleteSnapshot(DeleteSnapshot),
 }
 
 impl Parameters {
-    /// The whole request; `region` where it goes to another one than the rest.
-    pub fn request(self, region: Option<String>) -> Request {
-        let (service, operation) = match self {
+    /// The service and the operation.
+    pub fn operation(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::CreateMultipartUpload(_) => ("s3", "CreateMultipartUpload"),
+            Self::UploadPart(_) => ("s3", "UploadPart"),
+            Self::CompleteMultipartUpload(_) => ("s3", "CompleteMultipartUpload"),
+            Self::DeleteObject(_) => ("s3", "DeleteObject"),
             Self::ImportSnapshot(_) => ("ec2", "ImportSnapshot"),
             Self::StartSnapshot(_) => ("ebs", "StartSnapshot"),
+            Self::PutSnapshotBlock(_) => ("ebs", "PutSnapshotBlock"),
+            Self::CompleteSnapshot(_) => ("ebs", "CompleteSnapshot"),
+            Self::CreateTags(_) => ("ec2", "CreateTags"),
             Self::RegisterImage(_) => ("ec2", "RegisterImage"),
             Self::CopyImage(_) => ("ec2", "CopyImage"),
             Self::ModifyImageAttribute(_) => ("ec2", "ModifyImageAttribute"),
@@ -269,11 +395,20 @@ impl Parameters {
                 ("ec2", "EnableImageDeregistrationProtection")
             }
             Self::PutParameter(_) => ("ssm", "PutParameter"),
-        };
+            Self::DeregisterImage(_) => ("ec2", "DeregisterImage"),
+            Self::DeleteSnapshot(_) => ("ec2", "DeleteSnapshot"),
+        }
+    }
+
+    /// The whole request, sent once; `region` if it goes to another one than the rest.
+    pub fn request(self, region: Option<String>) -> Request {
+        let (service, operation) = self.operation();
         Request {
             service,
             operation,
             region,
+            times: 1,
+            when: None,
             parameters: self,
         }
     }

@@ -60,9 +60,9 @@ pub fn list(tags: &BTreeMap<String, String>) -> Vec<Tag> {
 }
 
 /// Tags for the one kind of thing that a request makes.
-pub fn specification(resource_type: &'static str, tags: Vec<Tag>) -> Vec<TagSpecification> {
+pub fn specification(resource_type: &str, tags: Vec<Tag>) -> Vec<TagSpecification> {
     vec![TagSpecification {
-        resource_type,
+        resource_type: resource_type.to_owned(),
         tags,
     }]
 }

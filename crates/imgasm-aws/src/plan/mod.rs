@@ -1,8 +1,10 @@
 //! What an import does, decided before anything is sent: disks, mappings, requests.
 //!
 //! - `mappings`: the block device mappings, and the disks behind them.
+//! - [`steps`]: the requests in their order, which are both shown and sent.
 
 mod mappings;
+pub mod steps;
 
 use std::collections::BTreeSet;
 
@@ -11,9 +13,7 @@ use sha2::{Digest as _, Sha256};
 use self::mappings::{Planned, gib, mappings};
 use crate::built::Built;
 use crate::request::{
-    CopyImage, DiskContainer, EnableImageDeprecation, EnableImageDeregistrationProtection,
-    ImportSnapshot, LaunchPermission, LaunchPermissions, ModifyImageAttribute, Parameters,
-    PutParameter, RegisterImage, Request, StartSnapshot, Tag, UserBucket,
+    CopyImage, DiskContainer, ImportSnapshot, RegisterImage, StartSnapshot, Tag, UserBucket,
 };
 use crate::wish::{Ami, ImdsSupport, TpmSupport};
 use crate::{Error, Result, tags};
@@ -97,8 +97,6 @@ impl DiskFormat {
 pub struct Plan {
     /// How the disks get there.
     pub via: Via,
-    /// The region, where it is known before a connection is made.
-    pub region: Option<String>,
     /// The disks, the root first.
     pub disks: Vec<Disk>,
     /// What the recipe says of the AMI.
@@ -116,7 +114,7 @@ pub struct Plan {
 
 impl Plan {
     /// Plans the import of what a recipe's build has left.
-    pub fn new(built: &Built, ami: Ami, via: Via, region: Option<String>) -> Result<Self> {
+    pub fn new(built: &Built, ami: Ami, via: Via) -> Result<Self> {
         let origin = built.origin.as_ref();
         if let Some(wanted) = ami.architecture
             && wanted != built.architecture
@@ -138,21 +136,20 @@ impl Plan {
                 .ami_description
                 .clone()
                 .or_else(|| built.description.clone()),
-            architecture: built.architecture.name(),
-            virtualization_type: "hvm",
+            architecture: built.architecture.name().to_owned(),
+            virtualization_type: "hvm".to_owned(),
             root_device_name: mappings[0].mapping.device_name.clone(),
             block_device_mappings: Vec::new(),
             ena_support: ami.ena_support,
-            sriov_net_support: ami.sriov_support.then_some("simple"),
+            sriov_net_support: ami.sriov_support.then(|| "simple".to_owned()),
             boot_mode: boot_mode.or_else(|| origin.and_then(|origin| origin.boot_mode.clone())),
-            tpm_support: ami.tpm_support.map(|TpmSupport::V2| "v2.0"),
+            tpm_support: ami.tpm_support.map(|TpmSupport::V2| "v2.0".to_owned()),
             uefi_data: ami.uefi_data.clone(),
-            imds_support: (ami.imds_support == ImdsSupport::V2).then_some("v2.0"),
+            imds_support: (ami.imds_support == ImdsSupport::V2).then(|| "v2.0".to_owned()),
             tag_specifications: Vec::new(),
         };
         let mut plan = Self {
             via,
-            region,
             disks,
             ami,
             name: built.name.clone(),
@@ -257,22 +254,6 @@ impl Plan {
         tags::of_snapshot(own, &self.name, disk.built.digest())
     }
 
-    /// What is done in the AMI's own region once it is there, and the copies to others. All of it
-    /// can be done again without harm.
-    pub fn after(&self, image_id: &str) -> Vec<Request> {
-        let mut requests = self.settle(image_id, None);
-        let home = self.region.clone().unwrap_or_default();
-        for region in &self.ami.ami_regions {
-            let region = region.as_str();
-            if Some(region) != self.region.as_deref() {
-                let copy = Parameters::CopyImage(self.copy_image(image_id, &home, region));
-                requests.push(copy.request(Some(region.to_owned())));
-                requests.extend(self.settle(&format!("{image_id}@{region}"), Some(region)));
-            }
-        }
-        requests
-    }
-
     /// The copy of the AMI in another region.
     pub fn copy_image(&self, image_id: &str, home: &str, region: &str) -> CopyImage {
         let keys = self.ami.region_kms_key_ids.iter();
@@ -288,7 +269,6 @@ impl Plan {
                 tags.extend(tags::specification("snapshot", self.snapshot_tags(disk)));
             }
         }
-        let token = format!("{image_id} {region} {}", self.identity);
         CopyImage {
             name: self.register.name.clone(),
             description: self.register.description.clone(),
@@ -296,58 +276,8 @@ impl Plan {
             source_region: home.to_owned(),
             encrypted: key.is_some().then_some(true),
             kms_key_id: key,
-            client_token: Digest::of(token.as_bytes()).to_string(),
             tag_specifications: tags,
         }
-    }
-
-    /// What makes an AMI usable by others, in the region where it is; `region` where that is not
-    /// the home region.
-    pub fn settle(&self, image_id: &str, region: Option<&str>) -> Vec<Request> {
-        let ami = &self.ami;
-        let image_id = || image_id.to_owned();
-        let users = ami.ami_users.iter();
-        let users = users.map(|user| LaunchPermission::UserId(user.to_string()));
-        let organisations = ami.ami_org_arns.iter();
-        let organisations =
-            organisations.map(|arn| LaunchPermission::OrganizationArn(arn.to_string()));
-        let units = ami.ami_ou_arns.iter();
-        let units = units.map(|arn| LaunchPermission::OrganizationalUnitArn(arn.to_string()));
-        let add: Vec<_> = users.chain(organisations).chain(units).collect();
-        let mut all = Vec::new();
-        if !add.is_empty() {
-            all.push(Parameters::ModifyImageAttribute(ModifyImageAttribute {
-                image_id: image_id(),
-                launch_permission: LaunchPermissions { add },
-            }));
-        }
-        if let Some(time) = &ami.deprecate_at {
-            all.push(Parameters::EnableImageDeprecation(EnableImageDeprecation {
-                image_id: image_id(),
-                deprecate_at: time.seconds(),
-            }));
-        }
-        if ami.deregistration_protection.enabled {
-            all.push(Parameters::EnableImageDeregistrationProtection(
-                EnableImageDeregistrationProtection {
-                    image_id: image_id(),
-                    with_cooldown: ami.deregistration_protection.with_cooldown,
-                },
-            ));
-        }
-        if let Some(name) = &ami.ssm_parameter {
-            all.push(Parameters::PutParameter(PutParameter {
-                name: name.to_string(),
-                value: image_id(),
-                r#type: "String",
-                data_type: "aws:ec2:image",
-                overwrite: true,
-            }));
-        }
-        let region = region.map(ToOwned::to_owned);
-        all.into_iter()
-            .map(|parameters| parameters.request(region.clone()))
-            .collect()
     }
 
     /// The keys that snapshots are encrypted with.

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
+use aws_config::environment::region::EnvironmentVariableRegionProvider;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::region::{ProvideRegion, RegionProviderChain};
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::error::display::DisplayErrorContext;
@@ -16,24 +22,28 @@ use tokio::runtime::{self, Runtime};
 
 use crate::{Error, Result};
 
-/// How often a request is tried that fails for a moment.
-const ATTEMPTS: u32 = 6;
-
 /// How long one try may take: a part of a multipart upload on a slow line.
 const ATTEMPT_LIMIT: Duration = Duration::from_mins(5);
 
 /// Where to connect to; what is not given is the environment's and the profile's.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// The profile.
+    /// The profile: its credentials and its region count, whatever the environment has.
     pub profile: Option<String>,
     /// The region.
     pub region: Option<String>,
-    /// The region where neither `region` nor the environment nor the profile names one.
+    /// The region if neither `region` nor the environment nor the profile names one; the machine's
+    /// own comes after it.
     pub default_region: Option<String>,
+    /// The account that the credentials must be of.
+    pub account: Option<String>,
     /// Another server than AWS's own.
     pub endpoint_url: Option<String>,
 }
+
+/// How long one try to send a block may take. One that is never answered must not hold the end of an
+/// upload.
+const BLOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// The clients of one region.
 #[derive(Debug, Clone)]
@@ -42,6 +52,8 @@ pub struct Aws {
     pub region: String,
     /// The account.
     pub account: String,
+    /// Whose the credentials are.
+    pub arn: String,
     pub(super) ec2: aws_sdk_ec2::Client,
     pub(super) ebs: aws_sdk_ebs::Client,
     pub(super) s3: aws_sdk_s3::Client,
@@ -68,29 +80,46 @@ impl Aws {
             .connect_timeout(Duration::from_secs(10))
             .operation_attempt_timeout(ATTEMPT_LIMIT)
             .build();
+        let http = http_client();
+        let environment = ProviderConfig::without_region().with_http_client(http.clone());
+        let region = region(settings, &environment)
+            .await
+            .ok_or(Error::NoRegion)?;
+        // How often the SDK itself tries is AWS_MAX_ATTEMPTS' and AWS_RETRY_MODE's to say.
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(timeouts);
+            .http_client(http)
+            .timeout_config(timeouts)
+            .region(region.clone());
         if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
-        }
-        if let Some(region) = &settings.region {
-            loader = loader.region(Region::new(region.clone()));
+            // The chain of providers would ask the environment first.
+            let environment = environment.with_region(Some(region));
+            let provider = ProfileFileCredentialsProvider::builder()
+                .configure(&environment)
+                .profile_name(profile)
+                .build();
+            loader = loader.profile_name(profile).credentials_provider(provider);
         }
         if let Some(url) = &settings.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let mut config = loader.load().await;
-        if config.region().is_none() {
-            let region = settings.default_region.clone().ok_or(Error::NoRegion)?;
-            config = config.into_builder().region(Region::new(region)).build();
-        }
+        let config = loader.load().await;
         let sts = aws_sdk_sts::Client::new(&config);
         let identity = sts.get_caller_identity().send().await;
         let identity = identity.map_err(failed("find out whose credentials these are"))?;
         let account = identity.account().unwrap_or_default().to_owned();
-        Ok(Self::with(config, account))
+        let arn = identity.arn().unwrap_or_default().to_owned();
+        if let Some(wanted) = settings
+            .account
+            .as_ref()
+            .filter(|wanted| **wanted != account)
+        {
+            return Err(Error::Account {
+                wanted: wanted.clone(),
+                found: account,
+                arn,
+            });
+        }
+        Ok(Self::with(config, account, arn))
     }
 
     /// The clients of another region.
@@ -98,10 +127,10 @@ impl Aws {
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.config.to_builder();
         let config = config.region(Region::new(region.to_owned())).build();
-        Self::with(config, self.account.clone())
+        Self::with(config, self.account.clone(), self.arn.clone())
     }
 
-    fn with(config: SdkConfig, account: String) -> Self {
+    fn with(config: SdkConfig, account: String, arn: String) -> Self {
         // Other servers than S3 seldom know buckets by host names.
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
@@ -109,10 +138,17 @@ impl Aws {
         // Blocks are repeated by who sends them, at a pace that all of them share.
         let ebs = aws_sdk_ebs::config::Builder::from(&config)
             .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(10))
+                    .operation_attempt_timeout(BLOCK_LIMIT)
+                    .build(),
+            )
             .build();
         Self {
             region: config.region().map(ToString::to_string).unwrap_or_default(),
             account,
+            arn,
             ec2: aws_sdk_ec2::Client::new(&config),
             ebs: aws_sdk_ebs::Client::from_conf(ebs),
             s3: aws_sdk_s3::Client::from_conf(s3),
@@ -122,16 +158,43 @@ impl Aws {
     }
 }
 
+/// The region: that of the settings; the profile's, if one is named there; the environment's; that of
+/// the environment's profile; the default; the machine's own.
+async fn region(settings: &Settings, environment: &ProviderConfig) -> Option<Region> {
+    let given = settings.region.clone().map(Region::new);
+    let named = settings.profile.as_ref().map(|name| {
+        ProfileFileRegionProvider::builder()
+            .configure(environment)
+            .profile_name(name)
+            .build()
+    });
+    let named = match named {
+        Some(provider) => provider.region().await,
+        None => None,
+    };
+    let chain = RegionProviderChain::first_try(given)
+        .or_else(named)
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(settings.default_region.clone().map(Region::new));
+    if let Some(region) = chain.region().await {
+        return Some(region);
+    }
+    let machine = ImdsRegionProvider::builder().configure(environment).build();
+    machine.region().await
+}
+
 /// TLS by rustls and ring, which build with cc alone; proxies as the environment has them.
-fn http_client() -> impl aws_smithy_runtime_api::client::http::HttpClient + 'static {
-    Builder::new().build_with_connector_fn(|settings, components| {
+fn http_client() -> SharedHttpClient {
+    let client = Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector = Connector::builder()
             .proxy_config(ProxyConfig::from_env())
             .tls_provider(Provider::Rustls(CryptoMode::Ring));
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         connector.build()
-    })
+    });
+    SharedHttpClient::new(client)
 }
 
 /// What a failed call comes to, in words for a person: `doing` says what was tried.
@@ -155,10 +218,15 @@ where
                 message,
             }
         }
+        // What cannot be sent will not be able to be the next time.
+        SdkError::ConstructionFailure(_) => Error::Answer {
+            what: format!("cannot {doing}"),
+            problem: chain(&error),
+        },
         other => {
             let message = chain(other);
             // The SDK tells this kind by its words alone.
-            if message.contains("credential") {
+            if message.contains("credential") || message.contains("profile") {
                 Error::Credentials { message }
             } else {
                 Error::Network { doing, message }

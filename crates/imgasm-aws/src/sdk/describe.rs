@@ -1,10 +1,16 @@
 //! What AWS says there is, in our own words.
 
-use aws_sdk_ec2::types::{EbsBlockDevice, Filter, Image};
+use aws_sdk_ec2::types::{
+    ArchitectureValues, BlockDeviceMapping as Described, EbsBlockDevice as DescribedEbs, Filter,
+    Image, ImageState, StateReason, VirtualizationType,
+};
 
-use super::connect::{Aws, failed};
-use crate::Result;
+use super::connect::Aws;
+use super::pace::{patiently, until_known};
+use super::wait::{Patience, State, until};
 use crate::origin::Mapping;
+use crate::request::{BlockDeviceMapping, EbsBlockDevice, RegisterImage, Tag};
+use crate::{Error, Result, tags};
 
 /// A time as EC2 writes it, in seconds since 1970; 0 where it is none.
 pub(super) fn seconds(time: Option<&str>) -> i64 {
@@ -15,27 +21,131 @@ pub(super) fn seconds(time: Option<&str>) -> i64 {
 /// The account's own AMIs that a filter finds.
 pub(super) async fn images(aws: &Aws, filter: &str, value: &str) -> Result<Vec<Image>> {
     let filter = Filter::builder().name(filter).values(value).build();
-    let call = aws.ec2.describe_images().owners("self").filters(filter);
-    let answer = call.send().await.map_err(failed("look for AMIs"))?;
-    Ok(answer.images().to_vec())
+    let mut all = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let call = aws.ec2.describe_images().owners("self");
+        let call = call
+            .include_disabled(true)
+            .filters(filter.clone())
+            .set_next_token(token.clone());
+        let page = patiently("look for AMIs", || call.clone().send()).await?;
+        all.extend(page.images().iter().cloned());
+        match page.next_token() {
+            Some(next) if !next.is_empty() && token.as_deref() != Some(next) => {
+                token = Some(next.to_owned());
+            }
+            _ => return Ok(all),
+        }
+    }
+}
+
+/// Waits until an AMI can be used.
+pub(super) async fn available(aws: &Aws, id: &str, patience: Patience) -> Result<Image> {
+    until(&format!("AMI {id}"), patience, || async {
+        let call = aws.ec2.describe_images().image_ids(id);
+        let doing = format!("look at {id}");
+        let answer = until_known(doing, || call.clone().send()).await?;
+        let Some(image) = answer.images().first() else {
+            return Ok(State::Pending("not known yet".to_owned()));
+        };
+        match image.state() {
+            Some(ImageState::Available) => Ok(State::Done(image.clone())),
+            Some(state @ (ImageState::Failed | ImageState::Error | ImageState::Invalid)) => {
+                let reason = image.state_reason().and_then(StateReason::message);
+                Err(Error::Answer {
+                    what: format!("AMI {id}"),
+                    problem: format!("it is {state}: {}", reason.unwrap_or("no reason given")),
+                })
+            }
+            state => Ok(State::Pending(
+                state.map_or_else(|| "in no state".to_owned(), ToString::to_string),
+            )),
+        }
+    })
+    .await
 }
 
 /// A mapping as EC2 describes it.
-pub(super) fn mapping(mapping: &aws_sdk_ec2::types::BlockDeviceMapping) -> Mapping {
+pub(super) fn mapping(mapping: &Described) -> Mapping {
     let ebs = mapping.ebs();
     Mapping {
         device_name: mapping.device_name().unwrap_or_default().to_owned(),
         snapshot_id: ebs
-            .and_then(EbsBlockDevice::snapshot_id)
+            .and_then(DescribedEbs::snapshot_id)
             .map(ToOwned::to_owned),
-        volume_size: ebs.and_then(EbsBlockDevice::volume_size),
+        volume_size: ebs.and_then(DescribedEbs::volume_size),
         volume_type: ebs
-            .and_then(EbsBlockDevice::volume_type)
+            .and_then(DescribedEbs::volume_type)
             .map(|kind| kind.as_str().to_owned()),
-        iops: ebs.and_then(EbsBlockDevice::iops),
-        throughput: ebs.and_then(EbsBlockDevice::throughput),
-        delete_on_termination: ebs.and_then(EbsBlockDevice::delete_on_termination),
-        encrypted: ebs.and_then(EbsBlockDevice::encrypted),
+        iops: ebs.and_then(DescribedEbs::iops),
+        throughput: ebs.and_then(DescribedEbs::throughput),
+        delete_on_termination: ebs.and_then(DescribedEbs::delete_on_termination),
+        encrypted: ebs.and_then(DescribedEbs::encrypted),
         virtual_name: mapping.virtual_name().map(ToOwned::to_owned),
+    }
+}
+
+/// The request that registers an AMI as this one is described.
+pub(super) fn registration(image: &Image) -> RegisterImage {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let own = image.tags().iter().filter_map(|tag| {
+        let (key, value) = (tag.key()?, tag.value().unwrap_or_default());
+        (!key.starts_with("aws:")).then(|| Tag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
+    });
+    let own: Vec<Tag> = own.collect();
+    let tag_specifications = if own.is_empty() {
+        Vec::new()
+    } else {
+        tags::specification("image", own)
+    };
+    RegisterImage {
+        name: text(image.name()),
+        description: image
+            .description()
+            .filter(|description| !description.is_empty())
+            .map(ToOwned::to_owned),
+        architecture: text(image.architecture().map(ArchitectureValues::as_str)),
+        virtualization_type: text(image.virtualization_type().map(VirtualizationType::as_str)),
+        root_device_name: text(image.root_device_name()),
+        block_device_mappings: image
+            .block_device_mappings()
+            .iter()
+            .map(request_mapping)
+            .collect(),
+        ena_support: image.ena_support().unwrap_or(false),
+        sriov_net_support: image.sriov_net_support().map(ToOwned::to_owned),
+        boot_mode: image.boot_mode().map(|mode| mode.as_str().to_owned()),
+        tpm_support: image.tpm_support().map(|tpm| tpm.as_str().to_owned()),
+        uefi_data: None,
+        imds_support: image.imds_support().map(|imds| imds.as_str().to_owned()),
+        tag_specifications,
+    }
+}
+
+fn request_mapping(described: &Described) -> BlockDeviceMapping {
+    let ebs = described.ebs().map(|ebs| {
+        let kind = ebs.volume_type().map(|kind| kind.as_str().to_owned());
+        // EC2 tells them of kinds that do not take them, too.
+        let takes_iops = matches!(kind.as_deref(), Some("gp3" | "io1" | "io2"));
+        EbsBlockDevice {
+            snapshot_id: ebs.snapshot_id().map(ToOwned::to_owned),
+            volume_size: ebs.volume_size(),
+            iops: ebs.iops().filter(|_| takes_iops),
+            throughput: ebs.throughput().filter(|_| kind.as_deref() == Some("gp3")),
+            volume_type: kind,
+            delete_on_termination: ebs.delete_on_termination().unwrap_or(true),
+            // With a snapshot, encryption is the snapshot's own.
+            encrypted: ebs.encrypted().filter(|_| ebs.snapshot_id().is_none()),
+        }
+    });
+    BlockDeviceMapping {
+        device_name: described.device_name().unwrap_or_default().to_owned(),
+        ebs,
+        virtual_name: described.virtual_name().map(ToOwned::to_owned),
+        no_device: None,
     }
 }

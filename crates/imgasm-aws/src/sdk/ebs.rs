@@ -5,10 +5,8 @@
 //! further run goes on.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use aws_sdk_ebs::error::SdkError;
-use aws_sdk_ebs::operation::put_snapshot_block::PutSnapshotBlockError;
 use aws_sdk_ebs::primitives::ByteStream;
 use aws_sdk_ebs::types::{ChecksumAggregationMethod, ChecksumAlgorithm};
 use aws_sdk_ec2::types::{Snapshot, SnapshotState};
@@ -20,16 +18,16 @@ use tokio::time::sleep;
 
 use super::connect::{Aws, failed};
 use super::journal::{self, Journal};
-use super::made::{Made, Things};
-use super::pace::{Pace, goes_on, is_passing, patiently, pause};
+use super::pace::{Pace, goes_on, patiently, pause_apart, until_known};
 use super::send;
 use super::wait::{Patience, State, until};
-use crate::blocks::{self, Block, linear_checksum};
-use crate::plan::{Disk, Plan};
-use crate::preview::Parent;
+use crate::blocks::{Block, linear_checksum};
+use crate::outlook::Outlook;
+use crate::plan::Disk;
 use crate::report::Report;
+use crate::request::StartSnapshot;
 use crate::{Error, Result};
-use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest};
+use imgasm_block::{CHUNK_BYTES, Digest};
 
 /// What an upload makes, for its journal.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,81 +36,108 @@ struct Intent {
     region: String,
     disk: Digest,
     parent: Option<String>,
+    encrypted: Option<bool>,
+    kms_key_arn: Option<String>,
     /// EBS's checksum over the blocks that are sent.
     checksum: Digest,
 }
 
-/// What is sent.
-struct Blocks {
-    parent: Option<String>,
+/// The upload of a disk, which is under way.
+pub(super) struct Upload {
+    /// The snapshot.
+    pub(super) id: String,
     blocks: Vec<Block>,
+    checksum: Digest,
+    journal: Journal,
+    journal_path: PathBuf,
 }
 
-/// The upload of a disk.
-pub(super) struct Upload<'a> {
-    pub(super) aws: &'a Aws,
-    pub(super) plan: &'a Plan,
-    pub(super) disk: &'a Disk,
-    /// A snapshot that may hold most of it already.
-    pub(super) parent: Option<&'a Parent<'a>>,
-    /// Where the journal is.
-    pub(super) journal: &'a Path,
-    pub(super) report: &'a dyn Report,
-    pub(super) patience: Patience,
+/// What came of beginning an upload.
+pub(super) enum Begun {
+    /// There is something to send.
+    Upload(Box<Upload>),
+    /// A run that was killed had done it all: the snapshot.
+    Done(String),
 }
 
-impl Upload<'_> {
-    /// Uploads the disk; gives its snapshot once EBS has it whole.
-    pub(super) async fn run(&self, things: &mut Things) -> Result<String> {
-        let &Self {
-            aws,
-            plan,
-            disk,
-            journal: journal_path,
-            report,
-            patience,
-            ..
-        } = self;
-        let Blocks { parent, blocks } = choose(aws, disk, self.parent, report).await?;
-        let checksum = linear_checksum(&blocks);
-        let intent = Intent {
-            account: aws.account.clone(),
-            region: aws.region.clone(),
-            disk: disk.built.digest(),
-            parent: parent.clone(),
-            checksum,
-        };
-        let mut journal = Journal::open(journal_path, &intent)?;
-        if let Some(id) = &journal.id {
-            match state(aws, id).await? {
-                Some(SnapshotState::Pending) => {}
-                // The run was killed when all was done.
-                Some(SnapshotState::Completed) => return finish(id.clone(), journal_path),
-                _ => journal = Journal::begin(journal_path, &intent)?,
+/// Begins the upload of a disk's blocks, or goes on with that of a run that was killed.
+pub(super) async fn begin(
+    aws: &Aws,
+    disk: &Disk,
+    request: &StartSnapshot,
+    blocks: Vec<Block>,
+    journal_path: &Path,
+    report: &dyn Report,
+) -> Result<Begun> {
+    let checksum = linear_checksum(&blocks);
+    let intent = Intent {
+        account: aws.account.clone(),
+        region: aws.region.clone(),
+        disk: disk.built.digest(),
+        parent: request.parent_snapshot_id.clone(),
+        encrypted: request.encrypted,
+        kms_key_arn: request.kms_key_arn.clone(),
+        checksum,
+    };
+    let mut journal = Journal::open(journal_path, &intent)?;
+    if let Some(id) = journal.id.clone() {
+        match state(aws, &id).await? {
+            Some(SnapshotState::Pending) => {}
+            // The run was killed when all was done.
+            Some(SnapshotState::Completed) => {
+                journal::remove(journal_path)?;
+                return Ok(Begun::Done(id));
+            }
+            _ => {
+                // The new one locks the same file.
+                drop(journal);
+                journal = Journal::begin(journal_path, &intent)?;
             }
         }
-        let id = if let Some(id) = journal.id.clone() {
-            let (done, all) = (journal.done.len(), blocks.len());
-            report.note(
-                "resuming",
-                &format!("{id}, {done} of {all} blocks are there"),
-            );
-            id
-        } else {
-            let request = plan.start_snapshot(disk, parent.as_deref())?;
-            let id = send::start_snapshot(aws, &request, &journal.token).await?;
-            journal.begun(&id)?;
-            id
-        };
-        things.add(Made::Snapshot(id.clone()));
-        let sent = put_blocks(aws, disk, &id, &blocks, &mut journal, report).await?;
-        let file = &disk.built.file;
-        let all = blocks.len();
+    }
+    let id = if let Some(id) = journal.id.clone() {
+        let (done, all) = (journal.done.len(), blocks.len());
+        report.note(
+            "resuming",
+            &format!("{id}, {done} of {all} blocks are there"),
+        );
+        id
+    } else {
+        let id = send::start_snapshot(aws, request, &journal.token).await?;
+        journal.begun(&id)?;
+        id
+    };
+    Ok(Begun::Upload(Box::new(Upload {
+        id,
+        blocks,
+        checksum,
+        journal,
+        journal_path: journal_path.to_owned(),
+    })))
+}
+
+impl Upload {
+    /// Sends the blocks that EBS does not have.
+    pub(super) async fn put(&mut self, aws: &Aws, disk: &Disk, report: &dyn Report) -> Result<()> {
+        let Self {
+            id,
+            blocks,
+            journal,
+            ..
+        } = self;
+        let sent = put_blocks(aws, disk, id, blocks, journal, report).await?;
+        let (file, all) = (&disk.built.file, blocks.len());
         report.note(
             "uploaded",
             &format!("{file} as {id}, {sent} of {all} blocks sent"),
         );
-        complete(aws, &id, all, checksum).await?;
+        Ok(())
+    }
+
+    /// Completes the snapshot, and waits until EBS has it whole.
+    pub(super) async fn complete(self, aws: &Aws, patience: Patience) -> Result<String> {
+        let id = self.id;
+        complete(aws, &id, self.blocks.len(), self.checksum).await?;
         until(&format!("snapshot {id}"), patience, || async {
             match state(aws, &id).await? {
                 Some(SnapshotState::Completed) => Ok(State::Done(())),
@@ -125,68 +150,21 @@ impl Upload<'_> {
             }
         })
         .await?;
-        finish(id, journal_path)
+        journal::remove(&self.journal_path)?;
+        Ok(id)
     }
 }
 
-/// The snapshot is complete, and its journal of no further use.
-fn finish(id: String, journal: &Path) -> Result<String> {
-    journal::remove(journal)?;
-    Ok(id)
-}
-
-/// Which blocks are sent, and upon what.
-async fn choose(
-    aws: &Aws,
-    disk: &Disk,
-    parent: Option<&Parent<'_>>,
-    report: &dyn Report,
-) -> Result<Blocks> {
-    let map = &disk.built.chunk_map;
-    let asked = aws.ec2.get_ebs_encryption_by_default().send().await;
-    let asked = asked.map_err(failed("ask whether snapshots are encrypted by default"))?;
-    let by_default = asked.ebs_encryption_by_default().unwrap_or(false);
-    if by_default || disk.encrypted == Some(true) {
-        let why = if by_default {
-            "the account encrypts all snapshots"
-        } else {
-            "the recipe wants the snapshot encrypted"
-        };
-        report.warning(&format!(
-            "{}: all of the disk is sent, zeros too: {why}, and blocks that are left out of an \
-             encrypted snapshot do not read as zeros; --via s3 sends less",
-            disk.built.file
-        ));
-        return Ok(Blocks {
-            parent: None,
-            blocks: blocks::every(map),
-        });
-    }
-    let full = |parent: &Parent<'_>, why: &str| {
-        let (file, id) = (&disk.built.file, parent.snapshot_id);
-        report.warning(&format!(
-            "{file}: all of its data is sent, not what differs from {id}: {why}"
-        ));
-    };
-    if let Some(parent) = parent {
-        match unusable(aws, parent.snapshot_id, disk).await? {
-            None => {
-                return Ok(Blocks {
-                    parent: Some(parent.snapshot_id.to_owned()),
-                    blocks: blocks::delta(map, parent.chunk_map),
-                });
-            }
-            Some(why) => full(parent, &why),
-        }
-    }
-    Ok(Blocks {
-        parent: None,
-        blocks: blocks::full(map),
-    })
+/// Whether the account encrypts all snapshots.
+pub(super) async fn encrypts(aws: &Aws) -> Result<bool> {
+    let call = aws.ec2.get_ebs_encryption_by_default();
+    let doing = "ask whether snapshots are encrypted by default";
+    let asked = patiently(doing, || call.clone().send()).await?;
+    Ok(asked.ebs_encryption_by_default().unwrap_or(false))
 }
 
 /// Why nothing can be built upon a snapshot; `None` where it can.
-async fn unusable(aws: &Aws, id: &str, disk: &Disk) -> Result<Option<String>> {
+pub(super) async fn unusable(aws: &Aws, id: &str, disk: &Disk) -> Result<Option<String>> {
     let Some(snapshot) = describe(aws, id).await? else {
         return Ok(Some("it is not there any more".to_owned()));
     };
@@ -205,12 +183,10 @@ async fn unusable(aws: &Aws, id: &str, disk: &Disk) -> Result<Option<String>> {
 }
 
 async fn describe(aws: &Aws, id: &str) -> Result<Option<Snapshot>> {
-    let asked = aws.ec2.describe_snapshots().snapshot_ids(id).send().await;
-    match asked.map_err(failed(format!("look at {id}"))) {
+    let call = aws.ec2.describe_snapshots().snapshot_ids(id);
+    match patiently(format!("look at {id}"), || call.clone().send()).await {
         Ok(answer) => Ok(answer.snapshots().first().cloned()),
-        Err(Error::Service {
-            code: Some(code), ..
-        }) if code == "InvalidSnapshot.NotFound" => Ok(None),
+        Err(error) if error.outlook() == Outlook::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -221,11 +197,7 @@ async fn state(aws: &Aws, id: &str) -> Result<Option<SnapshotState>> {
 }
 
 /// What became of one try to send a block.
-type Tried = (
-    Block,
-    u32,
-    std::result::Result<Option<String>, SdkError<PutSnapshotBlockError>>,
-);
+type Tried = (Block, u32, Result<Option<String>>);
 
 /// Sends the blocks that the journal does not have; gives their number.
 async fn put_blocks(
@@ -271,14 +243,13 @@ async fn put_blocks(
                 let left = queue.len() + sending.len();
                 report.progress(&what, in_bytes(count - left), in_bytes(count));
             }
-            Err(error) if result.is_ok() && is_passing(&error) && goes_on(attempts + 1) => {
+            Err(error) if result.is_ok() && goes_on(&error, attempts + 1) => {
                 tracing::debug!(block = block.index, attempts, %error, "once more");
                 pace.failed();
                 queue.push_front((block, attempts + 1));
             }
             Err(error) => {
-                let doing = format!("put block {} into {id}", block.index);
-                result = result.and(Err(failed(doing)(error)));
+                result = result.and(Err(error));
                 // Those under way may arrive, and then a further run need not send them.
                 queue.clear();
             }
@@ -304,8 +275,9 @@ fn read(disk: &Disk, block: Block) -> Result<Vec<u8>> {
 
 async fn put(aws: Aws, id: String, block: Block, bytes: Vec<u8>, attempts: u32) -> Tried {
     if attempts > 0 {
-        sleep(pause(attempts)).await;
+        sleep(pause_apart(attempts)).await;
     }
+    let doing = format!("put block {} into {id}", block.index);
     let len = i32::try_from(bytes.len()).expect("512 KiB");
     // No volume has so many blocks; where one had, EBS says so.
     let index = i32::try_from(block.index).unwrap_or(i32::MAX);
@@ -320,7 +292,9 @@ async fn put(aws: Aws, id: String, block: Block, bytes: Vec<u8>, attempts: u32) 
         .block_data(ByteStream::from(bytes))
         .send()
         .await;
-    let result = sent.map(|answer| answer.checksum().map(ToOwned::to_owned));
+    let result = sent
+        .map(|answer| answer.checksum().map(ToOwned::to_owned))
+        .map_err(failed(doing));
     (block, attempts, result)
 }
 
@@ -348,6 +322,6 @@ async fn complete(aws: &Aws, id: &str, blocks: usize, checksum: Digest) -> Resul
             .checksum_aggregation_method(ChecksumAggregationMethod::ChecksumAggregationLinear)
             .send()
     };
-    patiently(&format!("complete {id}"), call).await?;
+    until_known(format!("complete {id}"), call).await?;
     Ok(())
 }

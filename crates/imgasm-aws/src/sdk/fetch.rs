@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::connect::{Aws, failed};
 use super::journal::Journal;
-use super::pace::{Pace, goes_on, is_passing, patiently, pause};
+use super::pace::{Pace, goes_on, patiently, pause_apart};
 use crate::blocks::zero_digest;
 use crate::report::Report;
 use crate::{Error, Result};
@@ -39,7 +39,7 @@ async fn list(aws: &Aws, snapshot: &str) -> Result<Listing> {
                 .set_next_token(token.clone())
                 .send()
         };
-        let page = patiently(&format!("list the blocks of {snapshot}"), call).await?;
+        let page = patiently(format!("list the blocks of {snapshot}"), call).await?;
         if page.block_size().and_then(|size| u64::try_from(size).ok()) != Some(CHUNK_BYTES) {
             return Err(Error::Answer {
                 what: snapshot.to_owned(),
@@ -59,12 +59,7 @@ async fn list(aws: &Aws, snapshot: &str) -> Result<Listing> {
 }
 
 /// What became of one try to get a block.
-type Tried = (Listed, u32, std::result::Result<Vec<u8>, Failed>);
-
-enum Failed {
-    Passing(Error),
-    Final(Error),
-}
+type Tried = (Listed, u32, Result<Vec<u8>>);
 
 /// Gets the blocks that the journal does not have, and writes them.
 pub(super) async fn fetch(
@@ -114,12 +109,12 @@ pub(super) async fn fetch(
         };
         let data = match result {
             Ok(data) => data,
-            Err(Failed::Passing(_)) if goes_on(attempts + 1) => {
+            Err(error) if goes_on(&error, attempts + 1) => {
                 pace.failed();
                 queue.push_front((block, attempts + 1));
                 continue;
             }
-            Err(Failed::Passing(error) | Failed::Final(error)) => return Err(error),
+            Err(error) => return Err(error),
         };
         pace.succeeded();
         let index = index_of(&block).unwrap_or(u64::MAX);
@@ -155,17 +150,13 @@ fn open(partial: &Path, bytes: u64, journal: &mut Journal) -> Result<FileDevice>
 /// Gets a block, and compares its checksum.
 async fn get(aws: Aws, snapshot: String, block: Listed, attempts: u32) -> Tried {
     if attempts > 0 {
-        sleep(pause(attempts)).await;
+        sleep(pause_apart(attempts)).await;
     }
     let result = get_once(&aws, &snapshot, &block).await;
     (block, attempts, result)
 }
 
-async fn get_once(
-    aws: &Aws,
-    snapshot: &str,
-    block: &Listed,
-) -> std::result::Result<Vec<u8>, Failed> {
+async fn get_once(aws: &Aws, snapshot: &str, block: &Listed) -> Result<Vec<u8>> {
     let index = block.block_index().unwrap_or_default();
     let doing = format!("get block {index} of {snapshot}");
     let asked = aws
@@ -176,28 +167,18 @@ async fn get_once(
         .block_token(block.block_token().unwrap_or_default())
         .send()
         .await;
-    let answer = asked.map_err(|error| {
-        let passes = is_passing(&error);
-        let error = failed(&*doing)(error);
-        if passes {
-            Failed::Passing(error)
-        } else {
-            Failed::Final(error)
-        }
-    })?;
+    let answer = asked.map_err(failed(&*doing))?;
     let expected = answer.checksum().unwrap_or_default().to_owned();
     let len = answer.data_length().and_then(|len| u64::try_from(len).ok());
     if len != Some(CHUNK_BYTES) {
-        return Err(Failed::Final(Error::Answer {
+        return Err(Error::Answer {
             what: format!("block {index} of {snapshot}"),
             problem: format!("it has {len:?} bytes, not 524288"),
-        }));
+        });
     }
-    let broken = |message: String| {
-        Failed::Passing(Error::Network {
-            doing: doing.clone(),
-            message,
-        })
+    let broken = |message: String| Error::Network {
+        doing: doing.clone(),
+        message,
     };
     let data = answer.block_data.collect().await;
     let data = data.map_err(|error| broken(error.to_string()))?.to_vec();

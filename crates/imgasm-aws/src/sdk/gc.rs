@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{Filter, Image, Tag};
+use aws_sdk_ec2::types::{Filter, Image};
 
 use super::connect::{Aws, failed};
 use super::describe::seconds;
@@ -36,11 +36,8 @@ pub async fn find(aws: &Aws, buckets: &[String], report: &dyn Report) -> Result<
     let mut all = Vec::new();
     let mut buckets: BTreeSet<String> = buckets.iter().cloned().collect();
     let mut snapshots = BTreeSet::new();
-    for task in task::tasks(aws, tags::DISK, None).await? {
-        let tag = |key: &str| {
-            let tag = task.tags().iter().find(|tag| tag.key() == Some(key));
-            tag.and_then(Tag::value)
-        };
+    for task in task::tasks(aws).await? {
+        let tag = |key: &str| task::tag(&task, key);
         let place = tag(tags::OBJECT).and_then(|object| object.split_once('/'));
         buckets.extend(place.map(|(bucket, _)| bucket.to_owned()));
         match (task::status(&task), task.import_task_id()) {
@@ -72,7 +69,7 @@ pub async fn find(aws: &Aws, buckets: &[String], report: &dyn Report) -> Result<
         .filter_map(|mapping| mapping.ebs()?.snapshot_id())
         .collect();
     all.extend(copies.iter().map(|image| Leftover {
-        made: Made::Image {
+        made: Made::Copy {
             region: None,
             id: image.image_id().unwrap_or_default().to_owned(),
         },
@@ -110,7 +107,12 @@ pub async fn remove(aws: &Aws, all: &[Leftover], report: &dyn Report) -> usize {
 }
 
 async fn own_images(aws: &Aws) -> Result<Vec<Image>> {
-    let call = aws.ec2.describe_images().owners("self");
+    // A disabled AMI holds its snapshots as any other.
+    let call = aws
+        .ec2
+        .describe_images()
+        .owners("self")
+        .include_disabled(true);
     let mut pages = call.into_paginator().send();
     let mut all = Vec::new();
     while let Some(page) = pages.next().await {

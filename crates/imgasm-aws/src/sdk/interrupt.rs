@@ -8,9 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Error, Result};
 
-/// What some work comes to, unless the user stops it by SIGINT or SIGTERM.
+/// What some work comes to, unless the user stops it by SIGINT or SIGTERM: the next one from here
+/// on, so that what is done after a first one can be stopped by a second.
 pub(super) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // Where there are no handlers, the process ends as any other.
+    // Without handlers, the process ends as any other.
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     let mut work = pin!(work);
     poll_fn(|context| {

@@ -59,6 +59,7 @@ impl Journal {
         if let Some(found) = Found::parse(&text, intent) {
             let file = OpenOptions::new().append(true).open(path);
             let file = file.map_err(failed("open"))?;
+            lock(path, &file)?;
             // A line that was cut off must not become whole by what follows.
             file.set_len(found.len).map_err(failed("cut"))?;
             return Ok(Self {
@@ -79,11 +80,17 @@ impl Journal {
             intent,
             token: token.clone(),
         };
-        let file = File::create(path).map_err(|source| Error::Journal {
-            path: path.to_owned(),
-            operation: "make",
-            source,
-        })?;
+        let failed = |operation| {
+            move |source| Error::Journal {
+                path: path.to_owned(),
+                operation,
+                source,
+            }
+        };
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(failed("make"))?;
+        lock(path, &file)?;
+        file.set_len(0).map_err(failed("empty"))?;
         let mut journal = Self {
             path: path.to_owned(),
             file,
@@ -116,6 +123,15 @@ impl Journal {
             source,
         })
     }
+}
+
+/// Makes sure that no other process has the journal: two would write into each other's.
+fn lock(path: &Path, file: &File) -> Result<()> {
+    file.try_lock().map_err(|error| Error::Journal {
+        path: path.to_owned(),
+        operation: "have for this run alone",
+        source: error.into(),
+    })
 }
 
 /// Removes a journal that is not needed any more.

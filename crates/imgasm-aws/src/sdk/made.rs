@@ -23,8 +23,12 @@ pub(super) enum Made {
     },
     Task(String),
     Snapshot(String),
-    /// In the region that is named, or in the run's own.
-    Image {
+    /// An AMI in the run's own region. Its snapshots stay when it is removed: they are on the list
+    /// themselves, or were there before it.
+    Image(String),
+    /// A copy of an AMI, in the region that is named or in the run's own. Its snapshots are its own,
+    /// and are removed with it.
+    Copy {
         region: Option<String>,
         id: String,
     },
@@ -37,8 +41,8 @@ impl std::fmt::Display for Made {
             Self::Upload { place, .. } => write!(f, "the unfinished upload of {place}"),
             Self::Task(id) => write!(f, "import task {id}"),
             Self::Snapshot(id) => write!(f, "snapshot {id}"),
-            Self::Image { region: None, id } => write!(f, "AMI {id}"),
-            Self::Image {
+            Self::Image(id) | Self::Copy { region: None, id } => write!(f, "AMI {id}"),
+            Self::Copy {
                 region: Some(region),
                 id,
             } => write!(f, "AMI {id} in {region}"),
@@ -69,5 +73,17 @@ impl Things {
     pub(super) fn keep_objects(&mut self) {
         self.all
             .retain(|made| !matches!(made, Made::Object(_) | Made::Upload { .. }));
+    }
+
+    /// All but the objects is to stay, or gone.
+    pub(super) fn keep_images(&mut self) {
+        self.all
+            .retain(|made| matches!(made, Made::Object(_) | Made::Upload { .. }));
+    }
+
+    /// An object is removed.
+    pub(super) fn forget_object(&mut self, gone: &Place) {
+        self.all
+            .retain(|made| !matches!(made, Made::Object(place) if place == gone));
     }
 }

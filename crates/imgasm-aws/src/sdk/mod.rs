@@ -5,6 +5,7 @@
 //! - [`import`]: the whole of an import; `s3`, `task`, `ebs` with `journal` and `pace`: the ways for
 //!   a disk to become a snapshot; `wait`: until something is done.
 //! - `made`: what a run has made, and `remove`: taking it away again when the run fails.
+//! - `replace`: an AMI of the same name, which makes room and comes back if it must.
 //! - `interrupt`: when the user stops a run.
 //! - [`gc`]: what other runs have left behind.
 //! - [`pull`]: an AMI's root disk as a base, with `fetch`: a snapshot to a file.
@@ -21,6 +22,7 @@ mod made;
 mod pace;
 pub mod pull;
 mod remove;
+mod replace;
 mod s3;
 mod send;
 mod task;

@@ -1,11 +1,11 @@
-//! How many requests to have under way: as many as the service takes without complaint.
+//! How often to try again, and how many requests to have under way.
 //!
-//! A fixed number is wrong everywhere: 64 at a time stall a line that is not EC2's own, 8 leave
-//! EC2's idle. So the number grows by one with each round of requests that succeed, and is halved
-//! when the service asks for less or does not answer.
+//! A fixed number under way is wrong everywhere: 64 at a time stall a line that is not EC2's own, 8
+//! leave EC2's idle. So the number grows by one with each round of requests that succeed, and is
+//! halved when the service asks for less or does not answer.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -13,16 +13,13 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::connect::failed;
 use crate::{Error, Result};
 
-/// The most requests at a time; EBS gives 1,000 blocks a second for a snapshot at best.
+/// The most requests at a time; EBS takes 1,000 blocks per second for a snapshot at best.
 const WIDEST: u32 = 64;
 /// What it begins with.
 const FIRST: u32 = 8;
 
-/// How often one thing is tried.
-const ATTEMPTS: u32 = 12;
-
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// How many requests may be under way now.
 #[derive(Debug)]
@@ -58,62 +55,74 @@ impl Pace {
     }
 }
 
-/// Whether a failure may not come again: the service is busy, or did not answer.
-pub(super) fn is_passing<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    match error {
-        SdkError::ServiceError(service) => {
-            matches!(
-                service.err().code(),
-                Some(
-                    "ThrottlingException"
-                        | "Throttling"
-                        | "RequestThrottledException"
-                        | "RequestLimitExceeded"
-                        | "SlowDown"
-                        | "InternalServerException"
-                        | "InternalServerError"
-                        | "InternalError"
-                        | "InternalFailure"
-                        | "ServiceUnavailable"
-                        | "Unavailable"
-                ) | None
-            )
-        }
-        SdkError::ConstructionFailure(_) => false,
-        SdkError::DispatchFailure(failure) => !failure.is_user(),
-        _ => true,
-    }
-}
-
-/// How long to wait before the next try after this many.
-pub(super) fn pause(attempts: u32) -> Duration {
+/// How long to wait before the next try after this many: longer each time.
+fn pause(attempts: u32) -> Duration {
     let factor = 2_u32.saturating_pow(attempts.saturating_sub(1).min(16));
     SHORTEST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
 }
 
-/// Whether something that failed so often is tried again.
-pub(super) fn goes_on(attempts: u32) -> bool {
-    attempts < ATTEMPTS
+/// The same but for up to a half of it, so that those who failed together do not come back together.
+pub(super) fn pause_apart(attempts: u32) -> Duration {
+    let pause = pause(attempts);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let part = now.map_or(0, |now| now.subsec_nanos() % 1000);
+    pause * (2000 - part) / 2000
 }
 
-/// Sends a request again while it fails for a moment.
-pub(super) async fn patiently<T, E, R, F>(doing: &str, mut call: impl FnMut() -> F) -> Result<T>
+/// Whether something that was just made, and failed so often and now so, is tried again.
+pub(super) fn goes_on(error: &Error, attempts: u32) -> bool {
+    // From some number on each pause is the longest.
+    let waited: Duration = (1..attempts.min(1000)).map(pause).sum();
+    waited < error.outlook().patience(true)
+}
+
+/// Sends a request again for as long as its failure may pass.
+pub(super) async fn patiently<T, E, R, F>(
+    doing: impl AsRef<str>,
+    call: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = std::result::Result<T, SdkError<E, R>>>,
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
 {
+    again(doing.as_ref(), false, call).await
+}
+
+/// The same for a request about something that was just made, and that may not be known yet.
+pub(super) async fn until_known<T, E, R, F>(
+    doing: impl AsRef<str>,
+    call: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, SdkError<E, R>>>,
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    again(doing.as_ref(), true, call).await
+}
+
+async fn again<T, E, R, F>(doing: &str, just_made: bool, mut call: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, SdkError<E, R>>>,
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let mut waited = Duration::ZERO;
     let mut attempts = 0;
     loop {
         let error = match call().await {
             Ok(answer) => return Ok(answer),
-            Err(error) => error,
+            Err(error) => failed(doing)(error),
         };
-        attempts += 1;
-        if !is_passing(&error) || !goes_on(attempts) {
-            return Err::<T, Error>(failed(doing)(error));
+        if waited >= error.outlook().patience(just_made) {
+            return Err(error);
         }
-        tokio::time::sleep(pause(attempts)).await;
+        attempts += 1;
+        let pause = pause_apart(attempts);
+        tracing::info!(attempts, %error, "once more");
+        tokio::time::sleep(pause).await;
+        waited += pause;
     }
 }
 
@@ -145,5 +154,9 @@ mod tests {
         assert_eq!(pause(1), SHORTEST_PAUSE);
         assert_eq!(pause(3), SHORTEST_PAUSE * 4);
         assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+        for attempts in 1..20 {
+            let apart = pause_apart(attempts);
+            assert!(apart <= pause(attempts) && apart >= pause(attempts) / 2);
+        }
     }
 }

@@ -11,16 +11,18 @@ use aws_sdk_ec2::types::{Image, ImageState, StateReason};
 use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Serialize};
 
-use super::connect::{Aws, failed};
+use super::connect::Aws;
 use super::describe::mapping;
 use super::fetch::fetch;
 use super::interrupt::unless_interrupted;
 use super::journal::{self, Journal};
 use super::made::Made;
+use super::pace::patiently;
 use super::send;
 use super::wait::{Patience, State, until};
 use crate::blocks::zero_digest;
 use crate::origin::Origin;
+use crate::outlook::Outlook;
 use crate::report::Report;
 use crate::request::CopyImage;
 use crate::{Error, Result, tags};
@@ -70,7 +72,7 @@ pub async fn pull(
     let work = run(aws, pull, &image, is_own, &mut journal, report);
     let result = unless_interrupted(work).await;
     if let Some(copy) = journal.id.clone().filter(|_| !is_own && !pull.keep_copy) {
-        let made = Made::Image {
+        let made = Made::Copy {
             region: None,
             id: copy,
         };
@@ -135,8 +137,9 @@ async fn resolve(aws: &Aws, source: &str) -> Result<String> {
              ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended"
         )));
     };
-    let asked = aws.ssm.get_parameter().name(name).send().await;
-    let answer = asked.map_err(failed(format!("read the parameter {name}")))?;
+    let call = aws.ssm.get_parameter().name(name);
+    let doing = format!("read the parameter {name}");
+    let answer = patiently(doing, || call.clone().send()).await?;
     let value = answer.parameter().and_then(Parameter::value);
     let value = value.unwrap_or_default().trim();
     if value.starts_with("ami-") {
@@ -153,8 +156,8 @@ async fn resolve(aws: &Aws, source: &str) -> Result<String> {
 }
 
 async fn describe(aws: &Aws, id: &str) -> Result<Image> {
-    let asked = aws.ec2.describe_images().image_ids(id).send().await;
-    let answer = asked.map_err(failed(format!("look at {id}")))?;
+    let call = aws.ec2.describe_images().image_ids(id);
+    let answer = patiently(format!("look at {id}"), || call.clone().send()).await?;
     answer
         .images()
         .first()
@@ -204,16 +207,21 @@ async fn copy(
             source_region: aws.region.clone(),
             encrypted: None,
             kms_key_id: None,
-            client_token,
             tag_specifications: specifications,
         };
-        let id = send::copy_image(aws, &request).await?;
+        let id = send::copy_image(aws, &request, &client_token).await?;
         journal.begun(&id)?;
         report.note("copying", &format!("{source} into the account as {id}"));
         id
     };
     until(&format!("the copy {id}"), pull.patience, || async {
-        let image = describe(aws, &id).await?;
+        let image = match describe(aws, &id).await {
+            // It takes a moment until all of EC2 knows of it.
+            Err(error) if error.outlook() == Outlook::NotFound => {
+                return Ok(State::Pending("not known yet".to_owned()));
+            }
+            image => image?,
+        };
         match image.state() {
             Some(ImageState::Available) => Ok(State::Done(image)),
             Some(state @ (ImageState::Failed | ImageState::Error | ImageState::Invalid)) => {

@@ -1,18 +1,27 @@
 //! Taking away what a run has made.
 
 use super::connect::{Aws, failed};
+use super::interrupt::unless_interrupted;
 use super::made::{Made, Place, Things};
+use super::pace::patiently;
 use super::{s3, task};
+use crate::outlook::Outlook;
 use crate::report::Report;
 use crate::{Error, Result};
 
-/// Removes everything, the last first; gives whether all of it is gone. What cannot be removed
-/// is told, and the rest goes on.
+/// Removes everything, the last first; gives whether all of it is gone. What cannot be removed is
+/// reported, and the rest goes on. If the user stops this, what is left is reported.
 pub(super) async fn remove_all(things: &mut Things, aws: &Aws, report: &dyn Report) -> bool {
     let mut is_gone = true;
-    while let Some(made) = things.all.pop() {
-        match remove(aws, &made).await {
+    while let Some(made) = things.all.last().cloned() {
+        match unless_interrupted(Box::pin(remove(aws, &made))).await {
             Ok(()) => report.note("removed", &made.to_string()),
+            Err(Error::Interrupted) => {
+                for made in &things.all {
+                    report.warning(&format!("{made} is left behind: `imgasm gc` finds it"));
+                }
+                return false;
+            }
             Err(error) => {
                 is_gone = false;
                 report.warning(&format!(
@@ -20,16 +29,9 @@ pub(super) async fn remove_all(things: &mut Things, aws: &Aws, report: &dyn Repo
                 ));
             }
         }
+        things.all.pop();
     }
     is_gone
-}
-
-/// Removes the objects alone, which nobody needs once they are imported.
-pub(super) async fn remove_objects(things: &mut Things, aws: &Aws, report: &dyn Report) {
-    let is_object = |made: &Made| matches!(made, Made::Object(_) | Made::Upload { .. });
-    let objects = things.all.extract_if(.., |made| is_object(made)).collect();
-    let mut objects = Things { all: objects };
-    remove_all(&mut objects, aws, report).await;
 }
 
 /// Removes one thing. What is not there is removed already.
@@ -39,55 +41,47 @@ pub(super) async fn remove(aws: &Aws, made: &Made) -> Result<()> {
         Made::Upload { place, id } => abort(aws, place, id).await,
         Made::Task(id) => cancel(aws, id).await,
         Made::Snapshot(id) => delete_snapshot(aws, id).await,
-        Made::Image { region: None, id } => deregister(aws, id, Some(&[])).await,
-        Made::Image {
+        Made::Image(id) => deregister(aws, id).await,
+        Made::Copy { region: None, id } => deregister_with_snapshots(aws, id).await,
+        Made::Copy {
             region: Some(region),
             id,
-        } => deregister(&aws.in_region(region), id, Some(&[])).await,
+        } => deregister_with_snapshots(&aws.in_region(region), id).await,
     };
     match removed {
-        Err(Error::Service {
-            code: Some(code), ..
-        }) if is_gone(&code) => Ok(()),
+        Err(error) if error.outlook() == Outlook::NotFound => Ok(()),
         other => other,
     }
 }
 
-/// The codes by which a service says that something is not there.
-fn is_gone(code: &str) -> bool {
-    matches!(
-        code,
-        "NoSuchKey"
-            | "NoSuchUpload"
-            | "InvalidSnapshot.NotFound"
-            | "InvalidAMIID.NotFound"
-            | "InvalidAMIID.Unavailable"
-            | "InvalidConversionTaskId"
-            | "InvalidConversionTaskId.Malformed"
-            | "InvalidTaskId.NotFound"
-    )
-}
-
 /// Deletes an object, and aborts uploads that were to become it: an answer that was lost may have
 /// named one.
-async fn delete_object(aws: &Aws, place: &Place) -> Result<()> {
+pub(super) async fn delete_object(aws: &Aws, place: &Place) -> Result<()> {
     for upload in s3::uploads(aws, &place.bucket, &place.key).await? {
         if upload.key() == Some(&place.key) {
             abort(aws, place, upload.upload_id().unwrap_or_default()).await?;
         }
     }
+    // In a bucket with versions, only the deletion of the version frees its room.
+    let head = aws.s3.head_object().bucket(&place.bucket).key(&place.key);
+    let version = match s3::head(|| head.clone().send()).await {
+        Ok(found) => found.version_id().map(ToOwned::to_owned),
+        Err(error) => match error.raw_response().map(|raw| raw.status().as_u16()) {
+            Some(403 | 404) => None,
+            _ => return Err(failed(format!("look for {place}"))(error)),
+        },
+    };
     let call = aws.s3.delete_object().bucket(&place.bucket).key(&place.key);
-    call.send()
-        .await
-        .map_err(failed(format!("delete {place}")))?;
+    let call = call.set_version_id(version.filter(|version| version != "null"));
+    patiently(format!("delete {place}"), || call.clone().send()).await?;
     Ok(())
 }
 
 async fn abort(aws: &Aws, place: &Place, id: &str) -> Result<()> {
     let call = aws.s3.abort_multipart_upload();
     let call = call.bucket(&place.bucket).key(&place.key).upload_id(id);
-    let sent = call.send().await;
-    sent.map_err(failed(format!("abort the upload of {place}")))?;
+    let doing = format!("abort the upload of {place}");
+    patiently(doing, || call.clone().send()).await?;
     Ok(())
 }
 
@@ -101,46 +95,60 @@ async fn cancel(aws: &Aws, id: &str) -> Result<()> {
             Some(snapshot) => Box::pin(remove(aws, &Made::Snapshot(snapshot.to_owned()))).await,
             None => Ok(()),
         },
-        "deleted" | "deleting" => Ok(()),
+        "deleted" | "deleting" | "cancelled" | "cancelling" => Ok(()),
         _ => {
             let call = aws.ec2.cancel_import_task().import_task_id(id);
-            call.send().await.map_err(failed(format!("cancel {id}")))?;
-            Ok(())
+            patiently(format!("cancel {id}"), || call.clone().send()).await?;
+            // It may have come to its end in between: then its snapshot is there.
+            match task::describe(aws, id).await? {
+                Some(task) if task::status(&task) == "completed" => match task::snapshot(&task) {
+                    Some(id) => Box::pin(remove(aws, &Made::Snapshot(id.to_owned()))).await,
+                    None => Ok(()),
+                },
+                _ => Ok(()),
+            }
         }
     }
 }
 
-async fn delete_snapshot(aws: &Aws, id: &str) -> Result<()> {
+/// Deletes a snapshot. One that an AMI uses by now stays: that is no leftover.
+pub(super) async fn delete_snapshot(aws: &Aws, id: &str) -> Result<()> {
     let call = aws.ec2.delete_snapshot().snapshot_id(id);
-    call.send().await.map_err(failed(format!("delete {id}")))?;
-    Ok(())
+    match patiently(format!("delete {id}"), || call.clone().send()).await {
+        Err(Error::Service {
+            code: Some(code), ..
+        }) if code == "InvalidSnapshot.InUse" => Ok(()),
+        Err(error) if error.outlook() == Outlook::NotFound => Ok(()),
+        other => other.map(drop),
+    }
 }
 
-/// Deregisters an AMI. With `keep`, its snapshots go too, but for these and those that other AMIs
-/// use.
-pub(super) async fn deregister(aws: &Aws, id: &str, keep: Option<&[String]>) -> Result<()> {
-    let asked = aws.ec2.describe_images().image_ids(id).send().await;
-    let answer = asked.map_err(failed(format!("ask for {id}")))?;
+/// Deregisters an AMI; its snapshots stay. One that is not there is deregistered already.
+pub(super) async fn deregister(aws: &Aws, id: &str) -> Result<()> {
+    let call = aws.ec2.deregister_image().image_id(id);
+    match patiently(format!("deregister {id}"), || call.clone().send()).await {
+        Err(error) if error.outlook() == Outlook::NotFound => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Deregisters an AMI, and deletes its snapshots but for those that other AMIs use.
+async fn deregister_with_snapshots(aws: &Aws, id: &str) -> Result<()> {
+    let call = aws
+        .ec2
+        .describe_images()
+        .image_ids(id)
+        .include_disabled(true);
+    let answer = patiently(format!("ask for {id}"), || call.clone().send()).await?;
     let mut snapshots = Vec::new();
     for image in answer.images() {
         let mappings = image.block_device_mappings().iter();
         let ids = mappings.filter_map(|mapping| mapping.ebs()?.snapshot_id());
         snapshots.extend(ids.map(ToOwned::to_owned));
     }
-    let call = aws.ec2.deregister_image().image_id(id);
-    let sent = call.send().await;
-    sent.map_err(failed(format!("deregister {id}")))?;
-    let Some(keep) = keep else { return Ok(()) };
+    deregister(aws, id).await?;
     for snapshot in snapshots {
-        if keep.contains(&snapshot) {
-            continue;
-        }
-        match Box::pin(remove(aws, &Made::Snapshot(snapshot))).await {
-            Err(Error::Service {
-                code: Some(code), ..
-            }) if code == "InvalidSnapshot.InUse" => {}
-            other => other?,
-        }
+        delete_snapshot(aws, &snapshot).await?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use std::{io, thread};
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -13,18 +14,24 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
     MultipartUpload,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::connect::{Aws, failed};
-use super::made::{Made, Place, Things};
-use crate::parts::{Part, PartWriter, part_bytes};
+use super::made::Place;
+use super::pace::{patiently, pause_apart};
+use crate::outlook::Outlook;
+use crate::parts::{Part, PartWriter, part_bytes, stream_limit};
+use crate::plan::steps::METADATA_DISK;
 use crate::plan::{Disk, DiskFormat};
-use crate::preview::stream_limit;
 use crate::report::Report;
+use crate::request::CreateMultipartUpload;
 use crate::{Error, Result};
 use imgasm_block::Digest;
 use imgasm_container::write_stream;
@@ -33,9 +40,6 @@ use imgasm_container::write_stream;
 /// memory that a build takes.
 const PARTS_UNDER_WAY: usize = 6;
 
-/// In the object's metadata: the digest of the disk.
-const METADATA_DISK: &str = "imgasm-disk";
-
 /// A part that the bucket has.
 struct Stored {
     size: u64,
@@ -43,9 +47,36 @@ struct Stored {
     e_tag: String,
 }
 
+/// Sends a HEAD request, again for as long as S3 is busy: its answers have no body that would name a
+/// code, so that the status has to say so.
+pub(super) async fn head<T, E, F>(
+    mut call: impl FnMut() -> F,
+) -> std::result::Result<T, SdkError<E, HttpResponse>>
+where
+    F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>>,
+{
+    let mut waited = Duration::ZERO;
+    let mut attempts = 0;
+    loop {
+        let result = call().await;
+        let is_busy = result.as_ref().err().is_some_and(|error| {
+            let raw = error.raw_response();
+            raw.is_some_and(|raw| matches!(raw.status().as_u16(), 429 | 500..=599))
+        });
+        if !is_busy || waited >= Outlook::Busy.patience(false) {
+            return result;
+        }
+        attempts += 1;
+        let pause = pause_apart(attempts);
+        sleep(pause).await;
+        waited += pause;
+    }
+}
+
 /// Looks whether the bucket is there, ours to use, and in the region.
 pub(super) async fn check_bucket(aws: &Aws, bucket: &str) -> Result<()> {
-    let asked = aws.s3.head_bucket().bucket(bucket).send().await;
+    let call = aws.s3.head_bucket().bucket(bucket);
+    let asked = head(|| call.clone().send()).await;
     let found = match &asked {
         Ok(answer) => answer.bucket_region().map(ToOwned::to_owned),
         // A bucket elsewhere is told by a header even where it is not ours to use.
@@ -88,51 +119,59 @@ pub(super) async fn check_bucket(aws: &Aws, bucket: &str) -> Result<()> {
     }
 }
 
-/// Uploads a disk, unless its object is there already, and notes in `things` what is made.
-pub(super) async fn upload(
-    aws: &Aws,
-    disk: &Disk,
-    format: DiskFormat,
-    place: &Place,
-    things: &mut Things,
-    report: &Arc<dyn Report + Send + Sync>,
-) -> Result<()> {
-    things.add(Made::Object(place.clone()));
-    if is_there(aws, place, disk.built.digest()).await? {
-        report.note("found", &format!("{place} from an earlier run"));
-        return Ok(());
+/// A disk's upload, which is under way.
+pub(super) struct Upload {
+    pub(super) place: Place,
+    /// Its id at S3.
+    pub(super) id: String,
+    /// The parts that the bucket has.
+    stored: BTreeMap<i32, Stored>,
+    /// All parts, once they were sent.
+    parts: Vec<CompletedPart>,
+}
+
+impl Upload {
+    /// How many parts the bucket has.
+    pub(super) fn count(&self) -> usize {
+        self.stored.len()
     }
-    let (upload_id, stored) = match find_upload(aws, place).await? {
-        Some(id) => {
-            let parts = list_parts(aws, place, &id).await?;
-            let count = parts.len();
-            report.note("resuming", &format!("{place}, {count} parts are there"));
-            (id, parts)
-        }
-        None => (
-            begin(aws, place, disk.built.digest()).await?,
-            BTreeMap::new(),
-        ),
+}
+
+/// What is there of a disk in a bucket.
+pub(super) enum Found {
+    /// The whole object.
+    Object,
+    /// An upload that was not finished.
+    Upload(Upload),
+    Nothing,
+}
+
+/// What an earlier run has left of a disk.
+pub(super) async fn find(aws: &Aws, place: &Place, disk: Digest) -> Result<Found> {
+    if is_there(aws, place, disk).await? {
+        return Ok(Found::Object);
+    }
+    let Some(id) = find_upload(aws, place).await? else {
+        return Ok(Found::Nothing);
     };
-    things.add(Made::Upload {
+    let stored = list_parts(aws, place, &id).await?;
+    Ok(Found::Upload(Upload {
         place: place.clone(),
-        id: upload_id.clone(),
-    });
-    let parts = send_parts(aws, disk, format, place, &upload_id, stored, report).await?;
-    complete(aws, place, &upload_id, parts).await?;
-    things.forget_upload(&upload_id);
-    Ok(())
+        id,
+        stored,
+        parts: Vec::new(),
+    }))
 }
 
 async fn is_there(aws: &Aws, place: &Place, disk: Digest) -> Result<bool> {
-    let asked = aws
+    let call = aws
         .s3
         .head_object()
         .bucket(&place.bucket)
         .key(&place.key)
-        .checksum_mode(ChecksumMode::Enabled)
-        .send()
-        .await;
+        .checksum_mode(ChecksumMode::Enabled);
+    // The answer to HEAD has no body that would name a code, so that the status says what there is.
+    let asked = head(|| call.clone().send()).await;
     match asked {
         Ok(found) => {
             let tagged = found.metadata().and_then(|all| all.get(METADATA_DISK));
@@ -146,25 +185,33 @@ async fn is_there(aws: &Aws, place: &Place, disk: Digest) -> Result<bool> {
     }
 }
 
-async fn begin(aws: &Aws, place: &Place, disk: Digest) -> Result<String> {
-    let sent = aws
+/// Begins an upload.
+pub(super) async fn begin(aws: &Aws, request: &CreateMultipartUpload) -> Result<Upload> {
+    let place = Place {
+        bucket: request.bucket.clone(),
+        key: request.key.clone(),
+    };
+    let call = aws
         .s3
         .create_multipart_upload()
-        .bucket(&place.bucket)
-        .key(&place.key)
-        .checksum_algorithm(ChecksumAlgorithm::Sha256)
-        .checksum_type(ChecksumType::Composite)
-        .metadata(METADATA_DISK, disk.to_string())
-        .send()
-        .await;
-    let answer = sent.map_err(failed(format!("begin the upload of {place}")))?;
-    answer
-        .upload_id()
-        .map(ToOwned::to_owned)
-        .ok_or_else(|| Error::Answer {
-            what: place.to_string(),
-            problem: "the upload has no id".to_owned(),
-        })
+        .bucket(&request.bucket)
+        .key(&request.key)
+        .checksum_algorithm(ChecksumAlgorithm::from(request.checksum_algorithm))
+        .checksum_type(ChecksumType::from(request.checksum_type))
+        .set_metadata(Some(request.metadata.clone().into_iter().collect()));
+    let doing = format!("begin the upload of {place}");
+    let answer = patiently(doing, || call.clone().send()).await?;
+    let id = answer.upload_id().map(ToOwned::to_owned);
+    let id = id.ok_or_else(|| Error::Answer {
+        what: place.to_string(),
+        problem: "the upload has no id".to_owned(),
+    })?;
+    Ok(Upload {
+        place,
+        id,
+        stored: BTreeMap::new(),
+        parts: Vec::new(),
+    })
 }
 
 /// An upload of the same object that was not finished.
@@ -180,16 +227,15 @@ pub(super) async fn uploads(aws: &Aws, bucket: &str, prefix: &str) -> Result<Vec
     let mut after: Option<(String, String)> = None;
     loop {
         let (key, id) = after.clone().unzip();
-        let asked = aws
+        let call = aws
             .s3
             .list_multipart_uploads()
             .bucket(bucket)
             .prefix(prefix)
             .set_key_marker(key)
-            .set_upload_id_marker(id)
-            .send()
-            .await;
-        let page = asked.map_err(failed(format!("list the uploads of {bucket}")))?;
+            .set_upload_id_marker(id);
+        let doing = format!("list the uploads of {bucket}");
+        let page = patiently(doing, || call.clone().send()).await?;
         all.extend(page.uploads().iter().cloned());
         let next = page.next_key_marker().zip(page.next_upload_id_marker());
         let next = next.map(|(key, id)| (key.to_owned(), id.to_owned()));
@@ -230,16 +276,17 @@ async fn list_parts(aws: &Aws, place: &Place, id: &str) -> Result<BTreeMap<i32, 
     Ok(parts)
 }
 
-/// Makes the stream on a thread of its own, and sends its parts.
-async fn send_parts(
+/// Makes the stream on a thread of its own, and sends the parts that the bucket does not have.
+pub(super) async fn send_parts(
     aws: &Aws,
+    upload: &mut Upload,
     disk: &Disk,
     format: DiskFormat,
-    place: &Place,
-    upload_id: &str,
-    stored: BTreeMap<i32, Stored>,
     report: &Arc<dyn Report + Send + Sync>,
-) -> Result<Vec<CompletedPart>> {
+) -> Result<()> {
+    let Upload {
+        place, id, stored, ..
+    } = &*upload;
     let size = part_bytes(stream_limit(disk, format));
     let (give, mut parts) = mpsc::channel::<Part>(1);
     let built = disk.built.clone();
@@ -285,7 +332,7 @@ async fn send_parts(
             }
         }
         let (aws, place) = (aws.clone(), place.clone());
-        let (upload_id, sent) = (upload_id.to_owned(), Arc::clone(&sent));
+        let (upload_id, sent) = (id.clone(), Arc::clone(&sent));
         sending.spawn(async move {
             let part = send_part(&aws, &place, &upload_id, part).await?;
             sent.fetch_add(1, Ordering::Relaxed);
@@ -313,7 +360,8 @@ async fn send_parts(
         &format!("{place}, {sent} of {} parts sent", done.len()),
     );
     done.sort_by_key(CompletedPart::part_number);
-    Ok(done)
+    upload.parts = done;
+    Ok(())
 }
 
 /// What a task came to.
@@ -340,43 +388,55 @@ fn completed(part: &Part, e_tag: &str) -> CompletedPart {
 
 async fn send_part(aws: &Aws, place: &Place, id: &str, mut part: Part) -> Result<CompletedPart> {
     let bytes = std::mem::take(&mut part.bytes);
-    let sent = aws
-        .s3
-        .upload_part()
-        .bucket(&place.bucket)
-        .key(&place.key)
-        .upload_id(id)
-        .part_number(part.number)
-        .checksum_algorithm(ChecksumAlgorithm::Sha256)
-        .checksum_sha256(BASE64.encode(part.digest.as_bytes()))
-        .body(ByteStream::from(bytes))
-        .send()
-        .await;
     let doing = format!("upload part {} of {place}", part.number);
-    let answer = sent.map_err(failed(doing))?;
+    let send = || {
+        aws.s3
+            .upload_part()
+            .bucket(&place.bucket)
+            .key(&place.key)
+            .upload_id(id)
+            .part_number(part.number)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .checksum_sha256(BASE64.encode(part.digest.as_bytes()))
+            .body(ByteStream::from(bytes.clone()))
+            .send()
+    };
+    let answer = patiently(doing, send).await?;
     Ok(completed(&part, answer.e_tag().unwrap_or_default()))
 }
 
 /// Makes the object of its parts, and compares its checksum: SHA-256 over the parts' SHA-256s (S3
 /// user guide, "Checking object integrity", composite checksums).
-async fn complete(aws: &Aws, place: &Place, id: &str, parts: Vec<CompletedPart>) -> Result<()> {
+///
+/// An answer may be lost although the object was made: the upload is not known then, and the object
+/// is there.
+pub(super) async fn complete(aws: &Aws, upload: &Upload, disk: Digest) -> Result<()> {
+    let Upload {
+        place, id, parts, ..
+    } = upload;
     let mut hasher = Sha256::new();
-    for part in &parts {
+    for part in parts {
         let digest = BASE64.decode(part.checksum_sha256().unwrap_or_default());
         hasher.update(digest.unwrap_or_default());
     }
     let expected = format!("{}-{}", BASE64.encode(hasher.finalize()), parts.len());
-    let upload = CompletedMultipartUpload::builder().set_parts(Some(parts));
-    let sent = aws
+    let all = CompletedMultipartUpload::builder().set_parts(Some(parts.clone()));
+    let call = aws
         .s3
         .complete_multipart_upload()
         .bucket(&place.bucket)
         .key(&place.key)
         .upload_id(id)
-        .multipart_upload(upload.build())
-        .send()
-        .await;
-    let answer = sent.map_err(failed(format!("finish the upload of {place}")))?;
+        .multipart_upload(all.build());
+    let doing = format!("finish the upload of {place}");
+    let answer = match patiently(doing, || call.clone().send()).await {
+        Err(error)
+            if error.outlook() == Outlook::NotFound && is_there(aws, place, disk).await? =>
+        {
+            return Ok(());
+        }
+        answer => answer?,
+    };
     match answer.checksum_sha256() {
         Some(found) if found != expected => Err(Error::Answer {
             what: place.to_string(),

@@ -5,10 +5,12 @@ use aws_sdk_ec2::types;
 use aws_sdk_ssm::types::ParameterType;
 use aws_smithy_types::DateTime;
 
-use super::connect::{Aws, failed};
+use super::connect::Aws;
+use super::pace::{patiently, until_known};
 use crate::request::{
-    BlockDeviceMapping, CopyImage, ImportSnapshot, LaunchPermission, ModifyImageAttribute,
-    Parameters, PutParameter, RegisterImage, StartSnapshot, Tag, TagSpecification,
+    BlockDeviceMapping, CopyImage, CreateTags, EnableImageDeprecation,
+    EnableImageDeregistrationProtection, ImportSnapshot, LaunchPermission, ModifyImageAttribute,
+    PutParameter, RegisterImage, StartSnapshot, Tag, TagSpecification,
 };
 use crate::{Error, Result};
 
@@ -29,7 +31,7 @@ fn tag(tag: &Tag) -> types::Tag {
 fn specifications(all: &[TagSpecification]) -> Vec<types::TagSpecification> {
     let one = |specification: &TagSpecification| {
         types::TagSpecification::builder()
-            .resource_type(specification.resource_type.into())
+            .resource_type(specification.resource_type.as_str().into())
             .set_tags(Some(specification.tags.iter().map(tag).collect()))
             .build()
     };
@@ -59,26 +61,24 @@ fn mapping(mapping: &BlockDeviceMapping) -> types::BlockDeviceMapping {
 /// Registers an AMI; gives its id.
 pub(super) async fn register_image(aws: &Aws, request: &RegisterImage) -> Result<String> {
     let mappings = request.block_device_mappings.iter().map(mapping).collect();
-    let sent = aws
+    let call = aws
         .ec2
         .register_image()
         .name(&request.name)
         .set_description(request.description.clone())
-        .architecture(request.architecture.into())
-        .virtualization_type(request.virtualization_type)
+        .architecture(request.architecture.as_str().into())
+        .virtualization_type(&request.virtualization_type)
         .root_device_name(&request.root_device_name)
         .set_block_device_mappings(Some(mappings))
         .ena_support(request.ena_support)
-        .set_sriov_net_support(request.sriov_net_support.map(ToOwned::to_owned))
+        .set_sriov_net_support(request.sriov_net_support.clone())
         .set_boot_mode(request.boot_mode.as_deref().map(Into::into))
-        .set_tpm_support(request.tpm_support.map(Into::into))
+        .set_tpm_support(request.tpm_support.as_deref().map(Into::into))
         .set_uefi_data(request.uefi_data.clone())
-        .set_imds_support(request.imds_support.map(Into::into))
-        .set_tag_specifications(Some(specifications(&request.tag_specifications)))
-        .send()
-        .await;
+        .set_imds_support(request.imds_support.as_deref().map(Into::into))
+        .set_tag_specifications(Some(specifications(&request.tag_specifications)));
     let doing = format!("register the AMI {:?}", request.name);
-    let answer = sent.map_err(failed(doing))?;
+    let answer = until_known(doing, || call.clone().send()).await?;
     answer
         .image_id()
         .map(ToOwned::to_owned)
@@ -101,7 +101,7 @@ pub(super) async fn import_snapshot(
         .format(request.disk_container.format)
         .user_bucket(bucket)
         .build();
-    let sent = aws
+    let call = aws
         .ec2
         .import_snapshot()
         .description(&request.description)
@@ -110,10 +110,9 @@ pub(super) async fn import_snapshot(
         .set_encrypted(request.encrypted)
         .set_kms_key_id(request.kms_key_id.clone())
         .set_tag_specifications(Some(specifications(&request.tag_specifications)))
-        .client_token(token)
-        .send()
-        .await;
-    let answer = sent.map_err(failed("start the import of a snapshot"))?;
+        .client_token(token);
+    let doing = "start the import of a snapshot";
+    let answer = patiently(doing, || call.clone().send()).await?;
     answer
         .import_task_id()
         .map(ToOwned::to_owned)
@@ -140,16 +139,17 @@ pub(super) async fn start_snapshot(
             .client_token(token)
             .send()
     };
-    let answer = super::pace::patiently("start a snapshot", call).await?;
+    let answer = patiently("start a snapshot", call).await?;
     answer
         .snapshot_id()
         .map(ToOwned::to_owned)
         .ok_or_else(|| missing("StartSnapshot"))
 }
 
-/// Starts a copy of an AMI in the region of `aws`; gives its id.
-pub(super) async fn copy_image(aws: &Aws, request: &CopyImage) -> Result<String> {
-    let sent = aws
+/// Starts a copy of an AMI in the region of `aws`; gives its id. The same `token` does not start it
+/// twice.
+pub(super) async fn copy_image(aws: &Aws, request: &CopyImage, token: &str) -> Result<String> {
+    let call = aws
         .ec2
         .copy_image()
         .name(&request.name)
@@ -158,70 +158,34 @@ pub(super) async fn copy_image(aws: &Aws, request: &CopyImage) -> Result<String>
         .source_region(&request.source_region)
         .set_encrypted(request.encrypted)
         .set_kms_key_id(request.kms_key_id.clone())
-        .client_token(&request.client_token)
-        .set_tag_specifications(Some(specifications(&request.tag_specifications)))
-        .send()
-        .await;
+        .client_token(token)
+        .set_tag_specifications(Some(specifications(&request.tag_specifications)));
     let doing = format!("copy {} to {}", request.source_image_id, aws.region);
-    let answer = sent.map_err(failed(doing))?;
+    let answer = until_known(doing, || call.clone().send()).await?;
     answer
         .image_id()
         .map(ToOwned::to_owned)
         .ok_or_else(|| missing("CopyImage"))
 }
 
-/// Tags what is there already.
-pub(super) async fn create_tags(aws: &Aws, id: &str, tags: &[Tag]) -> Result<()> {
-    let sent = aws
+/// Tags what was just made.
+pub(super) async fn create_tags(aws: &Aws, request: &CreateTags) -> Result<()> {
+    let call = aws
         .ec2
         .create_tags()
-        .resources(id)
-        .set_tags(Some(tags.iter().map(tag).collect()))
-        .send()
-        .await;
-    sent.map_err(failed(format!("tag {id}")))?;
+        .set_resources(Some(request.resources.clone()))
+        .set_tags(Some(request.tags.iter().map(tag).collect()));
+    let doing = format!("tag {}", request.resources.join(", "));
+    until_known(doing, || call.clone().send()).await?;
     Ok(())
 }
 
-/// Sends one of the requests that make an AMI usable by others.
-pub(super) async fn settle(aws: &Aws, parameters: &Parameters) -> Result<()> {
-    match parameters {
-        Parameters::ModifyImageAttribute(request) => permit(aws, request).await,
-        Parameters::EnableImageDeprecation(request) => {
-            let sent = aws
-                .ec2
-                .enable_image_deprecation()
-                .image_id(&request.image_id)
-                .deprecate_at(DateTime::from_secs(request.deprecate_at))
-                .send()
-                .await;
-            sent.map_err(failed(format!("deprecate {}", request.image_id)))?;
-            Ok(())
-        }
-        Parameters::EnableImageDeregistrationProtection(request) => {
-            let sent = aws
-                .ec2
-                .enable_image_deregistration_protection()
-                .image_id(&request.image_id)
-                .with_cooldown(request.with_cooldown)
-                .send()
-                .await;
-            sent.map_err(failed(format!("protect {}", request.image_id)))?;
-            Ok(())
-        }
-        Parameters::PutParameter(request) => put_parameter(aws, request).await,
-        // These make something, whose id their callers want.
-        Parameters::ImportSnapshot(_)
-        | Parameters::StartSnapshot(_)
-        | Parameters::RegisterImage(_)
-        | Parameters::CopyImage(_) => Ok(()),
-    }
-}
-
-async fn permit(aws: &Aws, request: &ModifyImageAttribute) -> Result<()> {
+/// Permits others to launch an AMI.
+pub(super) async fn permit(aws: &Aws, request: &ModifyImageAttribute) -> Result<()> {
     let permission = |permission: &LaunchPermission| {
         let builder = types::LaunchPermission::builder();
         match permission {
+            LaunchPermission::Group(name) => builder.group(name.as_str().into()),
             LaunchPermission::UserId(id) => builder.user_id(id),
             LaunchPermission::OrganizationArn(arn) => builder.organization_arn(arn),
             LaunchPermission::OrganizationalUnitArn(arn) => builder.organizational_unit_arn(arn),
@@ -230,29 +194,54 @@ async fn permit(aws: &Aws, request: &ModifyImageAttribute) -> Result<()> {
     };
     let add = request.launch_permission.add.iter().map(permission);
     let changes = types::LaunchPermissionModifications::builder().set_add(Some(add.collect()));
-    let sent = aws
+    let call = aws
         .ec2
         .modify_image_attribute()
         .image_id(&request.image_id)
-        .launch_permission(changes.build())
-        .send()
-        .await;
+        .launch_permission(changes.build());
     let doing = format!("permit others to launch {}", request.image_id);
-    sent.map_err(failed(doing))?;
+    until_known(doing, || call.clone().send()).await?;
     Ok(())
 }
 
-async fn put_parameter(aws: &Aws, request: &PutParameter) -> Result<()> {
-    let sent = aws
+/// Says when an AMI is out of date.
+pub(super) async fn deprecate(aws: &Aws, request: &EnableImageDeprecation) -> Result<()> {
+    let call = aws
+        .ec2
+        .enable_image_deprecation()
+        .image_id(&request.image_id)
+        .deprecate_at(DateTime::from_secs(request.deprecate_at));
+    let doing = format!("deprecate {}", request.image_id);
+    until_known(doing, || call.clone().send()).await?;
+    Ok(())
+}
+
+/// Keeps an AMI from being deregistered.
+pub(super) async fn protect(
+    aws: &Aws,
+    request: &EnableImageDeregistrationProtection,
+) -> Result<()> {
+    let call = aws
+        .ec2
+        .enable_image_deregistration_protection()
+        .image_id(&request.image_id)
+        .with_cooldown(request.with_cooldown);
+    let doing = format!("protect {}", request.image_id);
+    until_known(doing, || call.clone().send()).await?;
+    Ok(())
+}
+
+/// Writes an AMI's id into a parameter.
+pub(super) async fn put_parameter(aws: &Aws, request: &PutParameter) -> Result<()> {
+    let call = aws
         .ssm
         .put_parameter()
         .name(&request.name)
         .value(&request.value)
         .r#type(ParameterType::from(request.r#type))
         .data_type(request.data_type)
-        .overwrite(request.overwrite)
-        .send()
-        .await;
-    sent.map_err(failed(format!("set the parameter {}", request.name)))?;
+        .overwrite(request.overwrite);
+    let doing = format!("set the parameter {}", request.name);
+    until_known(doing, || call.clone().send()).await?;
     Ok(())
 }

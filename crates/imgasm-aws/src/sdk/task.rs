@@ -1,44 +1,24 @@
 //! An object to a snapshot: the import service's task.
 
-use aws_sdk_ec2::types::{Filter, ImportSnapshotTask, SnapshotTaskDetail};
+use aws_sdk_ec2::types::{ImportSnapshotTask, SnapshotTaskDetail};
 
-use super::connect::{Aws, failed};
-use super::made::{Made, Things};
-use super::send;
+use super::connect::Aws;
+use super::pace::patiently;
 use super::wait::{Patience, State, until};
-use crate::plan::{Disk, Plan, S3};
+use crate::outlook::Outlook;
+use crate::plan::Disk;
 use crate::report::Report;
 use crate::{Error, Result, tags};
-use imgasm_block::Digest;
 
-/// Starts the import of a disk's object, or finds that of an earlier run; gives the task's id.
-pub(super) async fn start(
-    aws: &Aws,
-    plan: &Plan,
-    disk: &Disk,
-    s3: &S3,
-    things: &mut Things,
-    report: &dyn Report,
-) -> Result<String> {
-    let digest = disk.built.digest();
-    let before = tasks(aws, tags::DISK, Some(&digest.to_string())).await?;
-    let active = before.iter().filter(|task| status(task) == "active");
-    let mut active = active.filter_map(ImportSnapshotTask::import_task_id);
-    if let Some(id) = active.next() {
-        report.note(
-            "found",
-            &format!("the import {id} of {} under way", disk.built.file),
-        );
-        things.add(Made::Task(id.to_owned()));
-        return Ok(id.to_owned());
-    }
-    // Those that came to an end do not count for the next try.
-    let token = format!("{digest} {} {}", plan.identity, before.len());
-    let token = Digest::of(token.as_bytes()).to_string();
-    let id = send::import_snapshot(aws, &plan.import_snapshot(disk, s3), &token).await?;
-    things.add(Made::Task(id.clone()));
-    report.note("importing", &format!("{} as {id}", disk.built.file));
-    Ok(id)
+/// The import of a disk that an earlier run has started, if it is under way.
+pub(super) async fn find(aws: &Aws, disk: &Disk) -> Result<Option<String>> {
+    let digest = disk.built.digest().to_string();
+    let all = tasks(aws).await?;
+    let mut active = all
+        .iter()
+        .filter(|task| status(task) == "active" && tag(task, tags::DISK) == Some(&digest));
+    let id = active.find_map(ImportSnapshotTask::import_task_id);
+    Ok(id.map(ToOwned::to_owned))
 }
 
 /// Waits for a task; gives its snapshot.
@@ -65,7 +45,7 @@ pub(super) async fn wait(
                     message: "it is completed, and has no snapshot".to_owned(),
                 }),
             },
-            "deleting" | "deleted" => Err(Error::Import {
+            "deleting" | "deleted" | "cancelling" | "cancelled" => Err(Error::Import {
                 file: file.to_owned(),
                 message: match message {
                     "" => {
@@ -77,7 +57,7 @@ pub(super) async fn wait(
             other => {
                 let done = detail.and_then(SnapshotTaskDetail::progress);
                 let done = done.and_then(|done| done.parse().ok()).unwrap_or(0);
-                report.progress(&format!("importing {file}: {message}"), done, 100);
+                report.waiting(&format!("importing {file}: {message}"), done);
                 Ok(State::Pending(format!("{other}, {done} %, {message}")))
             }
         }
@@ -87,13 +67,13 @@ pub(super) async fn wait(
 
 /// A task as EC2 knows it, where it does.
 pub(super) async fn describe(aws: &Aws, id: &str) -> Result<Option<ImportSnapshotTask>> {
-    let asked = aws
-        .ec2
-        .describe_import_snapshot_tasks()
-        .import_task_ids(id)
-        .send()
-        .await;
-    let answer = asked.map_err(failed(format!("ask for the import {id}")))?;
+    let call = aws.ec2.describe_import_snapshot_tasks();
+    let call = call.import_task_ids(id);
+    let asked = patiently(format!("ask for the import {id}"), || call.clone().send()).await;
+    let answer = match asked {
+        Err(error) if error.outlook() == Outlook::NotFound => return Ok(None),
+        answer => answer?,
+    };
     Ok(answer.import_snapshot_tasks().first().cloned())
 }
 
@@ -110,26 +90,29 @@ pub(super) fn snapshot(task: &ImportSnapshotTask) -> Option<&str> {
     task.snapshot_task_detail()?.snapshot_id()
 }
 
-/// The tasks with a tag, of any value or of one.
-pub(super) async fn tasks(
-    aws: &Aws,
-    tag: &str,
-    value: Option<&str>,
-) -> Result<Vec<ImportSnapshotTask>> {
-    let filter = match value {
-        Some(value) => Filter::builder().name(format!("tag:{tag}")).values(value),
-        None => Filter::builder().name("tag-key").values(tag),
-    };
-    let mut pages = aws
-        .ec2
-        .describe_import_snapshot_tasks()
-        .filters(filter.build())
-        .into_paginator()
-        .send();
+/// The value of a tag of a task.
+pub(super) fn tag<'a>(task: &'a ImportSnapshotTask, key: &str) -> Option<&'a str> {
+    let mut tags = task.tags().iter();
+    tags.find(|tag| tag.key() == Some(key))
+        .and_then(|tag| tag.value())
+}
+
+/// Imgasm's own tasks. EC2 documents no filter by tags here, and forgets tasks seven days after
+/// their end.
+pub(super) async fn tasks(aws: &Aws) -> Result<Vec<ImportSnapshotTask>> {
     let mut all = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(failed("list the imports of snapshots"))?;
-        all.extend(page.import_snapshot_tasks().iter().cloned());
+    let mut token: Option<String> = None;
+    loop {
+        let call = aws.ec2.describe_import_snapshot_tasks();
+        let call = call.set_next_token(token.clone());
+        let page = patiently("list the imports of snapshots", || call.clone().send()).await?;
+        let own = page.import_snapshot_tasks().iter();
+        all.extend(own.filter(|task| tag(task, tags::DISK).is_some()).cloned());
+        match page.next_token() {
+            Some(next) if !next.is_empty() && token.as_deref() != Some(next) => {
+                token = Some(next.to_owned());
+            }
+            _ => return Ok(all),
+        }
     }
-    Ok(all)
 }

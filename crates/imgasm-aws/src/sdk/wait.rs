@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::outlook::Outlook;
 use crate::{Error, Result};
 
 /// The first question is asked soon: small disks are quick.
@@ -39,9 +40,12 @@ where
     let begin = Instant::now();
     let mut pause = FIRST_PAUSE.min(patience.pause);
     loop {
-        let state = match ask().await? {
-            State::Done(result) => return Ok(result),
-            State::Pending(state) => state,
+        let state = match ask().await {
+            Ok(State::Done(result)) => return Ok(result),
+            Ok(State::Pending(state)) => state,
+            // What is waited for goes on meanwhile, whether the question arrived or not.
+            Err(error) if error.outlook() == Outlook::Busy => error.to_string(),
+            Err(error) => return Err(error),
         };
         if begin.elapsed() >= patience.limit {
             return Err(Error::TimeOut {

@@ -17,6 +17,8 @@ pub struct Ami {
     pub ami_name: AmiName,
     /// What the AMI is for; the recipe's own description where it is not given.
     pub ami_description: Option<String>,
+    /// The account that the credentials must be of.
+    pub account: Option<AccountId>,
     /// The region, where neither the command line nor the environment names one.
     pub region: Option<Region>,
     /// What the image's own programs must be for.
