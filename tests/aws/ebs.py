@@ -32,13 +32,20 @@ def new_snapshot(region, gib, description, tags, encrypted=False, owner=state.AC
     snapshot.encrypted = encrypted
     snapshot.key = None
     snapshot.polls = state.SETTINGS["polls"]
+    snapshot.unknown = state.SETTINGS["unknown"]
     state.BLOCKS[region, snapshot.id] = {}
     return snapshot
 
 
+def is_unknown(snapshot):
+    """Whether a snapshot is too new for EC2 to know of it everywhere."""
+    snapshot.unknown -= 1
+    return snapshot.unknown >= 0
+
+
 def own(response, snapshot_id):
     found = snapshots(response.region).get(snapshot_id)
-    if found is None:
+    if found is None or is_unknown(found):
         raise Refused("ResourceNotFoundException", f"The snapshot {snapshot_id} does not exist", 404)
     if found.owner_id != state.ACCOUNT:
         raise Refused("AccessDeniedException", "The snapshot is another account's", 403)

@@ -44,9 +44,42 @@ def tag(region, resource, params, resource_type):
         kind = specification.get("ResourceType")
         if kind == resource_type and specification.get("Tags"):
             pairs = {tag["Key"]: tag["Value"] for tag in specification["Tags"]}
-            if any(key.lower().startswith("aws:") for key in pairs):
-                raise error("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved")
+            check_tags(pairs)
             backend(region).create_tags([resource], pairs)
+
+
+def check_tags(pairs):
+    if len(pairs) > 50:
+        raise error("TagLimitExceeded", "More than 50 tags")
+    for key, value in pairs.items():
+        if key.lower().startswith("aws:"):
+            raise error("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved")
+        if not 1 <= len(key) <= 128 or len(value) > 256:
+            raise error("InvalidParameterValue", f"Tag {key} exceeds the maximum length")
+
+
+def check_description(params):
+    if len(params.get("Description", "")) > 255:
+        raise error("InvalidParameterValue", "The description exceeds 255 characters")
+
+
+def pages(params, found):
+    """A page of what was found, and where the next begins."""
+    first = int(params.get("NextToken") or 0)
+    last = first + state.SETTINGS["page"]
+    answer = {"NextToken": str(last)} if last < len(found) else {}
+    return found[first:last], answer
+
+
+def create_tags(region, params):
+    pairs = {tag["Key"]: tag["Value"] for tag in params["Tags"]}
+    check_tags(pairs)
+    for resource in params["Resources"]:
+        snapshot = backend(region).snapshots.get(resource)
+        if snapshot is None or ebs.is_unknown(snapshot):
+            raise error("InvalidSnapshot.NotFound", f"The snapshot '{resource}' does not exist.")
+    backend(region).create_tags(params["Resources"], pairs)
+    return {}
 
 
 def matches(filters, region, resource, fields):
@@ -70,6 +103,7 @@ def matches(filters, region, resource, fields):
 
 
 def import_snapshot(region, params):
+    check_description(params)
     role = params.get("RoleName", "vmimport")
     if role not in state.SETTINGS["roles"]:
         raise error(
@@ -99,9 +133,16 @@ def import_snapshot(region, params):
         "polls": state.SETTINGS["polls"],
         "message": "pending",
         "snapshot": None,
+        "unknown": state.SETTINGS["unknown"],
     }
     tag(region, task_id, params, "import-snapshot-task")
     return describe_task(region, task_id)
+
+
+def is_unknown(thing):
+    """Whether a thing is too new for EC2 to know of it everywhere."""
+    thing["unknown"] = thing.get("unknown", 0) - 1
+    return thing["unknown"] >= 0
 
 
 def describe_task(region, task_id):
@@ -174,16 +215,19 @@ def convert(region, task):
 def describe_import_snapshot_tasks(region, params):
     tasks = TASKS.get(region, {})
     wanted = params.get("ImportTaskIds") or list(tasks)
+    if any(it["Name"] != "task-state" for it in params.get("Filters", [])):
+        raise error("InvalidParameterValue", "The one filter that is documented is task-state")
     result = []
     for task_id in wanted:
-        if task_id not in tasks:
+        if task_id not in tasks or params.get("ImportTaskIds") and is_unknown(tasks[task_id]):
             raise error("InvalidConversionTaskId.Malformed", f"There is no task {task_id}")
         if params.get("ImportTaskIds"):
             advance(region, tasks[task_id])
         fields = {"task-state": tasks[task_id]["status"]}
         if matches(params.get("Filters", []), region, task_id, fields):
             result.append(describe_task(region, task_id))
-    return {"ImportSnapshotTasks": result}
+    shown, answer = pages(params, result)
+    return {"ImportSnapshotTasks": shown} | answer
 
 
 def cancel_import_task(region, params):
@@ -232,7 +276,8 @@ def describe_snapshots(region, params):
             )
             if snapshot.key is None:
                 del result[-1]["KmsKeyId"]
-    return {"Snapshots": result}
+    shown, answer = pages(params, result)
+    return {"Snapshots": shown} | answer
 
 
 def delete_snapshot(region, params):
@@ -282,7 +327,7 @@ def check_mapping(region, mapping):
     snapshot_id = volume.get("SnapshotId")
     if snapshot_id:
         snapshot = backend(region).snapshots.get(snapshot_id)
-        if snapshot is None:
+        if snapshot is None or ebs.is_unknown(snapshot):
             raise error("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
         if snapshot.status != "completed":
             raise error("InvalidParameterValue", f"{snapshot_id} is not completed")
@@ -295,6 +340,7 @@ def check_mapping(region, mapping):
     elif "VolumeSize" not in volume:
         raise error("MissingParameter", "An empty volume needs VolumeSize")
     kind = volume.setdefault("VolumeType", "standard")
+    check_volume(kind, volume)
     if "Iops" in volume and kind not in ("gp3", "io1", "io2"):
         raise error("InvalidParameterCombination", f"The parameter iops is not supported for {kind}")
     if kind in ("io1", "io2") and "Iops" not in volume:
@@ -308,7 +354,31 @@ def check_mapping(region, mapping):
     return {"DeviceName": mapping["DeviceName"], "Ebs": volume}
 
 
+#: Sizes, operations and operations per GiB of the kinds of volumes (`EbsBlockDevice`).
+VOLUMES = {
+    "gp2": (1, 16384, None, None),
+    "gp3": (1, 65536, (3000, 80000), 500),
+    "io1": (4, 16384, (100, 64000), 50),
+    "io2": (4, 65536, (100, 256000), 1000),
+    "st1": (125, 16384, None, None),
+    "sc1": (125, 16384, None, None),
+    "standard": (1, 1024, None, None),
+}
+
+
+def check_volume(kind, volume):
+    least, most, iops, ratio = VOLUMES[kind]
+    if not least <= volume["VolumeSize"] <= most:
+        raise error("InvalidParameterValue", f"Volume of {volume['VolumeSize']}GiB is invalid for {kind}")
+    if "Iops" in volume and iops:
+        if not iops[0] <= volume["Iops"] <= iops[1]:
+            raise error("InvalidParameterValue", f"Volume iops of {volume['Iops']} is invalid")
+        if volume["Iops"] > max(volume["VolumeSize"] * ratio, 3000 if kind == "gp3" else 0):
+            raise error("InvalidParameterValue", "Iops to volume size ratio is too high")
+
+
 def register_image(region, params):
+    check_description(params)
     check_name(region, params["Name"])
     mappings = params["BlockDeviceMappings"]
     names = [mapping["DeviceName"] for mapping in mappings]
@@ -319,6 +389,8 @@ def register_image(region, params):
     roots = [mapping for mapping in mappings if mapping["DeviceName"] == params["RootDeviceName"]]
     if not roots or "SnapshotId" not in roots[0].get("Ebs", {}):
         raise error("InvalidBlockDeviceMapping", "The root device has no snapshot")
+    if roots[0]["Ebs"]["VolumeType"] in ("st1", "sc1"):
+        raise error("InvalidBlockDeviceMapping", "The root cannot be of that kind")
     if params.get("TpmSupport") and "uefi" not in params.get("BootMode", ""):
         raise error("InvalidParameterCombination", "TPM needs UEFI")
     if params.get("Architecture") == "arm64" and params.get("BootMode") == "legacy-bios":
@@ -343,6 +415,7 @@ def register_image(region, params):
         BlockDeviceMappings=mappings,
         CreationDate=datetime.now(UTC),
         polls=state.SETTINGS["polls"],
+        unknown=state.SETTINGS["unknown"],
         permissions=[],
     )
     IMAGES.setdefault(region, {})[image_id] = image
@@ -352,7 +425,7 @@ def register_image(region, params):
 
 def find(region, image_id):
     found = IMAGES.get(region, {}).get(image_id)
-    if found is None:
+    if found is None or is_unknown(found):
         raise error("InvalidAMIID.NotFound", f"The image id '[{image_id}]' does not exist")
     return found
 
@@ -366,6 +439,8 @@ def describe_images(region, params):
     for image in images:
         if "self" in owners and image["OwnerId"] != state.ACCOUNT:
             continue
+        if image["State"] == "disabled" and not params.get("IncludeDisabled") and not wanted:
+            continue
         if wanted and image["State"] == "pending":
             image["polls"] -= 1
             if image["polls"] < 0:
@@ -374,13 +449,15 @@ def describe_images(region, params):
         if matches(params.get("Filters", []), region, image["ImageId"], fields):
             shown = {key: value for key, value in image.items() if key[0].isupper()}
             result.append(shown | {"Tags": tags(region, image["ImageId"])})
-    return {"Images": result}
+    shown, answer = pages(params, result)
+    return {"Images": shown} | answer
 
 
 def copy_image(region, params):
     token = (region, "copy", params.get("ClientToken"))
     if params.get("ClientToken") and token in TOKENS:
         return {"ImageId": TOKENS[token]}
+    check_description(params)
     source_region = params["SourceRegion"]
     source = find(source_region, params["SourceImageId"])
     if source["State"] != "available":
@@ -442,6 +519,8 @@ def deregister_image(region, params):
 
 def modify_image_attribute(region, params):
     image = find(region, params["ImageId"])
+    if image["State"] != "available":
+        raise error("InvalidAMIID.Unavailable", "The image is not available")
     for permission in params["LaunchPermission"]["Add"]:
         if len(permission) != 1:
             raise error("InvalidParameterCombination", "One of them at a time")
@@ -459,6 +538,9 @@ def describe_image_attribute(region, params):
 
 def enable_image_deprecation(region, params):
     image = find(region, params["ImageId"])
+    now = datetime.now(UTC)
+    if not now < params["DeprecateAt"] < now.replace(year=now.year + 10):
+        raise error("InvalidParameterValue", "DeprecateAt is not within the next ten years")
     image["DeprecationTime"] = params["DeprecateAt"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
     return {"Return": True}
 
@@ -526,6 +608,7 @@ def handler(function):
 
 def install():
     for function in (
+        create_tags,
         import_snapshot,
         describe_import_snapshot_tasks,
         cancel_import_task,

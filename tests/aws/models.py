@@ -20,14 +20,24 @@ def model(service):
     return MODELS[service]
 
 
-def enums(shape, value, where):
-    """Values that an enumeration does not have: the validator of botocore lets them pass."""
+def limits(shape, value, where):
+    """What the validator of botocore lets pass: values that an enumeration does not have, and what
+    is too long, too large or not of the pattern."""
+    least, most = shape.metadata.get("min"), shape.metadata.get("max")
+    size = value if shape.type_name in ("integer", "long") else None
+    if shape.type_name in ("string", "list"):
+        size = len(value)
+    if size is not None and (least is not None and size < least or most is not None and size > most):
+        yield f"{where}: {size} is not within {least} and {most}"
+    pattern = shape.metadata.get("pattern")
+    if shape.type_name == "string" and pattern and not re.fullmatch(pattern, value):
+        yield f"{where}: {value!r} is not as {pattern}"
     if shape.type_name == "structure":
         for name, member in value.items():
-            yield from enums(shape.members[name], member, f"{where}.{name}")
+            yield from limits(shape.members[name], member, f"{where}.{name}")
     elif shape.type_name == "list":
         for index, member in enumerate(value):
-            yield from enums(shape.member, member, f"{where}[{index}]")
+            yield from limits(shape.member, member, f"{where}[{index}]")
     elif shape.type_name == "string" and getattr(shape, "enum", None):
         if value not in shape.enum:
             yield f"{where}: {value!r} is none of {shape.enum}"
@@ -41,7 +51,7 @@ def problems(service, operation, parameters):
     report = ParamValidator().validate(parameters, shape)
     if report.has_errors():
         return [f"{operation}: {report.generate_report()}"]
-    return list(enums(shape, parameters, operation))
+    return list(limits(shape, parameters, operation))
 
 
 def checked(service, operation, parameters):

@@ -10,6 +10,7 @@ violations    requests that the real services would not have taken
 public-image  an AMI of Amazon's from a raw disk
 snapshot      a snapshot's volume as a raw file
 image         an AMI with its permissions and protection
+hurry         lets the imports that are under way end at the next look
 deregister    takes an AMI away, and leaves its snapshots
 parameter     the value of a parameter of Systems Manager
 strangers     makes things in the account and in a bucket that others have made
@@ -164,6 +165,9 @@ def control(name, value):
             state.write_disk(value["region"], value["id"], snapshot.volume_size, value["path"])
         elif name == "image":
             return ec2.IMAGES[value["region"]][value["id"]]
+        elif name == "hurry":
+            for task in ec2.TASKS.get(value["region"], {}).values():
+                task["polls"] = 0
         elif name == "deregister":
             ec2.deregister_image(value["region"], {"ImageId": value["id"]})
         elif name == "parameter":
@@ -204,6 +208,7 @@ class App:
             return self.answer(start_response, *refused)
         with state.LOCK:
             entry = {"service": service, "operation": operation, "region": region}
+            entry["key"] = environ["HTTP_AUTHORIZATION"].split("Credential=")[1].split("/")[0]
             LOG.append(entry | {"parameters": parameters, "bytes": length})
             kind = fault(service, operation)
         if kind == "drop":

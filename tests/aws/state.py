@@ -18,6 +18,10 @@ BLOCKS = {}
 SETTINGS = {
     "encryption_by_default": False,
     "roles": ["vmimport"],
+    #: How often what was just made is not known yet.
+    "unknown": 0,
+    #: How many of a kind an answer lists.
+    "page": 5,
     #: How often a task, an AMI or a snapshot is asked for before it is done.
     "polls": 2,
     #: What tasks come to instead: a status message.

@@ -157,3 +157,56 @@ fn a_role_of_a_profile_is_assumed_and_no_secret_is_told() {
     }
     is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
 }
+
+#[test]
+fn a_profile_that_is_named_counts_before_the_environment() {
+    let Some((dir, server)) = small() else { return };
+    let dir = dir.path();
+    fs::create_dir(dir.join(".aws")).unwrap();
+    fs::write(
+        dir.join(".aws/config"),
+        "[profile people]\nregion = eu-west-1\naws_access_key_id = AKIAPROFILE\n\
+         aws_secret_access_key = secret-of-the-profile\n",
+    )
+    .unwrap();
+    // The environment has keys and a region.
+    let import = |profile: &str| {
+        let mut import = server.import(dir, "ebs");
+        import.args(["--profile", profile]);
+        import
+    };
+    let told = refused(&mut import("nobody"));
+    is_one_error(&told, &["nobody"]);
+    succeed(&mut import("people"));
+    let log = server.log();
+    let last = log.iter().rfind(|it| it["operation"] == "RegisterImage");
+    let last = last.unwrap();
+    assert_eq!(
+        (&last["region"], &last["key"]),
+        (&json!("eu-west-1"), &json!("AKIAPROFILE"))
+    );
+}
+
+#[test]
+fn the_account_is_shown_and_must_be_that_of_the_recipe() {
+    let Some((dir, server)) = built(&format!("{AMI}account = \"210987654321\"\n")) else {
+        return;
+    };
+    let dir = dir.path();
+    make_small(dir);
+    succeed(&mut server.command(dir, "build"));
+    let before = server.log().len();
+    let told = refused(&mut server.import(dir, "ebs"));
+    is_one_error(&told, &["210987654321", "123456789012", "--profile"]);
+    let log = server.log();
+    let asked: Vec<_> = log[before..].iter().map(|it| &it["operation"]).collect();
+    assert_eq!(asked, ["GetCallerIdentity"]);
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    fs::write(&recipe, text.replace("210987654321", "123456789012")).unwrap();
+    succeed(&mut server.command(dir, "build"));
+    let output = server.import(dir, "ebs").output().unwrap();
+    let told = said(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("123456789012 as arn:aws:"), "{told}");
+}

@@ -10,9 +10,15 @@ mod aws_import;
 #[cfg(feature = "aws")]
 mod aws_network;
 #[cfg(feature = "aws")]
+mod aws_passing;
+#[cfg(feature = "aws")]
 mod aws_plan;
 #[cfg(feature = "aws")]
 mod aws_pull;
+#[cfg(feature = "aws")]
+mod aws_replace;
+#[cfg(feature = "aws")]
+mod aws_told;
 mod boot;
 mod build_example;
 mod build_interrupted;
