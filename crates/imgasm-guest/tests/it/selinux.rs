@@ -174,5 +174,6 @@ fn a_whole_policy_and_fast() {
         paths.len(),
         text.lines().count()
     );
-    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    // It takes a fraction of a second, unless the machine has much else to do.
+    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
 }
