@@ -10,7 +10,8 @@ use super::format::numbers::{BlockNumber, FileBlock, InodeNumber};
 use super::format::{put_u32, read_u32};
 use super::mapping::{Mapping, NodePool, no_unwritten};
 use super::stage::Kind;
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 
 /// Block numbers in the inode that point to data.

@@ -8,7 +8,8 @@ use super::format::inode::Inode;
 use super::format::numbers::{BlockNumber, FileBlock, InodeNumber};
 use super::mapping::{Mapping, NodePool};
 use super::stage::Kind;
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Location, Result};
 
 /// A walk through a tree.
@@ -72,7 +73,11 @@ impl Ext4 {
         let [leaf] = before.nodes[..] else {
             return Ok(false);
         };
-        if after.extents.is_empty() || after.extents.len() > block_entries(self.geometry.block_size)
+        // The parents say where the leaf begins.
+        let first = |mapping: &Mapping| mapping.extents.first().map(|extent| extent.first);
+        if after.extents.is_empty()
+            || first(after) != first(before)
+            || after.extents.len() > block_entries(self.geometry.block_size)
         {
             return Ok(false);
         }
@@ -162,6 +167,21 @@ impl Ext4 {
                     walk.number,
                     if empty { "empty" } else { "not empty" },
                     depth - 1
+                ),
+            ));
+        }
+        let first = match &node {
+            Node::Leaf(extents) => extents.first().map(|extent| extent.first),
+            Node::Index { children, .. } => children.first().map(|child| child.first),
+        };
+        if first != Some(child.first) {
+            return Err(corrupt(
+                place,
+                format!(
+                    "extent node of {} begins with {}, its parent says {}",
+                    walk.number,
+                    first.unwrap_or(child.first),
+                    child.first
                 ),
             ));
         }

@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::format::inode::Inode;
 use super::format::numbers::InodeNumber;
 use super::namespace::node;
-use super::{Ext4, at_inode};
+use crate::problem::at_inode;
+use crate::volume::Ext4;
 use imgasm_fs::FileSystem;
 use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::{

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::format::features::{Compat, Incompat, RoCompat};
 use super::format::numbers::{BlockNumber, GroupNumber};
-use super::{Ext4, bitmap, zone};
+use super::{bitmap, zone};
+use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 use imgasm_fs::types::FileSystemInfo;
 

@@ -4,7 +4,8 @@
 use super::format::inode::{HEAD_LEN, I_BLOCK_LEN, Inode};
 use super::format::numbers::{InodeNumber, to_u64};
 use super::format::xattr::{self, Value};
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 use imgasm_fs::types::FileExtent;
 
@@ -37,6 +38,20 @@ pub fn content(number: InodeNumber, inode: &Inode) -> Result<Vec<u8>> {
     }
     content.truncate(size);
     Ok(content)
+}
+
+/// Bytes that an inode holds itself: `i_block` and what the attribute has; `None` if the attribute
+/// is not there.
+pub fn room(number: InodeNumber, inode: &Inode) -> Result<Option<u64>> {
+    let attributes =
+        xattr::decode_inode_area(inode.xattr_area()).map_err(|p| p.at(at_inode(number)))?;
+    let data = attributes
+        .iter()
+        .find(|attribute| attribute.index == xattr::INDEX_SYSTEM && attribute.name == DATA_NAME);
+    Ok(data.and_then(|attribute| match &attribute.value {
+        Value::Here(rest) => Some(to_u64(I_BLOCK_LEN + rest.len())),
+        Value::InInode { .. } => None,
+    }))
 }
 
 impl Ext4 {

@@ -4,7 +4,8 @@ use super::format::checksum::InodeSeed;
 use super::format::inode::{Inode, flags};
 use super::format::numbers::{BlockNumber, InodeNumber, to_usize};
 use super::stage::Kind;
-use super::{Ext4, FS, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt, incompatible};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::NodeId;
 
@@ -148,10 +149,7 @@ impl Ext4 {
 /// Refuses an inode whose names or content are encrypted.
 pub fn refuse_encrypted(number: InodeNumber, inode: &Inode) -> Result<()> {
     if inode.has_flag(flags::ENCRYPT) {
-        return Err(Error::Incompatible {
-            fs: FS,
-            what: format!("the encrypted {number}"),
-        });
+        return Err(incompatible(format!("the encrypted {number}")));
     }
     Ok(())
 }

@@ -1,28 +1,76 @@
-//! ext2, ext3 and ext4.
+//! ext2, ext3 and ext4 on a block device: made, read, written, checked and recovered in safe Rust,
+//! without a kernel and without root.
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use imgasm_block::MemoryDevice;
+//! use imgasm_ext4::{Ext4, FormatOptions};
+//! use imgasm_fs::{FileSystem, NewNode, NodeKind, Timestamp, WriteOptions};
+//!
+//! # fn main() -> imgasm_fs::Result<()> {
+//! // Nothing comes from the host: who makes a filesystem says when, and under which identity.
+//! let now = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
+//! let device = Arc::new(MemoryDevice::new(vec![0; 16 << 20]));
+//! imgasm_ext4::format(&*device, &FormatOptions::new([1; 16], [2; 16], now))?;
+//!
+//! let mut fs = Ext4::open_writable(device.clone(), WriteOptions { now, seed: [3; 16] })?;
+//! let new = NewNode { kind: NodeKind::Regular, permissions: 0o644, uid: 0, gid: 0 };
+//! let file = fs.create(fs.root(), b"hello", &new)?;
+//! fs.write_content(file, 12, &mut &b"Hello, world"[..])?;
+//! fs.flush()?; // Metadata reaches the device here.
+//!
+//! let fs = Ext4::open(device)?;
+//! let names: Vec<_> = fs.read_dir(fs.root())?.into_iter().map(|entry| entry.name).collect();
+//! assert_eq!(names, [b"lost+found".to_vec(), b"hello".to_vec()]);
+//! fs.check(&mut |finding| panic!("{}: {}", finding.at, finding.problem))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What can be done with a filesystem is in [`imgasm_fs::FileSystem`]; this crate makes one
+//! ([`format()`]), knows one when it sees it ([`probe`]) and opens it ([`Ext4::open`],
+//! [`Ext4::open_writable`]).
+//!
+//! # What it knows
+//! Read are all features that kernels have but external journals; written are block maps, extents,
+//! hash indexes of all depths, attributes in inodes and in blocks, checksums, 64-bit block numbers,
+//! flexible and meta block groups, revision 0. A filesystem with a feature that is not written is
+//! refused by name before anything is. A journal is replayed when a filesystem is opened: on the
+//! device for writing, in memory for reading.
+//!
+//! # Errors
+//! [`imgasm_fs::Error`]: `Corrupt` if the image contradicts its format, with the place and what was
+//! seen there; `Incompatible` for what is not supported, by name; `NotWritable`, `NoSpace`,
+//! `Unstorable` and so on for what cannot be done. After an error of a writing call, throw the device
+//! away: it is meant to be a copy-on-write delta.
+//!
+//! # Inside
 //! From the disk upwards:
 //!
-//! - [`mod@format`]: the on-disk structures as bytes and values; no I/O.
+//! - `format`: the on-disk structures as bytes and values; no I/O.
+//! - `problem`: what can be wrong; makes all errors.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
-//! - [`bitmap`], [`zone`]: sets of blocks and inodes.
-//! - [`stage`]: metadata blocks in memory, undone when an operation fails.
-//! - [`journal`]: replaying the journal of an image that was not unmounted.
-//! - [`volume`]: opening, operations as units, flushing.
-//! - [`groups`], [`alloc`], [`inode_table`]: descriptors and bitmaps, what is taken from them, and
-//!   inodes.
-//! - [`mapping`], [`extent_tree`], [`block_map`]: which blocks are a file's.
-//! - [`content`], [`symlink`], [`inline`]: what files hold.
-//! - [`dir`]: names in directories, linear and indexed.
-//! - [`xattrs`]: extended attributes and access control lists.
-//! - [`namespace`], [`metadata`]: creating, linking, renaming, removing; owners, modes and times.
-//! - [`info`]: the filesystem as a whole.
-//! - [`filesystem`]: all this as [`imgasm_fs::FileSystem`].
-//! - [`journal`], [`recovery`], [`orphans`]: bringing an image that was not unmounted up to date.
-//! - [`check`]: all metadata against itself.
-//! - [`mkfs`]: making a fresh filesystem.
+//! - `bitmap`, `zone`: sets of blocks and inodes.
+//! - `stage`: metadata blocks in memory.
+//! - `journal`: replaying a journal.
+//! - `groups`, `name_cache`: descriptors, and the names of large directories, in memory.
+//! - `volume`: opening, operations as units, flushing.
+//! - `bitmaps`, `alloc`, `inode_table`: what is free, what is taken, and inodes.
+//! - `mapping`, `extent_tree`, `block_map`: which blocks are a file's.
+//! - `content`, `symlink`, `inline`: what files hold.
+//! - `dir`: names in directories, linear and indexed.
+//! - `xattrs`: extended attributes and access control lists.
+//! - `namespace`, `metadata`: creating, linking, renaming, removing; owners, modes and times.
+//! - `orphans`, `recovery`: bringing an image that was not unmounted up to date.
+//! - `check`: all metadata against itself.
+//! - `info`: the filesystem as a whole.
+//! - `filesystem`: all this as [`imgasm_fs::FileSystem`].
+//! - `mkfs`: making a fresh filesystem.
 
 mod alloc;
 mod bitmap;
+mod bitmaps;
 mod block_map;
 mod check;
 mod content;
@@ -38,9 +86,11 @@ mod inode_table;
 mod journal;
 mod mapping;
 mod metadata;
-pub mod mkfs;
+mod mkfs;
+mod name_cache;
 mod namespace;
 mod orphans;
+mod problem;
 mod recovery;
 mod stage;
 mod symlink;
@@ -49,37 +99,5 @@ mod xattrs;
 mod zone;
 
 pub use mkfs::format;
-pub use mkfs::options::FormatOptions;
-pub use volume::Ext4;
-
-use format::numbers::InodeNumber;
-use imgasm_block::BlockDevice;
-use imgasm_fs::error::{Error, Location, Result};
-
-/// What messages call the format.
-const FS: &str = "ext4";
-
-/// Whether a device holds an ext2, ext3 or ext4 filesystem, by its magic number.
-pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
-    const MAGIC_AT: u64 = format::superblock::OFFSET_BYTES + 0x38;
-    if device.len() < MAGIC_AT + 2 {
-        return Ok(false);
-    }
-    let mut magic = [0; 2];
-    device.read_at(MAGIC_AT, &mut magic)?;
-    Ok(u16::from_le_bytes(magic) == format::superblock::MAGIC)
-}
-
-/// The image contradicts its format.
-fn corrupt(at: Location, problem: impl Into<String>) -> Error {
-    Error::Corrupt {
-        fs: FS,
-        at,
-        problem: problem.into(),
-    }
-}
-
-/// An inode as a place.
-fn at_inode(inode: InodeNumber) -> Location {
-    Location::Inode(u64::from(inode.0))
-}
+pub use mkfs::options::{FormatOptions, MAX_LABEL_LEN};
+pub use volume::{Ext4, probe};

@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::format::extent::Extent;
 use super::format::inode::{Inode, flags};
 use super::format::numbers::{BlockNumber, FileBlock, InodeNumber, to_u64};
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 
 /// The blocks of a file, or of a part of it.

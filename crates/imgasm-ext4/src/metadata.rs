@@ -5,7 +5,8 @@ use zerocopy::little_endian::U16;
 use super::format::device_number;
 use super::format::inode::{Inode, TimeField};
 use super::format::numbers::InodeNumber;
-use super::{Ext4, at_inode};
+use crate::problem::at_inode;
+use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 use imgasm_fs::types::{FileType, Metadata, MetadataChange};
 

@@ -9,7 +9,8 @@ use super::format::features::{Incompat, RoCompat};
 use super::format::inode::{EXTRA_LEN, Inode, TimeField, flags};
 use super::format::numbers::InodeNumber;
 use super::metadata::PERMISSIONS;
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::{FileType, NewNode, NodeId, NodeKind};
 

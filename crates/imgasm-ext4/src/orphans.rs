@@ -6,14 +6,15 @@
 
 use zerocopy::little_endian::U32;
 
+use super::bitmap;
 use super::format::checksum::InodeSeed;
 use super::format::features::RoCompat;
 use super::format::inode::{Inode, TimeField};
-use super::format::numbers::{BlockNumber, InodeNumber};
-use super::format::superblock::Superblock;
+use super::format::numbers::{BlockNumber, InodeNumber, to_u64};
 use super::format::{put_u32, read_u32};
 use super::stage::Kind;
-use super::{Ext4, at_inode, bitmap, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Location, Result};
 
 /// `ob_magic` at the end of each block of the orphan file.
@@ -21,22 +22,13 @@ const BLOCK_MAGIC: u32 = 0x0b10_ca04;
 /// Bytes of magic number and checksum at the end of each block of the orphan file.
 const TAIL_LEN: usize = 8;
 
-/// Whether the superblock says that there are any.
-pub fn are_there(superblock: &Superblock) -> bool {
-    superblock.s_last_orphan.get() != 0
-        || superblock
-            .features()
-            .ro_compat
-            .contains(RoCompat::ORPHAN_PRESENT)
-}
-
 impl Ext4 {
     /// Finishes with all of them.
     pub(super) fn finish_orphans(&mut self) -> Result<()> {
         if self.superblock.s_last_orphan.get() != 0 {
             self.transact(Self::finish_list)?;
         }
-        if are_there(&self.superblock) {
+        if self.superblock.has_orphans() {
             self.transact(Self::finish_file)?;
         }
         Ok(())
@@ -54,6 +46,62 @@ impl Ext4 {
         }
         self.superblock.s_last_orphan = U32::ZERO;
         Ok(())
+    }
+
+    /// Looks at the orphan file; gives the number of inodes in it.
+    pub(super) fn orphans_in_file(&self) -> Result<u64> {
+        let number = InodeNumber(self.superblock.s_orphan_file_inum.get());
+        let file = self.read_inode_unchecked(number)?;
+        let seed = self.inode_seed(number, &file);
+        let mapping = self.mapping(number, &file)?;
+        if mapping.data_blocks() != self.size_in_blocks(&file)
+            || mapping.data_blocks() != mapping.end()
+            || mapping.extents.iter().any(|extent| extent.unwritten)
+        {
+            return Err(corrupt(
+                at_inode(number),
+                "the orphan file has holes, or blocks behind its end",
+            ));
+        }
+        let mut found = 0;
+        for extent in mapping.extents {
+            for n in 0..u64::from(extent.len) {
+                let block = extent.start.plus(n);
+                let bytes = self.stage.peek(block)?;
+                let end = self.check_orphan_block(block, &bytes, seed)?;
+                let entries = bytes[..end].chunks_exact(4);
+                found += to_u64(entries.filter(|entry| read_u32(entry, 0) != 0).count());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Checks magic number and checksum of a block of the orphan file; gives where they begin.
+    fn check_orphan_block(
+        &self,
+        block: BlockNumber,
+        bytes: &[u8],
+        seed: InodeSeed,
+    ) -> Result<usize> {
+        let end = bytes.len() - TAIL_LEN;
+        let magic = read_u32(bytes, end);
+        if magic != BLOCK_MAGIC {
+            return Err(corrupt(
+                Location::Block(block.0),
+                format!("orphan block has magic {magic:#010x}, expected {BLOCK_MAGIC:#010x}"),
+            ));
+        }
+        let (stored, expected) = (
+            read_u32(bytes, end + 4),
+            orphan_checksum(block, &bytes[..end], seed),
+        );
+        if self.geometry.features().metadata_csum() && stored != expected {
+            return Err(corrupt(
+                Location::Block(block.0),
+                format!("orphan block checksum is {stored:#010x}, computed {expected:#010x}"),
+            ));
+        }
+        Ok(end)
     }
 
     /// Goes over the blocks of the orphan file, which are empty after that.
@@ -74,23 +122,7 @@ impl Ext4 {
 
     fn finish_block(&mut self, block: BlockNumber, seed: InodeSeed) -> Result<()> {
         let bytes = self.stage.get(block, Kind::Plain)?;
-        let end = bytes.len() - TAIL_LEN;
-        let magic = read_u32(&bytes, end);
-        if magic != BLOCK_MAGIC {
-            return Err(corrupt(
-                Location::Block(block.0),
-                format!("orphan block has magic {magic:#010x}, expected {BLOCK_MAGIC:#010x}"),
-            ));
-        }
-        let has_checksums = self.geometry.features().metadata_csum();
-        let checksum = |entries: &[u8]| seed.over(&[&block.0.to_le_bytes(), entries]);
-        let (stored, expected) = (read_u32(&bytes, end + 4), checksum(&bytes[..end]));
-        if has_checksums && stored != expected {
-            return Err(corrupt(
-                Location::Block(block.0),
-                format!("orphan block checksum is {stored:#010x}, computed {expected:#010x}"),
-            ));
-        }
+        let end = self.check_orphan_block(block, &bytes, seed)?;
         for entry in bytes[..end].chunks_exact(4) {
             let number = InodeNumber(read_u32(entry, 0));
             if number.0 != 0 {
@@ -99,10 +131,11 @@ impl Ext4 {
             }
         }
         let empty = vec![0; end];
+        let has_checksums = self.geometry.features().metadata_csum();
         let bytes = self.stage.change(block, Kind::Plain)?;
         bytes[..end].copy_from_slice(&empty);
         if has_checksums {
-            put_u32(bytes, end + 4, checksum(&empty));
+            put_u32(bytes, end + 4, orphan_checksum(block, &empty, seed));
         }
         Ok(())
     }
@@ -139,4 +172,9 @@ impl Ext4 {
         self.write_inode(number, &mut inode)?;
         self.zero_to_block_end(&after, inode.size(), None)
     }
+}
+
+/// The checksum of a block of the orphan file.
+fn orphan_checksum(block: BlockNumber, entries: &[u8], seed: InodeSeed) -> u32 {
+    seed.over(&[&block.0.to_le_bytes(), entries])
 }

@@ -12,7 +12,8 @@ use super::format::superblock::{self, STATE_ERROR, Superblock};
 use super::format::{put_u32, read_u16};
 use super::journal::{self, Journal};
 use super::volume::read_superblock;
-use super::{Ext4, FS, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt, incompatible, not_writable};
+use crate::volume::Ext4;
 use imgasm_block::{BlockDevice, Delta};
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::{FileExtent, Timestamp, WriteOptions};
@@ -22,14 +23,6 @@ const EXTENT_MAGIC: u16 = 0xf30a;
 /// `s_jnl_backup_type`: `s_jnl_blocks` holds a copy of the journal's `i_block` and size.
 const BACKUP_BLOCKS: u8 = 1;
 
-/// Whether the journal holds what the disk does not.
-pub fn is_needed(superblock: &Superblock) -> bool {
-    superblock
-        .features()
-        .incompat
-        .contains(Incompat::NEEDS_RECOVERY)
-}
-
 impl Ext4 {
     /// Recovers a filesystem on its device and opens it for writing.
     pub(super) fn recover(
@@ -37,16 +30,15 @@ impl Ext4 {
         superblock: Superblock,
         options: WriteOptions,
     ) -> Result<Self> {
-        let superblock = if is_needed(&superblock) {
+        let superblock = if superblock.needs_recovery() {
             replay(&device, &superblock)?
         } else {
             superblock
         };
         if superblock.s_state.get() & STATE_ERROR != 0 {
-            return Err(Error::NotWritable {
-                fs: FS,
-                reason: "errors are flagged in the superblock: run `e2fsck -f` on it".to_owned(),
-            });
+            return Err(not_writable(
+                "errors are flagged in the superblock: run `e2fsck -f` on it",
+            ));
         }
         let mut fs = Self::with(device, superblock, Some(options))?;
         fs.finish_orphans()?;
@@ -125,10 +117,9 @@ fn replay(device: &Arc<dyn BlockDevice>, superblock: &Superblock) -> Result<Supe
     }
     let number = InodeNumber(superblock.s_journal_inum.get());
     if number.0 == 0 {
-        return Err(Error::Incompatible {
-            fs: FS,
-            what: "recovery from an external journal (journal_dev)".to_owned(),
-        });
+        return Err(incompatible(
+            "recovery from an external journal (journal_dev)",
+        ));
     }
     let backup = backup_inode(superblock);
     // The journal replaces descriptors and inodes, but never says where the journal lies.

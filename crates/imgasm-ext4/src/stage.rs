@@ -8,11 +8,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::corrupt;
 use super::format::checksum::{FsSeed, InodeSeed};
 use super::format::htree::Place;
 use super::format::numbers::{BlockNumber, BlockSize};
-use super::format::{Decoded, dirent, extent, htree, xattr};
+use super::format::{dirent, extent, htree, xattr};
+use crate::problem::Decoded;
+use crate::problem::corrupt;
 use imgasm_block::BlockDevice;
 use imgasm_fs::error::{Location, Result};
 

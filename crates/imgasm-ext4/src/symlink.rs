@@ -2,8 +2,10 @@
 
 use super::format::inode::{I_BLOCK_LEN, Inode, flags};
 use super::format::numbers::{FileBlock, InodeNumber, to_u64, to_usize};
+use super::inline;
 use super::inode_table::refuse_encrypted;
-use super::{Ext4, at_inode, corrupt, inline};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 
 /// The longest target that lies in the inode: a zero byte must fit behind it.
@@ -49,7 +51,9 @@ impl Ext4 {
     /// perhaps one of attributes.
     pub(super) fn is_target_in_inode(&self, inode: &Inode) -> bool {
         let block_size = self.geometry.block_size;
-        let for_xattrs = inode.xattr_block().map_or(0, |_| block_size.sectors());
+        // What is taken for the attributes is a whole cluster.
+        let cluster = block_size.sectors() * u64::from(self.geometry.cluster_blocks);
+        let for_xattrs = inode.xattr_block().map_or(0, |_| cluster);
         inode.sectors(block_size) == for_xattrs
     }
 

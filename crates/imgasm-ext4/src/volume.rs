@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use zerocopy::little_endian::U32;
 
-use super::dir::NameCache;
 use super::format::checksum::FsSeed;
 use super::format::geometry::Geometry;
 use super::format::group::GroupDescriptor;
 use super::format::superblock::{self, Superblock};
-use super::format::{Problem, time};
+use super::format::time;
 use super::groups::Groups;
+use super::name_cache::NameCache;
 use super::stage::Stage;
 use super::zone::SystemZone;
-use super::{FS, corrupt, orphans, recovery};
+use crate::problem::{Problem, corrupt, incompatible, not_writable};
 use imgasm_block::BlockDevice;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::WriteOptions;
@@ -37,23 +37,36 @@ pub struct Ext4 {
     pub(super) changed: bool,
     /// Whether what is read here is not yet so on the disk, because the disk needs recovery.
     pub(super) recovered_in_memory: bool,
+    /// Why the journal was not replayed although it should be, of a filesystem that is read as it is
+    /// without that.
+    pub(super) journal_unread: Option<String>,
     /// Whether writing what is staged has failed: nobody knows then how much of it the device has.
     failed: bool,
 }
 
 impl Ext4 {
     /// Opens a filesystem for reading: nothing is ever written to the device. One that was not
-    /// unmounted is read as it is after its recovery, which is done in memory.
+    /// unmounted is read as it is after its recovery, which is done in memory; if its journal is
+    /// damaged, it is read without, which a check reports.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where the superblock, the group descriptors or the journal are not
     /// sound, [`Error::Incompatible`] where they use what we cannot read.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let superblock = read_superblock(&*device)?;
-        if recovery::is_needed(&superblock) {
-            return Self::recover_in_memory(device, superblock);
+        if !superblock.needs_recovery() {
+            return Self::with(device, superblock, None);
         }
-        Self::with(device, superblock, None)
+        match Self::recover_in_memory(Arc::clone(&device), superblock.clone()) {
+            Err(error @ (Error::Corrupt { .. } | Error::NotWritable { .. })) => {
+                // As a kernel reads it with `noload`. The check reports it, and no writing does this.
+                tracing::warn!(%error, "the journal cannot be replayed; reading without it");
+                let mut fs = Self::with(device, superblock, None)?;
+                fs.journal_unread = Some(error.to_string());
+                Ok(fs)
+            }
+            recovered => recovered,
+        }
     }
 
     /// Opens a filesystem for reading and writing. One that was not unmounted is recovered first,
@@ -65,7 +78,7 @@ impl Ext4 {
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
         let superblock = read_superblock(&*device)?;
         check_writable(&superblock)?;
-        if recovery::is_needed(&superblock) || orphans::are_there(&superblock) {
+        if superblock.needs_recovery() || superblock.has_orphans() {
             return Self::recover(device, superblock, options);
         }
         Self::with(device, superblock, Some(options))
@@ -80,10 +93,7 @@ impl Ext4 {
         let features = superblock.features();
         let unreadable = features.unreadable();
         if !unreadable.is_empty() {
-            return Err(Error::Incompatible {
-                fs: FS,
-                what: format!("feature {}", unreadable.join(", ")),
-            });
+            return Err(incompatible(format!("feature {}", unreadable.join(", "))));
         }
         let at_superblock = |problem: Problem| problem.at(Location::Superblock);
         let geometry = Geometry::new(&superblock).map_err(at_superblock)?;
@@ -101,6 +111,11 @@ impl Ext4 {
         }
         let seed = superblock.checksum_seed();
         let groups = Groups::load(&*device, &geometry, seed, &superblock.s_uuid)?;
+        if options.is_some()
+            && let Some((group, problem)) = groups.doubtful().first()
+        {
+            return Err(problem.clone().at(Location::Group(group.0)));
+        }
         let zone = SystemZone::new(&geometry, groups.iter());
         let stage = Stage::new(
             Arc::clone(&device),
@@ -119,6 +134,7 @@ impl Ext4 {
             options,
             changed: false,
             recovered_in_memory: false,
+            journal_unread: None,
             failed: false,
         })
     }
@@ -126,20 +142,17 @@ impl Ext4 {
     /// What changes are made with.
     pub(super) fn options(&self) -> Result<&WriteOptions> {
         self.check_usable()?;
-        self.options.as_ref().ok_or_else(|| Error::NotWritable {
-            fs: FS,
-            reason: "it is opened for reading only".to_owned(),
-        })
+        self.options
+            .as_ref()
+            .ok_or_else(|| not_writable("it is opened for reading only"))
     }
 
     /// Refuses to go on after a flush that failed.
     fn check_usable(&self) -> Result<()> {
         if self.failed {
-            return Err(Error::NotWritable {
-                fs: FS,
-                reason: "a flush has failed: open it again on a device without that flush's writes"
-                    .to_owned(),
-            });
+            return Err(not_writable(
+                "a flush has failed: open it again on a device without that flush's writes",
+            ));
         }
         Ok(())
     }
@@ -194,7 +207,8 @@ impl Ext4 {
                 .map(|group| u64::from(count(group)))
                 .sum()
         };
-        let free_blocks = sum(GroupDescriptor::free_blocks_count);
+        let free_blocks =
+            sum(GroupDescriptor::free_blocks_count) * u64::from(self.geometry.cluster_blocks);
         let free_inodes = u32::try_from(sum(GroupDescriptor::free_inodes_count))
             .expect("each group has at most as many as it says, all together 32 bits");
         let superblock = &mut self.superblock;
@@ -211,6 +225,20 @@ impl Ext4 {
     }
 }
 
+/// Whether a device holds an ext2, ext3 or ext4 filesystem, by its magic number.
+///
+/// # Errors
+/// Those of reading the device.
+pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
+    const MAGIC_AT: u64 = superblock::OFFSET_BYTES + 0x38;
+    if device.len() < MAGIC_AT + 2 {
+        return Ok(false);
+    }
+    let mut magic = [0; 2];
+    device.read_at(MAGIC_AT, &mut magic)?;
+    Ok(u16::from_le_bytes(magic) == superblock::MAGIC)
+}
+
 /// Reads and checks the superblock.
 pub(super) fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
     let mut bytes = [0; superblock::LEN];
@@ -222,10 +250,10 @@ pub(super) fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
 fn check_writable(superblock: &Superblock) -> Result<()> {
     let unwritable = superblock.features().unwritable();
     if !unwritable.is_empty() {
-        return Err(Error::Incompatible {
-            fs: FS,
-            what: format!("writing with feature {}", unwritable.join(", ")),
-        });
+        return Err(incompatible(format!(
+            "writing with feature {}",
+            unwritable.join(", ")
+        )));
     }
     let state = superblock.s_state.get();
     let reason = if state & superblock::STATE_ERROR != 0 {
@@ -235,8 +263,5 @@ fn check_writable(superblock: &Superblock) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::NotWritable {
-        fs: FS,
-        reason: reason.to_owned(),
-    })
+    Err(not_writable(reason))
 }

@@ -13,7 +13,8 @@ use super::format::xattr::{
     self, Attribute, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, MAX_NAME_LEN, Value,
 };
 use super::stage::Kind;
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::FileType;
 

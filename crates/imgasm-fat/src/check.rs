@@ -59,7 +59,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn report(&mut self, at: Location, problem: String) {
-        (self.report)(Finding { at, problem });
+        (self.report)(Finding::error(at, problem));
     }
 
     /// The copies of the FAT, and of the boot sector.

@@ -98,9 +98,11 @@ impl Fat {
         let mut fat = Self::open(device)?;
         let mut first = None;
         fat.check(&mut |finding| {
-            first.get_or_insert(finding);
+            if finding.is_error() {
+                first.get_or_insert(finding);
+            }
         })?;
-        if let Some(Finding { at, problem }) = first {
+        if let Some(Finding { at, problem, .. }) = first {
             return Err(Error::NotWritable {
                 fs: KIND,
                 reason: format!("{at}: {problem}; repair it with fsck.vfat first"),

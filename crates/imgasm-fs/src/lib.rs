@@ -34,7 +34,7 @@ pub use error::{Error, Location, Result};
 pub use sparsify::sparsify;
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,
-    MetadataChange, NewNode, NodeId, NodeKind, Timestamp, WriteOptions,
+    MetadataChange, NewNode, NodeId, NodeKind, Severity, Timestamp, WriteOptions,
 };
 
 /// A filesystem on a block device, read and written without the help of a kernel.

@@ -247,13 +247,49 @@ pub struct FileSystemInfo {
     pub parameters: Vec<(&'static str, String)>,
 }
 
-/// A fault that a check found.
+/// How much a finding weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Unusual, but nothing that the format's own checker would repair.
+    Warning,
+    /// The filesystem contradicts its format or itself.
+    Error,
+}
+
+/// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// How much it weighs.
+    pub severity: Severity,
     /// Where.
     pub at: super::Location,
     /// What is wrong, with what was seen and what was expected.
     pub problem: String,
+}
+
+impl Finding {
+    /// A contradiction.
+    pub fn error(at: super::Location, problem: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            at,
+            problem: problem.into(),
+        }
+    }
+
+    /// Something that a reader should know of, in a filesystem that is sound.
+    pub fn warning(at: super::Location, problem: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            at,
+            problem: problem.into(),
+        }
+    }
+
+    /// Whether this is a contradiction.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
 }
 
 /// What a writer needs to know that it must not ask the host for.

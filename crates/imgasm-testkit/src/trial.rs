@@ -248,8 +248,12 @@ fn budget(mount: &Path) -> Budget {
 fn same_view(fs: &dyn FileSystem, tree: &Tree) -> Result<(), String> {
     Tree::of_engine(fs)?.compare(tree, &Comparison::SAME_IMAGE)?;
     let mut findings = Vec::new();
-    fs.check(&mut |finding| findings.push(format!("{}: {}", finding.at, finding.problem)))
-        .map_err(|e| format!("checking by the engine: {e}"))?;
+    fs.check(&mut |finding| {
+        if finding.is_error() {
+            findings.push(format!("{}: {}", finding.at, finding.problem));
+        }
+    })
+    .map_err(|e| format!("checking by the engine: {e}"))?;
     if findings.is_empty() {
         Ok(())
     } else {

@@ -3,10 +3,12 @@
 
 use std::ops::Range;
 
+use crate::bitmap;
 use crate::format::geometry::Geometry;
 use crate::format::group::GroupDescriptor;
 use crate::format::numbers::{BlockNumber, GroupNumber, InodeNumber};
-use crate::{Ext4, bitmap, corrupt};
+use crate::problem::corrupt;
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Location, Result};
 
 /// Groups with free blocks that are searched for a long run before a shorter one is taken.

@@ -1,8 +1,10 @@
 //! Inodes, taken in the group of their directory or in the next one that has any.
 
+use crate::bitmap;
 use crate::format::group::GroupDescriptor;
 use crate::format::numbers::{GroupNumber, InodeNumber};
-use crate::{Ext4, at_inode, bitmap, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 
 impl Ext4 {

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use super::Check;
+use super::directory::Directory;
 use super::index::Leaf;
-use crate::dir::at_file_block;
 use crate::format::dirent::{self, Entry};
-use crate::format::inode::{I_BLOCK_LEN, Inode, flags};
-use crate::format::numbers::{BlockNumber, FileBlock, InodeNumber};
+use crate::format::inode::{I_BLOCK_LEN, flags};
+use crate::format::numbers::{FileBlock, InodeNumber};
 use crate::inline;
 use crate::mapping::Mapping;
 use crate::stage::Kind;
@@ -16,39 +16,6 @@ use imgasm_fs::types::FileType;
 
 /// Blocks that are refused before a directory is given up: a forged one can be very large.
 const MOST_REFUSED: u32 = 1000;
-
-/// A directory as its names are looked at.
-pub(super) struct Directory {
-    pub(super) number: InodeNumber,
-    pub(super) inode: Inode,
-    /// Its blocks.
-    mapping: Mapping,
-    /// Names met so far.
-    names: HashSet<Vec<u8>>,
-}
-
-impl Directory {
-    /// Number of blocks.
-    pub(super) fn len(&self) -> u32 {
-        u32::try_from(self.mapping.end()).unwrap_or(u32::MAX)
-    }
-
-    /// Where a block lies, unless it is a hole.
-    pub(super) fn block(&self, block: FileBlock) -> Option<BlockNumber> {
-        let extent = self.mapping.find(block)?;
-        let within = block.0 - extent.first.0;
-        (!extent.unwritten).then(|| extent.start.plus(u64::from(within)))
-    }
-
-    pub(super) fn at(&self, block: FileBlock) -> Location {
-        at_file_block(self.number, block)
-    }
-
-    /// Whether names are stored in a form that only a key makes readable.
-    fn is_encrypted(&self) -> bool {
-        self.inode.has_flag(flags::ENCRYPT)
-    }
-}
 
 impl Check<'_> {
     /// Looks at every directory in use.
@@ -98,10 +65,10 @@ impl Check<'_> {
             }
         } else {
             let mut refused = 0;
-            for index in 0..directory.len() {
-                refused += u32::from(!self.leaf(&mut directory, FileBlock(index), None)?);
+            for block in directory.blocks() {
+                refused += u32::from(!self.leaf(&mut directory, block, None)?);
                 if refused > MOST_REFUSED {
-                    self.note(directory.at(FileBlock(index)), "this is no directory");
+                    self.note(directory.at(block), "this is no directory");
                     break;
                 }
             }
@@ -209,6 +176,9 @@ impl Check<'_> {
             return;
         }
         self.count(target, place.clone(), entry);
+        if directory.is_encrypted() {
+            self.encrypted_entry(directory.number, &place, entry.name, target);
+        }
         let Some(node) = self.nodes.get_mut(target) else {
             return;
         };
@@ -243,7 +213,7 @@ impl Check<'_> {
         let expected = node.file_type.map(|file_type| self.fs.type_code(file_type));
         if let Some(expected) = expected
             && entry.file_type != expected
-            && self.fs.type_code(FileType::Regular) != 0
+            && entry.file_type != 0
         {
             self.note(
                 place,
@@ -305,7 +275,9 @@ impl Check<'_> {
         entry: &Entry<'_>,
         leaf: Option<Leaf>,
     ) {
-        let Some(leaf) = leaf.filter(|leaf| !leaf.is_root && !directory.is_encrypted()) else {
+        // Those of encrypted names and of names that ignore case are not made of the bytes alone.
+        let is_plain = !directory.is_encrypted() && !directory.inode.has_flag(flags::CASEFOLD);
+        let Some(leaf) = leaf.filter(|leaf| !leaf.is_root && is_plain) else {
             return;
         };
         let hash = self

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use super::directories::Directory;
+use super::directory::Directory;
 use crate::format::htree::{self, CONTINUED, IndexEntry, Place, RootInfo};
 use crate::format::numbers::FileBlock;
 use crate::stage::Kind;
 use imgasm_fs::error::Result;
 
-/// The hash that is keyed by what an encrypted directory's key gives (`SipHash`).
-const LAST_HASH_VERSION: u8 = 6;
+/// The hashes that a root can name: legacy, half MD4, TEA, and `SipHash`, which is keyed by what an
+/// encrypted directory's key gives.
+const HASH_VERSIONS: [u8; 4] = [0, 1, 2, 6];
 
 /// What the index says of a block of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Check<'_> {
         };
         let problem = if info.indirect_levels > self.fs.most_levels() {
             format!("the index has {} levels of nodes", info.indirect_levels)
-        } else if info.hash_version > LAST_HASH_VERSION {
+        } else if !HASH_VERSIONS.contains(&info.hash_version) {
             format!("the index has hash version {}", info.hash_version)
         } else {
             return Ok(Some(info));
@@ -185,17 +186,17 @@ impl Check<'_> {
 
     /// Reports blocks with names that the index does not lead to.
     fn unreached(&mut self, directory: &Directory, seen: &BTreeMap<u32, Leaf>) -> Result<()> {
-        for index in 0..directory.len() {
-            if seen.contains_key(&index) {
+        for file_block in directory.blocks() {
+            if seen.contains_key(&file_block.0) {
                 continue;
             }
-            let Some(block) = directory.block(FileBlock(index)) else {
+            let Some(block) = directory.block(file_block) else {
                 continue;
             };
             let bytes = self.fs.stage.peek(block)?;
             if !htree::looks_like_node(&bytes) {
                 self.note(
-                    directory.at(FileBlock(index)),
+                    directory.at(file_block),
                     "the index does not lead to this block",
                 );
             }

@@ -1,13 +1,17 @@
 //! The pass over the inode tables.
 
-use super::Check;
 use super::nodes::Node;
+use super::{Check, fields};
+use crate::bitmap;
 use crate::format::extent::Extent;
+use crate::format::features::RoCompat;
 use crate::format::group::INODE_UNINIT;
 use crate::format::inode::{Inode, flags};
-use crate::format::numbers::{GroupNumber, InodeNumber, to_usize};
+use crate::format::numbers::{BlockNumber, GroupNumber, InodeNumber, to_u64, to_usize};
+use crate::format::read_u16;
+use crate::inline;
 use crate::mapping::Mapping;
-use crate::{at_inode, bitmap};
+use crate::problem::at_inode;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::FileType;
 
@@ -54,10 +58,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Looks at an inode. `is_marked` says what its bitmap does, where that can be read.
+    /// Looks at an inode. `is_marked` says what its bitmap does, if that can be read.
     fn inode(&mut self, number: InodeNumber, raw: &[u8], is_marked: Option<bool>) -> Result<()> {
-        let is_reserved = number != InodeNumber::ROOT && number.0 < self.fs.geometry.first_inode;
-        let decoded = Inode::decode(raw).map_err(|problem| problem.at(at_inode(number)));
+        let is_reserved = self.is_reserved(number);
         let links = u16::from_le_bytes([raw[0x1a], raw[0x1b]]);
         let is_in_use = links > 0 || is_reserved;
         if let Some(is_marked) = is_marked
@@ -72,16 +75,29 @@ impl Check<'_> {
             };
             self.note(at_inode(number), problem);
         }
-        if !is_in_use {
+        // A table that nobody has written to yet has no checksums.
+        if !is_in_use && raw.iter().all(|&byte| byte == 0) {
             return Ok(());
         }
+        let decoded = Inode::decode(raw).map_err(|problem| problem.at(at_inode(number)));
         let Some(inode) = self.note_refused(decoded)? else {
-            self.nodes.insert(number, Node::default());
+            if is_in_use {
+                self.nodes.insert(number, Node::default());
+            }
             return Ok(());
         };
         if self.fs.geometry.features().metadata_csum() {
             let checked = inode.verify_checksum(self.fs.inode_seed(number, &inode));
             self.note_refused(checked.map_err(|problem| problem.at(at_inode(number))))?;
+        }
+        if !is_in_use {
+            if inode.head.i_mode.get() != 0 && inode.head.i_dtime.get() == 0 {
+                self.note(
+                    at_inode(number),
+                    "it has a mode but no links, and does not say when it was deleted",
+                );
+            }
+            return Ok(());
         }
         let file_type = inode.file_type();
         if let Err(problem) = &file_type
@@ -95,33 +111,33 @@ impl Check<'_> {
                 file_type: file_type.ok(),
                 links,
                 is_indexed: inode.has_flag(flags::INDEX),
-                hidden: is_reserved
-                    || inode.has_flag(flags::EA_INODE)
-                    || self.hidden.contains(&number),
+                is_value: inode.has_flag(flags::EA_INODE),
+                hidden: is_reserved || self.hidden.contains(&number),
                 ..Node::default()
             },
         );
-        let deleted = inode.head.i_dtime.get();
-        if links > 0 && deleted != 0 {
-            self.note(
-                at_inode(number),
-                format!("it has links, but was deleted at {deleted}"),
-            );
+        for problem in fields::problems(self.fs, number, &inode) {
+            self.note(at_inode(number), problem);
         }
-        let fragment = inode.head.i_obso_faddr.get();
-        if fragment != 0 {
-            self.note(
+        if fields::is_frozen(&inode) {
+            self.warn(
                 at_inode(number),
-                format!("i_faddr is {fragment}, expected 0"),
+                "what is no file and no directory is immutable or append-only",
             );
         }
         self.content(number, &inode)
+    }
+
+    /// Whether no directory may name an inode because of its number.
+    fn is_reserved(&self, number: InodeNumber) -> bool {
+        number != InodeNumber::ROOT && number.0 < self.fs.geometry.first_inode
     }
 
     /// Looks at what an inode holds.
     fn content(&mut self, number: InodeNumber, inode: &Inode) -> Result<()> {
         let file_type = self.nodes.get(number).and_then(|node| node.file_type);
         let xattr_blocks = self.attributes(number, inode)?;
+        self.encryption(number, inode)?;
         let has_blocks = match file_type {
             _ if inode.has_flag(flags::INLINE_DATA) => false,
             Some(FileType::Symlink) => !self.fs.is_target_in_inode(inode),
@@ -137,16 +153,16 @@ impl Check<'_> {
         } else {
             Mapping::default()
         };
-        self.claim_mapping(number, &mapping);
+        let clusters = self.claim_mapping(number, &mapping) + xattr_blocks;
         self.size(number, inode, &mapping, file_type)?;
 
-        let block_size = self.fs.geometry.block_size;
+        let geometry = &self.fs.geometry;
+        let block_size = geometry.block_size;
         let (stated, counted) = (
             inode.sectors(block_size),
-            (mapping.blocks() + xattr_blocks) * block_size.sectors(),
+            clusters * u64::from(geometry.cluster_blocks) * block_size.sectors(),
         );
-        // With clusters, i_blocks counts what is taken and not what is mapped.
-        if stated != counted && self.fs.geometry.cluster_blocks == 1 {
+        if stated != counted && !geometry.is_hurd {
             self.note(
                 at_inode(number),
                 format!("i_blocks says {stated} sectors, its blocks have {counted}"),
@@ -155,40 +171,53 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Takes the blocks of a file.
-    fn claim_mapping(&mut self, number: InodeNumber, mapping: &Mapping) {
-        let nodes = mapping.nodes.iter().map(|node| (node.0, 1));
+    /// Takes the blocks of a file; gives the number of clusters that they lie in, as `i_blocks`
+    /// counts them: neighbours in one cluster count once.
+    fn claim_mapping(&mut self, number: InodeNumber, mapping: &Mapping) -> u64 {
+        let geometry = &self.fs.geometry;
+        let cluster = u64::from(geometry.cluster_blocks);
+        let nodes = mapping.nodes.iter().map(|node| (None, node.0, 1));
         let data = mapping
             .extents
             .iter()
-            .map(|extent| (extent.start.0, u64::from(extent.len)));
-        let runs: Vec<(u64, u64)> = nodes.chain(data).collect();
-        let cluster = u64::from(self.fs.geometry.cluster_blocks);
-        let mut last_cluster = None;
-        for (mut start, len) in runs {
-            let end = start + len;
-            if number == InodeNumber::RESIZE
-                && self
-                    .fs
-                    .zone
-                    .overlaps(crate::format::numbers::BlockNumber(start), len)
+            .map(|extent| (Some(extent.first), extent.start.0, u64::from(extent.len)));
+        if number == InodeNumber::RESIZE {
+            // All but the first block are the descriptor table's, too, and each counts for itself.
+            if let Some(first) = mapping.nodes.first().map(|node| node.0)
+                && !self.fs.zone.overlaps(BlockNumber(first), 1)
             {
-                // The blocks that are kept for the descriptor table are both.
-                continue;
+                self.claim(number, first, first + 1);
             }
-            if cluster > 1 && last_cluster == Some(start / cluster) {
-                start = ((start / cluster) + 1) * cluster;
-            }
-            if start < end {
-                self.claim(number, start, end);
-            }
-            last_cluster = Some((end - 1) / cluster);
+            return mapping.blocks();
         }
+        let mut clusters = 0;
+        let mut last_cluster = None;
+        for (first, start, len) in nodes.chain(data) {
+            if let Some(first) = first
+                && u64::from(first.0) % cluster != start % cluster
+            {
+                self.note(
+                    at_inode(number),
+                    format!("{first} lies on {start}, at another place of its cluster"),
+                );
+            }
+            let (from, to) = (start / cluster, (start + len - 1) / cluster + 1);
+            let from = from + u64::from(last_cluster == Some(from));
+            last_cluster = Some(to - 1);
+            clusters += to - from;
+            if from < to {
+                self.claim(number, (from * cluster).max(start), start + len);
+            }
+        }
+        clusters
     }
 
     /// Takes a run of blocks for a file.
     pub(super) fn claim(&mut self, number: InodeNumber, start: u64, end: u64) {
-        if let Some(block) = self.usage.claim(start..end) {
+        let may_share = self.fs.has_ro(RoCompat::SHARED_BLOCKS);
+        if let Some(block) = self.usage.claim(start..end)
+            && !may_share
+        {
             self.note(
                 at_inode(number),
                 format!("it lays claim to {block}, which is something else's too"),
@@ -210,7 +239,10 @@ impl Check<'_> {
         let problem = match file_type {
             Some(FileType::Directory) if !inode.has_flag(flags::INLINE_DATA) => {
                 let is_whole = size > 0 && size.is_multiple_of(block_size);
-                let is_full = mapping.end() == blocks && mapping.data_blocks() == blocks;
+                let kept = u64::from(self.fs.superblock.s_prealloc_dir_blocks);
+                let is_full = (blocks..=blocks + kept).contains(&mapping.end())
+                    && mapping.data_blocks() == mapping.end()
+                    && !mapping.extents.iter().any(|extent| extent.unwritten);
                 (!is_whole || !is_full).then(|| {
                     format!(
                         "the directory has {size} bytes and {} blocks up to block {}",
@@ -230,7 +262,8 @@ impl Check<'_> {
                     .find(|extent| !extent.unwritten)
                     .map_or(0, Extent::end);
                 let most = self.fs.largest_size(inode);
-                if last > blocks {
+                // One block behind the end is put up with.
+                if last.saturating_sub(1) * block_size > size {
                     Some(format!(
                         "it has {size} bytes, but written blocks up to block {last}"
                     ))
@@ -256,28 +289,42 @@ impl Check<'_> {
         inode: &Inode,
         mapping: &Mapping,
     ) -> Result<Option<String>> {
-        if inode.has_flag(flags::ENCRYPT) {
-            return Ok(None);
-        }
-        let target = match self.fs.symlink_target(number, inode) {
-            Err(Error::Corrupt { problem, .. }) => return Ok(Some(problem)),
-            target => target?,
-        };
+        let size = inode.size();
+        let is_inline = inode.has_flag(flags::INLINE_DATA);
         let stored = match mapping.extents.first() {
-            Some(extent) => self.fs.stage.peek(extent.start)?.to_vec(),
-            None if inode.has_flag(flags::INLINE_DATA) => Vec::new(),
+            _ if is_inline => match inline::content(number, inode) {
+                Err(Error::Corrupt { problem, .. }) => return Ok(Some(problem)),
+                content => content?,
+            },
+            Some(extent) if extent.first.0 == 0 && mapping.data_blocks() == 1 => {
+                self.fs.stage.peek(extent.start)?.to_vec()
+            }
+            Some(_) => return Ok(Some("the link has more than its first block".to_owned())),
             None => inode.head.i_block.to_vec(),
         };
-        let problem = if target.is_empty() {
-            "the link's target is empty"
-        } else if target.contains(&0) {
-            "the link's target has a zero byte"
-        } else if stored.get(target.len()).is_some_and(|&byte| byte != 0) {
-            "the link's target goes on behind its size"
+        let is_encrypted = inode.has_flag(flags::ENCRYPT);
+        let len = if is_encrypted && !is_inline {
+            // The length of what is encrypted comes before it.
+            usize::from(read_u16(&stored, 0)) + 2
+        } else {
+            let end = stored.iter().position(|&byte| byte == 0);
+            end.unwrap_or(stored.len())
+        };
+        let problem = if size == 0 || inode.head.i_size_high.get() != 0 {
+            format!(
+                "the link's target has {size} bytes, with {} in i_size_high",
+                inode.head.i_size_high.get()
+            )
+        } else if inode.has_flag(flags::INDEX) {
+            "the link has the flag of an indexed directory".to_owned()
+        } else if to_u64(len) != size {
+            format!("the link's target has {len} bytes, its size is {size}")
+        } else if len >= stored.len() && !is_inline {
+            "the link's target has no end".to_owned()
         } else {
             return Ok(None);
         };
-        Ok(Some(problem.to_owned()))
+        Ok(Some(problem))
     }
 
     /// A place in a group's bitmap.

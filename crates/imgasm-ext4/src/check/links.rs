@@ -4,15 +4,18 @@ use std::collections::HashMap;
 
 use super::Check;
 use super::nodes::Node;
-use crate::at_inode;
 use crate::format::features::RoCompat;
 use crate::format::numbers::InodeNumber;
-use imgasm_fs::error::Location;
+use crate::problem::at_inode;
+use imgasm_fs::error::Result;
 use imgasm_fs::types::FileType;
+
+/// The most links that a directory counts.
+const MOST_LINKS: u32 = 65000;
 
 impl Check<'_> {
     /// Compares what names say of each inode with what it says itself.
-    pub(super) fn links(&mut self) {
+    pub(super) fn links(&mut self) -> Result<()> {
         let mut reached = HashMap::from([(InodeNumber::ROOT, true)]);
         let mut number = InodeNumber(0);
         while let Some(next) = self.nodes.next(number) {
@@ -27,13 +30,18 @@ impl Check<'_> {
                 self.parent(number, &node);
                 self.reach(number, &mut reached);
             } else if node.names == 0 {
-                self.note(at_inode(number), "no directory has a name for it");
+                let references = self.value_references.get(&number).copied();
+                match references.filter(|_| node.is_value) {
+                    Some(references) => self.value_holder(number, references)?,
+                    None => self.note(at_inode(number), "no directory has a name for it"),
+                }
             }
             self.link_count(number, &node);
         }
         if self.nodes.get(InodeNumber::ROOT).is_none() {
             self.note(at_inode(InodeNumber::ROOT), "there is no root directory");
         }
+        Ok(())
     }
 
     /// Checks that `..` names the directory that has a name for this one.
@@ -82,16 +90,22 @@ impl Check<'_> {
 
     fn link_count(&mut self, number: InodeNumber, node: &Node) {
         let stated = u32::from(node.links);
+        let is_directory = node.file_type == Some(FileType::Directory);
+        let overflows = is_directory && node.names > MOST_LINKS;
+        if overflows && !self.fs.has_ro(RoCompat::DIR_NLINK) {
+            self.note(
+                at_inode(number),
+                format!("it has {} links without the feature dir_nlink", node.names),
+            );
+        }
+        let counted = if overflows { 1 } else { node.names };
         // A directory that once had more links than can be counted says 1 from then on. So many
         // names are only ever found by an index.
-        let uncounted = stated == 1
-            && node.file_type == Some(FileType::Directory)
-            && node.is_indexed
-            && self.fs.has_ro(RoCompat::DIR_NLINK);
+        let uncounted = stated == 1 && is_directory && node.is_indexed;
         // One that no directory names is reported as such.
-        if stated != node.names && node.names > 0 && !uncounted {
+        if stated != counted && node.names > 0 && !uncounted {
             self.note(
-                Location::Inode(u64::from(number.0)),
+                at_inode(number),
                 format!("it says {stated} links, {} are there", node.names),
             );
         }

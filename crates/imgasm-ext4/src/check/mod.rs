@@ -3,16 +3,23 @@
 //! What the readers of the engine refuse is a finding; what a reader does not need to look at is
 //! compared here: who uses which block and inode, how often, and what the filesystem says of it.
 //!
+//! An error is what `e2fsck -fn` leaves with a status other than 0, or what keeps us from reading on;
+//! a warning is what it accepts.
+//!
 //! - `superblock`: the state, the copies, the journal, the list of orphans.
 //! - `usage`: which blocks are in use.
 //! - `nodes`: what is known of each inode in use.
-//! - `inodes`: the pass over the inode tables.
-//! - `xattrs`: attributes, and blocks of them that inodes share.
-//! - `directories`, `index`: the pass over the names.
+//! - `inodes`, `fields`: the pass over the inode tables, and what one inode says of itself.
+//! - `xattrs`: attributes, blocks of them that inodes share, and inodes that hold values.
+//! - `encryption`: policies of encrypted files.
+//! - `directories`, `directory`, `index`: the pass over the names.
 //! - `links`: connectivity and link counts.
 //! - `summary`: bitmaps and counts.
 
 mod directories;
+mod directory;
+mod encryption;
+mod fields;
 mod index;
 mod inodes;
 mod links;
@@ -22,11 +29,13 @@ mod superblock;
 mod usage;
 mod xattrs;
 
-use super::Ext4;
 use super::format::numbers::InodeNumber;
+use crate::volume::Ext4;
+use encryption::Policies;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::Finding;
 use nodes::Nodes;
+use std::collections::BTreeMap;
 use usage::Usage;
 use xattrs::SharedBlocks;
 
@@ -37,6 +46,9 @@ struct Check<'a> {
     usage: Usage,
     nodes: Nodes,
     shared: SharedBlocks,
+    policies: Policies,
+    /// How many attributes refer to each inode that holds a value.
+    value_references: BTreeMap<InodeNumber, u64>,
     /// Inodes that the superblock names and no directory does.
     hidden: Vec<InodeNumber>,
 }
@@ -50,6 +62,8 @@ impl Ext4 {
             usage: Usage::new(&self.geometry),
             nodes: Nodes::new(&self.geometry),
             shared: SharedBlocks::default(),
+            policies: Policies::default(),
+            value_references: BTreeMap::new(),
             hidden: Vec::new(),
         };
         check.superblock()?;
@@ -57,7 +71,7 @@ impl Ext4 {
         check.inodes()?;
         check.shared_blocks();
         check.directories()?;
-        check.links();
+        check.links()?;
         check.summary()
     }
 }
@@ -65,10 +79,12 @@ impl Ext4 {
 impl Check<'_> {
     /// Reports a fault.
     fn note(&mut self, at: Location, problem: impl Into<String>) {
-        (self.report)(Finding {
-            at,
-            problem: problem.into(),
-        });
+        (self.report)(Finding::error(at, problem));
+    }
+
+    /// Reports what the format's own checker accepts, too.
+    fn warn(&mut self, at: Location, problem: impl Into<String>) {
+        (self.report)(Finding::warning(at, problem));
     }
 
     /// Reports what a reader refused. What it could not read at all ends the check.

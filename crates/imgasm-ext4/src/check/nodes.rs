@@ -13,6 +13,8 @@ pub(super) struct Node {
     pub(super) links: u16,
     /// Whether it is a directory with an index.
     pub(super) is_indexed: bool,
+    /// Whether it says that it holds the value of an attribute.
+    pub(super) is_value: bool,
     /// Whether it is one of those that no directory names: the journal, quotas, …
     pub(super) hidden: bool,
     /// Names that stand for it, `.` and `..` among them.

@@ -16,8 +16,13 @@ impl Check<'_> {
             free_inodes += u64::from(self.group_inode_counts(group)?);
         }
         let sb = &self.fs.superblock;
+        let geometry = &self.fs.geometry;
         let totals = [
-            ("free blocks", sb.free_blocks_count(), free_blocks),
+            (
+                "free blocks",
+                sb.free_blocks_count(),
+                free_blocks * u64::from(geometry.cluster_blocks),
+            ),
             (
                 "free inodes",
                 u64::from(sb.s_free_inodes_count.get()),
@@ -26,7 +31,8 @@ impl Check<'_> {
         ];
         for (what, stated, counted) in totals {
             if stated != counted {
-                self.note(
+                // Whoever opens it sums the groups' counts up anew.
+                self.warn(
                     Location::Superblock,
                     format!("it says {stated} {what}, {counted} are there"),
                 );
@@ -89,7 +95,7 @@ impl Check<'_> {
         let flags = descriptor.bg_flags.get();
         let has_uninitialised = self.fs.geometry.features().group_checksums();
         if !has_uninitialised && (unused != 0 || flags & (INODE_UNINIT | BLOCK_UNINIT) != 0) {
-            self.note(
+            self.warn(
                 Self::at_group(group),
                 format!(
                     "it says that {unused} inodes are not initialised, with flags {flags:#x}, but \

@@ -3,10 +3,13 @@
 
 use super::Check;
 use crate::format::features::{Compat, Incompat, RoCompat};
-use crate::format::numbers::{GroupNumber, InodeNumber, to_usize};
+use crate::format::numbers::{BlockNumber, GroupNumber, InodeNumber};
 use crate::format::superblock::{LEN, STATE_ERROR, STATE_VALID, Superblock};
+use crate::format::{checksum, read_u32};
 use crate::journal;
+use crate::problem::at_inode;
 use imgasm_fs::error::{Location, Result};
+use imgasm_fs::types::FileType;
 
 impl Check<'_> {
     /// Checks the superblock, its copies, and what it says of journal and orphans.
@@ -17,10 +20,10 @@ impl Check<'_> {
         let orphan = sb.s_last_orphan.get();
         let features = sb.features();
         if state & STATE_ERROR != 0 {
-            self.note(Location::Superblock, "errors are flagged in s_state");
+            self.warn(Location::Superblock, "errors are flagged in s_state");
         }
         if state & STATE_VALID == 0 {
-            self.note(
+            self.warn(
                 Location::Superblock,
                 "s_state says that it was not unmounted",
             );
@@ -32,17 +35,20 @@ impl Check<'_> {
             );
         }
         if orphan != 0 {
-            self.note(
+            self.warn(
                 Location::Superblock,
                 format!("the list of orphans begins with inode {orphan}, expected an empty list"),
             );
         }
-        if features.ro_compat.contains(RoCompat::ORPHAN_PRESENT) {
-            self.note(
+        if let Some(reason) = &self.fs.journal_unread {
+            self.warn(
                 Location::Superblock,
-                "the orphan file is in use (orphan_present)",
+                format!("the journal is not replayed, because it cannot be: {reason}"),
             );
         }
+        self.orphan_file()?;
+        self.in_use_elsewhere()?;
+        self.descriptors();
         self.hidden_inodes();
         self.copies()?;
         if features.compat.contains(Compat::HAS_JOURNAL) {
@@ -77,9 +83,17 @@ impl Check<'_> {
         ];
         for (name, inode, is_on) in fields {
             if inode != 0 && !is_on {
-                self.note(
+                self.warn(
                     Location::Superblock,
                     format!("{name} is {inode}, but the feature that uses it is off"),
+                );
+            } else if inode > self.fs.geometry.inodes_count {
+                self.note(
+                    Location::Superblock,
+                    format!(
+                        "{name} is {inode}, there are only {} inodes",
+                        self.fs.geometry.inodes_count
+                    ),
                 );
             } else if inode != 0 {
                 self.hidden.push(InodeNumber(inode));
@@ -102,8 +116,9 @@ impl Check<'_> {
                 Err(problem) => Some(problem.to_string()),
                 Ok(copy) => self.difference(&copy),
             };
+            // A filesystem can do without, and no kernel looks at them.
             if let Some(problem) = problem {
-                self.note(
+                self.warn(
                     Location::Block(block.0),
                     format!("copy of the superblock: {problem}"),
                 );
@@ -157,6 +172,12 @@ impl Check<'_> {
             return Ok(());
         }
         self.hidden.push(number);
+        let inode = self.fs.read_inode_unchecked(number);
+        if let Some(inode) = self.note_refused(inode)?
+            && (inode.head.i_links_count.get() == 0 || inode.file_type() != Ok(FileType::Regular))
+        {
+            self.note(at_inode(number), "the journal is no file that is in use");
+        }
         let extents = self.fs.journal_extents(number);
         let Some(extents) = self.note_refused(extents)? else {
             return Ok(());
@@ -167,14 +188,14 @@ impl Check<'_> {
             return Ok(());
         };
         let (start, errno) = (journal.s_start.get(), journal.s_errno.get());
-        if start != 0 {
-            self.note(
+        if start != 0 && self.fs.journal_unread.is_none() {
+            self.warn(
                 Location::Journal(0),
                 format!("the log starts in block {start}, expected an empty one"),
             );
         }
         if errno != 0 {
-            self.note(
+            self.warn(
                 Location::Journal(0),
                 format!("the kernel gave the journal up after error {errno}"),
             );
@@ -193,9 +214,137 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Checks that the orphan file is sound, and in use if the superblock says so.
+    fn orphan_file(&mut self) -> Result<()> {
+        let features = self.fs.geometry.features();
+        let is_present = features.ro_compat.contains(RoCompat::ORPHAN_PRESENT);
+        if !features.compat.contains(Compat::ORPHAN_FILE) {
+            if is_present {
+                self.note(
+                    Location::Superblock,
+                    "orphan_present is on without the feature orphan_file",
+                );
+            }
+            return self.orphan_file_off();
+        }
+        if !features.compat.contains(Compat::HAS_JOURNAL) {
+            self.note(
+                Location::Superblock,
+                "it has an orphan file, but no journal",
+            );
+        }
+        let orphans = self.fs.orphans_in_file();
+        let Some(orphans) = self.note_refused(orphans)? else {
+            return Ok(());
+        };
+        if is_present && orphans == 0 {
+            self.note(
+                Location::Superblock,
+                "orphan_present is on, but the orphan file is empty",
+            );
+        } else if orphans > 0 {
+            self.warn(
+                Location::Superblock,
+                format!("{orphans} inodes in the orphan file wait to be freed or cut off"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks that no inode is named as the orphan file if there is none.
+    fn orphan_file_off(&mut self) -> Result<()> {
+        let number = InodeNumber(self.fs.superblock.s_orphan_file_inum.get());
+        if self.fs.geometry.locate_inode(number).is_none() {
+            return Ok(());
+        }
+        // What is wrong with the inode itself is found with all others.
+        if let Ok(inode) = self.fs.read_inode_unchecked(number)
+            && (inode.head.i_links_count.get() > 0 || inode.head.i_blocks_lo.get() > 0)
+        {
+            self.note(
+                at_inode(number),
+                "it is named as the orphan file, a feature that is off, but is not empty",
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks the block by which two hosts keep from using one filesystem (`mmp`).
+    fn in_use_elsewhere(&mut self) -> Result<()> {
+        const MAGIC: u32 = 0x004d_4d50;
+        const CLEAN: u32 = 0xff4d_4d50;
+        const CHECKSUM_AT: usize = 1020;
+        if !self.fs.geometry.features().incompat.contains(Incompat::MMP) {
+            return Ok(());
+        }
+        let block = BlockNumber(self.fs.superblock.s_mmp_block.get());
+        let place = Location::Block(block.0);
+        if !self.fs.geometry.contains(block, 1) {
+            self.note(place, "the block of mmp lies outside the filesystem");
+            return Ok(());
+        }
+        let bytes = self.fs.stage.peek(block)?;
+        let (magic, sequence) = (read_u32(&bytes, 0), read_u32(&bytes, 4));
+        if magic != MAGIC {
+            self.note(
+                place,
+                format!("magic of mmp is {magic:#010x}, expected {MAGIC:#010x}"),
+            );
+            return Ok(());
+        }
+        if self.fs.geometry.features().metadata_csum() {
+            let expected = checksum::crc32c(self.fs.seed.0, &bytes[..CHECKSUM_AT]);
+            let seen = read_u32(&bytes, CHECKSUM_AT);
+            if seen != expected {
+                self.note(
+                    place.clone(),
+                    format!("checksum of mmp is {seen:#010x}, computed {expected:#010x}"),
+                );
+            }
+        }
+        if sequence != CLEAN {
+            self.warn(place, "mmp says that another host uses the filesystem");
+        }
+        Ok(())
+    }
+
+    /// Checks what descriptors say of places.
+    fn descriptors(&mut self) {
+        for (group, problem) in self.fs.groups.doubtful().to_vec() {
+            self.warn(
+                Location::Group(group.0),
+                format!("{problem}; a kernel mounts it for reading only"),
+            );
+        }
+        let geometry = self.fs.geometry.clone();
+        if geometry.features().incompat.contains(Incompat::FLEX_BG) {
+            return;
+        }
+        for group in (0..geometry.group_count).map(GroupNumber) {
+            let descriptor = self.fs.groups.get(group);
+            let places = [
+                ("block bitmap", descriptor.block_bitmap()),
+                ("inode bitmap", descriptor.inode_bitmap()),
+                ("inode table", descriptor.inode_table()),
+            ];
+            for (what, block) in places {
+                if geometry.group_of_block(block) != group {
+                    self.note(
+                        Location::Group(group.0),
+                        format!("its {what} lies on {block}, in another group"),
+                    );
+                }
+            }
+        }
+    }
+
     /// Takes the blocks of superblocks, descriptors, bitmaps and inode tables.
     pub(super) fn claim_metadata(&mut self) {
         let geometry = &self.fs.geometry;
+        let mmp = BlockNumber(self.fs.superblock.s_mmp_block.get());
+        if geometry.features().incompat.contains(Incompat::MMP) && geometry.contains(mmp, 1) {
+            self.usage.claim(one(mmp.0));
+        }
         for group in (0..geometry.group_count).map(GroupNumber) {
             let first = geometry.group_first_block(group).0;
             let base = u64::from(geometry.base_metadata_blocks(group));
@@ -211,9 +360,9 @@ impl Check<'_> {
                 ),
             ];
             for (what, blocks) in parts {
-                let len = to_usize(geometry.cluster_blocks);
+                // With clusters, neighbours share one.
                 if let Some(block) = self.usage.claim(blocks)
-                    && len == 1
+                    && geometry.cluster_blocks == 1
                 {
                     self.note(
                         Location::Group(group.0),

@@ -20,7 +20,8 @@ use super::format::features::RoCompat;
 use super::format::inode::{Inode, TimeField, flags};
 use super::format::numbers::InodeNumber;
 use super::mapping::Mapping;
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::FileType;
 

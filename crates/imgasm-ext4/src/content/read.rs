@@ -5,9 +5,10 @@ use std::ops::Range;
 use crate::format::extent::Extent;
 use crate::format::inode::{Inode, flags};
 use crate::format::numbers::{InodeNumber, to_u64};
+use crate::inline;
 use crate::inode_table::refuse_encrypted;
 use crate::mapping::part;
-use crate::{Ext4, inline};
+use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 use imgasm_fs::types::FileExtent;
 

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::ops::Range;
 
 use super::block_limit;
-use crate::Ext4;
 use crate::format::extent::Extent;
 use crate::format::inode::{Inode, TimeField};
 use crate::format::numbers::{BlockNumber, InodeNumber, to_u32, to_u64, to_usize};
 use crate::mapping::Mapping;
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 
 /// Bytes of content that are in memory at a time.

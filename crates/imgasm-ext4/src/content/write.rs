@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::block_limit;
-use crate::Ext4;
 use crate::format::extent::Extent;
 use crate::format::inode::{Inode, TimeField};
 use crate::format::numbers::{FileBlock, InodeNumber, to_u64};
 use crate::mapping::{Mapping, part};
+use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 
 impl Ext4 {

@@ -5,8 +5,9 @@ use crate::format::dirent;
 use crate::format::htree::Place;
 use crate::format::inode::Inode;
 use crate::format::numbers::{FileBlock, InodeNumber};
+use crate::problem::corrupt;
 use crate::stage::Kind;
-use crate::{Ext4, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 use imgasm_fs::types::FileType;
 

@@ -2,14 +2,14 @@
 
 use super::leaf::{self, NewEntry};
 use super::{Found, LARGE, at_file_block, index};
-use crate::Ext4;
 use crate::content::block_limit;
-use crate::format::Problem;
 use crate::format::dirent;
 use crate::format::extent::Extent;
 use crate::format::features::Compat;
 use crate::format::inode::{Inode, flags};
 use crate::format::numbers::{BlockNumber, FileBlock, InodeNumber, to_u32};
+use crate::problem::Problem;
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 
 impl Ext4 {

@@ -7,8 +7,9 @@ use crate::format::htree::{self, CONTINUED, IndexEntry, Place};
 use crate::format::inode::{Inode, flags};
 use crate::format::numbers::{BlockNumber, FileBlock, InodeNumber, to_u64, to_usize};
 use crate::hash::{HashVersion, NameHash, Signedness, hash_name};
+use crate::problem::corrupt;
 use crate::stage::Kind;
-use crate::{Ext4, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 
 use super::leaf::{self, NewEntry};

@@ -1,9 +1,9 @@
 //! A block of directory entries: finding, adding and removing one. Pure; `area` is the part of the
 //! block that entries fill.
 
-use crate::format::Decoded;
 use crate::format::dirent::{self, record_len};
 use crate::format::numbers::InodeNumber;
+use crate::problem::Decoded;
 
 /// An entry to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,9 @@ use super::at_file_block;
 use crate::format::dirent;
 use crate::format::inode::{I_BLOCK_LEN, Inode, flags};
 use crate::format::numbers::{FileBlock, InodeNumber};
-use crate::{Ext4, at_inode, inline};
+use crate::inline;
+use crate::problem::at_inode;
+use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 use imgasm_fs::types::{DirEntry, FileType, NodeId};
 

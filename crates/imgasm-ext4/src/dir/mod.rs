@@ -4,7 +4,6 @@
 //! - [`index`]: directories with a hash index.
 //! - [`list`], [`edit`]: all entries; adding, removing and changing them.
 //! - [`dots`]: `.` and `..`.
-//! - [`names`]: what is remembered of large directories without one.
 //!
 //! A directory is a list of blocks of entries. With an index (`dir_index`), its first block is the
 //! index's root, and some others are nodes of it, which hold no entries.
@@ -14,11 +13,9 @@ mod edit;
 mod index;
 mod leaf;
 mod list;
-mod names;
 
+use super::name_cache::Names;
 pub use leaf::{NewEntry, Position};
-pub use names::NameCache;
-use names::Names;
 
 use super::format::dirent::{self, MAX_NAME_LEN};
 use super::format::features::{Compat, Incompat};
@@ -27,7 +24,8 @@ use super::format::inode::{Inode, flags};
 use super::format::numbers::{BlockNumber, FileBlock, InodeNumber};
 use super::inode_table::refuse_encrypted;
 use super::stage::Kind;
-use super::{Ext4, at_inode, corrupt};
+use crate::problem::{at_inode, corrupt};
+use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::{FileType, NodeId};
 

@@ -1,7 +1,8 @@
 //! Access control lists, which the disk holds in a shorter form than `getxattr` shows: version 1
 //! with the id only where an entry has one, against version 2 with an id in every entry.
 
-use super::{Decoded, Problem, put_u16, put_u32, read_u16, read_u32};
+use super::{put_u16, put_u32, read_u16, read_u32};
+use crate::problem::{Decoded, Problem};
 
 const DISK_VERSION: u32 = 1;
 const USER_VERSION: u32 = 2;

@@ -4,7 +4,8 @@
 
 use super::checksum::InodeSeed;
 use super::numbers::{InodeNumber, to_u32};
-use super::{Decoded, Problem, put_u16, put_u32, read_u16, read_u32};
+use super::{put_u16, put_u32, read_u16, read_u32};
+use crate::problem::{Decoded, Problem};
 use imgasm_fs::types::FileType;
 
 /// Bytes before an entry's name.

@@ -3,7 +3,8 @@
 
 use super::checksum::InodeSeed;
 use super::numbers::{BlockNumber, BlockSize, FileBlock, to_u32};
-use super::{Decoded, Problem, put_u16, put_u32, read_u16, read_u32};
+use super::{put_u16, put_u32, read_u16, read_u32};
+use crate::problem::{Decoded, Problem};
 
 /// What `eh_magic` holds.
 const MAGIC: u16 = 0xf30a;
@@ -73,7 +74,12 @@ impl Node {
         }
         let (count, max, depth) = (read_u16(bytes, 2), read_u16(bytes, 4), read_u16(bytes, 6));
         let room = bytes.len() / ENTRY_LEN - 1;
-        if usize::from(max) > room || count > max || depth > MAX_DEPTH {
+        // A checksum may take the place of an entry or two.
+        if usize::from(max) > room
+            || usize::from(max) + 2 < room
+            || count > max
+            || depth > MAX_DEPTH
+        {
             return Err(Problem::new(format!(
                 "extent header has {count} of {max} entries at depth {depth}, with room for \
                  {room} and at most {MAX_DEPTH} levels"

@@ -5,7 +5,7 @@ use super::features::{Compat, Features, Incompat, RoCompat};
 use super::group::{LEN_32, LEN_64};
 use super::numbers::{BlockNumber, BlockSize, GroupNumber, InodeNumber};
 use super::superblock::{DYNAMIC_REVISION, Superblock};
-use super::{Decoded, Problem};
+use crate::problem::{Decoded, Problem};
 
 /// The most groups that are read: those of 16 TiB in groups of 8 MiB (1 KiB blocks), or of
 /// 256 TiB in groups of 128 MiB. It bounds the memory that a forged superblock can ask for.
@@ -13,6 +13,8 @@ const MAX_GROUPS: u64 = 1 << 21;
 /// Inode size and first free inode of revision 0.
 const OLD_INODE_SIZE: u16 = 128;
 const OLD_FIRST_INODE: u32 = 11;
+/// `s_creator_os` of the Hurd.
+const HURD: u32 = 1;
 
 /// The layout of a filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Geometry {
     pub inode_table_blocks: u32,
     /// Blocks after the descriptor table into which it may grow.
     pub reserved_gdt_blocks: u32,
+    /// Whether the Hurd made it, which keeps other things in some fields of inodes.
+    pub is_hurd: bool,
     features: Features,
     first_meta_bg: u32,
     backup_groups: [u32; 2],
@@ -110,13 +114,15 @@ impl Geometry {
             inode_table_blocks: inodes_per_group
                 .div_ceil(block_size.bytes() / u32::from(inode_size)),
             reserved_gdt_blocks: u32::from(sb.s_reserved_gdt_blocks.get()),
+            is_hurd: sb.s_creator_os.get() == HURD,
             features,
             first_meta_bg: sb.s_first_meta_bg.get(),
             backup_groups: sb.s_backup_bgs.map(zerocopy::little_endian::U32::get),
         };
         require(
             geometry.reserved_gdt_blocks <= block_size.bytes() / 4
-                && geometry.first_meta_bg <= geometry.descriptor_blocks(),
+                && (!features.incompat.contains(Incompat::META_BG)
+                    || geometry.first_meta_bg <= geometry.descriptor_blocks()),
             || {
                 format!(
                     "s_reserved_gdt_blocks is {}, s_first_meta_bg {}",

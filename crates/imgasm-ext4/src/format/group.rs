@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 use super::checksum::{self, FsSeed, high_half, join_halves, low_half};
 use super::features::Features;
 use super::numbers::{BlockNumber, GroupNumber, to_usize};
-use super::{Decoded, Problem};
+use crate::problem::{Decoded, Problem};
 
 /// Bytes of a descriptor without `64bit`.
 pub const LEN_32: u16 = 32;

@@ -4,7 +4,8 @@
 
 use super::checksum::InodeSeed;
 use super::numbers::{FileBlock, InodeNumber};
-use super::{Decoded, Problem, dirent, put_u16, put_u32, read_u16, read_u32};
+use super::{dirent, put_u16, put_u32, read_u16, read_u32};
+use crate::problem::{Decoded, Problem};
 
 /// Where `dx_root_info` lies in the root.
 const ROOT_INFO_AT: usize = 0x18;

@@ -6,7 +6,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligne
 
 use super::checksum::{FsSeed, InodeSeed, high_half, join_halves, low_half};
 use super::numbers::{BlockNumber, BlockSize, InodeNumber, halves, to_usize};
-use super::{Decoded, Problem, put_u16, put_u32, read_u16, read_u32, time};
+use super::{put_u16, put_u32, read_u16, read_u32, time};
+use crate::problem::{Decoded, Problem};
 use imgasm_fs::types::{FileType, Timestamp};
 
 /// Bytes of an inode that all filesystems have.
@@ -18,6 +19,12 @@ pub const EXTRA_LEN: u16 = 32;
 
 /// Bits of `i_flags`.
 pub mod flags {
+    /// Must not be changed.
+    pub const IMMUTABLE: u32 = 0x10;
+    /// Can only grow.
+    pub const APPEND: u32 = 0x20;
+    /// Of an AFS server (`imagic_inodes`).
+    pub const IMAGIC: u32 = 0x2000;
     /// Encrypted.
     pub const ENCRYPT: u32 = 0x800;
     /// A directory with a hash index.

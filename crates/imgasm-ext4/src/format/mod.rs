@@ -29,33 +29,6 @@ pub mod superblock;
 pub mod time;
 pub mod xattr;
 
-use imgasm_fs::error::{Error, Location};
-
-/// What a structure says that it must not, before it is known where the structure lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem(String);
-
-/// What decoders return.
-pub type Decoded<T> = Result<T, Problem>;
-
-impl Problem {
-    /// With what was seen and what was expected.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The same, with the place.
-    pub fn at(self, at: Location) -> Error {
-        super::corrupt(at, self.0)
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Two bytes at `offset`; callers have checked the length of `bytes`.
 pub fn read_u16(bytes: &[u8], offset: usize) -> u16 {
     u16::from_le_bytes([bytes[offset], bytes[offset + 1]])

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Decoded, Problem};
+use crate::problem::{Decoded, Problem};
 
 /// A block of the filesystem, counted from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::checksum::{self, FsSeed};
 use super::features::{Compat, Features, Incompat, RoCompat};
 use super::numbers::halves;
-use super::{Decoded, Problem};
+use crate::problem::{Decoded, Problem};
 
 /// Where the first superblock begins, in bytes.
 pub const OFFSET_BYTES: u64 = 1024;
@@ -191,6 +191,17 @@ impl Superblock {
         }
     }
 
+    /// Whether the journal holds what the disk does not.
+    pub fn needs_recovery(&self) -> bool {
+        self.features().incompat.contains(Incompat::NEEDS_RECOVERY)
+    }
+
+    /// Whether inodes wait to be freed or cut off.
+    pub fn has_orphans(&self) -> bool {
+        self.s_last_orphan.get() != 0
+            || self.features().ro_compat.contains(RoCompat::ORPHAN_PRESENT)
+    }
+
     /// What checksums start from.
     pub fn checksum_seed(&self) -> FsSeed {
         if self
@@ -214,7 +225,7 @@ impl Superblock {
         self.with_high(self.s_r_blocks_count_lo, self.s_r_blocks_count_hi)
     }
 
-    /// Free blocks (clusters, with `bigalloc`).
+    /// Free blocks: with `bigalloc`, those of all free clusters.
     pub fn free_blocks_count(&self) -> u64 {
         self.with_high(self.s_free_blocks_count_lo, self.s_free_blocks_count_hi)
     }

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::checksum::FsSeed;
 use super::numbers::{BlockNumber, InodeNumber, to_u32, to_usize};
-use super::{Decoded, Problem, put_u16, put_u32, read_u16, read_u32};
+use super::{put_u16, put_u32, read_u16, read_u32};
+use crate::problem::{Decoded, Problem};
 
 /// What both kinds of area begin with.
 pub const MAGIC: u32 = 0xea02_0000;
@@ -20,6 +21,8 @@ const ENTRY_LEN: usize = 16;
 pub const MAX_NAME_LEN: usize = 255;
 /// The index that stands for `system.`; the content of inline files is `system.data`.
 pub const INDEX_SYSTEM: u8 = 7;
+/// The index that stands for `encryption.`; the policy of an encrypted file is `encryption.c`.
+pub const INDEX_ENCRYPTION: u8 = 9;
 
 /// The prefixes that names begin with, by the numbers that stand for them; those without a dot at
 /// the end are whole names. Other numbers are not shown to users, as on a kernel mount.
@@ -217,6 +220,12 @@ pub fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
     value_hash(hash, value)
 }
 
+/// `e_hash` of a name and of a value that an inode holds, by the hash of the value that the inode
+/// bears.
+pub fn entry_hash_of_inode(name: &[u8], value_hash: u32) -> u32 {
+    entry_hash(name, &value_hash.to_le_bytes())
+}
+
 /// `e_hash` with the bytes of the name taken as signed.
 pub fn entry_hash_signed(name: &[u8], value: &[u8]) -> u32 {
     let hash = name.iter().fold(0_u32, |hash, &byte| {
@@ -241,6 +250,52 @@ pub fn block_hash(attributes: &[Attribute]) -> u32 {
     attributes.iter().fold(0_u32, |hash, attribute| {
         hash.rotate_left(16) ^ attribute.hash
     })
+}
+
+/// What is wrong with where entries and values lie in a block.
+pub fn block_layout_problem(block: &[u8]) -> Option<String> {
+    layout_problem(block, BLOCK_HEADER_LEN)
+}
+
+/// What is wrong with where entries and values lie in an inode's area.
+pub fn inode_layout_problem(area: &[u8]) -> Option<String> {
+    if area.len() < INODE_HEADER_LEN + 4 || read_u32(area, 0) != MAGIC {
+        return None;
+    }
+    layout_problem(&area[INODE_HEADER_LEN..], 0)
+}
+
+/// Entries grow from `first` on, values from the end: no two may share a byte. Entries themselves
+/// lie one behind the other, so that it is enough to look at the values.
+fn layout_problem(area: &[u8], first: usize) -> Option<String> {
+    let mut at = first;
+    let mut values: Vec<Range<usize>> = Vec::new();
+    while let Some(raw) = area.get(at..at + ENTRY_LEN)
+        && raw[..4] != [0; 4]
+    {
+        let (offset, inode, len) = (
+            usize::from(read_u16(raw, 2)),
+            read_u32(raw, 4),
+            to_usize(read_u32(raw, 8)),
+        );
+        if inode == 0 && len > 0 {
+            values.push(offset..offset.saturating_add(len).checked_next_multiple_of(4)?);
+        }
+        at += (ENTRY_LEN + usize::from(raw[0])).next_multiple_of(4);
+    }
+    values.sort_unstable_by_key(|value| value.start);
+    // The mark that ends the list takes four bytes.
+    let mut taken = at + 4;
+    for value in values {
+        if value.start < taken || value.end > area.len() {
+            return Some(format!(
+                "the value at {} to {} lies on the list of attributes or on another value",
+                value.start, value.end
+            ));
+        }
+        taken = value.end;
+    }
+    None
 }
 
 /// Bytes that entries and values need. Four zero bytes end the list.

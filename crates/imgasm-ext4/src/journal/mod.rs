@@ -9,7 +9,7 @@ pub mod format;
 mod log;
 mod recover;
 
-use super::FS;
+use crate::problem::{FS, incompatible, not_writable};
 use format::{JournalSuperblock, MAGIC};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, FileExtent, Location, Result};
@@ -55,14 +55,10 @@ pub fn replay(device: &dyn BlockDevice, journal: &Journal<'_>) -> Result<Replaye
     };
     let mut superblock = file.superblock()?;
     if superblock.s_errno.get() != 0 {
-        return Err(Error::NotWritable {
-            fs: FS,
-            reason: format!(
-                "the kernel stopped using the journal after error {}: run e2fsck -f on the \
-                 filesystem",
-                superblock.s_errno.get().cast_signed()
-            ),
-        });
+        return Err(not_writable(format!(
+            "the kernel stopped using the journal after error {}: run e2fsck -f on the filesystem",
+            superblock.s_errno.get().cast_signed()
+        )));
     }
     if superblock.s_start.get() == 0 {
         return Ok(Replayed {
@@ -165,9 +161,4 @@ fn check_homes(file: &JournalFile<'_>, journal: &Journal<'_>, recovery: &Recover
         }
     }
     Ok(())
-}
-
-/// The image uses something that is not supported.
-fn incompatible(what: String) -> Error {
-    Error::Incompatible { fs: FS, what }
 }

@@ -9,7 +9,7 @@
 mod files;
 mod geometry;
 mod groups;
-pub mod options;
+pub(crate) mod options;
 mod space;
 mod tables;
 

@@ -34,8 +34,10 @@ pub(crate) fn derive(volume: &Volume) -> Result<Derived> {
         .collect::<Result<Vec<_>>>()?;
     let mut held = Held::default();
     let mut found: Option<Finding> = None;
-    let mut report = |finding| {
-        found.get_or_insert(finding);
+    let mut report = |finding: Finding| {
+        if finding.is_error() {
+            found.get_or_insert(finding);
+        }
     };
     inodes::scan(volume, &groups, &mut held, &mut report)?;
     let mut derived = Vec::with_capacity(groups.len());
@@ -51,7 +53,7 @@ pub(crate) fn derive(volume: &Volume) -> Result<Derived> {
         });
     }
     match found {
-        Some(Finding { at, problem }) => Err(corrupt(at, problem)),
+        Some(Finding { at, problem, .. }) => Err(corrupt(at, problem)),
         None => Ok(Derived {
             groups: derived,
             owners: held.owners,

@@ -7,10 +7,7 @@ pub(super) type Report<'a> = &'a mut dyn FnMut(Finding);
 
 /// Reports something that contradicts something else.
 pub(super) fn finding(report: Report<'_>, at: Location, problem: impl Into<String>) {
-    report(Finding {
-        at,
-        problem: problem.into(),
-    });
+    report(Finding::error(at, problem));
 }
 
 /// Takes a value, or reports why there is none. What is no contradiction of the image stays an
@@ -19,7 +16,7 @@ pub(super) fn found<T>(report: Report<'_>, result: Result<T>) -> Result<Option<T
     match result {
         Ok(value) => Ok(Some(value)),
         Err(Error::Corrupt { at, problem, .. }) => {
-            report(Finding { at, problem });
+            report(Finding::error(at, problem));
             Ok(None)
         }
         Err(error) => Err(error),

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::format::Decoded;
 use crate::format::dirent::{self, record_len};
 use crate::format::numbers::{FileBlock, InodeNumber, to_u32, to_usize};
+use crate::problem::Decoded;
 
 /// Names that are kept, of all directories together.
 const MOST_NAMES: usize = 1 << 20;
