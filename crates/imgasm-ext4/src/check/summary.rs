@@ -103,13 +103,16 @@ impl Check<'_> {
                 ),
             );
         }
-        if has_uninitialised
-            && !self.fs.is_uninit(group, INODE_UNINIT)
-            && unused > per_group - last_used
+        // With the feature, the inodes of such a group were not even looked at.
+        let is_unused = !has_uninitialised && flags & INODE_UNINIT != 0 && used > 0;
+        if is_unused || (!self.fs.is_uninit(group, INODE_UNINIT) && unused > per_group - last_used)
         {
             self.note(
                 Self::at_group(group),
-                format!("it says {unused} inodes at the end are unused, inode {last_used} is used"),
+                format!(
+                    "it says {unused} inodes at the end are unused, with flags {flags:#x}; inode \
+                     {last_used} is used"
+                ),
             );
         }
         Ok(per_group - used)

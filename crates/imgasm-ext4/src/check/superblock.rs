@@ -216,7 +216,8 @@ impl Check<'_> {
 
     /// Checks that the orphan file is sound, and in use if the superblock says so.
     fn orphan_file(&mut self) -> Result<()> {
-        let features = self.fs.geometry.features();
+        // Those of the geometry are from before a recovery.
+        let features = self.fs.superblock.features();
         let is_present = features.ro_compat.contains(RoCompat::ORPHAN_PRESENT);
         if !features.compat.contains(Compat::ORPHAN_FILE) {
             if is_present {
