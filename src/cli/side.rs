@@ -229,7 +229,7 @@ fn copy_sparse(from: &mut dyn Read, to: &File) -> io::Result<()> {
         if buf.is_empty() {
             return to.set_len(len);
         }
-        imgasm_block::write_non_zero(len, &buf, |at, data| to.write_all_at(data, at))?;
-        len += imgasm_block::byte_len(&buf);
+        imgasm_block::bytes::write_non_zero(len, &buf, |at, data| to.write_all_at(data, at))?;
+        len += imgasm_block::bytes::byte_len(&buf);
     }
 }

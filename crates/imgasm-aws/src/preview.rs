@@ -124,7 +124,7 @@ fn stream_len(disk: &Disk, format: DiskFormat, progress: &Progress<'_>) -> Resul
     struct Count(u64);
     impl Write for Count {
         fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.0 += imgasm_block::byte_len(buf);
+            self.0 += imgasm_block::bytes::byte_len(buf);
             Ok(buf.len())
         }
         fn flush(&mut self) -> io::Result<()> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{BlockDevice, Digest, Result, byte_len, cores, is_zero, joined};
+use super::bytes::{byte_len, is_zero};
+use super::{BlockDevice, Digest, Result, pool};
 
 /// Bytes in a chunk. It is the block of EBS snapshots, whose checksum is SHA-256 too (EBS direct
 /// APIs, "Optimize performance" and `PutSnapshotBlock`).
@@ -96,7 +96,7 @@ impl ChunkMap {
         Ok(Self { device_len, chunks })
     }
 
-    /// A map from its parts; `None` where the chunks are not in order or lie past the end.
+    /// A map from its parts; `None` if the chunks are not in order or lie past the end.
     pub(super) fn from_parts(device_len: u64, chunks: Vec<Chunk>) -> Option<Self> {
         let ordered = chunks.windows(2).all(|pair| pair[0].index < pair[1].index);
         let inside = chunks
@@ -115,7 +115,7 @@ impl ChunkMap {
         &self.chunks
     }
 
-    /// The digest of one chunk; `None` where it is all zeros.
+    /// The digest of one chunk; `None` if it is all zeros.
     pub fn get(&self, index: u64) -> Option<Digest> {
         let found = self
             .chunks
@@ -165,10 +165,7 @@ fn hash_chunks(
         let mut buf = vec![0; CHUNK_LEN];
         while let Some(index) = next()? {
             let start = index * CHUNK_BYTES;
-            let inside = device.len().saturating_sub(start).min(CHUNK_BYTES);
-            let (data, past) = buf.split_at_mut(usize::try_from(inside).expect("within a chunk"));
-            device.read_at(start, data)?;
-            past.fill(0);
+            device.read_padded(start, &mut buf)?;
             if !is_zero(&buf) {
                 let digest = Digest::of(&buf);
                 chunks.push(Chunk { index, digest });
@@ -176,11 +173,7 @@ fn hash_chunks(
         }
         Ok(chunks)
     };
-    let parts = thread::scope(|scope| {
-        let running: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
-        running.into_iter().map(joined).collect::<Result<Vec<_>>>()
-    })?;
-    let mut chunks: Vec<Chunk> = parts.into_iter().flatten().collect();
+    let mut chunks = pool::on_all_cores(work)?.concat();
     chunks.sort_unstable_by_key(|chunk| chunk.index);
     Ok(chunks)
 }

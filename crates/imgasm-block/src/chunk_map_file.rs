@@ -12,8 +12,9 @@
 //!
 //! Numbers are little-endian.
 
+use super::Digest;
+use super::bytes::byte_len;
 use super::chunk_map::{CHUNK_BYTES, Chunk, ChunkMap};
-use super::{Digest, byte_len};
 
 const MAGIC: [u8; 8] = *b"IMGCHUNK";
 const VERSION: u32 = 1;

@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::spill::{Slot, Store};
-use super::{BlockDevice, Result, byte_len, check_range, is_zero};
+use super::bytes::{byte_len, is_zero};
+use super::device::check_range;
+pub use super::spill::BLOCK_BYTES;
+use super::spill::{BLOCK_LEN, Slot, Store};
+use super::{BlockDevice, Result};
 
-/// Bytes in a block of the delta. It is the page of the host and the block of most filesystems.
-pub const BLOCK_BYTES: u64 = 4096;
-
-/// The same as a length in memory.
-pub(super) const BLOCK_LEN: usize = 4096;
+/// How much of a change is copied in one step.
+const STEP_BYTES: u64 = 1 << 20;
 
 /// How many bytes of changed blocks are kept in memory before they go to a temporary file.
 const MEMORY_LIMIT_BYTES: u64 = 64 << 20;
@@ -123,7 +123,7 @@ impl Delta {
             }
             match &data {
                 Some(data) if data.start < range.end => {
-                    self.read_base(range.start, &mut before[..len])?;
+                    self.base.read_padded(range.start, &mut before[..len])?;
                 }
                 _ => before[..len].fill(0),
             }
@@ -152,6 +152,27 @@ impl Delta {
         Ok(changes)
     }
 
+    /// Copies `changes`, as [`Delta::changes`] gave them, into a device that holds the base.
+    pub fn copy_changes(&self, changes: &[Change], device: &dyn BlockDevice) -> Result<()> {
+        let mut buf = Vec::new();
+        for change in changes {
+            let range = change.range.clone();
+            if change.kind == ChangeKind::Zero {
+                device.write_zeros(range.start, range.end - range.start)?;
+                continue;
+            }
+            let mut at = range.start;
+            while at < range.end {
+                let step = (range.end - at).min(STEP_BYTES);
+                buf.resize(index(step), 0);
+                self.read_at(at, &mut buf)?;
+                device.write_at(at, &buf)?;
+                at += step;
+            }
+        }
+        Ok(())
+    }
+
     fn read_state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,18 +187,6 @@ impl Delta {
         start..(start + BLOCK_BYTES).min(self.len)
     }
 
-    /// Reads from the base, and zeros from past its end.
-    fn read_base(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let inside = self.base.len().saturating_sub(offset).min(byte_len(buf));
-        let (below, past) = buf.split_at_mut(index(inside));
-        past.fill(0);
-        if below.is_empty() {
-            Ok(())
-        } else {
-            self.base.read_at(offset, below)
-        }
-    }
-
     /// Writes one block or a part of it.
     fn write_block(&self, state: &mut State, offset: u64, data: &[u8]) -> Result<()> {
         let block = offset / BLOCK_BYTES;
@@ -189,7 +198,8 @@ impl Delta {
         let range = self.block_range(block);
         let whole = byte_len(data) == range.end - range.start;
         if !whole && !state.entries.contains_key(&block) {
-            self.read_base(range.start, &mut bytes[..index(range.end - range.start)])?;
+            self.base
+                .read_padded(range.start, &mut bytes[..index(range.end - range.start)])?;
         }
         bytes[inside..inside + data.len()].copy_from_slice(data);
         if is_zero(&bytes) {
@@ -282,7 +292,7 @@ impl BlockDevice for Delta {
             let range = range.start.max(offset)..range.end.min(end);
             let (below, rest) = buf[index(done - offset)..].split_at_mut(index(range.start - done));
             if !below.is_empty() {
-                self.read_base(done, below)?;
+                self.base.read_padded(done, below)?;
             }
             let piece = &mut rest[..index(range.end - range.start)];
             match entry {
@@ -296,7 +306,8 @@ impl BlockDevice for Delta {
             done = range.end;
         }
         if done < end {
-            self.read_base(done, &mut buf[index(done - offset)..])?;
+            self.base
+                .read_padded(done, &mut buf[index(done - offset)..])?;
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::{BlockDevice, Error, Result, byte_len, check_range};
+use super::bytes::byte_len;
+use super::device::check_range;
+use super::{BlockDevice, Error, Result};
 
 /// A regular file, read and written in place. Its holes are the host's.
 #[derive(Debug)]

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{BlockDevice, Error, Result, byte_len, check_range};
+use super::bytes::byte_len;
+use super::device::check_range;
+use super::{BlockDevice, Error, Result};
 
 /// A device of zeros that takes no room: the base of what is made from nothing. It cannot be
 /// written; a delta above it can.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::output::{lock, write_changes};
+use super::output::lock;
 use super::{BlockDevice, Change, Delta, Error, FileDevice, Recovery, Result, undo};
 
 /// An image that is changed in place. It is locked from its opening to its dropping.
@@ -67,6 +67,7 @@ impl InPlace {
         if result.is_err() {
             undo::recover(&self.image).map_err(|source| Error::HalfChanged {
                 path: self.image.path().to_owned(),
+                undo: undo::undo_path(self.image.path()),
                 source: Box::new(source),
             })?;
         }
@@ -95,7 +96,7 @@ impl InPlace {
         let image = FileDevice::with(file, path, true).map_err(failed("open"))?;
         for change in changes {
             before()?;
-            write_changes(&image, delta, std::slice::from_ref(change))?;
+            delta.copy_changes(std::slice::from_ref(change), &image)?;
         }
         before()?;
         image

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock};
 
-use super::{BlockDevice, Result, byte_len, check_range};
+use super::bytes::byte_len;
+use super::device::check_range;
+use super::{BlockDevice, Result};
 
 /// Bytes in memory, for small volumes and for tests. It has no holes.
 #[derive(Debug, Default)]

@@ -7,24 +7,15 @@ use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use rustix::fs::OFlags;
 
-use super::{
-    BlockDevice, Change, ChangeKind, Delta, Error, FileDevice, Result, byte_len, cores, is_zero,
-    joined,
-};
-
-/// How much of a change is written in one step.
-const STEP_BYTES: u64 = 1 << 20;
+use super::bytes::write_non_zero;
+use super::{BlockDevice, Change, Delta, Error, FileDevice, Result, pool};
 
 /// How much is copied in one step, which stays in a core's cache. The unit in which work is shared
 /// between the cores.
 const COPY_BYTES: u64 = 256 << 10;
-
-/// What is looked at for zeros: a block of most file systems.
-const PAGE_LEN: usize = 4096;
 
 /// The names of all files under way.
 static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -111,8 +102,7 @@ impl Output {
     pub fn write_delta(&self, delta: &Delta, changes: &[Change]) -> Result<()> {
         self.write_device(delta.base())?;
         self.set_len(delta.len())?;
-        let device = self.device()?;
-        write_changes(&device, delta, changes)
+        delta.copy_changes(changes, &self.device()?)
     }
 
     /// Makes the file a copy of a device: a clone that shares its blocks where the host can do
@@ -179,10 +169,7 @@ impl Output {
             }
             Ok(())
         };
-        thread::scope(|scope| {
-            let running: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
-            running.into_iter().try_for_each(joined)
-        })
+        pool::on_all_cores(work).map(|_| ())
     }
 
     /// As [`Output::commit`], under another name in the same folder.
@@ -222,56 +209,6 @@ impl Drop for Output {
             under_way().remove(partial);
         }
     }
-}
-
-/// Writes the changes of a delta into a device that holds its base.
-pub fn write_changes(device: &dyn BlockDevice, delta: &Delta, changes: &[Change]) -> Result<()> {
-    let mut buf = Vec::new();
-    for change in changes {
-        let range = change.range.clone();
-        if change.kind == ChangeKind::Zero {
-            device.write_zeros(range.start, range.end - range.start)?;
-            continue;
-        }
-        let mut at = range.start;
-        while at < range.end {
-            let step = (range.end - at).min(STEP_BYTES);
-            buf.resize(usize::try_from(step).expect("at most a step"), 0);
-            delta.read_at(at, &mut buf)?;
-            device.write_at(at, &buf)?;
-            at += step;
-        }
-    }
-    Ok(())
-}
-
-/// Gives the blocks of `data`, which begins at `offset` on a device, that are not zeros to `write`
-/// with their offsets; neighbours go together.
-pub fn write_non_zero<E>(
-    offset: u64,
-    data: &[u8],
-    mut write: impl FnMut(u64, &[u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut at = 0;
-    while at < data.len() {
-        // Pages end where they end on the device, whatever the offset.
-        let page_end = |at: usize| {
-            let on_device = offset + byte_len(&data[..at]);
-            let past = usize::try_from(on_device % byte_len(&[0; PAGE_LEN])).expect("in a page");
-            (at + PAGE_LEN - past).min(data.len())
-        };
-        let mut end = page_end(at);
-        if is_zero(&data[at..end]) {
-            at = end;
-            continue;
-        }
-        while end < data.len() && !is_zero(&data[end..page_end(end)]) {
-            end = page_end(end);
-        }
-        write(offset + byte_len(&data[..at]), &data[at..end])?;
-        at = end;
-    }
-    Ok(())
 }
 
 /// The hidden name beside `target` that a file has while it is made.

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{BlockDevice, Result, byte_len, check_range};
+use super::bytes::byte_len;
+use super::device::check_range;
+use super::{BlockDevice, Result};
 
 /// A range of another device as a device of its own: a partition of a disk.
 #[derive(Clone)]
@@ -17,7 +19,7 @@ impl Slice {
     /// The bytes `range` of `device`.
     ///
     /// # Errors
-    /// [`super::Error::OutOfRange`] where the range does not lie inside the device.
+    /// [`super::Error::OutOfRange`] if the range does not lie inside the device.
     pub fn new(device: Arc<dyn BlockDevice>, range: Range<u64>) -> Result<Self> {
         let len = range.end.saturating_sub(range.start);
         check_range(range.start, len, device.len())?;

@@ -5,8 +5,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::delta::{BLOCK_BYTES, BLOCK_LEN};
 use super::{Error, Result};
+
+/// Bytes in a block of the delta. It is the page of the host and the block of most filesystems.
+pub const BLOCK_BYTES: u64 = 4096;
+
+/// The same as a length in memory.
+pub(super) const BLOCK_LEN: usize = 4096;
 
 /// Blocks in one piece of memory: 1 MiB.
 const SLAB_SLOTS: u64 = 256;

@@ -13,8 +13,8 @@ use std::io::{self, BufRead, Read};
 
 use bzip2::{Decompress, Status};
 
-use super::parallel::Parallel;
-use imgasm_block::{byte_len, cores};
+use imgasm_block::bytes::byte_len;
+use imgasm_block::pool::{self, Workers};
 
 /// The 48 bits at the start of a block, followed by the CRC of its content.
 const BLOCK_MARK: u64 = 0x3141_5926_5359;
@@ -243,7 +243,7 @@ pub(super) struct Blocks<R> {
     /// The stream that is being read.
     scanner: Option<Scanner>,
     steps: VecDeque<Step>,
-    workers: Parallel<Block, (Block, io::Result<Vec<u8>>)>,
+    workers: Workers<Block, (Block, io::Result<Vec<u8>>)>,
     /// The CRC over those of the stream's blocks so far.
     crc: u32,
     current: io::Cursor<Vec<u8>>,
@@ -257,7 +257,7 @@ impl<R: BufRead> Blocks<R> {
             input,
             scanner,
             steps: VecDeque::new(),
-            workers: Parallel::start(|block: Block| {
+            workers: Workers::start(|block: Block| {
                 let content = block.content();
                 (block, content)
             }),
@@ -273,7 +273,7 @@ impl<R: BufRead> Blocks<R> {
 
     /// Gives the workers blocks until they have enough or none is left.
     fn fill(&mut self) -> io::Result<()> {
-        while self.workers.under_way() < AHEAD.min(cores() + 1) {
+        while self.workers.under_way() < AHEAD.min(pool::size() + 1) {
             let Some(scanner) = &mut self.scanner else {
                 // Only what looks like another stream belongs to these.
                 if self.input.fill_buf()?.first() != Some(&b'B') {

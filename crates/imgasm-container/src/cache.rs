@@ -23,7 +23,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -31,7 +30,7 @@ use sha2::{Digest as _, Sha256};
 use super::stamp::Stamp;
 use super::unpack::unpack;
 use super::{Error, Found, Image, Progress, Result, look, open_disk};
-use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output};
+use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output, pool};
 
 /// A folder of unpacked base images.
 #[derive(Debug, Clone)]
@@ -291,12 +290,15 @@ impl Place<'_> {
             .filter(|map| map.device_len() == device.len());
         let known_digest = known.and_then(|known| known.sha256);
         let missing_digest = expected.is_some() && known_digest.is_none();
-        let (digest, chunk_map) = thread::scope(|scope| {
-            let hashing = missing_digest.then(|| scope.spawn(|| hash(self.path, progress)));
-            let chunk_map = kept.clone().map_or_else(|| ChunkMap::compute(&device), Ok);
-            let digest = hashing.map(imgasm_block::joined);
-            Ok::<_, Error>((digest.transpose()?.or(known_digest), chunk_map?))
-        })?;
+        let (digest, chunk_map) = pool::both(
+            || {
+                missing_digest
+                    .then(|| hash(self.path, progress))
+                    .transpose()
+            },
+            || kept.clone().map_or_else(|| ChunkMap::compute(&device), Ok),
+        );
+        let (digest, chunk_map) = (digest?.or(known_digest), chunk_map?);
         if let Some(digest) = digest {
             check(self.path, expected, digest)?;
         }
@@ -370,7 +372,7 @@ fn hash(path: &Path, progress: &Progress<'_>) -> Result<Digest> {
             return Ok(Digest::finish(hasher));
         }
         hasher.update(&buf[..read]);
-        at += imgasm_block::byte_len(&buf[..read]);
+        at += imgasm_block::bytes::byte_len(&buf[..read]);
         progress(at, len);
     }
 }

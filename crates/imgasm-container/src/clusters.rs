@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use imgasm_block::{BlockDevice, byte_len, check_range};
+use imgasm_block::bytes::byte_len;
+use imgasm_block::{BlockDevice, check_range};
 
 /// Memory for unpacked clusters.
 const UNPACKED_BYTES: u64 = 16 << 20;
@@ -110,10 +111,7 @@ impl ClusterFile {
                 self.len()
             )));
         }
-        let inside = (self.len() - offset).min(byte_len(buf));
-        let (inside, past) = buf.split_at_mut(usize::try_from(inside).expect("within a buffer"));
-        past.fill(0);
-        self.device.read_at(offset, inside)
+        self.device.read_padded(offset, buf)
     }
 }
 

@@ -7,7 +7,7 @@ use liblzma::stream::MtStreamBuilder;
 use super::Codec;
 use super::bzip2_blocks::Blocks;
 use super::frames::{FrameHeader, Frames};
-use imgasm_block::cores;
+use imgasm_block::pool;
 
 /// Memory for decoding the blocks of an .xz file on several cores. A file whose blocks are larger
 /// is decoded on one.
@@ -73,7 +73,7 @@ impl<R: BufRead> State<R> {
             Codec::Gzip => Self::Gzip(flate2::bufread::GzDecoder::new(input)),
             Codec::Xz => {
                 let stream = MtStreamBuilder::new()
-                    .threads(u32::try_from(cores()).unwrap_or(1))
+                    .threads(u32::try_from(pool::size()).unwrap_or(1))
                     .memlimit_threading(XZ_PARALLEL_BYTES)
                     .memlimit_stop(XZ_LIMIT_BYTES)
                     .decoder()?;

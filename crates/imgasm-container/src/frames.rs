@@ -5,8 +5,8 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::parallel::Parallel;
-use imgasm_block::{byte_len, cores};
+use imgasm_block::bytes::byte_len;
+use imgasm_block::pool::{self, Workers};
 
 const MAGIC: [u8; 4] = *b"\x28\xb5\x2f\xfd";
 
@@ -30,7 +30,7 @@ pub(super) struct Frames<R> {
     input: R,
     /// What has been read of a frame that is not small enough.
     unfit: Vec<u8>,
-    workers: Parallel<Frame, io::Result<Vec<u8>>>,
+    workers: Workers<Frame, io::Result<Vec<u8>>>,
     /// How much the frames under way hold.
     ahead_bytes: u64,
     current: io::Cursor<Vec<u8>>,
@@ -142,7 +142,7 @@ impl<R: BufRead> Frames<R> {
         let mut frames = Self {
             input,
             unfit: Vec::new(),
-            workers: Parallel::start(decode),
+            workers: Workers::start(decode),
             ahead_bytes: 0,
             current: io::Cursor::default(),
         };
@@ -163,7 +163,7 @@ impl<R: BufRead> Frames<R> {
     /// Gives the workers frames until they have enough or none is left that is fit.
     fn fill(&mut self) -> io::Result<()> {
         while self.unfit.is_empty()
-            && self.workers.under_way() < 4 * cores()
+            && self.workers.under_way() < 4 * pool::size()
             && self.ahead_bytes < AHEAD_BYTES
         {
             let next = self.input.fill_buf()?;

@@ -5,7 +5,7 @@
 //! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content.
 //! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file; `frames`,
-//!   `bzip2_blocks`, `parallel`: on all cores where the format lets that be.
+//!   `bzip2_blocks`: on all cores if the format allows it.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.
 //! - [`write`](mod@write): a disk in the formats that others read.
@@ -20,7 +20,6 @@ pub mod error;
 mod frames;
 mod inflate;
 pub mod known;
-mod parallel;
 mod peel;
 mod qcow2;
 mod stamp;

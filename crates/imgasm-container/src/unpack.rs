@@ -9,13 +9,13 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
 use super::peel::{self, Layer, Sink};
 use super::{Error, Progress, Result};
-use imgasm_block::{CHUNK_BYTES, ChunkMap, ChunkMapBuilder, Digest, Output, write_non_zero};
+use imgasm_block::bytes::{byte_len, write_non_zero};
+use imgasm_block::{CHUNK_BYTES, ChunkMap, ChunkMapBuilder, Digest, Output, pool};
 
 /// Bytes in the largest disk: that of EBS and of GCE is 64 TiB.
 const DISK_LIMIT_BYTES: u64 = 64 << 40;
@@ -48,9 +48,7 @@ pub(super) fn unpack(
     let (to_decoder, from_file) = sync_channel(QUEUE);
     let (to_writer, from_decoder) = sync_channel(QUEUE);
     let (to_spare, spare) = sync_channel(QUEUE + 2);
-    thread::scope(|scope| {
-        let reader = scope.spawn(move || read(path, input, &to_decoder, progress));
-        let writer = scope.spawn(move || write(output, &from_decoder, &to_spare));
+    let decode = || {
         let mut source = Source::new(from_file);
         let mut sink = ChunkSink {
             path,
@@ -60,31 +58,33 @@ pub(super) fn unpack(
         };
         let peeled = peel::peel(path, &mut source, &mut sink);
         if peeled.is_ok() || expected.is_some() {
-            // The digest is of the whole file, and a wrong file is told by it whatever is wrong.
+            // The digest is of the whole file, and a wrong file is known by it whatever is wrong.
             source.drain();
         }
-        drop((source, sink));
-        let (read, written) = (imgasm_block::joined(reader), imgasm_block::joined(writer));
-        let digest = read?;
-        if let Some(expected) = expected.filter(|expected| digest != *expected) {
-            return Err(Error::DigestMismatch {
-                path: path.to_owned(),
-                expected,
-                found: digest,
-            });
-        }
-        let chunk_map = written?;
-        // Also of what is cut short: somebody may look at that.
-        output
-            .file()
-            .set_len(chunk_map.device_len())
-            .map_err(|e| imgasm_block::Error::file(output.path(), "set the length of", e))?;
-        let layers = peeled?;
-        Ok(Unpacked {
-            digest,
-            chunk_map,
-            layers,
-        })
+        peeled
+    };
+    let (read, (written, peeled)) = pool::both(
+        move || read(path, input, &to_decoder, progress),
+        || pool::both(move || write(output, &from_decoder, &to_spare), decode),
+    );
+    let digest = read?;
+    if let Some(expected) = expected.filter(|expected| digest != *expected) {
+        return Err(Error::DigestMismatch {
+            path: path.to_owned(),
+            expected,
+            found: digest,
+        });
+    }
+    let chunk_map = written?;
+    // Also of what is cut short: somebody may look at that.
+    output
+        .file()
+        .set_len(chunk_map.device_len())
+        .map_err(|e| imgasm_block::Error::file(output.path(), "set the length of", e))?;
+    Ok(Unpacked {
+        digest,
+        chunk_map,
+        layers: peeled?,
     })
 }
 
@@ -111,7 +111,7 @@ fn read(
         };
         buf.truncate(len);
         hasher.update(&buf);
-        done += imgasm_block::byte_len(&buf);
+        done += byte_len(&buf);
         progress(done, total);
         if len == 0 || to_decoder.send(buf).is_err() {
             return Ok(Digest::finish(hasher));
@@ -129,9 +129,10 @@ fn write(
     while let Ok((offset, chunk)) = from_decoder.recv() {
         builder.push(&chunk);
         write_non_zero(offset, &chunk, |at, data| {
-            output.file().write_all_at(data, at).map_err(|e| {
-                imgasm_block::Error::io(output.path(), "write", at, imgasm_block::byte_len(data), e)
-            })
+            output
+                .file()
+                .write_all_at(data, at)
+                .map_err(|e| imgasm_block::Error::io(output.path(), "write", at, byte_len(data), e))
         })?;
         // A buffer that nobody takes back is simply freed.
         let _ = to_spare.try_send(chunk);
@@ -205,7 +206,7 @@ impl Sink for ChunkSink<'_> {
             }
             chunk.truncate(filled);
             let offset = self.offset;
-            self.offset += imgasm_block::byte_len(&chunk);
+            self.offset += byte_len(&chunk);
             if self.offset > DISK_LIMIT_BYTES {
                 return Ok(Err(Error::TooLarge {
                     path: self.path.to_owned(),

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use imgasm_block::{BlockDevice, Error, Result, byte_len, check_range};
+use imgasm_block::bytes::byte_len;
+use imgasm_block::{BlockDevice, Error, Result, check_range};
 
 /// A device with zeros behind its end: only the partition table is read through it, which says how
 /// long the disk was.
@@ -19,14 +20,7 @@ impl BlockDevice for CutShort {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_range(offset, byte_len(buf), LEN)?;
-        let there = self.0.len().saturating_sub(offset);
-        let there = usize::try_from(there).map_or(buf.len(), |there| there.min(buf.len()));
-        let (data, missing) = buf.split_at_mut(there);
-        missing.fill(0);
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.0.read_at(offset, data)
+        self.0.read_padded(offset, buf)
     }
 
     fn write_at(&self, _offset: u64, _buf: &[u8]) -> Result<()> {

@@ -1,12 +1,14 @@
 //! Digests of file contents, computed beside the reading.
 
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
-use std::thread::{self, ScopedJoinHandle};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{FileSystem, NodeId, Result};
 use imgasm_block::Digest;
+use imgasm_block::pool::Workers;
 
 /// Bytes read and handed on at a time: large enough that the hand-over costs nothing beside the
 /// hashing, small enough that a queue of them stays in the cache of the second core.
@@ -15,50 +17,29 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Pieces that may wait for a hasher before the reader waits.
 const QUEUE_PIECES: usize = 8;
 
-/// A piece of a file for a hasher; `last` closes the file.
-struct Piece {
-    file: usize,
-    data: Vec<u8>,
-    last: bool,
-}
+/// Files that may be under way before the reader waits for the first of them.
+const QUEUE_FILES: usize = 32;
+
+/// As many hashers as one reader feeds.
+const MOST_HASHERS: usize = 4;
+
+/// A file for a hasher: its number, and its pieces as they are read.
+type Job = (usize, Receiver<Vec<u8>>);
 
 /// Hashes files on the other cores while the calling thread reads them.
-pub struct Hashers<'scope> {
-    queues: Vec<SyncSender<Piece>>,
-    results: Receiver<(usize, Digest)>,
-    workers: Vec<ScopedJoinHandle<'scope, ()>>,
+pub struct Hashers {
+    workers: Workers<Job, (usize, Digest)>,
+    /// Digests that nobody has asked for yet.
+    done: VecDeque<(usize, Digest)>,
     started: usize,
 }
 
-impl<'scope> Hashers<'scope> {
+impl Hashers {
     /// Starts as many hashers as the machine has cores, four at most: one reader feeds no more.
-    pub fn start(scope: &'scope thread::Scope<'scope, '_>) -> Self {
-        let count = thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(4);
-        let (done, results) = channel();
-        let mut queues = Vec::with_capacity(count);
-        let mut workers = Vec::with_capacity(count);
-        for _ in 0..count {
-            let (queue, pieces) = sync_channel::<Piece>(QUEUE_PIECES);
-            let done = done.clone();
-            queues.push(queue);
-            workers.push(scope.spawn(move || {
-                let mut hasher = Sha256::new();
-                for piece in pieces {
-                    hasher.update(&piece.data);
-                    if piece.last {
-                        let digest = Digest::finish(std::mem::take(&mut hasher));
-                        // Nobody waits for the digest any more when this fails.
-                        let _ = done.send((piece.file, digest));
-                    }
-                }
-            }));
-        }
+    pub fn start<'scope>(scope: &'scope thread::Scope<'scope, '_>) -> Self {
         Self {
-            queues,
-            results,
-            workers,
+            workers: Workers::start_in(scope, MOST_HASHERS, hash),
+            done: VecDeque::new(),
             started: 0,
         }
     }
@@ -68,47 +49,60 @@ impl<'scope> Hashers<'scope> {
     pub fn add(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<usize> {
         let file = self.started;
         self.started += 1;
-        let queue = &self.queues[file % self.queues.len()];
-        // One byte more than there is to read shows the end of the file without a further read.
-        let len = usize::try_from(size).map_or(PIECE_BYTES, |size| PIECE_BYTES.min(size + 1));
-        let mut offset = 0;
-        loop {
-            let mut data = vec![0; len];
-            let read = match fs.read_at(node, offset, &mut data) {
-                Ok(read) => read,
-                Err(error) => {
-                    // The file must be closed, or its bytes would run into the next one's.
-                    let _ = queue.send(Piece {
-                        file,
-                        data: Vec::new(),
-                        last: true,
-                    });
-                    return Err(error);
-                }
-            };
-            let last = read < data.len();
-            data.truncate(read);
-            offset += u64::try_from(read).expect("a buffer's length fits 64 bits");
-            queue
-                .send(Piece { file, data, last })
-                .expect("a hasher lives as long as its queue");
-            if last {
-                return Ok(file);
-            }
+        while self.workers.under_way() >= QUEUE_FILES {
+            self.done.extend(self.workers.take());
         }
+        let (queue, pieces) = sync_channel(QUEUE_PIECES);
+        self.workers.submit((file, pieces));
+        read(fs, node, size, &queue)?;
+        Ok(file)
     }
 
-    /// The digests that are ready, with the numbers that [`Hashers::add`] gave, in no order.
-    pub fn ready(&self) -> impl Iterator<Item = (usize, Digest)> {
-        self.results.try_iter()
+    /// The digests that are ready, with the numbers that [`Hashers::add`] gave.
+    pub fn ready(&mut self) -> impl Iterator<Item = (usize, Digest)> {
+        while let Some(digest) = self.workers.try_take() {
+            self.done.push_back(digest);
+        }
+        self.done.drain(..)
     }
 
     /// Waits for the digests that are still missing.
     pub fn finish(self) -> impl Iterator<Item = (usize, Digest)> {
-        drop(self.queues);
-        for worker in self.workers {
-            worker.join().expect("a hasher does not panic");
-        }
-        self.results.into_iter()
+        let Self {
+            mut workers, done, ..
+        } = self;
+        done.into_iter()
+            .chain(std::iter::from_fn(move || workers.take()))
     }
+}
+
+/// Reads a file piece by piece. The file ends where `queue` is dropped, also after an error.
+fn read(fs: &dyn FileSystem, node: NodeId, size: u64, queue: &SyncSender<Vec<u8>>) -> Result<()> {
+    // One byte more than there is to read shows the end of the file without a further read.
+    let len =
+        usize::try_from(size).map_or(PIECE_BYTES, |size| PIECE_BYTES.min(size.saturating_add(1)));
+    let mut offset = 0;
+    loop {
+        let mut data = vec![0; len];
+        let read = fs.read_at(node, offset, &mut data)?;
+        let last = read < data.len();
+        data.truncate(read);
+        offset += u64::try_from(read).expect("a buffer's length fits 64 bits");
+        queue
+            .send(data)
+            .expect("a hasher takes all pieces of its file");
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// Hashes the pieces of one file.
+#[allow(clippy::needless_pass_by_value, reason = "a worker is given its job")]
+fn hash((file, pieces): Job) -> (usize, Digest) {
+    let mut hasher = Sha256::new();
+    for piece in &pieces {
+        hasher.update(&piece);
+    }
+    (file, Digest::finish(hasher))
 }

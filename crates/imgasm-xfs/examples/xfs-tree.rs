@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use imgasm_block::{BlockDevice, Delta, FileDevice, write_changes};
+use imgasm_block::{BlockDevice, Delta, FileDevice};
 use imgasm_fs::{FileSystem, FileType, NewNode, NodeId, NodeKind, Timestamp, WriteOptions};
 use imgasm_xfs::Xfs;
 
@@ -41,7 +41,7 @@ fn put(image: &Path, source: &Path) -> Result<(), Box<dyn Error>> {
     let size = content.metadata()?.len();
     fs.write_content(node, size, &mut content)?;
     fs.flush()?;
-    write_changes(&device, &delta, &delta.changes()?)?;
+    delta.copy_changes(&delta.changes()?, &device)?;
     Ok(())
 }
 

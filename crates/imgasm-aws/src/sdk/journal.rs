@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
-use imgasm_block::{Digest, byte_len};
+use imgasm_block::Digest;
+use imgasm_block::bytes::byte_len;
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,14 +3,14 @@
 //! - [`write_file`]: into a new file, any format.
 //! - [`write_stream`]: into anything that takes bytes in order, for the formats that can be made
 //!   so: an upload needs no file then.
-//! - `packed`, `vmdk`, `vhd`, `qcow2`: one format each. `parallel`: all cores work on a disk's
-//!   pieces, whose results are written in order.
+//! - `packed`, `vmdk`, `vhd`, `qcow2`: one format each. `pieces`: what they are
+//!   written from, all cores at work.
 //!
 //! The same disk gives the same bytes in every format, whatever holes its file has on the host and
 //! however many cores there are: nothing records a time, a name or a random number.
 
 mod packed;
-mod parallel;
+mod pieces;
 mod qcow2;
 mod vhd;
 mod vmdk;
@@ -22,7 +22,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::{Codec, Error, Progress, Result};
-use imgasm_block::{BlockDevice, ChunkMap, Output, byte_len};
+use imgasm_block::bytes::byte_len;
+use imgasm_block::{BlockDevice, ChunkMap, Output};
 
 /// A format that a disk can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,9 +10,11 @@ use flate2::{Compression, GzBuilder};
 use liblzma::stream::{Check, MtStreamBuilder};
 
 use super::Sink;
-use super::parallel::{in_order, read_piece};
+use super::pieces::read_piece;
 use crate::{Codec, Error, Progress, Result};
-use imgasm_block::{BlockDevice, byte_len, cores, is_zero};
+use imgasm_block::BlockDevice;
+use imgasm_block::bytes::{byte_len, is_zero};
+use imgasm_block::pool::{self, in_order};
 
 /// Bytes of the disk in a gzip member or zstd frame.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -103,7 +105,7 @@ fn pieces(
 fn xz(device: &dyn BlockDevice, out: &mut dyn Write, progress: &Progress<'_>) -> Result<()> {
     let format = "xz";
     let failed = |source: io::Error| Error::Write { format, source };
-    let threads = cores().clamp(2, XZ_THREADS_LIMIT);
+    let threads = pool::size().clamp(2, XZ_THREADS_LIMIT);
     let stream = MtStreamBuilder::new()
         .threads(u32::try_from(threads).expect("a few"))
         .preset(XZ_PRESET)

@@ -5,9 +5,11 @@
 
 use std::os::unix::fs::FileExt;
 
-use super::parallel::{data_pieces, in_order, read_piece};
+use super::pieces::{data_pieces, read_piece};
 use crate::{Error, Progress, Result};
-use imgasm_block::{BlockDevice, Output, byte_len, is_zero};
+use imgasm_block::bytes::{byte_len, is_zero};
+use imgasm_block::pool::in_order;
+use imgasm_block::{BlockDevice, Output};
 
 const FORMAT: &str = "qcow2";
 

@@ -3,12 +3,13 @@
 use std::io::Write;
 
 use super::Sink;
-use super::parallel::{in_order, read_piece};
+use super::pieces::read_piece;
 use crate::vhd::{
     BLOCK_ABSENT, FOOTER_BYTES, FOOTER_CHECKSUM, FOOTER_LEN, HEADER_CHECKSUM, SECTOR_BYTES,
     TYPE_DYNAMIC, TYPE_FIXED, bitmap_bytes, checksum,
 };
 use crate::{Error, Progress, Result};
+use imgasm_block::pool::in_order;
 use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap, Digest};
 
 const FORMAT: &str = "vhd";
@@ -80,7 +81,9 @@ pub(super) fn write_dynamic(
     // All sectors of a stored block are in use.
     let bitmap = vec![0xff; usize::try_from(bitmap_bytes(BLOCK_BYTES)).expect("512")];
     in_order(
-        blocks.iter().map(|block| Ok(block * BLOCK_BYTES)),
+        blocks
+            .iter()
+            .map(|block| Ok::<_, Error>(block * BLOCK_BYTES)),
         |offset| Ok((offset, read_piece(device, offset, BLOCK_LEN)?)),
         |(offset, block)| {
             out.write(&bitmap)?;

@@ -8,9 +8,11 @@ use std::io::Write;
 use libdeflater::{CompressionLvl, Compressor};
 
 use super::Sink;
-use super::parallel::{data_pieces, in_order, read_piece};
+use super::pieces::{data_pieces, read_piece};
 use crate::{Error, Progress, Result};
-use imgasm_block::{BlockDevice, Digest, is_zero};
+use imgasm_block::bytes::is_zero;
+use imgasm_block::pool::in_order;
+use imgasm_block::{BlockDevice, Digest};
 
 const FORMAT: &str = "vmdk";
 

@@ -8,7 +8,7 @@ mod space;
 
 use std::sync::Arc;
 
-use imgasm_block::{BlockDevice, Delta, write_changes};
+use imgasm_block::{BlockDevice, Delta};
 use imgasm_fs::{Result, Timestamp, WriteOptions};
 
 use crate::ag::{read_agf, read_agi};
@@ -55,7 +55,7 @@ pub(super) fn in_memory(below: &Volume, superblock: &Superblock) -> Result<Arc<D
 /// Recovers a filesystem on its device, which is not touched before all of it has succeeded.
 pub(super) fn on_device(volume: &Volume, superblock: &Superblock) -> Result<()> {
     let delta = in_memory(volume, superblock)?;
-    Ok(write_changes(&volume.device, &delta, &delta.changes()?)?)
+    Ok(delta.copy_changes(&delta.changes()?, &volume.device)?)
 }
 
 /// Sets the superblock's counters to the groups' sums, because they are not logged, and says that

@@ -1,0 +1,188 @@
+//! Work on all cores: the one place that starts threads for it.
+//!
+//! - [`on_all_cores`]: every core takes from a common source until it is empty.
+//! - [`in_order`]: jobs with results that are wanted in the order of the jobs.
+//! - [`Workers`]: the same for a reader that gives jobs as it goes.
+//! - [`both`]: one thing beside another.
+//!
+//! A panic in a thread goes on in the one that waits for it.
+
+use std::collections::VecDeque;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// How many threads share work.
+pub fn size() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Runs `beside` in another thread while `here` runs in this one, and waits for both.
+pub fn both<A: Send, B>(beside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let beside = scope.spawn(beside);
+        let here = here();
+        (
+            beside.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            here,
+        )
+    })
+}
+
+/// Runs `work` once on each core. It takes what it works on from a source that all share, until
+/// nothing is left there. Gives what each run came to.
+///
+/// # Errors
+/// That of the first thread that failed, when all have ended.
+pub fn on_all_cores<T: Send, E: Send>(work: impl Fn() -> Result<T, E> + Sync) -> Result<Vec<T>, E> {
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..size()).map(|_| scope.spawn(&work)).collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// Does `work` on each of `jobs`, on all cores, and gives the results to `consume` in the order of
+/// the jobs. Only a few jobs more than there are cores are under way at a time.
+///
+/// # Errors
+/// The first one, in the order of the jobs, of a job, of `work` or of `consume`.
+pub fn in_order<J: Send, T: Send, E: Send>(
+    jobs: impl IntoIterator<Item = Result<J, E>>,
+    work: impl Fn(J) -> Result<T, E> + Sync,
+    mut consume: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
+    let window = 2 * size() + 2;
+    let (work, queue) = (&work, &Mutex::new(None));
+    thread::scope(|scope| {
+        let mut workers = Workers::begin(|jobs| {
+            *queue.lock().unwrap_or_else(PoisonError::into_inner) = Some(jobs);
+            for _ in 0..size() {
+                scope.spawn(move || serve(|| next_in(queue), work));
+            }
+        });
+        for job in jobs {
+            if workers.under_way() == window
+                && let Some(result) = workers.take()
+            {
+                consume(result?)?;
+            }
+            workers.submit(job?);
+        }
+        while let Some(result) = workers.take() {
+            consume(result?)?;
+        }
+        Ok(())
+    })
+}
+
+/// A job, and where its result is waited for.
+type Order<J, T> = (J, SyncSender<T>);
+
+/// Threads that do one kind of job; the results are taken in the order in which the jobs were
+/// given. The threads end when this is dropped.
+pub struct Workers<J, T> {
+    to_workers: Sender<Order<J, T>>,
+    pending: VecDeque<Receiver<T>>,
+}
+
+impl<J: Send + 'static, T: Send + 'static> Workers<J, T> {
+    /// Starts one thread per core.
+    pub fn start(work: fn(J) -> T) -> Self {
+        Self::begin(|jobs| {
+            let queue = Arc::new(Mutex::new(Some(jobs)));
+            for _ in 0..size() {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || serve(|| next_in(&queue), &work));
+            }
+        })
+    }
+}
+
+impl<J: Send, T: Send> Workers<J, T> {
+    /// As [`Workers::start`], with at most `most` threads that live in `scope`.
+    pub fn start_in<'scope>(
+        scope: &'scope thread::Scope<'scope, '_>,
+        most: usize,
+        work: fn(J) -> T,
+    ) -> Self
+    where
+        J: 'scope,
+        T: 'scope,
+    {
+        Self::begin(|jobs| {
+            let queue = Arc::new(Mutex::new(Some(jobs)));
+            for _ in 0..size().min(most) {
+                let queue = Arc::clone(&queue);
+                scope.spawn(move || serve(|| next_in(&queue), &work));
+            }
+        })
+    }
+
+    fn begin(spawn: impl FnOnce(Receiver<Order<J, T>>)) -> Self {
+        let (to_workers, jobs) = mpsc::channel();
+        spawn(jobs);
+        Self {
+            to_workers,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// Has a job done.
+    ///
+    /// # Panics
+    /// If a worker has panicked.
+    pub fn submit(&mut self, job: J) {
+        let (reply, result) = mpsc::sync_channel(1);
+        self.pending.push_back(result);
+        self.to_workers
+            .send((job, reply))
+            .expect("the workers live as long as this");
+    }
+
+    /// How many jobs have been given of which the result has not been taken.
+    pub fn under_way(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Waits for the result of the earliest of them; `None` if there is none.
+    ///
+    /// # Panics
+    /// If the worker that did it has panicked.
+    pub fn take(&mut self) -> Option<T> {
+        let result = self.pending.pop_front()?;
+        Some(result.recv().expect("a worker answers every job"))
+    }
+
+    /// The result of the earliest of them, if it is there already.
+    ///
+    /// # Panics
+    /// As [`Workers::take`].
+    pub fn try_take(&mut self) -> Option<T> {
+        match self.pending.front()?.try_recv() {
+            Ok(result) => {
+                self.pending.pop_front();
+                Some(result)
+            }
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => panic!("a worker answers every job"),
+        }
+    }
+}
+
+/// The next job of a queue that workers share; `None` when no more come.
+fn next_in<T>(queue: &Mutex<Option<Receiver<T>>>) -> Option<T> {
+    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+    queue.as_ref()?.recv().ok()
+}
+
+/// Does jobs until no more come.
+fn serve<J, T>(next: impl Fn() -> Option<Order<J, T>>, work: &impl Fn(J) -> T) {
+    while let Some((job, reply)) = next() {
+        // Nobody waits for it any more if an earlier job has failed.
+        let _ = reply.send(work(job));
+    }
+}
