@@ -7,8 +7,9 @@ use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::progress::Bars;
 use super::{Outcome, image};
+use crate::config::ByteSize;
 use imgasm_block::ChunkMap;
-use imgasm_container::{OutputFormat, write_file};
+use imgasm_container::{OutputFormat, Reading, write_file};
 
 /// Write the disk in an image in another format. The same disk gives the same bytes.
 #[derive(Debug, clap::Args)]
@@ -21,6 +22,14 @@ pub(super) struct Args {
     /// qcow2, vmdk (stream-optimized), vhd (dynamic), vhd-fixed.
     #[arg(long, value_name = "FORMAT")]
     format: Option<OutputFormat>,
+    /// Take the input as this, whatever it looks like. Without this, what is neither a container
+    /// that can be read nor a disk or filesystem is an error.
+    #[arg(long, value_name = "FORMAT", value_parser = ["raw"])]
+    input_format: Option<String>,
+    /// The most that may be unpacked from a compressed file or a tar, such as `200GiB`; without
+    /// this, 16 GiB and about a thousand times the length of the file.
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<ByteSize>,
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
@@ -40,7 +49,12 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         );
     }
     let bars = Bars::new();
-    let opened = image::cache()?.open(&args.input, &bars.reading("reading"))?;
+    let reading = Reading {
+        is_raw: args.input_format.is_some(),
+        max_bytes: args.max_size.map(|size| size.0),
+    };
+    let cache = image::cache()?.reading(reading);
+    let opened = cache.open(&args.input, &bars.reading("reading"))?;
     if let Some(recovery) = &opened.recovery {
         image::tell_recovery(&args.input, recovery, output);
     }

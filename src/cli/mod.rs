@@ -31,6 +31,7 @@ mod progress;
 #[cfg(feature = "aws")]
 mod pull;
 mod recipe;
+mod recover;
 mod reproduce;
 mod side;
 mod verify;
@@ -65,6 +66,7 @@ enum Command {
     Build(build::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Recover(recover::Args),
     Ls(ls::Args),
     Cat(cat::Args),
     Diff(diff::Args),
@@ -146,6 +148,7 @@ fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
         Command::Build(args) => build::run(&args, output),
         Command::Plan(args) => plan::run(&args, output),
         Command::Apply(args) => apply::run(&args, output),
+        Command::Recover(args) => recover::run(&args, output),
         Command::Ls(args) => ls::run(&args, output),
         Command::Diff(args) => diff::run(&args, output),
         Command::Cat(args) => cat::run(&args, output),

@@ -62,17 +62,75 @@ pub enum Error {
     },
     /// A change in place failed, and so did going back.
     #[error(
-        "{} is half-changed; the file {} puts it back when the image is next opened for writing",
-        path.display(),
-        undo.display()
+        "{0} is half-changed: what went wrong has to be mended, then `imgasm recover {0}` puts it back",
+        path.display()
     )]
     HalfChanged {
         /// The image.
         path: PathBuf,
-        /// Its undo file.
-        undo: PathBuf,
         /// Why going back failed.
         source: Box<Error>,
+    },
+    /// An image that is to be read is half-changed.
+    #[error(
+        "{} is half-changed by an interrupted change: `imgasm recover {}` puts it back as it was, \
+         by what {} holds",
+        path.display(),
+        path.display(),
+        undo.display()
+    )]
+    Interrupted {
+        /// The image.
+        path: PathBuf,
+        /// Its undo file.
+        undo: PathBuf,
+    },
+    /// An image is not the one that its undo file is about.
+    #[error(
+        "{} is not what an interrupted change left: at byte {offset} it holds neither what it held \
+         before nor what it was to hold, so it was replaced or written since; remove {} if it is \
+         right as it is, else take the image from a copy",
+        path.display(),
+        undo.display()
+    )]
+    UndoMismatch {
+        /// The image.
+        path: PathBuf,
+        /// Its undo file.
+        undo: PathBuf,
+        /// Where on the image.
+        offset: u64,
+    },
+    /// An undo file may be somebody else's.
+    #[error(
+        "the undo file {} is not believed: {problem}; remove it if the image is right as it is",
+        undo.display()
+    )]
+    UndoUntrusted {
+        /// The undo file.
+        undo: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An image has several names, and cannot say where its undo file lies.
+    #[error(
+        "{} has {names} names (hard links) on a file system without extended attributes, so that \
+         a half-done change would not be seen under the others: change a copy",
+        path.display()
+    )]
+    ManyNames {
+        /// The image.
+        path: PathBuf,
+        /// Their number.
+        names: u64,
+    },
+    /// An image that is to be changed is used by somebody else.
+    #[error("{} is in use: {by}", path.display())]
+    InUse {
+        /// The image.
+        path: PathBuf,
+        /// Who uses it.
+        by: String,
     },
     /// What a file holds contradicts its format.
     #[error("{}: {problem}", path.display())]

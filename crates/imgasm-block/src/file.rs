@@ -1,19 +1,19 @@
 //! A sparse file on the host.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::bytes::byte_len;
 use super::device::check_range;
 use super::{BlockDevice, Error, Result};
 
-/// A regular file, read and written in place. Its holes are the host's.
+/// A regular file or a block device, read and written in place. Its holes are the host's.
 #[derive(Debug)]
 pub struct FileDevice {
     file: File,
@@ -25,27 +25,51 @@ pub struct FileDevice {
 impl FileDevice {
     /// Opens a file for reading only.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::with(File::open(path)?, path, false)
+        Self::with(opened(OpenOptions::new().read(true), path)?, path, false)
     }
 
-    /// Opens an existing file for reading and writing in place.
+    /// Opens an existing file for reading and writing in place; a block device, for nobody else.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] for a block device that is in use, such as a mounted one.
     pub fn open_writable(path: &Path) -> io::Result<Self> {
-        Self::with(
-            OpenOptions::new().read(true).write(true).open(path)?,
-            path,
-            true,
-        )
+        let file = opened(OpenOptions::new().read(true).write(true), path)?;
+        Self::with(file, path, true)
     }
 
     /// Makes a device of an open file; `path` is what messages call it.
     pub fn with(file: File, path: &Path, writable: bool) -> io::Result<Self> {
-        let len = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        let len = if kind.is_block_device() {
+            rustix::fs::seek(&file, SeekFrom::End(0))?
+        } else if kind.is_file() {
+            metadata.len()
+        } else {
+            let problem = "it is neither a regular file nor a block device";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        };
         Ok(Self {
             file,
             path: path.to_owned(),
             len,
             writable,
         })
+    }
+
+    /// Gives the file another length; this device keeps the one that it was opened with.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a block device, which has the length that it has.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|e| Error::file(&self.path, "look at", e))?;
+        if metadata.file_type().is_block_device() {
+            return check_range(0, len, self.len);
+        }
+        self.file
+            .set_len(len)
+            .map_err(|e| Error::file(&self.path, "set the length of", e))
     }
 
     /// What messages call the file.
@@ -76,9 +100,26 @@ impl FileDevice {
         match rustix::fs::seek(&self.file, to) {
             Ok(offset) => Ok(Some(offset.min(self.len))),
             Err(Errno::NXIO) => Ok(None),
+            // Block devices have no holes that could be found.
+            Err(Errno::INVAL) if matches!(to, SeekFrom::Data(_)) => Ok(Some(from)),
+            Err(Errno::INVAL) => Ok(None),
             Err(errno) => Err(self.failed("find data in", from, 0, errno.into())),
         }
     }
+}
+
+/// Opens a file without waiting for anybody, as opening a FIFO would.
+fn opened(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let mut flags = OFlags::NONBLOCK;
+    let is_device = |metadata: Metadata| metadata.file_type().is_block_device();
+    let options = options.custom_flags(flags.bits().cast_signed());
+    let file = options.open(path)?;
+    if !is_device(file.metadata()?) || !rustix::fs::fcntl_getfl(&file)?.contains(OFlags::RDWR) {
+        return Ok(file);
+    }
+    // Without O_CREAT this is the kernel's word for a block device that nobody else has so.
+    flags |= OFlags::EXCL;
+    options.custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 impl BlockDevice for FileDevice {

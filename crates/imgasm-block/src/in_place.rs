@@ -1,10 +1,11 @@
 //! Changing an image where it lies.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::output::lock;
-use super::{BlockDevice, Change, Delta, Error, FileDevice, Recovery, Result, undo};
+use super::{BlockDevice, Change, Delta, Error, FileDevice, Recovery, Result, in_use, undo};
 
 /// An image that is changed in place. It is locked from its opening to its dropping.
 ///
@@ -18,10 +19,20 @@ pub struct InPlace {
 
 impl InPlace {
     /// Opens and locks an image, and puts it back as it was if a change had been interrupted.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] and [`Error::InUse`] if somebody else uses the image;
+    /// [`Error::UndoMismatch`] and [`Error::UndoUntrusted`] if its undo file is not about it.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || FileDevice::open_writable(path).map_err(|e| Error::file(path, "open", e));
-        let mut image = open()?;
+        let mut image = FileDevice::open_writable(path).map_err(|e| match e.kind() {
+            io::ErrorKind::ResourceBusy => Error::InUse {
+                path: path.to_owned(),
+                by: "it is mounted, or part of another device".to_owned(),
+            },
+            _ => Error::file(path, "open", e),
+        })?;
         lock(image.file(), path)?;
+        in_use::check(image.file(), path)?;
         let recovery = undo::recover(&image)?;
         if recovery.is_some() {
             // The length may have been put back too. The lock goes with the open file.
@@ -36,17 +47,15 @@ impl InPlace {
         })
     }
 
-    /// Puts an image that is only to be read back as it was, if a change had been interrupted.
+    /// Makes sure that an image, opened for reading, is not half-changed, and says whether a change
+    /// of it has left an undo file all the same. Nothing is written.
     ///
     /// # Errors
-    /// [`Error::Locked`] where the change is still under way; [`Error::File`] where the image
-    /// cannot be written, and so not be put back.
-    pub fn recover(path: &Path) -> Result<Option<Recovery>> {
-        if undo::undo_path(path).exists() {
-            Ok(Self::open(path)?.recovery)
-        } else {
-            Ok(None)
-        }
+    /// [`Error::Interrupted`] if it is, and has to be put back by [`InPlace::open`];
+    /// [`Error::Locked`] if the change is still under way; [`Error::UndoMismatch`] and
+    /// [`Error::UndoUntrusted`] if its undo file is not about it.
+    pub fn check(image: &FileDevice) -> Result<Option<Recovery>> {
+        undo::check(image)
     }
 
     /// The image, as the base for a delta.
@@ -65,13 +74,21 @@ impl InPlace {
         let changes = delta.changes()?;
         let result = self.write(delta, &changes, &mut || Ok(()));
         if result.is_err() {
-            undo::recover(&self.image).map_err(|source| Error::HalfChanged {
+            let undone = self.reopened().and_then(|image| undo::recover(&image));
+            undone.map_err(|source| Error::HalfChanged {
                 path: self.image.path().to_owned(),
-                undo: undo::undo_path(self.image.path()),
                 source: Box::new(source),
             })?;
         }
         result
+    }
+
+    /// The image with the length that it has now.
+    fn reopened(&self) -> Result<FileDevice> {
+        let path = self.image.path();
+        let file = self.image.file().try_clone();
+        file.and_then(|file| FileDevice::with(file, path, true))
+            .map_err(|e| Error::file(path, "open", e))
     }
 
     /// The steps of a commit. `before` is asked before each one, so that tests can stop between
@@ -82,29 +99,22 @@ impl InPlace {
         changes: &[Change],
         before: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        let path = self.image.path();
-        let failed = |operation| move |e| Error::file(path, operation, e);
         if changes.is_empty() && delta.len() == self.image.len() {
             return Ok(());
         }
-        let ranges: Vec<_> = changes.iter().map(|change| change.range.clone()).collect();
         before()?;
-        undo::write(&self.image, &ranges, delta.len())?;
+        undo::write(&self.image, delta, changes)?;
         before()?;
-        let file = self.image.file().try_clone().map_err(failed("open"))?;
-        file.set_len(delta.len()).map_err(failed("grow"))?;
-        let image = FileDevice::with(file, path, true).map_err(failed("open"))?;
+        self.image.set_len(delta.len())?;
+        let image = self.reopened()?;
         for change in changes {
             before()?;
             delta.copy_changes(std::slice::from_ref(change), &image)?;
         }
         before()?;
-        image
-            .file()
-            .sync_all()
-            .map_err(failed("bring to the disk"))?;
+        undo::sync(image.file(), image.path())?;
         before()?;
-        undo::remove(path)
+        undo::remove(&self.image)
     }
 }
 
@@ -127,6 +137,10 @@ mod tests {
         (path, bytes)
     }
 
+    fn undo_path(image: &Path) -> PathBuf {
+        image.with_file_name("disk.raw.imgasm-undo")
+    }
+
     /// A delta that changes data, zeros data, fills a hole, and grows the image.
     fn edit(base: &InPlace) -> Delta {
         let base: Arc<dyn BlockDevice> = base.device().clone();
@@ -146,6 +160,17 @@ mod tests {
         bytes
     }
 
+    fn stopped_after(steps: i32, image: &InPlace, delta: &Delta) -> Result<()> {
+        let changes = delta.changes().unwrap();
+        let mut left = steps;
+        let path = image.image.path().to_owned();
+        image.write(delta, &changes, &mut || {
+            left -= 1;
+            let stopped = || Error::Locked { path: path.clone() };
+            (left >= 0).then_some(()).ok_or_else(stopped)
+        })
+    }
+
     #[test]
     fn stopping_between_any_two_steps_leaves_the_old_or_the_new_image() {
         let (mut old_seen, mut new_seen) = (0, 0);
@@ -155,19 +180,17 @@ mod tests {
             let image = InPlace::open(&path).unwrap();
             let delta = edit(&image);
             let new = bytes_of(&delta);
-            let changes = delta.changes().unwrap();
-            let mut left = steps;
-            let stopped = || Error::Locked { path: path.clone() };
-            let result = image.write(&delta, &changes, &mut || {
-                left -= 1;
-                (left >= 0).then_some(()).ok_or_else(stopped)
-            });
+            let result = stopped_after(steps, &image, &delta);
             drop((image, delta));
 
-            let undo_left = undo::undo_path(&path).exists();
+            let undo_left = undo_path(&path).exists();
+            let seen = fs::read(&path).unwrap();
+            let readable = InPlace::check(&FileDevice::open(&path).unwrap());
+            assert_eq!(readable.is_ok(), !undo_left || seen == old, "{steps} steps");
+            assert!(fs::read(&path).unwrap() == seen, "checking has written");
             let recovered = InPlace::open(&path).unwrap();
             assert_eq!(recovered.recovery().is_some(), undo_left);
-            assert!(!undo::undo_path(&path).exists());
+            assert!(!undo_path(&path).exists());
             let now = fs::read(&path).unwrap();
             assert_eq!(recovered.device().len(), u64::try_from(now.len()).unwrap());
             if now == new {
@@ -185,58 +208,159 @@ mod tests {
         assert_eq!((old_seen, new_seen), (9, 1));
     }
 
+    /// An image that is half-changed, what it held, and the bytes of its undo file.
+    fn half_changed(dir: &tempfile::TempDir) -> (PathBuf, Vec<u8>, Vec<u8>) {
+        let (path, old) = image_in(dir);
+        let image = InPlace::open(&path).unwrap();
+        let delta = edit(&image);
+        stopped_after(5, &image, &delta).unwrap_err();
+        assert!(fs::read(&path).unwrap() != old);
+        let undo = fs::read(undo_path(&path)).unwrap();
+        (path, old, undo)
+    }
+
     #[test]
     fn an_undo_file_that_is_cut_off_or_damaged_means_an_untouched_image() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, old) = image_in(&dir);
-        let image = InPlace::open(&path).unwrap();
-        let ranges = [0..BLOCK, 19 * BLOCK..22 * BLOCK];
-        undo::write(&image.image, &ranges, image.image.len()).unwrap();
-        let undo_path = undo::undo_path(&path);
-        let whole = fs::read(&undo_path).unwrap();
-        drop(image);
-        for len in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
-            fs::write(&undo_path, &whole[..len]).unwrap();
-            assert_eq!(InPlace::recover(&path).unwrap(), Some(Recovery::NotBegun));
-            assert!(!undo_path.exists());
+        let (path, old, whole) = half_changed(&dir);
+        fs::write(&path, &old).unwrap();
+        let recovery = || InPlace::open(&path).unwrap().recovery;
+        for len in (0..whole.len()).step_by(997).chain([whole.len() - 1]) {
+            fs::write(undo_path(&path), &whole[..len]).unwrap();
+            let found = InPlace::check(&FileDevice::open(&path).unwrap());
+            assert_eq!(found.unwrap(), Some(Recovery::NotBegun));
+            assert!(undo_path(&path).exists(), "checking removes nothing");
+            assert_eq!(recovery(), Some(Recovery::NotBegun));
+            assert!(!undo_path(&path).exists());
         }
         let mut damaged = whole.clone();
         damaged[45] ^= 1;
-        fs::write(&undo_path, &damaged).unwrap();
-        assert_eq!(InPlace::recover(&path).unwrap(), Some(Recovery::NotBegun));
+        fs::write(undo_path(&path), &damaged).unwrap();
+        assert_eq!(recovery(), Some(Recovery::NotBegun));
         assert!(fs::read(&path).unwrap() == old);
+    }
 
-        // The whole one rolls back what was changed meanwhile.
-        let mut changed = old.clone();
-        changed[..4096].fill(1);
-        changed[21 * 4096..22 * 4096].fill(1);
-        fs::write(&path, &changed).unwrap();
-        fs::write(&undo_path, &whole).unwrap();
-        let bytes = 4 * BLOCK;
-        assert_eq!(
-            InPlace::recover(&path).unwrap(),
-            Some(Recovery::RolledBack { bytes })
-        );
+    #[test]
+    fn a_write_that_was_cut_at_a_sector_is_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old, _) = half_changed(&dir);
+        let mut torn = fs::read(&path).unwrap();
+        // The first 512 bytes are new, the rest of the block is as it was.
+        torn[512..4096].copy_from_slice(&old[512..4096]);
+        fs::write(&path, &torn).unwrap();
+        InPlace::open(&path).unwrap();
         assert!(fs::read(&path).unwrap() == old);
+    }
+
+    #[test]
+    fn an_image_that_was_replaced_or_written_since_is_not_touched() {
+        for at in [0, 3 * 4096 + 700, 30 * 4096 + 1, 43 * 4096] {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, _, whole) = half_changed(&dir);
+            let mut other = fs::read(&path).unwrap();
+            other[at] ^= 0xff;
+            fs::write(&path, &other).unwrap();
+            let read = InPlace::check(&FileDevice::open(&path).unwrap()).unwrap_err();
+            let opened = InPlace::open(&path).unwrap_err();
+            for error in [read, opened] {
+                let sector = u64::try_from(at / 512 * 512).unwrap();
+                assert!(
+                    matches!(error, Error::UndoMismatch { offset, .. } if offset == sector),
+                    "{error}"
+                );
+            }
+            assert!(fs::read(&path).unwrap() == other);
+            assert!(fs::read(undo_path(&path)).unwrap() == whole);
+        }
+        // A length that is neither.
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old, _) = half_changed(&dir);
+        fs::write(&path, &old[..old.len() - 1]).unwrap();
+        assert!(matches!(
+            InPlace::open(&path),
+            Err(Error::UndoMismatch { .. })
+        ));
+        assert!(fs::read(&path).unwrap() == old[..old.len() - 1]);
     }
 
     #[test]
     fn an_undo_file_of_another_image_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, _) = image_in(&dir);
-        let image = InPlace::open(&path).unwrap();
-        undo::write(
-            &image.image,
-            std::slice::from_ref(&(0..BLOCK)),
-            image.image.len(),
-        )
-        .unwrap();
-        drop(image);
+        let (path, _, _) = half_changed(&dir);
         let other = dir.path().join("other.raw");
         fs::write(&other, [1; 5000]).unwrap();
-        fs::rename(undo::undo_path(&path), undo::undo_path(&other)).unwrap();
-        let error = InPlace::recover(&other).unwrap_err();
+        let beside = dir.path().join("other.raw.imgasm-undo");
+        fs::rename(undo_path(&path), &beside).unwrap();
+        let error = InPlace::open(&other).unwrap_err();
         assert!(error.to_string().contains("another file"), "{error}");
         assert!(fs::read(&other).unwrap() == [1; 5000]);
+    }
+
+    #[test]
+    fn an_image_is_found_by_every_name_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (path, old, _) = half_changed(&dir);
+        std::os::unix::fs::symlink("disk.raw", at("link.raw")).unwrap();
+        fs::hard_link(&path, at("second.raw")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for name in ["link.raw", "second.raw"] {
+            let error = InPlace::check(&FileDevice::open(&at(name)).unwrap()).unwrap_err();
+            assert!(
+                matches!(error, Error::Interrupted { .. }),
+                "{name}: {error}"
+            );
+        }
+        fs::rename(&path, at("folder/moved.raw")).unwrap();
+        // A copy bears the mark as well, but the undo file is not about it.
+        let run = std::process::Command::new("cp")
+            .args(["-a", "folder/moved.raw", "copy.raw"])
+            .current_dir(dir.path())
+            .status();
+        assert!(run.unwrap().success());
+        assert_eq!(InPlace::open(&at("copy.raw")).unwrap().recovery, None);
+        let recovery = InPlace::open(&at("second.raw")).unwrap().recovery;
+        assert!(matches!(recovery, Some(Recovery::RolledBack { .. })));
+        assert!(fs::read(at("folder/moved.raw")).unwrap() == old);
+        assert!(!undo_path(&path).exists());
+    }
+
+    #[test]
+    fn what_could_be_forged_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _, whole) = half_changed(&dir);
+        let undo = undo_path(&path);
+        let refused = |what: &str| {
+            let before = fs::read(&path).unwrap();
+            for error in [
+                InPlace::check(&FileDevice::open(&path).unwrap()).unwrap_err(),
+                InPlace::open(&path).unwrap_err(),
+            ] {
+                assert!(
+                    matches!(error, Error::UndoUntrusted { .. }),
+                    "{what}: {error}"
+                );
+            }
+            assert!(fs::read(&path).unwrap() == before);
+        };
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(&undo, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &undo).unwrap();
+        refused("a link");
+        fs::remove_file(&undo).unwrap();
+        fs::hard_link(&elsewhere, &undo).unwrap();
+        refused("a second name");
+        fs::remove_file(&undo).unwrap();
+        let fifo = std::process::Command::new("mkfifo").arg(&undo).status();
+        assert!(fifo.unwrap().success());
+        refused("a FIFO");
+        fs::remove_file(&undo).unwrap();
+        fs::write(&undo, &whole).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&undo, Some(12345), None).unwrap();
+            refused("of another owner");
+            std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+        }
+        assert!(InPlace::open(&path).unwrap().recovery.is_some());
     }
 }

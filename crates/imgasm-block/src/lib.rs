@@ -8,7 +8,8 @@
 //! - [`delta`]: what is changed of a base that stays as it is, with its blocks in `spill`.
 //! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
 //! - [`output`]: a new image beside its target, renamed when it is whole.
-//! - [`in_place`]: changing an image where it lies, with [`undo`] to get back from a half-done change.
+//! - [`in_place`]: changing an image where it lies, if `in_use` finds nobody else at it, with
+//!   [`undo`] to get back from a half-done change.
 //! - [`shared`]: what two files on the host have in common because they share it.
 //! - [`digest`](mod@digest): SHA-256.
 //! - [`byte_size`]: a number of bytes as people write it.
@@ -27,6 +28,7 @@ pub mod error;
 pub mod file;
 pub mod hole;
 pub mod in_place;
+mod in_use;
 pub mod memory;
 pub mod output;
 pub mod pool;

@@ -233,6 +233,16 @@ pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
     })
 }
 
+/// Takes a lock that readers share, or says that somebody writes the file.
+pub(super) fn lock_shared(file: &File, path: &Path) -> Result<()> {
+    file.try_lock_shared().map_err(|error| match error {
+        TryLockError::WouldBlock => Error::Locked {
+            path: path.to_owned(),
+        },
+        TryLockError::Error(source) => Error::file(path, "lock", source),
+    })
+}
+
 /// Whether `path` still names this file.
 fn is_called(file: &File, path: &Path) -> bool {
     let same = |a: &fs::Metadata, b: &fs::Metadata| a.ino() == b.ino() && a.dev() == b.dev();

@@ -29,13 +29,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::stamp::Stamp;
 use super::unpack::unpack;
-use super::{Error, Found, Image, Progress, Result, look, open_disk};
+use super::{Error, Found, Image, Progress, Reading, Result, look, open_disk};
 use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output, pool};
 
 /// A folder of unpacked base images.
 #[derive(Debug, Clone)]
 pub struct Cache {
     pub(super) dir: PathBuf,
+    reading: Reading,
 }
 
 /// A base image, ready to be built upon.
@@ -85,7 +86,14 @@ impl Cache {
     pub fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
+            reading: Reading::default(),
         }
+    }
+
+    /// The same cache for files that are to be read in a certain way.
+    #[must_use]
+    pub fn reading(self, reading: Reading) -> Self {
+        Self { reading, ..self }
     }
 
     /// The folder that users expect: `$IMGASM_CACHE`, else `$XDG_CACHE_HOME/imgasm`, else
@@ -105,7 +113,7 @@ impl Cache {
     /// Opens any image for reading. One that can be read where it is, is; others are unpacked into
     /// the cache or found there.
     pub fn open(&self, path: &Path, progress: &Progress<'_>) -> Result<Image> {
-        match look(path)? {
+        match look(path, self.reading)? {
             Found::Disk(image) => Ok(image),
             Found::Packed => {
                 let base = self.base(path, None, progress)?;
@@ -121,13 +129,20 @@ impl Cache {
     /// What can be unpacked of a file that is cut short or damaged, for as long as the device is
     /// held; `None` where that is nothing.
     pub fn salvage(&self, path: &Path, progress: &Progress<'_>) -> Option<FileDevice> {
-        let Ok(Found::Packed) = look(path) else {
+        let Ok(Found::Packed) = look(path, self.reading) else {
             return None;
         };
         let place = self.place(path).ok()?;
         let output = Output::create(&self.incoming(&place)).ok()?;
         // What is wrong with it is known to those who ask for this.
-        let _ = unpack(path, &File::open(path).ok()?, &output, None, progress);
+        let _ = unpack(
+            path,
+            &File::open(path).ok()?,
+            &output,
+            None,
+            self.reading.max_bytes,
+            progress,
+        );
         output.device().ok().filter(|device| !device.is_empty())
     }
 
@@ -135,7 +150,7 @@ impl Cache {
     /// where it is, what else is in the cache or put there.
     ///
     /// # Errors
-    /// [`Error::DigestMismatch`] where the file is not the one that `expected` tells.
+    /// [`Error::DigestMismatch`] if the file is not the one that `expected` names.
     pub fn base(
         &self,
         path: &Path,
@@ -146,7 +161,7 @@ impl Cache {
         if let Some(known) = place.known.as_ref().and_then(|known| known.sha256) {
             check(path, expected, known)?;
         }
-        match look(path)? {
+        match look(path, self.reading)? {
             Found::Disk(image) if image.device.host_file().is_some() => {
                 place.raw(image.recovery, expected, progress)
             }
@@ -181,7 +196,14 @@ impl Cache {
         }
         let output = Output::create(&self.incoming(place))?;
         let input = File::open(place.path).map_err(|e| cannot_read(place.path, e))?;
-        let unpacked = unpack(place.path, &input, &output, expected, progress)?;
+        let unpacked = unpack(
+            place.path,
+            &input,
+            &output,
+            expected,
+            self.reading.max_bytes,
+            progress,
+        )?;
         place.remember(Some(unpacked.digest))?;
         let mut wrapping: Vec<String> = unpacked.layers.iter().map(ToString::to_string).collect();
         let device: Arc<dyn BlockDevice> = Arc::new(output.device()?);
@@ -284,7 +306,7 @@ impl Place<'_> {
     ) -> Result<Base> {
         let device = FileDevice::open(self.path).map_err(|e| cannot_read(self.path, e))?;
         let kept_map = || read_chunk_map(&self.stem.with_extension("chunks"));
-        let known = self.known.as_ref().filter(|_| recovery.is_none());
+        let known = self.known.as_ref();
         let kept = known
             .and_then(|_| kept_map())
             .filter(|map| map.device_len() == device.len());

@@ -103,7 +103,7 @@ pub(super) fn detect(head: &[u8]) -> Content {
     if at(1, b"\x2a\x4d\x18") && head[0] & 0xf0 == 0x50 {
         return Content::Packed(Codec::Zstd);
     }
-    if at(257, b"ustar") {
+    if at(257, b"ustar") || super::tar::is_header(head) {
         return Content::Tar;
     }
     if at(0, b"QFI\xfb") {
@@ -122,6 +122,10 @@ pub(super) fn detect(head: &[u8]) -> Content {
         (0, &b"# Disk DescriptorFile"[..], "a VMDK descriptor file"),
         (0, b"COWD", "a VMDK of ESX 2"),
         (0, b"QED\0", "a QED image"),
+        (0, b"WithoutFreeSpace", "a Parallels image"),
+        (0, b"WithouFreSpacExt", "a Parallels image"),
+        (0, b"Bochs Virtual HD Image", "a Bochs image"),
+        (0, b"\x3a\xff\x26\xed", "an Android sparse image"),
         (0x40, b"\x7f\x10\xda\xbe", "a VirtualBox VDI image"),
         (0, b"PK\x03\x04", "a zip file"),
         (0, b"7z\xbc\xaf\x27\x1c", "a 7z file"),
@@ -142,9 +146,23 @@ pub(super) fn detect(head: &[u8]) -> Content {
         (4096, b"EFI PART"),
         (1080, b"\x53\xef"), // ext2, ext3, ext4
         (0, b"XFSB"),
+        (0, b"hsqs"), // squashfs
+        (0, b"LUKS\xba\xbe"),
+        (0, b"\xfc\x4e\x2b\xa9"),    // md RAID 1.1
+        (4096, b"\xfc\x4e\x2b\xa9"), // md RAID 1.2
+        (3, b"NTFS    "),
+        (3, b"EXFAT   "),
+        (54, b"FAT"),
+        (82, b"FAT"),
+        (32, b"NXSB"),               // APFS
+        (1024, b"\xe2\xe1\xf5\xe0"), // EROFS
+        (1024, b"\x10\x20\xf5\xf2"), // F2FS
+        (4086, b"SWAPSPACE2"),
         (65600, b"_BHRfS_M"), // btrfs
         (536, b"LABELONE"),   // LVM
-        (32769, b"CD001"),    // ISO 9660
+        (24, b"LVM2 001"),
+        (32769, b"CD001"), // ISO 9660
+        (32769, b"BEA01"), // UDF
     ];
     if raw.into_iter().any(|(offset, magic)| at(offset, magic)) {
         return Content::Disk(DiskFormat::Raw);

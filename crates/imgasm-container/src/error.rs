@@ -70,13 +70,27 @@ pub enum Error {
         /// How many bytes had been decoded before.
         output_offset: u64,
     },
-    /// What is packed is larger than any disk.
-    #[error("{}: unpacks to more than {limit} bytes, the largest disk there is", path.display())]
+    /// More comes out of a file than may.
+    #[error(
+        "{}: unpacks to more than {limit} bytes, the limit for a file of this length: \
+         `imgasm convert --max-size` allows more",
+        path.display()
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Bytes in the largest disk.
+        /// The most bytes that may come out of it.
         limit: u64,
+    },
+    /// The file is nothing that is known.
+    #[error(
+        "{}: this is neither a container that can be read nor a disk or filesystem; if it is a raw \
+         disk all the same, `imgasm convert --input-format raw` takes it as one",
+        path.display()
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
     },
     /// The file holds nothing.
     #[error("{}: there is nothing in it", path.display())]

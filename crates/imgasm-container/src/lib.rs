@@ -4,12 +4,14 @@
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
 //! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content.
-//! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file; `frames`,
+//! - `unpack`, `peel`, `decode`, `tar`: from a compressed file or a tar to a sparse file, of no
+//!   more than `budget` allows; `frames`,
 //!   `bzip2_blocks`: on all cores if the format allows it.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.
 //! - [`write`](mod@write): a disk in the formats that others read.
 
+mod budget;
 mod bytes;
 mod bzip2_blocks;
 pub mod cache;
@@ -23,6 +25,7 @@ pub mod known;
 mod peel;
 mod qcow2;
 mod stamp;
+mod tar;
 mod unpack;
 mod vhd;
 mod vhdx;
@@ -52,7 +55,7 @@ pub struct Image {
     /// What the disk was wrapped in, outermost first: `["gzip", "tar (disk.raw)"]`, `["qcow2"]`;
     /// empty for a raw image.
     pub wrapping: Vec<String>,
-    /// What was done about a change in place that had been interrupted; to be told to the user.
+    /// What an interrupted change of a raw image has left, if the image can be read all the same.
     pub recovery: Option<Recovery>,
 }
 
@@ -64,13 +67,39 @@ enum Found {
     Packed,
 }
 
-/// Opens a file and looks what it is. A raw image that was left half-changed is put back first.
-fn look(path: &Path) -> Result<Found> {
-    let recovery = InPlace::recover(path)?;
+/// What to do about a disk that lies in a form that is not read. No command is named: those that
+/// know more forms follow the names of other files that an image holds, wherever they lead.
+const WHOLE_DISK: &str =
+    "have it exported as one whole disk, raw or in a qcow2, where it comes from";
+
+/// How a file is to be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The file is a raw disk whatever it holds: nothing is unwrapped.
+    pub is_raw: bool,
+    /// The most bytes that may come out of a compressed file or a tar; if this is not said, 16 GiB
+    /// and about a thousand times the file's length.
+    pub max_bytes: Option<u64>,
+}
+
+/// Opens a file and looks what it is.
+///
+/// # Errors
+/// [`imgasm_block::Error::Interrupted`] for a raw image that was left half-changed;
+/// [`Error::Unknown`] for what is no container and no disk.
+fn look(path: &Path, reading: Reading) -> Result<Found> {
     let file = FileDevice::open(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })?;
+    let recovery = InPlace::check(&file)?;
+    if reading.is_raw {
+        return Ok(Found::Disk(Image {
+            device: Arc::new(file),
+            wrapping: Vec::new(),
+            recovery,
+        }));
+    }
     match content(&file, path)? {
         Content::Packed(_) | Content::Tar => Ok(Found::Packed),
         _ if file.is_empty() => Err(Error::Empty {
@@ -100,14 +129,13 @@ fn content(device: &dyn BlockDevice, path: &Path) -> Result<Content> {
         Content::Foreign(name) => Err(Error::Unsupported {
             path: path.to_owned(),
             what: name.to_owned(),
-            advice: "convert it to raw or qcow2, and use that".to_owned(),
+            advice: WHOLE_DISK.to_owned(),
         }),
         content => Ok(content),
     }
 }
 
-/// The disk in an image that lies on `device`, and the format in which it lies there. What is not
-/// known is a raw disk.
+/// The disk in an image that lies on `device`, and the format in which it lies there.
 fn open_disk(
     device: Arc<dyn BlockDevice>,
     path: &Path,
@@ -115,8 +143,20 @@ fn open_disk(
     let format = match content(&device, path)? {
         Content::Disk(format) if format != DiskFormat::Raw => format,
         // A fixed VHD is known by its end only.
-        _ => match vhd::open_fixed(&device)? {
+        content => match vhd::open_fixed(&device)? {
             Some(disk) => return Ok((DiskFormat::Vhd, disk)),
+            None if content == Content::Unknown => {
+                return Err(Error::Unknown {
+                    path: path.to_owned(),
+                });
+            }
+            None if is_extent(path) => {
+                return Err(Error::Unsupported {
+                    path: path.to_owned(),
+                    what: "one extent of a VMDK of several files".to_owned(),
+                    advice: WHOLE_DISK.to_owned(),
+                });
+            }
             None => DiskFormat::Raw,
         },
     };
@@ -128,4 +168,15 @@ fn open_disk(
         DiskFormat::Raw => device,
     };
     Ok((format, device))
+}
+
+/// Whether the name of a file is that of a raw extent of a split VMDK: `NAME-f001.vmdk`. The first
+/// one begins as the disk does.
+fn is_extent(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    let number = name.as_deref().and_then(|name| {
+        let (_, number) = name.strip_suffix(".vmdk")?.rsplit_once("-f")?;
+        Some(number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    number == Some(true)
 }

@@ -4,9 +4,11 @@ use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 
+use super::budget::{Budget, Limited};
 use super::decode::Decoder;
 use super::detect::{Content, HEAD_LEN, detect};
-use super::{Codec, Error, Result};
+use super::tar::{self, Archive};
+use super::{Codec, Error, Result, WHOLE_DISK};
 
 /// How often something may be wrapped: a compressed disk in a compressed tar has three.
 const DEPTH_LIMIT: u32 = 5;
@@ -34,23 +36,28 @@ impl fmt::Display for Layer {
 
 /// What the bytes of the disk are given to.
 pub(super) trait Sink {
-    /// Takes all that `input` holds. The outer result is about reading it, the inner one about
-    /// what was read.
-    fn take(&mut self, input: &mut dyn Read) -> io::Result<Result<()>>;
+    /// Takes all that `input` holds.
+    fn take(&mut self, input: &mut dyn Read) -> io::Result<()>;
 
     /// How many bytes it has taken.
     fn taken(&self) -> u64;
 }
 
 /// Gives the disk that `input` holds to `sink` and says what it was wrapped in.
-pub(super) fn peel(path: &Path, input: &mut dyn Read, sink: &mut dyn Sink) -> Result<Vec<Layer>> {
+pub(super) fn peel(
+    path: &Path,
+    input: &mut dyn Read,
+    budget: Budget,
+    sink: &mut dyn Sink,
+) -> Result<Vec<Layer>> {
     let mut peeler = Peeler {
         path,
         sink,
+        budget,
         found: None,
     };
     let mut layers = Vec::new();
-    peeler.visit(input, &mut layers, 0)?;
+    peeler.visit(input, None, &mut layers, 0)?;
     match peeler.found {
         Some(layers) if peeler.sink.taken() > 0 => Ok(layers),
         _ => Err(Error::Empty {
@@ -62,13 +69,21 @@ pub(super) fn peel(path: &Path, input: &mut dyn Read, sink: &mut dyn Sink) -> Re
 struct Peeler<'a> {
     path: &'a Path,
     sink: &'a mut dyn Sink,
+    budget: Budget,
     /// The layers of the disk, once it has been taken.
     found: Option<Vec<Layer>>,
 }
 
 impl Peeler<'_> {
-    /// Whether `input` is a disk or holds one. The first one found is taken.
-    fn visit(&mut self, input: &mut dyn Read, layers: &mut Vec<Layer>, depth: u32) -> Result<bool> {
+    /// Whether `input`, which has `len` bytes if that is known, is a disk or holds one. The first one
+    /// found is taken.
+    fn visit(
+        &mut self,
+        input: &mut dyn Read,
+        len: Option<u64>,
+        layers: &mut Vec<Layer>,
+        depth: u32,
+    ) -> Result<bool> {
         if depth > DEPTH_LIMIT {
             return Err(Error::TooDeep {
                 path: self.path.to_owned(),
@@ -88,8 +103,9 @@ impl Peeler<'_> {
             Content::Packed(codec) => {
                 layers.push(Layer::Packed(codec));
                 let decoder = Decoder::new(codec, BufReader::with_capacity(256 << 10, whole));
-                let mut decoder = decoder.map_err(|e| self.failed(layers, e))?;
-                let is_disk = self.visit(&mut decoder, layers, depth + 1)?;
+                let decoder = decoder.map_err(|e| self.failed(layers, e))?;
+                let mut decoder = Limited::new(decoder, self.budget);
+                let is_disk = self.visit(&mut decoder, None, layers, depth + 1)?;
                 layers.pop();
                 Ok(is_disk)
             }
@@ -99,12 +115,18 @@ impl Peeler<'_> {
             Content::Foreign(name) => Err(Error::Unsupported {
                 path: self.path.to_owned(),
                 what: name.to_owned(),
-                advice: "unpack it, or convert it to raw or qcow2, and use that".to_owned(),
+                advice: WHOLE_DISK.to_owned(),
             }),
-            Content::Disk(_) | Content::Unknown => {
+            Content::Unknown => Err(Error::Unknown {
+                path: self.path.to_owned(),
+            }),
+            Content::Disk(_) => {
                 if self.found.is_none() {
+                    self.budget
+                        .check(len.unwrap_or(0))
+                        .map_err(|e| self.failed(layers, e))?;
                     let taken = self.sink.take(&mut whole);
-                    taken.map_err(|e| self.failed(layers, e))??;
+                    taken.map_err(|e| self.failed(layers, e))?;
                     self.found = Some(layers.clone());
                 }
                 Ok(true)
@@ -122,18 +144,17 @@ impl Peeler<'_> {
         let mut disks = Vec::new();
         let mut others = Vec::new();
         let mut count: u64 = 0;
-        let mut archive = tar::Archive::new(input);
-        let entries = archive.entries().map_err(|e| self.failed(layers, e))?;
-        for entry in entries {
-            let mut entry = entry.map_err(|e| self.failed_tar(layers, e))?;
-            let kind = entry.header().entry_type();
-            if !(kind.is_file() || kind.is_gnu_sparse() || kind.is_contiguous()) {
-                continue;
-            }
+        let mut archive = Archive::new(input);
+        loop {
+            let member = archive.next_file();
+            let Some(member) = member.map_err(|e| self.failed_tar(layers, e))? else {
+                break;
+            };
             count += 1;
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = member.name.clone();
             layers.push(Layer::Tar(name.clone()));
-            let is_disk = self.visit(&mut entry, layers, depth + 1)?;
+            let (len, mut content) = (Some(member.len), archive.content(&member));
+            let is_disk = self.visit(&mut content, len, layers, depth + 1)?;
             layers.pop();
             if is_disk {
                 disks.push(name);
@@ -164,6 +185,9 @@ impl Peeler<'_> {
     /// A failure to read what the layers hold.
     fn failed(&self, layers: &[Layer], source: io::Error) -> Error {
         let path = self.path.to_owned();
+        if let Some(limit) = Budget::exceeded(&source) {
+            return Error::TooLarge { path, limit };
+        }
         let codec = layers.iter().rev().find_map(|layer| match layer {
             Layer::Packed(codec) => Some(*codec),
             Layer::Tar(_) => None,
@@ -187,7 +211,8 @@ impl Peeler<'_> {
 
     /// A failure to find the next file of a tar.
     fn failed_tar(&self, layers: &[Layer], source: io::Error) -> Error {
-        if layers.is_empty() {
+        let is_over = Budget::exceeded(&source).is_some();
+        if tar::is_damage(&source) || (layers.is_empty() && !is_over) {
             Error::Corrupt {
                 path: self.path.to_owned(),
                 format: "tar",

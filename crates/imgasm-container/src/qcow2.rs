@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bytes::{be_u32, be_u64};
 use super::clusters::{ClusterFile, Clusters, Lru, Mapping, Stretch, Table};
-use super::{Error, Result, inflate};
+use super::{Error, Result, WHOLE_DISK, inflate};
 use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "qcow2";
@@ -71,7 +71,7 @@ impl Qcow2 {
             what,
             advice: advice.to_owned(),
         };
-        let flatten = "copy it with `qemu-img convert -O qcow2`, and use the copy";
+        let flatten = WHOLE_DISK;
 
         let most = u64::try_from(HEADER_LEN).expect("a small constant");
         let mut header = file.read("header", 0, file.len().min(most))?;
@@ -91,7 +91,7 @@ impl Qcow2 {
         let known = INCOMPATIBLE_DIRTY | INCOMPATIBLE_COMPRESSION | INCOMPATIBLE_EXTENDED_L2;
         if incompatible & INCOMPATIBLE_CORRUPT != 0 {
             return Err(corrupt(
-                "it is marked as corrupt: repair it with `qemu-img check -r all`".to_owned(),
+                "it is marked as corrupt: repair it where it comes from".to_owned(),
             ));
         }
         if incompatible & INCOMPATIBLE_DATA_FILE != 0 {

@@ -12,13 +12,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use sha2::{Digest as _, Sha256};
 
+use super::budget::Budget;
 use super::peel::{self, Layer, Sink};
 use super::{Error, Progress, Result};
 use imgasm_block::bytes::{byte_len, write_non_zero};
 use imgasm_block::{CHUNK_BYTES, ChunkMap, ChunkMapBuilder, Digest, Output, pool};
-
-/// Bytes in the largest disk: that of EBS and of GCE is 64 TiB.
-const DISK_LIMIT_BYTES: u64 = 64 << 40;
 
 /// How much of the file is read in one step.
 const READ_LEN: usize = 512 << 10;
@@ -43,20 +41,27 @@ pub(super) fn unpack(
     input: &File,
     output: &Output,
     expected: Option<Digest>,
+    max_bytes: Option<u64>,
     progress: &Progress<'_>,
 ) -> Result<Unpacked> {
+    let len = input.metadata().map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    });
+    let usual = Budget::usual(len?.len());
+    let budget = max_bytes.map_or(usual, Budget::of);
     let (to_decoder, from_file) = sync_channel(QUEUE);
     let (to_writer, from_decoder) = sync_channel(QUEUE);
     let (to_spare, spare) = sync_channel(QUEUE + 2);
     let decode = || {
         let mut source = Source::new(from_file);
         let mut sink = ChunkSink {
-            path,
+            budget,
             offset: 0,
             to_writer,
             spare,
         };
-        let peeled = peel::peel(path, &mut source, &mut sink);
+        let peeled = peel::peel(path, &mut source, budget, &mut sink);
         if peeled.is_ok() || expected.is_some() {
             // The digest is of the whole file, and a wrong file is known by it whatever is wrong.
             source.drain();
@@ -182,15 +187,15 @@ impl Read for Source {
 }
 
 /// Cuts a disk into chunks for the writing thread.
-struct ChunkSink<'a> {
-    path: &'a Path,
+struct ChunkSink {
+    budget: Budget,
     offset: u64,
     to_writer: SyncSender<(u64, Vec<u8>)>,
     spare: Receiver<Vec<u8>>,
 }
 
-impl Sink for ChunkSink<'_> {
-    fn take(&mut self, input: &mut dyn Read) -> io::Result<Result<(), Error>> {
+impl Sink for ChunkSink {
+    fn take(&mut self, input: &mut dyn Read) -> io::Result<()> {
         let chunk_len = usize::try_from(CHUNK_BYTES).expect("a small constant");
         loop {
             let mut chunk = self.spare.try_recv().unwrap_or_default();
@@ -207,18 +212,13 @@ impl Sink for ChunkSink<'_> {
             chunk.truncate(filled);
             let offset = self.offset;
             self.offset += byte_len(&chunk);
-            if self.offset > DISK_LIMIT_BYTES {
-                return Ok(Err(Error::TooLarge {
-                    path: self.path.to_owned(),
-                    limit: DISK_LIMIT_BYTES,
-                }));
-            }
+            self.budget.check(self.offset)?;
             if filled == 0 || self.to_writer.send((offset, chunk)).is_err() {
                 // Nobody receives when writing has failed, which the writing thread reports.
-                return Ok(Ok(()));
+                return Ok(());
             }
             if filled < chunk_len {
-                return Ok(Ok(()));
+                return Ok(());
             }
         }
     }

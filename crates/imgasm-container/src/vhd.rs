@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bytes::{be_u32, be_u64};
 use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
-use super::{Error, Result};
+use super::{Error, Result, WHOLE_DISK};
 use imgasm_block::{BlockDevice, Slice};
 
 const FORMAT: &str = "vhd";
@@ -89,7 +89,7 @@ impl Dynamic {
             return Err(Error::Unsupported {
                 path: file.path().to_owned(),
                 what: format!("a VHD of type {disk_type} (4 has a parent)"),
-                advice: "copy it with `qemu-img convert -O qcow2`, and use the copy".to_owned(),
+                advice: WHOLE_DISK.to_owned(),
             });
         }
         let header = file.read("header", be_u64(&footer, 16), 1024)?;

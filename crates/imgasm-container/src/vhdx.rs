@@ -7,7 +7,7 @@ use uuid::{Uuid, uuid};
 
 use super::bytes::{array, le_u16, le_u32, le_u64};
 use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
-use super::{Error, Result};
+use super::{Error, Result, WHOLE_DISK};
 use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "vhdx";
@@ -142,7 +142,7 @@ fn check_header(file: &ClusterFile) -> Result<()> {
         return Err(Error::Unsupported {
             path: file.path().to_owned(),
             what: "a VHDX with changes left in its log".to_owned(),
-            advice: "replay them with `qemu-img check -r all`".to_owned(),
+            advice: "replay them with `qemu-img check -f vhdx -r all`".to_owned(),
         });
     }
     Ok(())
@@ -186,7 +186,7 @@ fn unsupported(file: &ClusterFile, what: &str) -> Error {
     Error::Unsupported {
         path: file.path().to_owned(),
         what: what.to_owned(),
-        advice: "copy it with `qemu-img convert -O qcow2`, and use the copy".to_owned(),
+        advice: WHOLE_DISK.to_owned(),
     }
 }
 

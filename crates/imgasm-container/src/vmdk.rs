@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::bytes::{le_u16, le_u32, le_u64};
 use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
-use super::{Error, Result, inflate};
+use super::{Error, Result, WHOLE_DISK, inflate};
 use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "vmdk";
@@ -118,7 +118,12 @@ fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
         .checked_mul(SECTOR_BYTES)
         .filter(|&at| at != 0)
     else {
-        return Ok(());
+        // Only a part of a disk does not say what it is a part of.
+        return Err(Error::Unsupported {
+            path: file.path().to_owned(),
+            what: "one extent of a VMDK of several files".to_owned(),
+            advice: WHOLE_DISK.to_owned(),
+        });
     };
     let text = file.read("descriptor", offset, sectors * SECTOR_BYTES)?;
     let text = String::from_utf8_lossy(&text);
@@ -138,7 +143,7 @@ fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
     Err(Error::Unsupported {
         path: file.path().to_owned(),
         what: what.to_owned(),
-        advice: "copy it with `qemu-img convert -O qcow2`, and use the copy".to_owned(),
+        advice: WHOLE_DISK.to_owned(),
     })
 }
 

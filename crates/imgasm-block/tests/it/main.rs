@@ -2,4 +2,5 @@
 
 mod chunk_map;
 mod delta;
+mod in_place;
 mod output;

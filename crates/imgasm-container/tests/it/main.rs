@@ -1,6 +1,7 @@
 //! Tests of `imgasm-container`, in one program.
 
 mod cache;
+mod foreign;
 mod read;
 mod vmdk_as_qemu;
 mod write;

@@ -1,0 +1,83 @@
+//! Whether somebody else uses an image that is about to be changed.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use super::{Error, Result};
+
+/// The block devices of this machine (`sysfs(5)`).
+const BLOCK_DEVICES: &str = "/sys/block";
+
+/// What is mounted in this process's view (`proc_pid_mountinfo(5)`); the third field is the device.
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// Checks that an image, opened for writing, is neither locked by QEMU nor mounted.
+///
+/// QEMU locks single bytes of its images by `fcntl(2)` (`block/file-posix.c`), which a lock of the
+/// whole file contradicts. A mounted image is that of a loop device (`loop(4)`) which somebody has
+/// opened for himself, as mounting does.
+///
+/// # Errors
+/// [`Error::InUse`]. What cannot be found out for want of `sysfs` or of rights is taken for unused.
+pub(super) fn check(file: &File, path: &Path) -> Result<()> {
+    let in_use = |by: String| {
+        Err(Error::InUse {
+            path: path.to_owned(),
+            by,
+        })
+    };
+    match rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::AGAIN | Errno::ACCESS) => {
+            return in_use("another program, such as QEMU, has locked it".to_owned());
+        }
+        // Not every file system has locks.
+        Ok(()) | Err(_) => {}
+    }
+    let Ok(image) = file.metadata() else {
+        return Ok(());
+    };
+    let mounted = fs::read_to_string(MOUNTS).unwrap_or_default();
+    for device in fs::read_dir(BLOCK_DEVICES).into_iter().flatten().flatten() {
+        let Ok(name) = device.file_name().into_string() else {
+            continue;
+        };
+        let backing = fs::read(device.path().join("loop/backing_file")).unwrap_or_default();
+        let backing = String::from_utf8_lossy(&backing);
+        let Ok(backing) = fs::metadata(backing.trim_end_matches('\n')) else {
+            continue;
+        };
+        let is_this = (backing.dev(), backing.ino()) == (image.dev(), image.ino());
+        if is_this && (is_claimed(&name) || is_mounted(&device.path(), &name, &mounted)) {
+            return in_use(format!("it is mounted through /dev/{name}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody has a block device, or a partition of it, for himself.
+fn is_claimed(name: &str) -> bool {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::EXCL.bits().cast_signed())
+        .open(Path::new("/dev").join(name));
+    opened.is_err_and(|e| Errno::from_io_error(&e) == Some(Errno::BUSY))
+}
+
+/// Whether a block device or a partition of it is mounted in this process's view.
+fn is_mounted(device: &Path, name: &str, mounts: &str) -> bool {
+    let partitions = fs::read_dir(device).into_iter().flatten().flatten();
+    let partitions = partitions
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(name))
+        .map(|entry| entry.path());
+    partitions
+        .chain([device.to_owned()])
+        .filter_map(|device| fs::read_to_string(device.join("dev")).ok())
+        .any(|number| {
+            let mut devices = mounts.lines().filter_map(|line| line.split(' ').nth(2));
+            devices.any(|mounted| mounted == number.trim_end())
+        })
+}

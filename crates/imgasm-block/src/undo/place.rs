@@ -1,0 +1,148 @@
+//! Where the undo file of an image lies, and whether it is to be believed.
+//!
+//! It lies beside the image, under the image's real name whatever name was given. So that it is
+//! found by another hard link too, and after the image was moved, the image bears its place as an
+//! extended attribute while it is changed. That of a block device lies in `/var/tmp`: a device has
+//! no folder that outlives the machine's stopping.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{OFlags, XattrFlags};
+use rustix::io::Errno;
+
+use crate::{Error, FileDevice, Result};
+
+const SUFFIX: &str = ".imgasm-undo";
+
+/// The attribute of an image that is being changed.
+const MARK: &str = "user.imgasm.undo";
+
+/// Where the undo files of block devices lie.
+const DEVICES: &str = "/var/tmp";
+
+fn metadata(image: &FileDevice) -> Result<fs::Metadata> {
+    image
+        .file()
+        .metadata()
+        .map_err(|e| Error::file(image.path(), "look at", e))
+}
+
+/// The name of the undo file of an opened image.
+pub(super) fn of(image: &FileDevice) -> Result<PathBuf> {
+    let metadata = metadata(image)?;
+    if metadata.file_type().is_block_device() {
+        let device = metadata.rdev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        return Ok(Path::new(DEVICES).join(format!("block-{major}-{minor}{SUFFIX}")));
+    }
+    let real = fs::canonicalize(image.path());
+    let mut path = real
+        .map_err(|e| Error::file(image.path(), "find", e))?
+        .into_os_string();
+    path.push(SUFFIX);
+    Ok(path.into())
+}
+
+/// What an image is known by on its host.
+pub(super) fn inode(image: &FileDevice) -> Result<u64> {
+    let metadata = metadata(image)?;
+    Ok(if metadata.file_type().is_block_device() {
+        metadata.rdev()
+    } else {
+        metadata.ino()
+    })
+}
+
+/// Lets the image say where its undo file lies.
+///
+/// # Errors
+/// [`Error::ManyNames`] if it has other names, by which the file would not be found, and cannot bear
+/// the mark.
+pub(super) fn mark(image: &FileDevice, undo: &Path) -> Result<()> {
+    let place = undo.as_os_str().as_bytes();
+    if rustix::fs::fsetxattr(image.file(), MARK, place, XattrFlags::empty()).is_ok() {
+        return Ok(());
+    }
+    let metadata = metadata(image)?;
+    if metadata.file_type().is_file() && metadata.nlink() > 1 {
+        return Err(Error::ManyNames {
+            path: image.path().to_owned(),
+            names: metadata.nlink(),
+        });
+    }
+    Ok(())
+}
+
+/// Where the image says that its undo file lies.
+pub(super) fn marked(image: &FileDevice) -> Option<PathBuf> {
+    let mut place = vec![0; 4096];
+    let len = rustix::fs::fgetxattr(image.file(), MARK, place.as_mut_slice()).ok()?;
+    place.truncate(len);
+    let place = PathBuf::from(OsString::from_vec(place));
+    let is_one = place.is_absolute() && place.as_os_str().as_bytes().ends_with(SUFFIX.as_bytes());
+    is_one.then_some(place)
+}
+
+/// Opens an undo file; `None` if there is none.
+///
+/// # Errors
+/// [`Error::UndoUntrusted`] unless it is a file of its own of the image's owner, of root, or of the
+/// user who runs this: another one could have been put there to be written into the image.
+pub(super) fn open(path: &Path, image: &FileDevice) -> Result<Option<File>> {
+    let untrusted = |problem: String| {
+        Err(Error::UndoUntrusted {
+            undo: path.to_owned(),
+            problem,
+        })
+    };
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if Errno::from_io_error(&e) == Some(Errno::LOOP) => {
+            return untrusted("it is a symbolic link".to_owned());
+        }
+        Err(e) => return Err(Error::file(path, "open", e)),
+    };
+    let found = file.metadata().map_err(|e| Error::file(path, "open", e))?;
+    if !found.is_file() || found.nlink() != 1 {
+        return untrusted("it is not a file with just this name".to_owned());
+    }
+    let owner = metadata(image)?.uid();
+    let user = rustix::process::geteuid().as_raw();
+    if ![owner, user, 0].contains(&found.uid()) {
+        return untrusted(format!(
+            "it belongs to user {}, and the image to user {owner}",
+            found.uid()
+        ));
+    }
+    Ok(Some(file))
+}
+
+/// Removes an undo file, and the mark of its image.
+pub(super) fn remove(image: &FileDevice, undo: &Path) -> Result<()> {
+    fs::remove_file(undo).map_err(|e| Error::file(undo, "remove", e))?;
+    // A mark that stays leads to no file.
+    let _ = rustix::fs::fremovexattr(image.file(), MARK);
+    sync_folder_of(undo)
+}
+
+/// Brings the names in the folder that holds `path` to the disk.
+pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| Error::file(folder, "bring to the disk", e))
+}

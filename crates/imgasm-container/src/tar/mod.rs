@@ -1,0 +1,341 @@
+//! Reading tar archives as a stream: every form of names and of sparse files, within bounds.
+//!
+//! - `sparse`: which bytes of a sparse file are stored.
+//!
+//! The `tar` crate decodes the headers. Going from one to the next is ours, because the crate holds
+//! a name or a record of any length in memory and does not know the sparse files that PAX records
+//! describe, which are what bsdtar and GNU tar write.
+
+mod sparse;
+
+use std::io::{self, Read};
+
+use sparse::{Map, Piece, decimal};
+
+const BLOCK_BYTES: u64 = 512;
+
+/// Most bytes of one name or one set of records. A path has 4096 bytes on Linux; a sparse map of
+/// version 0.1 is a record too.
+const RECORD_LIMIT_BYTES: u64 = 4 << 20;
+
+/// Most records between two files, and most headers that only carry a map on.
+const RECORDS_LIMIT: usize = 1 << 16;
+
+/// What an archive contradicts itself by.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Damage(String);
+
+/// An error of the archive.
+fn bad(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Damage(problem.to_owned()))
+}
+
+/// An error of the crate about a header.
+#[allow(clippy::needless_pass_by_value, reason = "it is mapped from a result")]
+fn damaged(error: io::Error) -> io::Error {
+    bad(&error.to_string())
+}
+
+/// Whether it is the archive that is damaged, and not what it is read from.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Damage>())
+}
+
+/// Whether a block is the header of an archive's member: its checksum fits. The oldest archives
+/// (version 7) have no other sign.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    let Some(block) = block.first_chunk::<512>() else {
+        return false;
+    };
+    let header = tar::Header::from_byte_slice(block);
+    // A sum of spaces or zeros alone is that of an empty block.
+    let digits = &block[148..156];
+    digits.iter().any(u8::is_ascii_digit) && header.cksum().is_ok_and(|sum| sum == checksum(block))
+}
+
+/// The sum of a header's bytes, with its own eight as spaces.
+fn checksum(block: &[u8; 512]) -> u32 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..])
+}
+
+/// An archive that is read from its beginning to its end.
+pub(super) struct Archive<'a> {
+    input: &'a mut dyn Read,
+    /// Stored bytes of the current member that have not been read, and what fills up its block.
+    left: u64,
+    padding: u64,
+}
+
+/// A regular file of an archive.
+pub(super) struct Member {
+    pub(super) name: String,
+    /// Length in bytes once it is unpacked.
+    pub(super) len: u64,
+    pieces: Vec<Piece>,
+}
+
+/// What comes before a member and is about it.
+#[derive(Default)]
+struct About {
+    name: Option<Vec<u8>>,
+    /// Length of what is stored.
+    size: Option<u64>,
+    sparse_name: Option<Vec<u8>>,
+    sparse_size: Option<u64>,
+    /// Versions 0.0 and 0.1.
+    map: Option<Map>,
+    /// The offset of version 0.0 whose length is yet to come.
+    offset: Option<u64>,
+    /// Version 1.0.
+    map_is_stored: bool,
+}
+
+impl<'a> Archive<'a> {
+    pub(super) fn new(input: &'a mut dyn Read) -> Self {
+        Self {
+            input,
+            left: 0,
+            padding: 0,
+        }
+    }
+
+    /// The next regular file; what was left of the one before is skipped.
+    pub(super) fn next_file(&mut self) -> io::Result<Option<Member>> {
+        let mut about = About::default();
+        for _ in 0..RECORDS_LIMIT {
+            self.skip()?;
+            let Some(header) = self.header()? else {
+                return Ok(None);
+            };
+            let kind = header.entry_type();
+            let size = header.entry_size().map_err(damaged)?;
+            if kind.is_gnu_longname() {
+                let mut name = self.record(size)?;
+                name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
+                about.name = Some(name);
+            } else if kind.is_pax_local_extensions() {
+                about.take(&self.record(size)?)?;
+            } else if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
+                self.record(size)?;
+            } else {
+                // Links and devices have no content, whatever their size is said to be.
+                let stored = if kind.is_hard_link() || kind.is_symlink() {
+                    0
+                } else {
+                    about.size.unwrap_or(size)
+                };
+                self.begin(stored);
+                if kind.is_file() || kind.is_gnu_sparse() || kind.is_contiguous() {
+                    return self.member(&header, stored, about).map(Some);
+                }
+                about = About::default();
+            }
+        }
+        Err(bad("too many records without a file"))
+    }
+
+    /// The content of the file that [`Archive::next_file`] gave last.
+    pub(super) fn content<'b>(&'b mut self, member: &'b Member) -> Content<'b> {
+        Content {
+            input: Read::take(&mut *self.input, self.left),
+            left: &mut self.left,
+            pieces: &member.pieces,
+            at: 0,
+            len: member.len,
+        }
+    }
+
+    fn member(&mut self, header: &tar::Header, stored: u64, about: About) -> io::Result<Member> {
+        let mut name = about
+            .name
+            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let (mut map, mut len) = (Map::whole(stored), stored);
+        if header.entry_type().is_gnu_sparse() {
+            (map, len) = self.old_gnu_map(header)?;
+        } else if let Some(size) = about.sparse_size {
+            len = size;
+            if about.map_is_stored {
+                let (read, taken) = Map::read(self.input, stored)?;
+                self.left -= taken;
+                map = read;
+            } else if let Some(given) = about.map {
+                map = given;
+            }
+        }
+        name = about.sparse_name.unwrap_or(name);
+        Ok(Member {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            len,
+            pieces: map.checked(len, self.left)?,
+        })
+    }
+
+    /// The map of an old GNU sparse file: four pieces in the header, 21 in each block that follows
+    /// for as long as the one before says so. The blocks are not counted in the file's size.
+    fn old_gnu_map(&mut self, header: &tar::Header) -> io::Result<(Map, u64)> {
+        let gnu = header
+            .as_gnu()
+            .ok_or_else(|| bad("a sparse file without a GNU header"))?;
+        let mut map = Map::default();
+        let mut add = |piece: &tar::GnuSparseHeader| {
+            if piece.is_empty() {
+                return Ok(());
+            }
+            let (start, len) = (piece.offset(), piece.length());
+            map.push(start.map_err(damaged)?, len.map_err(damaged)?)
+        };
+        gnu.sparse.iter().try_for_each(&mut add)?;
+        let mut is_extended = gnu.is_extended();
+        while is_extended {
+            let mut more = tar::GnuExtSparseHeader::new();
+            self.input.read_exact(more.as_mut_bytes())?;
+            more.sparse().iter().try_for_each(&mut add)?;
+            is_extended = more.is_extended();
+        }
+        Ok((map, gnu.real_size().map_err(damaged)?))
+    }
+
+    /// The next header; `None` at the end, which is a block of zeros or the end of the input.
+    fn header(&mut self) -> io::Result<Option<tar::Header>> {
+        let mut header = tar::Header::new_old();
+        let block = header.as_mut_bytes();
+        let mut filled = 0;
+        while filled < block.len() {
+            match self.input.read(&mut block[filled..]) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => filled += len,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if block.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        if !is_header(block) {
+            return Err(bad("a header's checksum does not fit"));
+        }
+        Ok(Some(header))
+    }
+
+    fn begin(&mut self, stored: u64) {
+        self.left = stored;
+        self.padding = stored.wrapping_neg() % BLOCK_BYTES;
+    }
+
+    fn skip(&mut self) -> io::Result<()> {
+        let left = self.left.saturating_add(self.padding);
+        let skipped = io::copy(&mut Read::take(&mut *self.input, left), &mut io::sink())?;
+        if skipped < left {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (self.left, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    /// A name or a set of records.
+    fn record(&mut self, size: u64) -> io::Result<Vec<u8>> {
+        if size > RECORD_LIMIT_BYTES {
+            return Err(bad(&format!(
+                "a name or record of {size} bytes, and no more than {RECORD_LIMIT_BYTES} are read"
+            )));
+        }
+        self.begin(size);
+        let mut record = Vec::new();
+        Read::take(&mut *self.input, size).read_to_end(&mut record)?;
+        let read = u64::try_from(record.len()).expect("at most 4 MiB");
+        if read < size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left = 0;
+        Ok(record)
+    }
+}
+
+impl About {
+    /// Takes the PAX records of a header.
+    fn take(&mut self, records: &[u8]) -> io::Result<()> {
+        let mut rest = records;
+        while !rest.is_empty() {
+            let (key, value, following) = pax_record(rest)?;
+            rest = following;
+            match key {
+                b"path" => self.name = Some(value.to_owned()),
+                b"size" => self.size = Some(decimal(value)?),
+                b"GNU.sparse.name" => self.sparse_name = Some(value.to_owned()),
+                b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
+                    self.sparse_size = Some(decimal(value)?);
+                }
+                b"GNU.sparse.major" => self.map_is_stored = value == b"1",
+                b"GNU.sparse.map" => self.map = Some(Map::from_list(value)?),
+                b"GNU.sparse.offset" => self.offset = Some(decimal(value)?),
+                b"GNU.sparse.numbytes" => {
+                    let start = self.offset.take();
+                    let start = start.ok_or_else(|| bad("a length without an offset"))?;
+                    self.map
+                        .get_or_insert_default()
+                        .push(start, decimal(value)?)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first of some PAX records, as its key and value, and those behind it. A record is its length
+/// in decimal digits, a space, the key, `=`, the value, and a line feed.
+fn pax_record(records: &[u8]) -> io::Result<(&[u8], &[u8], &[u8])> {
+    let damaged = || bad("a PAX record is damaged");
+    let split = |bytes, at| <[u8]>::split_at_checked(bytes, at).ok_or_else(damaged);
+    let space = records.iter().position(|byte| *byte == b' ');
+    let (digits, _) = split(records, space.ok_or_else(damaged)?)?;
+    let len = usize::try_from(decimal(digits)?).map_err(|_| damaged())?;
+    let (record, following) = split(records, len)?;
+    let record = record.get(digits.len() + 1..).ok_or_else(damaged)?;
+    let record = record.strip_suffix(b"\n").ok_or_else(damaged)?;
+    let equals = record.iter().position(|byte| *byte == b'=');
+    let (key, value) = split(record, equals.ok_or_else(damaged)?)?;
+    Ok((key, &value[1..], following))
+}
+
+/// The bytes of a member, with its holes as zeros.
+pub(super) struct Content<'a> {
+    input: io::Take<&'a mut dyn Read>,
+    left: &'a mut u64,
+    /// From the one that is being read, or comes next.
+    pieces: &'a [Piece],
+    at: u64,
+    len: u64,
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while let Some(piece) = self.pieces.first()
+            && self.at >= piece.start + piece.len
+        {
+            self.pieces = &self.pieces[1..];
+        }
+        let (until, is_stored) = match self.pieces.first() {
+            Some(piece) if self.at >= piece.start => (piece.start + piece.len, true),
+            Some(piece) => (piece.start, false),
+            None => (self.len, false),
+        };
+        let most = usize::try_from(until - self.at).map_or(buf.len(), |most| most.min(buf.len()));
+        let buf = &mut buf[..most];
+        let mut read = most;
+        if is_stored && !buf.is_empty() {
+            read = self.input.read(buf)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            *self.left -= u64::try_from(read).expect("a buffer's length fits 64 bits");
+        } else {
+            buf.fill(0);
+        }
+        self.at += u64::try_from(read).expect("a buffer's length fits 64 bits");
+        Ok(read)
+    }
+}

@@ -1,0 +1,28 @@
+//! `imgasm recover IMAGE`
+
+use std::path::PathBuf;
+
+use super::Outcome;
+use super::failure::Failure;
+use super::image::tell_recovery;
+use super::output::Output;
+use imgasm_block::InPlace;
+
+/// Put an image back as it was before a change in place that was interrupted.
+///
+/// Commands that only read refuse an image that is half-changed; `apply` puts it back by itself.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A raw image: a file or a block device.
+    image: PathBuf,
+}
+
+pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+    let path = &args.image;
+    let image = InPlace::open(path)?;
+    match image.recovery() {
+        Some(recovery) => tell_recovery(path, recovery, output),
+        None => output.note("whole", format_args!("{}: nothing to undo", path.display())),
+    }
+    Ok(Outcome::Done)
+}
