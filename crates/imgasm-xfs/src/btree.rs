@@ -80,7 +80,7 @@ pub(crate) fn read<R: Record>(
     let mut pointers = roots;
     for level in (0..=level).rev() {
         let mut children = Vec::new();
-        for pointer in pointers {
+        for (index, &pointer) in pointers.iter().enumerate() {
             let block = home
                 .block(volume, pointer)
                 .ok_or_else(|| bad(format!("pointer to block {pointer}, which does not exist")))?;
@@ -88,7 +88,12 @@ pub(crate) fn read<R: Record>(
                 return Err(bad(format!("block {pointer} is reached twice")));
             }
             let bytes = volume.read_block(block)?;
+            let siblings = [
+                index.checked_sub(1).and_then(|left| pointers.get(left)),
+                pointers.get(index + 1),
+            ];
             check_header(volume, kind, home, block, &bytes, level)
+                .and_then(|()| kind.check_siblings(&bytes, siblings))
                 .map_err(|problem| bad(format!("block {pointer}: {problem}")))?;
             tree.blocks.push(pointer);
             if level == 0 {

@@ -5,14 +5,24 @@ use imgasm_fs::{Location, Result};
 use crate::check::hash_trees::{Block, Content, walk};
 use crate::check::report::{Report, finding};
 use crate::dir::Directory;
+use crate::extent_map::ExtentMap;
 use crate::fork::read_blocks;
 use crate::format::bytes::{u16_at, u32_at};
 use crate::format::dir::data::{BlockKind, INDEX_ENTRY_LEN, TAIL_LEN};
 use crate::format::dir::index::{IndexEntry, NO_BLOCK, Part, index_start, space};
 use crate::format::dir::{data, index};
+use crate::format::geometry::Geometry;
 use crate::inode::{Fork, Inode};
 use crate::problem::corrupt;
 use crate::volume::Volume;
+
+/// What the index of a directory says.
+#[derive(Default)]
+struct Index {
+    entries: Vec<IndexEntry>,
+    /// The room left in each data block.
+    room: Vec<u16>,
+}
 
 /// Checks that every name can be found by its hash, and that the room left in each data block is
 /// known.
@@ -26,34 +36,13 @@ pub(super) fn check(
         return Ok(());
     };
     let geometry = &volume.geometry;
-    let per_block = geometry.directory_block_blocks;
     let number = inode.number;
-    let size = u64::from(geometry.directory_block_size);
-    let mut entries = Vec::new();
-    let mut room = Vec::new();
-    for (&data_block, block) in &directory.blocks {
-        let file_block = u64::from(data_block) * u64::from(per_block);
-        let blocks = read_blocks(volume, number, map, file_block, per_block)?;
-        let kind = data::check_identity(&blocks.bytes, geometry, blocks.daddr, number);
-        let end = match kind {
-            Ok(BlockKind::Whole) => data::whole_end(&blocks.bytes),
-            _ => geometry.directory_block_size,
-        };
-        let first = Directory::first_in(geometry, data_block);
-        let runs = data::unused_runs(&block.entries, geometry, first, end);
-        if let Err(problem) = data::check_unused(&blocks.bytes, geometry, &runs) {
-            let at = Location::FileBlock {
-                inode: number,
-                block: file_block,
-            };
-            finding(report, at, problem);
-        }
-    }
-    let first = read_blocks(volume, number, map, 0, per_block)?;
-    if data::check_identity(&first.bytes, geometry, first.daddr, number) == Ok(BlockKind::Whole) {
+    check_room(volume, number, map, directory, report)?;
+    let first = read_blocks(volume, number, map, 0, geometry.directory_block_blocks)?;
+    let kind = data::check_identity(&first.bytes, geometry, first.daddr, number);
+    let mut entries = if kind == Ok(BlockKind::Whole) {
         let tail = first.bytes.len() - TAIL_LEN;
-        let count = u32_at(&first.bytes, tail) as usize;
-        entries = read_entries(&first.bytes[tail - count * INDEX_ENTRY_LEN..tail]);
+        let entries = read_entries(&first.bytes[data::whole_end(&first.bytes) as usize..tail]);
         if !entries.is_sorted_by_key(|(hash, _)| *hash) {
             finding(
                 report,
@@ -61,86 +50,20 @@ pub(super) fn check(
                 "the hashes of its index are out of order",
             );
         }
+        entries
     } else {
-        let step = u64::from(per_block);
-        let root = index_start(geometry);
-        let root = u32::try_from(root).expect("32 GiB have fewer blocks");
-        let read = |place: u32| -> Result<Block> {
-            let block = u64::from(place);
-            let blocks = read_blocks(volume, number, map, block, per_block)?;
-            let bad = |problem: String| {
-                let at = Location::FileBlock {
-                    inode: number,
-                    block,
-                };
-                corrupt(at, problem)
-            };
-            let part = index::decode(&blocks.bytes, geometry, blocks.daddr, number);
-            let (siblings, content) = match part.map_err(bad)? {
-                Part::Node { siblings, node } => (siblings, Content::Node(node)),
-                Part::Leaf {
-                    siblings,
-                    bytes,
-                    rooms,
-                } => {
-                    let leaf = read_entries(bytes);
-                    let hashes = leaf.iter().map(|(hash, _)| *hash).collect();
-                    entries.extend(leaf);
-                    room.extend(rooms.chunks_exact(2).map(|room| u16_at(room, 0)));
-                    (siblings, Content::Leaf(hashes))
-                }
-                Part::Free { .. } => return Err(bad("a block of rooms in the index".to_owned())),
-            };
-            Ok(Block {
-                backward: siblings.backward,
-                forward: siblings.forward,
-                content,
-            })
-        };
-        let Some(reached) = walk(number, root, read, report)? else {
+        let Some(index) = read_index(volume, number, map, report)? else {
             return Ok(());
         };
-        let mut at = u64::from(root);
-        while let Some(extent) = map.range(at, u64::MAX).next() {
-            let block = extent.file_block / step * step;
-            at = block + step;
-            if u32::try_from(block).is_ok_and(|block| reached.contains(&block)) {
-                continue;
-            }
-            let blocks = read_blocks(volume, number, map, block, per_block)?;
-            let location = Location::FileBlock {
-                inode: number,
-                block,
-            };
-            match index::decode(&blocks.bytes, geometry, blocks.daddr, number) {
-                Ok(Part::Free { first, .. }) if u64::from(first) * size > space::INDEX => {
-                    finding(
-                        report,
-                        location,
-                        format!("rooms from data block {first} on"),
-                    );
-                }
-                Ok(Part::Free { first, rooms }) => {
-                    room.resize(first as usize, NO_BLOCK);
-                    room.extend(rooms.chunks_exact(2).map(|room| u16_at(room, 0)));
-                }
-                Ok(Part::Node { .. } | Part::Leaf { .. }) => {
-                    finding(report, location, "nothing leads to the block");
-                }
-                Err(problem) => finding(report, location, problem),
-            }
-        }
-        while room.last() == Some(&NO_BLOCK) {
-            room.pop();
-        }
-        if room != directory.rooms(geometry) {
+        if index.room != directory.rooms(geometry) {
             finding(
                 report,
                 Location::Inode(number),
                 "the index has another room for names than the blocks have",
             );
         }
-    }
+        index.entries
+    };
     entries.retain(|(_, address)| *address != 0);
     entries.sort_unstable();
     if entries != directory.index_entries(geometry) {
@@ -151,6 +74,127 @@ pub(super) fn check(
         );
     }
     Ok(())
+}
+
+/// Checks what the data blocks say of their own unused bytes.
+fn check_room(
+    volume: &Volume,
+    inode: u64,
+    map: &ExtentMap,
+    directory: &Directory,
+    report: Report<'_>,
+) -> Result<()> {
+    let geometry = &volume.geometry;
+    let per_block = geometry.directory_block_blocks;
+    for (&number, names) in &directory.blocks {
+        let block = u64::from(number) * u64::from(per_block);
+        let blocks = read_blocks(volume, inode, map, block, per_block)?;
+        let end = match data::check_identity(&blocks.bytes, geometry, blocks.daddr, inode) {
+            Ok(BlockKind::Whole) => data::whole_end(&blocks.bytes),
+            _ => geometry.directory_block_size,
+        };
+        let first = Directory::first_in(geometry, number);
+        let runs = data::unused_runs(&names.entries, geometry, first, end);
+        if let Err(problem) = data::check_unused(&blocks.bytes, geometry, &runs) {
+            finding(report, Location::FileBlock { inode, block }, problem);
+        }
+    }
+    Ok(())
+}
+
+/// Walks the index from its root, and then takes what no node leads to: the blocks of rooms. `None` if
+/// the index could not be walked to its end.
+fn read_index(
+    volume: &Volume,
+    inode: u64,
+    map: &ExtentMap,
+    report: Report<'_>,
+) -> Result<Option<Index>> {
+    let geometry = &volume.geometry;
+    let per_block = geometry.directory_block_blocks;
+    let root = u32::try_from(index_start(geometry)).expect("32 GiB have fewer blocks");
+    let mut index = Index::default();
+    let read = |place: u32| {
+        let block = u64::from(place);
+        let blocks = read_blocks(volume, inode, map, block, per_block)?;
+        index::decode(&blocks.bytes, geometry, blocks.daddr, inode)
+            .and_then(|part| index.add(part))
+            .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))
+    };
+    let Some(reached) = walk(inode, root, read, report)? else {
+        return Ok(None);
+    };
+    let step = u64::from(per_block);
+    let mut at = u64::from(root);
+    while let Some(extent) = map.range(at, u64::MAX).next() {
+        let block = extent.file_block / step * step;
+        at = block + step;
+        if u32::try_from(block).is_ok_and(|block| reached.contains(&block)) {
+            continue;
+        }
+        let blocks = read_blocks(volume, inode, map, block, per_block)?;
+        let added = index::decode(&blocks.bytes, geometry, blocks.daddr, inode)
+            .and_then(|part| index.add_rooms(geometry, &part));
+        if let Err(problem) = added {
+            finding(report, Location::FileBlock { inode, block }, problem);
+        }
+    }
+    while index.room.last() == Some(&NO_BLOCK) {
+        index.room.pop();
+    }
+    Ok(Some(index))
+}
+
+impl Index {
+    /// Adds what a block of the tree holds.
+    fn add(&mut self, part: Part<'_>) -> Result<Block, String> {
+        let (siblings, content) = match part {
+            Part::Node { siblings, node } => (siblings, Content::Node(node)),
+            Part::Leaf {
+                siblings,
+                bytes,
+                rooms,
+            } => {
+                let leaf = read_entries(bytes);
+                let hashes = leaf.iter().map(|(hash, _)| *hash).collect();
+                self.entries.extend(leaf);
+                self.room.extend(read_rooms(rooms));
+                (siblings, Content::Leaf(hashes))
+            }
+            Part::Free { .. } => return Err("a block of rooms in the index".to_owned()),
+        };
+        Ok(Block {
+            backward: siblings.backward,
+            forward: siblings.forward,
+            content,
+        })
+    }
+
+    /// Adds a block of rooms.
+    fn add_rooms(&mut self, geometry: &Geometry, part: &Part<'_>) -> Result<(), String> {
+        let Part::Free { first, rooms, used } = *part else {
+            return Err("nothing leads to the block".to_owned());
+        };
+        if u64::from(first) * u64::from(geometry.directory_block_size) > space::INDEX {
+            return Err(format!("rooms from data block {first} on"));
+        }
+        let rooms = read_rooms(rooms);
+        let expected = rooms.iter().filter(|room| **room != NO_BLOCK).count();
+        self.room.resize(first as usize, NO_BLOCK);
+        self.room.extend(rooms);
+        if used as usize == expected {
+            Ok(())
+        } else {
+            Err(format!(
+                "{used} data blocks are counted, expected {expected}"
+            ))
+        }
+    }
+}
+
+/// The numbers in a list of rooms.
+fn read_rooms(bytes: &[u8]) -> Vec<u16> {
+    bytes.chunks_exact(2).map(|room| u16_at(room, 0)).collect()
 }
 
 /// The entries of a leaf.

@@ -12,7 +12,7 @@ use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::CHUNK_INODES;
 use crate::format::inode::decode_core;
 use crate::format::superblock::Superblock;
-use crate::inode::Inode;
+use crate::inode::{Fork, Inode};
 use crate::owners::{GroupRecords, add_inode};
 use crate::volume::Volume;
 use crate::{attr, dir, inode, symlink};
@@ -139,6 +139,20 @@ fn check_inode(
             Location::Inode(number),
             format!("di_nblocks is {}, expected {blocks}", inode.core.di_nblocks),
         );
+    }
+    let (data, attributes) = inode.core.extent_counts();
+    let in_inode = |fork: Option<&Fork>| fork.and_then(Fork::map).is_none();
+    if (in_inode(Some(&inode.data)) && data != 0)
+        || (in_inode(inode.attributes.as_ref()) && attributes != 0)
+    {
+        finding(
+            report,
+            Location::Inode(number),
+            format!("{data} and {attributes} extents are counted, a fork in the inode has none"),
+        );
+    }
+    if let Some(problem) = inode.core.contradiction(&volume.geometry, inode.file_type) {
+        finding(report, Location::Inode(number), problem);
     }
     if volume.geometry.features.rmapbt {
         add_inode(volume, inode, &mut held.owners)?;

@@ -4,7 +4,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::check::group::Group;
 use crate::check::report::{Report, finding};
-use crate::format::features::version;
+use crate::format::features::{incompat, version};
 use crate::format::superblock::{RawSuperblock, Superblock};
 use crate::volume::Volume;
 
@@ -28,7 +28,8 @@ pub(super) fn check(volume: &Volume, superblock: &Superblock, report: Report<'_>
     }
     let (size, log) = (raw.sb_logsectsize.get(), raw.sb_logsectlog);
     let none = size == 0 && log == 0;
-    if !none && 1u32.checked_shl(u32::from(log)) != Some(u32::from(size)) {
+    let agree = 1u32.checked_shl(u32::from(log)) == Some(u32::from(size));
+    if !none && (size < 512 || !agree) {
         finding(
             report,
             Location::Superblock,
@@ -55,6 +56,7 @@ pub(super) fn check(volume: &Volume, superblock: &Superblock, report: Report<'_>
 /// The first field of a copy that differs although it never changes, or changes in all copies.
 fn difference(first: &RawSuperblock, copy: &RawSuperblock) -> Option<&'static str> {
     let bits = |raw: &RawSuperblock| raw.sb_versionnum.get() & !version::ATTRIBUTES;
+    let incompat = |raw: &RawSuperblock| raw.sb_features_incompat.get() & !incompat::NEEDS_REPAIR;
     [
         ("sb_blocksize", first.sb_blocksize == copy.sb_blocksize),
         ("sb_dblocks", first.sb_dblocks == copy.sb_dblocks),
@@ -68,6 +70,11 @@ fn difference(first: &RawSuperblock, copy: &RawSuperblock) -> Option<&'static st
         ("sb_rbmblocks", first.sb_rbmblocks == copy.sb_rbmblocks),
         ("sb_logblocks", first.sb_logblocks == copy.sb_logblocks),
         ("sb_versionnum", bits(first) == bits(copy)),
+        (
+            "sb_features_ro_compat",
+            first.sb_features_ro_compat == copy.sb_features_ro_compat,
+        ),
+        ("sb_features_incompat", incompat(first) == incompat(copy)),
         ("sb_sectsize", first.sb_sectsize == copy.sb_sectsize),
         ("sb_inodesize", first.sb_inodesize == copy.sb_inodesize),
         ("sb_inoalignmt", first.sb_inoalignmt == copy.sb_inoalignmt),

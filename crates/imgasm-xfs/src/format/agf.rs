@@ -16,6 +16,7 @@ const CRC_OFFSET: usize = 216;
     Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
 #[repr(C)]
+#[allow(clippy::struct_field_names, reason = "they are the kernel's")]
 pub(crate) struct Agf {
     pub(crate) agf_magicnum: U32,
     pub(crate) agf_versionnum: U32,

@@ -15,6 +15,7 @@ const CRC_OFFSET: usize = 312;
     Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
 #[repr(C)]
+#[allow(clippy::struct_field_names, reason = "they are the kernel's")]
 pub(crate) struct Agi {
     pub(crate) agi_magicnum: U32,
     pub(crate) agi_versionnum: U32,

@@ -35,7 +35,7 @@ pub(crate) mod ro_compat {
 }
 
 /// Bits of `sb_features_incompat`: unknown ones forbid reading.
-mod incompat {
+pub(crate) mod incompat {
     pub(crate) const FTYPE: u32 = 0x1;
     pub(crate) const SPARSE: u32 = 0x2;
     pub(crate) const META_UUID: u32 = 0x4;

@@ -24,6 +24,9 @@ pub(crate) mod flags {
     pub(crate) const REALTIME: u16 = 0x0001;
     pub(crate) const PREALLOCATED: u16 = 0x0002;
     pub(crate) const INHERIT_PROJECT: u16 = 0x0200;
+    /// `di_extsize` counts, for the file itself and for new ones in the directory.
+    pub(crate) const EXTENT_SIZE: u16 = 0x0800;
+    pub(crate) const INHERIT_EXTENT_SIZE: u16 = 0x1000;
 }
 
 /// Bits of `di_flags2`.
@@ -44,6 +47,7 @@ pub(crate) mod format {
 /// The core as it lies on the disk; before version 3 it ends after `next_unlinked`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
+#[allow(clippy::struct_field_names, reason = "they are the kernel's")]
 pub(crate) struct Core {
     pub(crate) di_magic: U16,
     pub(crate) di_mode: U16,
@@ -185,6 +189,35 @@ impl Core {
             for (which, time) in ALL.into_iter().zip(times) {
                 self.set_time(which, time);
             }
+        }
+    }
+
+    /// What an inode in use says that it must not, although it can be read.
+    pub(crate) fn contradiction(&self, geometry: &Geometry, file_type: FileType) -> Option<String> {
+        const BELOW_SECOND: u64 = 0xffff_ffff;
+        let flags = self.di_flags.get();
+        let hint = self.di_extsize.get();
+        let own = flags & flags::EXTENT_SIZE != 0;
+        let inherited = flags & flags::INHERIT_EXTENT_SIZE != 0;
+        let bad_hint = (own && file_type != FileType::Regular)
+            || (inherited && file_type != FileType::Directory)
+            || ((own || inherited) != (hint != 0))
+            || hint > geometry.group_blocks / 2;
+        let times = [self.di_atime, self.di_mtime, self.di_ctime, self.di_crtime];
+        let known = if self.di_version >= 3 { 4 } else { 3 };
+        let bad_time = !self.has(flags2::BIGTIME)
+            && times[..known]
+                .iter()
+                .any(|time| time.get() & BELOW_SECOND >= NANOSECONDS);
+        if self.link_count() > 0 && self.di_next_unlinked.get() != NO_INODE && self.di_version >= 3
+        {
+            Some("it has a name, but is in a list of those without".to_owned())
+        } else if bad_hint {
+            Some(format!("extent size hint {hint} with flags {flags:#x}"))
+        } else if bad_time {
+            Some("a time with more than 999,999,999 nanoseconds".to_owned())
+        } else {
+            None
         }
     }
 

@@ -32,6 +32,7 @@ pub(crate) mod quota {
 /// The superblock as it lies on the disk.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
+#[allow(clippy::struct_field_names, reason = "they are the kernel's")]
 pub(crate) struct RawSuperblock {
     pub(crate) sb_magicnum: U32,
     pub(crate) sb_blocksize: U32,

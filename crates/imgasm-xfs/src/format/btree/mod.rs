@@ -7,6 +7,7 @@
 pub(crate) mod build;
 pub(crate) mod records;
 
+use crate::format::bytes::{u32_at, u64_at};
 use crate::format::geometry::Geometry;
 use crate::format::stamp::{LONG_TREE, SHORT_TREE, Stamp};
 
@@ -102,6 +103,30 @@ impl Kind {
 
     pub(crate) fn pointer_len(self) -> usize {
         if self.long { 8 } else { 4 }
+    }
+
+    /// Checks the pointers of a block to those at its left and right, of which there may be none.
+    pub(crate) fn check_siblings(
+        self,
+        bytes: &[u8],
+        expected: [Option<&u64>; 2],
+    ) -> Result<(), String> {
+        let seen = [8, 8 + self.pointer_len()].map(|at| self.pointer_at(bytes, at));
+        if seen == expected.map(Option::<&u64>::copied) {
+            Ok(())
+        } else {
+            Err(format!("siblings {seen:?}, expected {expected:?}"))
+        }
+    }
+
+    /// The pointer at a place of a block; all ones stand for none.
+    fn pointer_at(self, bytes: &[u8], at: usize) -> Option<u64> {
+        if self.long {
+            Some(u64_at(bytes, at)).filter(|pointer| *pointer != u64::MAX)
+        } else {
+            let pointer = u32_at(bytes, at);
+            (pointer != u32::MAX).then_some(u64::from(pointer))
+        }
     }
 
     /// How many records a leaf can hold.

@@ -177,7 +177,12 @@ pub(crate) enum Part<'a> {
         rooms: &'a [u8],
     },
     /// Rooms of the data blocks from `first` on.
-    Free { first: u32, rooms: &'a [u8] },
+    Free {
+        first: u32,
+        rooms: &'a [u8],
+        /// How many of the data blocks there are, by the block's own count.
+        used: u32,
+    },
 }
 
 /// Decodes a block of the index of a directory, once its identity is checked.
@@ -201,6 +206,7 @@ pub(crate) fn decode<'a>(
         return Ok(Part::Free {
             first: u32_at(bytes, counts),
             rooms: rooms.ok_or_else(cut)?,
+            used: u32_at(bytes, counts + 8),
         });
     }
     let header = check_identity(bytes, geometry, daddr, owner)?;
