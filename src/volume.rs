@@ -12,11 +12,9 @@ use imgasm_ext4::Ext4;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self as edits, Attributes, Editor, LastLink};
 use imgasm_fs::{FileType, Timestamp, WriteOptions};
+use imgasm_guest::files::read_optional;
 use imgasm_guest::fstab::{Entry, Field};
 use imgasm_guest::{fstab, known_path};
-
-/// The most bytes of an fstab that is read.
-const FSTAB_LIMIT: u64 = 1 << 20;
 
 /// Why a volume could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -141,10 +139,7 @@ pub fn mount(filesystem: &Filesystem, editor: &mut Editor<'_>) -> edits::Result<
         pass: 0,
     };
     let path = known_path("/etc/fstab");
-    let content = match edits::read_file(editor.fs(), &path, FSTAB_LIMIT) {
-        Err(edits::Error::NotFound { .. }) => Vec::new(),
-        content => content?,
-    };
+    let content = read_optional(editor.fs(), &path)?.unwrap_or_default();
     let content = fstab::set(&content, &entry);
     editor.write(&path, LastLink::Follow, &content, Attributes::default())
 }

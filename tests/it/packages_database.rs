@@ -190,6 +190,7 @@ fn request(folder: &Path, bytes: &[u8]) -> Request {
         path,
         sha256: Digest::of(bytes),
         keyring: None,
+        weak_digests: Vec::new(),
         nodeps: false,
         skip_scriptlets: false,
     }

@@ -1,6 +1,7 @@
 //! The users and groups that a system knows: `passwd(5)`, `group(5)`.
 
-use super::read_config;
+use crate::colon_file::{ColonFile, number};
+use crate::files::read_known;
 use imgasm_fs::FileSystem;
 use imgasm_fs::tree::Result;
 
@@ -36,16 +37,16 @@ pub struct Accounts {
 impl Accounts {
     /// Reads both files.
     pub fn read(fs: &dyn FileSystem) -> Result<Self> {
-        let passwd = read_config(fs, "/etc/passwd")?.unwrap_or_default();
-        let group = read_config(fs, "/etc/group")?.unwrap_or_default();
+        let passwd = read_known(fs, "/etc/passwd")?.unwrap_or_default();
+        let group = read_known(fs, "/etc/group")?.unwrap_or_default();
         Ok(Self::parse(&passwd, &group))
     }
 
     /// Takes the accounts from the files' content; lines that are not accounts are skipped.
     pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
         Self {
-            users: lines(passwd).filter_map(|f| user(&f)).collect(),
-            groups: lines(group).filter_map(|f| self::group(&f)).collect(),
+            users: rows(passwd, user),
+            groups: rows(group, self::group),
         }
     }
 
@@ -79,10 +80,9 @@ impl Accounts {
     }
 }
 
-fn lines(content: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
-    content
-        .split(|&b| b == b'\n')
-        .map(|line| line.split(|&b| b == b':').collect())
+fn rows<T>(content: &[u8], row: impl Fn(&[&[u8]]) -> Option<T>) -> Vec<T> {
+    let file = ColonFile::parse(content);
+    file.rows().filter_map(|fields| row(&fields)).collect()
 }
 
 fn user(fields: &[&[u8]]) -> Option<User> {
@@ -105,10 +105,6 @@ fn group(fields: &[&[u8]]) -> Option<Group> {
         name: name.to_vec(),
         gid: number(gid)?,
     })
-}
-
-fn number(field: &[u8]) -> Option<u32> {
-    std::str::from_utf8(field).ok()?.parse().ok()
 }
 
 #[cfg(test)]

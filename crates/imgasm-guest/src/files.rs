@@ -7,7 +7,7 @@ use imgasm_fs::{FileSystem, FileType};
 /// The longest file of text that is read: far above any configuration file or script.
 pub const MAX_TEXT_BYTES: u64 = 16 << 20;
 
-/// The content of a file, following links; `None` where nothing is there.
+/// The content of a file, following links; `None` if nothing is there.
 pub fn read_optional(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Option<Vec<u8>>> {
     match read_file(fs, path, MAX_TEXT_BYTES) {
         Ok(content) => Ok(Some(content)),
@@ -16,7 +16,17 @@ pub fn read_optional(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Opti
     }
 }
 
-/// What is at a path, and its type; `None` where nothing is there.
+/// The content of a file whose path is written in this program; `None` if nothing is there.
+pub fn read_known(fs: &dyn FileSystem, path: &str) -> tree::Result<Option<Vec<u8>>> {
+    read_optional(fs, &known_path(path))
+}
+
+/// A path that is written in this program.
+pub fn known_path(path: &str) -> ImagePath {
+    ImagePath::parse(path).expect("the path is a constant of this program")
+}
+
+/// What is at a path, and its type; `None` if nothing is there.
 pub fn entry(
     fs: &dyn FileSystem,
     path: &ImagePath,
@@ -40,7 +50,7 @@ pub fn entry(
     Ok(Some((place, metadata.file_type)))
 }
 
-/// The names in a directory in the order of their bytes, with their types; none where there is no
+/// The names in a directory in the order of their bytes, with their types; none if there is no
 /// such directory.
 pub fn list(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Vec<(Vec<u8>, FileType)>> {
     let Some((place, FileType::Directory)) = entry(fs, path, LastLink::Follow)? else {
@@ -62,7 +72,7 @@ pub fn list(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Vec<(Vec<u8>,
     Ok(names)
 }
 
-/// The target of the symbolic link at a path; `None` where there is no link.
+/// The target of the symbolic link at a path; `None` if there is no link.
 pub fn link_target(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Option<Vec<u8>>> {
     let Some((place, FileType::Symlink)) = entry(fs, path, LastLink::Keep)? else {
         return Ok(None);

@@ -33,6 +33,37 @@ fn default_options() -> Field {
     Field("defaults".to_owned())
 }
 
+/// A line of the file that mounts something, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The number of the line; the first is 1.
+    pub number: usize,
+    /// The fields before any comment, without their escapes.
+    pub fields: Vec<String>,
+}
+
+/// The lines that are neither empty nor a comment.
+pub fn lines(content: &[u8]) -> Vec<Line> {
+    let text = String::from_utf8_lossy(content);
+    let numbered = (1..).zip(text.lines());
+    numbered
+        .filter_map(|(number, line)| {
+            let fields = fields_of(line);
+            (!fields.is_empty()).then(|| Line {
+                number,
+                fields: fields.into_iter().map(unescape).collect(),
+            })
+        })
+        .collect()
+}
+
+/// The fields of a line up to a comment.
+fn fields_of(line: &str) -> Vec<&str> {
+    line.split_ascii_whitespace()
+        .take_while(|field| !field.starts_with('#'))
+        .collect()
+}
+
 /// A text without white space at its ends and line ends, as a field can hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field(String);
@@ -139,8 +170,7 @@ pub fn set(content: &[u8], entry: &Entry) -> Vec<u8> {
     for line in content.split_inclusive(|&b| b == b'\n') {
         let words = String::from_utf8_lossy(line);
         let mut fields: Vec<&str> = words.split_ascii_whitespace().collect();
-        let is_comment = fields.first().is_none_or(|field| field.starts_with('#'));
-        if is_comment || !entry.is_about(&fields) {
+        if fields_of(&words).is_empty() || !entry.is_about(&fields) {
             text.extend_from_slice(line);
             continue;
         }
@@ -181,6 +211,29 @@ fn escape(field: &str) -> String {
     escaped
 }
 
+/// Octal escapes, as getmntent(3) reads them.
+fn unescape(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    let mut rest = field;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let known = [
+            ("\\040", ' '),
+            ("\\011", '\t'),
+            ("\\012", '\n'),
+            ("\\134", '\\'),
+        ];
+        let found = known
+            .into_iter()
+            .find_map(|(escaped, plain)| Some((plain, rest.strip_prefix(escaped)?)));
+        let (plain, after) = found.unwrap_or(('\\', &rest[1..]));
+        text.push(plain);
+        rest = after;
+    }
+    text + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +272,18 @@ mod tests {
             text,
             "# /data is\nLABEL=docker\t/data\t\text4\tdefaults,noatime\t0\t0\nx / y z\n"
         );
+    }
+
+    #[test]
+    fn lines_are_read_as_the_c_library_does() {
+        let text = b"# all\n\nLABEL=a\\040b  /c\\134040d ext4 defaults # why\n";
+        let wanted = Line {
+            number: 3,
+            fields: ["LABEL=a b", "/c\\040d", "ext4", "defaults"]
+                .map(str::to_owned)
+                .to_vec(),
+        };
+        assert_eq!(lines(text), [wanted]);
     }
 
     #[test]

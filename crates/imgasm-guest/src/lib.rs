@@ -5,8 +5,9 @@
 //! - [`init`]: which init system starts it.
 //! - [`arch`]: which processor its programs are for.
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
+//! - [`colon_file`]: a file of lines with fields between colons, such as `passwd`.
 //! - [`capabilities`]: what a program may do, in words and as its attribute.
-//! - [`files`]: small files of the guest, read whole.
+//! - [`files`]: small files of the guest, read whole, with one limit.
 //! - [`firstboot`]: a script that runs once.
 //! - [`selinux`]: the label that the guest's policy gives a path.
 //! - [`services`]: what starts at boot.
@@ -18,6 +19,7 @@
 pub mod accounts;
 pub mod arch;
 pub mod capabilities;
+pub mod colon_file;
 pub mod facts;
 pub mod files;
 pub mod firstboot;
@@ -33,27 +35,6 @@ pub mod users;
 pub use accounts::Accounts;
 pub use arch::Arch;
 pub use facts::Facts;
+pub use files::known_path;
 pub use init::Init;
 pub use os_release::OsRelease;
-
-use imgasm_fs::FileSystem;
-use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, Result};
-
-/// The most that is read of a system's own configuration file.
-const CONFIG_LIMIT: u64 = 16 << 20;
-
-/// The content of a configuration file, or `None` where it is missing.
-fn read_config(fs: &dyn FileSystem, path: &str) -> Result<Option<Vec<u8>>> {
-    let path = known_path(path);
-    if tree::exists(fs, &path)? {
-        tree::read_file(fs, &path, CONFIG_LIMIT).map(Some)
-    } else {
-        Ok(None)
-    }
-}
-
-/// A path that is written in this program.
-pub fn known_path(path: &str) -> ImagePath {
-    ImagePath::parse(path).expect("the path is a constant of this program")
-}

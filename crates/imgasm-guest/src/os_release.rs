@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::read_config;
+use crate::files::read_known;
 use imgasm_fs::FileSystem;
 use imgasm_fs::tree::Result;
 
@@ -17,7 +17,7 @@ impl OsRelease {
     /// neither is.
     pub fn read(fs: &dyn FileSystem) -> Result<Option<Self>> {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {
-            if let Some(content) = read_config(fs, path)? {
+            if let Some(content) = read_known(fs, path)? {
                 return Ok(Some(Self::parse(&content)));
             }
         }

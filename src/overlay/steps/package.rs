@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{Context, Error};
 use crate::config::RelativePath;
 use imgasm_block::Digest;
+use imgasm_guest::packages::digests::Algorithm;
 use imgasm_guest::packages::{self, Request, Unwritable};
 
 /// Installs RPM files, all of the list together, and records them in the image's database.
@@ -23,6 +24,9 @@ pub struct PackageFile {
     sha256: Digest,
     /// A file with armoured public keys, of which one must have signed it.
     keyring: Option<RelativePath>,
+    /// The broken digest algorithms that its signature and the keys may rest on all the same.
+    #[serde(default)]
+    weak_digests: Vec<WeakDigest>,
     /// Whether its dependencies are not looked at.
     #[serde(default)]
     nodeps: bool,
@@ -30,6 +34,14 @@ pub struct PackageFile {
     scriptlets: Scriptlets,
     #[serde(default)]
     database: Database,
+}
+
+/// A digest algorithm that signatures must not rest on, unless it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WeakDigest {
+    Md5,
+    Sha1,
 }
 
 /// What is done about its scripts.
@@ -62,6 +74,14 @@ impl PackageFile {
             path: folder.join(self.path.as_path()),
             sha256: self.sha256,
             keyring: keyring.map(|keyring| folder.join(keyring.as_path())),
+            weak_digests: self
+                .weak_digests
+                .iter()
+                .map(|weak| match weak {
+                    WeakDigest::Md5 => Algorithm::MD5,
+                    WeakDigest::Sha1 => Algorithm::SHA1,
+                })
+                .collect(),
             nodeps: self.nodeps,
             skip_scriptlets: self.scriptlets == Scriptlets::Skip,
         }

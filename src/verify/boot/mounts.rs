@@ -7,8 +7,8 @@ use super::{Device, Machine};
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, LastLink};
-use imgasm_guest::files::{entry, read_optional};
-use imgasm_guest::known_path;
+use imgasm_guest::files::{entry, read_known};
+use imgasm_guest::fstab;
 
 /// Filesystems without a device, which the kernel makes up.
 const WITHOUT_DEVICE: [&str; 17] = [
@@ -66,34 +66,23 @@ pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-/// The lines that mount something; `None` where there is no such file.
+/// The lines that mount something; `None` if there is no such file.
 fn lines(machine: &Machine<'_>) -> Result<Option<Vec<Line>>, Error> {
-    let Some(text) = read_optional(machine.root, &known_path("/etc/fstab"))? else {
+    let Some(content) = read_known(machine.root, "/etc/fstab")? else {
         return Ok(None);
     };
-    let text = String::from_utf8_lossy(&text);
-    let lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.trim_start()));
-    let mounts = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    Ok(Some(
-        mounts
-            .map(|(number, line)| Line {
-                number,
-                mount: parse(line),
-            })
-            .collect(),
-    ))
+    let lines = fstab::lines(&content).into_iter();
+    let lines = lines.map(|line| Line {
+        number: line.number,
+        mount: parse(&line.fields),
+    });
+    Ok(Some(lines.collect()))
 }
 
-fn parse(line: &str) -> Result<Mount, String> {
-    let fields: Vec<_> = line.split_whitespace().map(unescape).collect();
-    let [device, point, kind, rest @ ..] = fields.as_slice() else {
+fn parse(fields: &[String]) -> Result<Mount, String> {
+    let [device, point, kind, rest @ ..] = fields else {
         return Err("fewer than three fields".to_owned());
     };
-    let comment = rest.iter().position(|field| field.starts_with('#'));
-    let rest = &rest[..comment.unwrap_or(rest.len())];
     if rest.len() > 3 {
         return Err("more than six fields".to_owned());
     }
@@ -109,20 +98,6 @@ fn parse(line: &str) -> Result<Mount, String> {
             .collect(),
         numbers: numbers.to_vec(),
     })
-}
-
-/// Octal escapes, as getmntent(3) reads them.
-fn unescape(field: &str) -> String {
-    let mut text = field.to_owned();
-    for (escaped, plain) in [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ] {
-        text = text.replace(escaped, plain);
-    }
-    text
 }
 
 fn problems(

@@ -12,6 +12,11 @@ const CHUNK: usize = 128 << 10;
 pub struct Algorithm(u64);
 
 impl Algorithm {
+    /// MD5, by name.
+    pub const MD5: Self = Self(1);
+    /// SHA-1, by name.
+    pub const SHA1: Self = Self(2);
+
     /// The one with this number; packages that name none mean MD5.
     pub fn new(number: Option<u64>) -> Option<Self> {
         let algorithm = Self(number.unwrap_or(1));
@@ -21,6 +26,20 @@ impl Algorithm {
     /// The algorithm under which a header lists the digests of its files.
     pub fn of(header: &super::header::Header) -> Option<Self> {
         Self::new(header.number(super::tags::FILE_DIGEST_ALGO))
+    }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Its name, if it is so broken that signatures must not rest on it.
+    pub fn weakness(self) -> Option<&'static str> {
+        match self.0 {
+            1 => Some("MD5"),
+            2 => Some("SHA-1"),
+            _ => None,
+        }
     }
 
     fn hasher(self) -> Option<Box<dyn DynDigest>> {
@@ -37,12 +56,17 @@ impl Algorithm {
 
     /// The digest of everything that `reader` gives, in hexadecimal.
     pub fn digest(self, reader: &mut dyn Read) -> io::Result<String> {
+        self.digest_bytes(reader).map(hex::encode)
+    }
+
+    /// The digest of everything that `reader` gives.
+    pub fn digest_bytes(self, reader: &mut dyn Read) -> io::Result<Vec<u8>> {
         let hasher = self.hasher();
         let mut hasher = hasher.expect("only known algorithms can be constructed");
         let mut chunk = vec![0; CHUNK];
         loop {
             match reader.read(&mut chunk)? {
-                0 => return Ok(hex::encode(hasher.finalize())),
+                0 => return Ok(hasher.finalize().into_vec()),
                 count => hasher.update(&chunk[..count]),
             }
         }

@@ -7,7 +7,7 @@
 //! - [`rpm_file`], [`payload`]: a package file and what it brings.
 //! - [`header`], [`tags`]: its tagged values; [`file_list`], [`version`], [`boolean`]: what they
 //!   say of files and dependencies.
-//! - [`signature`]: whether someone who is trusted made it.
+//! - [`signature`], [`openpgp`]: whether someone who is trusted made it.
 //! - [`mod@install`]: the parts of an installation, a file for each concern.
 
 pub mod boolean;
@@ -16,6 +16,7 @@ pub mod digests;
 pub mod file_list;
 pub mod header;
 pub mod install;
+pub mod openpgp;
 pub mod payload;
 pub mod rpm_file;
 pub mod signature;

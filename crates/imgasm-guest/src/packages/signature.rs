@@ -1,15 +1,15 @@
 //! Whether a package was signed by someone who is trusted.
 
-use std::fs;
-use std::io::{Cursor, Read};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rpm::signature::Verifying;
-use rpm::signature::pgp::Verifier;
 
 use super::Error;
+use super::digests::Algorithm;
+use super::openpgp::Keyring;
 use super::rpm_file::RpmFile;
 use super::tags::{self, Tag};
 
@@ -18,32 +18,44 @@ const OVER_HEADER: [Tag; 2] = [tags::RSA_HEADER, tags::DSA_HEADER];
 /// Signatures over header and payload, by their numbers in the signature header: the only ones of
 /// old packages.
 const OVER_ALL: [Tag; 2] = [Tag(1002), Tag(1005)];
+/// The largest keyring that is read, in bytes: a distribution's has some ten thousand.
+const MAX_KEYRING: u64 = 4 << 20;
 
-/// Checks that a package is signed by a key of a keyring, a file with armoured public keys.
-pub fn check(package: &RpmFile, keyring: &Path) -> Result<(), Error> {
-    let keys = fs::read(keyring).map_err(|source| Error::Host {
+/// Checks that a package is signed by a key of a keyring, a file with public keys. `weak` names the
+/// broken digest algorithms that may be used.
+pub fn check(package: &RpmFile, keyring: &Path, weak: &[Algorithm]) -> Result<(), Error> {
+    let not_a_keyring = |problem: String| Error::Keyring {
+        path: keyring.to_owned(),
+        problem,
+    };
+    let bytes = read(keyring).map_err(|source| Error::Host {
         path: keyring.to_owned(),
         source,
     })?;
-    let verifier = Verifier::from_asc_bytes(&keys).map_err(|error| Error::Keyring {
-        path: keyring.to_owned(),
-        problem: chain(&error),
-    })?;
+    let bytes =
+        bytes.ok_or_else(|| not_a_keyring(format!("it has more than {MAX_KEYRING} bytes")))?;
+    let keys = Keyring::parse(&bytes, weak).map_err(|error| not_a_keyring(error.to_string()))?;
     let failed = |problem: String| Error::Signature {
         path: package.path().to_owned(),
         keyring: keyring.to_owned(),
         problem,
     };
+    let verify = |signature: &[u8], data: &mut dyn Read| {
+        let verdict = keys.verify(signature, data).map_err(|source| Error::Host {
+            path: package.path().to_owned(),
+            source,
+        })?;
+        Ok::<_, Error>(verdict.map_err(|error| error.to_string()))
+    };
     let signed = package.signed_bytes();
-    let over_header = header_signatures(package);
-    let mut problem = "it has no signature".to_owned();
-    for signature in &over_header {
-        match verifier.verify(Cursor::new(&signed), signature) {
+    let mut problem = None;
+    for signature in header_signatures(package) {
+        match verify(&signature, &mut signed.as_slice())? {
             Ok(()) => return Ok(()),
-            Err(error) => problem = chain(&error),
+            Err(error) => problem = Some(error),
         }
     }
-    if !over_header.is_empty() {
+    if let Some(problem) = problem {
         return Err(failed(problem));
     }
     for tag in OVER_ALL {
@@ -54,12 +66,22 @@ pub fn check(package: &RpmFile, keyring: &Path) -> Result<(), Error> {
             path: package.path().to_owned(),
             source,
         })?;
-        match verifier.verify(Cursor::new(&signed).chain(payload), signature) {
+        match verify(signature, &mut signed.as_slice().chain(payload))? {
             Ok(()) => return Ok(()),
-            Err(error) => problem = chain(&error),
+            Err(error) => problem = Some(error),
         }
     }
-    Err(failed(problem))
+    Err(failed(
+        problem.unwrap_or_else(|| "it has no signature".to_owned()),
+    ))
+}
+
+/// The content of a file; `None` if it is too large to be a keyring.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(MAX_KEYRING + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= MAX_KEYRING).then_some(bytes))
 }
 
 fn header_signatures(package: &RpmFile) -> Vec<Vec<u8>> {
@@ -74,11 +96,4 @@ fn header_signatures(package: &RpmFile) -> Vec<Vec<u8>> {
             .filter_map(|text| BASE64_STANDARD.decode(text).ok()),
     );
     signatures
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

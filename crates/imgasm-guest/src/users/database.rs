@@ -1,9 +1,9 @@
 //! The files that hold accounts: `/etc/passwd`, `shadow`, `group`, `gshadow`, `subuid`, `subgid`.
 
-use super::colon_file::ColonFile;
 use super::defaults::{Defaults, Range, next_id, next_run};
 use super::{Error, GroupSpec, Result, UserSpec, known_path};
-use crate::read_config;
+use crate::colon_file::ColonFile;
+use crate::files::read_known;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_fs::{FileSystem, Timestamp};
 
@@ -65,10 +65,10 @@ impl Database {
     /// Reads the accounts of an image.
     pub fn load(fs: &dyn FileSystem) -> Result<Self> {
         let read = |path| -> Result<Option<ColonFile>> {
-            Ok(read_config(fs, path)?.map(|bytes| ColonFile::parse(&bytes)))
+            Ok(read_known(fs, path)?.map(|bytes| ColonFile::parse(&bytes)))
         };
-        let login_defs = read_config(fs, "/etc/login.defs")?.unwrap_or_default();
-        let useradd = read_config(fs, "/etc/default/useradd")?.unwrap_or_default();
+        let login_defs = read_known(fs, "/etc/login.defs")?.unwrap_or_default();
+        let useradd = read_known(fs, "/etc/default/useradd")?.unwrap_or_default();
         Ok(Self {
             passwd: read(PASSWD)?.ok_or(Error::NoDatabase(PASSWD))?,
             group: read(GROUP)?.ok_or(Error::NoDatabase(GROUP))?,
@@ -92,7 +92,7 @@ impl Database {
         ] {
             let Some(file) = file else { continue };
             let content = file.to_bytes();
-            if read_config(editor.fs(), path)?.is_none_or(|old| ColonFile::parse(&old) != *file) {
+            if read_known(editor.fs(), path)?.is_none_or(|old| ColonFile::parse(&old) != *file) {
                 editor.write(
                     &known_path(path),
                     LastLink::Follow,

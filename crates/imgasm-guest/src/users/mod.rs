@@ -1,11 +1,9 @@
 //! New users and groups, as useradd(8) and groupadd(8) make them.
 //!
 //! - [`database`]: the files that hold accounts, and what is done to them.
-//! - [`colon_file`]: one such file.
 //! - [`defaults`]: what the image says about new accounts, and free numbers.
 //! - [`home`]: the home folder.
 
-pub mod colon_file;
 pub mod database;
 pub mod defaults;
 mod home;

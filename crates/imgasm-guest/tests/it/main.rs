@@ -3,6 +3,7 @@
 mod facts;
 mod firstboot;
 mod keyfile;
+mod openpgp;
 mod selinux;
 mod systemd;
 mod sysv;

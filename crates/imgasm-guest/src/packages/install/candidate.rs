@@ -37,7 +37,7 @@ impl Candidate {
     pub fn open(request: &Request) -> Result<Self, Error> {
         let rpm = RpmFile::open(&request.path, request.sha256)?;
         if let Some(keyring) = &request.keyring {
-            signature::check(&rpm, keyring)?;
+            signature::check(&rpm, keyring, &request.weak_digests)?;
         }
         let unsound = |problem| Error::Unsound {
             path: request.path.clone(),

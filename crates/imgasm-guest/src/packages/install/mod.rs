@@ -26,6 +26,7 @@ use scriptlets::{Event, Scripts};
 use world::World;
 
 use super::database::{Database, Kind, Record, side_file, sqlite};
+use super::digests::Algorithm;
 use super::header::{Header, Value};
 use super::{Error, Package, tags};
 use crate::{Arch, Facts};
@@ -46,6 +47,8 @@ pub struct Request {
     pub sha256: Digest,
     /// A file with the public keys of which one must have signed it.
     pub keyring: Option<PathBuf>,
+    /// The broken digest algorithms that its signature and the keys may rest on all the same.
+    pub weak_digests: Vec<Algorithm>,
     /// Whether its dependencies are not looked at.
     pub nodeps: bool,
     /// Whether scripts that cannot be carried out are passed over.

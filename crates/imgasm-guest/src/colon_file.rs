@@ -1,6 +1,7 @@
 //! A file of lines with fields between colons: `passwd`, `shadow`, `group`, `gshadow`, `subuid`.
 //!
-//! Format: passwd(5) and its kin. What is not changed keeps its bytes.
+//! Format: passwd(5) and its kin. What is not changed keeps its bytes. [`Accounts`](crate::Accounts)
+//! reads such files, [`users`](crate::users) changes them.
 
 /// The lines of such a file. A line's first field is its key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,7 +104,8 @@ fn fields(line: &[u8]) -> Vec<&[u8]> {
     line.split(|byte| *byte == b':').collect()
 }
 
-fn number(field: &[u8]) -> Option<u32> {
+/// A field as a number, if it is one of 32 bits.
+pub fn number(field: &[u8]) -> Option<u32> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 

@@ -1,0 +1,94 @@
+//! The certificates of a file, and whether one of them made a signature.
+
+use std::io::{self, Read};
+
+use super::certificate::{SigningKey, signing_keys};
+use super::packet::{packets, tag};
+use super::signature::{Signature, kind};
+use super::{Error, Result, armor, malformed};
+use crate::packages::digests::Algorithm;
+
+/// The keys of a file.
+#[derive(Debug)]
+pub struct Keyring {
+    keys: Vec<SigningKey>,
+    weak: Vec<Algorithm>,
+    /// What is wrong with certificates that could not be taken.
+    problems: Vec<Error>,
+}
+
+impl Keyring {
+    /// Reads armoured or plain public keys. `weak` names the broken digest algorithms that are
+    /// trusted all the same.
+    ///
+    /// # Errors
+    /// If the file is no keyring, or no certificate of it can be used.
+    pub fn parse(bytes: &[u8], weak: &[Algorithm]) -> Result<Self> {
+        let bytes = armor::decode(bytes)?;
+        let packets = packets(&bytes)?;
+        let mut keyring = Self {
+            keys: Vec::new(),
+            weak: weak.to_vec(),
+            problems: Vec::new(),
+        };
+        let is_start = |at: &usize| packets[*at].tag == tag::PUBLIC_KEY;
+        let mut starts: Vec<_> = (0..packets.len()).filter(is_start).collect();
+        if starts.first() != Some(&0) {
+            return Err(malformed("it does not begin with a public key"));
+        }
+        starts.push(packets.len());
+        for bounds in starts.windows(2) {
+            match signing_keys(&packets[bounds[0]..bounds[1]], weak) {
+                Ok(keys) => keyring.keys.extend(keys),
+                Err(problem) => keyring.problems.push(problem),
+            }
+        }
+        match keyring.problems.first() {
+            Some(problem) if keyring.keys.is_empty() => Err(problem.clone()),
+            _ => Ok(keyring),
+        }
+    }
+
+    /// Whether a key of the keyring made this signature over `data`.
+    ///
+    /// The key must have been valid when the signature was made: what the clock says now does not
+    /// count, so that a build has the same result at any time.
+    ///
+    /// # Errors
+    /// The outer one if `data` cannot be read.
+    pub fn verify(&self, signature: &[u8], data: &mut dyn Read) -> io::Result<Result<()>> {
+        let (signature, keys) = match self.prepare(signature) {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Err(error)),
+        };
+        let digest = signature.digest(data)?;
+        let mut result = Err(Error::UnknownKey(signature.issuer()));
+        for key in keys {
+            result = signature.verify_digest(&key.key, &digest).and_then(|()| {
+                let check =
+                    |validity: &super::certificate::Validity| validity.check(signature.created);
+                let valid = key.validity.as_ref().map_err(Clone::clone).and_then(check);
+                valid.map_err(|problem| Error::Refused {
+                    key: key.key.name(),
+                    problem,
+                })
+            });
+            if result.is_ok() {
+                break;
+            }
+        }
+        Ok(result)
+    }
+
+    /// The signature, and the keys that could have made it.
+    fn prepare(&self, signature: &[u8]) -> Result<(Signature, Vec<&SigningKey>)> {
+        let signature = Signature::first(signature)?;
+        if signature.kind != kind::BINARY {
+            return Err(malformed("the signature is not one over a file"));
+        }
+        signature.check_digest("the signature", &self.weak)?;
+        let keys = self.keys.iter();
+        let keys = keys.filter(|key| signature.may_be_by(&key.key)).collect();
+        Ok((signature, keys))
+    }
+}
