@@ -114,18 +114,11 @@ impl Vmdk {
 fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
     // More than this nobody writes; what is further on is not needed.
     let sectors = le_u64(header, 36).min(64);
-    let Some(offset) = le_u64(header, 28)
-        .checked_mul(SECTOR_BYTES)
-        .filter(|&at| at != 0)
-    else {
-        // Only a part of a disk does not say what it is a part of.
-        return Err(Error::Unsupported {
-            path: file.path().to_owned(),
-            what: "one extent of a VMDK of several files".to_owned(),
-            advice: WHOLE_DISK.to_owned(),
-        });
+    let offset = le_u64(header, 28).saturating_mul(SECTOR_BYTES);
+    let text = match offset {
+        0 => Vec::new(),
+        offset => file.read("descriptor", offset, sectors * SECTOR_BYTES)?,
     };
-    let text = file.read("descriptor", offset, sectors * SECTOR_BYTES)?;
     let text = String::from_utf8_lossy(&text);
     let value = |key: &str| {
         let mut lines = text.lines().map(str::trim);
@@ -133,7 +126,10 @@ fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
     };
     let parent = value("parentCID").is_some_and(|id| !id.trim().eq_ignore_ascii_case("ffffffff"));
     let extents = text.lines().filter(|line| line.starts_with("RW ")).count();
-    let what = if parent {
+    let what = if !text.starts_with("# Disk DescriptorFile") {
+        // Only a part of a disk does not say what it is a part of.
+        "one extent of a VMDK of several files"
+    } else if parent {
         "a VMDK with a parent"
     } else if extents > 1 {
         "a VMDK of several files"
