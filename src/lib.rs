@@ -5,6 +5,7 @@
 //! - [`inspect`]: what an image is, described.
 //! - [`diff`]: what differs between two images.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
+//! - [`environment`]: what the process was given by its environment.
 //! - [`base`]: a base disk, assembled from a root filesystem on the host.
 //! - [`overlay`]: folders that say what to change, and carrying them out.
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
@@ -13,22 +14,27 @@
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`provenance`]: the same as a statement that others can check and sign.
 //! - [`sbom`]: the packages in an image, as a bill of materials.
+//! - [`session`]: an image that is being edited.
+//! - [`apply`]: overlays on an image where it lies.
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - [`built`]: what a build has left, for an import.
 //! - [`cli`]: the command line.
 
+pub mod apply;
 pub mod base;
 pub mod build;
 pub mod built;
 pub mod cli;
 pub mod config;
 pub mod diff;
+pub mod environment;
 pub mod inspect;
 pub mod manifest;
 pub mod overlay;
 pub mod provenance;
 pub mod recipe;
 pub mod sbom;
+pub mod session;
 pub mod verify;
 pub mod volume;
 

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
+use crate::environment::Environment;
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, LastLink};
@@ -20,8 +21,12 @@ pub(super) struct Args {
     path: ImagePath,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image, output)?;
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let image = image::open(&args.image, environment, output)?;
     let fs = image.root()?;
     let fs = fs.as_ref();
     let (node, path) = tree::resolve(fs, &args.path, LastLink::Follow)?;

@@ -12,6 +12,7 @@ use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
 use crate::diff::{self, Incomplete, Options, Policy, Report, raw, record};
+use crate::environment::Environment;
 use crate::manifest::Manifest;
 use imgasm_block::shared;
 
@@ -53,14 +54,18 @@ pub(super) struct Args {
     set: Vec<(String, String)>,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     if args.old == Path::new("-") && args.new == Path::new("-") {
         return Err(Failure::new("only one side can be standard input"));
     }
     let policy = args.allow.as_deref().map(Policy::load).transpose()?;
-    let old = side::open(&args.old, &args.set, output)?;
-    let new = side::open(&args.new, &args.set, output)?;
-    let (report, failure) = match compare(&old, &new, Options { times: args.times }) {
+    let old = side::open(&args.old, &args.set, environment, output)?;
+    let new = side::open(&args.new, &args.set, environment, output)?;
+    let (report, failure) = match compare(&old, &new, Options { times: args.times }, environment) {
         Ok(report) => (report, None),
         Err(Incomplete { report, error }) => (*report, Some(Failure::from(error))),
     };
@@ -117,7 +122,12 @@ fn print(
 }
 
 /// Compares what is there to compare.
-fn compare(old: &Side, new: &Side, options: Options) -> Result<Report, Incomplete> {
+fn compare(
+    old: &Side,
+    new: &Side,
+    options: Options,
+    environment: &Environment,
+) -> Result<Report, Incomplete> {
     let of_record = |record: &Manifest, side: diff::Side, image: &Image| {
         let digest = image.digest();
         let digest = digest.map_err(|source| diff::Error::Device {
@@ -127,7 +137,7 @@ fn compare(old: &Side, new: &Side, options: Options) -> Result<Report, Incomplet
         record::compare_with_disk(record, side, &image.disk, digest)
     };
     match (old, new) {
-        (Side::Disk(old), Side::Disk(new)) => compare_disks(old, new, options),
+        (Side::Disk(old), Side::Disk(new)) => compare_disks(old, new, options, environment),
         (Side::Record(old), Side::Record(new)) => Ok(record::compare(old, new)),
         (Side::Record(old), Side::Disk(new)) => Ok(of_record(old, diff::Side::Old, new)?),
         (Side::Disk(old), Side::Record(new)) => Ok(of_record(new, diff::Side::New, old)?),
@@ -135,12 +145,17 @@ fn compare(old: &Side, new: &Side, options: Options) -> Result<Report, Incomplet
 }
 
 /// Compares two disks, with what is known of them, and remembers how they differ.
-fn compare_disks(old: &Image, new: &Image, options: Options) -> Result<Report, Incomplete> {
+fn compare_disks(
+    old: &Image,
+    new: &Image,
+    options: Options,
+    environment: &Environment,
+) -> Result<Report, Incomplete> {
     if let (Some(before), Some(after)) = (&old.chunk_map, &new.chunk_map) {
         let suspects = raw::differing_chunks(before, after);
         return diff::compare(&old.disk, &new.disk, Some(&suspects), options);
     }
-    let cache = image::cache().ok();
+    let cache = image::cache(environment).ok();
     let compared = cache.as_ref().zip(old.file().zip(new.file()));
     let compared = compared.and_then(|(cache, files)| {
         let compared = cache.compared(files.0, files.1)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
+use crate::environment::Environment;
 use imgasm_block::Recovery;
 use imgasm_container::Cache;
 use imgasm_disk::{Disk, Place};
@@ -30,27 +31,32 @@ pub(super) struct Image {
 }
 
 /// The cache of unpacked images, in the folder that users expect.
-pub(super) fn cache() -> Result<Cache, Failure> {
-    let dir = Cache::usual_dir(|name| std::env::var_os(name)).ok_or_else(|| {
+pub(super) fn cache(environment: &Environment) -> Result<Cache, Failure> {
+    let dir = environment.cache_dir.as_ref().ok_or_else(|| {
         Failure::new("there is no folder to unpack images into")
             .with_hint("set IMGASM_CACHE to a folder with room for the unpacked disk")
     })?;
-    Ok(Cache::new(&dir))
+    Ok(Cache::new(dir))
 }
 
 /// Opens an image for reading.
-pub(super) fn open(args: &ImageArgs, output: &mut Output) -> Result<Image, Failure> {
-    open_path(&args.image, args.partition, output)
+pub(super) fn open(
+    args: &ImageArgs,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Image, Failure> {
+    open_path(&args.image, args.partition, environment, output)
 }
 
 /// Opens the image in a file for reading, with its root in this partition where one is given.
 pub(super) fn open_path(
     path: &Path,
     partition: Option<u32>,
+    environment: &Environment,
     output: &mut Output,
 ) -> Result<Image, Failure> {
     let bars = Bars::new();
-    let image = cache()?.open(path, &bars.reading("reading"))?;
+    let image = cache(environment)?.open(path, &bars.reading("reading"))?;
     bars.finish();
     if let Some(recovery) = &image.recovery {
         tell_recovery(path, recovery, output);

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
+use crate::environment::Environment;
 use imgasm_block::Digest;
 use imgasm_fs::digest::Hashers;
 use imgasm_fs::path::ImagePath;
@@ -64,8 +65,12 @@ struct Row {
     sha256: Option<Digest>,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image, output)?;
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let image = image::open(&args.image, environment, output)?;
     let fs = image.root()?;
     let fs = fs.as_ref();
     let start = tree::resolve(fs, &args.path, tree::LastLink::Keep)?.1;

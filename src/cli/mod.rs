@@ -34,6 +34,7 @@ mod recipe;
 mod recover;
 mod reproduce;
 mod side;
+mod target;
 mod verify;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::environment::Environment;
 use failure::Failure;
 use output::Output;
 
@@ -101,8 +103,8 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs the command line of this process, in this environment.
+pub fn main(environment: &Environment) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -115,7 +117,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    start_logging(cli.verbose);
+    start_logging(cli.verbose, environment);
     // These have more to tidy up, and do so themselves.
     #[cfg(feature = "aws")]
     let tidies_up = matches!(
@@ -128,7 +130,7 @@ pub fn main() -> ExitCode {
         interrupt::remove_partial_outputs();
     }
     let mut output = Output::new();
-    let result = run(cli.command, &mut output).and_then(|outcome| {
+    let result = run(cli.command, environment, &mut output).and_then(|outcome| {
         output.finish()?;
         Ok(outcome)
     });
@@ -142,38 +144,46 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
+fn run(
+    command: Command,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     match command {
         Command::Init(args) => init::run(&args, output),
-        Command::Build(args) => build::run(&args, output),
-        Command::Plan(args) => plan::run(&args, output),
-        Command::Apply(args) => apply::run(&args, output),
+        Command::Build(args) => build::run(&args, environment, output),
+        Command::Plan(args) => plan::run(&args, environment, output),
+        Command::Apply(args) => apply::run(&args, environment, output),
         Command::Recover(args) => recover::run(&args, output),
-        Command::Ls(args) => ls::run(&args, output),
-        Command::Diff(args) => diff::run(&args, output),
-        Command::Cat(args) => cat::run(&args, output),
-        Command::Inspect(args) => inspect::run(&args, output),
+        Command::Ls(args) => ls::run(&args, environment, output),
+        Command::Diff(args) => diff::run(&args, environment, output),
+        Command::Cat(args) => cat::run(&args, environment, output),
+        Command::Inspect(args) => inspect::run(&args, environment, output),
         #[cfg(feature = "aws")]
-        Command::Import(args) => import::run(&args, output),
+        Command::Import(args) => import::run(&args, environment, output),
         #[cfg(feature = "aws")]
         Command::Pull(args) => pull::run(&args, output),
         #[cfg(feature = "aws")]
         Command::Gc(args) => gc::run(&args, output),
-        Command::Convert(args) => convert::run(&args, output),
-        Command::Verify(args) => verify::run(&args, output),
+        Command::Convert(args) => convert::run(&args, environment, output),
+        Command::Verify(args) => verify::run(&args, environment, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }
 }
 
 /// Logs go to stderr without times: they are for reading now, and the same run logs the same.
-fn start_logging(verbose: u8) {
+fn start_logging(verbose: u8, environment: &Environment) {
     let level = match verbose {
         0 => "warn",
         1 => "imgasm=info",
         _ => "imgasm=debug",
     };
-    let filter = EnvFilter::try_from_env("IMGASM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = environment
+        .log
+        .as_ref()
+        .and_then(|log| EnvFilter::try_new(log).ok())
+        .unwrap_or_else(|| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

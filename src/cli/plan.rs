@@ -10,6 +10,7 @@ use crate::build::Build;
 use crate::diff;
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
+use crate::environment::Environment;
 use crate::manifest::Change;
 use imgasm_block::{CHUNK_BYTES, ChunkMap, Digest};
 use imgasm_disk::Disk;
@@ -51,9 +52,13 @@ struct Plan<'a> {
     diff: Document<'a>,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe)?;
-    let build = recipe::prepare(&recipe, output)?;
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let recipe = recipe::load(&args.recipe, environment)?;
+    let build = recipe::prepare(&recipe, environment, output)?;
     let base = Disk::open(build.delta.base().clone())?;
     let image = Disk::open(build.delta.clone())?;
     let suspects: Vec<_> = build

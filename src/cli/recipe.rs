@@ -7,6 +7,8 @@ use super::image;
 use super::output::Output;
 use super::progress::Bars;
 use crate::build::Build;
+use crate::config::Epoch;
+use crate::environment::Environment;
 use crate::manifest::Manifest;
 use crate::recipe::{Base, Options, Recipe};
 
@@ -30,20 +32,21 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads the recipe.
-pub(super) fn load(args: &RecipeArgs) -> Result<Recipe, Failure> {
-    load_file(&args.file, &args.set)
+pub(super) fn load(args: &RecipeArgs, environment: &Environment) -> Result<Recipe, Failure> {
+    load_file(&args.file, &args.set, environment)
 }
 
 /// Reads the recipe in a file, with values for its variables.
-pub(super) fn load_file(file: &Path, set: &[(String, String)]) -> Result<Recipe, Failure> {
-    let source_date_epoch = std::env::var("SOURCE_DATE_EPOCH")
-        .ok()
-        .filter(|value| !value.is_empty());
+pub(super) fn load_file(
+    file: &Path,
+    set: &[(String, String)],
+    environment: &Environment,
+) -> Result<Recipe, Failure> {
     Ok(Recipe::load(
         file,
         &Options {
             set: set.to_vec(),
-            source_date_epoch,
+            source_date_epoch: environment.source_date_epoch()?,
         },
     )?)
 }
@@ -51,13 +54,15 @@ pub(super) fn load_file(file: &Path, set: &[(String, String)]) -> Result<Recipe,
 /// Reads the recipe with the variables and the time that a manifest records.
 pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Recipe, Failure> {
     let variables = manifest.variables.iter();
+    let epoch = Epoch::try_from(manifest.source_date_epoch)
+        .map_err(|problem| Failure::new(format!("the manifest's time: {problem}")))?;
     Ok(Recipe::load(
         &args.file,
         &Options {
             set: variables
                 .map(|(name, value)| (name.clone(), value.to_string()))
                 .collect(),
-            source_date_epoch: Some(manifest.source_date_epoch.to_string()),
+            source_date_epoch: Some(epoch),
         },
     )?)
 }
@@ -72,9 +77,13 @@ pub(super) fn arguments(recipe: &Recipe) -> Vec<String> {
 }
 
 /// Builds the recipe's image in memory.
-pub(super) fn prepare(recipe: &Recipe, output: &mut Output) -> Result<Build, Failure> {
+pub(super) fn prepare(
+    recipe: &Recipe,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Build, Failure> {
     let bars = Bars::new();
-    let build = Build::prepare(recipe, &image::cache()?, &bars.reading("base"))?;
+    let build = Build::prepare(recipe, &image::cache(environment)?, &bars.reading("base"))?;
     bars.finish();
     if let (Some(recovery), Base::File { path, .. }) = (&build.recovery, &recipe.base) {
         image::tell_recovery(path, recovery, output);

@@ -13,6 +13,7 @@ use super::image::{cache, tell_recovery};
 use super::output::Output;
 use super::progress::Bars;
 use super::recipe;
+use crate::environment::Environment;
 use crate::manifest::Manifest;
 use imgasm_block::{BlockDevice, ChunkMap, FileDevice};
 use imgasm_disk::Disk;
@@ -77,14 +78,15 @@ impl Image {
 pub(super) fn open(
     path: &Path,
     set: &[(String, String)],
+    environment: &Environment,
     output: &mut Output,
 ) -> Result<Side, Failure> {
     if path
         .extension()
         .is_some_and(|extension| extension == "toml")
     {
-        let recipe = recipe::load_file(path, set)?;
-        let build = recipe::prepare(&recipe, output)?;
+        let recipe = recipe::load_file(path, set, environment)?;
+        let build = recipe::prepare(&recipe, environment, output)?;
         let chunk_map = Arc::new(build.chunk_map);
         let disk = Disk::open(build.delta)?;
         return Ok(Side::Disk(Image::new(disk, Some(chunk_map))));
@@ -92,9 +94,9 @@ pub(super) fn open(
     let cannot_open =
         |failure: Failure| failure.in_context(format!("cannot open {}", path.display()));
     let side = if path == Path::new("-") {
-        standard_input(output)
+        standard_input(environment, output)
     } else {
-        file(path, output)
+        file(path, environment, output)
     };
     match side.map_err(cannot_open)? {
         Side::Disk(image) => Ok(Side::Disk(Image {
@@ -106,18 +108,18 @@ pub(super) fn open(
 }
 
 /// A file: a manifest by its content, else an image.
-fn file(path: &Path, output: &mut Output) -> Result<Side, Failure> {
+fn file(path: &Path, environment: &Environment, output: &mut Output) -> Result<Side, Failure> {
     match manifest(path)? {
-        None => Ok(Side::Disk(image(path, output)?)),
+        None => Ok(Side::Disk(image(path, environment, output)?)),
         Some(manifest) => match image_of(path, &manifest) {
-            Some(file) => Ok(Side::Disk(checked_image(&file, &manifest)?)),
+            Some(file) => Ok(Side::Disk(checked_image(&file, &manifest, environment)?)),
             None => Ok(Side::Record(Box::new(manifest))),
         },
     }
 }
 
-fn image(path: &Path, output: &mut Output) -> Result<Image, Failure> {
-    let cache = cache()?;
+fn image(path: &Path, environment: &Environment, output: &mut Output) -> Result<Image, Failure> {
+    let cache = cache(environment)?;
     let bars = Bars::new();
     let opened = match cache.open(path, &bars.reading("reading")) {
         Ok(opened) => opened,
@@ -181,9 +183,13 @@ fn image_of(path: &Path, manifest: &Manifest) -> Option<PathBuf> {
 }
 
 /// The image beside a manifest, which must be the one that it tells of.
-fn checked_image(path: &Path, manifest: &Manifest) -> Result<Image, Failure> {
+fn checked_image(
+    path: &Path,
+    manifest: &Manifest,
+    environment: &Environment,
+) -> Result<Image, Failure> {
     let bars = Bars::new();
-    let base = cache()?.base(path, None, &bars.reading("reading"))?;
+    let base = cache(environment)?.base(path, None, &bars.reading("reading"))?;
     bars.finish();
     let (digest, len) = (base.chunk_map.digest(), base.chunk_map.device_len());
     if digest != manifest.image.digest || len != manifest.image.size {
@@ -200,17 +206,17 @@ fn checked_image(path: &Path, manifest: &Manifest) -> Result<Image, Failure> {
 }
 
 /// Standard input: in place where it is a file, else put into a temporary file without its zeros.
-fn standard_input(output: &mut Output) -> Result<Side, Failure> {
+fn standard_input(environment: &Environment, output: &mut Output) -> Result<Side, Failure> {
     let stdin = Path::new("/dev/stdin");
     if fs::metadata(stdin).is_ok_and(|metadata| metadata.is_file())
         && let Ok(path) = fs::canonicalize(stdin)
     {
-        return file(&path, output);
+        return file(&path, environment, output);
     }
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("stdin");
     copy_sparse(&mut io::stdin().lock(), &File::create(&path)?)?;
-    match file(&path, output)? {
+    match file(&path, environment, output)? {
         Side::Disk(image) => Ok(Side::Disk(Image {
             _spooled: Some(folder),
             ..image

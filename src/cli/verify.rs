@@ -11,6 +11,7 @@ use super::output::Output;
 use super::recipe::assignment;
 use super::{Outcome, recipe};
 use crate::build;
+use crate::environment::Environment;
 use crate::recipe::Recipe;
 use crate::recipe::volume::{Content, Filesystem};
 use crate::verify::boot::{self, KnownFilesystem, Machine};
@@ -49,23 +50,34 @@ struct Report {
     results: Vec<CheckResult>,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     let recipe = match &args.file {
-        Some(file) => Some(recipe::load_file(file, &args.set)?),
+        Some(file) => Some(recipe::load_file(file, &args.set, environment)?),
         None => None,
     };
     let boot_mode = match &recipe {
         Some(recipe) => recipe.boot_mode()?,
         None => None,
     };
-    let image = image::open(&args.image, output)?;
+    let image = image::open(&args.image, environment, output)?;
     let mut results = Vec::new();
     results.push(check_table(&image.disk));
     check_filesystems(&image, &mut results)?;
     let root = image.root()?;
     let mut known = boot::filesystems(&image.disk)?;
     if let Some(recipe) = &recipe {
-        check_volumes(recipe, &args.image.image, &mut known, &mut results, output)?;
+        check_volumes(
+            recipe,
+            &args.image.image,
+            &mut known,
+            &mut results,
+            environment,
+            output,
+        )?;
     }
     if tree::exists(root.as_ref(), &known_path("/etc"))? {
         results.extend(boot::lint(&Machine {
@@ -148,6 +160,7 @@ fn check_volumes(
     image: &Path,
     known: &mut Vec<KnownFilesystem>,
     results: &mut Vec<CheckResult>,
+    environment: &Environment,
     output: &mut Output,
 ) -> Result<(), Failure> {
     for volume in &recipe.volumes {
@@ -161,7 +174,13 @@ fn check_volumes(
             ..KnownFilesystem::default()
         };
         let path = image.with_file_name(build::volume_file(recipe, filesystem));
-        results.extend(check_volume(filesystem, &expected, &path, output)?);
+        results.extend(check_volume(
+            filesystem,
+            &expected,
+            &path,
+            environment,
+            output,
+        )?);
         known.push(expected);
     }
     Ok(())
@@ -171,6 +190,7 @@ fn check_volume(
     filesystem: &Filesystem,
     expected: &KnownFilesystem,
     path: &Path,
+    environment: &Environment,
     output: &mut Output,
 ) -> Result<Vec<CheckResult>, Failure> {
     let name = format!("volume {}", filesystem.label.as_str());
@@ -182,7 +202,7 @@ fn check_volume(
         let message = format!("there is no {}", path.display());
         return Ok(vec![result(Verdict::Skipped { message })]);
     }
-    let opened = image::open_path(path, None, output)?;
+    let opened = image::open_path(path, None, environment, output)?;
     let fs = opened.root()?;
     let mut results = consistency::check(&name, fs.as_ref());
     let size = (opened.disk.device().len(), filesystem.size.bytes());

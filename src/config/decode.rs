@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
-use super::{Diagnostic, Source};
+use super::{Diagnostic, Setting, Source};
 
 /// A table whose values remember their places.
 pub type Table<'s> = DeTable<'s>;
@@ -26,6 +27,72 @@ pub fn parse(source: &Source) -> Result<Table<'_>, Diagnostic> {
 pub fn decode<T: DeserializeOwned>(source: &Source, value: Value<'_>) -> Result<T, Diagnostic> {
     let span = value.span();
     T::deserialize(ValueDeserializer::from(value)).map_err(|error| explain(source, &error, span))
+}
+
+/// A value whose templates are rendered.
+#[derive(Debug, Clone)]
+pub struct Rendered<'v> {
+    /// The value.
+    pub value: Value<'v>,
+    /// The places where a template gave something else than text. What wants text there takes the
+    /// text that the value stands for.
+    pub typed: Vec<Range<usize>>,
+}
+
+/// As [`decode`], for a value whose templates are rendered.
+pub fn decode_rendered<T: DeserializeOwned>(
+    source: &Source,
+    rendered: Rendered<'_>,
+) -> Result<T, Diagnostic> {
+    let Rendered {
+        mut value,
+        mut typed,
+    } = rendered;
+    let whole = value.span();
+    let mut first: Option<toml::de::Error> = None;
+    loop {
+        if typed.is_empty() && first.is_none() {
+            return decode(source, value);
+        }
+        let error = match T::deserialize(ValueDeserializer::from(value.clone())) {
+            Ok(decoded) => return Ok(decoded),
+            Err(error) => error,
+        };
+        let place = error.span().unwrap_or(whole.clone());
+        // The first error at a place is about the value as the template gave it.
+        let error = match first {
+            Some(first) if first.span() == error.span() => first,
+            _ => error,
+        };
+        let is_within = |span: &Range<usize>| place.start <= span.start && span.end <= place.end;
+        let (again, rest) = typed.into_iter().partition::<Vec<_>, _>(is_within);
+        if again.is_empty() {
+            return Err(explain(source, &error, whole));
+        }
+        to_text(&mut value, &again);
+        typed = rest;
+        first = Some(error);
+    }
+}
+
+/// Turns the values at these places into text.
+fn to_text(value: &mut Value<'_>, places: &[Range<usize>]) {
+    if places.contains(&value.span()) {
+        let setting = Setting::deserialize(ValueDeserializer::from(value.clone()));
+        if let Ok(setting) = setting {
+            *value.get_mut() = DeValue::String(DeString::Owned(setting.to_string()));
+        }
+        return;
+    }
+    match value.get_mut() {
+        DeValue::Array(values) => values.iter_mut().for_each(|value| to_text(value, places)),
+        DeValue::Table(table) => {
+            table
+                .iter_mut()
+                .for_each(|(_, value)| to_text(value, places));
+        }
+        _ => {}
+    }
 }
 
 /// A deserializer's error, in the words of someone who writes a recipe.

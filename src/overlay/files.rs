@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::de::DeValue;
 
 use super::steps::{Context, Error};
-use crate::config::decode::{self, Value};
+use crate::config::decode::{self, Rendered, Value};
 use crate::config::{self, Account, Diagnostic, Mode, Source, Variables, digest, template};
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
@@ -45,10 +45,11 @@ impl FileRules {
         value: Option<Value<'_>>,
         variables: &Variables,
     ) -> Result<Self, Diagnostic> {
-        let Some(mut value) = value else {
+        let Some(value) = value else {
             return Ok(Self::default());
         };
-        template::render_all(source, &mut value, variables)?;
+        let literals = template::literals(&value, variables);
+        let Rendered { value, typed } = template::render_all(source, value, variables, &literals)?;
         let span = value.span();
         let DeValue::Table(table) = value.into_inner() else {
             return Err(source.error(span, "`files` must be a table of patterns"));
@@ -56,7 +57,9 @@ impl FileRules {
         let rules = table.into_iter().map(|(key, value)| {
             let pattern = Pattern::parse(key.get_ref());
             let pattern = pattern.map_err(|e| source.error(key.span(), e.to_string()))?;
-            Ok((pattern, decode::decode(source, value)?))
+            let typed = typed.clone();
+            let rule = decode::decode_rendered(source, Rendered { value, typed })?;
+            Ok((pattern, rule))
         });
         let rules = rules.collect::<Result<_, Diagnostic>>()?;
         Ok(Self { rules })

@@ -8,9 +8,8 @@ use toml::de::DeValue;
 use super::files::FileRules;
 use super::steps::Action;
 use super::when::When;
-use crate::config::decode::{self, Table, Value};
-use crate::config::variables::Scalar;
-use crate::config::{self, Declarations, Diagnostic, Source, Variables, digest, template};
+use crate::config::decode::{self, Rendered, Table, Value};
+use crate::config::{self, Declarations, Diagnostic, Setting, Source, Variables, digest, template};
 use imgasm_block::Digest;
 
 /// The file that makes a folder an overlay.
@@ -70,7 +69,7 @@ impl OverlayFile {
 
     /// Fills in the variables: with what `given` has for them, else with their defaults. Checks
     /// all steps.
-    pub fn resolve(self, given: impl Fn(&str) -> Option<Scalar>) -> config::Result<Overlay> {
+    pub fn resolve(self, given: impl Fn(&str) -> Option<Setting>) -> config::Result<Overlay> {
         let variables = self.declarations.resolve(&self.source, given)?;
         let source = self.source.clone();
         let mut table = decode::parse(&source)?;
@@ -125,15 +124,19 @@ fn steps(
     steps.map(|value| step(source, value, variables)).collect()
 }
 
-fn step(source: &Source, mut value: Value<'_>, variables: &Variables) -> Result<Step, Diagnostic> {
-    template::render_all(source, &mut value, variables)?;
+fn step(source: &Source, value: Value<'_>, variables: &Variables) -> Result<Step, Diagnostic> {
+    let literals = template::literals(&value, variables);
+    let Rendered { value, typed } = template::render_all(source, value, variables, &literals)?;
     let span = value.span();
     let DeValue::Table(mut table) = value.into_inner() else {
         return Err(source.error(span, "a step must be a table"));
     };
     let when = table.remove("when");
     let when = when
-        .map(|value| decode::decode(source, value))
+        .map(|value| {
+            let typed = typed.clone();
+            decode::decode_rendered(source, Rendered { value, typed })
+        })
         .transpose()?;
     let mut keys = table.iter().map(|(key, value)| (key.span(), value.span()));
     let span = match (keys.next(), keys.next()) {
@@ -149,6 +152,6 @@ fn step(source: &Source, mut value: Value<'_>, variables: &Variables) -> Result<
         }
     };
     let value = Value::new(span.clone(), DeValue::Table(table));
-    let action = decode::decode(source, value)?;
+    let action = decode::decode_rendered(source, Rendered { value, typed })?;
     Ok(Step { when, action, span })
 }

@@ -14,15 +14,11 @@ use std::path::PathBuf;
 pub use base::Base;
 pub use volume::Volume;
 
-use crate::config::{ByteSize, Source, Variables};
+use crate::config::{ByteSize, Epoch, Source, Variables};
 use crate::overlay::Overlay;
 use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
 use imgasm_block::Digest;
-
-/// The time given to everything that a build changes where neither the recipe nor the environment
-/// says otherwise: 2020-01-01T00:00:00Z, in seconds since 1970.
-pub const DEFAULT_EPOCH: i64 = 1_577_836_800;
 
 /// A recipe that was read and checked.
 #[derive(Debug, Clone)]
@@ -66,7 +62,7 @@ pub struct Options {
     /// Values for variables, as on the command line.
     pub set: Vec<(String, String)>,
     /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own counts before it.
-    pub source_date_epoch: Option<String>,
+    pub source_date_epoch: Option<Epoch>,
 }
 
 /// What the templates of `[ami]` see beside the recipe's variables.

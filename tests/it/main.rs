@@ -41,6 +41,7 @@ mod overlay_steps;
 mod packages;
 mod packages_database;
 mod recipe;
+mod session;
 mod sparsify;
 mod stock_overlays;
 mod stock_overlays_on_disk;

@@ -2,6 +2,9 @@
 //!
 //! A kind is a struct with the keys of its table and an `apply`. To add one: its file, and its
 //! line in [`Action`].
+//!
+//! - [`context`]: what every step works with.
+//! - [`password`]: a hashed password.
 
 mod append_line;
 mod chmod;
@@ -17,6 +20,7 @@ mod mkdir;
 mod mknod;
 mod move_to;
 pub mod package;
+mod password;
 mod remove;
 mod service;
 mod set;
