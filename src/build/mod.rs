@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::config::Diagnostic;
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
 use crate::origin;
@@ -38,8 +39,13 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_6a7e_6f38_5d0a_9a51_c4b3_0f2d_7e1
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The base could not be opened.
-    #[error(transparent)]
-    Container(#[from] imgasm_container::Error),
+    #[error("{place}")]
+    Base {
+        /// What is wrong with it, with the place where the recipe names it.
+        place: Box<Diagnostic>,
+        /// Why, for programs: the message has it already.
+        reason: Box<imgasm_container::Error>,
+    },
     /// The base could not be assembled.
     #[error("cannot assemble the base from {}", rootfs.display())]
     Assemble {

@@ -59,6 +59,7 @@ pub(super) fn run(
     if !args.force {
         refuse_foreign(&args.output.join(manifest::FILE_NAME), &recipe.name)?;
     }
+    recipe::warn(&recipe, output);
     let build = recipe::prepare(&recipe, environment, output)?;
     let manifest = &build.manifest;
     if let Some(recorded) = recorded.filter(|recorded| recorded != manifest) {

@@ -26,10 +26,10 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image, environment, output)?;
-    let fs = image.root()?;
+    let fs = image::root(&args.image, environment, output)?;
     let fs = fs.as_ref();
-    let (node, path) = tree::resolve(fs, &args.path, LastLink::Follow)?;
+    let (node, path) = tree::resolve(fs, &args.path, LastLink::Follow)
+        .map_err(|error| image::explained(fs, error))?;
     let found = fs.metadata(node)?.file_type;
     if found != FileType::Regular {
         return Err(tree::Error::WrongType {

@@ -1,14 +1,22 @@
 //! The command line: arguments in, calls of the library out.
 //!
-//! One file a subcommand, each with its argument struct and a `run`. [`output`] owns every byte that is
-//! printed, [`failure`] the words for what went wrong, [`image`] the opening of the `IMAGE` argument
-//! that most commands share.
+//! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`build`] (with
+//! [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`], [`diff`], [`init`], [`inspect`], [`ls`],
+//! [`man`], [`plan`], [`recover`], [`verify`], and with the feature `aws` also `import`, `pull` and `gc`, which share
+//! `connection`.
+//!
+//! - [`output`]: every byte that is printed goes through it; [`progress`]: bars on a terminal.
+//! - [`failure`]: the words for what went wrong.
+//! - [`image`]: the `IMAGE` argument that most commands share; [`recipe`]: the arguments that give a
+//!   recipe; [`target`]: the file that a command was told to write.
+//! - [`interrupt`]: what becomes of a command that is told to stop.
 //!
 //! Exit status: 0 done or the same, 1 different or a verification that failed, 2 an error.
 
 mod apply;
 mod build;
 mod cat;
+mod check;
 mod completions;
 #[cfg(feature = "aws")]
 mod connection;
@@ -33,7 +41,6 @@ mod pull;
 mod recipe;
 mod recover;
 mod reproduce;
-mod side;
 mod target;
 mod verify;
 
@@ -65,6 +72,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Check(check::Args),
     Build(build::Args),
     Plan(plan::Args),
     Apply(apply::Args),
@@ -151,6 +159,7 @@ fn run(
 ) -> Result<Outcome, Failure> {
     match command {
         Command::Init(args) => init::run(&args, output),
+        Command::Check(args) => check::run(&args, environment, output),
         Command::Build(args) => build::run(&args, environment, output),
         Command::Plan(args) => plan::run(&args, environment, output),
         Command::Apply(args) => apply::run(&args, environment, output),

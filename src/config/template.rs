@@ -7,7 +7,7 @@
 //! or false, a list, a table. Within a longer text, values stand as TOML writes them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
@@ -17,13 +17,43 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
-use super::decode::{Rendered, Value};
+use super::decode::{Rendered, Table, Value};
 use super::variables::Setting;
 use super::variables::Variables;
 use super::{Diagnostic, Source};
 
 /// The steps that one template may take; loops over loops end here.
 const FUEL: u64 = 1_000_000;
+
+/// The names of the variables that the templates in a table use.
+pub fn used(table: &Table<'_>) -> BTreeSet<String> {
+    let (environment, mut names) = (environment(), BTreeSet::new());
+    for (_, value) in table {
+        collect_used(&environment, value.get_ref(), &mut names);
+    }
+    names
+}
+
+fn collect_used(environment: &Environment<'_>, value: &DeValue<'_>, names: &mut BTreeSet<String>) {
+    match value {
+        DeValue::String(text) => {
+            if let Ok(template) = environment.template_from_str(text) {
+                names.extend(template.undeclared_variables(false));
+            }
+        }
+        DeValue::Array(values) => {
+            for value in values {
+                collect_used(environment, value.get_ref(), names);
+            }
+        }
+        DeValue::Table(table) => {
+            for (_, value) in table {
+                collect_used(environment, value.get_ref(), names);
+            }
+        }
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}
 
 /// The values of those texts that are exactly `{{ expression }}` and no text, as TOML writes them,
 /// each by where the text begins in its source.

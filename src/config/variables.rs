@@ -1,6 +1,6 @@
 //! Variables: what may be set from outside, with defaults and help.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -271,6 +271,23 @@ impl Declarations {
             Some(declaration) => declaration.fit(value),
             None => Ok(value),
         }
+    }
+
+    /// A warning for each variable that nothing uses; `used` are the names that something does.
+    pub fn unused(&self, source: &Source, used: &BTreeSet<String>) -> Vec<Diagnostic> {
+        let unused = self.iter().filter(|(name, _)| !used.contains(*name));
+        // What is used and not declared here is what a mistyped name was meant for.
+        let others = used.iter().map(String::as_str);
+        let others: Vec<_> = others.filter(|name| !self.contains(name)).collect();
+        let warnings = unused.map(|(name, declaration)| {
+            let message = format!("nothing uses the variable `{name}`");
+            let warning = source.error(declaration.place.clone(), message);
+            match decode::nearest(name, &others) {
+                Some(meant) => warning.with_hint(format!("did you mean `{meant}`?")),
+                None => warning,
+            }
+        });
+        warnings.collect()
     }
 
     /// Gives each variable its value: the one that `given` has for it, or its default.

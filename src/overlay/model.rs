@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::files::FileRules;
+use super::files::{self, FileRules};
 use super::steps::Action;
 use super::when::When;
 use crate::config::decode::{self, Rendered, Table, Value};
 use crate::config::{self, Declarations, Diagnostic, Setting, Source, Variables, digest, template};
 use imgasm_block::Digest;
+use imgasm_fs::text::chain;
 
 /// The file that makes a folder an overlay.
 const FILE_NAME: &str = "overlay.toml";
@@ -99,6 +100,27 @@ impl OverlayFile {
 }
 
 impl Overlay {
+    /// How many steps it has.
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Looks whether the files of the overlay's folder that its steps name are there.
+    ///
+    /// # Errors
+    /// If one is not, with the place of the step.
+    pub fn check_files(&self) -> config::Result<()> {
+        for step in &self.steps {
+            for file in step.action.host_files() {
+                if let Err(error) = files::named(&self.folder, file) {
+                    let message = format!("overlay `{}`: {}", self.name, chain(&error));
+                    return Err(self.source.error(step.span.clone(), message).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The identity of the folder's content, which is read for it.
     pub fn digest(&self) -> config::Result<Digest> {
         digest::folder(&self.folder)

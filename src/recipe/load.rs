@@ -102,6 +102,7 @@ impl Recipe {
         let mut table = decode::parse(&text)?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
         let variables = resolve(&source, &declarations, &options.set)?;
+        let mut used = template::used(&table);
         if let Some(value) = table.remove("ami") {
             // Rendered again when the image is known; what is wrong with it is wrong now.
             ami(&source, value, &variables, &sample_facts())?;
@@ -114,13 +115,16 @@ impl Recipe {
 
         let base_span = raw.base.span();
         let base = raw.base.into_inner().check(folder);
-        let base = base.map_err(|problem| source.error(base_span, problem))?;
+        let base = base.map_err(|problem| source.error(base_span.clone(), problem))?;
         let epoch = raw.source_date_epoch.or(options.source_date_epoch);
         let name = checked_name(&source, raw.name)?;
         let volumes = volumes(&source, folder, raw.volume)?;
         let overlays = raw.overlays.into_iter();
         let overlays = overlays.map(|raw| overlay(&source, folder, raw, &variables));
         let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
+        let names = overlays.iter().flat_map(|overlay| overlay.variables.iter());
+        used.extend(names.map(|(name, _)| name.to_owned()));
+        let warnings = declarations.unused(&source, &used);
         let digests = overlays.iter().map(Overlay::digest);
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
         Ok(Self {
@@ -129,6 +133,7 @@ impl Recipe {
             description: raw.description,
             variables,
             base,
+            base_span,
             disk_size: raw.disk_size,
             sparsify: raw.sparsify,
             source_date_epoch: epoch.unwrap_or(Epoch::DEFAULT).seconds(),
@@ -138,6 +143,7 @@ impl Recipe {
             volumes,
             expectations: raw.expect,
             folder: folder.to_owned(),
+            warnings,
             source,
         })
     }

@@ -410,3 +410,38 @@ fn a_name_moved_onto_another_of_the_same_file_goes_away() {
     let dump = dump(&[("/a", "x")], steps);
     assert_eq!(dump, "/ directory 0755 0:0 1\n/b file 0644 0:0 1 \"x\"");
 }
+
+#[test]
+fn copy_takes_patterns() {
+    let files = [
+        ("conf/a.conf", "a"),
+        ("conf/b.conf!", "b"),
+        ("conf/c.txt", "c"),
+        ("other/a.conf", "again"),
+        ("odd[1].conf", "odd"),
+    ];
+    let mut fs = image(&[]);
+    let toml = "
+        [[step]]
+        copy = { from = 'conf/*.conf', to = '/etc/app', mode = '0600' }
+        [[step]]
+        copy = { from = 'odd[1].conf', to = '/odd' }
+    ";
+    apply_twice(&mut fs, toml, &files).unwrap();
+    assert_snapshot!(fs.dump(), @r#"
+    / directory 0755 0:0 1
+    /etc directory 0755 0:0 1
+    /etc/app directory 0755 0:0 1
+    /etc/app/a.conf file 0600 0:0 1 "a"
+    /etc/app/b.conf file 0600 0:0 1 "b"
+    /odd file 0644 0:0 1 "odd"
+    "#);
+    for (from, problem) in [
+        ("*.none", "matches nothing in the overlay"),
+        ("*/a.conf", "matches several files of this name"),
+    ] {
+        let toml = format!("[[step]]\ncopy = {{ from = '{from}', to = '/x' }}\n");
+        let error = apply_twice(&mut image(&[]), &toml, &files).unwrap_err();
+        assert!(error.contains(problem), "{error}");
+    }
+}

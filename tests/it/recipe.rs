@@ -493,3 +493,27 @@ fn hostile_input_is_an_error() {
     let source = Source::new("memory", START);
     assert!(Recipe::from_source(source, Path::new(""), &Options::default()).is_ok());
 }
+
+#[test]
+fn a_variable_that_nothing_uses_is_warned_of() {
+    let folder = folder(&format!(
+        "{START}description = '{{{{ stage }}}}'\noverlays = ['o']\n\
+         [variables]\nstage = 'a'\nin_ami = 'b'\nzone = 'c'\ntimzone = 'd'\n\
+         [ami]\nami_name = 'web {{{{ in_ami }}}}'\n"
+    ));
+    fs::create_dir(folder.path().join("o")).unwrap();
+    let overlay = "[variables]\nzone = 'UTC'\ntimezone = 'UTC'\n";
+    fs::write(folder.path().join("o/overlay.toml"), overlay).unwrap();
+    let recipe = load(folder.path(), &[]).unwrap();
+    let warnings: Vec<_> = recipe
+        .warnings
+        .iter()
+        .map(|warning| (warning.message(), warning.hint(), warning.position()))
+        .collect();
+    let expected = (
+        "nothing uses the variable `timzone`",
+        Some("did you mean `timezone`?"),
+        (9, 1),
+    );
+    assert_eq!(warnings, [expected]);
+}

@@ -4,7 +4,11 @@
 //! line in [`Action`].
 //!
 //! - [`context`]: what every step works with.
-//! - [`password`]: a hashed password.
+//! - Contents: [`append_line`], [`copy`], [`edit`], [`set`], [`truncate`], [`write`].
+//! - Names: [`hardlink`], [`mkdir`], [`mknod`], [`move_to`], [`remove`], [`symlink`].
+//! - Attributes: [`chmod`], [`chown`], [`xattr`].
+//! - The system: [`firstboot`], [`fstab`], [`group`], [`hostname`], [`package`], [`service`],
+//!   [`ssh_key`], [`timezone`], [`user`] with [`password`].
 
 mod append_line;
 mod chmod;
@@ -36,6 +40,8 @@ mod context;
 
 use serde::Deserialize;
 
+use crate::config::RelativePath;
+
 pub use context::{Context, Error};
 
 /// Declares the kinds of steps: for each its name in TOML, its variant, and its type.
@@ -59,6 +65,16 @@ macro_rules! actions {
             pub fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            /// The files of the overlay's folder that the step names.
+            pub fn host_files(&self) -> Vec<&RelativePath> {
+                match self {
+                    Self::Copy(step) => step.host_file().into_iter().collect(),
+                    Self::Firstboot(step) => step.host_file().into_iter().collect(),
+                    Self::Package(step) => step.host_files().collect(),
+                    _ => Vec::new(),
                 }
             }
 
