@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use imgasm_testkit::tools::{self, have};
+use imgasm_testkit::need;
+use imgasm_testkit::tools;
 
 use crate::support::example::{assert_success, copy_inputs, imgasm};
 
@@ -90,7 +91,7 @@ fn a_recipe_is_found_in_a_folder_above() {
 
 #[test]
 fn a_mistyped_path_in_an_image_has_a_hint_and_ls_lists_the_root() {
-    if !have("mkfs.ext4") {
+    if !need::tools(&["mkfs.ext4"]) {
         return;
     }
     let dir = project(

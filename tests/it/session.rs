@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::support::example::{assert_success, imgasm};
 use crate::support::overlay::folder;
-use imgasm_testkit::tools::{have, run};
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 use tempfile::TempDir;
 
 /// A system in an ext4 or XFS filesystem; `None` if its tool is missing.
@@ -17,7 +18,7 @@ fn system(kind: &str) -> Option<TempDir> {
     file.set_len(if kind == "ext4" { 32 << 20 } else { 320 << 20 })
         .unwrap();
     let tool = format!("mkfs.{kind}");
-    if !have(&tool) {
+    if !need::tools(&[tool.as_str()]) {
         return None;
     }
     run(&tool, [&image]);
