@@ -105,7 +105,7 @@ fn a_mistyped_path_in_an_image_has_a_hint_and_ls_lists_the_root() {
     );
     assert_success(&run(dir.path(), &["apply", "image", "o"]));
     for command in ["cat", "ls"] {
-        let said = refused(dir.path(), &[command, "image", "/etc/pasword"]);
+        let said = refused(dir.path(), &[command, "image", "/etc/paswd"]);
         assert!(said.contains("did you mean /etc/passwd?"), "{said}");
         let said = refused(dir.path(), &[command, "image", "/ect/passwd"]);
         assert!(said.contains("did you mean /etc?"), "{said}");

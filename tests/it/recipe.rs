@@ -321,11 +321,11 @@ fn keys_and_types() {
       = help: did you mean `zone`?
     "#);
     assert_snapshot!(error("overlays = [{ path = 'clock', variables = { zone = [] } }]\n"), @r#"
-    the value of a variable is text, a whole number, true or false
-     --> imgasm.toml:3:52
+    the variable `zone`: [] is not text
+     --> imgasm.toml:3:45
       |
     3 | overlays = [{ path = 'clock', variables = { zone = [] } }]
-      |                                                    ^^
+      |                                             ^^^^
     "#);
 }
 
