@@ -3,32 +3,48 @@
 //! Lowest floor first; a module imports only from those above it in this list:
 //!
 //! - [`inspect`]: what an image is, described.
-//! - [`diff`]: what differs between two images.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
+//! - [`environment`]: what the environment of the process says.
 //! - [`base`]: a base disk, assembled from a root filesystem on the host.
 //! - [`overlay`]: folders that say what to change, and carrying them out.
+//! - [`verify`]: checks of what an image holds, without starting it.
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
-//! - [`verify`]: whether an image is what it should be.
 //! - [`volume`]: data volumes.
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`provenance`]: the same as a statement that others can check and sign.
 //! - [`sbom`]: the packages in an image, as a bill of materials.
+//! - [`diff`]: what differs between two images.
+//! - [`session`]: an image that is being edited.
+//! - [`apply`]: overlays on an image where it lies.
 //! - [`build`]: the pipeline from a recipe to an image.
+//! - [`plan`]: what a build would do.
+//! - [`reproduce`]: whether the same inputs give the same bytes.
+//! - [`opener`]: opening the images that users name.
+//! - [`compare`]: comparing what users name.
+//! - [`verification`]: all checks of an image, with what its recipe expects.
 //! - [`built`]: what a build has left, for an import.
 //! - [`cli`]: the command line.
 
+pub mod apply;
 pub mod base;
 pub mod build;
 pub mod built;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod diff;
+pub mod environment;
 pub mod inspect;
 pub mod manifest;
+pub mod opener;
 pub mod overlay;
+pub mod plan;
 pub mod provenance;
 pub mod recipe;
+pub mod reproduce;
 pub mod sbom;
+pub mod session;
+pub mod verification;
 pub mod verify;
 pub mod volume;
 

@@ -1,7 +1,9 @@
-//! The `imgasm` binary: everything is in [`imgasm::cli`].
+//! The `imgasm` binary: reads the environment, and leaves all else to [`imgasm::cli`].
 
 use std::process::ExitCode;
 
+use imgasm::environment::Environment;
+
 fn main() -> ExitCode {
-    imgasm::cli::main()
+    imgasm::cli::main(&Environment::of_process())
 }

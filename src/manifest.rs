@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::variables::Scalar;
+use crate::config::Setting;
 use crate::inspect::TableDescription;
 use crate::origin::Origin;
 use imgasm_aws::Artifact;
@@ -29,7 +29,7 @@ pub struct Manifest {
     /// The identity of the recipe: its bytes, its variables, and its overlays with theirs.
     pub recipe_sha256: Digest,
     /// The recipe's variables with their values.
-    pub variables: BTreeMap<String, Scalar>,
+    pub variables: BTreeMap<String, Setting>,
     /// The overlays in the order in which they were applied.
     pub overlays: Vec<Overlay>,
     /// The packages that were to be installed.
@@ -74,7 +74,7 @@ pub struct Overlay {
     /// The identity of its folder's content.
     pub sha256: Digest,
     /// Its variables with their values.
-    pub variables: BTreeMap<String, Scalar>,
+    pub variables: BTreeMap<String, Setting>,
 }
 
 /// A package that was to be installed.

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::variables::Scalar;
+use crate::config::Setting;
 use crate::manifest::Manifest;
 use crate::recipe::Base;
 use imgasm_block::Digest;
@@ -63,7 +63,7 @@ struct BuildDefinition {
 #[serde(rename_all = "camelCase")]
 struct Parameters {
     name: String,
-    variables: BTreeMap<String, Scalar>,
+    variables: BTreeMap<String, Setting>,
     source_date_epoch: i64,
 }
 

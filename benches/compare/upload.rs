@@ -22,7 +22,9 @@ pub fn convert(bench: &Bench<'_>) {
             Way {
                 name: "imgasm convert",
                 before: "rm -f ours.vmdk".to_owned(),
-                script: format!("XDG_CACHE_HOME=$PWD/cache {IMGASM} convert base.raw ours.vmdk"),
+                script: format!(
+                    "XDG_CACHE_HOME=$PWD/cache {IMGASM} convert --force base.raw ours.vmdk"
+                ),
             },
         ],
     );

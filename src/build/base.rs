@@ -1,6 +1,7 @@
 //! What a build begins with: a disk from a file, or one that is assembled from a folder.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::origin::Origin;
 use crate::recipe::{Base, Recipe};
 use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole};
 use imgasm_container::{Cache, Progress};
+use imgasm_fs::text::chain;
 
 /// A base disk that is ready to be built upon.
 pub(super) struct OpenedBase {
@@ -32,7 +34,8 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
         } => (path, *sha256, *partition),
         Base::Rootfs { path, size } => return assemble(recipe, path, size.0),
     };
-    let base = cache.base(path, sha256, progress)?;
+    let base = cache.base(path, sha256, progress);
+    let base = base.map_err(|reason| unusable(recipe, reason))?;
     // What happens to be known of a raw file from another build must not show in this one's.
     let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
     Ok(OpenedBase {
@@ -48,6 +51,29 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
         partition,
         recovery: base.recovery,
     })
+}
+
+/// Why a base cannot be used, at the place where the recipe names it.
+fn unusable(recipe: &Recipe, reason: imgasm_container::Error) -> Error {
+    let place = recipe.base_error(format!("the base cannot be used: {}", chain(&reason)));
+    let hint = match &reason {
+        imgasm_container::Error::Read { source, .. }
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            Some("paths in a recipe are relative to its folder")
+        }
+        imgasm_container::Error::DigestMismatch { .. } => {
+            Some("if this file is meant, write its digest into the recipe")
+        }
+        _ => None,
+    };
+    Error::Base {
+        place: Box::new(match hint {
+            Some(hint) => place.with_hint(hint),
+            None => place,
+        }),
+        reason: Box::new(reason),
+    }
 }
 
 /// Assembles a base disk in memory.

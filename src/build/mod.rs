@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::config::Diagnostic;
 use crate::inspect::table_description;
 use crate::manifest::{self, Manifest};
 use crate::origin;
@@ -23,11 +24,11 @@ use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{self, Applier, ChangedPath};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Recipe, Volume};
+use crate::session::{self, Edited, Finish, Session};
 use crate::volume::{self, FormattedVolume};
 use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Output};
 use imgasm_container::{Cache, Progress, Written};
-use imgasm_disk::{Disk, Place};
-use imgasm_fs::{self as filesystem, Timestamp, WriteOptions};
+use imgasm_fs::Timestamp;
 
 pub use record::change;
 
@@ -38,8 +39,13 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f0c_6a7e_6f38_5d0a_9a51_c4b3_0f2d_7e1
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The base could not be opened.
-    #[error(transparent)]
-    Container(#[from] imgasm_container::Error),
+    #[error("{place}")]
+    Base {
+        /// What is wrong with it, with the place where the recipe names it.
+        place: Box<Diagnostic>,
+        /// Why, for programs: the message has it already.
+        reason: Box<imgasm_container::Error>,
+    },
     /// The base could not be assembled.
     #[error("cannot assemble the base from {}", rootfs.display())]
     Assemble {
@@ -51,23 +57,12 @@ pub enum Error {
     /// The folder that the base is assembled from could not be read.
     #[error(transparent)]
     Config(#[from] crate::config::Error),
-    /// The disk could not be understood or grown.
+    /// The image could not be edited.
+    #[error(transparent)]
+    Session(#[from] session::Error),
+    /// The table of the disk could not be read back.
     #[error(transparent)]
     Disk(#[from] imgasm_disk::Error),
-    /// The edited root filesystem could not be written.
-    #[error("the root filesystem in {place} cannot be written")]
-    FileSystem {
-        /// Where it lies.
-        place: Place,
-        /// What it said.
-        source: filesystem::Error,
-    },
-    /// What was changed could not be read back.
-    #[error(transparent)]
-    ReadBack(#[from] filesystem::tree::Error),
-    /// An overlay could not be applied.
-    #[error(transparent)]
-    Overlay(#[from] overlay::Error),
     /// A volume could not be made.
     #[error(transparent)]
     Volume(#[from] volume::Error),
@@ -95,6 +90,12 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
+}
+
+impl From<overlay::Error> for Error {
+    fn from(error: overlay::Error) -> Self {
+        Self::Session(error.into())
+    }
 }
 
 /// What builds return.
@@ -165,23 +166,12 @@ impl Build {
                 asked: len,
             });
         }
-        let grows = len > base.device.len();
-        let delta = Arc::new(Delta::grown(base.device, len));
-        let mut disk = Disk::open(delta.clone())?;
-        let place = disk.root(base.partition)?;
-        if grows {
-            disk.grow(None)?;
-        }
-        let options = WriteOptions {
+        let options = session::Options {
+            partition: base.partition,
             now: now(recipe),
             seed: identity(recipe, "root filesystem").into_bytes(),
         };
-        let mut root = disk.open_filesystem_writable(place, options)?;
-        let mut applier = Applier::new(root.as_mut(), now(recipe))?;
-        install_packages(&mut applier, recipe)?;
-        for overlay in &recipe.overlays {
-            applier.apply(overlay)?;
-        }
+        let mut session = Session::open(base.device, len, options)?;
         let formatted = recipe
             .volumes
             .iter()
@@ -189,20 +179,28 @@ impl Build {
                 Content::Filesystem(filesystem) => Some((volume, filesystem)),
                 _ => None,
             });
-        for (volume, filesystem) in formatted.clone() {
-            let origin = format!("volume {}", volume.settings.device_name.as_str());
-            applier.edit(&origin, "mount", |editor, _| {
-                volume::mount(filesystem, editor)
-            })?;
-        }
-        let report = applier.finish();
-        root.flush()
-            .map_err(|source| Error::FileSystem { place, source })?;
-        if recipe.sparsify {
-            filesystem::sparsify(root.as_ref(), &disk.slice(place)?)
-                .map_err(|source| Error::FileSystem { place, source })?;
-        }
-        let changed_paths = report.changed_paths(root.as_ref(), true)?;
+        session.edit(|applier| {
+            install_packages(applier, recipe)?;
+            for overlay in &recipe.overlays {
+                applier.apply(overlay)?;
+            }
+            for (volume, filesystem) in formatted.clone() {
+                let origin = format!("volume {}", volume.settings.device_name.as_str());
+                applier.edit(&origin, "mount", |editor, _| {
+                    volume::mount(filesystem, editor)
+                })?;
+            }
+            Ok::<_, Error>(())
+        })?;
+        let Edited {
+            delta,
+            disk,
+            report,
+            changed_paths,
+        } = session.finish(Finish {
+            sparsify: recipe.sparsify,
+            with_digests: true,
+        })?;
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());
         let chunk_map = base.chunk_map.updated(&*delta, ranges)?;

@@ -8,6 +8,7 @@ use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, image, recipe, reproduce};
 use crate::build::Build;
+use crate::environment::Environment;
 use crate::manifest::{self, Manifest};
 use crate::provenance::Statement;
 use crate::recipe::Recipe;
@@ -41,7 +42,11 @@ pub(super) struct Args {
     sbom: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     let recorded = args
         .from_manifest
         .as_deref()
@@ -49,12 +54,13 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         .transpose()?;
     let recipe = match &recorded {
         Some(recorded) => recipe::load_recorded(&args.recipe, recorded)?,
-        None => recipe::load(&args.recipe)?,
+        None => recipe::load(&args.recipe, environment)?,
     };
     if !args.force {
         refuse_foreign(&args.output.join(manifest::FILE_NAME), &recipe.name)?;
     }
-    let build = recipe::prepare(&recipe, output)?;
+    recipe::warn(&recipe, output);
+    let build = recipe::prepare(&recipe, environment, output)?;
     let manifest = &build.manifest;
     if let Some(recorded) = recorded.filter(|recorded| recorded != manifest) {
         return Err(reproduce::not_the_recorded(&recorded, manifest));
@@ -64,7 +70,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         Some(path) => Some((path, bill_of_materials(&build, &recipe)?)),
         None => None,
     };
-    let paths = build.commit(&args.output, &image::cache()?)?;
+    let paths = build.commit(&args.output, &image::cache(environment)?)?;
     output.note(
         "base",
         format_args!("{}  {}", manifest.base.name, manifest.base.digest),

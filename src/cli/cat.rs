@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
+use crate::environment::Environment;
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, LastLink};
@@ -20,11 +21,15 @@ pub(super) struct Args {
     path: ImagePath,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image, output)?;
-    let fs = image.root()?;
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let fs = image::root(&args.image, environment, output)?;
     let fs = fs.as_ref();
-    let (node, path) = tree::resolve(fs, &args.path, LastLink::Follow)?;
+    let (node, path) = tree::resolve(fs, &args.path, LastLink::Follow)
+        .map_err(|error| image::explained(fs, error))?;
     let found = fs.metadata(node)?.file_type;
     if found != FileType::Regular {
         return Err(tree::Error::WrongType {

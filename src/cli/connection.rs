@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
+use crate::environment::Environment;
 use imgasm_aws::Report;
 use imgasm_aws::sdk::Settings;
 use imgasm_aws::wish::Ami;
@@ -42,12 +43,14 @@ impl ConnectionArgs {
     }
 
     /// The region as far as it is known without looking at the profile.
-    pub(super) fn region_before_connecting(&self, ami: &Ami) -> Option<String> {
-        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    pub(super) fn region_before_connecting(
+        &self,
+        ami: &Ami,
+        environment: &Environment,
+    ) -> Option<String> {
         self.region
             .clone()
-            .or_else(|| set("AWS_REGION"))
-            .or_else(|| set("AWS_DEFAULT_REGION"))
+            .or_else(|| environment.aws_region.clone())
             .or_else(|| ami.region.as_ref().map(ToString::to_string))
     }
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::progress::Bars;
-use super::{Outcome, image};
+use super::{Outcome, image, target};
 use crate::config::ByteSize;
+use crate::environment::Environment;
 use imgasm_block::ChunkMap;
 use imgasm_container::{OutputFormat, Reading, write_file};
 
@@ -16,9 +17,9 @@ use imgasm_container::{OutputFormat, Reading, write_file};
 pub(super) struct Args {
     /// A disk image in any container that can be read.
     input: PathBuf,
-    /// The file to write; it is replaced where it is there.
+    /// The file to write.
     output: PathBuf,
-    /// The format, where the name of the output does not tell it: raw, raw.gz, raw.zst, raw.xz,
+    /// The format, if the name of the output does not say it: raw, raw.gz, raw.zst, raw.xz,
     /// qcow2, vmdk (stream-optimized), vhd (dynamic), vhd-fixed.
     #[arg(long, value_name = "FORMAT")]
     format: Option<OutputFormat>,
@@ -30,30 +31,40 @@ pub(super) struct Args {
     /// this, 16 GiB and about a thousand times the length of the file.
     #[arg(long, value_name = "SIZE")]
     max_size: Option<ByteSize>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    force: bool,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let target = &args.output;
-    let named = || OutputFormat::of_name(target);
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let path = &args.output;
+    let named = || OutputFormat::of_name(path);
     let Some(format) = args.format.or_else(named) else {
         return Err(Failure::new(format!(
-            "the name of {} does not tell a format",
-            target.display()
+            "the name of {} says no format",
+            path.display()
         ))
-        .with_hint("tell it with --format, or by an extension: .raw, .gz, .zst, .xz, .qcow2, .vmdk or .vhd"));
+        .with_hint(
+            "give --format, or one of the extensions .raw, .gz, .zst, .xz, .qcow2, .vmdk and .vhd",
+        ));
     };
-    if is_same_file(&args.input, target) {
+    if is_same_file(&args.input, path) {
         return Err(
-            Failure::new(format!("{} is the input itself", target.display()))
+            Failure::new(format!("{} is the input itself", path.display()))
                 .with_hint("choose another name for the output"),
         );
     }
+    target::refuse_existing(path, args.force)?;
     let bars = Bars::new();
     let reading = Reading {
         is_raw: args.input_format.is_some(),
         max_bytes: args.max_size.map(|size| size.0),
     };
-    let cache = image::cache()?.reading(reading);
+    let cache = image::cache(environment)?.reading(reading);
     let opened = cache.open(&args.input, &bars.reading("reading"))?;
     if let Some(recovery) = &opened.recovery {
         image::tell_recovery(&args.input, recovery, output);
@@ -63,11 +74,11 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         &opened.device,
         &chunk_map,
         format,
-        target,
+        path,
         &bars.reading("writing"),
     )?;
     bars.finish();
-    let written = fs::metadata(target)?.len();
+    let written = fs::metadata(path)?.len();
     output.note(
         "written",
         format_args!(
@@ -76,7 +87,7 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
             bytes(written)
         ),
     );
-    output.line(target.display())?;
+    output.line(path.display())?;
     Ok(Outcome::Done)
 }
 

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::Output;
 use super::recipe::assignment;
-use super::side::{self, Image, Side};
 use super::{Outcome, image};
+use crate::compare::{self, Side};
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
-use crate::diff::{self, Incomplete, Options, Policy, Report, raw, record};
-use crate::manifest::Manifest;
-use imgasm_block::shared;
+use crate::diff::{Incomplete, Options, Policy, Report};
+use crate::environment::Environment;
+use crate::recipe;
 
 /// Show what differs between two images: partitions, filesystems, files. Exit status 1 where
 /// something does.
@@ -53,19 +53,41 @@ pub(super) struct Args {
     set: Vec<(String, String)>,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     if args.old == Path::new("-") && args.new == Path::new("-") {
         return Err(Failure::new("only one side can be standard input"));
     }
     let policy = args.allow.as_deref().map(Policy::load).transpose()?;
-    let old = side::open(&args.old, &args.set, output)?;
-    let new = side::open(&args.new, &args.set, output)?;
-    let (report, failure) = match compare(&old, &new, Options { times: args.times }) {
+    let options = recipe::Options {
+        set: args.set.clone(),
+        // Images have the times that they have.
+        source_date_epoch: match [&args.old, &args.new]
+            .iter()
+            .any(|path| compare::is_recipe(path))
+        {
+            true => environment.source_date_epoch()?,
+            false => None,
+        },
+    };
+    let mut side = |path: &Path| {
+        image::opening(environment, output, |opener| {
+            compare::open(path, &options, opener).map_err(explained)
+        })
+    };
+    let (old, new) = (side(&args.old)?, side(&args.new)?);
+    let cache = image::cache(environment)?;
+    let options = Options { times: args.times };
+    let (report, failure) = match compare::compare(&old, &new, options, &cache) {
         Ok(report) => (report, None),
         Err(Incomplete { report, error }) => (*report, Some(Failure::from(error))),
     };
     // What is wrong with a whole side explains what is wrong with its parts.
-    let failure = [old, new].into_iter().find_map(Side::damage).or(failure);
+    let damage = [old, new].into_iter().find_map(Side::damage);
+    let failure = damage.map(explained).or(failure);
     let report = match &policy {
         Some(policy) => policy.outside(&report),
         None => report,
@@ -82,6 +104,15 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         }
         None if report.is_empty() => Ok(Outcome::Done),
         None => Ok(Outcome::Differs),
+    }
+}
+
+fn explained(error: compare::Error) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::from(error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }
 
@@ -114,51 +145,6 @@ fn print(
         };
         render(report, detail, &mut |text| output.styled(text))
     }
-}
-
-/// Compares what is there to compare.
-fn compare(old: &Side, new: &Side, options: Options) -> Result<Report, Incomplete> {
-    let of_record = |record: &Manifest, side: diff::Side, image: &Image| {
-        let digest = image.digest();
-        let digest = digest.map_err(|source| diff::Error::Device {
-            side: !side,
-            source,
-        })?;
-        record::compare_with_disk(record, side, &image.disk, digest)
-    };
-    match (old, new) {
-        (Side::Disk(old), Side::Disk(new)) => compare_disks(old, new, options),
-        (Side::Record(old), Side::Record(new)) => Ok(record::compare(old, new)),
-        (Side::Record(old), Side::Disk(new)) => Ok(of_record(old, diff::Side::Old, new)?),
-        (Side::Disk(old), Side::Record(new)) => Ok(of_record(new, diff::Side::New, old)?),
-    }
-}
-
-/// Compares two disks, with what is known of them, and remembers how they differ.
-fn compare_disks(old: &Image, new: &Image, options: Options) -> Result<Report, Incomplete> {
-    if let (Some(before), Some(after)) = (&old.chunk_map, &new.chunk_map) {
-        let suspects = raw::differing_chunks(before, after);
-        return diff::compare(&old.disk, &new.disk, Some(&suspects), options);
-    }
-    let cache = image::cache().ok();
-    let compared = cache.as_ref().zip(old.file().zip(new.file()));
-    let compared = compared.and_then(|(cache, files)| {
-        let compared = cache.compared(files.0, files.1)?;
-        Some((cache, files, compared))
-    });
-    let known = compared
-        .as_ref()
-        .and_then(|(cache, _, compared)| cache.known_difference(compared));
-    let unshared = || {
-        let unshared = shared::unshared(old.file()?, new.file()?)?;
-        Some(raw::union(&unshared, &[]))
-    };
-    let suspects = known.clone().or_else(unshared);
-    let report = diff::compare(&old.disk, &new.disk, suspects.as_ref(), options)?;
-    if let Some((cache, files, compared)) = compared.filter(|_| known.is_none()) {
-        cache.keep_difference(compared, files, &report.changed);
-    }
-    Ok(report)
 }
 
 /// Writes a whole file or none.

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
+use crate::config::decode;
+use crate::environment::Environment;
+use crate::opener::{self, Opener};
 use imgasm_block::Recovery;
 use imgasm_container::Cache;
-use imgasm_disk::{Disk, Place};
 use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree;
+use imgasm_guest::files::list;
 
 /// Which image, and which filesystem in it.
 #[derive(Debug, clap::Args)]
@@ -20,52 +25,76 @@ pub(super) struct ImageArgs {
     pub(super) partition: Option<u32>,
 }
 
-/// An image opened for reading.
-pub(super) struct Image {
-    /// The disk in it.
-    pub(super) disk: Disk,
-    /// What the disk was wrapped in, outermost first.
-    pub(super) wrapping: Vec<String>,
-    partition: Option<u32>,
-}
-
 /// The cache of unpacked images, in the folder that users expect.
-pub(super) fn cache() -> Result<Cache, Failure> {
-    let dir = Cache::usual_dir(|name| std::env::var_os(name)).ok_or_else(|| {
+pub(super) fn cache(environment: &Environment) -> Result<Cache, Failure> {
+    let dir = environment.cache_dir.as_ref().ok_or_else(|| {
         Failure::new("there is no folder to unpack images into")
             .with_hint("set IMGASM_CACHE to a folder with room for the unpacked disk")
     })?;
-    Ok(Cache::new(&dir))
+    Ok(Cache::new(dir))
+}
+
+/// Opens images while bars show how far it is.
+pub(super) fn opening<T, E: Into<Failure>>(
+    environment: &Environment,
+    output: &mut Output,
+    open: impl FnOnce(&mut Opener<'_>) -> Result<T, E>,
+) -> Result<T, Failure> {
+    let cache = cache(environment)?;
+    let bars = Bars::new();
+    let opened = open(&mut Opener {
+        cache: &cache,
+        progress: &bars.reading("reading"),
+        recovered: &mut |path: &Path, recovery: &Recovery| tell_recovery(path, recovery, output),
+    });
+    bars.finish();
+    opened.map_err(Into::into)
 }
 
 /// Opens an image for reading.
-pub(super) fn open(args: &ImageArgs, output: &mut Output) -> Result<Image, Failure> {
-    open_path(&args.image, args.partition, output)
-}
-
-/// Opens the image in a file for reading, with its root in this partition where one is given.
-pub(super) fn open_path(
-    path: &Path,
-    partition: Option<u32>,
+pub(super) fn open(
+    args: &ImageArgs,
+    environment: &Environment,
     output: &mut Output,
-) -> Result<Image, Failure> {
-    let bars = Bars::new();
-    let image = cache()?.open(path, &bars.reading("reading"))?;
-    bars.finish();
-    if let Some(recovery) = &image.recovery {
-        tell_recovery(path, recovery, output);
-    }
-    let disk = Disk::open(image.device).map_err(|error| {
-        Failure::from(error).in_context(format!("cannot open {}", path.display()))
-    })?;
-    Ok(Image {
-        disk,
-        wrapping: image.wrapping,
-        partition,
-    })
+) -> Result<opener::Image, Failure> {
+    opening(environment, output, |opener| opener.open(&args.image))
 }
 
-/// Tells what was done about a change that had been interrupted.
+/// The root filesystem of an image.
+pub(super) fn root(
+    args: &ImageArgs,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Box<dyn FileSystem>, Failure> {
+    let disk = open(args, environment, output)?.disk;
+    Ok(disk.open_filesystem(disk.root(args.partition)?)?)
+}
+
+/// A failure about a path in an image, with the name that was probably meant if there is none such.
+pub(super) fn explained(fs: &dyn FileSystem, error: tree::Error) -> Failure {
+    let meant = match &error {
+        tree::Error::NotFound { missing, .. } => nearest(fs, missing),
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match meant {
+        Some(path) => failure.with_hint(format!("did you mean {path}?")),
+        None => failure,
+    }
+}
+
+/// What is beside a missing path and called almost alike.
+fn nearest(fs: &dyn FileSystem, missing: &ImagePath) -> Option<ImagePath> {
+    let (parent, name) = (missing.parent()?, missing.file_name()?);
+    let name = std::str::from_utf8(name).ok()?;
+    let there = list(fs, &parent).ok()?;
+    let there = there.iter().map(|(name, _)| std::str::from_utf8(name));
+    let there: Vec<&str> = there.filter_map(Result::ok).collect();
+    let meant = decode::nearest(name, &there)?;
+    Some(parent.child(meant.as_bytes()))
+}
+
+/// Says what was done about a change that had been interrupted.
 pub(super) fn tell_recovery(path: &Path, recovery: &Recovery, output: &mut Output) {
     output.warning(match recovery {
         Recovery::NotBegun => {
@@ -79,16 +108,4 @@ pub(super) fn tell_recovery(path: &Path, recovery: &Recovery, output: &mut Outpu
             path.display()
         ),
     });
-}
-
-impl Image {
-    /// Where the root filesystem is.
-    pub(super) fn root_place(&self) -> Result<Place, Failure> {
-        Ok(self.disk.root(self.partition)?)
-    }
-
-    /// The root filesystem.
-    pub(super) fn root(&self) -> Result<Box<dyn FileSystem>, Failure> {
-        Ok(self.disk.open_filesystem(self.root_place()?)?)
-    }
 }

@@ -12,6 +12,8 @@ use super::progress::Bars;
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
 use crate::built;
+use crate::config::Epoch;
+use crate::environment::Environment;
 use crate::manifest::Manifest;
 use crate::recipe::{AmiFacts, Base, Recipe};
 use imgasm_aws::plan::steps::{Parent, Situation};
@@ -104,10 +106,14 @@ enum OnError {
     Keep,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe)?;
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let recipe = recipe::load(&args.recipe, environment)?;
     let bars = Bars::new();
-    let cache = image::cache()?;
+    let cache = image::cache(environment)?;
     let opened = built::open(&args.output, &recipe, &cache, &bars.reading("reading"));
     let (manifest, built) = opened.map_err(|error| {
         let hint = error.hint();
@@ -117,12 +123,12 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
             None => failure,
         }
     })?;
-    let ami = ami(&recipe, &manifest)?;
-    let region = args.connection.region_before_connecting(&ami);
+    let ami = ami(&recipe, &manifest, environment)?;
+    let region = args.connection.region_before_connecting(&ami, environment);
     let via = via(args, &ami)?;
     let plan = Plan::new(&built, ami, via).map_err(explained)?;
     limits::check(&plan, now()).map_err(explained)?;
-    let base = base(args, &recipe, &manifest, output)?;
+    let base = base(args, &recipe, &manifest, environment, output)?;
     let parent = base.as_ref().map(|(snapshot_id, chunk_map)| Parent {
         snapshot_id,
         chunk_map,
@@ -193,24 +199,12 @@ fn now() -> i64 {
     now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// The environment's `SOURCE_DATE_EPOCH`, which templates see for the clock.
-fn epoch() -> Result<Option<i64>, Failure> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
-        return Ok(None);
-    };
-    match text.parse::<i64>() {
-        Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
-        _ => Err(Failure::new(format!(
-            "SOURCE_DATE_EPOCH: {text:?} is not a number of seconds since 1970"
-        ))),
-    }
-}
-
 /// The recipe's AMI, for what was built.
-fn ami(recipe: &Recipe, manifest: &Manifest) -> Result<Ami, Failure> {
+fn ami(recipe: &Recipe, manifest: &Manifest, environment: &Environment) -> Result<Ami, Failure> {
+    let given = environment.source_date_epoch()?;
     let origin = manifest.base.origin.as_ref();
     let facts = AmiFacts {
-        now: epoch()?.unwrap_or_else(now),
+        now: given.map_or_else(now, Epoch::seconds),
         digest: manifest.image.digest,
         source: origin.map(|origin| (origin.ami_id.clone(), origin.name.clone())),
     };
@@ -248,6 +242,7 @@ fn base(
     args: &Args,
     recipe: &Recipe,
     manifest: &Manifest,
+    environment: &Environment,
     output: &mut Output,
 ) -> Result<Option<(String, Arc<ChunkMap>)>, Failure> {
     if args.via != Way::Ebs {
@@ -269,7 +264,7 @@ fn base(
         );
     };
     let bars = Bars::new();
-    let base = image::cache()?.base(path, *sha256, &bars.reading("base"))?;
+    let base = image::cache(environment)?.base(path, *sha256, &bars.reading("base"))?;
     bars.finish();
     if base.chunk_map.digest() == record.digest {
         return Ok(Some((snapshot_id, base.chunk_map)));

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::{Output, bytes};
 use super::{Outcome, image};
+use crate::environment::Environment;
 use crate::inspect::{
     ContentDescription, Description, RootDescription, TableDescription, describe,
 };
@@ -18,8 +19,12 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image, output)?;
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let image = image::open(&args.image, environment, output)?;
     let description = describe(&image.disk, image.wrapping, args.image.partition)?;
     if args.json {
         output.json(&description)?;

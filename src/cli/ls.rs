@@ -1,4 +1,4 @@
-//! `imgasm ls IMAGE PATH`
+//! `imgasm ls IMAGE [PATH]`
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
 use super::{Outcome, image};
+use crate::environment::Environment;
 use imgasm_block::Digest;
 use imgasm_fs::digest::Hashers;
 use imgasm_fs::path::ImagePath;
@@ -29,6 +30,7 @@ pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Path inside the image: of a directory, what it holds is listed.
+    #[arg(default_value = "/")]
     path: ImagePath,
     /// Show type, mode, links, owner, group, size, time and link target.
     #[arg(short)]
@@ -36,7 +38,7 @@ pub(super) struct Args {
     /// List the path itself and everything below it.
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[arg(long)]
     json: bool,
     /// Read every file and give its SHA-256.
@@ -64,11 +66,16 @@ struct Row {
     sha256: Option<Digest>,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let image = image::open(&args.image, output)?;
-    let fs = image.root()?;
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let fs = image::root(&args.image, environment, output)?;
     let fs = fs.as_ref();
-    let start = tree::resolve(fs, &args.path, tree::LastLink::Keep)?.1;
+    let start = tree::resolve(fs, &args.path, tree::LastLink::Keep)
+        .map_err(|error| image::explained(fs, error))?
+        .1;
     let accounts = if args.long && !args.json {
         Accounts::read(fs).unwrap_or_default()
     } else {

@@ -1,14 +1,22 @@
 //! The command line: arguments in, calls of the library out.
 //!
-//! One file a subcommand, each with its argument struct and a `run`. [`output`] owns every byte that is
-//! printed, [`failure`] the words for what went wrong, [`image`] the opening of the `IMAGE` argument
-//! that most commands share.
+//! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`build`] (with
+//! [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`], [`diff`], [`init`], [`inspect`], [`ls`],
+//! [`man`], [`plan`], [`recover`], [`verify`], and with the feature `aws` also `import`, `pull` and `gc`, which share
+//! `connection`.
+//!
+//! - [`output`]: every byte that is printed goes through it; [`progress`]: bars on a terminal.
+//! - [`failure`]: the words for what went wrong.
+//! - [`image`]: the `IMAGE` argument that most commands share; [`recipe`]: the arguments that give a
+//!   recipe; [`target`]: the file that a command was told to write.
+//! - [`interrupt`]: what becomes of a command that is told to stop.
 //!
 //! Exit status: 0 done or the same, 1 different or a verification that failed, 2 an error.
 
 mod apply;
 mod build;
 mod cat;
+mod check;
 mod completions;
 #[cfg(feature = "aws")]
 mod connection;
@@ -33,7 +41,7 @@ mod pull;
 mod recipe;
 mod recover;
 mod reproduce;
-mod side;
+mod target;
 mod verify;
 
 use std::process::ExitCode;
@@ -41,6 +49,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::environment::Environment;
 use failure::Failure;
 use output::Output;
 
@@ -63,6 +72,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
+    Check(check::Args),
     Build(build::Args),
     Plan(plan::Args),
     Apply(apply::Args),
@@ -101,8 +111,8 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs the command line of this process, in this environment.
+pub fn main(environment: &Environment) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -115,7 +125,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    start_logging(cli.verbose);
+    start_logging(cli.verbose, environment);
     // These have more to tidy up, and do so themselves.
     #[cfg(feature = "aws")]
     let tidies_up = matches!(
@@ -128,7 +138,7 @@ pub fn main() -> ExitCode {
         interrupt::remove_partial_outputs();
     }
     let mut output = Output::new();
-    let result = run(cli.command, &mut output).and_then(|outcome| {
+    let result = run(cli.command, environment, &mut output).and_then(|outcome| {
         output.finish()?;
         Ok(outcome)
     });
@@ -142,38 +152,47 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, output: &mut Output) -> Result<Outcome, Failure> {
+fn run(
+    command: Command,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     match command {
         Command::Init(args) => init::run(&args, output),
-        Command::Build(args) => build::run(&args, output),
-        Command::Plan(args) => plan::run(&args, output),
-        Command::Apply(args) => apply::run(&args, output),
+        Command::Check(args) => check::run(&args, environment, output),
+        Command::Build(args) => build::run(&args, environment, output),
+        Command::Plan(args) => plan::run(&args, environment, output),
+        Command::Apply(args) => apply::run(&args, environment, output),
         Command::Recover(args) => recover::run(&args, output),
-        Command::Ls(args) => ls::run(&args, output),
-        Command::Diff(args) => diff::run(&args, output),
-        Command::Cat(args) => cat::run(&args, output),
-        Command::Inspect(args) => inspect::run(&args, output),
+        Command::Ls(args) => ls::run(&args, environment, output),
+        Command::Diff(args) => diff::run(&args, environment, output),
+        Command::Cat(args) => cat::run(&args, environment, output),
+        Command::Inspect(args) => inspect::run(&args, environment, output),
         #[cfg(feature = "aws")]
-        Command::Import(args) => import::run(&args, output),
+        Command::Import(args) => import::run(&args, environment, output),
         #[cfg(feature = "aws")]
         Command::Pull(args) => pull::run(&args, output),
         #[cfg(feature = "aws")]
         Command::Gc(args) => gc::run(&args, output),
-        Command::Convert(args) => convert::run(&args, output),
-        Command::Verify(args) => verify::run(&args, output),
+        Command::Convert(args) => convert::run(&args, environment, output),
+        Command::Verify(args) => verify::run(&args, environment, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }
 }
 
 /// Logs go to stderr without times: they are for reading now, and the same run logs the same.
-fn start_logging(verbose: u8) {
+fn start_logging(verbose: u8, environment: &Environment) {
     let level = match verbose {
         0 => "warn",
         1 => "imgasm=info",
         _ => "imgasm=debug",
     };
-    let filter = EnvFilter::try_from_env("IMGASM_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = environment
+        .log
+        .as_ref()
+        .and_then(|log| EnvFilter::try_new(log).ok())
+        .unwrap_or_else(|| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

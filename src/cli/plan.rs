@@ -1,18 +1,12 @@
 //! `imgasm plan`
 
-use serde::Serialize;
-
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
-use crate::build::Build;
-use crate::diff;
-use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
-use crate::manifest::Change;
-use imgasm_block::{CHUNK_BYTES, ChunkMap, Digest};
-use imgasm_disk::Disk;
+use crate::environment::Environment;
+use crate::plan::{self, Plan};
 
 /// Show what a build would change, and write nothing.
 #[derive(Debug, clap::Args)]
@@ -30,40 +24,16 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// What a build would do.
-#[derive(Debug, Serialize)]
-struct Plan<'a> {
-    /// The digest that the image would have.
-    digest: Digest,
-    /// Paths that overlays change.
-    paths: &'a [Change],
-    /// Blocks of 4 KiB of the disk that differ from the base.
-    changed_blocks: u64,
-    /// Bytes in those blocks.
-    changed_bytes: u64,
-    /// 512 KiB chunks to be uploaded where the base is there already.
-    upload_chunks: u64,
-    /// Bytes in those chunks.
-    upload_bytes: u64,
-    /// Bytes to be uploaded where nothing is there: every chunk that holds data, of all disks.
-    full_upload_bytes: u64,
-    /// What `imgasm diff --json` prints of the base and the image.
-    diff: Document<'a>,
-}
-
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe)?;
-    let build = recipe::prepare(&recipe, output)?;
-    let base = Disk::open(build.delta.base().clone())?;
-    let image = Disk::open(build.delta.clone())?;
-    let suspects: Vec<_> = build
-        .changes
-        .iter()
-        .map(|change| change.range.clone())
-        .collect();
-    let report = diff::compare(&base, &image, Some(&suspects), diff::Options::default());
-    let report = report.map_err(|incomplete| incomplete.error)?;
-    let plan = plan(&build, Document::from(&report));
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let recipe = recipe::load(&args.recipe, environment)?;
+    recipe::warn(&recipe, output);
+    let build = recipe::prepare(&recipe, environment, output)?;
+    let report = plan::compare(&build)?;
+    let plan = Plan::new(&build, &report);
     if args.json {
         output.json(&plan)?;
         return Ok(Outcome::Done);
@@ -83,33 +53,4 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
         format_args!("{delta} where the base is known, else {full}"),
     );
     Ok(Outcome::Done)
-}
-
-fn plan<'a>(build: &'a Build, diff: Document<'a>) -> Plan<'a> {
-    let changed_bytes = build
-        .changes
-        .iter()
-        .map(|change| change.range.end - change.range.start)
-        .sum();
-    let held = |map: &ChunkMap| count(map.chunks().len()) * CHUNK_BYTES;
-    let volumes = build
-        .volumes
-        .iter()
-        .map(|(_, volume)| held(&volume.chunk_map));
-    let volume_bytes: u64 = volumes.sum();
-    let upload_chunks = count(build.chunk_map.changes_since(&build.base_map).len());
-    Plan {
-        digest: build.manifest.image.digest,
-        paths: &build.manifest.changes,
-        changed_blocks: changed_bytes / 4096,
-        changed_bytes,
-        upload_chunks,
-        upload_bytes: upload_chunks * CHUNK_BYTES + volume_bytes,
-        full_upload_bytes: held(&build.chunk_map) + volume_bytes,
-        diff,
-    }
-}
-
-fn count(len: usize) -> u64 {
-    u64::try_from(len).expect("a length fits 64 bits")
 }

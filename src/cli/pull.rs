@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Outcome;
 use super::connection::{ConnectionArgs, Console, explained};
 use super::failure::Failure;
 use super::output::Output;
+use super::{Outcome, target};
 use imgasm_aws::Report;
 use imgasm_aws::sdk::pull::{Pull, pull};
 use imgasm_aws::sdk::{Aws, Patience, connect};
@@ -19,9 +19,12 @@ pub(super) struct Args {
     /// The AMI: ami-…, or ssm: and the name of a parameter that names one.
     #[arg(value_name = "AMI")]
     source: String,
-    /// The file; its extension tells the format, raw where it tells none.
+    /// The file; its extension says the format, which is raw if it says none.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Replace a file that is there.
+    #[arg(long)]
+    force: bool,
     /// Keep the copy that has to be made of another account's AMI: imports can then send what
     /// differs from it.
     #[arg(long)]
@@ -34,6 +37,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+    target::refuse_existing(&args.output, args.force)?;
     let what = Pull {
         source: args.source.clone(),
         target: args.output.clone(),

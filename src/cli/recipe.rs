@@ -7,15 +7,17 @@ use super::image;
 use super::output::Output;
 use super::progress::Bars;
 use crate::build::Build;
+use crate::config::Epoch;
+use crate::environment::Environment;
 use crate::manifest::Manifest;
 use crate::recipe::{Base, Options, Recipe};
 
 /// Which recipe, and what it is given.
 #[derive(Debug, clap::Args)]
 pub(super) struct RecipeArgs {
-    /// The recipe.
-    #[arg(short, long, value_name = "FILE", default_value = "imgasm.toml")]
-    file: PathBuf,
+    /// The recipe; else the imgasm.toml of this folder or of the nearest one above it.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Set a variable of the recipe.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
@@ -29,52 +31,90 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+impl RecipeArgs {
+    /// The file of the recipe.
+    pub(super) fn path(&self) -> Result<PathBuf, Failure> {
+        match &self.file {
+            Some(file) => Ok(file.clone()),
+            None => nearest(),
+        }
+    }
+}
+
+/// What a recipe is called if nothing else is said.
+const FILE_NAME: &str = "imgasm.toml";
+
+/// The recipe in this folder or the nearest one above it, by its relative path.
+fn nearest() -> Result<PathBuf, Failure> {
+    let here = std::env::current_dir()?;
+    let mut way = PathBuf::new();
+    for folder in here.ancestors() {
+        if folder.join(FILE_NAME).is_file() {
+            return Ok(way.join(FILE_NAME));
+        }
+        way.push("..");
+    }
+    let what = format!("there is no {FILE_NAME} here, nor in a folder above");
+    Err(Failure::new(what).with_hint("`imgasm init .` makes one; `-f FILE` names another"))
+}
+
 /// Reads the recipe.
-pub(super) fn load(args: &RecipeArgs) -> Result<Recipe, Failure> {
-    load_file(&args.file, &args.set)
+pub(super) fn load(args: &RecipeArgs, environment: &Environment) -> Result<Recipe, Failure> {
+    load_file(&args.path()?, &args.set, environment)
 }
 
 /// Reads the recipe in a file, with values for its variables.
-pub(super) fn load_file(file: &Path, set: &[(String, String)]) -> Result<Recipe, Failure> {
-    let source_date_epoch = std::env::var("SOURCE_DATE_EPOCH")
-        .ok()
-        .filter(|value| !value.is_empty());
+pub(super) fn load_file(
+    file: &Path,
+    set: &[(String, String)],
+    environment: &Environment,
+) -> Result<Recipe, Failure> {
     Ok(Recipe::load(
         file,
         &Options {
             set: set.to_vec(),
-            source_date_epoch,
+            source_date_epoch: environment.source_date_epoch()?,
         },
     )?)
+}
+
+/// Says what in a recipe is probably not meant.
+pub(super) fn warn(recipe: &Recipe, output: &mut Output) {
+    for warning in &recipe.warnings {
+        output.warning(warning);
+    }
 }
 
 /// Reads the recipe with the variables and the time that a manifest records.
 pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Recipe, Failure> {
     let variables = manifest.variables.iter();
+    let epoch = Epoch::try_from(manifest.source_date_epoch)
+        .map_err(|problem| Failure::new(format!("the manifest's time: {problem}")))?;
     Ok(Recipe::load(
-        &args.file,
+        &args.path()?,
         &Options {
             set: variables
                 .map(|(name, value)| (name.clone(), value.to_string()))
                 .collect(),
-            source_date_epoch: Some(manifest.source_date_epoch.to_string()),
+            source_date_epoch: Some(epoch),
         },
     )?)
 }
 
-/// The arguments that give a recipe with the values of its variables, for another run.
-pub(super) fn arguments(recipe: &Recipe) -> Vec<String> {
-    let mut arguments = vec!["--file".to_owned(), recipe.source.name().to_owned()];
-    for (name, value) in recipe.variables.iter() {
-        arguments.extend(["--set".to_owned(), format!("{name}={value}")]);
-    }
-    arguments
+/// The arguments that give a recipe the values of its variables, for another run.
+pub(super) fn settings(recipe: &Recipe) -> impl Iterator<Item = String> {
+    let variables = recipe.variables.iter();
+    variables.flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")])
 }
 
 /// Builds the recipe's image in memory.
-pub(super) fn prepare(recipe: &Recipe, output: &mut Output) -> Result<Build, Failure> {
+pub(super) fn prepare(
+    recipe: &Recipe,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Build, Failure> {
     let bars = Bars::new();
-    let build = Build::prepare(recipe, &image::cache()?, &bars.reading("base"))?;
+    let build = Build::prepare(recipe, &image::cache(environment)?, &bars.reading("base"))?;
     bars.finish();
     if let (Some(recovery), Base::File { path, .. }) = (&build.recovery, &recipe.base) {
         image::tell_recovery(path, recovery, output);

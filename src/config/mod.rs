@@ -22,8 +22,8 @@ use std::path::PathBuf;
 
 pub use diagnostic::Diagnostic;
 pub use source::Source;
-pub use values::{Account, ByteSize, Mode, RelativePath};
-pub use variables::{Declarations, Variables};
+pub use values::{Account, ByteSize, Epoch, Mode, RelativePath};
+pub use variables::{Declarations, Setting, Variables};
 
 /// Why a recipe or an overlay cannot be used.
 #[derive(Debug, thiserror::Error)]

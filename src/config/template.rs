@@ -2,30 +2,140 @@
 //!
 //! The language is Jinja's, as the minijinja crate has it, without macros and inclusion of other
 //! files. A template knows nothing but its variables, and uses of others are errors.
+//!
+//! A text that is exactly `{{ expression }}` keeps the kind of the expression's value: a number, true
+//! or false, a list, a table. Within a longer text, values stand as TOML writes them.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, Output, State, UndefinedBehavior};
+use serde::Deserialize;
+use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
-use super::decode::Value;
+use super::decode::{Rendered, Table, Value};
+use super::variables::Setting;
 use super::variables::Variables;
 use super::{Diagnostic, Source};
 
 /// The steps that one template may take; loops over loops end here.
 const FUEL: u64 = 1_000_000;
 
-/// Renders every text within a value, in place.
-pub fn render_all(
+/// The names of the variables that the templates in a table use.
+pub fn used(table: &Table<'_>) -> BTreeSet<String> {
+    let (environment, mut names) = (environment(), BTreeSet::new());
+    for (_, value) in table {
+        collect_used(&environment, value.get_ref(), &mut names);
+    }
+    names
+}
+
+fn collect_used(environment: &Environment<'_>, value: &DeValue<'_>, names: &mut BTreeSet<String>) {
+    match value {
+        DeValue::String(text) => {
+            if let Ok(template) = environment.template_from_str(text) {
+                names.extend(template.undeclared_variables(false));
+            }
+        }
+        DeValue::Array(values) => {
+            for value in values {
+                collect_used(environment, value.get_ref(), names);
+            }
+        }
+        DeValue::Table(table) => {
+            for (_, value) in table {
+                collect_used(environment, value.get_ref(), names);
+            }
+        }
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}
+
+/// The values of those texts that are exactly `{{ expression }}` and no text, as TOML writes them,
+/// each by where the text begins in its source.
+pub type Literals = BTreeMap<usize, String>;
+
+/// The [`Literals`] within a value.
+pub fn literals(value: &Value<'_>, variables: &Variables) -> Literals {
+    let mut found = Literals::new();
+    collect_literals(value, variables, &mut found);
+    found
+}
+
+fn collect_literals(value: &Value<'_>, variables: &Variables, found: &mut Literals) {
+    match value.get_ref() {
+        DeValue::String(text) => {
+            if let Some(setting) = evaluate(text, variables) {
+                found.insert(value.span().start, setting.to_string());
+            }
+        }
+        DeValue::Array(values) => {
+            for value in values {
+                collect_literals(value, variables, found);
+            }
+        }
+        DeValue::Table(table) => {
+            for (_, value) in table {
+                collect_literals(value, variables, found);
+            }
+        }
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}
+
+/// The value of a text that is exactly `{{ expression }}`. `None` for anything else, for a value that
+/// is a text, and if something is wrong with it, which rendering will say.
+fn evaluate(text: &str, variables: &Variables) -> Option<Setting> {
+    let inner = text.strip_prefix("{{")?.strip_suffix("}}")?;
+    let is_one = !["{{", "}}", "{%", "{#"]
+        .iter()
+        .any(|mark| inner.contains(mark));
+    // These signs take away the white space around, and are no operators.
+    let is_plain = !inner.starts_with(['-', '+']) && !inner.ends_with(['-', '+']);
+    if !is_one || !is_plain {
+        return None;
+    }
+    let environment = environment();
+    let expression = environment.compile_expression(inner).ok()?;
+    let value = expression.eval(variables.context()).ok()?;
+    match Setting::deserialize(value).ok()? {
+        Setting::Text(_) => None,
+        found => Some(found),
+    }
+}
+
+/// Renders every text within a value. Those that have `literals` become these.
+pub fn render_all<'v>(
     source: &Source,
-    value: &mut Value<'_>,
+    mut value: Value<'v>,
     variables: &Variables,
+    literals: &'v Literals,
+) -> Result<Rendered<'v>, Diagnostic> {
+    let mut typed = Vec::new();
+    render_in_place(source, &mut value, variables, literals, &mut typed)?;
+    Ok(Rendered { value, typed })
+}
+
+fn render_in_place<'v>(
+    source: &Source,
+    value: &mut Value<'v>,
+    variables: &Variables,
+    literals: &'v Literals,
+    typed: &mut Vec<Range<usize>>,
 ) -> Result<(), Diagnostic> {
     let span = value.span();
     match value.get_mut() {
         DeValue::String(text) => {
+            let literal = literals.get(&span.start);
+            if let Some(Ok(parsed)) = literal.map(|literal| DeValue::parse(literal)) {
+                *value = placed(parsed.into_inner(), &span);
+                typed.push(span);
+                return Ok(());
+            }
             let rendered = render_at(source, span, text, variables)?;
             if let Cow::Owned(rendered) = rendered {
                 *text = DeString::Owned(rendered);
@@ -33,17 +143,36 @@ pub fn render_all(
         }
         DeValue::Array(values) => {
             for value in values.iter_mut() {
-                render_all(source, value, variables)?;
+                render_in_place(source, value, variables, literals, typed)?;
             }
         }
         DeValue::Table(table) => {
             for (_, value) in table.iter_mut() {
-                render_all(source, value, variables)?;
+                render_in_place(source, value, variables, literals, typed)?;
             }
         }
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
     }
     Ok(())
+}
+
+/// A value all of which stands at one place of the source.
+fn placed<'v>(value: DeValue<'v>, span: &Range<usize>) -> Value<'v> {
+    let value = match value {
+        DeValue::Array(values) => {
+            let values = values.into_iter();
+            DeValue::Array(values.map(|v| placed(v.into_inner(), span)).collect())
+        }
+        DeValue::Table(table) => {
+            let entries = table.into_iter().map(|(name, value)| {
+                let name = Spanned::new(span.clone(), name.into_inner());
+                (name, placed(value.into_inner(), span))
+            });
+            DeValue::Table(entries.collect())
+        }
+        value => value,
+    };
+    Spanned::new(span.clone(), value)
 }
 
 /// Renders a whole file.
@@ -63,15 +192,39 @@ fn render_at<'t>(
     if !["{{", "{%", "{#"].iter().any(|open| text.contains(open)) {
         return Ok(Cow::Borrowed(text));
     }
+    match environment().render_str(text, variables.context()) {
+        Ok(rendered) => Ok(Cow::Owned(rendered)),
+        Err(error) => Err(explain(source, span, text, variables, &error)),
+    }
+}
+
+fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_formatter(format_value);
     environment.set_syntax(syntax());
     environment.set_fuel(Some(FUEL));
     environment.set_debug(true);
-    match environment.render_str(text, variables.context()) {
-        Ok(rendered) => Ok(Cow::Owned(rendered)),
-        Err(error) => Err(explain(source, span, text, variables, &error)),
+    environment
+}
+
+/// Writes a value within a text. Jinja's words for true and false are Python's, which no
+/// configuration file knows.
+fn format_value(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &minijinja::Value,
+) -> Result<(), minijinja::Error> {
+    let is_ours = matches!(
+        value.kind(),
+        ValueKind::Bool | ValueKind::Seq | ValueKind::Map
+    );
+    match Setting::deserialize(value.clone()) {
+        Ok(setting) if is_ours => out.write_str(&setting.to_string()).map_err(|_| {
+            minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "the text is too long")
+        }),
+        _ => minijinja::escape_formatter(out, state, value),
     }
 }
 

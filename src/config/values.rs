@@ -10,6 +10,54 @@ use serde::{Deserialize, Deserializer};
 
 pub use imgasm_block::ByteSize;
 
+/// A number of seconds since 1970 that is not negative, as `SOURCE_DATE_EPOCH` has it
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(i64);
+
+impl Epoch {
+    /// 2020-01-01T00:00:00Z: the time given to everything that is made or changed if nothing else
+    /// names one.
+    pub const DEFAULT: Self = Self(1_577_836_800);
+
+    /// The number of seconds.
+    pub fn seconds(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for Epoch {
+    type Error = String;
+
+    fn try_from(seconds: i64) -> Result<Self, String> {
+        if seconds < 0 {
+            return Err(format!("{seconds} {NO_EPOCH}"));
+        }
+        Ok(Self(seconds))
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(seconds) if is_number => Ok(Self(seconds)),
+            _ => Err(format!("{text:?} {NO_EPOCH}")),
+        }
+    }
+}
+
+const NO_EPOCH: &str = "is not a number of seconds since 1970";
+
+impl<'de> Deserialize<'de> for Epoch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = i64::deserialize(deserializer)?;
+        Self::try_from(seconds).map_err(de::Error::custom)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(
     untagged,
@@ -172,6 +220,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn epochs() {
+        assert_eq!("0".parse::<Epoch>().map(Epoch::seconds), Ok(0));
+        for bad in ["", "-5", "+5", "abc", " 1", "1.5", "99999999999999999999"] {
+            assert!(bad.parse::<Epoch>().is_err(), "{bad:?}");
+        }
+        assert!(Epoch::try_from(-1).is_err());
+    }
 
     #[test]
     fn modes() {

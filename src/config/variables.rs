@@ -1,36 +1,75 @@
 //! Variables: what may be set from outside, with defaults and help.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::decode::{self, Value, alternatives};
 use super::{Diagnostic, Error, Source};
 
 /// What a variable can hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "the value of a variable is text, a whole number, true or false"
+    expecting = "the value of a variable is text, a number, true or false, or a list or table of these"
 )]
-pub enum Scalar {
+pub enum Setting {
     /// `true` or `false`.
     Boolean(bool),
     /// A whole number.
     Integer(i64),
+    /// Another number, neither infinite nor "not a number".
+    #[serde(deserialize_with = "finite")]
+    Float(f64),
     /// Text.
     Text(String),
+    /// Values in an order.
+    List(Vec<Setting>),
+    /// Values by name.
+    Table(BTreeMap<String, Setting>),
 }
 
-impl Scalar {
-    /// Reads `text` as a value of the same kind as this one; `None` where it is not one.
-    fn parse_alike(&self, text: &str) -> Option<Self> {
-        match self {
-            Self::Boolean(_) => text.parse().ok().map(Self::Boolean),
-            Self::Integer(_) => text.parse().ok().map(Self::Integer),
-            Self::Text(_) => Some(Self::Text(text.to_owned())),
+/// Every [`Setting::Float`] equals itself, because none is "not a number".
+impl Eq for Setting {}
+
+fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.is_finite() {
+        return Ok(number);
+    }
+    Err(serde::de::Error::custom("a variable holds no such number"))
+}
+
+impl Setting {
+    /// This value in the place of one like `example`: a text is read as what it stands for, a whole
+    /// number may stand for any number, and a number, true or false for a text. `None` if it cannot.
+    fn like(self, example: &Self) -> Option<Self> {
+        match (example, self) {
+            (Self::Text(_), Self::Boolean(value)) => Some(Self::Text(value.to_string())),
+            (Self::Text(_), value @ (Self::Integer(_) | Self::Float(_))) => {
+                Some(Self::Text(value.to_string()))
+            }
+            (Self::Boolean(_), Self::Text(text)) => text.parse().ok().map(Self::Boolean),
+            (Self::Integer(_), Self::Text(text)) => text.parse().ok().map(Self::Integer),
+            (Self::Float(_), Self::Text(text)) => {
+                let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+                number.map(Self::Float)
+            }
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "a number that a person wrote in the place of a fraction"
+            )]
+            (Self::Float(_), Self::Integer(number)) => Some(Self::Float(number as f64)),
+            (Self::List(_) | Self::Table(_), Self::Text(text)) => {
+                let value = toml::de::ValueDeserializer::parse(&text).ok()?;
+                Self::deserialize(value).ok()?.like(example)
+            }
+            (example, value) => {
+                let is_alike = std::mem::discriminant(example) == std::mem::discriminant(&value);
+                is_alike.then_some(value)
+            }
         }
     }
 
@@ -39,17 +78,45 @@ impl Scalar {
         match self {
             Self::Boolean(_) => "true or false",
             Self::Integer(_) => "a whole number",
+            Self::Float(_) => "a number",
             Self::Text(_) => "text",
+            Self::List(_) => "a list, as [1, 2]",
+            Self::Table(_) => "a table, as { a = 1 }",
         }
     }
 }
 
-impl fmt::Display for Scalar {
+/// Text as it is, all else as TOML has it.
+impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// JSON's escapes are TOML's too.
+        fn quoted(text: &str) -> String {
+            serde_json::Value::from(text).to_string()
+        }
+        /// Within a list or table, text has quotes around it.
+        fn nested(value: &Setting) -> String {
+            match value {
+                Setting::Text(text) => quoted(text),
+                value => value.to_string(),
+            }
+        }
         match self {
             Self::Boolean(value) => value.fmt(f),
             Self::Integer(value) => value.fmt(f),
+            // With a point in it, so that it is read as such again.
+            Self::Float(value) => write!(f, "{value:?}"),
             Self::Text(value) => value.fmt(f),
+            Self::List(values) => {
+                let values: Vec<_> = values.iter().map(nested).collect();
+                write!(f, "[{}]", values.join(", "))
+            }
+            Self::Table(values) => {
+                let values = values.iter();
+                let values: Vec<_> = values
+                    .map(|(name, value)| format!("{} = {}", quoted(name), nested(value)))
+                    .collect();
+                write!(f, "{{ {} }}", values.join(", "))
+            }
         }
     }
 }
@@ -58,22 +125,22 @@ impl fmt::Display for Scalar {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Variables {
-    values: BTreeMap<String, Scalar>,
+    values: BTreeMap<String, Setting>,
 }
 
 impl Variables {
     /// The value of a variable.
-    pub fn get(&self, name: &str) -> Option<&Scalar> {
+    pub fn get(&self, name: &str) -> Option<&Setting> {
         self.values.get(name)
     }
 
     /// Sets a variable.
-    pub fn set(&mut self, name: &str, value: Scalar) {
+    pub fn set(&mut self, name: &str, value: Setting) {
         self.values.insert(name.to_owned(), value);
     }
 
     /// All of them, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Scalar)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.values
             .iter()
             .map(|(name, value)| (name.as_str(), value))
@@ -86,15 +153,7 @@ impl Variables {
     }
 
     pub(super) fn context(&self) -> minijinja::Value {
-        let values = self.values.iter();
-        minijinja::Value::from_pairs(values.map(|(name, value)| {
-            let value = match value {
-                Scalar::Boolean(value) => minijinja::Value::from(*value),
-                Scalar::Integer(value) => minijinja::Value::from(*value),
-                Scalar::Text(value) => minijinja::Value::from(value.as_str()),
-            };
-            (name.as_str(), value)
-        }))
+        minijinja::Value::from(minijinja::value::Serde(self))
     }
 }
 
@@ -102,10 +161,25 @@ impl Variables {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
     /// What it holds unless it is set; a variable without a default must be set.
-    pub default: Option<Scalar>,
+    pub default: Option<Setting>,
     /// What it is for.
     pub help: Option<String>,
     place: Range<usize>,
+}
+
+impl Declaration {
+    /// A value from outside as one of the kind of the default.
+    fn fit(&self, value: Setting) -> Result<Setting, String> {
+        let Some(default) = &self.default else {
+            return Ok(value);
+        };
+        let shown = match &value {
+            Setting::Text(text) => format!("{text:?}"),
+            value => value.to_string(),
+        };
+        let fitting = value.like(default);
+        fitting.ok_or_else(|| format!("{shown} is not {}", default.kind()))
+    }
 }
 
 /// The `[variables]` of a recipe or an overlay.
@@ -118,7 +192,7 @@ pub struct Declarations {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Described {
-    default: Option<Scalar>,
+    default: Option<Setting>,
     help: Option<String>,
 }
 
@@ -173,7 +247,7 @@ impl Declarations {
     }
 
     /// The value that `text` stands for in the variable `name`: of the kind of its default.
-    pub fn parse(&self, name: &str, text: &str) -> Result<Scalar, Error> {
+    pub fn parse(&self, name: &str, text: &str) -> Result<Setting, Error> {
         let error = |problem| Error::Variable {
             name: name.to_owned(),
             problem,
@@ -183,22 +257,56 @@ impl Declarations {
             let hint = alternatives("variable", "variables", name, &names);
             return Err(error(format!("not declared; {hint}")));
         };
-        let Some(default) = &declaration.default else {
-            return Ok(Scalar::Text(text.to_owned()));
-        };
-        let parsed = default.parse_alike(text);
-        parsed.ok_or_else(|| error(format!("{text:?} is not {}", default.kind())))
+        let value = Setting::Text(text.to_owned());
+        declaration.fit(value).map_err(error)
+    }
+
+    /// The value that a recipe or another overlay gives to the variable `name`, as one of the kind of
+    /// its default.
+    ///
+    /// # Errors
+    /// If it is of another kind, in words without the variable's name.
+    pub fn fit(&self, name: &str, value: Setting) -> Result<Setting, String> {
+        match self.variables.get(name) {
+            Some(declaration) => declaration.fit(value),
+            None => Ok(value),
+        }
+    }
+
+    /// A warning for each variable that nothing uses; `used` are the names that something does.
+    pub fn unused(&self, source: &Source, used: &BTreeSet<String>) -> Vec<Diagnostic> {
+        let unused = self.iter().filter(|(name, _)| !used.contains(*name));
+        // What is used and not declared here is what a mistyped name was meant for.
+        let others = used.iter().map(String::as_str);
+        let others: Vec<_> = others.filter(|name| !self.contains(name)).collect();
+        let warnings = unused.map(|(name, declaration)| {
+            let message = format!("nothing uses the variable `{name}`");
+            let warning = source.error(declaration.place.clone(), message);
+            match decode::nearest(name, &others) {
+                Some(meant) => warning.with_hint(format!("did you mean `{meant}`?")),
+                None => warning,
+            }
+        });
+        warnings.collect()
     }
 
     /// Gives each variable its value: the one that `given` has for it, or its default.
     pub fn resolve(
         &self,
         source: &Source,
-        given: impl Fn(&str) -> Option<Scalar>,
+        given: impl Fn(&str) -> Option<Setting>,
     ) -> Result<Variables, Diagnostic> {
         let mut values = BTreeMap::new();
         for (name, declaration) in &self.variables {
-            let Some(value) = given(name).or_else(|| declaration.default.clone()) else {
+            if let Some(value) = given(name) {
+                let value = declaration.fit(value).map_err(|problem| {
+                    let message = format!("the variable `{name}`: {problem}");
+                    source.error(declaration.place.clone(), message)
+                })?;
+                values.insert(name.clone(), value);
+                continue;
+            }
+            let Some(value) = declaration.default.clone() else {
                 let message = format!("the variable `{name}` has no default and is not set");
                 let error = source.error(declaration.place.clone(), message);
                 return Err(match &declaration.help {

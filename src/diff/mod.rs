@@ -5,6 +5,7 @@
 //! - [`renames`]: files that were moved, found by their content.
 //! - [`meaning`]: what a change of a known file means: packages, users, services, builds.
 //! - [`raw`]: which bytes of two devices differ, and which of those nothing else explains.
+//! - [`fields`]: the properties of two things beside each other.
 //! - [`record`]: what two manifests say, or a manifest and an image.
 //! - [`policy`]: which changes are expected.
 //! - [`render`]: a report as text, JSON, Markdown and HTML.

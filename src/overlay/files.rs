@@ -9,8 +9,10 @@ use serde::Deserialize;
 use toml::de::DeValue;
 
 use super::steps::{Context, Error};
-use crate::config::decode::{self, Value};
-use crate::config::{self, Account, Diagnostic, Mode, Source, Variables, digest, template};
+use crate::config::decode::{self, Rendered, Value};
+use crate::config::{
+    self, Account, Diagnostic, Mode, RelativePath, Source, Variables, digest, template,
+};
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::glob::Pattern;
@@ -45,10 +47,11 @@ impl FileRules {
         value: Option<Value<'_>>,
         variables: &Variables,
     ) -> Result<Self, Diagnostic> {
-        let Some(mut value) = value else {
+        let Some(value) = value else {
             return Ok(Self::default());
         };
-        template::render_all(source, &mut value, variables)?;
+        let literals = template::literals(&value, variables);
+        let Rendered { value, typed } = template::render_all(source, value, variables, &literals)?;
         let span = value.span();
         let DeValue::Table(table) = value.into_inner() else {
             return Err(source.error(span, "`files` must be a table of patterns"));
@@ -56,7 +59,9 @@ impl FileRules {
         let rules = table.into_iter().map(|(key, value)| {
             let pattern = Pattern::parse(key.get_ref());
             let pattern = pattern.map_err(|e| source.error(key.span(), e.to_string()))?;
-            Ok((pattern, decode::decode(source, value)?))
+            let typed = typed.clone();
+            let rule = decode::decode_rendered(source, Rendered { value, typed })?;
+            Ok((pattern, rule))
         });
         let rules = rules.collect::<Result<_, Diagnostic>>()?;
         Ok(Self { rules })
@@ -141,6 +146,43 @@ pub(super) fn host_path(folder: &Path, relative: &Path) -> Result<PathBuf, Error
     }
     host_metadata(&path)?;
     Ok(path)
+}
+
+/// What a step's `from` names in the overlay's folder.
+pub(super) enum Named {
+    /// What has just that path.
+    One(PathBuf),
+    /// All that match it as a pattern, in the order of their bytes; at least one.
+    Matching(Vec<PathBuf>),
+}
+
+/// Looks up a step's `from` in the overlay's folder. It is a pattern only if nothing has just that
+/// path.
+pub(super) fn named(folder: &Path, from: &RelativePath) -> Result<Named, Error> {
+    let missing = match host_path(folder, from.as_path()) {
+        Ok(path) => return Ok(Named::One(path)),
+        Err(error) => error,
+    };
+    let text = from.as_path().as_os_str().as_bytes();
+    if !text.iter().any(|byte| b"*?[{".contains(byte)) {
+        return Err(missing);
+    }
+    let unusable = |problem: String| config::Error::Unusable {
+        path: folder.join(from.as_path()),
+        problem,
+    };
+    let pattern = Pattern::parse(&format!("/{}", from.as_path().display()));
+    let pattern = pattern.map_err(|error| unusable(format!("is no pattern: {error}")))?;
+    let mut found = Vec::new();
+    for relative in digest::entries(folder)? {
+        if pattern.matches(&below(&ImagePath::root(), &relative)?) {
+            found.push(host_path(folder, &relative)?);
+        }
+    }
+    if found.is_empty() {
+        return Err(unusable("matches nothing in the overlay".to_owned()).into());
+    }
+    Ok(Named::Matching(found))
 }
 
 fn host_metadata(path: &Path) -> Result<fs::Metadata, Error> {

@@ -1,7 +1,7 @@
 //! Overlays: folders that say what to change in an image.
 //!
-//! - [`Overlay`]: one that was read and checked, with its variables filled in.
-//! - [`Applier`]: carries overlays out on a filesystem.
+//! - [`model`]: an [`Overlay`] that was read and checked, with its variables filled in.
+//! - [`applier`]: carries overlays out on a filesystem.
 //! - [`report`]: what was touched by which step.
 //! - [`when`]: guards of steps.
 //! - [`files`]: the `files/` tree.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::files::FileRules;
+use super::files::{self, FileRules};
 use super::steps::Action;
 use super::when::When;
-use crate::config::decode::{self, Table, Value};
-use crate::config::variables::Scalar;
-use crate::config::{self, Declarations, Diagnostic, Source, Variables, digest, template};
+use crate::config::decode::{self, Rendered, Table, Value};
+use crate::config::{self, Declarations, Diagnostic, Setting, Source, Variables, digest, template};
 use imgasm_block::Digest;
+use imgasm_fs::text::chain;
 
 /// The file that makes a folder an overlay.
 const FILE_NAME: &str = "overlay.toml";
@@ -70,7 +70,7 @@ impl OverlayFile {
 
     /// Fills in the variables: with what `given` has for them, else with their defaults. Checks
     /// all steps.
-    pub fn resolve(self, given: impl Fn(&str) -> Option<Scalar>) -> config::Result<Overlay> {
+    pub fn resolve(self, given: impl Fn(&str) -> Option<Setting>) -> config::Result<Overlay> {
         let variables = self.declarations.resolve(&self.source, given)?;
         let source = self.source.clone();
         let mut table = decode::parse(&source)?;
@@ -100,6 +100,27 @@ impl OverlayFile {
 }
 
 impl Overlay {
+    /// How many steps it has.
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Looks whether the files of the overlay's folder that its steps name are there.
+    ///
+    /// # Errors
+    /// If one is not, with the place of the step.
+    pub fn check_files(&self) -> config::Result<()> {
+        for step in &self.steps {
+            for file in step.action.host_files() {
+                if let Err(error) = files::named(&self.folder, file) {
+                    let message = format!("overlay `{}`: {}", self.name, chain(&error));
+                    return Err(self.source.error(step.span.clone(), message).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The identity of the folder's content, which is read for it.
     pub fn digest(&self) -> config::Result<Digest> {
         digest::folder(&self.folder)
@@ -125,15 +146,19 @@ fn steps(
     steps.map(|value| step(source, value, variables)).collect()
 }
 
-fn step(source: &Source, mut value: Value<'_>, variables: &Variables) -> Result<Step, Diagnostic> {
-    template::render_all(source, &mut value, variables)?;
+fn step(source: &Source, value: Value<'_>, variables: &Variables) -> Result<Step, Diagnostic> {
+    let literals = template::literals(&value, variables);
+    let Rendered { value, typed } = template::render_all(source, value, variables, &literals)?;
     let span = value.span();
     let DeValue::Table(mut table) = value.into_inner() else {
         return Err(source.error(span, "a step must be a table"));
     };
     let when = table.remove("when");
     let when = when
-        .map(|value| decode::decode(source, value))
+        .map(|value| {
+            let typed = typed.clone();
+            decode::decode_rendered(source, Rendered { value, typed })
+        })
         .transpose()?;
     let mut keys = table.iter().map(|(key, value)| (key.span(), value.span()));
     let span = match (keys.next(), keys.next()) {
@@ -149,6 +174,6 @@ fn step(source: &Source, mut value: Value<'_>, variables: &Variables) -> Result<
         }
     };
     let value = Value::new(span.clone(), DeValue::Table(table));
-    let action = decode::decode(source, value)?;
+    let action = decode::decode_rendered(source, Rendered { value, typed })?;
     Ok(Step { when, action, span })
 }

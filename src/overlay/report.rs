@@ -1,14 +1,18 @@
 //! What was touched, by which overlay and step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use imgasm_block::Digest;
+use imgasm_block::bytes::byte_len;
 use imgasm_fs::digest::Hashers;
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, LastLink, Touch};
-use imgasm_fs::{FileSystem, FileType, NodeId};
+use imgasm_fs::tree::{self, ChangeKind, LastLink, Touch};
+use imgasm_fs::{FileSystem, FileType, NodeId, Timestamp};
 use imgasm_guest::packages::Outcome;
+
+/// Bytes of two files compared at a time.
+const COMPARED_BYTES: usize = 128 << 10;
 
 /// What a run of overlays did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +76,40 @@ impl Report {
         steps.any(StepReport::has_changed)
     }
 
+    /// Takes back the changes of those paths that are in `after` as they were in `before`: a file that
+    /// one step wrote and another wrote back is not changed. A time of last change that became `now`
+    /// is no difference of its own.
+    pub fn retain_net_changes(
+        &mut self,
+        before: &dyn FileSystem,
+        after: &dyn FileSystem,
+        now: Timestamp,
+    ) -> tree::Result<()> {
+        let steps = self.overlays.iter().flat_map(|overlay| &overlay.steps);
+        let touched = steps.flat_map(|step| &step.touched);
+        let mut greatest: BTreeMap<&ImagePath, ChangeKind> = BTreeMap::new();
+        for Touch { path, change } in touched {
+            if let Some(change) = *change {
+                let known = greatest.entry(path).or_insert(change);
+                *known = change.max(*known);
+            }
+        }
+        let mut same = BTreeSet::new();
+        for (path, change) in greatest {
+            if is_same(before, after, path, change, now)? {
+                same.insert(path.clone());
+            }
+        }
+        let steps = self.overlays.iter_mut();
+        let steps = steps.flat_map(|overlay| &mut overlay.steps);
+        for touch in steps.flat_map(|step| &mut step.touched) {
+            if same.contains(&touch.path) {
+                touch.change = None;
+            }
+        }
+        Ok(())
+    }
+
     /// Every path that was changed, in the order of the paths' bytes, as it is in `fs` now; with the
     /// digests of the files if these are to be read.
     pub fn changed_paths(
@@ -123,6 +161,65 @@ fn failed_to_read(path: &ImagePath) -> impl FnOnce(imgasm_fs::Error) -> tree::Er
         action: "read",
         path: path.clone(),
         source,
+    }
+}
+
+/// Whether what is at a path is the same before and after changes of at most this kind.
+fn is_same(
+    before: &dyn FileSystem,
+    after: &dyn FileSystem,
+    path: &ImagePath,
+    change: ChangeKind,
+    now: Timestamp,
+) -> tree::Result<bool> {
+    let (old, new) = match (state(before, path)?, state(after, path)?) {
+        (None, None) => return Ok(true),
+        (Some((old, ..)), Some((new, ..))) => (old, new),
+        _ => return Ok(false),
+    };
+    let compare = || -> imgasm_fs::Result<bool> {
+        let (was, is) = (before.metadata(old)?, after.metadata(new)?);
+        let is_alike = was.file_type == is.file_type
+            && was.permissions == is.permissions
+            && (was.uid, was.gid) == (is.uid, is.gid)
+            && was.device == is.device
+            && (was.modified == is.modified || is.modified == now);
+        if !is_alike || before.xattrs(old)? != after.xattrs(new)? {
+            return Ok(false);
+        }
+        match is.file_type {
+            // Size and links of a directory follow from what is in it, which are paths of their own.
+            FileType::Directory => Ok(true),
+            _ if was.links != is.links => Ok(false),
+            FileType::Symlink => Ok(before.read_link(old)? == after.read_link(new)?),
+            FileType::Regular if change == ChangeKind::Metadata => Ok(was.size == is.size),
+            FileType::Regular => {
+                Ok(was.size == is.size && has_same_content(before, old, after, new)?)
+            }
+            _ => Ok(true),
+        }
+    };
+    compare().map_err(failed_to_read(path))
+}
+
+/// Whether two regular files of the same size hold the same bytes.
+fn has_same_content(
+    before: &dyn FileSystem,
+    old: NodeId,
+    after: &dyn FileSystem,
+    new: NodeId,
+) -> imgasm_fs::Result<bool> {
+    let (mut was, mut is) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+    let mut offset = 0;
+    loop {
+        let count = before.read_at(old, offset, &mut was)?;
+        if after.read_at(new, offset, &mut is)? != count || was[..count] != is[..count] {
+            return Ok(false);
+        }
+        if count == 0 {
+            return Ok(true);
+        }
+        offset += byte_len(&was[..count]);
     }
 }
 

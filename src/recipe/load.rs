@@ -10,10 +10,11 @@ use toml::de::DeValue;
 
 use super::base::RawBase;
 use super::volume::{Content, RawVolume, Volume};
-use super::{AmiFacts, DEFAULT_EPOCH, Options, Recipe};
+use super::{AmiFacts, Options, Recipe};
 use crate::config::decode::{self, Value};
-use crate::config::variables::Scalar;
-use crate::config::{self, ByteSize, Declarations, Diagnostic, Error, Source, Variables, template};
+use crate::config::{
+    self, ByteSize, Declarations, Diagnostic, Epoch, Setting, Source, Variables, template,
+};
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
 use crate::verify::expect::Expectation;
@@ -30,7 +31,7 @@ struct RawRecipe {
     disk_size: Option<ByteSize>,
     #[serde(default)]
     sparsify: bool,
-    source_date_epoch: Option<Spanned<i64>>,
+    source_date_epoch: Option<Epoch>,
     #[serde(default)]
     overlays: Vec<Spanned<RawOverlay>>,
     #[serde(default)]
@@ -44,7 +45,7 @@ struct RawRecipe {
 /// An entry of `overlays`: the path of a folder, alone or with values for its variables.
 struct RawOverlay {
     path: PathBuf,
-    variables: BTreeMap<Spanned<String>, Scalar>,
+    variables: BTreeMap<Spanned<String>, Setting>,
 }
 
 impl<'de> Deserialize<'de> for RawOverlay {
@@ -54,7 +55,7 @@ impl<'de> Deserialize<'de> for RawOverlay {
         struct Table {
             path: PathBuf,
             #[serde(default)]
-            variables: BTreeMap<Spanned<String>, Scalar>,
+            variables: BTreeMap<Spanned<String>, Setting>,
         }
 
         struct Visitor;
@@ -101,24 +102,29 @@ impl Recipe {
         let mut table = decode::parse(&text)?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
         let variables = resolve(&source, &declarations, &options.set)?;
+        let mut used = template::used(&table);
         if let Some(value) = table.remove("ami") {
             // Rendered again when the image is known; what is wrong with it is wrong now.
             ami(&source, value, &variables, &sample_facts())?;
         }
 
-        let mut value = Value::new(0..source.text().len(), DeValue::Table(table));
-        template::render_all(&source, &mut value, &variables)?;
-        let raw: RawRecipe = decode::decode(&source, value)?;
+        let value = Value::new(0..source.text().len(), DeValue::Table(table));
+        let literals = template::literals(&value, &variables);
+        let rendered = template::render_all(&source, value, &variables, &literals)?;
+        let raw: RawRecipe = decode::decode_rendered(&source, rendered)?;
 
         let base_span = raw.base.span();
         let base = raw.base.into_inner().check(folder);
-        let base = base.map_err(|problem| source.error(base_span, problem))?;
-        let epoch = epoch(&source, raw.source_date_epoch, options)?;
+        let base = base.map_err(|problem| source.error(base_span.clone(), problem))?;
+        let epoch = raw.source_date_epoch.or(options.source_date_epoch);
         let name = checked_name(&source, raw.name)?;
         let volumes = volumes(&source, folder, raw.volume)?;
         let overlays = raw.overlays.into_iter();
         let overlays = overlays.map(|raw| overlay(&source, folder, raw, &variables));
         let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
+        let names = overlays.iter().flat_map(|overlay| overlay.variables.iter());
+        used.extend(names.map(|(name, _)| name.to_owned()));
+        let warnings = declarations.unused(&source, &used);
         let digests = overlays.iter().map(Overlay::digest);
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
         Ok(Self {
@@ -127,15 +133,17 @@ impl Recipe {
             description: raw.description,
             variables,
             base,
+            base_span,
             disk_size: raw.disk_size,
             sparsify: raw.sparsify,
-            source_date_epoch: epoch,
+            source_date_epoch: epoch.unwrap_or(Epoch::DEFAULT).seconds(),
             packages: raw.package,
             overlays,
             overlay_digests,
             volumes,
             expectations: raw.expect,
             folder: folder.to_owned(),
+            warnings,
             source,
         })
     }
@@ -163,7 +171,7 @@ impl Recipe {
 /// Reads the value of the key `ami`.
 fn ami(
     source: &Source,
-    mut value: Value<'_>,
+    value: Value<'_>,
     variables: &Variables,
     facts: &AmiFacts,
 ) -> config::Result<Ami> {
@@ -173,13 +181,13 @@ fn ami(
         |time| time.strftime("%Y-%m-%d").to_string(),
     );
     let mut known = vec![
-        ("timestamp", Scalar::Integer(facts.now)),
-        ("date", Scalar::Text(day)),
-        ("digest", Scalar::Text(facts.digest.to_string())),
+        ("timestamp", Setting::Integer(facts.now)),
+        ("date", Setting::Text(day)),
+        ("digest", Setting::Text(facts.digest.to_string())),
     ];
     if let Some((id, name)) = &facts.source {
-        known.push(("source_ami", Scalar::Text(id.clone())));
-        known.push(("source_ami_name", Scalar::Text(name.clone())));
+        known.push(("source_ami", Setting::Text(id.clone())));
+        known.push(("source_ami_name", Setting::Text(name.clone())));
     }
     let mut all = variables.clone();
     for (name, value) in known {
@@ -188,8 +196,9 @@ fn ami(
             all.set(name, value);
         }
     }
-    template::render_all(source, &mut value, &all)?;
-    let ami: Ami = decode::decode(source, value)?;
+    let literals = template::literals(&value, &all);
+    let rendered = template::render_all(source, value, &all, &literals)?;
+    let ami: Ami = decode::decode_rendered(source, rendered)?;
     ami.check().map_err(|problem| source.error(span, problem))?;
     Ok(ami)
 }
@@ -197,7 +206,7 @@ fn ami(
 /// Facts of no image, of the form that those of any have.
 fn sample_facts() -> AmiFacts {
     AmiFacts {
-        now: DEFAULT_EPOCH,
+        now: Epoch::DEFAULT.seconds(),
         digest: Digest::of(b""),
         source: Some(("ami-0".to_owned(), "name".to_owned())),
     }
@@ -214,29 +223,6 @@ fn resolve(
         given.insert(name.as_str(), declarations.parse(name, text)?);
     }
     Ok(declarations.resolve(source, |name| given.get(name).cloned())?)
-}
-
-/// The recipe's own time, or the environment's, or the default.
-fn epoch(source: &Source, own: Option<Spanned<i64>>, options: &Options) -> config::Result<i64> {
-    if let Some(own) = own {
-        let span = own.span();
-        let seconds = own.into_inner();
-        if seconds < 0 {
-            let message = "`source_date_epoch` is a number of seconds since 1970";
-            return Err(source.error(span, message).into());
-        }
-        return Ok(seconds);
-    }
-    let Some(text) = &options.source_date_epoch else {
-        return Ok(DEFAULT_EPOCH);
-    };
-    match text.parse::<i64>() {
-        Ok(seconds) if seconds >= 0 => Ok(seconds),
-        _ => Err(Error::Variable {
-            name: "SOURCE_DATE_EPOCH".to_owned(),
-            problem: format!("{text:?} is not a number of seconds since 1970"),
-        }),
-    }
 }
 
 /// The name begins the names of files.
@@ -316,13 +302,17 @@ fn overlay(
         return Err(error.with_hint(hint).into());
     }
     let file = OverlayFile::read(&name, &on_host)?;
-    for name in settings.keys() {
+    for (name, value) in &settings {
         let declarations = file.declarations();
         if !declarations.contains(name.get_ref()) {
             let known: Vec<_> = declarations.iter().map(|(name, _)| name).collect();
             let message = format!("the overlay has no variable `{}`", name.get_ref());
             let hint = decode::alternatives("variable", "variables", name.get_ref(), &known);
             return Err(source.error(name.span(), message).with_hint(hint).into());
+        }
+        if let Err(problem) = declarations.fit(name.get_ref(), value.clone()) {
+            let message = format!("the variable `{}`: {problem}", name.get_ref());
+            return Err(source.error(name.span(), message).into());
         }
     }
     file.resolve(|name| {

@@ -1,7 +1,7 @@
 //! The recipe, `imgasm.toml`: what to build from what.
 //!
 //! - [`Recipe`]: one that was read and checked, with its variables filled in and its overlays
-//!   read.
+//!   read; [`load`] does that.
 //! - [`base`]: what the image is made from.
 //! - [`volume`]: the disks beside the root.
 
@@ -9,20 +9,17 @@ pub mod base;
 mod load;
 pub mod volume;
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 pub use base::Base;
 pub use volume::Volume;
 
-use crate::config::{ByteSize, Source, Variables};
+use crate::config::{ByteSize, Diagnostic, Epoch, Source, Variables};
 use crate::overlay::Overlay;
 use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
 use imgasm_block::Digest;
-
-/// The time given to everything that a build changes where neither the recipe nor the environment
-/// says otherwise: 2020-01-01T00:00:00Z, in seconds since 1970.
-pub const DEFAULT_EPOCH: i64 = 1_577_836_800;
 
 /// A recipe that was read and checked.
 #[derive(Debug, Clone)]
@@ -35,6 +32,8 @@ pub struct Recipe {
     pub variables: Variables,
     /// What the image is made from.
     pub base: Base,
+    /// Where the recipe says what the image is made from.
+    pub(super) base_span: Range<usize>,
     /// The size that the disk grows to, where it is to grow.
     pub disk_size: Option<ByteSize>,
     /// Whether what the root filesystem does not use becomes holes.
@@ -56,8 +55,17 @@ pub struct Recipe {
     /// The identity of everything above but the base: the recipe's bytes, the values of its
     /// variables, and its overlays and their variables.
     pub digest: Digest,
+    /// What in it is probably not meant.
+    pub warnings: Vec<Diagnostic>,
     /// The recipe's text, for messages about it.
     pub source: Source,
+}
+
+impl Recipe {
+    /// What is wrong with the base, at its place.
+    pub fn base_error(&self, message: impl Into<String>) -> Diagnostic {
+        self.source.error(self.base_span.clone(), message)
+    }
 }
 
 /// What is given from outside when a recipe is read.
@@ -66,7 +74,7 @@ pub struct Options {
     /// Values for variables, as on the command line.
     pub set: Vec<(String, String)>,
     /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own counts before it.
-    pub source_date_epoch: Option<String>,
+    pub source_date_epoch: Option<Epoch>,
 }
 
 /// What the templates of `[ami]` see beside the recipe's variables.

@@ -59,7 +59,7 @@ fn qemu_finds_the_same_disk_in_what_extensions_ask_for() {
             run("qemu-img", ["check", "-q", "-f", kind, &output]);
         }
         // From there to the next format: what was read is what had been written.
-        converted(dir.path(), &[name, "again.qcow2"]);
+        converted(dir.path(), &[name, "again.qcow2", "--force"]);
         let again = path("again.qcow2");
         run(
             "qemu-img",
@@ -107,7 +107,7 @@ fn from_every_format_to_every_format_it_is_the_same_disk() {
     }
     for (from, _) in ALL {
         for (to, format) in ALL {
-            converted(dir.path(), &[from, "again", "--format", format]);
+            converted(dir.path(), &[from, "again", "--format", format, "--force"]);
             run("cmp", [dir.path().join(to), dir.path().join("again")]);
         }
     }
@@ -123,7 +123,10 @@ fn the_format_can_be_told() {
     converted(dir.path(), &["in.raw", "disk", "--format", "vhd-fixed"]);
     let len = fs::metadata(dir.path().join("disk")).unwrap().len();
     assert_eq!(len, 5 * MIB + 512);
-    converted(dir.path(), &["in.raw", "disk", "--format", "vmdk"]);
+    converted(
+        dir.path(),
+        &["in.raw", "disk", "--format", "vmdk", "--force"],
+    );
     let disk = dir.path().join("disk").display().to_string();
     run("qemu-img", ["check", "-q", "-f", "vmdk", &disk]);
 }
@@ -146,6 +149,23 @@ fn the_same_disk_gives_the_same_file() {
         converted(dir.path(), &["in.qcow2", &other]);
         run("cmp", [dir.path().join(name), dir.path().join(other)]);
     }
+}
+
+#[test]
+fn a_file_is_replaced_only_with_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    sparse_disk(&path("in.raw"), MIB, 9);
+    fs::write(path("precious.raw"), "precious").unwrap();
+    std::os::unix::fs::symlink("nowhere", path("link.raw")).unwrap();
+    for name in ["precious.raw", "link.raw"] {
+        let said = refused(dir.path(), &["in.raw", name]);
+        assert!(said.contains(name) && said.contains("--force"), "{said}");
+    }
+    assert_eq!(fs::read(path("precious.raw")).unwrap(), b"precious");
+    assert!(fs::symlink_metadata(path("link.raw")).unwrap().is_symlink());
+    converted(dir.path(), &["in.raw", "precious.raw", "--force"]);
+    run("cmp", [path("in.raw"), path("precious.raw")]);
 }
 
 #[test]

@@ -180,3 +180,32 @@ fn what_is_new_gets_the_label_of_the_policy() {
         Some("u:r:bin_t:s0\0")
     );
 }
+
+/// A hash that `openssl passwd -1 -salt salt x` makes.
+const HASH: &str = "$1$salt$9GHNWvCB1UrDZjPi7uags0";
+
+#[test]
+fn a_password_is_a_hash_and_stands_in_the_shadow() {
+    let toml = format!("[[step]]\nuser = {{ name = 'root', password = '{HASH}' }}\n");
+    let mut fs = image(SYSTEMD);
+    apply_twice(&mut fs, &toml, &[]).unwrap();
+    assert_eq!(text(&fs, "/etc/shadow"), format!("root:{HASH}:1::::::\n"));
+
+    let is_shadow = |(path, _): &&(&str, &str)| *path != "/etc/shadow";
+    let without: Vec<_> = SYSTEMD.iter().filter(is_shadow).copied().collect();
+    let mut fs = image(&without);
+    let before = fs.dump();
+    let error = apply_twice(&mut fs, &toml, &[]).unwrap_err();
+    assert!(error.contains("/etc/shadow"), "{error}");
+    assert_eq!(fs.dump(), before);
+}
+
+#[test]
+fn a_password_that_is_no_hash_is_refused_and_not_repeated() {
+    for password in ["secret", "", "$6$short$x", "$1$salt$9GHNWvCB1UrDZjPi7uags"] {
+        let toml = format!("[[step]]\nuser = {{ name = 'root', password = '{password}' }}\n");
+        let error = apply_twice(&mut image(SYSTEMD), &toml, &[]).unwrap_err();
+        let first = error.lines().next().unwrap_or_default();
+        assert!(first.contains("not a hashed password"), "{error}");
+    }
+}

@@ -81,9 +81,9 @@ fn append_line_and_edit() {
         [[step]]
         edit = { path = '/b', pattern = '^#?(PermitRootLogin) .*$', replacement = '$1 no' }
         [[step]]
-        edit = { path = '/b', pattern = 'foo', replacement = 'bar' }
+        edit = { path = '/b', pattern = '^x = (foo|bar)$', replacement = 'x = bar' }
         [[step]]
-        edit = { path = '/b', pattern = '^Port.*\\n', replacement = '' }
+        edit = { path = '/b', pattern = '^Port.*\\n', replacement = '', count = 0 }
         [[step]]
         edit = { path = '/b', pattern = 'nothing', replacement = '$0', count = 0 }
     ";
@@ -91,6 +91,45 @@ fn append_line_and_edit() {
     assert_eq!(text(&fs, "/a"), "one\ntwo\nthree\n");
     assert_eq!(text(&fs, "/new"), "first\n");
     assert_eq!(text(&fs, "/b"), "PermitRootLogin no\nx = bar\n");
+}
+
+/// What an overlay that only edits `/b` fails with.
+fn edit_error(content: &str, edit: &str) -> String {
+    let mut fs = image(&[("/b", content)]);
+    let toml = format!("[[step]]\nedit = {{ path = '/b', {edit} }}\n");
+    let before = fs.dump();
+    let error = apply_twice(&mut fs, &toml, &[]).unwrap_err();
+    assert_eq!(fs.dump(), before);
+    error
+}
+
+#[test]
+fn an_edit_whose_pattern_matches_nothing_is_an_error() {
+    // The replacement stands in a comment, or is the very line: the pattern is mistyped all the same.
+    for content in [
+        "# PermitEmptyPasswords no\n",
+        "PermitEmptyPasswords no\n",
+        "PermitEmptyPasswords yes\n",
+    ] {
+        let error = edit_error(
+            content,
+            "pattern = '^PermitEmptyPaswords .*$', replacement = 'PermitEmptyPasswords no'",
+        );
+        assert!(error.contains("the pattern matches 0 times"), "{error}");
+    }
+    let error = edit_error("a\n", "pattern = '^absent$', replacement = ''");
+    assert!(error.contains("`count = 0` allows none"), "{error}");
+    let error = edit_error("x\nx\n", "pattern = '^x$', replacement = 'x', count = 3");
+    assert!(error.contains("matches 2 times, not 3 or more"), "{error}");
+}
+
+#[test]
+fn an_edit_that_was_done_is_done_again_without_a_change() {
+    let mut fs = image(&[("/b", "  Port 22 # yes\n#Port 1\n")]);
+    let toml =
+        "[[step]]\nedit = { path = '/b', pattern = '(?m)^ *Port.*$', replacement = 'Port 7' }";
+    apply_twice(&mut fs, toml, &[]).unwrap();
+    assert_eq!(text(&fs, "/b"), "Port 7\n#Port 1\n");
 }
 
 #[test]
@@ -370,4 +409,39 @@ fn a_name_moved_onto_another_of_the_same_file_goes_away() {
     ";
     let dump = dump(&[("/a", "x")], steps);
     assert_eq!(dump, "/ directory 0755 0:0 1\n/b file 0644 0:0 1 \"x\"");
+}
+
+#[test]
+fn copy_takes_patterns() {
+    let files = [
+        ("conf/a.conf", "a"),
+        ("conf/b.conf!", "b"),
+        ("conf/c.txt", "c"),
+        ("other/a.conf", "again"),
+        ("odd[1].conf", "odd"),
+    ];
+    let mut fs = image(&[]);
+    let toml = "
+        [[step]]
+        copy = { from = 'conf/*.conf', to = '/etc/app', mode = '0600' }
+        [[step]]
+        copy = { from = 'odd[1].conf', to = '/odd' }
+    ";
+    apply_twice(&mut fs, toml, &files).unwrap();
+    assert_snapshot!(fs.dump(), @r#"
+    / directory 0755 0:0 1
+    /etc directory 0755 0:0 1
+    /etc/app directory 0755 0:0 1
+    /etc/app/a.conf file 0600 0:0 1 "a"
+    /etc/app/b.conf file 0600 0:0 1 "b"
+    /odd file 0644 0:0 1 "odd"
+    "#);
+    for (from, problem) in [
+        ("*.none", "matches nothing in the overlay"),
+        ("*/a.conf", "matches several files of this name"),
+    ] {
+        let toml = format!("[[step]]\ncopy = {{ from = '{from}', to = '/x' }}\n");
+        let error = apply_twice(&mut image(&[]), &toml, &files).unwrap_err();
+        assert!(error.contains(problem), "{error}");
+    }
 }

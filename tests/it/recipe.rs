@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::overlay::{apply, image, text};
 use imgasm::config::{ByteSize, Source};
+use imgasm::config::{Epoch, Setting};
 use imgasm::recipe::volume::Content;
-use imgasm::recipe::{Base, DEFAULT_EPOCH, Options, Recipe};
+use imgasm::recipe::{Base, Options, Recipe};
 use insta::assert_snapshot;
 use tempfile::TempDir;
 
@@ -123,21 +125,132 @@ fn recipes_share_overlays_and_a_rootfs() {
     assert!(matches!(recipe.base, Base::Rootfs { path, .. } if path == inner.join("../rootfs")));
 }
 
+/// A recipe of which every key that is no text comes from a variable.
+const TYPED: &str = "name = 'web'
+base = { file = 'base.raw', partition = '{{ partition }}' }
+sparsify = '{{ sparsify }}'
+source_date_epoch = '{{ epoch }}'
+overlays = [{ path = 'typed', variables = { port = '{{ port }}', ports = '{{ ports }}' } }]
+[variables]
+partition = 3
+sparsify = true
+epoch = 1600000000
+port = 8080
+ports = [80, 443]
+";
+
+const TYPED_OVERLAY: &str = "[variables]
+port = 1
+ports = []
+ratio = 0.5
+limits = { default = { soft = 1 } }
+debug = false
+[[step]]
+write = { path = '/number', content = '{{ port }}' }
+[[step]]
+write = { path = '/text', content = 'debug={{ debug }} {{ ports }} {{ ratio }} {{ limits.soft }}' }
+[[step]]
+set = { path = '/x.json', key = 'port', value = '{{ port }}' }
+[[step]]
+set = { path = '/x.json', key = 'ports', value = '{{ ports }}' }
+[[step]]
+set = { path = '/x.json', key = 'debug', value = '{{ debug }}' }
+[[step]]
+set = { path = '/x.json', key = 'limits', value = '{{ limits }}' }
+[[step]]
+set = { path = '/x.json', key = 'next', value = '{{ port + 1 }}' }
+[[step]]
+set = { path = '/x.json', key = 'name', value = 'p{{ port }}' }
+";
+
+#[test]
+fn what_is_exactly_a_variable_keeps_its_type() {
+    let folder = folder(TYPED);
+    let typed = folder.path().join("typed");
+    fs::create_dir(&typed).unwrap();
+    fs::write(typed.join("overlay.toml"), TYPED_OVERLAY).unwrap();
+    let recipe = load(folder.path(), &[]).unwrap();
+    assert_eq!(recipe.base.partition(), Some(3));
+    assert!(recipe.sparsify);
+    assert_eq!(recipe.source_date_epoch, 1_600_000_000);
+    let ports = Setting::List(vec![Setting::Integer(80), Setting::Integer(443)]);
+    assert_eq!(recipe.overlays[0].variables.get("ports"), Some(&ports));
+
+    let mut fs = image(&[]);
+    apply(&mut fs, &[&recipe.overlays[0]]).unwrap();
+    assert_eq!(text(&fs, "/number"), "8080");
+    assert_eq!(text(&fs, "/text"), "debug=false [80, 443] 0.5 1");
+    let json: serde_json::Value = serde_json::from_str(&text(&fs, "/x.json")).unwrap();
+    let expected = serde_json::json!({
+        "port": 8080, "ports": [80, 443], "debug": false, "limits": { "soft": 1 },
+        "next": 8081, "name": "p8080",
+    });
+    assert_eq!(json, expected);
+
+    let set = [("sparsify", "false"), ("ports", "[22]"), ("epoch", "7")];
+    let recipe = load(folder.path(), &set).unwrap();
+    assert!(!recipe.sparsify);
+    assert_eq!(recipe.source_date_epoch, 7);
+    let ports = Setting::List(vec![Setting::Integer(22)]);
+    assert_eq!(recipe.overlays[0].variables.get("ports"), Some(&ports));
+}
+
+#[test]
+fn a_value_of_another_kind_is_an_error_with_its_place() {
+    for (set, problem) in [
+        (("sparsify", "maybe"), "\"maybe\" is not true or false"),
+        (("epoch", "soon"), "\"soon\" is not a whole number"),
+        (("ports", "22"), "\"22\" is not a list"),
+    ] {
+        let folder = folder(TYPED);
+        let error = load(folder.path(), &[set]).unwrap_err();
+        assert!(error.contains(problem), "{error}");
+    }
+    let folder = folder(&format!(
+        "{START}sparsify = '{{{{ n }}}}'\n[variables]\nn = 3\n"
+    ));
+    let error = load(folder.path(), &[]).unwrap_err();
+    assert!(
+        error.contains("integer `3`") && error.contains("imgasm.toml:3:12"),
+        "{error}"
+    );
+    let folder = self::folder(&format!(
+        "{START}overlays = [{{ path = 'o', variables = {{ n = 'many' }} }}]\n"
+    ));
+    fs::create_dir(folder.path().join("o")).unwrap();
+    fs::write(folder.path().join("o/overlay.toml"), "[variables]\nn = 3\n").unwrap();
+    let error = load(folder.path(), &[]).unwrap_err();
+    assert!(
+        error.contains("the variable `n`: \"many\" is not a whole number"),
+        "{error}"
+    );
+    assert!(error.contains("imgasm.toml:3:"), "{error}");
+}
+
+#[test]
+fn a_time_of_its_own_is_not_before_1970() {
+    let error = error("source_date_epoch = -5\n");
+    assert!(
+        error.contains("-5 is not a number of seconds since 1970"),
+        "{error}"
+    );
+    assert!(error.contains("imgasm.toml:3:21"), "{error}");
+}
+
 #[test]
 fn the_time_never_comes_from_the_clock() {
     let folder = folder(START);
     let path = folder.path().join("imgasm.toml");
     let load = |epoch: Option<&str>| {
-        let source_date_epoch = epoch.map(ToOwned::to_owned);
+        let source_date_epoch = epoch.map(|epoch| epoch.parse().unwrap());
         let options = Options {
             source_date_epoch,
             ..Options::default()
         };
         Recipe::load(&path, &options).map(|recipe| recipe.source_date_epoch)
     };
-    assert_eq!(load(None).unwrap(), DEFAULT_EPOCH);
+    assert_eq!(load(None).unwrap(), Epoch::DEFAULT.seconds());
     assert_eq!(load(Some("5")).unwrap(), 5);
-    assert!(load(Some("tomorrow")).is_err() && load(Some("-1")).is_err());
     fs::write(&path, format!("source_date_epoch = 6\n{START}")).unwrap();
     assert_eq!(load(Some("5")).unwrap(), 6);
 }
@@ -208,11 +321,11 @@ fn keys_and_types() {
       = help: did you mean `zone`?
     "#);
     assert_snapshot!(error("overlays = [{ path = 'clock', variables = { zone = [] } }]\n"), @r#"
-    the value of a variable is text, a whole number, true or false
-     --> imgasm.toml:3:52
+    the variable `zone`: [] is not text
+     --> imgasm.toml:3:45
       |
     3 | overlays = [{ path = 'clock', variables = { zone = [] } }]
-      |                                                    ^^
+      |                                             ^^^^
     "#);
 }
 
@@ -379,4 +492,28 @@ fn hostile_input_is_an_error() {
     assert!(none.is_err());
     let source = Source::new("memory", START);
     assert!(Recipe::from_source(source, Path::new(""), &Options::default()).is_ok());
+}
+
+#[test]
+fn a_variable_that_nothing_uses_is_warned_of() {
+    let folder = folder(&format!(
+        "{START}description = '{{{{ stage }}}}'\noverlays = ['o']\n\
+         [variables]\nstage = 'a'\nin_ami = 'b'\nzone = 'c'\ntimzone = 'd'\n\
+         [ami]\nami_name = 'web {{{{ in_ami }}}}'\n"
+    ));
+    fs::create_dir(folder.path().join("o")).unwrap();
+    let overlay = "[variables]\nzone = 'UTC'\ntimezone = 'UTC'\n";
+    fs::write(folder.path().join("o/overlay.toml"), overlay).unwrap();
+    let recipe = load(folder.path(), &[]).unwrap();
+    let warnings: Vec<_> = recipe
+        .warnings
+        .iter()
+        .map(|warning| (warning.message(), warning.hint(), warning.position()))
+        .collect();
+    let expected = (
+        "nothing uses the variable `timzone`",
+        Some("did you mean `timezone`?"),
+        (9, 1),
+    );
+    assert_eq!(warnings, [expected]);
 }

@@ -3,10 +3,11 @@
 //! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
 //! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
-//! - [`mod@detect`]: what a file is, judged by its content.
+//! - [`mod@detect`]: what a file is, judged by its content; `bytes`: numbers in its headers.
+//! - [`error`]: why a container could not be read or written.
 //! - `unpack`, `peel`, `decode`, `tar`: from a compressed file or a tar to a sparse file, of no
 //!   more than `budget` allows; `frames`,
-//!   `bzip2_blocks`: on all cores if the format allows it.
+//!   `bzip2_blocks`, `inflate`: on all cores if the format allows it.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
 //!   and `vhdx` read.
 //! - [`write`](mod@write): a disk in the formats that others read.

@@ -1,10 +1,14 @@
 //! `copy`: a file or a tree of the overlay, or a file of the image.
 
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::config::{Account, Mode, RelativePath};
-use crate::overlay::files::{self, Rendering};
+use crate::overlay::files::{self, Named, Rendering};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, LastLink};
 
@@ -12,8 +16,8 @@ use imgasm_fs::tree::{self, Attributes, LastLink};
 /// itself.
 ///
 /// Of what comes from the overlay, modes come from the host's execute bit, and everything belongs
-/// to root, but for what the step gives; a mode that it gives is for files. A file of the image
-/// keeps the mode and owners that the step does not give.
+/// to root, but for what the step gives; a mode that it gives is for files. What a pattern matches goes
+/// into the directory `to`, each file or folder under its own name. A file of the image keeps the mode and owners that the step does not give.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Keys")]
 pub struct Copy {
@@ -70,16 +74,49 @@ impl TryFrom<Keys> for Copy {
 }
 
 impl Copy {
+    /// What is copied, if it is of the overlay.
+    pub(super) fn host_file(&self) -> Option<&RelativePath> {
+        match &self.source {
+            Origin::Overlay(from, _) => Some(from),
+            Origin::Image(_) => None,
+        }
+    }
+
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
         let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
         let attributes = context.attributes(self.mode, owner, group)?;
         match &self.source {
-            Origin::Overlay(from, rendering) => {
-                let from = files::host_path(context.folder, from.as_path())?;
-                files::copy(context, &from, &self.to, attributes, *rendering)
-            }
+            Origin::Overlay(from, rendering) => match files::named(context.folder, from)? {
+                Named::One(from) => files::copy(context, &from, &self.to, attributes, *rendering),
+                Named::Matching(all) => self.copy_all(context, &all, attributes, *rendering),
+            },
             Origin::Image(from) => self.copy_within(context, from, attributes),
         }
+    }
+
+    /// Copies what a pattern matches into the directory `to`.
+    fn copy_all(
+        &self,
+        context: &mut Context<'_, '_>,
+        all: &[PathBuf],
+        attributes: Attributes,
+        rendering: Rendering,
+    ) -> Result<(), Error> {
+        let mut names = BTreeSet::new();
+        let folder = Attributes::default();
+        context.editor.mkdir_all(&self.to, folder)?;
+        for from in all {
+            let name = from.file_name().unwrap_or_default().as_bytes();
+            if !names.insert(name) {
+                return Err(Error::Unfit {
+                    path: self.to.child(name),
+                    problem: "the pattern matches several files of this name".to_owned(),
+                    hint: None,
+                });
+            }
+            files::copy(context, from, &self.to.child(name), attributes, rendering)?;
+        }
+        Ok(())
     }
 
     fn copy_within(

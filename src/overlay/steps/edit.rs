@@ -1,8 +1,6 @@
 //! `edit`: text that a regular expression matches, replaced.
 
-use std::borrow::Cow;
-
-use regex::bytes::{Regex, RegexBuilder, Replacer};
+use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Context, Error};
@@ -12,6 +10,10 @@ use imgasm_fs::path::ImagePath;
 const PATTERN_LIMIT: usize = 16 << 20;
 
 /// Replaces every match of a pattern in a file.
+///
+/// A pattern that matches less often than `count` is an error: whether the file is as the edit would
+/// leave it can be known only if the pattern matches what it leaves. A file that a second run would
+/// change again is an error too.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
@@ -58,39 +60,39 @@ impl Edit {
         let content = context.read(&self.path)?;
         let pattern = &self.pattern.0;
         let found = pattern.find_iter(&content).count();
-        if found < self.count && !self.is_done(&content) {
-            return Err(self.unfit(
-                format!(
-                    "the pattern matches {found} times, not {} or more",
-                    self.count
-                ),
-                Some("`count = 0` allows none"),
-            ));
+        if found < self.count {
+            let problem = format!(
+                "the pattern matches {found} times, not {} or more",
+                self.count
+            );
+            let hint = if self.count == 1 && contains(&content, self.replacement.as_bytes()) {
+                "the replacement stands in the file, but the pattern does not match it there; \
+                 let it match what it leaves too, or allow no match with `count = 0`"
+            } else {
+                "`count = 0` allows none"
+            };
+            return Err(self.unfit(problem, hint));
         }
         let edited = pattern.replace_all(&content, self.replacement.as_bytes());
         if pattern.replace_all(&edited, self.replacement.as_bytes()) != edited {
             return Err(self.unfit(
                 "a second run would change the file again".to_owned(),
-                Some("let the pattern match the whole line, with `^` and `$`"),
+                "let the pattern match the whole line, with `^` and `$`",
             ));
         }
         context.rewrite(&self.path, &edited)
     }
 
-    /// Whether the text is as an earlier run would have left it, as far as can be told.
-    fn is_done(&self, content: &[u8]) -> bool {
-        let mut replacement = self.replacement.as_bytes();
-        let literal: Option<Cow<'_, [u8]>> = Replacer::no_expansion(&mut replacement);
-        literal.is_some_and(|text| {
-            text.is_empty() || content.windows(text.len()).any(|window| window == &*text)
-        })
-    }
-
-    fn unfit(&self, problem: String, hint: Option<&'static str>) -> Error {
+    fn unfit(&self, problem: String, hint: &'static str) -> Error {
         Error::Unfit {
             path: self.path.clone(),
             problem,
-            hint,
+            hint: Some(hint),
         }
     }
+}
+
+/// Whether a text that is not empty stands in the content.
+fn contains(content: &[u8], text: &[u8]) -> bool {
+    !text.is_empty() && content.windows(text.len()).any(|window| window == text)
 }

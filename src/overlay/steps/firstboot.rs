@@ -57,6 +57,14 @@ impl TryFrom<Keys> for Firstboot {
 }
 
 impl Firstboot {
+    /// The script, if it is a file of the overlay.
+    pub(super) fn host_file(&self) -> Option<&RelativePath> {
+        match &self.script {
+            Script::File(from, _) => Some(from),
+            Script::Content(_) => None,
+        }
+    }
+
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
         let script = match &self.script {
             Script::Content(content) => content.clone(),

@@ -2,6 +2,13 @@
 //!
 //! A kind is a struct with the keys of its table and an `apply`. To add one: its file, and its
 //! line in [`Action`].
+//!
+//! - [`context`]: what every step works with.
+//! - Contents: [`append_line`], [`copy`], [`edit`], [`set`], [`truncate`], [`write`].
+//! - Names: [`hardlink`], [`mkdir`], [`mknod`], [`move_to`], [`remove`], [`symlink`].
+//! - Attributes: [`chmod`], [`chown`], [`xattr`].
+//! - The system: [`firstboot`], [`fstab`], [`group`], [`hostname`], [`package`], [`service`],
+//!   [`ssh_key`], [`timezone`], [`user`] with [`password`].
 
 mod append_line;
 mod chmod;
@@ -17,6 +24,7 @@ mod mkdir;
 mod mknod;
 mod move_to;
 pub mod package;
+mod password;
 mod remove;
 mod service;
 mod set;
@@ -31,6 +39,8 @@ mod xattr;
 mod context;
 
 use serde::Deserialize;
+
+use crate::config::RelativePath;
 
 pub use context::{Context, Error};
 
@@ -55,6 +65,16 @@ macro_rules! actions {
             pub fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$variant(_) => $name,)*
+                }
+            }
+
+            /// The files of the overlay's folder that the step names.
+            pub fn host_files(&self) -> Vec<&RelativePath> {
+                match self {
+                    Self::Copy(step) => step.host_file().into_iter().collect(),
+                    Self::Firstboot(step) => step.host_file().into_iter().collect(),
+                    Self::Package(step) => step.host_files().collect(),
+                    _ => Vec::new(),
                 }
             }
 

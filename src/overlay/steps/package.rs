@@ -97,6 +97,12 @@ impl PackageFile {
 }
 
 impl Packages {
+    /// The RPM files and the keys.
+    pub(super) fn host_files(&self) -> impl Iterator<Item = &RelativePath> {
+        let files = self.0.iter();
+        files.flat_map(|file| std::iter::once(&file.path).chain(&file.keyring))
+    }
+
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
         let requests = self.0.iter().map(|file| file.request(context.folder));
         let requests: Vec<_> = requests.collect();

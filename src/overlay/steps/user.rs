@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
+use super::password::PasswordHash;
 use super::{Context, Error};
+use imgasm_fs::tree;
+use imgasm_guest::known_path;
 use imgasm_guest::users::{UserSpec, ensure_user};
 
 /// Makes a user as the guest's own useradd would, or changes what the keys give of one that is
@@ -24,12 +27,23 @@ pub struct User {
     #[serde(default)]
     system: bool,
     create_home: Option<bool>,
-    /// The hashed password; without one, none is valid.
-    password: Option<String>,
+    /// The hashed password; a new user without one cannot log in by password.
+    password: Option<PasswordHash>,
 }
 
 impl User {
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        let shadow = known_path("/etc/shadow");
+        if self.password.is_some() && !tree::exists(context.editor.fs(), &shadow)? {
+            return Err(Error::Unfit {
+                path: shadow,
+                problem: format!(
+                    "the image has no such file, which the password of `{}` belongs in",
+                    self.name
+                ),
+                hint: Some("a password in /etc/passwd could be read by everyone"),
+            });
+        }
         let user = self.clone();
         let spec = UserSpec {
             name: user.name,
@@ -41,7 +55,7 @@ impl User {
             comment: user.comment,
             system: user.system,
             create_home: user.create_home,
-            password: user.password,
+            password: user.password.map(|hash| hash.as_str().to_owned()),
         };
         Ok(ensure_user(context.editor, &spec, context.now)?)
     }

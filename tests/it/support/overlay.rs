@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use imgasm::config::variables::Scalar;
+use imgasm::config::Setting;
 use imgasm::overlay::{Applier, Overlay, OverlayFile, Report};
 use imgasm_fs::Timestamp;
 use imgasm_fs::path::ImagePath;
@@ -36,7 +36,7 @@ pub fn folder(toml: &str, files: &[(&str, &str)]) -> TempDir {
 pub fn load(folder: &Path, variables: &[(&str, &str)]) -> Result<Overlay, String> {
     let given = |name: &str| {
         let found = variables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| Scalar::Text((*value).to_owned()))
+        found.map(|(_, value)| Setting::Text((*value).to_owned()))
     };
     let overlay = OverlayFile::read("test", folder).and_then(|file| file.resolve(given));
     overlay.map_err(|e| without(folder, &e.to_string()))

@@ -5,7 +5,7 @@
 //! - [`read`]: the content of a file, whole or as a stream, and its digest.
 //! - [`walk()`]: everything below a path, in order of names.
 //! - [`glob()`]: the paths that a pattern matches.
-//! - [`Editor`]: changes by path, made only where something differs, and recorded.
+//! - `edit`, with the [`Editor`]: changes by path, made only where something differs, and recorded.
 
 pub mod edit;
 pub mod glob;

@@ -2,7 +2,7 @@
 //!
 //! - [`set`]: the one operation, over the format. Where the key has the value already, the content
 //!   comes back as it is, which also answers whether it has.
-//! - [`Key`]: which key. [`Format`]: how the file is written.
+//! - `key`, with [`Key`]: which key. [`Format`]: how the file is written.
 //! - A file for each format: [`yaml`], [`ini`], [`shell`], [`json`], [`toml`].
 
 mod ini;

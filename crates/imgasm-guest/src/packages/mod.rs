@@ -8,6 +8,7 @@
 //! - [`header`], [`tags`]: its tagged values; [`file_list`], [`version`], [`boolean`]: what they
 //!   say of files and dependencies.
 //! - [`signature`], [`openpgp`]: whether someone who is trusted made it.
+//! - `digests`: whether what a package brings is whole.
 //! - [`mod@install`]: the parts of an installation, a file for each concern.
 
 pub mod boolean;

@@ -2,7 +2,7 @@
 //!
 //! - [`spec`]: a line of `file_contexts`.
 //! - [`contexts`]: all lines of a policy, and the look-up.
-//! - [`Labeller`]: labels for what an edit has made.
+//! - `labeller`, with the [`Labeller`]: labels for what an edit has made.
 //!
 //! An image has a policy where `/etc/selinux/config` names one whose `file_contexts` is there.
 //! Whether the policy is enforced does not matter here: it can be turned on later.

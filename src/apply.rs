@@ -1,0 +1,111 @@
+//! Applying overlays to a raw image where it lies, as a whole or not at all.
+
+use std::path::PathBuf;
+
+use crate::config;
+use crate::overlay::{self, ChangedPath, Overlay, OverlayFile};
+use crate::session::{self, Finish, Session};
+use imgasm_block::{BlockDevice, InPlace};
+use imgasm_fs::Timestamp;
+
+/// Why overlays could not be applied. The image is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The image could not be edited.
+    #[error(transparent)]
+    Session(#[from] session::Error),
+    /// The changes could not be written.
+    #[error(transparent)]
+    Block(#[from] imgasm_block::Error),
+}
+
+impl From<overlay::Error> for Error {
+    fn from(error: overlay::Error) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+/// How overlays are applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The number of the root partition; `None` looks for the root.
+    pub partition: Option<u32>,
+    /// The time given to everything that is made or changed.
+    pub now: Timestamp,
+    /// Whether the changed files are read for their digests.
+    pub with_digests: bool,
+}
+
+/// What identifiers of what is made are derived from: an image that is edited in place has no recipe,
+/// and so no name to derive them from.
+const SEED: [u8; 16] = *b"imgasm apply    ";
+
+/// Applies overlays in their order; gives every path that then differs. If none does, the image is
+/// not written.
+pub fn apply(
+    image: InPlace,
+    overlays: &[Overlay],
+    options: &Options,
+) -> Result<Vec<ChangedPath>, Error> {
+    let base = image.device().clone();
+    let len = base.len();
+    let opened = session::Options {
+        partition: options.partition,
+        now: options.now,
+        seed: SEED,
+    };
+    let mut session = Session::open(base, len, opened)?;
+    session.edit(|applier| {
+        let mut overlays = overlays.iter();
+        overlays.try_for_each(|overlay| applier.apply(overlay).map_err(Error::from))
+    })?;
+    let edited = session.finish(Finish {
+        sparsify: false,
+        with_digests: options.with_digests,
+    })?;
+    image.commit(&edited.delta)?;
+    Ok(edited.changed_paths)
+}
+
+/// Reads the overlays in these folders. Each variable in `set` goes to every overlay that has one of
+/// that name, the last value counting.
+///
+/// # Errors
+/// Also if no overlay has a variable that is set.
+pub fn load(folders: &[PathBuf], set: &[(String, String)]) -> config::Result<Vec<Overlay>> {
+    let mut files = Vec::with_capacity(folders.len());
+    for folder in folders {
+        files.push(OverlayFile::read(&folder.display().to_string(), folder)?);
+    }
+    for (name, _) in set {
+        if !files.iter().any(|file| file.declarations().contains(name)) {
+            let mut known: Vec<&str> = files
+                .iter()
+                .flat_map(|file| file.declarations().iter().map(|(name, _)| name))
+                .collect();
+            known.sort_unstable();
+            known.dedup();
+            let hint = config::decode::alternatives("variable", "variables", name, &known);
+            return Err(config::Error::Variable {
+                name: name.clone(),
+                problem: format!("no overlay has it; {hint}"),
+            });
+        }
+    }
+    let mut overlays = Vec::with_capacity(files.len());
+    for file in files {
+        let mut given = Vec::new();
+        for (name, text) in set {
+            if file.declarations().contains(name) {
+                given.push((name.clone(), file.declarations().parse(name, text)?));
+            }
+        }
+        overlays.push(file.resolve(|name| {
+            let mut given = given.iter().rev();
+            given
+                .find(|(given, _)| given == name)
+                .map(|(_, value)| value.clone())
+        })?);
+    }
+    Ok(overlays)
+}

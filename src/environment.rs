@@ -1,0 +1,113 @@
+//! What the environment of the process says, read once by `main` and handed down.
+//!
+//! Nothing else in this crate looks at environment variables, so that the same arguments and the
+//! same [`Environment`] always do the same.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use imgasm_container::Cache;
+
+use crate::config::Epoch;
+
+/// The time that builds give to what they make.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// A variable of the environment holds what it cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {name}: {problem}")]
+pub struct Error {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong with its value.
+    pub problem: String,
+}
+
+/// The environment of a process. A variable that is set to nothing counts as not set.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    source_date_epoch: Option<OsString>,
+    /// The folder in which unpacked images are kept: `IMGASM_CACHE`, else a folder below
+    /// `XDG_CACHE_HOME` or `HOME`; `None` if none of them is set.
+    pub cache_dir: Option<PathBuf>,
+    /// What is logged, in the words of `tracing`: `IMGASM_LOG`.
+    pub log: Option<String>,
+    /// The region to connect to: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+    pub aws_region: Option<String>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub fn of_process() -> Self {
+        Self::read(|name| std::env::var_os(name))
+    }
+
+    /// The environment that `variable` gives.
+    pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+        Self {
+            source_date_epoch: set(SOURCE_DATE_EPOCH),
+            cache_dir: Cache::usual_dir(set),
+            log: text("IMGASM_LOG"),
+            aws_region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
+        }
+    }
+
+    /// The time that `SOURCE_DATE_EPOCH` names, if it is set.
+    ///
+    /// # Errors
+    /// If it is no number of seconds since 1970. It is checked here and not by
+    /// [`Environment::read`], so that commands which need no time work all the same.
+    pub fn source_date_epoch(&self) -> Result<Option<Epoch>, Error> {
+        let Some(value) = &self.source_date_epoch else {
+            return Ok(None);
+        };
+        let epoch = value.to_string_lossy().parse();
+        epoch.map(Some).map_err(|problem| Error {
+            name: SOURCE_DATE_EPOCH,
+            problem,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn epoch(value: &[u8]) -> Result<Option<i64>, String> {
+        let environment = Environment::read(|name| {
+            (name == SOURCE_DATE_EPOCH).then(|| OsStr::from_bytes(value).to_owned())
+        });
+        let epoch = environment.source_date_epoch();
+        epoch
+            .map(|epoch| epoch.map(Epoch::seconds))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_time_is_a_number_or_an_error() {
+        assert_eq!(epoch(b"1700000000"), Ok(Some(1_700_000_000)));
+        assert_eq!(epoch(b""), Ok(None));
+        for bad in [&b"-5"[..], b"yesterday", b"\xff", b"1 "] {
+            let error = epoch(bad).unwrap_err();
+            assert!(error.contains(SOURCE_DATE_EPOCH), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_empty_is_not_set() {
+        let environment = Environment::read(|name| match name {
+            "AWS_REGION" | "IMGASM_CACHE" => Some(OsString::new()),
+            "AWS_DEFAULT_REGION" => Some("eu-west-1".into()),
+            "HOME" => Some("/home/x".into()),
+            _ => None,
+        });
+        assert_eq!(environment.aws_region.as_deref(), Some("eu-west-1"));
+        let dir = environment.cache_dir.unwrap();
+        assert!(dir.starts_with("/home/x"), "{}", dir.display());
+    }
+}

@@ -1,0 +1,74 @@
+//! What a build would do: a build that is looked at and not committed.
+
+use serde::Serialize;
+
+use crate::build::Build;
+use crate::diff::render::json::Document;
+use crate::diff::{self, Report};
+use crate::manifest::Change;
+use imgasm_block::{CHUNK_BYTES, ChunkMap, Digest};
+use imgasm_disk::Disk;
+
+/// Bytes in a block of the disk, as they are counted here.
+const BLOCK_BYTES: u64 = 4096;
+
+/// What a build would do.
+#[derive(Debug, Serialize)]
+pub struct Plan<'a> {
+    /// The digest that the image would have.
+    pub digest: Digest,
+    /// Paths that overlays change.
+    pub paths: &'a [Change],
+    /// Blocks of 4 KiB of the disk that differ from the base.
+    pub changed_blocks: u64,
+    /// Bytes in those blocks.
+    pub changed_bytes: u64,
+    /// 512 KiB chunks to be uploaded if the base is there already.
+    pub upload_chunks: u64,
+    /// Bytes in those chunks, and of the volumes.
+    pub upload_bytes: u64,
+    /// Bytes to be uploaded if nothing is there: every chunk that holds data, of all disks.
+    pub full_upload_bytes: u64,
+    /// What `imgasm diff --json` prints of the base and the image.
+    pub diff: Document<'a>,
+}
+
+/// Compares the base of a build with its image.
+pub fn compare(build: &Build) -> diff::Result<Report> {
+    let open =
+        |device, side| Disk::open(device).map_err(|source| diff::Error::Disk { side, source });
+    let base = open(build.delta.base().clone(), diff::Side::Old)?;
+    let image = open(build.delta.clone(), diff::Side::New)?;
+    let changes = build.changes.iter();
+    let suspects: Vec<_> = changes.map(|change| change.range.clone()).collect();
+    let report = diff::compare(&base, &image, Some(&suspects), diff::Options::default());
+    report.map_err(|incomplete| incomplete.error)
+}
+
+impl<'a> Plan<'a> {
+    /// The plan of a build, with what [`compare`] gave for it.
+    pub fn new(build: &'a Build, report: &'a Report) -> Self {
+        let changes = build.changes.iter();
+        let changed_bytes = changes
+            .map(|change| change.range.end - change.range.start)
+            .sum();
+        let held = |map: &ChunkMap| count(map.chunks().len()) * CHUNK_BYTES;
+        let volumes = build.volumes.iter();
+        let volume_bytes: u64 = volumes.map(|(_, volume)| held(&volume.chunk_map)).sum();
+        let upload_chunks = count(build.chunk_map.changes_since(&build.base_map).len());
+        Self {
+            digest: build.manifest.image.digest,
+            paths: &build.manifest.changes,
+            changed_blocks: changed_bytes / BLOCK_BYTES,
+            changed_bytes,
+            upload_chunks,
+            upload_bytes: upload_chunks * CHUNK_BYTES + volume_bytes,
+            full_upload_bytes: held(&build.chunk_map) + volume_bytes,
+            diff: Document::from(report),
+        }
+    }
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).expect("a length fits 64 bits")
+}
