@@ -1,12 +1,12 @@
-//! A bill of materials: the packages that are installed in an image, as CycloneDX 1.5.
+//! A bill of materials: the packages that are installed in an image, as CycloneDX 1.5
+//! (<https://cyclonedx.org/docs/1.5/json/>).
 //!
 //! It is made of the image alone, without the time: equal images have equal documents.
 
 use std::collections::BTreeMap;
 
-use cyclonedx_bom::models::component::Classification;
-use cyclonedx_bom::prelude::{Bom, Component, Components, Metadata, UrnUuid};
 use purl::{GenericPurlBuilder, ParseError};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::manifest::Manifest;
@@ -20,8 +20,8 @@ const SERIAL_NUMBERS: &str = "https://github.com/imgasm/imgasm/image/";
 /// Why a bill of materials could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The packages cannot be told.
-    #[error("cannot tell which packages are in the image")]
+    /// The database of packages cannot be read.
+    #[error("cannot say which packages are in the image")]
     Packages(#[from] packages::Error),
     /// The root filesystem could not be looked at.
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// The document could not be written.
     #[error("cannot write the bill of materials")]
-    Document(#[from] cyclonedx_bom::errors::JsonWriteError),
+    Document(#[from] serde_json::Error),
 }
 
 /// Which kind of packages a database records: the type of their package URLs.
@@ -49,10 +49,42 @@ enum Kind {
     Deb,
 }
 
+/// A document, with the properties that are used here.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Bom {
+    bom_format: &'static str,
+    spec_version: &'static str,
+    /// Of this document under its serial number.
+    version: u32,
+    serial_number: String,
+    metadata: Metadata,
+    components: Vec<Component>,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    /// What the document is about.
+    component: Component,
+}
+
+#[derive(Serialize)]
+struct Component {
+    #[serde(rename = "type")]
+    classification: &'static str,
+    /// Unique in the document.
+    #[serde(rename = "bom-ref")]
+    bom_ref: String,
+    name: String,
+    version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purl: Option<String>,
+}
+
 /// The document of a built image with this root filesystem, as JSON.
 ///
 /// # Errors
-/// [`Error::NoDatabase`] where the image does not record its packages.
+/// [`Error::NoDatabase`] if the image does not record its packages.
 pub fn document(manifest: &Manifest, root: &dyn FileSystem) -> Result<Vec<u8>, Error> {
     let (kind, packages) = match packages::open_rpm(root)? {
         Some(packages) => (Kind::Rpm, packages),
@@ -70,27 +102,26 @@ pub fn document(manifest: &Manifest, root: &dyn FileSystem) -> Result<Vec<u8>, E
         components.insert(component.bom_ref.clone(), component);
     }
     let digest = manifest.image.digest.to_string();
-    let image = Component::new(
-        Classification::OperatingSystem,
-        &manifest.name,
-        &digest,
-        Some(manifest.image.file.clone()),
-    );
     let serial_number = Uuid::new_v5(
         &Uuid::NAMESPACE_URL,
         format!("{SERIAL_NUMBERS}{digest}").as_bytes(),
     );
-    let bom = Bom {
-        serial_number: Some(UrnUuid::from(serial_number)),
-        metadata: Some(Metadata {
-            component: Some(image),
-            ..Metadata::default()
-        }),
-        components: Some(Components(components.into_values().collect())),
-        ..Bom::default()
+    let image = Component {
+        classification: "operating-system",
+        bom_ref: manifest.image.file.clone(),
+        name: manifest.name.clone(),
+        version: digest,
+        purl: None,
     };
-    let mut json = Vec::new();
-    bom.output_as_json_v1_5(&mut json)?;
+    let bom = Bom {
+        bom_format: "CycloneDX",
+        spec_version: "1.5",
+        version: 1,
+        serial_number: serial_number.urn().to_string(),
+        metadata: Metadata { component: image },
+        components: components.into_values().collect(),
+    };
+    let mut json = serde_json::to_vec_pretty(&bom)?;
     json.push(b'\n');
     Ok(json)
 }
@@ -120,12 +151,11 @@ fn component(kind: Kind, distribution: &str, package: &Package) -> Result<Compon
         .to_string()
         // The crate leaves it as it is, and the specification does not.
         .replace('+', "%2B");
-    let mut component = Component::new(
-        Classification::Library,
-        &package.name,
-        &full_version,
-        Some(url.clone()),
-    );
-    component.purl = url.parse().ok();
-    Ok(component)
+    Ok(Component {
+        classification: "library",
+        bom_ref: url.clone(),
+        name: package.name.clone(),
+        version: full_version,
+        purl: Some(url),
+    })
 }

@@ -8,13 +8,11 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use imgasm_fs::{DeviceNumber, Error, FileSystem, NewNode, NodeId, NodeKind};
-use imgasm_testkit::apply::set_xattr;
 use imgasm_testkit::command::run;
 use imgasm_testkit::content::Content;
-use imgasm_testkit::image::Kind;
-use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::kernel::Access;
 use imgasm_testkit::need;
-use imgasm_testkit::tree::{Comparison, Tree, mounted_xattrs};
+use imgasm_testkit::tree::mounted_xattrs;
 use imgasm_xfs::Xfs;
 
 use crate::image::{Image, MIB, NEW, leave_holes};
