@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use imgasm_block::is_zero;
+use imgasm_block::bytes::is_zero;
 
 /// New content that is all zeros over this many bytes, at a multiple of them, becomes a hole.
 /// Smaller holes would save little and tear files into many extents.
