@@ -1,4 +1,4 @@
-//! ext4 as a [`FileSystem`]: each change is an operation that is done in full or not at all.
+//! ext4 as a [`FileSystem`].
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,7 +13,7 @@ use imgasm_fs::FileSystem;
 use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::{
     DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata, MetadataChange, NewNode,
-    NodeId,
+    NodeId, Rename,
 };
 
 impl Ext4 {
@@ -38,6 +38,10 @@ impl FileSystem for Ext4 {
         Ok(self.describe())
     }
 
+    fn check_writable(&self) -> Result<()> {
+        self.options().map(drop)
+    }
+
     fn root(&self) -> NodeId {
         node(InodeNumber::ROOT)
     }
@@ -49,6 +53,12 @@ impl FileSystem for Ext4 {
             return Ok(None);
         }
         Ok(self.target_of(number, &inode, name)?.map(node))
+    }
+
+    fn parent(&self, directory: NodeId) -> Result<NodeId> {
+        let number = self.inode_number(directory)?;
+        let inode = self.directory(number)?;
+        self.parent_of(number, &inode).map(node)
     }
 
     fn metadata(&self, id: NodeId) -> Result<Metadata> {
@@ -90,51 +100,54 @@ impl FileSystem for Ext4 {
         self.check_all(report)
     }
 
-    fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
-        let directory = self.inode_number(directory)?;
-        self.transact(|fs| fs.create_node(directory, name, new))
-            .map(node)
-    }
-
     fn write_content(&mut self, id: NodeId, size: u64, content: &mut dyn Read) -> Result<()> {
         let number = self.inode_number(id)?;
-        self.transact(|fs| fs.write_whole(number, size, content))
+        self.change(|fs| fs.write_whole(number, size, content))
     }
 
     fn write_at(&mut self, id: NodeId, offset: u64, data: &[u8]) -> Result<()> {
         let number = self.inode_number(id)?;
-        self.transact(|fs| fs.write_part(number, offset, data))
+        self.change(|fs| fs.write_part(number, offset, data))
     }
 
     fn set_size(&mut self, id: NodeId, size: u64) -> Result<()> {
         let number = self.inode_number(id)?;
-        self.transact(|fs| fs.resize(number, size))
+        self.change(|fs| fs.resize(number, size))
     }
 
-    fn link(&mut self, id: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
+    fn check_storable(&self, _name: &[u8], new: Option<&NewNode<'_>>) -> Result<()> {
+        new.map_or(Ok(()), |new| self.check_kind(&new.kind))
+    }
+
+    fn insert_node(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
+        let directory = self.inode_number(directory)?;
+        self.change(|fs| fs.create_node(directory, name, new))
+            .map(node)
+    }
+
+    fn insert_name(&mut self, id: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
         let number = self.inode_number(id)?;
         let directory = self.inode_number(directory)?;
-        self.transact(|fs| fs.link_node(number, directory, name))
+        self.change(|fs| fs.link_node(number, directory, name))
     }
 
-    fn rename(&mut self, from: NodeId, from_name: &[u8], to: NodeId, to_name: &[u8]) -> Result<()> {
-        let (from, to) = (self.inode_number(from)?, self.inode_number(to)?);
-        self.transact(|fs| fs.rename_node(from, from_name, to, to_name))
+    fn move_name(&mut self, rename: &Rename<'_>) -> Result<()> {
+        self.change(|fs| fs.move_entry(rename))
     }
 
-    fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+    fn remove_name(&mut self, directory: NodeId, name: &[u8], _node: NodeId) -> Result<()> {
         let directory = self.inode_number(directory)?;
-        self.transact(|fs| fs.remove_name(directory, name))
+        self.change(|fs| fs.remove_link(directory, name))
     }
 
-    fn set_metadata(&mut self, id: NodeId, change: &MetadataChange) -> Result<()> {
+    fn store_metadata(&mut self, id: NodeId, change: &MetadataChange) -> Result<()> {
         let number = self.inode_number(id)?;
-        self.transact(|fs| fs.change_metadata(number, change))
+        self.change(|fs| fs.change_metadata(number, change))
     }
 
-    fn set_xattr(&mut self, id: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+    fn store_xattr(&mut self, id: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
         let number = self.inode_number(id)?;
-        self.transact(|fs| fs.change_xattr(number, name, value))
+        self.change(|fs| fs.change_xattr(number, name, value))
     }
 
     fn flush(&mut self) -> Result<()> {

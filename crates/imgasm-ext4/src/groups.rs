@@ -20,14 +20,13 @@ pub struct Group {
     pub inodes_changed: bool,
 }
 
-/// All groups, with what is needed to undo the changes of an operation.
+/// All groups.
 #[derive(Debug, Default)]
 pub struct Groups {
     all: Vec<Group>,
     /// Groups whose descriptor does not fit its checksum.
     doubtful: Vec<(GroupNumber, Problem)>,
     changed: bool,
-    undo: Vec<(GroupNumber, Group)>,
 }
 
 impl Groups {
@@ -66,7 +65,6 @@ impl Groups {
             all,
             doubtful,
             changed: false,
-            undo: Vec::new(),
         })
     }
 
@@ -101,14 +99,12 @@ impl Groups {
         for group in &mut self.all {
             (group.blocks_changed, group.inodes_changed) = (false, false);
         }
-        self.undo.clear();
         self.changed = false;
     }
 
     /// A group to be changed.
     pub fn change(&mut self, group: GroupNumber) -> &mut Group {
         let place = &mut self.all[to_usize(group.0)];
-        self.undo.push((group, *place));
         self.changed = true;
         place
     }
@@ -116,18 +112,6 @@ impl Groups {
     /// A descriptor to be changed.
     pub fn change_descriptor(&mut self, group: GroupNumber) -> &mut GroupDescriptor {
         &mut self.change(group).descriptor
-    }
-
-    /// Ends an operation that went well.
-    pub fn commit(&mut self) {
-        self.undo.clear();
-    }
-
-    /// Ends an operation that failed.
-    pub fn roll_back(&mut self) {
-        for (group, before) in self.undo.drain(..).rev() {
-            self.all[to_usize(group.0)] = before;
-        }
     }
 }
 

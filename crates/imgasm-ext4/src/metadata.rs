@@ -53,7 +53,6 @@ impl Ext4 {
         if let Some(permissions) = change.permissions {
             let file_type = inode.head.i_mode.get() & !PERMISSIONS;
             inode.head.i_mode = U16::new(file_type | permissions & PERMISSIONS);
-            self.apply_mode_to_acl(number, &mut inode, permissions)?;
         }
         if let Some(uid) = change.uid {
             inode.set_uid(uid);

@@ -92,9 +92,4 @@ impl NameCache {
     pub fn forget(&mut self, directory: InodeNumber) {
         self.directories.remove(&directory);
     }
-
-    /// Drops all names.
-    pub fn clear(&mut self) {
-        self.directories.clear();
-    }
 }

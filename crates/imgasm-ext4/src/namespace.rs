@@ -1,4 +1,4 @@
-//! Creating, linking, renaming and removing files.
+//! Creating, linking, moving and removing files, after the rules that all filesystems share.
 
 use zerocopy::little_endian::{U16, U32};
 
@@ -6,13 +6,13 @@ use super::dir::{Found, NewEntry};
 use super::format::checksum::{INITIAL, crc32c};
 use super::format::device_number;
 use super::format::features::{Incompat, RoCompat};
-use super::format::inode::{EXTRA_LEN, Inode, TimeField, flags};
+use super::format::inode::{EXTRA_LEN, I_BLOCK_LEN, Inode, TimeField, flags};
 use super::format::numbers::InodeNumber;
 use super::metadata::PERMISSIONS;
 use crate::problem::{at_inode, corrupt};
 use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
-use imgasm_fs::types::{FileType, NewNode, NodeId, NodeKind};
+use imgasm_fs::types::{DeviceNumber, FileType, NewNode, NodeId, NodeKind, Rename};
 
 /// The most links that an inode counts.
 const MOST_LINKS: u16 = 65_000;
@@ -37,9 +37,7 @@ impl Ext4 {
         name: &[u8],
         new: &NewNode<'_>,
     ) -> Result<InodeNumber> {
-        Self::check_name(name)?;
         let mut parent = self.directory(directory)?;
-        self.check_free_name(directory, &parent, name)?;
         let file_type = new.kind.file_type();
         let is_directory = file_type == FileType::Directory;
         let number = self.allocate_inode(directory, is_directory)?;
@@ -50,16 +48,9 @@ impl Ext4 {
                 inode.head.i_links_count = U16::new(2);
                 self.add_link(directory, &mut parent)?;
             }
-            NodeKind::Symlink(target) => {
-                self.check_target(target)?;
-                self.store_target(number, &mut inode, target)?;
-            }
+            NodeKind::Symlink(target) => self.store_target(number, &mut inode, target)?,
             NodeKind::CharDevice(device) | NodeKind::BlockDevice(device) => {
-                inode.head.i_block =
-                    device_number::encode(device).ok_or_else(|| Error::Unstorable {
-                        what: format!("device {}:{}", device.major, device.minor),
-                        problem: "the numbers have more than 12 and 20 bits".to_owned(),
-                    })?;
+                inode.head.i_block = encode_device(device)?;
             }
             NodeKind::Regular | NodeKind::Fifo | NodeKind::Socket => {}
         }
@@ -118,14 +109,15 @@ impl Ext4 {
         }
     }
 
-    fn check_free_name(&self, directory: InodeNumber, inode: &Inode, name: &[u8]) -> Result<()> {
-        if self.find(directory, inode, name)?.is_some() {
-            return Err(Error::AlreadyExists {
-                directory: node(directory),
-                name: name.to_vec(),
-            });
+    /// Checks that a new file of a kind can be stored.
+    pub(super) fn check_kind(&self, kind: &NodeKind<'_>) -> Result<()> {
+        match *kind {
+            NodeKind::Symlink(target) => self.check_target(target),
+            NodeKind::CharDevice(device) | NodeKind::BlockDevice(device) => {
+                encode_device(device).map(drop)
+            }
+            NodeKind::Regular | NodeKind::Directory | NodeKind::Fifo | NodeKind::Socket => Ok(()),
         }
-        Ok(())
     }
 
     /// Stages a directory whose entries were changed.
@@ -161,17 +153,9 @@ impl Ext4 {
         directory: InodeNumber,
         name: &[u8],
     ) -> Result<()> {
-        Self::check_name(name)?;
         let mut inode = self.read_inode(number)?;
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
-        if file_type == FileType::Directory {
-            return Err(Error::WrongType {
-                node: node(number),
-                expected: "something other than a directory",
-            });
-        }
         let mut parent = self.directory(directory)?;
-        self.check_free_name(directory, &parent, name)?;
         self.add_link(number, &mut inode)?;
         self.touch(&mut inode, &[TimeField::Changed])?;
         self.write_inode(number, &mut inode)?;
@@ -185,12 +169,11 @@ impl Ext4 {
     }
 
     /// Removes a name.
-    pub(super) fn remove_name(&mut self, directory: InodeNumber, name: &[u8]) -> Result<()> {
-        Self::check_name(name)?;
+    pub(super) fn remove_link(&mut self, directory: InodeNumber, name: &[u8]) -> Result<()> {
         let mut parent = self.directory(directory)?;
         let found = self.find_existing(directory, &parent, name)?;
         let number = found.position.inode;
-        self.check_removable(number)?;
+        expect_no_root(number)?;
         self.remove_entry(directory, &parent, found, name)?;
         if self.unlink(number)? {
             drop_subdirectory(&mut parent);
@@ -205,21 +188,6 @@ impl Ext4 {
         // Checks the inode's number, too.
         self.inode_number(node(found.position.inode))?;
         Ok(found)
-    }
-
-    /// Checks that a file's name can go: directories must be empty.
-    fn check_removable(&self, number: InodeNumber) -> Result<()> {
-        let inode = self.read_inode(number)?;
-        if is_directory(&inode) && !self.is_empty(number, &inode)? {
-            return Err(Error::NotEmpty(node(number)));
-        }
-        if number == InodeNumber::ROOT {
-            return Err(corrupt(
-                at_inode(number),
-                "the root has a name in a directory",
-            ));
-        }
-        Ok(())
     }
 
     /// Takes a link away from a file whose entry is gone, and frees it with its last; gives
@@ -271,35 +239,29 @@ impl Ext4 {
         self.write_inode(number, &mut freed)
     }
 
-    /// Moves a name, replacing what bears the new one.
-    pub(super) fn rename_node(
-        &mut self,
-        from: InodeNumber,
-        from_name: &[u8],
-        to: InodeNumber,
-        to_name: &[u8],
-    ) -> Result<()> {
-        Self::check_name(from_name)?;
-        Self::check_name(to_name)?;
-        let source = self.directory(from)?;
-        let found = self.find_existing(from, &source, from_name)?;
-        let number = found.position.inode;
+    /// Moves an entry, in the place of the one that it replaces.
+    pub(super) fn move_entry(&mut self, rename: &Rename<'_>) -> Result<()> {
+        let &Rename {
+            is_directory,
+            from_name,
+            to_name,
+            ..
+        } = rename;
+        let (from, to) = (
+            self.inode_number(rename.from)?,
+            self.inode_number(rename.to)?,
+        );
+        let number = self.inode_number(rename.node)?;
+        expect_no_root(number)?;
         let mut inode = self.read_inode(number)?;
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
-        let moves_directory = file_type == FileType::Directory;
-        let mut target = self.directory(to)?;
-        let replaced = self.find(to, &target, to_name)?;
-        if replaced.is_some_and(|replaced| replaced.position.inode == number) {
-            return Ok(());
-        }
-        if moves_directory && from != to {
-            self.check_not_below(to, number)?;
-        }
         let code = self.type_code(file_type);
-        if let Some(replaced) = replaced {
-            let old = self.inode_number(node(replaced.position.inode))?;
-            self.check_replaceable(old, moves_directory)?;
-            self.set_entry(to, &target, replaced, number, code)?;
+        let mut target = self.directory(to)?;
+        if let Some(replaced) = rename.replaced {
+            let old = self.inode_number(replaced)?;
+            expect_no_root(old)?;
+            let found = self.find_existing(to, &target, to_name)?;
+            self.set_entry(to, &target, found, number, code)?;
             if self.unlink(old)? {
                 drop_subdirectory(&mut target);
             }
@@ -311,59 +273,42 @@ impl Ext4 {
             };
             self.insert(to, &mut target, &entry)?;
         }
-        if moves_directory && from != to {
+        if is_directory && from != to {
             self.add_link(to, &mut target)?;
             self.set_parent(number, &inode, to)?;
         }
         self.write_changed_directory(to, &mut target)?;
 
-        // Where both are the same directory, it has changed since it was read first.
+        // If both are the same directory, it has changed since.
         let mut source = self.directory(from)?;
         let found = self.find_existing(from, &source, from_name)?;
         self.remove_entry(from, &source, found, from_name)?;
-        if moves_directory && from != to {
+        if is_directory && from != to {
             drop_subdirectory(&mut source);
         }
         self.write_changed_directory(from, &mut source)?;
         self.touch(&mut inode, &[TimeField::Changed])?;
         self.write_inode(number, &mut inode)
     }
+}
 
-    /// Checks that a file may take another one's name: a directory that of an empty directory,
-    /// anything else that of anything else.
-    fn check_replaceable(&self, old: InodeNumber, by_directory: bool) -> Result<()> {
-        let inode = self.read_inode(old)?;
-        if is_directory(&inode) != by_directory {
-            return Err(Error::WrongType {
-                node: node(old),
-                expected: if by_directory {
-                    "a directory"
-                } else {
-                    "something other than a directory"
-                },
-            });
-        }
-        self.check_removable(old)
+/// Refuses to take a name from the root, which has none unless the image is corrupt.
+fn expect_no_root(number: InodeNumber) -> Result<()> {
+    if number == InodeNumber::ROOT {
+        return Err(corrupt(
+            at_inode(number),
+            "the root has a name in a directory",
+        ));
     }
+    Ok(())
+}
 
-    /// Checks that a directory is neither another one nor somewhere below it.
-    fn check_not_below(&self, directory: InodeNumber, other: InodeNumber) -> Result<()> {
-        let mut at = directory;
-        for _ in 0..self.geometry.inodes_count {
-            if at == other {
-                return Err(Error::Unstorable {
-                    what: format!("{other} as an entry of {directory}"),
-                    problem: "a directory cannot be moved into itself".to_owned(),
-                });
-            }
-            if at == InodeNumber::ROOT {
-                return Ok(());
-            }
-            let inode = self.directory(at)?;
-            at = self.parent(at, &inode)?;
-        }
-        Err(corrupt(at_inode(directory), "its parents form a circle"))
-    }
+/// The form of a device's number in an inode.
+fn encode_device(device: DeviceNumber) -> Result<[u8; I_BLOCK_LEN]> {
+    device_number::encode(device).ok_or_else(|| Error::Unstorable {
+        what: format!("device {}:{}", device.major, device.minor),
+        problem: "the numbers have more than 12 and 20 bits".to_owned(),
+    })
 }
 
 /// Counts a link less, of a directory that loses a subdirectory.

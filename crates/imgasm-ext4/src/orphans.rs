@@ -26,10 +26,10 @@ impl Ext4 {
     /// Finishes with all of them.
     pub(super) fn finish_orphans(&mut self) -> Result<()> {
         if self.superblock.s_last_orphan.get() != 0 {
-            self.transact(Self::finish_list)?;
+            self.change(Self::finish_list)?;
         }
         if self.superblock.has_orphans() {
-            self.transact(Self::finish_file)?;
+            self.change(Self::finish_file)?;
         }
         Ok(())
     }

@@ -1,8 +1,7 @@
 //! Metadata blocks in memory: a modest cache of those that were read, and all that were changed
 //! and not written yet. Each block is known by its kind, which says how its checksum is made.
 //!
-//! A change belongs to an operation: [`Stage::begin`], then [`Stage::commit`] or
-//! [`Stage::roll_back`], which puts every block back as it was.
+//! Nothing is put back: after a change that fails, the stage is of no use any more.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -58,8 +57,6 @@ pub struct Stage {
     /// What checksums start from, where blocks have them.
     seed: Option<FsSeed>,
     slots: RefCell<Slots>,
-    /// Blocks as they were before the operation, `None` for those that were not in memory.
-    undo: Option<HashMap<BlockNumber, Option<Slot>>>,
 }
 
 impl Stage {
@@ -70,7 +67,6 @@ impl Stage {
             block_size,
             seed,
             slots: RefCell::default(),
-            undo: None,
         }
     }
 
@@ -113,7 +109,6 @@ impl Stage {
     /// A block of this kind, to be changed.
     pub fn change(&mut self, block: BlockNumber, kind: Kind) -> Result<&mut Vec<u8>> {
         self.get(block, kind)?;
-        self.remember(block);
         let slots = self.slots.get_mut();
         let slot = slots
             .by_block
@@ -142,7 +137,6 @@ impl Stage {
     /// Drops a block that holds no metadata any more, so that a flush does not write over what
     /// comes to lie there.
     pub fn forget(&mut self, block: BlockNumber) {
-        self.remember(block);
         let slots = self.slots.get_mut();
         if slots.by_block.remove(&block).is_some_and(|slot| slot.dirty) {
             slots.dirty -= 1;
@@ -176,42 +170,13 @@ impl Stage {
         }
     }
 
-    fn remember(&mut self, block: BlockNumber) {
-        if let Some(undo) = &mut self.undo {
-            let slots = self.slots.get_mut();
-            undo.entry(block)
-                .or_insert_with(|| slots.by_block.get(&block).cloned());
-        }
-    }
-
-    /// Begins an operation.
-    pub fn begin(&mut self) {
-        self.undo = Some(HashMap::new());
-    }
-
-    /// Ends an operation that went well. Where much is staged, it is written now, which takes
-    /// nothing away from [`Stage::flush`].
-    pub fn commit(&mut self) -> Result<()> {
-        self.undo = None;
+    /// Writes what is staged if that is much, which takes nothing away from [`Stage::flush`]. Called
+    /// between changes, when all that is staged fits together.
+    pub fn relieve(&mut self) -> Result<()> {
         if self.slots.get_mut().dirty > DIRTY_BYTES / self.block_size.len() {
             self.flush()?;
         }
         Ok(())
-    }
-
-    /// Ends an operation that failed: all blocks are as they were before it.
-    pub fn roll_back(&mut self) {
-        let slots = self.slots.get_mut();
-        for (block, before) in self.undo.take().into_iter().flatten() {
-            let now = match before {
-                Some(slot) => {
-                    slots.dirty += usize::from(slot.dirty);
-                    slots.by_block.insert(block, slot)
-                }
-                None => slots.by_block.remove(&block),
-            };
-            slots.dirty -= usize::from(now.is_some_and(|slot| slot.dirty));
-        }
     }
 
     /// Writes all changed blocks with their checksums, in the order of their numbers.

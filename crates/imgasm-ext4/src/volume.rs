@@ -14,7 +14,7 @@ use super::groups::Groups;
 use super::name_cache::NameCache;
 use super::stage::Stage;
 use super::zone::SystemZone;
-use crate::problem::{Problem, corrupt, incompatible, not_writable};
+use crate::problem::{FS, Problem, corrupt, incompatible, not_writable};
 use imgasm_block::BlockDevice;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::WriteOptions;
@@ -40,7 +40,7 @@ pub struct Ext4 {
     /// Why the journal was not replayed although it should be, of a filesystem that is read as it is
     /// without that.
     pub(super) journal_unread: Option<String>,
-    /// Whether writing what is staged has failed: nobody knows then how much of it the device has.
+    /// Whether a change or a flush has failed: what is staged and on the device is of no use then.
     failed: bool,
 }
 
@@ -147,46 +147,33 @@ impl Ext4 {
             .ok_or_else(|| not_writable("it is opened for reading only"))
     }
 
-    /// Refuses to go on after a flush that failed.
+    /// Refuses to go on after a change or a flush that failed.
     fn check_usable(&self) -> Result<()> {
         if self.failed {
-            return Err(not_writable(
-                "a flush has failed: open it again on a device without that flush's writes",
-            ));
+            return Err(Error::Spoilt { fs: FS });
         }
         Ok(())
     }
 
-    /// Runs an operation: where it fails, all metadata is as it was before.
-    pub(super) fn transact<T>(
+    /// Makes a change. If it fails, what is staged is of no use any more.
+    pub(super) fn change<T>(
         &mut self,
         operation: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
         self.options()?;
-        let superblock = self.superblock.clone();
-        self.stage.begin();
-        match operation(self) {
-            Ok(value) => {
-                self.changed = true;
-                self.groups.commit();
-                let written = self.stage.commit();
-                self.failed |= written.is_err();
-                written.map(|()| value)
-            }
-            Err(error) => {
-                self.superblock = superblock;
-                self.groups.roll_back();
-                self.stage.roll_back();
-                self.names.get_mut().clear();
-                Err(error)
-            }
-        }
+        self.changed = true;
+        let result = operation(self).and_then(|value| {
+            self.stage.relieve()?;
+            Ok(value)
+        });
+        self.failed |= result.is_err();
+        result
     }
 
     /// Writes all that is staged: blocks, descriptors, and the superblock last. Copies of the
     /// superblock and of the descriptors elsewhere stay as they are, as a kernel leaves them.
     ///
-    /// Where that fails, nothing can be changed any more.
+    /// If that fails, nothing can be changed any more.
     pub(super) fn write_staged(&mut self) -> Result<()> {
         self.check_usable()?;
         if !self.changed {

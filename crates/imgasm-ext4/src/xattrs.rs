@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use zerocopy::little_endian::{U16, U32};
+use zerocopy::little_endian::U32;
 
-use super::format::acl::{self, AclEntry};
+use super::format::acl;
 use super::format::features::Compat;
 use super::format::inode::{Inode, TimeField, flags};
 use super::format::numbers::{BlockNumber, InodeNumber, to_u64, to_usize};
@@ -15,14 +15,11 @@ use super::format::xattr::{
 use super::stage::Kind;
 use crate::problem::{at_inode, corrupt};
 use crate::volume::Ext4;
+use imgasm_fs::acl::Acl;
 use imgasm_fs::error::{Error, Location, Result};
-use imgasm_fs::types::FileType;
 
 /// The longest value that the kernel's interface passes, in bytes.
 const LONGEST_VALUE: u32 = 1 << 16;
-
-/// Bytes of an ACL without entries, which stands for none.
-const EMPTY_ACL_LEN: usize = 4;
 
 /// The attributes of an inode, by where they lie.
 struct Attributes {
@@ -70,7 +67,7 @@ impl Ext4 {
         };
         match attribute.index {
             INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT => acl::decode_disk(&value)
-                .map(|acl| acl::encode_user(&acl))
+                .map(|acl| acl.encode())
                 .map_err(|p| p.at(at_inode(number))),
             _ => Ok(value),
         }
@@ -109,14 +106,13 @@ impl Ext4 {
         }
         let value = match (index, value) {
             (INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT, Some(value)) => {
-                acl_to_store(number, &mut inode, index, name, value)?
+                let acl = Acl::decode(value).map_err(|problem| problem.of(name))?;
+                Some(acl::encode_disk(&acl))
             }
             (_, value) => value.map(<[u8]>::to_vec),
         };
-        // Setting what is set changes no times either. An access ACL may have changed the mode.
-        if index != INDEX_ACL_ACCESS
-            && self.stored_value(number, &inode, index, rest)? == value.clone().map(Value::Here)
-        {
+        // Setting what is set changes no times either.
+        if self.stored_value(number, &inode, index, rest)? == value.clone().map(Value::Here) {
             return Ok(());
         }
         self.store_value(number, &mut inode, index, rest, value)?;
@@ -136,28 +132,6 @@ impl Ext4 {
         let mut all = in_inode.into_iter().chain(in_block);
         let found = all.find(|attribute| attribute.index == index && attribute.name == name);
         Ok(found.map(|attribute| attribute.value))
-    }
-
-    /// Brings the access ACL of an inode, where it has one, in line with new permission bits.
-    pub(super) fn apply_mode_to_acl(
-        &mut self,
-        number: InodeNumber,
-        inode: &mut Inode,
-        permissions: u16,
-    ) -> Result<()> {
-        let Attributes { in_inode, in_block } = self.attributes(number, inode)?;
-        let found = in_inode
-            .iter()
-            .chain(&in_block)
-            .find(|attribute| attribute.index == INDEX_ACL_ACCESS);
-        let Some(Value::Here(stored)) = found.map(|attribute| &attribute.value) else {
-            return Ok(());
-        };
-        let mut acl: Vec<AclEntry> =
-            acl::decode_disk(stored).map_err(|p| p.at(at_inode(number)))?;
-        acl::apply_mode(&mut acl, permissions);
-        let changed = acl::encode_disk(&acl);
-        self.store_value(number, inode, INDEX_ACL_ACCESS, b"", Some(changed))
     }
 
     /// Puts a value where the kernel would: into the inode if it fits there, else into the block.
@@ -296,37 +270,4 @@ fn unstorable(name: &[u8], problem: &str) -> Error {
         what: format!("the extended attribute {:?}", String::from_utf8_lossy(name)),
         problem: problem.to_owned(),
     }
-}
-
-/// The form of an ACL on the disk; `None` where nothing needs to be stored. An access ACL sets
-/// the permission bits of the mode, and is not stored where it says no more than they do.
-fn acl_to_store(
-    number: InodeNumber,
-    inode: &mut Inode,
-    index: u8,
-    name: &[u8],
-    value: &[u8],
-) -> Result<Option<Vec<u8>>> {
-    let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
-    if file_type == FileType::Symlink
-        || (index == INDEX_ACL_DEFAULT && file_type != FileType::Directory)
-    {
-        return Err(unstorable(
-            name,
-            "symbolic links have no ACL, and only directories have a default one",
-        ));
-    }
-    if value.len() == EMPTY_ACL_LEN {
-        return Ok(None);
-    }
-    let acl = acl::decode_user(value).map_err(|p| unstorable(name, &p.to_string()))?;
-    if index == INDEX_ACL_ACCESS {
-        let (permissions, plain) = acl::mode_of(&acl);
-        let mode = inode.head.i_mode.get();
-        inode.head.i_mode = U16::new(mode & !0o777 | permissions);
-        if plain {
-            return Ok(None);
-        }
-    }
-    Ok(Some(acl::encode_disk(&acl)))
 }

@@ -1,23 +1,21 @@
 //! The [`FileSystem`] trait, for a FAT volume.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::ops::Range;
 
 use super::boot::{Root, Width};
 use super::directory::{Entry, attribute};
-use super::edit::{self, failed};
+use super::edit;
 use super::nodes::Nodes;
 use super::table::Link;
 use super::volume::Place;
+use super::write::check_new;
 use super::{Fat, KIND, check, unstorable};
 use imgasm_fs::{
     DirEntry, Error, FileExtent, FileSystem, FileSystemInfo, FileType, Finding, Metadata,
-    MetadataChange, NewNode, NodeId, NodeKind, Result,
+    MetadataChange, NewNode, NodeId, Rename, Result,
 };
-
-/// Bytes of content that are moved at once.
-const PIECE: usize = 1 << 16;
 
 impl FileSystem for Fat {
     fn info(&self) -> Result<FileSystemInfo> {
@@ -56,6 +54,10 @@ impl FileSystem for Fat {
         })
     }
 
+    fn check_writable(&self) -> Result<()> {
+        self.now().map(drop)
+    }
+
     fn root(&self) -> NodeId {
         Nodes::ROOT
     }
@@ -63,6 +65,11 @@ impl FileSystem for Fat {
     fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
         let entry = self.find(self.place(directory)?, name)?;
         Ok(entry.map(|entry| self.nodes.borrow_mut().number(directory, &entry.name)))
+    }
+
+    fn parent(&self, directory: NodeId) -> Result<NodeId> {
+        let parent = self.nodes.borrow().get(directory)?;
+        Ok(parent.map_or(Nodes::ROOT, |(parent, _)| parent))
     }
 
     fn metadata(&self, node: NodeId) -> Result<Metadata> {
@@ -200,198 +207,47 @@ impl FileSystem for Fat {
         check::check(&self.volume, report)
     }
 
-    fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
-        let now = self.now()?;
-        let text = edit::storable(name)?;
-        check_new(new)?;
-        let place = self.place(directory)?;
-        if self.find(place, name)?.is_some() {
-            return Err(Error::AlreadyExists {
-                directory,
-                name: name.to_vec(),
-            });
-        }
-        let is_directory = new.kind == NodeKind::Directory;
-        edit::require_room(&self.volume, place, text, is_directory.into())?;
-        let before = self.volume.directory_chain(place)?.len();
-        let path = self.path(directory, text)?;
-        self.edit(|engine| {
-            let root = engine.root_dir();
-            if is_directory {
-                root.create_dir(&path).map(drop).map_err(failed)
-            } else {
-                root.create_file(&path).map(drop).map_err(failed)
-            }
-        })?;
-        let entry = self.after_insertion(directory, place, before, text)?;
-        if is_directory {
-            edit::write_dots(&self.volume, entry.cluster, place, now)?;
-        } else if new.permissions & 0o200 == 0 {
-            self.volume
-                .patch(place, entry.slot, |raw| raw.set_read_only(true))?;
-        }
-        self.forget();
-        Ok(self.nodes.get_mut().number(directory, &entry.name))
+    fn check_storable(&self, name: &[u8], new: Option<&NewNode<'_>>) -> Result<()> {
+        edit::storable(name)?;
+        new.map_or(Ok(()), check_new)
     }
 
     fn write_content(&mut self, node: NodeId, size: u64, content: &mut dyn Read) -> Result<()> {
-        let path = self.writable_file(node, size, 0)?;
-        self.edit(|engine| {
-            let mut file = engine.root_dir().open_file(&path).map_err(failed)?;
-            file.truncate().map_err(failed)?;
-            let mut piece = vec![0; PIECE];
-            let mut left = size;
-            while left > 0 {
-                let step = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-                content
-                    .read_exact(&mut piece[..step])
-                    .map_err(Error::Content)?;
-                file.write_all(&piece[..step]).map_err(failed)?;
-                left -= u64::try_from(step).expect("a piece");
-            }
-            file.flush().map_err(failed)
-        })?;
-        self.touch(node)
+        self.change(|fat| fat.replace_content(node, size, content))
     }
 
     fn write_at(&mut self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
-        let end = offset.saturating_add(u64::try_from(data.len()).expect("a buffer's length"));
-        let size = self.file(node)?.1.size.into();
-        let path = self.writable_file(node, end, size)?;
-        self.edit(|engine| {
-            let mut file = engine.root_dir().open_file(&path).map_err(failed)?;
-            pad(&mut file, size, offset)?;
-            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-            file.write_all(data).map_err(failed)?;
-            file.flush().map_err(failed)
-        })?;
-        self.touch(node)
+        self.change(|fat| fat.write_part(node, offset, data))
     }
 
     fn set_size(&mut self, node: NodeId, size: u64) -> Result<()> {
-        let before = self.file(node)?.1.size.into();
-        let path = self.writable_file(node, size, 0)?;
-        self.edit(|engine| {
-            let mut file = engine.root_dir().open_file(&path).map_err(failed)?;
-            pad(&mut file, before, size)?;
-            if size < before {
-                file.seek(SeekFrom::Start(size)).map_err(failed)?;
-                file.truncate().map_err(failed)?;
-            }
-            file.flush().map_err(failed)
-        })?;
-        self.touch(node)
+        self.change(|fat| fat.resize(node, size))
     }
 
-    fn link(&mut self, node: NodeId, _directory: NodeId, _name: &[u8]) -> Result<()> {
+    fn insert_node(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
+        self.change(|fat| fat.create_node(directory, name, new))
+    }
+
+    fn insert_name(&mut self, node: NodeId, _directory: NodeId, _name: &[u8]) -> Result<()> {
         Err(unstorable(
             format!("a second name for {node}"),
             "has no hard links",
         ))
     }
 
-    fn rename(&mut self, from: NodeId, from_name: &[u8], to: NodeId, to_name: &[u8]) -> Result<()> {
-        self.now()?;
-        let (from_place, to_place) = (self.place(from)?, self.place(to)?);
-        let new = edit::storable(to_name)?;
-        let Some(entry) = self.find(from_place, from_name)? else {
-            return Err(Error::NotFound {
-                directory: from,
-                name: from_name.to_vec(),
-            });
-        };
-        let node = self.nodes.get_mut().number(from, &entry.name);
-        if self.nodes.borrow().is_within(to, node)? {
-            return Err(unstorable(
-                format!("directory {:?}", entry.name),
-                "a directory cannot be moved into itself",
-            ));
-        }
-        let existing = self.find(to_place, to_name)?;
-        match existing {
-            Some(same) if from_place == to_place && same.slot == entry.slot => {
-                if entry.name != new {
-                    // The crate takes another spelling of a name for the same name.
-                    let between = format!("{:.200}~", entry.name);
-                    self.move_name((from, &entry.name), (from, &between), &entry)?;
-                    let renamed = Entry {
-                        name: between.clone(),
-                        ..entry
-                    };
-                    self.move_name((from, &between), (to, new), &renamed)?;
-                }
-                return Ok(());
-            }
-            Some(other) => {
-                let other_node = self.nodes.get_mut().number(to, &other.name);
-                let expected = match (entry.is_directory(), other.is_directory()) {
-                    (true, false) => Some("a directory"),
-                    (false, true) => Some("a regular file"),
-                    _ => None,
-                };
-                if let Some(expected) = expected {
-                    return Err(Error::WrongType {
-                        node: other_node,
-                        expected,
-                    });
-                }
-                self.remove(to, to_name)?;
-            }
-            None => {}
-        }
-        self.move_name((from, &entry.name), (to, new), &entry)
+    fn move_name(&mut self, rename: &Rename<'_>) -> Result<()> {
+        self.change(|fat| fat.move_node(rename))
     }
 
-    fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
-        self.now()?;
-        let place = self.place(directory)?;
-        let Some(entry) = self.find(place, name)? else {
-            return Err(Error::NotFound {
-                directory,
-                name: name.to_vec(),
-            });
-        };
-        let node = self.nodes.get_mut().number(directory, &entry.name);
-        if entry.is_directory() {
-            let below = self.listing(self.place(node)?)?;
-            if below.entries.iter().any(|entry| !entry.is_dots()) {
-                return Err(Error::NotEmpty(node));
-            }
-        }
-        let path = self.path(directory, &entry.name)?;
-        self.edit(|engine| engine.root_dir().remove(&path).map_err(failed))?;
-        self.nodes.get_mut().remove(directory, &entry.name);
-        self.touch(directory)
+    fn remove_name(&mut self, directory: NodeId, name: &[u8], _node: NodeId) -> Result<()> {
+        self.change(|fat| fat.remove_entry(directory, name))
     }
 
-    fn set_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
-        self.now()?;
-        check_owner(change.uid, change.gid)?;
-        let Some((place, entry)) = self.entry(node)? else {
-            // The root has no entry: nothing of it can be changed, and only times are lost.
-            return change
-                .permissions
-                .map_or(Ok(()), |p| check_permissions(p, true));
-        };
-        if let Some(permissions) = change.permissions {
-            check_permissions(permissions, entry.is_directory())?;
-        }
-        self.volume.patch(place, entry.slot, |raw| {
-            if let Some(permissions) = change.permissions {
-                raw.set_read_only(permissions & 0o200 == 0);
-            }
-            if let Some(time) = change.accessed {
-                raw.set_accessed(time);
-            }
-            if let Some(time) = change.modified {
-                raw.set_modified(time);
-            }
-        })?;
-        self.forget();
-        Ok(())
+    fn store_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
+        self.change(|fat| fat.change_metadata(node, change))
     }
 
-    fn set_xattr(&mut self, _node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+    fn store_xattr(&mut self, _node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
         match value {
             None => Ok(()),
             Some(_) => Err(unstorable(
@@ -402,60 +258,10 @@ impl FileSystem for Fat {
     }
 
     fn flush(&mut self) -> Result<()> {
+        // All has been written at once; only what a failed change has left must not be kept.
+        if self.failed {
+            return Err(Error::Spoilt { fs: KIND });
+        }
         Ok(())
     }
-}
-
-/// Writes zeros from the end of a file of `size` bytes to `to`, because FAT has no holes.
-fn pad(file: &mut fatfs::File<'_, edit::Host>, size: u64, to: u64) -> Result<()> {
-    if to > size {
-        file.seek(SeekFrom::Start(size)).map_err(failed)?;
-        std::io::copy(&mut std::io::repeat(0).take(to - size), file).map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// What a new node must be for FAT to hold it.
-fn check_new(new: &NewNode<'_>) -> Result<()> {
-    let kind = match new.kind {
-        NodeKind::Regular | NodeKind::Directory => None,
-        NodeKind::Symlink(_) => Some("a symbolic link"),
-        NodeKind::CharDevice(_) | NodeKind::BlockDevice(_) => Some("a device node"),
-        NodeKind::Fifo => Some("a named pipe"),
-        NodeKind::Socket => Some("a socket"),
-    };
-    if let Some(kind) = kind {
-        return Err(unstorable(kind, "holds regular files and directories only"));
-    }
-    check_owner(Some(new.uid), Some(new.gid))?;
-    check_permissions(new.permissions, new.kind == NodeKind::Directory)
-}
-
-fn check_owner(uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-    for (what, id) in [("owner", uid), ("group", gid)] {
-        if let Some(id) = id.filter(|id| *id != 0) {
-            return Err(unstorable(
-                format!("{what} {id}"),
-                "everything belongs to owner and group 0",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Permissions that say no more than FAT can: an execute bit is not kept, but not refused either,
-/// because the kernel shows every file with one.
-fn check_permissions(permissions: u16, directory: bool) -> Result<()> {
-    let sound = match permissions {
-        0o755 => true,
-        0o644 | 0o444 | 0o555 => !directory,
-        _ => false,
-    };
-    if sound {
-        return Ok(());
-    }
-    Err(unstorable(
-        format!("mode {permissions:04o}"),
-        "directories are 0755, files 0644 or 0755, or 0444 or 0555 where read-only",
-    ))
 }

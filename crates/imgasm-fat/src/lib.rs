@@ -25,6 +25,7 @@ mod nodes;
 mod table;
 mod time;
 mod volume;
+mod write;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,7 +35,6 @@ pub use format::{FormatOptions, format};
 
 use self::boot::{BOOT_LEN, Geometry, Width};
 use self::directory::{Entry, Listing};
-use self::edit::{Engine, failed};
 use self::nodes::Nodes;
 use self::volume::{Place, Volume};
 use imgasm_block::BlockDevice;
@@ -72,6 +72,8 @@ fn unstorable(what: impl Into<String>, problem: &str) -> Error {
 pub struct Fat {
     volume: Volume,
     options: Option<WriteOptions>,
+    /// Whether a change has failed: what is on the device is of no use then.
+    failed: bool,
     nodes: RefCell<Nodes>,
     listings: RefCell<BTreeMap<Place, Arc<Listing>>>,
 }
@@ -85,6 +87,7 @@ impl Fat {
         Ok(Self {
             volume: Volume::open(device)?,
             options: None,
+            failed: false,
             nodes: RefCell::new(Nodes::new()),
             listings: RefCell::default(),
         })
@@ -122,7 +125,11 @@ impl Fat {
         Ok(fat)
     }
 
+    /// The time of changes, if there may be any.
     fn now(&self) -> Result<Timestamp> {
+        if self.failed {
+            return Err(Error::Spoilt { fs: KIND });
+        }
         self.options
             .map(|options| options.now)
             .ok_or_else(|| Error::NotWritable {
@@ -203,100 +210,17 @@ impl Fat {
         Ok(entries.find(|entry| entry.is_called(name)).cloned())
     }
 
-    /// Makes a change with the crate, and forgets what was read before it.
-    fn edit(&mut self, change: impl FnOnce(&Engine) -> Result<()>) -> Result<()> {
-        let now = self.now()?;
-        let outcome = edit::with_engine(&mut self.volume, now, change);
-        self.forget();
-        outcome
+    /// The entry that bears `name` in a directory, which must have one.
+    fn named(&self, directory: NodeId, name: &[u8]) -> Result<Entry> {
+        self.find(self.place(directory)?, name)?
+            .ok_or_else(|| Error::NotFound {
+                directory,
+                name: name.to_vec(),
+            })
     }
 
     fn forget(&mut self) {
         self.volume.table.forget();
         self.listings.borrow_mut().clear();
-    }
-
-    /// Notes in a directory's own entry that it has changed.
-    fn touch(&mut self, directory: NodeId) -> Result<()> {
-        let now = self.now()?;
-        if let Some((place, entry)) = self.entry(directory)? {
-            self.volume
-                .patch(place, entry.slot, |raw| raw.set_modified(now))?;
-            self.forget();
-        }
-        Ok(())
-    }
-
-    /// The path of a name, as the crate takes it.
-    fn path(&self, directory: NodeId, name: &str) -> Result<String> {
-        let mut path = String::new();
-        for (_, part) in self.nodes.borrow().ancestry(directory)? {
-            path.push_str(&part);
-            path.push('/');
-        }
-        Ok(path + name)
-    }
-
-    /// The path of a regular file, after a check that `end` bytes of it can be stored.
-    fn writable_file(&self, node: NodeId, end: u64, kept: u64) -> Result<String> {
-        self.now()?;
-        let (_, entry) = self.file(node)?;
-        if u32::try_from(end).is_err() {
-            return Err(unstorable(
-                format!("file {:?} of {end} bytes", entry.name),
-                "a file has at most 4 GiB less one byte",
-            ));
-        }
-        let has = self.volume.clusters_for(entry.size.into());
-        let needed = self.volume.clusters_for(end.max(kept));
-        self.volume.require(needed.saturating_sub(has))?;
-        let parent = self.nodes.borrow().get(node)?;
-        match parent {
-            Some((parent, name)) => self.path(parent, &name),
-            None => Ok(String::new()),
-        }
-    }
-
-    /// What a directory that gets a new entry must be put right in.
-    fn after_insertion(
-        &mut self,
-        directory: NodeId,
-        place: Place,
-        clusters_before: usize,
-        name: &str,
-    ) -> Result<Entry> {
-        let entry = self
-            .find(place, name.as_bytes())?
-            .ok_or_else(|| corrupt(Location::Superblock, format!("{name:?} was not written")))?;
-        edit::clear_growth(&self.volume, place, clusters_before, entry.slot)?;
-        self.forget();
-        self.touch(directory)?;
-        Ok(entry)
-    }
-
-    /// Moves a name that nothing stands in the way of.
-    fn move_name(&mut self, from: (NodeId, &str), to: (NodeId, &str), entry: &Entry) -> Result<()> {
-        let now = self.now()?;
-        let (from_place, to_place) = (self.place(from.0)?, self.place(to.0)?);
-        edit::require_room(&self.volume, to_place, to.1, 0)?;
-        let before = self.volume.directory_chain(to_place)?.len();
-        let (old, new) = (self.path(from.0, from.1)?, self.path(to.0, to.1)?);
-        self.edit(|engine| {
-            let root = engine.root_dir();
-            root.rename(&old, &root, &new).map_err(failed)
-        })?;
-        self.nodes.get_mut().rename(from.0, &entry.name, to.0, to.1);
-        self.after_insertion(to.0, to_place, before, to.1)?;
-        if from_place != to_place {
-            if entry.is_directory() {
-                self.volume.patch(Place::Chain(entry.cluster), 1, |raw| {
-                    raw.set_cluster(to_place.parent_cluster());
-                    raw.set_modified(now);
-                })?;
-                self.forget();
-            }
-            self.touch(from.0)?;
-        }
-        Ok(())
     }
 }

@@ -83,12 +83,6 @@ impl Nodes {
         Ok(chain)
     }
 
-    /// Whether `node` is `ancestor`, or lies below it.
-    pub fn is_within(&self, node: NodeId, ancestor: NodeId) -> Result<bool> {
-        let chain = self.ancestry(node)?;
-        Ok(chain.iter().any(|(node, _)| *node == ancestor))
-    }
-
     /// Notes that a directory lies at `place`; `false` where another one does.
     pub fn may_own(&self, place: Place, directory: NodeId) -> bool {
         *self.owners.borrow_mut().entry(place).or_insert(directory.0) == directory.0

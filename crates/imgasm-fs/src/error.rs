@@ -41,6 +41,26 @@ impl fmt::Display for Location {
     }
 }
 
+/// Why there cannot be a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameProblem {
+    /// It has no bytes.
+    #[error("it is empty")]
+    Empty,
+    /// It is `.` or `..`.
+    #[error("it is `.` or `..`")]
+    Dots,
+    /// It has a `/` or a NUL byte.
+    #[error("it has a slash or a NUL byte")]
+    Reserved,
+    /// It is longer than [`NAME_MAX`](crate::NAME_MAX), or than the format can hold.
+    #[error("it is too long: names have at most 255 bytes")]
+    TooLong,
+    /// The format does not have such names.
+    #[error("{0}")]
+    Format(&'static str),
+}
+
 /// Why a filesystem could not do what was asked.
 ///
 /// *Corrupt* means that the image contradicts itself or its format, *incompatible* that it is
@@ -103,6 +123,29 @@ pub enum Error {
     /// A directory that must be empty is not.
     #[error("directory {0} is not empty")]
     NotEmpty(NodeId),
+    /// There cannot be such a name.
+    #[error(
+        "the name {:?} cannot be stored: {problem}",
+        String::from_utf8_lossy(name)
+    )]
+    BadName {
+        /// The name.
+        name: Vec<u8>,
+        /// Why not.
+        problem: NameProblem,
+    },
+    /// A directory was to be moved into itself.
+    #[error("directory {0} cannot be moved into itself")]
+    IntoItself(NodeId),
+    /// The parents of a directory never lead to the root: the image is corrupt.
+    #[error("directory {0} is not below the root: its parents form a circle")]
+    DirectoryLoop(NodeId),
+    /// An earlier change or flush failed half-way, so that nothing may be built on what it left.
+    #[error("{fs}: an earlier change failed: throw its writes away and open the filesystem again")]
+    Spoilt {
+        /// The format.
+        fs: &'static str,
+    },
     /// There is no room left.
     #[error("no space left: {needed} {unit} needed, {free} free")]
     NoSpace {

@@ -222,6 +222,26 @@ pub struct MetadataChange {
     pub modified: Option<Timestamp>,
 }
 
+/// A name to be moved, after the rules of [`FileSystem::rename`](super::FileSystem::rename) have
+/// been applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rename<'a> {
+    /// What bears the name.
+    pub node: NodeId,
+    /// Whether that is a directory.
+    pub is_directory: bool,
+    /// The directory that it leaves.
+    pub from: NodeId,
+    /// Its name there.
+    pub from_name: &'a [u8],
+    /// The directory that it comes to: `from` or another one, but never below the node itself.
+    pub to: NodeId,
+    /// Its name there, which may be another spelling of the same name.
+    pub to_name: &'a [u8],
+    /// What bears that name and loses it: of the same kind, and empty if it is a directory.
+    pub replaced: Option<NodeId>,
+}
+
 /// What a filesystem is, for people and for comparisons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSystemInfo {

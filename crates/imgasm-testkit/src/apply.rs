@@ -4,22 +4,23 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use imgasm_fs::{DeviceNumber, FileSystem, FileType, MetadataChange, NewNode, NodeId, Timestamp};
+use imgasm_fs::posix::{self, Attributes};
+use imgasm_fs::{DeviceNumber, FileSystem, FileType, MetadataChange, NodeId, Timestamp};
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags};
 
 use crate::edits::{Bytes, Edit, NewKind};
-use crate::model::{ACL, name, parent};
-use crate::tree::{host_path, mounted_xattrs};
+use crate::model::{name, parent};
+use crate::tree::host_path;
 
 /// Makes an edit below the mount point `root`.
 ///
-/// The kernel does more than it is told: it clears set-user-ID bits and capabilities when a file is
-/// written or given away, and lets new files inherit groups and access control lists. Engines do
-/// not, so here it is undone.
+/// All that it does besides counts: set-ID bits and capabilities that go, groups and access control
+/// lists that are inherited.
 pub fn by_kernel(root: &Path, edit: &Edit) -> Result<(), String> {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let kernel = Kernel { root };
     kernel
         .apply(edit)
@@ -46,37 +47,36 @@ impl Kernel<'_> {
             } => {
                 let path = self.path(path);
                 create(&path, kind)?;
-                std::os::unix::fs::lchown(&path, Some(*uid), Some(*gid))?;
-                if !matches!(kind, NewKind::Symlink(_)) {
-                    for inherited in [ACL, b"system.posix_acl_default"] {
-                        // There is mostly none.
-                        let _ = rustix::fs::lremovexattr(&path, inherited);
-                    }
+                if uid.is_some() || gid.is_some() {
+                    std::os::unix::fs::lchown(&path, *uid, *gid)?;
+                }
+                if let Some(permissions) = permissions {
                     chmod(&path, *permissions)?;
                 }
             }
-            Edit::WriteContent { path, content } => keeping_rights(&self.path(path), |path| {
-                let mut file = File::create(path)?;
+            Edit::WriteContent { path, content } => {
+                let mut file = File::create(self.path(path))?;
                 std::io::copy(&mut content.reader(), &mut file)?;
-                file.flush()
-            })?,
+                file.flush()?;
+            }
             Edit::WriteAt {
                 path,
                 offset,
                 content,
-            } => keeping_rights(&self.path(path), |path| {
-                let file = OpenOptions::new().write(true).open(path)?;
-                file.write_all_at(&content.bytes(), *offset)
-            })?,
-            Edit::Stripes { path, stripes } => keeping_rights(&self.path(path), |path| {
-                let file = OpenOptions::new().write(true).open(path)?;
-                stripes
-                    .pieces()
-                    .try_for_each(|(offset, content)| file.write_all_at(&content.bytes(), offset))
-            })?,
-            Edit::SetSize { path, size } => keeping_rights(&self.path(path), |path| {
-                OpenOptions::new().write(true).open(path)?.set_len(*size)
-            })?,
+            } => {
+                let file = OpenOptions::new().write(true).open(self.path(path))?;
+                file.write_all_at(&content.bytes(), *offset)?;
+            }
+            Edit::Stripes { path, stripes } => {
+                let file = OpenOptions::new().write(true).open(self.path(path))?;
+                stripes.pieces().try_for_each(|(offset, content)| {
+                    file.write_all_at(&content.bytes(), offset)
+                })?;
+            }
+            Edit::SetSize { path, size } => {
+                let file = OpenOptions::new().write(true).open(self.path(path))?;
+                file.set_len(*size)?;
+            }
             Edit::Link { path, new } => {
                 rustix::fs::linkat(CWD, self.path(path), CWD, self.path(new), AtFlags::empty())?;
             }
@@ -91,9 +91,9 @@ impl Kernel<'_> {
             }
             Edit::RemoveTree { path } => std::fs::remove_dir_all(self.path(path))?,
             Edit::Chmod { path, permissions } => chmod(&self.path(path), *permissions)?,
-            Edit::Chown { path, uid, gid } => keeping_rights(&self.path(path), |path| {
-                std::os::unix::fs::lchown(path, Some(*uid), Some(*gid))
-            })?,
+            Edit::Chown { path, uid, gid } => {
+                std::os::unix::fs::lchown(self.path(path), Some(*uid), Some(*gid))?;
+            }
             Edit::SetTimes {
                 path,
                 accessed,
@@ -108,17 +108,12 @@ impl Kernel<'_> {
             }
             Edit::SetXattr { path, name, value } => match value {
                 Some(value) => set_xattr(&self.path(path), &name.0, &value.0)?,
-                None => rustix::fs::lremovexattr(self.path(path), &*name.0)?,
+                None => match rustix::fs::lremovexattr(self.path(path), &*name.0) {
+                    // An edit before this one has taken it away.
+                    Ok(()) | Err(rustix::io::Errno::NODATA) => {}
+                    Err(error) => return Err(error.into()),
+                },
             },
-            Edit::SetAcl {
-                path,
-                permissions,
-                value,
-            } => {
-                let path = self.path(path);
-                set_xattr(&path, ACL, &value.0)?;
-                chmod(&path, *permissions)?;
-            }
         }
         Ok(())
     }
@@ -129,7 +124,7 @@ pub fn create(path: &Path, kind: &NewKind) -> std::io::Result<()> {
     use rustix::fs::FileType as Type;
     let node = |file_type, number: Option<DeviceNumber>| {
         let number = number.map_or(0, |n| rustix::fs::makedev(n.major, n.minor));
-        rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(0o600), number)
+        rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(0o666), number)
             .map_err(std::io::Error::from)
     };
     match kind {
@@ -164,24 +159,6 @@ pub fn timespec(time: Timestamp) -> Timespec {
         tv_sec: time.seconds,
         tv_nsec: time.nanoseconds.into(),
     }
-}
-
-fn keeping_rights(
-    path: &Path,
-    change: impl FnOnce(&Path) -> std::io::Result<()>,
-) -> std::io::Result<()> {
-    let stat = |path: &Path| path.symlink_metadata().map(|stat| stat.mode());
-    let mode = stat(path)?;
-    let xattrs = mounted_xattrs(path);
-    change(path)?;
-    if stat(path)? != mode {
-        std::fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))?;
-    }
-    let left = mounted_xattrs(path);
-    for (name, value) in xattrs.iter().filter(|(name, _)| !left.contains_key(*name)) {
-        set_xattr(path, name, value)?;
-    }
-    Ok(())
 }
 
 /// Makes an edit through an engine.
@@ -227,19 +204,18 @@ impl Engine<'_> {
                 uid,
                 gid,
             } => {
-                let new = NewNode {
-                    kind: kind.node_kind(),
+                let attributes = Attributes {
                     permissions: *permissions,
                     uid: *uid,
                     gid: *gid,
                 };
                 let directory = self.parent(path)?;
-                self.fs.create(directory, name(&path.0), &new)?;
+                let (name, kind) = (name(&path.0), kind.node_kind());
+                posix::create(self.fs, directory, name, kind, attributes)?;
             }
             Edit::WriteContent { path, content } => {
                 let node = self.node(path)?;
-                self.fs
-                    .write_content(node, content.size, &mut content.reader())?;
+                posix::write_content(self.fs, node, content.size, &mut content.reader())?;
             }
             Edit::WriteAt {
                 path,
@@ -247,17 +223,17 @@ impl Engine<'_> {
                 content,
             } => {
                 let node = self.node(path)?;
-                self.fs.write_at(node, *offset, &content.bytes())?;
+                posix::write_at(self.fs, node, *offset, &content.bytes())?;
             }
             Edit::Stripes { path, stripes } => {
                 let node = self.node(path)?;
                 for (offset, content) in stripes.pieces() {
-                    self.fs.write_at(node, offset, &content.bytes())?;
+                    posix::write_at(self.fs, node, offset, &content.bytes())?;
                 }
             }
             Edit::SetSize { path, size } => {
                 let node = self.node(path)?;
-                self.fs.set_size(node, *size)?;
+                posix::set_size(self.fs, node, *size)?;
             }
             Edit::Link { path, new } => {
                 let (node, directory) = (self.node(path)?, self.parent(new)?);
@@ -278,25 +254,21 @@ impl Engine<'_> {
                 self.fs.remove(directory, name(&path.0))?;
             }
             Edit::Chmod { path, permissions } => {
-                let permissions = Some(*permissions);
-                self.change(
-                    path,
-                    MetadataChange {
-                        permissions,
-                        ..Default::default()
-                    },
-                )?;
+                let attributes = Attributes {
+                    permissions: Some(*permissions),
+                    ..Attributes::default()
+                };
+                let node = self.node(path)?;
+                posix::set_attributes(self.fs, node, attributes)?;
             }
             Edit::Chown { path, uid, gid } => {
-                let (uid, gid) = (Some(*uid), Some(*gid));
-                self.change(
-                    path,
-                    MetadataChange {
-                        uid,
-                        gid,
-                        ..Default::default()
-                    },
-                )?;
+                let attributes = Attributes {
+                    permissions: None,
+                    uid: Some(*uid),
+                    gid: Some(*gid),
+                };
+                let node = self.node(path)?;
+                posix::set_attributes(self.fs, node, attributes)?;
             }
             Edit::SetTimes {
                 path,
@@ -317,22 +289,6 @@ impl Engine<'_> {
                 let node = self.node(path)?;
                 let value = value.as_ref().map(|value| &*value.0);
                 self.fs.set_xattr(node, &name.0, value)?;
-            }
-            Edit::SetAcl {
-                path,
-                permissions,
-                value,
-            } => {
-                let node = self.node(path)?;
-                self.fs.set_xattr(node, ACL, Some(&value.0))?;
-                let permissions = Some(*permissions);
-                self.change(
-                    path,
-                    MetadataChange {
-                        permissions,
-                        ..Default::default()
-                    },
-                )?;
             }
         }
         Ok(())

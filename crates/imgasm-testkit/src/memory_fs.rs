@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use imgasm_fs::{
     DirEntry, Error, FileExtent, FileSystem, FileSystemInfo, Finding, Metadata, MetadataChange,
-    NewNode, NodeId, NodeKind, Result, Timestamp,
+    NewNode, NodeId, NodeKind, Rename, Result, Timestamp,
 };
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -166,6 +166,19 @@ impl FileSystem for MemoryFs {
         Ok(self.directory(directory)?.get(name).copied())
     }
 
+    fn check_writable(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn parent(&self, directory: NodeId) -> Result<NodeId> {
+        let holds = |node: &Node| match &node.body {
+            Body::Directory(entries) => entries.values().any(|entry| *entry == directory),
+            _ => false,
+        };
+        let found = self.nodes.iter().find(|(_, node)| holds(node));
+        Ok(found.map_or(directory, |(parent, _)| *parent))
+    }
+
     fn metadata(&self, node: NodeId) -> Result<Metadata> {
         let node = &self.nodes[&node];
         let mut metadata = node.metadata.clone();
@@ -223,12 +236,12 @@ impl FileSystem for MemoryFs {
         Ok(())
     }
 
-    fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
+    fn check_storable(&self, _name: &[u8], _new: Option<&NewNode<'_>>) -> Result<()> {
+        Ok(())
+    }
+
+    fn insert_node(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
         self.writes += 1;
-        if self.directory(directory)?.contains_key(name) {
-            let name = name.to_vec();
-            return Err(Error::AlreadyExists { directory, name });
-        }
         let node = self.insert(new);
         self.entries(directory).insert(name.to_vec(), node);
         Ok(node)
@@ -259,36 +272,26 @@ impl FileSystem for MemoryFs {
         Ok(())
     }
 
-    fn link(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
+    fn insert_name(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
         self.writes += 1;
         self.entries(directory).insert(name.to_vec(), node);
         self.nodes.get_mut(&node).expect("a node").metadata.links += 1;
         Ok(())
     }
 
-    fn rename(&mut self, from: NodeId, from_name: &[u8], to: NodeId, to_name: &[u8]) -> Result<()> {
+    fn move_name(&mut self, rename: &Rename<'_>) -> Result<()> {
         self.writes += 1;
-        let node = self.directory(from)?.get(from_name).copied();
-        let node = node.expect("a name");
-        if self.directory(to)?.contains_key(to_name) {
-            self.remove(to, to_name)?;
+        if let Some(replaced) = rename.replaced {
+            self.remove_name(rename.to, rename.to_name, replaced)?;
         }
-        self.entries(from).remove(from_name);
-        self.entries(to).insert(to_name.to_vec(), node);
+        self.entries(rename.from).remove(rename.from_name);
+        self.entries(rename.to)
+            .insert(rename.to_name.to_vec(), rename.node);
         Ok(())
     }
 
-    fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+    fn remove_name(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
         self.writes += 1;
-        let Some(node) = self.directory(directory)?.get(name).copied() else {
-            let name = name.to_vec();
-            return Err(Error::NotFound { directory, name });
-        };
-        if let Body::Directory(entries) = &self.nodes[&node].body
-            && !entries.is_empty()
-        {
-            return Err(Error::NotEmpty(node));
-        }
         self.entries(directory).remove(name);
         let links = &mut self.nodes.get_mut(&node).expect("a node").metadata.links;
         *links -= 1;
@@ -298,7 +301,7 @@ impl FileSystem for MemoryFs {
         Ok(())
     }
 
-    fn set_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
+    fn store_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
         self.writes += 1;
         let metadata = &mut self.nodes.get_mut(&node).expect("a node").metadata;
         metadata.permissions = change.permissions.unwrap_or(metadata.permissions);
@@ -307,7 +310,7 @@ impl FileSystem for MemoryFs {
         Ok(())
     }
 
-    fn set_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+    fn store_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
         self.writes += 1;
         let xattrs = &mut self.nodes.get_mut(&node).expect("a node").xattrs;
         match value {

@@ -12,18 +12,19 @@ use crate::tree::{Tree, join};
 
 /// The name of an access control list among the attributes.
 pub const ACL: &[u8] = b"system.posix_acl_access";
+/// That of the list for what is made in a directory.
+pub const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
 /// A file, whatever its names.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub file_type: FileType,
-    pub permissions: u16,
     pub names: u32,
     /// Bytes of a regular file.
     pub size: u64,
     /// Bytes that it may occupy.
     pub data: u64,
-    /// Length of each attribute's value.
+    /// Length of each attribute's value, at most: what the kernel takes away by itself stays here.
     pub xattrs: BTreeMap<Vec<u8>, usize>,
 }
 
@@ -66,7 +67,6 @@ impl Model {
                 let directory = record.file_type == FileType::Directory;
                 model.nodes.push(Node {
                     file_type: record.file_type,
-                    permissions: record.permissions,
                     names: if directory { 1 } else { record.links },
                     size: if regular { record.size } else { 0 },
                     data: if regular { record.size } else { 0 },
@@ -86,9 +86,10 @@ impl Model {
             return Err("the model has other paths than the kernel".to_owned());
         }
         for ((path, own), (_, told)) in self.paths().zip(told.paths()) {
-            let same = (own.file_type, own.permissions, own.names, own.size)
-                == (told.file_type, told.permissions, told.names, told.size)
-                && own.xattrs == told.xattrs;
+            let mut lens = told.xattrs.iter();
+            let same = (own.file_type, own.names, own.size)
+                == (told.file_type, told.names, told.size)
+                && lens.all(|(name, len)| own.xattrs.get(name).is_some_and(|most| most >= len));
             if !same {
                 let path = path.escape_ascii();
                 return Err(format!(
@@ -193,21 +194,22 @@ impl Model {
 
     fn try_apply(&mut self, edit: &Edit) -> Option<()> {
         match edit {
-            Edit::Create {
-                path,
-                kind,
-                permissions,
-                ..
-            } => {
+            Edit::Create { path, kind, .. } => {
                 self.is_free(&path.0).then_some(())?;
-                let symlink = matches!(kind, NewKind::Symlink(_));
+                let inherited = self.get(parent(&path.0))?.xattrs.get(DEFAULT_ACL).copied();
+                let mut xattrs = BTreeMap::new();
+                if let Some(len) = inherited.filter(|_| !matches!(kind, NewKind::Symlink(_))) {
+                    xattrs.insert(ACL.to_vec(), len);
+                    if matches!(kind, NewKind::Directory) {
+                        xattrs.insert(DEFAULT_ACL.to_vec(), len);
+                    }
+                }
                 self.nodes.push(Node {
                     file_type: kind.node_kind().file_type(),
-                    permissions: if symlink { 0o777 } else { *permissions },
                     names: 1,
                     size: 0,
                     data: 0,
-                    xattrs: BTreeMap::new(),
+                    xattrs,
                 });
                 self.paths.insert(path.0.clone(), self.nodes.len() - 1);
             }
@@ -259,12 +261,9 @@ impl Model {
                 }
                 self.forget(&path.0);
             }
-            Edit::Chmod { path, permissions } => {
-                let node = self.node_mut(&path.0)?;
-                let possible =
-                    node.file_type != FileType::Symlink && !node.xattrs.contains_key(ACL);
-                possible.then_some(())?;
-                node.permissions = *permissions;
+            Edit::Chmod { path, .. } => {
+                let node = self.get(&path.0)?;
+                (node.file_type != FileType::Symlink).then_some(())?;
             }
             Edit::Chown { path, .. } | Edit::SetTimes { path, .. } => {
                 self.get(&path.0)?;
@@ -275,15 +274,6 @@ impl Model {
                     Some(value) => node.xattrs.insert(name.0.clone(), value.0.len()),
                     None => Some(node.xattrs.remove(&name.0)?),
                 };
-            }
-            Edit::SetAcl {
-                path,
-                permissions,
-                value,
-            } => {
-                let node = self.node_mut(&path.0)?;
-                node.permissions = *permissions;
-                node.xattrs.insert(ACL.to_vec(), value.0.len());
             }
         }
         Some(())

@@ -159,10 +159,10 @@ impl Filler<'_> {
             }
         }
         if file_type != FileType::Symlink && self.rng.chance(8) {
-            done(path, set_xattr(path, ACL, &random_acl(&mut self.rng).0));
+            done(path, set_xattr(path, ACL, &random_acl(&mut self.rng)));
         }
         if file_type == FileType::Directory && self.rng.chance(8) {
-            let (acl, _) = random_acl(&mut self.rng);
+            let acl = random_acl(&mut self.rng);
             done(path, set_xattr(path, b"system.posix_acl_default", &acl));
         }
     }

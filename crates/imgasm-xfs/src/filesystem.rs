@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use imgasm_fs::{
     DirEntry, FileExtent, FileSystem, FileSystemInfo, FileType, Finding, Location, Metadata,
-    MetadataChange, NewNode, NodeId, Result,
+    MetadataChange, NewNode, NodeId, Rename, Result,
 };
 
 use crate::ag::read_free_space;
@@ -16,7 +16,7 @@ use crate::format::inode::Time;
 use crate::inode::Fork;
 use crate::problem::{FS, corrupt};
 use crate::xfs::Xfs;
-use crate::{attr, check, content, log, symlink};
+use crate::{attr, check, content, log, symlink, write};
 
 /// A UUID as it is written.
 fn uuid_text(uuid: &[u8; 16]) -> String {
@@ -67,6 +67,10 @@ impl FileSystem for Xfs {
         })
     }
 
+    fn check_writable(&self) -> Result<()> {
+        self.check_writer()
+    }
+
     fn root(&self) -> NodeId {
         NodeId(self.superblock.raw.sb_rootino.get())
     }
@@ -74,6 +78,10 @@ impl FileSystem for Xfs {
     fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
         let directory = self.directory(directory)?;
         Ok(directory.get(name).map(|entry| NodeId(entry.inode)))
+    }
+
+    fn parent(&self, directory: NodeId) -> Result<NodeId> {
+        Ok(NodeId(self.directory(directory)?.parent))
     }
 
     fn metadata(&self, node: NodeId) -> Result<Metadata> {
@@ -168,55 +176,51 @@ impl FileSystem for Xfs {
         check::run(&self.volume, &self.superblock, report)
     }
 
-    fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
-        let (volume, writer) = self.writer()?;
-        writer.create(volume, directory.0, name, new).map(NodeId)
-    }
-
     fn write_content(&mut self, node: NodeId, size: u64, content: &mut dyn Read) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.write_content(volume, node.0, size, content)
+        self.change(|writer, volume| writer.write_content(volume, node.0, size, content))
     }
 
     fn write_at(&mut self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.write_at(volume, node.0, offset, data)
+        self.change(|writer, volume| writer.write_at(volume, node.0, offset, data))
     }
 
     fn set_size(&mut self, node: NodeId, size: u64) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.set_size(volume, node.0, size)
+        self.change(|writer, volume| writer.set_size(volume, node.0, size))
     }
 
-    fn link(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.link(volume, node.0, directory.0, name)
+    fn check_storable(&self, _name: &[u8], new: Option<&NewNode<'_>>) -> Result<()> {
+        new.map_or(Ok(()), |new| write::check_kind(&new.kind))
     }
 
-    fn rename(&mut self, from: NodeId, from_name: &[u8], to: NodeId, to_name: &[u8]) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.rename(volume, from.0, from_name, to.0, to_name)
+    fn insert_node(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
+        self.change(|writer, volume| writer.create(volume, directory.0, name, new))
+            .map(NodeId)
     }
 
-    fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.remove(volume, directory.0, name)
+    fn insert_name(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
+        self.change(|writer, volume| writer.link(volume, node.0, directory.0, name))
     }
 
-    fn set_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.set_metadata(volume, node.0, change)
+    fn move_name(&mut self, rename: &Rename<'_>) -> Result<()> {
+        self.change(|writer, volume| writer.move_name(volume, rename))
     }
 
-    fn set_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
-        let (volume, writer) = self.writer()?;
-        writer.set_xattr(volume, node.0, name, value)
+    fn remove_name(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
+        self.change(|writer, volume| writer.remove(volume, directory.0, name, node.0))
+    }
+
+    fn store_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
+        self.change(|writer, volume| writer.set_metadata(volume, node.0, change))
+    }
+
+    fn store_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.change(|writer, volume| writer.set_xattr(volume, node.0, name, value))
     }
 
     fn flush(&mut self) -> Result<()> {
         if let Some(writer) = &mut self.writer {
             writer.check_usable()?;
-            writer.flush(&self.volume, &mut self.superblock)?;
+            writer.watch(|writer| writer.flush(&self.volume, &mut self.superblock))?;
             self.cache = RefCell::default();
         }
         Ok(())

@@ -105,13 +105,22 @@ impl Xfs {
         Ok(xfs)
     }
 
-    /// What is needed to change anything.
-    pub(crate) fn writer(&mut self) -> Result<(&Volume, &mut Writer)> {
+    /// Refuses to change what is opened for reading only, or what a change that failed has left.
+    pub(crate) fn check_writer(&self) -> Result<()> {
+        match &self.writer {
+            Some(writer) => writer.check_usable(),
+            None => Err(not_writable("the filesystem is opened for reading only")),
+        }
+    }
+
+    /// Makes a change. If it fails, what is staged is of no use any more.
+    pub(crate) fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut Writer, &Volume) -> Result<T>,
+    ) -> Result<T> {
+        self.check_writer()?;
         match &mut self.writer {
-            Some(writer) => {
-                writer.check_usable()?;
-                Ok((&self.volume, writer))
-            }
+            Some(writer) => writer.watch(|writer| change(writer, &self.volume)),
             None => Err(not_writable("the filesystem is opened for reading only")),
         }
     }

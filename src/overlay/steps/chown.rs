@@ -7,8 +7,8 @@ use crate::config::Account;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::LastLink;
 
-/// Sets owner, group or both of what a path leads to, and of everything below it where it is
-/// `recursive`, links included. Permissions stay, set-user-ID bits too.
+/// Sets owner, group or both of what a path leads to, and of everything below it if it is
+/// `recursive`, links included. A file that changes hands loses its set-ID bits and capabilities.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chown {

@@ -66,6 +66,13 @@ impl Image {
         result
     }
 
+    /// Lets `edit` work on the filesystem, and throws away what it did.
+    fn try_out<T>(&self, edit: impl FnOnce(&mut dyn FileSystem) -> T) -> T {
+        let delta = Arc::new(Delta::new(engine::image(&self.path)));
+        let mut fs = imgasm_disk::open_writable(delta, engine::OPTIONS).expect("sound");
+        edit(&mut *fs)
+    }
+
     /// What the kernel shows; the engine must show the same.
     fn tree(&self) -> Tree {
         let mount = self.mount(Access::ReadOnly);
@@ -327,44 +334,84 @@ fn write_stripes(path: &Path, stripes: Stripes) {
     }
 }
 
-/// Filled to the last block: the error says so, nothing that was there is lost, the filesystem is
-/// sound, and room that is given back can be used.
+/// Makes a file of noise, whose content is its number's.
+fn numbered(fs: &mut dyn FileSystem, number: u64, size: u64) -> imgasm_fs::Result<()> {
+    let root = fs.root();
+    let node = create(fs, root, &format!("file-{number}"), NodeKind::Regular)?;
+    fs.write_content(node, size, &mut Content::noise(number, size).reader())
+}
+
+/// After an error that is not one of the rules, nothing can be changed or flushed any more.
+fn assert_spoilt(fs: &mut dyn FileSystem, error: &Error) {
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    let root = fs.root();
+    let spoilt = |result: imgasm_fs::Result<()>| {
+        assert!(matches!(result, Err(Error::Spoilt { .. })), "{result:?}");
+    };
+    spoilt(create(fs, root, "further", NodeKind::Regular).map(drop));
+    spoilt(fs.remove(root, b"old"));
+    spoilt(fs.set_size(root, 0));
+    spoilt(fs.set_xattr(root, b"user.x", None));
+    spoilt(fs.flush());
+}
+
+/// Filled to the last block: the error says so and ends the work on that delta, nothing that was
+/// there is lost, the filesystem is sound, and room that is given back can be used.
 fn no_blocks_left(kind: Kind, name: &str) {
     let Some(image) = Image::new(kind, name, 64 * MIB) else {
         return;
     };
     let old = Content::noise(7, 200_000);
-    let written = image.edit(|fs| {
+    image.edit(|fs| {
         let node = file(fs, "old");
         fs.write_content(node, old.size, &mut old.reader())
             .expect("there is room");
-        let mut written = Vec::new();
-        // Smaller and smaller, until not one block is left.
-        for size in [MIB, 64 << 10, 4096, 1024, 1] {
-            loop {
-                let name = format!("file-{}", written.len());
-                let root = fs.root();
-                let content = Content::noise(written.len() as u64, size);
-                let result = create(fs, root, &name, NodeKind::Regular)
-                    .and_then(|node| fs.write_content(node, size, &mut content.reader()));
+    });
+    // Smaller and smaller, until not one block is left. How many of a size fit is tried out.
+    let mut sizes: Vec<u64> = Vec::new();
+    for size in [MIB, 64 << 10, 4096, 1024, 1] {
+        let more = image.try_out(|fs| {
+            for (number, &size) in (0..).zip(&sizes) {
+                numbered(fs, number, size).expect("there was room before");
+            }
+            let first = sizes.len() as u64;
+            let failed = (first..).map(|number| numbered(fs, number, size).map(|()| number));
+            let mut count = 0;
+            for result in failed {
                 match result {
-                    Ok(()) => written.push(content),
-                    Err(Error::NoSpace { .. }) => {
-                        // The name may have found room where its content did not.
-                        let _ = fs.remove(root, name.as_bytes());
+                    Ok(_) => count += 1,
+                    Err(error) => {
+                        assert_spoilt(fs, &error);
                         break;
                     }
-                    Err(e) => panic!("{size} bytes into a full filesystem: {e}"),
                 }
             }
+            count
+        });
+        sizes.extend(std::iter::repeat_n(size, more));
+    }
+    image.edit(|fs| {
+        for (number, &size) in (0..).zip(&sizes) {
+            numbered(fs, number, size).expect("there was room before");
         }
-        let larger = Content::noise(8, 4 * MIB);
-        let error = fs.write_content(node, larger.size, &mut larger.reader());
-        assert!(matches!(error, Err(Error::NoSpace { .. })), "{error:?}");
-        let error = fs.write_at(node, old.size, &larger.bytes());
-        assert!(matches!(error, Err(Error::NoSpace { .. })), "{error:?}");
-        written
     });
+    let larger = Content::noise(8, 4 * MIB);
+    for whole in [true, false] {
+        image.try_out(|fs| {
+            let node = fs.lookup(fs.root(), b"old").expect("readable");
+            let node = node.expect("there");
+            let error = if whole {
+                fs.write_content(node, larger.size, &mut larger.reader())
+            } else {
+                fs.write_at(node, old.size, &larger.bytes())
+            };
+            assert_spoilt(fs, &error.expect_err("there is no room"));
+        });
+    }
+    let written: Vec<_> = (0..)
+        .zip(&sizes)
+        .map(|(number, &size)| Content::noise(number, size))
+        .collect();
     assert!(written.len() > 40, "{} files", written.len());
     let mount = image.mount(Access::ReadOnly);
     let seen = |name: &str| std::fs::read(mount.path().join(name)).expect("it is there");
@@ -407,22 +454,20 @@ fn no_inodes_left(kind: Kind, name: &str) {
             .f_ffree
     };
     let before = free(&image);
-    let made = image.edit(|fs| {
+    let fill = |fs: &mut dyn FileSystem, count: u64| {
         let root = fs.root();
-        let directory = create(fs, root, "all", NodeKind::Directory).expect("there is room");
-        for n in 0.. {
-            match create(fs, directory, &format!("f{n}"), NodeKind::Fifo) {
-                Ok(_) => {}
-                Err(Error::NoSpace { unit, .. }) => {
-                    assert_eq!(unit, "inodes");
-                    return n;
-                }
-                Err(e) => panic!("file {n}: {e}"),
-            }
+        let directory = create(fs, root, "all", NodeKind::Directory)?;
+        (0..count)
+            .try_for_each(|n| create(fs, directory, &format!("f{n}"), NodeKind::Fifo).map(drop))
+    };
+    image.try_out(|fs| match fill(fs, before) {
+        Err(error @ Error::NoSpace { unit, .. }) => {
+            assert_eq!(unit, "inodes");
+            assert_spoilt(fs, &error);
         }
-        unreachable!("inodes are finite")
+        other => panic!("one inode more than there are: {other:?}"),
     });
-    assert_eq!(made + 1, before, "all free inodes were used");
+    image.edit(|fs| fill(fs, before - 1).expect("as many as are free"));
     assert_eq!(free(&image), 0);
     image.tree();
     image.edit(|fs| {

@@ -4,9 +4,7 @@
 //! - [`replace`]: new content in place of all that was there.
 //! - [`mod@write`]: writing into a part of it.
 //!
-//! Data goes to the device at once, metadata to the stage. An operation that can fail does so
-//! before it writes over anything that was there before: new content goes to blocks that were
-//! free, and blocks that hold content are written only when all else has gone well.
+//! Data goes to the device at once, metadata to the stage.
 
 mod read;
 mod replace;

@@ -1,7 +1,6 @@
 //! New content in place of all that was there.
 
 use std::io::Read;
-use std::ops::Range;
 
 use super::block_limit;
 use crate::format::extent::Extent;
@@ -9,13 +8,11 @@ use crate::format::inode::{Inode, TimeField};
 use crate::format::numbers::{BlockNumber, InodeNumber, to_u32, to_u64, to_usize};
 use crate::mapping::Mapping;
 use crate::volume::Ext4;
-use imgasm_fs::error::{Error, Result};
+use imgasm_fs::error::Result;
+use imgasm_fs::holes::{data_runs, read_content};
 
 /// Bytes of content that are in memory at a time.
 const CHUNK: usize = 1 << 20;
-/// Content that is all zeros over this many bytes, at a multiple of them, becomes a hole. Smaller
-/// holes would save little and tear files into many extents.
-const HOLE: usize = 64 << 10;
 /// Content up to this size is held in memory to be written into the blocks that it replaces, where
 /// there is no room for both.
 const HELD: u64 = 32 << 20;
@@ -71,7 +68,7 @@ impl Ext4 {
         };
         if hold {
             let mut bytes = vec![0; usize::try_from(size).expect("checked to be small")];
-            content.read_exact(&mut bytes).map_err(Error::Content)?;
+            read_content(content, &mut bytes)?;
             self.free_extents(&before.extents)?;
             self.put_content(number, &mut output, size, &mut bytes.as_slice())?;
         } else {
@@ -101,9 +98,7 @@ impl Ext4 {
         let mut done = 0;
         while done < size {
             let len = usize::try_from(size - done).map_or(CHUNK, |rest| rest.min(CHUNK));
-            content
-                .read_exact(&mut chunk[..len])
-                .map_err(Error::Content)?;
+            read_content(content, &mut chunk[..len])?;
             let padded = len.next_multiple_of(block_len);
             chunk.resize(padded.max(chunk.len()), 0);
             chunk[len..padded].fill(0);
@@ -165,43 +160,5 @@ impl Ext4 {
             return Ok(());
         }
         self.free_blocks(start, u64::from(len))
-    }
-}
-
-/// The parts of a chunk that are not to become holes.
-fn data_runs(chunk: &[u8]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    let mut at = 0;
-    for piece in chunk.chunks(HOLE) {
-        let end = at + piece.len();
-        if !is_zero(piece) {
-            match runs.last_mut() {
-                Some(last) if last.end == at => last.end = end,
-                _ => runs.push(at..end),
-            }
-        }
-        at = end;
-    }
-    runs
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    // Whole chunks, so that the comparison is made of wide words.
-    let mut chunks = bytes.chunks_exact(64);
-    chunks.all(|chunk| chunk == [0; 64])
-        && bytes.chunks_exact(64).remainder().iter().all(|&b| b == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_long_aligned_zeros_become_holes() {
-        let mut chunk = vec![0; 5 * HOLE + 4096];
-        chunk[HOLE - 1] = 1;
-        chunk[3 * HOLE] = 1;
-        chunk[4 * HOLE] = 1;
-        assert_eq!(data_runs(&chunk), [0..HOLE, 3 * HOLE..5 * HOLE]);
     }
 }

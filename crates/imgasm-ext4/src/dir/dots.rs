@@ -53,7 +53,7 @@ impl Ext4 {
     }
 
     /// The directory that `..` names.
-    pub(crate) fn parent(&self, number: InodeNumber, inode: &Inode) -> Result<InodeNumber> {
+    pub(crate) fn parent_of(&self, number: InodeNumber, inode: &Inode) -> Result<InodeNumber> {
         let block = self.directory_block(number, inode, FileBlock(0))?;
         let kind = self.first_block_kind(number, inode);
         let bytes = self.stage.get(block, kind)?;

@@ -68,18 +68,4 @@ impl Ext4 {
         }
         Ok(list)
     }
-
-    /// Whether a directory has no entries but `.` and `..`.
-    pub(crate) fn is_empty(&self, number: InodeNumber, inode: &Inode) -> Result<bool> {
-        let mut empty = true;
-        self.for_each_block(number, inode, |file_block, _, area| {
-            for entry in dirent::entries(area) {
-                let entry = entry.map_err(|p| p.at(at_file_block(number, file_block)))?;
-                let is_dot = entry.name == b"." || entry.name == b"..";
-                empty &= entry.inode.is_none() || is_dot;
-            }
-            Ok(empty)
-        })?;
-        Ok(empty)
-    }
 }

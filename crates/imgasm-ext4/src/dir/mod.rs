@@ -17,7 +17,7 @@ mod list;
 use super::name_cache::Names;
 pub use leaf::{NewEntry, Position};
 
-use super::format::dirent::{self, MAX_NAME_LEN};
+use super::format::dirent;
 use super::format::features::{Compat, Incompat};
 use super::format::htree::{self};
 use super::format::inode::{Inode, flags};
@@ -269,25 +269,5 @@ impl Ext4 {
         })?;
         self.names.borrow_mut().put(number, names);
         Ok(())
-    }
-
-    /// Checks that a name can be stored.
-    pub(super) fn check_name(name: &[u8]) -> Result<()> {
-        let problem = if name.is_empty() || name == b"." || name == b".." {
-            "it is empty, `.` or `..`".to_owned()
-        } else if name.len() > MAX_NAME_LEN {
-            format!(
-                "it has {} bytes, at most {MAX_NAME_LEN} are possible",
-                name.len()
-            )
-        } else if name.contains(&b'/') || name.contains(&0) {
-            "it has a slash or a zero byte".to_owned()
-        } else {
-            return Ok(());
-        };
-        Err(Error::Unstorable {
-            what: format!("the name {:?}", String::from_utf8_lossy(name)),
-            problem,
-        })
     }
 }

@@ -14,8 +14,6 @@ pub const HEADER_LEN: usize = 8;
 pub const TAIL_LEN: usize = 12;
 /// What the checksum's record has in place of a file type.
 const TAIL_FILE_TYPE: u8 = 0xde;
-/// The longest name in bytes.
-pub const MAX_NAME_LEN: usize = 255;
 
 /// A directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -233,18 +233,27 @@ fn attributes_fill_inode_and_block_to_the_last_byte() {
         let block = usize::try_from(block_size).expect("small");
         // The room in an inode of 256 bytes and in a block, less headers and entry.
         let lens = (60..84).chain(block - 64..block - 40);
-        let kept = image.edit(|fs| {
-            let root = fs.root();
-            let mut kept = Vec::new();
-            for len in lens {
-                let file = create(fs, root, &len.to_string(), NodeKind::Regular);
-                match fs.set_xattr(file, b"user.v", Some(&pattern(len, 9))) {
-                    Ok(()) => kept.push(len),
-                    Err(Error::NoSpace { .. } | Error::Unstorable { .. }) => {}
+        let fits = |len: &usize| {
+            image.try_out(|fs| {
+                let root = fs.root();
+                let file = create(fs, root, "trial", NodeKind::Regular);
+                match fs.set_xattr(file, b"user.v", Some(&pattern(*len, 9))) {
+                    Ok(()) => true,
+                    Err(Error::NoSpace { .. } | Error::Unstorable { .. }) => false,
                     Err(error) => panic!("{len}: {error}"),
                 }
+            })
+        };
+        let kept: Vec<usize> = lens.clone().filter(fits).collect();
+        image.edit(|fs| {
+            let root = fs.root();
+            for len in lens {
+                let file = create(fs, root, &len.to_string(), NodeKind::Regular);
+                if kept.contains(&len) {
+                    fs.set_xattr(file, b"user.v", Some(&pattern(len, 9)))
+                        .expect("it fitted");
+                }
             }
-            kept
         });
         // The kernel takes what the engine took, and refuses what it refused.
         image.kernel(|mount| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use imgasm_block::FileDevice;
+use imgasm_block::{Delta, FileDevice};
 use imgasm_ext4::Ext4;
 use imgasm_fs::{Error, FileSystem, NewNode, NodeId, NodeKind};
 use imgasm_testkit::command::run;
@@ -59,6 +59,25 @@ impl Image {
             .expect("it can be read");
         assert!(findings.is_empty(), "{findings:?}");
         result
+    }
+
+    /// Lets `edit` work on the filesystem, and throws away what it did.
+    pub fn try_out<T>(&self, edit: impl FnOnce(&mut Ext4) -> T) -> T {
+        let delta = Delta::new(engine::image(&self.path));
+        let fs = Ext4::open_writable(Arc::new(delta), engine::OPTIONS);
+        edit(&mut fs.expect("a sound filesystem"))
+    }
+
+    /// The error of an edit that must fail; nothing can be changed or flushed after it.
+    pub fn error<T>(&self, edit: impl FnOnce(&mut Ext4) -> Result<T, Error>) -> Error {
+        self.try_out(|fs| {
+            let error = edit(fs).err().expect("this must fail");
+            let root = fs.root();
+            let later = fs.set_xattr(root, b"user.later", None);
+            assert!(matches!(later, Err(Error::Spoilt { .. })), "{later:?}");
+            assert!(matches!(fs.flush(), Err(Error::Spoilt { .. })));
+            error
+        })
     }
 
     /// Lets the kernel change or look at the filesystem.

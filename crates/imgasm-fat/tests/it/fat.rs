@@ -303,7 +303,7 @@ fn what_fat_cannot_hold_is_refused_by_name() {
     let root = fs.root();
     let file = add(&mut fs, root, "file", b"content");
     let unstorable = |result: imgasm_fs::Result<()>, words: &str| match result {
-        Err(error @ Error::Unstorable { .. }) => {
+        Err(error @ (Error::Unstorable { .. } | Error::BadName { .. })) => {
             assert!(error.to_string().contains(words), "{error}");
         }
         other => panic!("{other:?}"),
@@ -349,7 +349,7 @@ fn what_fat_cannot_hold_is_refused_by_name() {
 }
 
 #[test]
-fn a_full_volume_is_an_error_that_changes_nothing() {
+fn a_full_volume_is_an_error_that_ends_the_writing() {
     if !need::tools(&["fsck.vfat", "mcopy", "mdir"]) {
         return;
     }
@@ -370,8 +370,15 @@ fn a_full_volume_is_an_error_that_changes_nothing() {
                 ..
             })
         ));
-        assert_eq!(content(&fs, file), b"kept");
+        assert!(matches!(fs.flush(), Err(Error::Spoilt { .. })));
+        assert!(matches!(
+            fs.create(root, b"more", &new_node(NodeKind::Regular)),
+            Err(Error::Spoilt { .. })
+        ));
         if len < 100 * MIB {
+            make(&image, len);
+            let mut fs = Fat::open_writable(device(&image), OPTIONS).expect("open");
+            let free = fs.info().expect("info").free_bytes;
             let rest = fs
                 .create(root, b"rest", &new_node(NodeKind::Regular))
                 .expect("create");
@@ -577,7 +584,7 @@ impl Model {
             .keys()
             .any(|path| path.starts_with(&format!("{new}/")));
         if new.starts_with(&format!("{old}/")) {
-            assert!(matches!(result, Err(Error::Unstorable { .. })));
+            assert!(matches!(result, Err(Error::IntoItself(_))), "{result:?}");
         } else if new != old && occupied {
             assert!(
                 matches!(result, Err(Error::NotEmpty(_))),

@@ -9,26 +9,9 @@ use super::resolve::{LastLink, Place, locate, resolve};
 use super::walk::walk;
 use super::{At, Error, Result};
 use crate::path::ImagePath;
-use crate::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind, Timestamp};
-
-/// Permissions of a file that is made where none are given.
-const FILE_MODE: u16 = 0o644;
-/// Permissions of a directory that is made where none are given.
-const DIRECTORY_MODE: u16 = 0o755;
-/// Permissions of a symbolic link: they mean nothing, and Linux shows them so.
-const LINK_MODE: u16 = 0o777;
-
-/// The permissions and owners that a file is to have. What is `None` stays as it is; a new file
-/// gets root as owner and group, and 0644, or 0755 for a directory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Attributes {
-    /// The low twelve bits of `st_mode`.
-    pub permissions: Option<u16>,
-    /// Owner.
-    pub uid: Option<u32>,
-    /// Group.
-    pub gid: Option<u32>,
-}
+use crate::posix::{self, Attributes};
+use crate::rules;
+use crate::{FileSystem, FileType, MetadataChange, NodeId, NodeKind, Timestamp};
 
 /// What happened at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,8 +37,8 @@ pub struct Touch {
 
 /// Edits a filesystem by paths.
 ///
-/// Every edit first looks whether there is something to do, so that repeating it writes nothing,
-/// and records the paths that it was about; [`Editor::take_touched`] hands them over.
+/// An edit has the effect that root's has on a running kernel ([`posix`](crate::posix)). Every edit
+/// first looks whether there is something to do, so that repeating it writes nothing, and records the paths that it was about; [`Editor::take_touched`] hands them over.
 pub struct Editor<'a> {
     fs: &'a mut dyn FileSystem,
     touched: Vec<Touch>,
@@ -141,18 +124,15 @@ impl<'a> Editor<'a> {
                 .map_err(crate::Error::Content)
                 .at("compare", &place.path)?;
             if !same {
-                let written = self.fs.write_content(node, size, source);
+                let written = posix::write_content(self.fs, node, size, source);
                 written.at("write", &place.path)?;
                 change = Some(ChangeKind::Content);
             }
             node
         } else {
-            let node = self.create(&place, NodeKind::Regular, FILE_MODE, attributes)?;
-            if let Err(error) = self.fs.write_content(node, size, source) {
-                // The error that is reported is the one that made the file useless.
-                let _ = self.fs.remove(place.directory, place.name());
-                return Err(error).at("write", &place.path);
-            }
+            let node = self.create(&place, NodeKind::Regular, attributes)?;
+            let written = self.fs.write_content(node, size, source);
+            written.at("write", &place.path)?;
             change = Some(ChangeKind::Created);
             node
         };
@@ -197,7 +177,7 @@ impl<'a> Editor<'a> {
                 self.record(place.path, None, metadata_changed);
             }
         } else {
-            self.create(&place, NodeKind::Directory, DIRECTORY_MODE, attributes)?;
+            self.create(&place, NodeKind::Directory, attributes)?;
             self.record(place.path, Some(ChangeKind::Created), false);
         }
         Ok(())
@@ -216,7 +196,7 @@ impl<'a> Editor<'a> {
             self.remove_name(&place)?;
         }
         let kind = NodeKind::Symlink(target);
-        self.create(&place, kind, LINK_MODE, Attributes::default())?;
+        self.create(&place, kind, Attributes::default())?;
         self.record(place.path, Some(ChangeKind::Created), false);
         Ok(())
     }
@@ -267,7 +247,7 @@ impl<'a> Editor<'a> {
             }
             self.remove_name(&place)?;
         }
-        self.create(&place, kind, FILE_MODE, attributes)?;
+        self.create(&place, kind, attributes)?;
         self.record(place.path, Some(ChangeKind::Created), false);
         Ok(())
     }
@@ -320,7 +300,13 @@ impl<'a> Editor<'a> {
             let problem = format!("cannot be moved to {}", to_place.path);
             return Err(refused(&from_place.path, &problem));
         }
-        if from_place.node == to_place.node {
+        let spelled_anew = |node| {
+            let (from, to) = (from_place.directory, to_place.directory);
+            rules::is_other_spelling(self.fs, from, to, node).at("move", &from_place.path)
+        };
+        if let Some(node) = from_place.node.filter(|_| from_place.node == to_place.node)
+            && !spelled_anew(node)?
+        {
             // A rename of one name of a file to another leaves both, says POSIX.
             self.remove_tree(&from_place.path)?;
             self.record(to_place.path, None, false);
@@ -357,7 +343,7 @@ impl<'a> Editor<'a> {
         }
         let mut change = None;
         if metadata.size != size {
-            self.fs.set_size(node, size).at("truncate", &path)?;
+            posix::set_size(self.fs, node, size).at("truncate", &path)?;
             change = Some(ChangeKind::Content);
         }
         self.record(path, change, false);
@@ -411,12 +397,8 @@ impl<'a> Editor<'a> {
         value: Option<&[u8]>,
     ) -> Result<()> {
         let (node, path) = resolve(self.fs, path, last)?;
-        let xattrs = self.fs.xattrs(node).at("read", &path)?;
-        let differs = xattrs.get(name).map(Vec::as_slice) != value;
-        if differs {
-            let set = self.fs.set_xattr(node, name, value);
-            set.at("set an attribute of", &path)?;
-        }
+        let set = posix::set_xattr(self.fs, node, name, value);
+        let differs = set.at("set an attribute of", &path)?;
         self.record(path, None, differs);
         Ok(())
     }
@@ -449,20 +431,15 @@ impl<'a> Editor<'a> {
         &mut self,
         place: &Place,
         kind: NodeKind<'_>,
-        default_mode: u16,
         attributes: Attributes,
     ) -> Result<NodeId> {
-        let new = NewNode {
-            kind,
-            permissions: attributes.permissions.unwrap_or(default_mode),
-            uid: attributes.uid.unwrap_or(0),
-            gid: attributes.gid.unwrap_or(0),
-        };
-        let created = self.fs.create(place.directory, place.name(), &new);
+        let (directory, name) = (place.directory, place.name());
+        let created = posix::create(self.fs, directory, name, kind, attributes);
         created.at("create", &place.path)
     }
 
-    /// Sets those attributes that differ; gives whether there were any.
+    /// Sets those attributes that differ; gives whether there were any. A file that has its owner
+    /// already is not given to it again, which would cost it its set-ID bits each time.
     fn attribute(
         &mut self,
         node: NodeId,
@@ -470,18 +447,21 @@ impl<'a> Editor<'a> {
         attributes: Attributes,
     ) -> Result<bool> {
         let metadata = self.fs.metadata(node).at("read", path)?;
-        let change = MetadataChange {
-            permissions: attributes
-                .permissions
-                .filter(|&wanted| wanted != metadata.permissions),
-            uid: attributes.uid.filter(|&wanted| wanted != metadata.uid),
-            gid: attributes.gid.filter(|&wanted| wanted != metadata.gid),
-            ..MetadataChange::default()
-        };
-        if change == MetadataChange::default() {
+        let uid = attributes.uid.filter(|&wanted| wanted != metadata.uid);
+        let gid = attributes.gid.filter(|&wanted| wanted != metadata.gid);
+        let changes_hands = uid.is_some() || gid.is_some();
+        let permissions = attributes
+            .permissions
+            .filter(|&wanted| changes_hands || wanted != metadata.permissions);
+        if !changes_hands && permissions.is_none() {
             return Ok(false);
         }
-        let set = self.fs.set_metadata(node, &change);
+        let missing = Attributes {
+            permissions,
+            uid,
+            gid,
+        };
+        let set = posix::set_attributes(self.fs, node, missing);
         set.at("change the attributes of", path)?;
         Ok(true)
     }

@@ -16,7 +16,8 @@ pub mod walk;
 use std::io;
 use std::path::PathBuf;
 
-pub use edit::{Attributes, ChangeKind, Editor, Touch};
+pub use crate::posix::Attributes;
+pub use edit::{ChangeKind, Editor, Touch};
 pub use glob::glob;
 pub use read::{FileReader, read_file, sha256};
 pub use resolve::{LastLink, Place, exists, is_file, locate, resolve};

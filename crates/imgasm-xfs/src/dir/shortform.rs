@@ -3,7 +3,7 @@
 use crate::dir::Directory;
 use crate::format::bytes::{as_u16, u16_at, u32_at, u64_at};
 use crate::format::dir::data;
-use crate::format::dir::entry::{Entry, code_of_type, is_valid_name, type_from_code};
+use crate::format::dir::entry::{Entry, code_of_type, type_from_code};
 use crate::format::geometry::Geometry;
 
 /// Decodes a directory in the inode.
@@ -36,7 +36,7 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, Str
             None
         };
         let inode = inode_at(at + 3 + name_len + type_len)?;
-        if !is_valid_name(name) {
+        if !imgasm_fs::is_name(name) {
             return Err(format!("name {:?}", String::from_utf8_lossy(name)));
         }
         if offset < end || offset % 8 != 0 {

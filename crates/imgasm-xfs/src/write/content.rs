@@ -1,10 +1,11 @@
 //! Contents of regular files. Bytes go to the device at once, to blocks that are free or the
 //! file's own; where the blocks lie is kept in memory until all is flushed.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use imgasm_block::BlockDevice;
-use imgasm_fs::{Error, FileType, Result};
+use imgasm_fs::holes::{data_runs, read_content};
+use imgasm_fs::{FileType, Result};
 
 use crate::alloc::Purpose;
 use crate::extent_map::ExtentMap;
@@ -19,8 +20,6 @@ use crate::write::{Want, Writer};
 
 /// How much of new content is held in memory.
 const BUFFER: u64 = 1 << 20;
-/// Zeros of this length become holes.
-const HOLE: u64 = 1 << 16;
 /// The most bytes of a file.
 const MAX_SIZE: u64 = i64::MAX.cast_unsigned();
 
@@ -78,23 +77,17 @@ impl Writer {
         check_size(Some(size))?;
         self.regular(volume, number)?;
         let mut map = ExtentMap::default();
-        let written = self.write_new(volume, number, &mut map, size, content);
-        let old = if written.is_ok() {
-            let mut old = self.take_map(volume, number)?;
-            // The blocks of the old tree serve the new one, or are freed when that is laid out.
-            map.tree_blocks = std::mem::take(&mut old.tree_blocks);
-            self.put_map(volume, number, map)?;
-            let core = &mut self.regular(volume, number)?.core;
-            core.di_size = size.into();
-            core.di_flags = (core.di_flags.get() & !flags::PREALLOCATED).into();
-            core.di_flags2 = (core.di_flags2.get() & !flags2::REFLINK).into();
-            self.stamp(volume, number, &CONTENT_TIMES)?;
-            old
-        } else {
-            map
-        };
-        self.free_fork(volume, &Fork::Extents(old), FileType::Regular)?;
-        written
+        self.write_new(volume, number, &mut map, size, content)?;
+        let mut old = self.take_map(volume, number)?;
+        // The blocks of the old tree serve the new one, or are freed when that is laid out.
+        map.tree_blocks = std::mem::take(&mut old.tree_blocks);
+        self.put_map(volume, number, map)?;
+        let core = &mut self.regular(volume, number)?.core;
+        core.di_size = size.into();
+        core.di_flags = (core.di_flags.get() & !flags::PREALLOCATED).into();
+        core.di_flags2 = (core.di_flags2.get() & !flags2::REFLINK).into();
+        self.stamp(volume, number, &CONTENT_TIMES)?;
+        self.free_fork(volume, &Fork::Extents(old), FileType::Regular)
     }
 
     fn write_new(
@@ -110,22 +103,14 @@ impl Writer {
         let mut at = 0;
         while at < size {
             let len = as_usize(BUFFER.min(size - at));
-            read_full(content, &mut buffer[..len])?;
+            read_content(content, &mut buffer[..len])?;
             let padded = len.next_multiple_of(as_usize(block_size));
             buffer[len..padded].fill(0);
-            let step = as_usize(HOLE.max(block_size));
-            let is_hole = |part: &&[u8]| part.iter().all(|byte| *byte == 0);
-            let parts: Vec<_> = buffer[..padded].chunks(step).collect();
-            let mut offset = at;
-            for run in parts.chunk_by(|one, next| is_hole(one) == is_hole(next)) {
-                let run_len: u64 = run.iter().map(|part| part.len() as u64).sum();
-                if !is_hole(&run[0]) {
-                    let from = as_usize(offset - at);
-                    let bytes = &buffer[from..from + as_usize(run_len)];
-                    let room = volume.geometry.blocks_for(size - offset);
-                    self.write_run(volume, number, map, offset / block_size, bytes, room)?;
-                }
-                offset += run_len;
+            for run in data_runs(&buffer[..padded]) {
+                let offset = at + run.start as u64;
+                let room = volume.geometry.blocks_for(size - offset);
+                let first = offset / block_size;
+                self.write_run(volume, number, map, first, &buffer[run], room)?;
             }
             at += len as u64;
         }
@@ -155,7 +140,6 @@ impl Writer {
                 purpose: Purpose::Content,
             };
             let extent = self.allocate_for(volume, number, map, &want)?;
-            // The map has it before it is written, so that it is given back after an error.
             map.insert(extent);
             let from = as_usize(at - first) * block_len;
             let len = as_usize(extent.blocks) * block_len;
@@ -327,52 +311,30 @@ impl Writer {
         let start = as_usize(from - at * block_size);
         bytes[start..start + part.len()].copy_from_slice(part);
         let mut map = self.take_map(volume, number)?;
-        let written = match before {
+        map.remove(at, at + len);
+        match before {
             Some((extent, false)) => {
-                map.remove(at, at + len);
                 map.insert(Extent {
                     unwritten: false,
                     ..extent
                 });
-                self.allocator.touch(volume, extent.start).and_then(|()| {
-                    let offset = volume.byte_offset(extent.start)?;
-                    Ok(volume.device.write_at(offset, &bytes)?)
-                })
+                self.allocator.touch(volume, extent.start)?;
+                let offset = volume.byte_offset(extent.start)?;
+                volume.device.write_at(offset, &bytes)?;
             }
             before => {
-                let shared = map.remove(at, at + len);
-                let written = self.write_run(volume, number, &mut map, at, &bytes, len);
-                if written.is_err() {
-                    for extent in map.remove(at, at + len) {
-                        self.allocator.free(volume, extent.start, extent.blocks)?;
-                    }
-                    for extent in shared {
-                        map.insert(extent);
-                    }
-                } else if let Some((extent, _)) = before {
+                self.write_run(volume, number, &mut map, at, &bytes, len)?;
+                if let Some((extent, _)) = before {
                     self.allocator
                         .free_content(volume, extent.start, extent.blocks)?;
                 }
-                written
             }
-        };
-        self.put_map(volume, number, map)?;
-        written
+        }
+        self.put_map(volume, number, map)
     }
 }
 
 /// The extents of a file that is known to be regular.
 fn map_of(inode: &Inode) -> &ExtentMap {
     inode.data_map().expect("regular files have extents")
-}
-
-/// Fills the buffer; content that ends early is an error.
-fn read_full(content: &mut dyn Read, buffer: &mut [u8]) -> Result<()> {
-    content.read_exact(buffer).map_err(|error| {
-        Error::Content(if error.kind() == io::ErrorKind::UnexpectedEof {
-            io::Error::new(error.kind(), "it has fewer bytes than was said")
-        } else {
-            error
-        })
-    })
 }

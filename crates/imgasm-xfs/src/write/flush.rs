@@ -15,14 +15,8 @@ use crate::write::Writer;
 use crate::writes::Writes;
 
 impl Writer {
-    /// Writes all that has changed. Where that fails, nothing can be changed any more.
+    /// Writes all that has changed.
     pub(crate) fn flush(&mut self, volume: &Volume, superblock: &mut Superblock) -> Result<()> {
-        let written = self.write_all(volume, superblock);
-        self.failed |= written.is_err();
-        written
-    }
-
-    fn write_all(&mut self, volume: &Volume, superblock: &mut Superblock) -> Result<()> {
         if self.staged.is_empty() && self.freed.is_empty() {
             return Ok(());
         }

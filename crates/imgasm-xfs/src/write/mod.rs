@@ -16,10 +16,12 @@ mod namespace;
 mod recovery;
 mod settle;
 
+pub(crate) use namespace::check_kind;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imgasm_fs::{FileType, Location, Result, WriteOptions};
+use imgasm_fs::{Error, FileType, Location, Result, WriteOptions};
 
 use crate::alloc::{Allocator, Purpose, Wish};
 use crate::dir::Directory;
@@ -31,7 +33,7 @@ use crate::format::inode::{Core, Time};
 use crate::format::numbers::FsBlock;
 use crate::format::superblock::Superblock;
 use crate::inode::{Fork, Inode};
-use crate::problem::{corrupt, incompatible, not_writable};
+use crate::problem::{FS, corrupt, incompatible, not_writable};
 use crate::volume::Volume;
 use crate::{attr, dir};
 
@@ -61,7 +63,7 @@ pub(crate) struct Writer {
     staged: BTreeMap<u64, Staged>,
     /// Inodes that are free now, with what is left of them.
     freed: BTreeMap<u64, Core>,
-    /// Whether a flush has failed: nobody knows then how much of it the device has.
+    /// Whether a change or a flush has failed: what is staged and on the device is of no use then.
     failed: bool,
 }
 
@@ -81,14 +83,19 @@ impl Writer {
         })
     }
 
-    /// Refuses to go on after a flush that failed.
+    /// Refuses to go on after a change or a flush that failed.
     pub(crate) fn check_usable(&self) -> Result<()> {
         if self.failed {
-            return Err(not_writable(
-                "a flush has failed: open it again on a device without that flush's writes",
-            ));
+            return Err(Error::Spoilt { fs: FS });
         }
         Ok(())
+    }
+
+    /// Makes a change or a flush, and remembers if it fails.
+    pub(crate) fn watch<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let result = change(self);
+        self.failed |= result.is_err();
+        result
     }
 
     /// Free blocks of all groups.

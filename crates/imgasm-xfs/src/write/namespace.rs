@@ -1,14 +1,13 @@
-//! Names and nodes.
+//! Names and nodes, after the rules that all filesystems share.
 
 use std::sync::Arc;
 
-use imgasm_fs::{Error, FileType, Location, NewNode, NodeId, NodeKind, Result};
+use imgasm_fs::{Error, FileType, Location, NewNode, NodeId, NodeKind, Rename, Result};
 
 use crate::alloc::chunk_blocks::first_generation;
 use crate::dir::Directory;
 use crate::extent_map::ExtentMap;
 use crate::format::device_number::encode_device;
-use crate::format::dir::entry::{Entry, is_valid_name};
 use crate::format::inode::{Core, Time, decode_core, flags, flags2};
 use crate::format::symlink::MAX_TARGET;
 use crate::inode;
@@ -20,31 +19,7 @@ use crate::write::{Staged, Writer};
 /// The most names that a node can have.
 const MAX_LINKS: u32 = i32::MAX.cast_unsigned();
 
-fn check_name(name: &[u8]) -> Result<()> {
-    if is_valid_name(name) {
-        Ok(())
-    } else {
-        Err(unstorable(
-            format!("name {:?}", String::from_utf8_lossy(name)),
-            "names have 1 to 255 bytes, none of them NUL or `/`, and are not `.` or `..`",
-        ))
-    }
-}
-
-fn not_found(directory: u64, name: &[u8]) -> Error {
-    Error::NotFound {
-        directory: NodeId(directory),
-        name: name.to_vec(),
-    }
-}
-
 impl Writer {
-    /// What a name names.
-    fn entry(&mut self, volume: &Volume, directory: u64, name: &[u8]) -> Result<Entry> {
-        let found = self.directory(volume, directory)?.get(name).cloned();
-        found.ok_or_else(|| not_found(directory, name))
-    }
-
     /// Adds a name that must be new.
     fn add_name(
         &mut self,
@@ -63,18 +38,6 @@ impl Writer {
                 needed: 1,
                 free: 0,
             })
-        }
-    }
-
-    /// Refuses a name that is there or cannot be.
-    fn check_new_name(&mut self, volume: &Volume, directory: u64, name: &[u8]) -> Result<()> {
-        check_name(name)?;
-        match self.directory(volume, directory)?.get(name) {
-            None => Ok(()),
-            Some(_) => Err(Error::AlreadyExists {
-                directory: NodeId(directory),
-                name: name.to_vec(),
-            }),
         }
     }
 
@@ -99,7 +62,6 @@ impl Writer {
         name: &[u8],
         new: &NewNode<'_>,
     ) -> Result<u64> {
-        self.check_new_name(volume, directory, name)?;
         let data = new_data(&new.kind)?;
         let number = self.allocator.allocate_inode(volume, directory)?;
         let file_type = new.kind.file_type();
@@ -192,37 +154,23 @@ impl Writer {
         directory: u64,
         name: &[u8],
     ) -> Result<()> {
-        self.check_new_name(volume, directory, name)?;
         let file_type = self.stage(volume, number)?.inode.file_type;
-        if file_type == FileType::Directory {
-            return Err(Error::WrongType {
-                node: NodeId(number),
-                expected: "a file that is not a directory",
-            });
-        }
         self.add_links(volume, number, 1)?;
         self.stamp(volume, number, &[Time::Changed])?;
         self.add_name(volume, directory, name, number, file_type)
     }
 
-    /// Removes a name.
-    pub(crate) fn remove(&mut self, volume: &Volume, directory: u64, name: &[u8]) -> Result<()> {
-        let entry = self.entry(volume, directory, name)?;
-        let file_type = self.stage(volume, entry.inode)?.inode.file_type;
-        if file_type == FileType::Directory {
-            self.check_empty(volume, entry.inode)?;
-        }
+    /// Removes a name, which is the node's `number`.
+    pub(crate) fn remove(
+        &mut self,
+        volume: &Volume,
+        directory: u64,
+        name: &[u8],
+        number: u64,
+    ) -> Result<()> {
         self.directory(volume, directory)?.remove(name);
         self.stamp(volume, directory, &[Time::Modified, Time::Changed])?;
-        self.drop_name(volume, directory, entry.inode)
-    }
-
-    fn check_empty(&mut self, volume: &Volume, number: u64) -> Result<()> {
-        if self.directory(volume, number)?.len() == 0 {
-            Ok(())
-        } else {
-            Err(Error::NotEmpty(NodeId(number)))
-        }
+        self.drop_name(volume, directory, number)
     }
 
     /// Takes from a node one of its names, which was in `directory`.
@@ -255,48 +203,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves a name.
-    pub(crate) fn rename(
-        &mut self,
-        volume: &Volume,
-        from: u64,
-        from_name: &[u8],
-        to: u64,
-        to_name: &[u8],
-    ) -> Result<()> {
-        check_name(to_name)?;
-        let entry = self.entry(volume, from, from_name)?;
-        let moved = entry.inode;
+    /// Moves a name, in the place of the one that it replaces.
+    pub(crate) fn move_name(&mut self, volume: &Volume, rename: &Rename<'_>) -> Result<()> {
+        let &Rename {
+            node: NodeId(moved),
+            is_directory,
+            from: NodeId(from),
+            from_name,
+            to: NodeId(to),
+            to_name,
+            replaced,
+        } = rename;
         let file_type = self.stage(volume, moved)?.inode.file_type;
-        let is_directory = file_type == FileType::Directory;
-        if is_directory {
-            self.check_not_below(volume, moved, to)?;
-        }
-        let replaced = self.directory(volume, to)?.get(to_name).cloned();
-        if let Some(replaced) = &replaced {
-            if replaced.inode == moved {
-                return Ok(());
-            }
-            let other = self.stage(volume, replaced.inode)?.inode.file_type;
-            if is_directory != (other == FileType::Directory) {
-                return Err(Error::WrongType {
-                    node: NodeId(replaced.inode),
-                    expected: if is_directory {
-                        "a directory"
-                    } else {
-                        "a file that is not a directory"
-                    },
-                });
-            }
-            if is_directory {
-                self.check_empty(volume, replaced.inode)?;
-            }
-        }
-        if let Some(replaced) = replaced {
+        if let Some(NodeId(replaced)) = replaced {
             self.directory(volume, to)?
                 .replace(to_name, moved, file_type);
             self.stamp(volume, to, &[Time::Modified, Time::Changed])?;
-            self.drop_name(volume, to, replaced.inode)?;
+            self.drop_name(volume, to, replaced)?;
         } else {
             self.add_name(volume, to, to_name, moved, file_type)?;
         }
@@ -310,43 +233,11 @@ impl Writer {
         }
         Ok(())
     }
+}
 
-    /// Refuses to move a directory into itself.
-    fn check_not_below(&mut self, volume: &Volume, moved: u64, to: u64) -> Result<()> {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut at = to;
-        loop {
-            if at == moved {
-                return Err(unstorable(
-                    format!("directory {moved}"),
-                    "it cannot be moved into itself",
-                ));
-            }
-            if !seen.insert(at) {
-                return Err(corrupt(Location::Inode(at), "its parents run in a circle"));
-            }
-            let parent = self.parent(volume, at)?;
-            if parent == at {
-                return Ok(());
-            }
-            at = parent;
-        }
-    }
-
-    /// The parent of a directory, which is not staged for that.
-    fn parent(&self, volume: &Volume, number: u64) -> Result<u64> {
-        match self.changed_inode(number)? {
-            Some(Staged {
-                directory: Some(directory),
-                ..
-            }) => Ok(directory.parent),
-            Some(staged) => Ok(crate::dir::load::load(volume, &staged.inode)?.parent),
-            None => {
-                let inode = Inode::read(volume, number)?;
-                Ok(crate::dir::load::load(volume, &inode)?.parent)
-            }
-        }
-    }
+/// Checks that a new file of a kind can be stored.
+pub(crate) fn check_kind(kind: &NodeKind<'_>) -> Result<()> {
+    new_data(kind).map(drop)
 }
 
 /// The data fork of a new node.
@@ -354,11 +245,12 @@ fn new_data(kind: &NodeKind<'_>) -> Result<Fork> {
     Ok(match kind {
         NodeKind::Regular | NodeKind::Directory => Fork::Extents(ExtentMap::default()),
         NodeKind::Symlink(target) => {
-            if target.is_empty() || target.len() >= MAX_TARGET || target.contains(&0) {
+            if target.len() >= MAX_TARGET {
                 return Err(unstorable(
-                    format!("link target of {} bytes", target.len()),
+                    "the target of a symbolic link",
                     format!(
-                        "targets have 1 to {} bytes, none of them NUL",
+                        "it has {} bytes, at most {} are possible",
+                        target.len(),
                         MAX_TARGET - 1
                     ),
                 ));

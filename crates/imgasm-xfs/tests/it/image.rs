@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use imgasm_block::FileDevice;
+use imgasm_block::{Delta, FileDevice};
 use imgasm_fs::{Error, FileSystem, NewNode, NodeKind};
 use imgasm_testkit::command::run;
 use imgasm_testkit::engine::OPTIONS;
@@ -54,6 +54,12 @@ impl Image {
         fs.flush().expect("there is room for what was accepted");
         self.check();
         result
+    }
+
+    /// Lets `edit` work on the filesystem, and throws away what it did.
+    pub fn try_out<T>(&self, edit: impl FnOnce(&mut Xfs) -> T) -> T {
+        let delta = Delta::new(imgasm_testkit::engine::image(&self.path));
+        edit(&mut Xfs::open_writable(Arc::new(delta), OPTIONS).expect("a sound filesystem"))
     }
 
     /// Neither `xfs_repair` nor our own checker finds anything.

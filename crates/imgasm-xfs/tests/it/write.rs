@@ -311,35 +311,56 @@ fn a_full_filesystem_says_so_and_stays_sound() {
             return;
         };
         let old = Content::noise(7, 200_000);
-        let written = image.edit(|fs| {
+        image.edit(|fs| {
             let node = file(fs, "old");
             write(fs, node, &old);
-            let mut written = Vec::new();
-            for size in [16 * MIB, MIB, 4096, 1] {
-                loop {
-                    let name = format!("file-{}", written.len());
-                    let root = fs.root();
-                    let content = Content::noise(written.len() as u64, size);
-                    let result = fs
-                        .create(root, name.as_bytes(), &NEW)
-                        .and_then(|node| fs.write_content(node, size, &mut content.reader()));
-                    match result {
-                        Ok(()) => written.push(content),
-                        Err(Error::NoSpace { .. }) => {
-                            let _ = fs.remove(root, name.as_bytes());
-                            break;
-                        }
-                        Err(e) => panic!("{size} bytes into a full filesystem: {e}"),
+        });
+        let numbered = |fs: &mut Xfs, number: usize, size: u64| {
+            let root = fs.root();
+            let content = Content::noise(number as u64, size);
+            fs.create(root, format!("file-{number}").as_bytes(), &NEW)
+                .and_then(|node| fs.write_content(node, size, &mut content.reader()))
+        };
+        let fill = |fs: &mut Xfs, sizes: &[u64]| {
+            for (number, &size) in sizes.iter().enumerate() {
+                numbered(fs, number, size).expect("there was room before");
+            }
+        };
+        let spoilt = |fs: &mut Xfs, error: Error| {
+            assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+            assert!(matches!(fs.flush(), Err(Error::Spoilt { .. })));
+        };
+        // How many of a size fit is tried out.
+        let mut sizes = Vec::new();
+        for size in [16 * MIB, MIB, 4096, 1] {
+            let more = image.try_out(|fs| {
+                fill(fs, &sizes);
+                for more in 0.. {
+                    if let Err(error) = numbered(fs, sizes.len() + more, size) {
+                        spoilt(fs, error);
+                        return more;
                     }
                 }
-            }
-            let larger = Content::noise(8, 4 * MIB);
+                unreachable!("room is finite")
+            });
+            sizes.extend(std::iter::repeat_n(size, more));
+        }
+        image.edit(|fs| fill(fs, &sizes));
+        let larger = Content::noise(8, 4 * MIB);
+        image.try_out(|fs| {
+            let node = find(fs, "old");
             let error = fs.write_content(node, larger.size, &mut larger.reader());
-            assert!(matches!(error, Err(Error::NoSpace { .. })), "{error:?}");
-            let error = fs.write_at(node, old.size, &larger.bytes());
-            assert!(matches!(error, Err(Error::NoSpace { .. })), "{error:?}");
-            written
+            spoilt(fs, error.expect_err("there is no room"));
         });
+        image.try_out(|fs| {
+            let node = find(fs, "old");
+            let error = fs.write_at(node, old.size, &larger.bytes());
+            spoilt(fs, error.expect_err("there is no room"));
+        });
+        let written: Vec<_> = (0..)
+            .zip(&sizes)
+            .map(|(number, &size)| Content::noise(number, size))
+            .collect();
         assert!(written.len() > 14, "{} files", written.len());
         // A mount for writing makes the kernel's own reserves, and complains where they fail.
         image.kernel(Access::ReadWrite, |root| {

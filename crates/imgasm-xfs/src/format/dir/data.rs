@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use imgasm_fs::FileType;
 
 use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
-use crate::format::dir::entry::{Entry, code_of_type, is_valid_name, type_from_code};
+use crate::format::dir::entry::{Entry, code_of_type, type_from_code};
 use crate::format::geometry::Geometry;
 use crate::format::stamp::DIRECTORY;
 
@@ -110,7 +110,7 @@ pub(crate) fn decode(
             let entry = rest.get(..len).ok_or_else(cut)?;
             let name = &entry[9..9 + name_len];
             let dots = name == b"." || name == b"..";
-            if !dots && !is_valid_name(name) {
+            if !dots && !imgasm_fs::is_name(name) {
                 return Err(format!(
                     "name {:?} at offset {at}",
                     String::from_utf8_lossy(name)

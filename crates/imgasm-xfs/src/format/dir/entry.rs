@@ -11,18 +11,6 @@ pub(crate) struct Entry {
     pub(crate) file_type: Option<FileType>,
 }
 
-/// The longest name, in bytes.
-pub(crate) const MAX_NAME: usize = 255;
-
-/// Whether a name is one that a directory can hold.
-pub(crate) fn is_valid_name(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name.len() <= MAX_NAME
-        && name != b"."
-        && name != b".."
-        && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
-}
-
 /// The type codes that are stored with names (`XFS_DIR3_FT_*`).
 const TYPE_CODES: [(u8, FileType); 7] = [
     (1, FileType::Regular),
