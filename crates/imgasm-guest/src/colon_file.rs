@@ -93,6 +93,37 @@ impl ColonFile {
         self.set(key, field, &longer)
     }
 
+    /// Takes a name out of a field that lists names between commas; gives whether it was there.
+    pub fn remove_from_list(&mut self, key: &str, field: usize, name: &str) -> bool {
+        let Some(row) = self.row(key) else {
+            return false;
+        };
+        let Some(&list) = row.get(field) else {
+            return false;
+        };
+        let members: Vec<_> = list.split(|byte| *byte == b',').collect();
+        let kept: Vec<_> = members
+            .iter()
+            .copied()
+            .filter(|member| *member != name.as_bytes())
+            .collect();
+        let is_shorter = kept.len() < members.len();
+        let shorter = kept.join(&b',');
+        is_shorter && self.set(key, field, &shorter)
+    }
+
+    /// Brings the names in a field that lists names between commas into their order.
+    pub fn sort_list(&mut self, key: &str, field: usize) {
+        let row = self.row(key).unwrap_or_default();
+        let Some(&list) = row.get(field) else {
+            return;
+        };
+        let mut members: Vec<_> = list.split(|byte| *byte == b',').collect();
+        members.sort_unstable();
+        let sorted = members.join(&b',');
+        self.set(key, field, &sorted);
+    }
+
     fn position(&self, key: &str) -> Option<usize> {
         self.lines
             .iter()

@@ -51,6 +51,48 @@ impl Expression {
         self.evaluate(providers).holds
     }
 
+    /// The names under which RPM's database lists a package with this dependency, beside the whole
+    /// of it: the names in it, those on which it depends the other way round with a `!` before them.
+    pub fn index_names(&self) -> Vec<String> {
+        let (mut plain, mut negated) = (BTreeSet::new(), BTreeSet::new());
+        self.collect_names(false, &mut plain, &mut negated);
+        let negated = negated.into_iter().map(|name| format!("!{name}"));
+        plain.into_iter().chain(negated).collect()
+    }
+
+    fn collect_names(
+        &self,
+        is_negated: bool,
+        plain: &mut BTreeSet<String>,
+        negated: &mut BTreeSet<String>,
+    ) {
+        match self {
+            Self::Simple(dependency) => {
+                let names = if is_negated { negated } else { plain };
+                names.insert(dependency.name.clone());
+            }
+            Self::And(list) | Self::Or(list) | Self::With(list) => {
+                for part in list {
+                    part.collect_names(is_negated, plain, negated);
+                }
+            }
+            Self::Without(pair) => {
+                for part in pair.iter() {
+                    part.collect_names(is_negated, plain, negated);
+                }
+            }
+            Self::If(pair, otherwise) | Self::Unless(pair, otherwise) => {
+                pair[0].collect_names(is_negated, plain, negated);
+                pair[1].collect_names(!is_negated, plain, negated);
+                if let Some(otherwise) = otherwise {
+                    // Then the condition counts both ways.
+                    pair[1].collect_names(is_negated, plain, negated);
+                    otherwise.collect_names(is_negated, plain, negated);
+                }
+            }
+        }
+    }
+
     fn evaluate(&self, providers: &dyn Fn(&Dependency) -> BTreeSet<usize>) -> Verdict {
         let of = |expression: &Self| expression.evaluate(providers);
         let all = |list: &[Self]| list.iter().map(of).collect::<Vec<_>>();

@@ -5,6 +5,7 @@
 //! store. A package's own header lies in an *immutable region*, whose trailer ends the region's
 //! part of the store; what was added later follows it.
 
+use super::tag_types;
 use super::tags::{self, Tag};
 
 /// The bytes before a header in a file (version 1, four reserved bytes).
@@ -13,6 +14,10 @@ pub const MAGIC: [u8; 8] = [0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0];
 pub const COUNTS_LEN: usize = 8;
 /// Bytes of an entry.
 const ENTRY_LEN: usize = 16;
+/// Bytes of the trailer of a region, which is an entry of its own.
+const REGION_LEN: usize = ENTRY_LEN;
+/// The first tag that values have; those below are RPM's own.
+const FIRST_TAG: u32 = 100;
 /// The most entries that RPM accepts.
 const MAX_ENTRIES: usize = 0xffff;
 /// The most bytes of a store that RPM accepts.
@@ -162,14 +167,25 @@ impl Header {
         }
         let store = COUNTS_LEN + be32(&counts[..4]) * ENTRY_LEN;
         let mut entries = Vec::new();
-        let mut free = 0;
+        let (mut free, mut region_end, mut checks_types) = (0, 0, false);
         for (index, raw) in bytes[COUNTS_LEN..store].chunks_exact(ENTRY_LEN).enumerate() {
             let tag = u32::try_from(be32(&raw[..4])).expect("it was read from 32 bits");
             if index == 0 && (tag == tags::HEADER_IMMUTABLE.0 || tag == tags::HEADER_SIGNATURES.0) {
+                region_end = region(raw, &bytes[store..], be32(&counts[..4]))?;
+                checks_types = tag == tags::HEADER_IMMUTABLE.0;
                 continue;
             }
+            if tag < FIRST_TAG {
+                return Err(HeaderError::new(format!("{tag} is the tag of no value")));
+            }
             let entry = entry(tag, raw, &bytes[store..])?;
-            if entry.start < free {
+            if checks_types && !tag_types::fits(tag, entry.kind.number()) {
+                let problem =
+                    format!("the value of tag {tag} is of another type than the tag wants");
+                return Err(HeaderError::new(problem));
+            }
+            let is_over_trailer = entry.start < region_end && entry.end + REGION_LEN > region_end;
+            if entry.start < free || is_over_trailer {
                 let problem = format!("the value of tag {tag} lies over another");
                 return Err(HeaderError::new(problem));
             }
@@ -323,6 +339,30 @@ impl Value {
     }
 }
 
+/// Checks the entry of a region and the trailer that it points to, as RPM does (its
+/// `hdrblobVerifyRegion`); gives where the trailer ends in the store.
+fn region(raw: &[u8], store: &[u8], entries: usize) -> Result<usize, HeaderError> {
+    let unsound = || HeaderError::new("its region is not one that RPM takes");
+    let is_region = |raw: &[u8]| be32(&raw[4..8]) == 7 && be32(&raw[12..16]) == REGION_LEN;
+    let start = be32(&raw[8..12]);
+    let trailer = start
+        .checked_add(REGION_LEN)
+        .and_then(|end| store.get(start..end))
+        .ok_or_else(unsound)?;
+    // The trailer says how far back the entries of the region begin, as a negative number.
+    let back = u32::try_from(be32(&trailer[8..12])).map_err(|_| unsound())?;
+    let back = usize::try_from(back.wrapping_neg()).map_err(|_| unsound())?;
+    let is_sound = is_region(raw)
+        && is_region(trailer)
+        && back.is_multiple_of(ENTRY_LEN)
+        && (1..=entries).contains(&(back / ENTRY_LEN));
+    if is_sound {
+        Ok(start + REGION_LEN)
+    } else {
+        Err(unsound())
+    }
+}
+
 /// Takes an entry apart and finds where its value ends.
 fn entry(tag: u32, raw: &[u8], store: &[u8]) -> Result<Entry, HeaderError> {
     let outside = || HeaderError::new(format!("the value of tag {tag} lies outside the header"));
@@ -333,6 +373,9 @@ fn entry(tag: u32, raw: &[u8], store: &[u8]) -> Result<Entry, HeaderError> {
     };
     let start = be32(&raw[8..12]);
     let count = be32(&raw[12..16]);
+    if count == 0 {
+        return Err(HeaderError::new(format!("tag {tag} has no value")));
+    }
     let rest = store.get(start..).ok_or_else(outside)?;
     if !start.is_multiple_of(kind.alignment()) {
         let problem = format!("the value of tag {tag} is not aligned");

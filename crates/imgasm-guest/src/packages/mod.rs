@@ -5,7 +5,7 @@
 //! - [`install()`]: installs RPM files as RPM itself would.
 //! - [`database`]: where systems record their packages.
 //! - [`rpm_file`], [`payload`]: a package file and what it brings.
-//! - [`header`], [`tags`]: its tagged values; [`file_list`], [`version`], [`boolean`]: what they
+//! - [`header`], [`tags`], [`tag_types`]: its tagged values; [`file_list`], [`version`], [`boolean`]: what they
 //!   say of files and dependencies.
 //! - [`signature`], [`openpgp`]: whether someone who is trusted made it.
 //! - `digests`: whether what a package brings is whole.
@@ -21,6 +21,7 @@ pub mod openpgp;
 pub mod payload;
 pub mod rpm_file;
 pub mod signature;
+mod tag_types;
 pub mod tags;
 pub mod version;
 
@@ -258,6 +259,16 @@ pub enum Error {
         scriptlet: String,
         /// The part that is not known.
         statement: String,
+    },
+    /// A script failed whose success the installation depends on.
+    #[error("{package}: the script %{scriptlet} fails with the status {status}")]
+    ScriptletFailed {
+        /// The package.
+        package: String,
+        /// Which script.
+        scriptlet: &'static str,
+        /// Its status.
+        status: u8,
     },
     /// The image has no RPM database.
     #[error("the image has no RPM database, neither in /var/lib/rpm nor in /usr/lib/sysimage/rpm")]

@@ -21,6 +21,9 @@ pub mod sense {
     pub const INSTALL_ONLY: u64 = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 10 | RPMLIB;
     /// Needed by scripts that run while the package is being removed.
     pub const ERASE_ONLY: u64 = 1 << 11 | 1 << 12 | 1 << 20 | 1 << 21;
+    /// Needed by what runs before or after the installation of the package itself: scripts, their
+    /// interpreters, and what was called a prerequisite.
+    pub const BEFORE: u64 = 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10;
     /// A trigger that runs when the other package is installed.
     pub const TRIGGER_IN: u64 = 1 << 16;
     /// A dependency that may go unmet.

@@ -50,6 +50,21 @@ pub struct Database {
     pub defaults: Defaults,
 }
 
+/// The fields of a user that is to be added.
+#[derive(Debug)]
+pub(super) struct NewUser<'a> {
+    pub name: &'a str,
+    pub password: &'a str,
+    pub uid: u32,
+    pub gid: u32,
+    pub comment: &'a str,
+    pub home: &'a str,
+    pub shell: &'a str,
+    /// The least and most days between changes of the password, and when to warn.
+    pub ageing: [String; 3],
+    pub now: Timestamp,
+}
+
 /// Where a user's home is to be and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HomeOwner {
@@ -144,10 +159,7 @@ impl Database {
             if self.group.row(name).is_none() {
                 return Err(Error::UnknownGroup(name.clone()));
             }
-            self.group.add_to_list(name, group::MEMBERS, &spec.name);
-            if let Some(gshadow) = &mut self.gshadow {
-                gshadow.add_to_list(name, shadow::GROUP_MEMBERS, &spec.name);
-            }
+            self.add_member(name, &spec.name);
         }
         let row = self.passwd.row(&spec.name).unwrap_or_default();
         Ok(HomeOwner {
@@ -217,24 +229,23 @@ impl Database {
             Some(home) => home.clone(),
             None => format!("{}/{name}", self.defaults.home_base()),
         };
-        let password = spec.password.as_deref().unwrap_or(LOCKED);
-        let in_passwd = if self.shadow.is_some() { "x" } else { password };
-        self.passwd.push(&[
+        let ageing = match kind {
+            Range::User => self.defaults.password_ageing(),
+            Range::System => <[String; 3]>::default(),
+        };
+        let shell = spec.shell.clone();
+        let shell = shell.unwrap_or_else(|| self.defaults.shell());
+        self.push_user(&NewUser {
             name,
-            in_passwd,
-            &uid.to_string(),
-            &gid.to_string(),
-            spec.comment.as_deref().unwrap_or_default(),
-            &home,
-            &spec.shell.clone().unwrap_or_else(|| self.defaults.shell()),
-        ]);
-        if let Some(shadow) = &mut self.shadow {
-            let [min, max, warning] = match kind {
-                Range::User => self.defaults.password_ageing(),
-                Range::System => <[String; 3]>::default(),
-            };
-            shadow.push(&[name, password, &day(now), &min, &max, &warning, "", "", ""]);
-        }
+            password: spec.password.as_deref().unwrap_or(LOCKED),
+            uid,
+            gid,
+            comment: spec.comment.as_deref().unwrap_or_default(),
+            home: &home,
+            shell: &shell,
+            ageing,
+            now,
+        });
         if kind == Range::User {
             self.add_subordinates(name);
         }
@@ -266,7 +277,8 @@ impl Database {
         Ok(gid)
     }
 
-    fn group_number(&self, group: &str) -> Result<u32> {
+    /// The number of a group by its name or number, which must be there.
+    pub(super) fn group_number(&self, group: &str) -> Result<u32> {
         let by_name = self.group.number(group, group::GID);
         let by_number = || {
             let number = group.parse().ok()?;
@@ -281,10 +293,93 @@ impl Database {
     }
 
     fn push_group(&mut self, name: &str, gid: u32) {
+        self.push_group_with(name, gid, LOCKED);
+    }
+
+    /// Adds the lines of a group.
+    pub(super) fn push_group_with(&mut self, name: &str, gid: u32, password: &str) {
         self.group.push(&[name, "x", &gid.to_string(), ""]);
         if let Some(gshadow) = &mut self.gshadow {
-            gshadow.push(&[name, LOCKED, "", ""]);
+            gshadow.push(&[name, password, "", ""]);
         }
+    }
+
+    /// Adds the lines of a user.
+    pub(super) fn push_user(&mut self, new: &NewUser<'_>) {
+        let in_passwd = if self.shadow.is_some() {
+            "x"
+        } else {
+            new.password
+        };
+        self.passwd.push(&[
+            new.name,
+            in_passwd,
+            &new.uid.to_string(),
+            &new.gid.to_string(),
+            new.comment,
+            new.home,
+            new.shell,
+        ]);
+        if let Some(shadow) = &mut self.shadow {
+            let [min, max, warning] = &new.ageing;
+            let day = day(new.now);
+            shadow.push(&[new.name, new.password, &day, min, max, warning, "", "", ""]);
+        }
+    }
+
+    /// The number of a user.
+    pub(super) fn uid(&self, name: &str) -> Option<u32> {
+        self.passwd.number(name, passwd::UID)
+    }
+
+    /// The number of a group.
+    pub(super) fn gid(&self, name: &str) -> Option<u32> {
+        self.group.number(name, group::GID)
+    }
+
+    /// Whether no user has this number.
+    pub(super) fn has_no_user(&self, uid: u32) -> bool {
+        !self.passwd.numbers(passwd::UID).contains(&uid)
+    }
+
+    /// Whether no group has this number.
+    pub(super) fn has_no_group(&self, gid: u32) -> bool {
+        !self.group.numbers(group::GID).contains(&gid)
+    }
+
+    /// Whether no user but this one has the number.
+    pub(super) fn has_no_user_but(&self, uid: u32, name: &str) -> bool {
+        self.has_no_user(uid) || self.uid(name) == Some(uid)
+    }
+
+    /// Whether no group but this one has the number.
+    pub(super) fn has_no_group_but(&self, gid: u32, name: &str) -> bool {
+        self.has_no_group(gid) || self.gid(name) == Some(gid)
+    }
+
+    /// Makes a user a member of a group.
+    pub(super) fn add_member(&mut self, group: &str, user: &str) {
+        self.group.add_to_list(group, group::MEMBERS, user);
+        if let Some(gshadow) = &mut self.gshadow {
+            gshadow.add_to_list(group, shadow::GROUP_MEMBERS, user);
+        }
+    }
+
+    /// Brings the members of a group into the order of their names.
+    pub(super) fn sort_members(&mut self, group: &str) {
+        self.group.sort_list(group, group::MEMBERS);
+        if let Some(gshadow) = &mut self.gshadow {
+            gshadow.sort_list(group, shadow::GROUP_MEMBERS);
+        }
+    }
+
+    /// Takes a user out of a group; gives whether it was in it.
+    pub(super) fn remove_member(&mut self, group: &str, user: &str) -> bool {
+        let was_member = self.group.remove_from_list(group, group::MEMBERS, user);
+        if let Some(gshadow) = &mut self.gshadow {
+            gshadow.remove_from_list(group, shadow::GROUP_MEMBERS, user);
+        }
+        was_member
     }
 
     /// Gives a user numbers for the users and groups of containers, where the image does that.

@@ -3,10 +3,12 @@
 //! - [`database`]: the files that hold accounts, and what is done to them.
 //! - [`defaults`]: what the image says about new accounts, and free numbers.
 //! - [`home`]: the home folder.
+//! - [`sysusers`]: accounts that packages describe, as `systemd-sysusers` makes them.
 
 pub mod database;
 pub mod defaults;
 mod home;
+pub mod sysusers;
 
 use database::Database;
 use defaults::Range;
@@ -39,6 +41,14 @@ pub enum Error {
         name: String,
         /// What is wrong.
         source: PathError,
+    },
+    /// A line of sysusers.d(5) cannot be carried out.
+    #[error("the line `{line}` of sysusers.d {problem}")]
+    Sysusers {
+        /// The line.
+        line: String,
+        /// Why not.
+        problem: String,
     },
     /// There is no such group.
     #[error("there is no group {0} in the image")]
@@ -141,6 +151,14 @@ pub fn ensure_user(editor: &mut Editor<'_>, spec: &UserSpec, now: Timestamp) -> 
         home::create(editor, &home?, &user, &database.defaults)?;
     }
     Ok(())
+}
+
+/// Takes a user out of a group; gives whether it was in it.
+pub fn remove_from_group(editor: &mut Editor<'_>, user: &str, group: &str) -> Result<bool> {
+    let mut database = Database::load(editor.fs())?;
+    let was_member = database.remove_member(group, user);
+    database.save(editor)?;
+    Ok(was_member)
 }
 
 /// The rule of useradd(8), "CAVEATS", with the capital letters and dots that Linux stands as well.

@@ -6,5 +6,7 @@ mod keyfile;
 mod openpgp;
 mod selinux;
 mod systemd;
+mod sysusers;
 mod sysv;
+mod transactions;
 mod users;

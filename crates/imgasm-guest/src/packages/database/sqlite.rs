@@ -15,9 +15,10 @@ use rusqlite::{Connection, OpenFlags, ToSql, params};
 
 use super::{RawRecord, add, failure};
 use crate::packages::Error;
+use crate::packages::boolean::Expression;
 use crate::packages::header::Header;
 use crate::packages::tags::{self, Tag};
-use crate::packages::version::sense;
+use crate::packages::version::{Dependency, sense};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, Editor, FileReader, LastLink};
 use imgasm_fs::{FileSystem, FileType};
@@ -124,9 +125,20 @@ fn change(copy: &Copy, removed: &[i64], added: &[&Header]) -> rusqlite::Result<(
     connection.close().map_err(|(_, error)| error)
 }
 
+/// The tags whose values may be boolean expressions, whose parts are keys too.
+const RICH: [Tag; 6] = [
+    tags::REQUIRE_NAME,
+    tags::CONFLICT_NAME,
+    tags::RECOMMEND_NAME,
+    tags::SUGGEST_NAME,
+    tags::SUPPLEMENT_NAME,
+    tags::ENHANCE_NAME,
+];
+
 /// A key of an index.
 enum Key<'h> {
     Text(&'h [u8]),
+    Name(String),
     Bytes(Vec<u8>),
 }
 
@@ -134,6 +146,7 @@ impl ToSql for Key<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Text(text) => ValueRef::Text(text),
+            Self::Name(name) => ValueRef::Text(name.as_bytes()),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
     }
@@ -180,6 +193,12 @@ fn keys(header: &Header, tag: Tag) -> Vec<(Key<'_>, i64)> {
             continue;
         }
         keys.push((Key::Text(text), index));
+        if RICH.contains(&tag) && text.starts_with(b"(") {
+            let dependency = Dependency::any(&String::from_utf8_lossy(text));
+            let names = Expression::parse(&dependency).map(|parsed| parsed.index_names());
+            let names = names.unwrap_or_default().into_iter();
+            keys.extend(names.map(|name| (Key::Name(name), index)));
+        }
     }
     keys
 }

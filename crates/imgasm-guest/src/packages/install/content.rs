@@ -57,7 +57,7 @@ pub(super) fn lay(
     let mut old = OldFiles::default();
     for (index, file) in candidate.files.iter().enumerate() {
         layer.owners.push(attributes(candidate, file, &accounts)?);
-        let old = old.file(world, file)?;
+        let old = old.file(editor.fs(), world, file)?;
         layer
             .fates
             .push(fate_of(editor.fs(), candidate, index, old)?);

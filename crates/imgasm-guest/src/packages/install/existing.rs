@@ -25,11 +25,12 @@ impl OldFiles {
     /// digest.
     pub(super) fn file(
         &mut self,
+        fs: &dyn FileSystem,
         world: &World<'_>,
         file: &PackagedFile,
     ) -> Result<Option<(&PackagedFile, Option<Algorithm>)>, Error> {
-        let owners = world.with_path(file.path.as_bytes()).iter();
-        let mut owners = owners.filter_map(|&(number, index)| {
+        let owners = world.at(fs, &file.path)?.into_iter();
+        let mut owners = owners.filter_map(|(number, index)| {
             let record = world.members[number].record?;
             Some((number, index, record))
         });
@@ -113,35 +114,45 @@ fn has_digest(
     Ok(found == digest)
 }
 
-/// Takes away the files of the packages that are replaced, unless another package has them.
-/// Configuration files that were changed are moved aside.
-pub(super) fn remove_replaced(editor: &mut Editor<'_>, world: &World<'_>) -> Result<(), Error> {
-    let mut present = BTreeSet::new();
-    for file in world
+/// Where the files of the new packages lie.
+pub(super) fn present(
+    fs: &dyn FileSystem,
+    world: &World<'_>,
+) -> Result<BTreeSet<ImagePath>, Error> {
+    let candidates = world
         .arriving()
         .iter()
-        .filter_map(|member| member.candidate)
-        .flat_map(|c| &c.files)
-    {
-        present.extend(real_path(editor.fs(), &file.path)?);
+        .filter_map(|member| member.candidate);
+    let mut present = BTreeSet::new();
+    for file in candidates.flat_map(|candidate| &candidate.files) {
+        present.extend(real_path(fs, &file.path)?);
     }
-    for record in world.replaced() {
-        let mut files = files_of(record)?;
-        files.sort_by(|one, other| other.path.cmp(&one.path));
-        for file in files {
-            let Some(real) = real_path(editor.fs(), &file.path)? else {
-                continue;
-            };
-            let stays = |path: &ImagePath| {
-                let mut owners = world.with_path(path.as_bytes()).iter();
-                owners.any(|(number, _)| world.members[*number].stays())
-            };
-            if present.contains(&real) || stays(&real) || stays(&file.path) {
-                continue;
-            }
-            let algorithm = Algorithm::of(&record.header);
-            remove(editor, &file, &real, algorithm)?;
+    Ok(present)
+}
+
+/// Takes away the files of a package that is replaced, unless another package has them: one of
+/// `present`, where the files of the new ones lie, or one that stays. Configuration files that were
+/// changed are moved aside.
+pub(super) fn remove_replaced(
+    editor: &mut Editor<'_>,
+    world: &World<'_>,
+    record: &Record,
+    present: &BTreeSet<ImagePath>,
+) -> Result<(), Error> {
+    let mut files = files_of(record)?;
+    files.sort_by(|one, other| other.path.cmp(&one.path));
+    for file in files {
+        let Some(real) = real_path(editor.fs(), &file.path)? else {
+            continue;
+        };
+        let stays = |path: &ImagePath| {
+            let mut owners = world.at(editor.fs(), path)?.into_iter();
+            Ok::<_, Error>(owners.any(|(number, _)| world.members[number].stays()))
+        };
+        if present.contains(&real) || stays(&file.path)? {
+            continue;
         }
+        remove(editor, &file, &real, Algorithm::of(&record.header))?;
     }
     Ok(())
 }

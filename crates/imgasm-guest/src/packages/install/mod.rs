@@ -3,26 +3,28 @@
 //! - [`candidate`]: a package file that is to be installed.
 //! - [`world`]: the packages that are installed, before and after.
 //! - [`requirements`]: whether dependencies are met and files agree.
+//! - [`order`]: which package comes before which.
 //! - [`content`], [`ways`]: laying the files.
 //! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
-//! - [`scriptlets`], [`shell`]: scripts, as far as they can be carried out without running them.
+//! - [`scriptlets`], [`shell`]: scripts, carried out without running them.
 
-pub mod accounts;
+mod accounts;
 pub mod candidate;
 mod content;
 mod existing;
 pub mod fate;
+mod order;
 mod requirements;
 mod scriptlets;
-pub mod shell;
+mod shell;
 mod ways;
 mod world;
 
 use std::path::PathBuf;
 
 use candidate::Candidate;
-use scriptlets::{Event, Scripts};
+use scriptlets::{Moment, Scripts};
 use world::World;
 
 use super::database::{Database, Kind, Record, side_file, sqlite};
@@ -118,39 +120,53 @@ fn carry_out(
     new: &[Candidate],
 ) -> Result<Vec<Outcome>, Error> {
     let world = World::of(&database.records, new)?;
+    world.learn(editor.fs())?;
     requirements::check_architectures(facts, new)?;
     requirements::check_dependencies(&world)?;
-    requirements::check_files(&world)?;
+    requirements::check_files(editor.fs(), &world)?;
     content::check_room(editor.fs(), new)?;
 
     let mut skipped: Vec<_> = new.iter().map(|_| Vec::new()).collect();
     for candidate in new {
         accounts::apply_sysusers(editor, candidate, now)?;
     }
-    let mut run = |editor: &mut Editor<'_>, event| -> Result<(), Error> {
-        for (candidate, skipped) in new.iter().zip(&mut skipped) {
-            let mut scripts = Scripts {
-                editor: &mut *editor,
-                package: &candidate.package,
-                skip: candidate.request.skip_scriptlets,
-                skipped,
-                now,
-            };
-            for replaced in world.replaced_by(candidate) {
-                scripts.of_replaced(&replaced.header, event)?;
-            }
-            let instances = world.instances(&candidate.package);
-            scripts.of_installed(&candidate.rpm.header, instances, event)?;
-        }
-        Ok(())
+    let order = order::install_order(&world);
+    let mut run = |editor: &mut Editor<'_>, number: usize, header: &Header, moment, instances| {
+        let mut scripts = Scripts {
+            editor,
+            skip: new[number].request.skip_scriptlets,
+            skipped: &mut skipped[number],
+            now,
+        };
+        scripts.run(header, moment, instances)
     };
-    run(editor, Event::Before)?;
-    for candidate in new {
-        content::lay(editor, candidate, &world)?;
+    let instances = |number: usize| world.instances(&new[number].package);
+    // The order of RPM: every package is installed with its scripts, then what is replaced goes.
+    for &number in &order {
+        let header = &new[number].rpm.header;
+        run(editor, number, header, Moment::PreTrans, instances(number))?;
     }
-    run(editor, Event::After)?;
-    existing::remove_replaced(editor, &world)?;
-    run(editor, Event::Last)?;
+    for &number in &order {
+        let header = &new[number].rpm.header;
+        run(editor, number, header, Moment::Pre, instances(number))?;
+        content::lay(editor, &new[number], &world)?;
+        run(editor, number, header, Moment::Post, instances(number))?;
+    }
+    let present = existing::present(editor.fs(), &world)?;
+    for &number in order.iter().rev() {
+        for record in world.replaced_by(&new[number]) {
+            // If the name changes, none of the old name stays.
+            let is_update = Package::of(&record.header).name == new[number].package.name;
+            let left = usize::from(is_update);
+            run(editor, number, &record.header, Moment::PreUn, left)?;
+            existing::remove_replaced(editor, &world, record, &present)?;
+            run(editor, number, &record.header, Moment::PostUn, left)?;
+        }
+    }
+    for &number in &order {
+        let header = &new[number].rpm.header;
+        run(editor, number, header, Moment::PostTrans, instances(number))?;
+    }
     for (candidate, skipped) in new.iter().zip(&mut skipped) {
         scriptlets::note_triggers(candidate, &database.records, skipped);
     }

@@ -7,6 +7,7 @@ use super::super::{Error, tags};
 use super::candidate::Candidate;
 use super::world::{Member, World};
 use crate::{Arch, Facts};
+use imgasm_fs::FileSystem;
 
 /// What packages may require of RPM itself, and imgasm has too.
 const FEATURES: [&str; 18] = [
@@ -79,11 +80,14 @@ pub(super) fn check_dependencies(world: &World<'_>) -> Result<(), Error> {
         }
     }
     let something_goes = world.replaced().next().is_some();
-    for member in world.members.iter().filter(|_| something_goes) {
+    for member in &world.members {
         if member.record.is_none() || !member.stays() {
             continue;
         }
-        for required in version::requires(member.header) {
+        let requires = version::requires(member.header).into_iter();
+        // What comes can break only what depends on a condition.
+        let affected = requires.filter(|one| something_goes || one.name.starts_with('('));
+        for required in affected {
             let met_after = is_met(world, &required, &|_, other| other.stays());
             let was_met = || is_met(world, &required, &|_, other| other.record.is_some());
             if !met_after && was_met() {
@@ -139,10 +143,14 @@ fn check_conflicts(world: &World<'_>) -> Result<(), Error> {
             let Some(expression) = Expression::parse(&conflict) else {
                 continue;
             };
-            let Expression::Simple(simple) = &expression else {
-                continue;
-            };
-            if let Some(&other) = world.providers(simple, &counts).first()
+            let first = std::cell::Cell::new(None);
+            let holds = expression.holds(&|dependency| {
+                let providers = world.providers(dependency, &counts);
+                first.set(first.get().or(providers.first().copied()));
+                providers
+            });
+            if let Some(other) = first.get()
+                && holds
                 && !ignores
             {
                 return Err(Error::Conflict {
@@ -158,7 +166,7 @@ fn check_conflicts(world: &World<'_>) -> Result<(), Error> {
 
 /// Whether the files of the new packages agree with each other and with those of the packages that
 /// stay.
-pub(super) fn check_files(world: &World<'_>) -> Result<(), Error> {
+pub(super) fn check_files(fs: &dyn FileSystem, world: &World<'_>) -> Result<(), Error> {
     let lists: Vec<_> = world
         .members
         .iter()
@@ -177,9 +185,8 @@ pub(super) fn check_files(world: &World<'_>) -> Result<(), Error> {
         let Some(candidate) = member.candidate else {
             continue;
         };
-        let paths = file_list::raw_paths(member.header).unwrap_or_default();
-        for (file, path) in candidate.files.iter().zip(paths) {
-            for &(number, index) in world.with_path(&path) {
+        for file in &candidate.files {
+            for (number, index) in world.at(fs, &file.path)? {
                 let other = &world.members[number];
                 let is_itself = other
                     .candidate

@@ -1,383 +1,130 @@
-//! The scripts of packages, as far as their effect on an image is known without running them.
+//! The scripts of packages: which there are, when they run, and what their failure means.
 
 use super::super::database::Record;
 use super::super::header::Header;
 use super::super::tags::{self, Tag};
 use super::super::{Error, Package, version};
-use super::accounts;
 use super::candidate::Candidate;
-use super::shell::{self, Command, Link};
-use crate::Accounts;
-use crate::services::sysv;
-use crate::services::sysv::links::Wish as LinkWish;
-use crate::services::{self, Wish};
-use crate::users::{ensure_group, ensure_user};
+use super::shell::{self, Interpreter, Stopped};
 use imgasm_fs::Timestamp;
-use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, Editor};
+use imgasm_fs::tree::Editor;
 
-/// When scripts are run.
+/// A moment at which a script of a package runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
-    /// Before any file is laid.
-    Before,
-    /// When the new files are there, and the old ones still.
-    After,
-    /// When the old files are gone.
-    Last,
+pub(super) enum Moment {
+    /// Before anything is changed.
+    PreTrans,
+    /// Before the package's files are laid.
+    Pre,
+    /// After that.
+    Post,
+    /// Before the files of a package are removed.
+    PreUn,
+    /// After that.
+    PostUn,
+    /// When everything is done.
+    PostTrans,
 }
 
-/// A script of a header: its name, its text and its interpreter.
-type Script = (&'static str, Tag, Tag);
-
-impl Event {
-    /// The scripts of a new package.
-    fn of_installed(self) -> &'static [Script] {
+impl Moment {
+    /// The script's name, its text and its interpreter.
+    const fn script(self) -> (&'static str, Tag, Tag) {
         match self {
-            Self::Before => &[
-                ("pretrans", tags::PRE_TRANS, tags::PRE_TRANS_PROG),
-                ("pre", tags::PRE_IN, tags::PRE_IN_PROG),
-            ],
-            Self::After => &[("post", tags::POST_IN, tags::POST_IN_PROG)],
-            Self::Last => &[("posttrans", tags::POST_TRANS, tags::POST_TRANS_PROG)],
+            Self::PreTrans => ("pretrans", tags::PRE_TRANS, tags::PRE_TRANS_PROG),
+            Self::Pre => ("pre", tags::PRE_IN, tags::PRE_IN_PROG),
+            Self::Post => ("post", tags::POST_IN, tags::POST_IN_PROG),
+            Self::PreUn => ("preun", tags::PRE_UN, tags::PRE_UN_PROG),
+            Self::PostUn => ("postun", tags::POST_UN, tags::POST_UN_PROG),
+            Self::PostTrans => ("posttrans", tags::POST_TRANS, tags::POST_TRANS_PROG),
         }
     }
 
-    /// The scripts of a package that is replaced.
-    fn of_replaced(self) -> &'static [Script] {
-        match self {
-            Self::Before => &[],
-            Self::After => &[("preun", tags::PRE_UN, tags::PRE_UN_PROG)],
-            Self::Last => &[("postun", tags::POST_UN, tags::POST_UN_PROG)],
-        }
+    /// Whether what the script is run before does not happen if it fails.
+    const fn is_before(self) -> bool {
+        matches!(self, Self::PreTrans | Self::Pre | Self::PreUn)
     }
 }
 
 /// Carries out the scripts that belong to the installation of one package.
 pub(super) struct Scripts<'a, 'fs> {
     pub(super) editor: &'a mut Editor<'fs>,
-    pub(super) package: &'a Package,
-    /// Whether what is not known is passed over.
+    /// Whether a script is passed over from the first command on that is not known.
     pub(super) skip: bool,
     pub(super) skipped: &'a mut Vec<String>,
     pub(super) now: Timestamp,
 }
 
 impl Scripts<'_, '_> {
-    /// The scripts of the new package, of which there are so many instances.
-    pub(super) fn of_installed(
+    /// Carries out the script of a package for a moment, if it has one. `instances` is what RPM
+    /// gives it as its argument: how many packages of the name there are, or will be.
+    pub(super) fn run(
         &mut self,
         header: &Header,
+        moment: Moment,
         instances: usize,
-        event: Event,
     ) -> Result<(), Error> {
-        let scripts = event.of_installed().iter();
-        for script in scripts {
-            self.script(header, script, instances)?;
-        }
-        Ok(())
-    }
-
-    /// The scripts of a package that is replaced: one of its name stays.
-    pub(super) fn of_replaced(&mut self, header: &Header, event: Event) -> Result<(), Error> {
-        // Where the name changes, none of the old name stays.
-        let is_update = Package::of(header).name == self.package.name;
-        for script in event.of_replaced() {
-            self.script(header, script, usize::from(is_update))?;
-        }
-        Ok(())
-    }
-
-    fn script(&mut self, header: &Header, script: &Script, argument: usize) -> Result<(), Error> {
-        let (name, text, interpreter) = *script;
-        let texts = header.texts(interpreter);
-        let interpreter = texts
-            .first()
-            .map(|text| String::from_utf8_lossy(text).into_owned());
-        let text = header.string(text);
-        let command = match (interpreter.as_deref(), text) {
-            (None, None) => return Ok(()),
-            (Some("/bin/sh" | "/bin/bash" | "/usr/bin/sh" | "/usr/bin/bash") | None, text) => {
-                shell::parse(&text.unwrap_or_default(), argument)
-            }
-            // A program alone, as in `%post -p /sbin/ldconfig`.
-            (Some(program), None) => Command::Simple(vec![program.to_owned()]),
-            (Some(program), Some(text)) if text.trim().is_empty() => {
-                Command::Simple(vec![program.to_owned()])
-            }
-            (Some(program), Some(_)) => Command::Opaque(format!("a script for {program}")),
-        };
-        // First as a rehearsal, so that a script is carried out as a whole or not at all.
-        for is_rehearsal in [true, false] {
-            let mut run = Run {
-                scripts: self,
-                is_rehearsal,
-            };
-            match run.run(&command) {
-                Ok(_) | Err(Stop::Exit) => {}
-                Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::Unknown(statement)) => {
-                    let package = Package::of(header).to_string();
-                    if !self.skip {
-                        return Err(Error::Scriptlet {
-                            package,
-                            scriptlet: name.to_owned(),
-                            statement,
-                        });
-                    }
-                    self.skipped
-                        .push(format!("%{name} of {package}: `{statement}`"));
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Why a script does not go on.
-enum Stop {
-    /// It says so.
-    Exit,
-    /// It comes to what is not known.
-    Unknown(String),
-    /// What it asks for cannot be done.
-    Failed(Error),
-}
-
-impl<E: Into<Error>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-struct Run<'r, 'a, 'fs> {
-    scripts: &'r mut Scripts<'a, 'fs>,
-    is_rehearsal: bool,
-}
-
-impl Run<'_, '_, '_> {
-    /// Carries a command out; gives whether it succeeds.
-    fn run(&mut self, command: &Command) -> Result<bool, Stop> {
-        match command {
-            Command::Simple(words) => self.simple(words),
-            Command::Chain(first, rest) => {
-                let mut succeeds = self.run(first)?;
-                for (link, command) in rest {
-                    if succeeds == (*link == Link::And) {
-                        succeeds = self.run(command)?;
-                    }
-                }
-                Ok(succeeds)
-            }
-            Command::Not(command) => Ok(!self.run(command)?),
-            Command::List(list) => {
-                let mut succeeds = true;
-                for command in list {
-                    succeeds = self.run(command)?;
-                }
-                Ok(succeeds)
-            }
-            Command::If(arms, otherwise) => {
-                for [condition, body] in arms {
-                    if self.run(condition)? {
-                        return self.run(body);
-                    }
-                }
-                self.run(otherwise)
-            }
-            Command::Opaque(text) => Err(Stop::Unknown(text.clone())),
-        }
-    }
-
-    fn simple(&mut self, words: &[String]) -> Result<bool, Stop> {
-        let unknown = || Stop::Unknown(words.join(" "));
-        let (program, arguments) = words.split_first().ok_or_else(unknown)?;
-        let program = program.rsplit('/').next().unwrap_or_default();
-        let is_rehearsal = self.is_rehearsal;
-        let first = arguments.first().map(String::as_str);
-        match program {
-            ":" | "true" | "echo" => Ok(true),
-            "false" => Ok(false),
-            "exit" => Err(Stop::Exit),
-            "[" | "test" => self.test(arguments).ok_or_else(unknown)?,
-            "getent" | "id" => self.account_exists(arguments).ok_or_else(unknown)?,
-            // Nothing runs in an image, and the machine does these when it starts.
-            "service" | "udevadm" | "initctl" | "systemd-tmpfiles" => Ok(true),
-            // The accounts are made before any file is laid.
-            "systemd-sysusers" if !arguments.is_empty() => Ok(true),
-            "ldconfig" => {
-                self.note("ldconfig: the cache of the dynamic linker is as it was");
-                Ok(true)
-            }
-            "groupadd" => {
-                let spec = accounts::parse_groupadd(arguments).ok_or_else(unknown)?;
-                if !is_rehearsal {
-                    ensure_group(self.scripts.editor, &spec)?;
-                }
-                Ok(true)
-            }
-            "useradd" => {
-                let spec = accounts::parse_useradd(arguments).ok_or_else(unknown)?;
-                if !is_rehearsal {
-                    ensure_user(self.scripts.editor, &spec, self.scripts.now)?;
-                }
-                Ok(true)
-            }
-            "chkconfig" => self.chkconfig(arguments).ok_or_else(unknown)?,
-            "systemctl" => self.systemctl(arguments).ok_or_else(unknown)?,
-            "systemd-update-helper" => match first {
-                Some("install-system-units") => self.wish(&arguments[1..], Wish::Preset),
-                Some("remove-system-units") => self.wish(&arguments[1..], Wish::Disabled),
-                Some("mark-restart-system-units" | "mark-restart-user-units") => Ok(true),
-                Some("system-reload-restart" | "system-reload" | "system-restart") => Ok(true),
-                Some("user-reload-restart" | "user-reload" | "user-restart") => Ok(true),
-                _ => Err(unknown()),
-            },
-            _ => Err(unknown()),
-        }
-    }
-
-    /// `chkconfig`; `None` where the arguments are not known.
-    fn chkconfig(&mut self, arguments: &[String]) -> Option<Result<bool, Stop>> {
-        let words: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let (service, wish) = match words.as_slice() {
-            ["--add", service] => {
-                return Some(self.service(|editor| sysv::set(editor, service, LinkWish::Add)));
-            }
-            [service, "on"] => (*service, Wish::Enabled),
-            [service, "off"] => (*service, Wish::Disabled),
-            _ => return None,
-        };
-        Some(self.wish(&[service.to_owned()], wish))
-    }
-
-    /// `systemctl`; `None` where the arguments are not known.
-    fn systemctl(&mut self, arguments: &[String]) -> Option<Result<bool, Stop>> {
-        let mut words = arguments.iter().filter(|word| !word.starts_with('-'));
-        if arguments
+        let (scriptlet, text, interpreter) = moment.script();
+        let package = || Package::of(header).to_string();
+        let program: Vec<_> = header
+            .texts(interpreter)
             .iter()
-            .any(|word| word == "--user" || word == "--global")
-        {
-            return None;
-        }
-        let verb = words.next()?;
-        let units: Vec<_> = words.cloned().collect();
-        let wish = match verb.as_str() {
-            "preset" => Wish::Preset,
-            "enable" => Wish::Enabled,
-            "disable" => Wish::Disabled,
-            "mask" => Wish::Masked,
-            "unmask" => Wish::Unmasked,
-            // Nothing runs in an image.
-            "daemon-reload"
-            | "daemon-reexec"
-            | "start"
-            | "stop"
-            | "restart"
-            | "try-restart"
-            | "condrestart"
-            | "reload"
-            | "try-reload-or-restart"
-            | "reload-or-restart"
-            | "kill"
-            | "set-property" => return Some(Ok(true)),
-            "is-active" => return Some(Ok(false)),
-            _ => return None,
+            .map(|text| String::from_utf8_lossy(text).into_owned())
+            .collect();
+        let text = header.string(text).unwrap_or_default();
+        let program: Vec<_> = program.iter().map(String::as_str).collect();
+        let result = match program.as_slice() {
+            [] | ["/bin/sh" | "/usr/bin/sh"] => self.shell(&text, Interpreter::Sh, instances),
+            ["/bin/bash" | "/usr/bin/bash"] => self.shell(&text, Interpreter::Bash, instances),
+            // A program alone, as in `%post -p /sbin/ldconfig`.
+            [program] if text.trim().is_empty() => self.shell(program, Interpreter::Sh, instances),
+            [program, ..] => Err(Stopped::Unknown(format!("a script for {program}"))),
         };
-        Some(self.wish(&units, wish))
-    }
-
-    fn wish(&mut self, names: &[String], wish: Wish) -> Result<bool, Stop> {
-        let mut succeeds = true;
-        for name in names.iter().filter(|name| !name.starts_with('-')) {
-            succeeds &= self.service(|editor| services::set(editor, name, wish))?;
+        match result {
+            Ok(0) => Ok(()),
+            Ok(status) if moment.is_before() => Err(Error::ScriptletFailed {
+                package: package(),
+                scriptlet,
+                status,
+            }),
+            Ok(status) => {
+                let package = package();
+                self.skipped.push(format!(
+                    "%{scriptlet} of {package} failed with the status {status}"
+                ));
+                Ok(())
+            }
+            Err(Stopped::Failed(error)) => Err(error),
+            Err(Stopped::Unknown(statement)) if self.skip => {
+                let package = package();
+                self.skipped
+                    .push(format!("%{scriptlet} of {package}: `{statement}`"));
+                Ok(())
+            }
+            Err(Stopped::Unknown(statement)) => Err(Error::Scriptlet {
+                package: package(),
+                scriptlet: scriptlet.to_owned(),
+                statement,
+            }),
         }
-        Ok(succeeds)
     }
 
-    /// What is done about a service; one that is not there is only a failure of the command.
-    fn service(
+    fn shell(
         &mut self,
-        act: impl FnOnce(&mut Editor<'_>) -> services::Result<()>,
-    ) -> Result<bool, Stop> {
-        if self.is_rehearsal {
-            return Ok(true);
-        }
-        match act(self.scripts.editor) {
-            Ok(()) => Ok(true),
-            Err(services::Error::Tree(error)) => Err(error.into()),
-            Err(error) => {
-                self.note(&error.to_string());
-                Ok(false)
-            }
-        }
-    }
-
-    /// `[ … ]`; `None` where the condition is not known.
-    fn test(&mut self, arguments: &[String]) -> Option<Result<bool, Stop>> {
-        let mut words: Vec<_> = arguments.iter().map(String::as_str).collect();
-        if words.last() == Some(&"]") {
-            words.pop();
-        }
-        let holds = |holds| Some(Ok(holds));
-        match words.as_slice() {
-            ["!", rest @ ..] if rest.first() != Some(&"!") => {
-                let rest: Vec<_> = rest.iter().map(|word| (*word).to_owned()).collect();
-                Some(self.test(&rest)?.map(|holds| !holds))
-            }
-            ["-n", text] => holds(!text.is_empty()),
-            ["-z", text] => holds(text.is_empty()),
-            ["-e" | "-f" | "-x" | "-d" | "-r" | "-s", path] => Some(self.exists(path)),
-            [one, "=" | "==", other] => holds(one == other),
-            [one, "!=", other] => holds(one != other),
-            [one, operator, other] => {
-                let (one, other) = (one.parse::<i64>().ok()?, other.parse::<i64>().ok()?);
-                holds(match *operator {
-                    "-eq" => one == other,
-                    "-ne" => one != other,
-                    "-lt" => one < other,
-                    "-le" => one <= other,
-                    "-gt" => one > other,
-                    "-ge" => one >= other,
-                    _ => return None,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    fn exists(&self, path: &str) -> Result<bool, Stop> {
-        let Ok(path) = ImagePath::parse(path) else {
-            return Err(Stop::Unknown(format!("test of {path}")));
-        };
-        Ok(tree::exists(self.scripts.editor.fs(), &path)?)
-    }
-
-    /// `getent passwd NAME`, `getent group NAME`, `id NAME`.
-    fn account_exists(&mut self, arguments: &[String]) -> Option<Result<bool, Stop>> {
-        let words: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let (is_user, name) = match words.as_slice() {
-            ["passwd" | "-u" | "-g", name] => (true, *name),
-            ["group", name] => (false, *name),
-            [name] if !name.starts_with('-') => (true, *name),
-            _ => return None,
-        };
-        Some(match Accounts::read(self.scripts.editor.fs()) {
-            Ok(accounts) if is_user => Ok(accounts.user(name).is_some()),
-            Ok(accounts) => Ok(accounts.group(name).is_some()),
-            Err(error) => Err(error.into()),
-        })
-    }
-
-    fn note(&mut self, note: &str) {
-        let note = note.to_owned();
-        if !self.is_rehearsal && !self.scripts.skipped.contains(&note) {
-            self.scripts.skipped.push(note);
-        }
+        script: &str,
+        interpreter: Interpreter,
+        instances: usize,
+    ) -> Result<u8, Stopped> {
+        let arguments = [instances.to_string()];
+        shell::run(
+            script,
+            interpreter,
+            &arguments,
+            self.editor,
+            self.now,
+            self.skipped,
+        )
     }
 }
-
 /// Notes the triggers that RPM would have run.
 pub(super) fn note_triggers(candidate: &Candidate, records: &[Record], skipped: &mut Vec<String>) {
     let own = &candidate.rpm.header;

@@ -1,5 +1,6 @@
 //! The packages of an image, before and after an installation.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
 use super::super::database::Record;
@@ -8,7 +9,10 @@ use super::super::header::Header;
 use super::super::version::{self, Dependency, sense};
 use super::super::{Error, Package};
 use super::candidate::Candidate;
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
 use imgasm_fs::text::name_text;
+use imgasm_fs::tree::{self, LastLink};
 
 /// Provided by packages of which several versions may be installed beside each other.
 const INSTALL_ONLY: [&str; 2] = ["installonlypkg(kernel)", "installonlypkg(kernel-module)"];
@@ -45,6 +49,10 @@ pub struct World<'a> {
     installed: usize,
     by_name: HashMap<String, Vec<(usize, usize)>>,
     by_path: HashMap<Vec<u8>, Vec<(usize, usize)>>,
+    /// The names of files, each with the folders in which packages have such a file.
+    by_name_of_file: HashMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    /// Where folders really lie, found out once.
+    real: RefCell<HashMap<Vec<u8>, Option<ImagePath>>>,
 }
 
 impl<'a> World<'a> {
@@ -74,6 +82,8 @@ impl<'a> World<'a> {
             installed: records.len(),
             by_name: HashMap::new(),
             by_path: HashMap::new(),
+            by_name_of_file: HashMap::new(),
+            real: RefCell::default(),
         };
         world.replace()?;
         for (number, member) in world.members.iter().enumerate() {
@@ -84,6 +94,11 @@ impl<'a> World<'a> {
             // A record whose list of files is damaged has none.
             let paths = file_list::raw_paths(member.header).unwrap_or_default();
             for (index, path) in paths.into_iter().enumerate() {
+                let (folder, name) = split(&path);
+                let folders = world.by_name_of_file.entry(name.to_vec()).or_default();
+                if !folders.contains(folder) {
+                    folders.insert(folder.to_vec());
+                }
                 world.by_path.entry(path).or_default().push((number, index));
             }
         }
@@ -176,11 +191,15 @@ impl<'a> World<'a> {
             let provided = self.members[*number].provides.get(*index);
             provided.is_some_and(|provided| provided.overlaps(wanted))
         });
-        let by_path = self.with_path(wanted.name.as_bytes()).iter();
-        let by_path = by_path.filter(|_| wanted.flags & sense::COMPARISON == 0);
+        let by_path = if wanted.flags & sense::COMPARISON == 0 && wanted.name.starts_with('/') {
+            self.at_known(wanted.name.as_bytes())
+        } else {
+            Vec::new()
+        };
         by_name
+            .copied()
             .chain(by_path)
-            .map(|(number, _)| *number)
+            .map(|(number, _)| number)
             .filter(|number| counts(*number, &self.members[*number]))
             .collect()
     }
@@ -193,10 +212,101 @@ impl<'a> World<'a> {
             .unwrap_or_default()
     }
 
+    /// The packages that have a file at this place of the image, by whatever path: one place is one
+    /// file, whichever links lead to it.
+    pub fn at(&self, fs: &dyn FileSystem, path: &ImagePath) -> Result<Vec<(usize, usize)>, Error> {
+        let (folder, name) = split(path.as_bytes());
+        let Some(folders) = self.by_name_of_file.get(name) else {
+            return Ok(Vec::new());
+        };
+        let own = self.real_folder(fs, folder)?;
+        let mut found = Vec::new();
+        for other in folders {
+            let is_same = other == folder || (own.is_some() && self.real_folder(fs, other)? == own);
+            if is_same {
+                let path = [other.as_slice(), b"/", name].concat();
+                found.extend(self.with_path(&path));
+            }
+        }
+        Ok(found)
+    }
+
+    /// As [`World::at`], by the folders that [`World::learn`] has looked at.
+    fn at_known(&self, path: &[u8]) -> Vec<(usize, usize)> {
+        let (folder, name) = split(path);
+        let folders = self.by_name_of_file.get(name).into_iter().flatten();
+        let real = self.real.borrow();
+        let of = |folder: &[u8]| real.get(folder).cloned().flatten();
+        let own = of(folder);
+        folders
+            .filter(|other| other.as_slice() == folder || (own.is_some() && of(other) == own))
+            .flat_map(|other| self.with_path(&[other.as_slice(), b"/", name].concat()))
+            .copied()
+            .collect()
+    }
+
+    /// Finds out where the folders lie that packages have files in or require files of.
+    pub fn learn(&self, fs: &dyn FileSystem) -> Result<(), Error> {
+        let required = self.members.iter().flat_map(|member| {
+            version::requires(member.header)
+                .into_iter()
+                .chain(version::conflicts(member.header))
+        });
+        for required in required.filter(|required| required.name.starts_with('/')) {
+            let (folder, name) = split(required.name.as_bytes());
+            self.real_folder(fs, folder)?;
+            for other in self.by_name_of_file.get(name).into_iter().flatten() {
+                self.real_folder(fs, other)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a folder lies without links on the way; `None` if that is not known. A part that is
+    /// not there yet lies where it will be made.
+    fn real_folder(&self, fs: &dyn FileSystem, folder: &[u8]) -> Result<Option<ImagePath>, Error> {
+        if let Some(known) = self.real.borrow().get(folder) {
+            return Ok(known.clone());
+        }
+        let mut real = Some(ImagePath::root());
+        let path = if folder.is_empty() { b"/" } else { folder };
+        if let Ok(path) = ImagePath::parse(path) {
+            for name in path.names() {
+                let Some(next) = real.as_ref().map(|real| real.child(name)) else {
+                    break;
+                };
+                real = match tree::locate(fs, &next, LastLink::Follow) {
+                    Ok(place) => Some(place.path),
+                    Err(tree::Error::NotFound { missing, .. }) if next.starts_with(&missing) => {
+                        Some(next)
+                    }
+                    Err(
+                        tree::Error::NotFound { .. }
+                        | tree::Error::WrongType { .. }
+                        | tree::Error::TooManyLinks { .. },
+                    ) => None,
+                    Err(error) => return Err(error.into()),
+                };
+            }
+        } else {
+            real = None;
+        }
+        self.real.borrow_mut().insert(folder.to_vec(), real.clone());
+        Ok(real)
+    }
+
     /// The name of a member, for messages.
     pub fn name(&self, number: usize) -> String {
         let name = self.members[number].package.to_string();
         name_text(name.as_bytes())
+    }
+}
+
+/// The folder of a path, without the slash behind it, and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
     }
 }
 

@@ -1,0 +1,414 @@
+//! Packages that are installed into a tree in memory and, by Debian's rpm, into a folder: both must
+//! take or refuse them, and come to the same files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use imgasm_block::Digest;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Editor, walk};
+use imgasm_fs::{FileType, Timestamp};
+use imgasm_guest::Facts;
+use imgasm_guest::files::{link_target, read_optional};
+use imgasm_guest::packages::header::Header;
+use imgasm_guest::packages::{Error, Request, Unwritable, install};
+use imgasm_testkit::command::{output, run, text};
+use imgasm_testkit::guest_tree::{Files, add, in_memory, on_host};
+use imgasm_testkit::memory_fs::MemoryFs;
+use imgasm_testkit::need;
+use imgasm_testkit::rng::Rng;
+use tempfile::TempDir;
+
+const DATABASE: &str = "/var/lib/rpm";
+const SYSTEM: Files<'_> = &[
+    ("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+    ("/etc/group", "root:x:0:\n"),
+    ("/usr/lib/", ""),
+    ("/usr/bin/", ""),
+    ("/lib", "->usr/lib"),
+    ("/bin", "->usr/bin"),
+    ("/opt/", ""),
+];
+
+/// A folder for packages, a tree in memory, and a folder in which rpm does the same.
+struct Lab {
+    folder: TempDir,
+    fs: MemoryFs,
+    made: usize,
+}
+
+impl Lab {
+    fn new() -> Option<Self> {
+        if !need::mounts(&["rpm", "rpmbuild"]) {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        on_host(&root, SYSTEM);
+        let mut fs = in_memory(SYSTEM);
+        rpm(&root, &["--initdb"]);
+        let database = fs::read(root.join("var/lib/rpm/rpmdb.sqlite")).unwrap();
+        add(&mut fs, &[("/var/lib/rpm/", "")]);
+        let path = ImagePath::parse("/var/lib/rpm/rpmdb.sqlite").unwrap();
+        let last = imgasm_fs::tree::LastLink::Keep;
+        Editor::new(&mut fs)
+            .write(
+                &path,
+                last,
+                &database,
+                imgasm_fs::tree::Attributes::default(),
+            )
+            .unwrap();
+        Some(Self {
+            folder,
+            fs,
+            made: 0,
+        })
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    /// Builds a package with these lines of preamble, and files with their content.
+    fn package(
+        &mut self,
+        name: &str,
+        version: &str,
+        preamble: &str,
+        files: &[(&str, &str)],
+    ) -> PathBuf {
+        self.made += 1;
+        let top = self.folder.path().join(format!("p{}", self.made));
+        fs::create_dir(&top).unwrap();
+        let (mut build, mut list) = (String::new(), String::new());
+        for (path, content) in files {
+            build.push_str(&format!(
+                "mkdir -p %{{buildroot}}$(dirname {path})\nprintf '{content}' > %{{buildroot}}{path}\n"
+            ));
+            list.push_str(&format!("{path}\n"));
+        }
+        let (preamble, scripts) = preamble
+            .split_once("%pre")
+            .map_or((preamble, String::new()), |(before, after)| {
+                (before, format!("%pre{after}"))
+            });
+        let spec = format!(
+            "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
+             AutoReqProv: no\n{preamble}\n%description\nx\n%install\n{build}\n{scripts}\n%files\n{list}"
+        );
+        fs::write(top.join("x.spec"), spec).unwrap();
+        let mut command = Command::new("rpmbuild");
+        command
+            .arg("--define")
+            .arg(format!("_topdir {}", top.display()));
+        run(command
+            .args(["--define", "_build_id_links none", "-bb"])
+            .arg(top.join("x.spec")));
+        top.join(format!("RPMS/noarch/{name}-{version}-1.noarch.rpm"))
+    }
+
+    fn ours(&mut self, packages: &[&Path]) -> Result<Vec<String>, Error> {
+        let requests: Vec<_> = packages
+            .iter()
+            .map(|path| Request {
+                path: path.to_path_buf(),
+                sha256: Digest::of(&fs::read(path).unwrap()),
+                keyring: None,
+                weak_digests: Vec::new(),
+                nodeps: false,
+                skip_scriptlets: false,
+            })
+            .collect();
+        let mut editor = Editor::new(&mut self.fs);
+        let now = Timestamp::default();
+        let outcomes = install(
+            &mut editor,
+            &Facts::default(),
+            now,
+            &requests,
+            Unwritable::Refuse,
+        )?;
+        Ok(outcomes
+            .into_iter()
+            .flat_map(|outcome| outcome.skipped)
+            .collect())
+    }
+
+    /// Installs packages both ways; both must take them or refuse them. Gives whether they did, and
+    /// compares the trees.
+    fn both(&mut self, packages: &[&Path]) -> bool {
+        let ours = self.ours(packages);
+        let mut command = Command::new("rpm");
+        command
+            .arg("--root")
+            .arg(self.root())
+            .args(["--dbpath", DATABASE, "-U", "--noscripts"]);
+        let theirs = output(command.args(packages));
+        let said = text(&theirs);
+        assert_eq!(ours.is_ok(), theirs.status.success(), "{ours:?}\n{said}");
+        if ours.is_ok() {
+            assert_eq!(
+                memory_listing(&self.fs),
+                host_listing(&self.root()),
+                "{packages:?}"
+            );
+        }
+        ours.is_ok()
+    }
+
+    /// Asks rpm about the tree in memory; gives whether it succeeds, and what it says.
+    fn ask(&self, arguments: &[&str]) -> (bool, String) {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in walk(&self.fs, &ImagePath::root()).unwrap() {
+            let entry = entry.unwrap();
+            let path = copy.path().join(&entry.path.to_string()[1..]);
+            match entry.metadata.file_type {
+                FileType::Directory => fs::create_dir_all(&path).unwrap(),
+                FileType::Symlink => {
+                    let target = link_target(&self.fs, &entry.path).unwrap().unwrap();
+                    symlink(String::from_utf8(target).unwrap(), &path).unwrap();
+                    continue;
+                }
+                _ => fs::write(
+                    &path,
+                    read_optional(&self.fs, &entry.path).unwrap().unwrap(),
+                )
+                .unwrap(),
+            }
+            chown(&path, Some(entry.metadata.uid), Some(entry.metadata.gid)).unwrap();
+            let mode = fs::Permissions::from_mode(entry.metadata.permissions.into());
+            fs::set_permissions(&path, mode).unwrap();
+        }
+        let mut command = Command::new("rpm");
+        command
+            .arg("--root")
+            .arg(copy.path())
+            .args(["--dbpath", DATABASE]);
+        let result = output(command.args(arguments));
+        (result.status.success(), text(&result))
+    }
+}
+
+fn rpm(root: &Path, arguments: &[&str]) {
+    let mut command = Command::new("rpm");
+    command.arg("--root").arg(root).args(["--dbpath", DATABASE]);
+    run(command.args(arguments));
+}
+
+type Listing = BTreeMap<String, String>;
+
+fn memory_listing(fs: &MemoryFs) -> Listing {
+    let mut found = Listing::new();
+    for entry in walk(fs, &ImagePath::root()).unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path.to_string();
+        if path.starts_with("/var") {
+            continue;
+        }
+        let mode = entry.metadata.permissions;
+        let content = match entry.metadata.file_type {
+            FileType::Directory => format!("{mode:o} /"),
+            FileType::Symlink => "link".to_owned(),
+            _ => {
+                let content = read_optional(fs, &entry.path).unwrap().unwrap();
+                format!("{mode:o} {}", String::from_utf8(content).unwrap())
+            }
+        };
+        found.insert(path.trim_end_matches('/').to_owned(), content);
+    }
+    found
+}
+
+fn host_listing(root: &Path) -> Listing {
+    let mut found = Listing::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(path) = pending.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        if name.starts_with("var") {
+            continue;
+        }
+        let mode = metadata.mode() & 0o7777;
+        let content = if metadata.is_dir() {
+            pending.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+            format!("{mode:o} /")
+        } else if metadata.is_symlink() {
+            "link".to_owned()
+        } else {
+            format!("{mode:o} {}", fs::read_to_string(&path).unwrap())
+        };
+        let name = if name.is_empty() {
+            name
+        } else {
+            format!("/{name}")
+        };
+        found.insert(name, content);
+    }
+    found
+}
+
+#[test]
+fn one_place_is_one_file_whatever_leads_to_it() {
+    let Some(mut lab) = Lab::new() else { return };
+    let one = lab.package("one", "1", "", &[("/lib/x.txt", "1")]);
+    let other = lab.package("other", "1", "", &[("/usr/lib/x.txt", "2")]);
+    let same = lab.package("same", "1", "", &[("/usr/lib/x.txt", "1")]);
+    assert!(!lab.both(&[&one, &other]), "two files at one place");
+    assert!(lab.both(&[&one]));
+    assert!(!lab.both(&[&other]), "another file at one place");
+    // An owner remains when the other goes, by whatever name.
+    let keeper = lab.package("keeper", "1", "", &[("/lib/shared.txt", "s")]);
+    let first = lab.package(
+        "leaver",
+        "1",
+        "",
+        &[("/usr/lib/shared.txt", "s"), ("/lib/own.txt", "o")],
+    );
+    let second = lab.package("leaver", "2", "", &[("/opt/x", "s")]);
+    assert!(lab.both(&[&keeper, &first]));
+    assert!(lab.both(&[&second]));
+    assert!(lab.both(&[&same]));
+    // A file may be required by another of its names.
+    let needs = lab.package("needs", "1", "Requires: /bin/tool", &[("/opt/n", "")]);
+    let tool = lab.package("tool", "1", "", &[("/usr/bin/tool", "")]);
+    assert!(!lab.both(&[&needs]), "nobody has the tool");
+    assert!(lab.both(&[&needs, &tool]));
+    // The copy that rpm is asked about has the times of its making.
+    let (is_whole, said) = lab.ask(&["-Va", "--nomtime"]);
+    assert!(is_whole, "{said}");
+}
+
+#[test]
+fn a_failing_script_ends_the_installation_if_rpm_ends_it() {
+    let Some(mut lab) = Lab::new() else { return };
+    let shell = lab.package("shell", "1", "Provides: /bin/sh", &[]);
+    let fails = lab.package(
+        "fails",
+        "1",
+        "%pre\necho no; exit 3\n",
+        &[("/opt/fails", "")],
+    );
+    let before = lab.fs.dump();
+    let error = lab.ours(&[&shell, &fails]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "fails-1-1.noarch: the script %pre fails with the status 3"
+    );
+    assert_eq!(lab.fs.dump(), before);
+    let later = lab.package("later", "1", "%prep\n%post\nfalse\n", &[("/opt/later", "")]);
+    let notes = lab.ours(&[&shell, &later]).unwrap();
+    assert_eq!(
+        notes,
+        ["%post of later-1-1.noarch failed with the status 1"]
+    );
+}
+
+#[test]
+fn packages_come_after_those_that_they_need() {
+    let Some(mut lab) = Lab::new() else { return };
+    let shell = lab.package("shell", "1", "Provides: /bin/sh", &[]);
+    let script = "%pre\nif [ -x /usr/bin/tool ]; then touch /opt/yes; else touch /opt/no; fi\n";
+    let consumer = lab.package(
+        "consumer",
+        "1",
+        &format!("Requires(pre): tool\n{script}"),
+        &[],
+    );
+    let tool = lab.package("tool", "1", "Requires: consumer", &[("/usr/bin/tool", "")]);
+    lab.ours(&[&shell, &consumer, &tool]).unwrap();
+    let found = memory_listing(&lab.fs);
+    assert!(!found.contains_key("/opt/no") == found.contains_key("/opt/yes"));
+}
+
+#[test]
+fn rich_dependencies_hold_afterwards() {
+    let Some(mut lab) = Lab::new() else { return };
+    let a = lab.package("a", "1", "", &[("/opt/a", "")]);
+    let b = lab.package("b", "1", "", &[("/opt/b", "")]);
+    let rich = lab.package(
+        "rich",
+        "1",
+        "Requires: (a or nope)\nRequires: (a if b)\nConflicts: (x or c)",
+        &[("/opt/r", "")],
+    );
+    let c = lab.package("c", "1", "", &[("/opt/c", "")]);
+    assert!(!lab.both(&[&rich]), "nobody is a");
+    assert!(lab.both(&[&rich, &a]));
+    assert!(!lab.both(&[&c]), "c is not wanted");
+    assert!(lab.both(&[&b]));
+    let (is_removed, said) = lab.ask(&["-e", "--test", "a"]);
+    assert!(!is_removed && said.contains("(a or nope)"), "{said}");
+    // What is installed may need something once another comes.
+    let wish = lab.package("wish", "1", "Requires: (more if less)", &[("/opt/w", "")]);
+    let less = lab.package("less", "1", "", &[("/opt/less", "")]);
+    let more = lab.package("more", "1", "", &[("/opt/more", "")]);
+    assert!(lab.both(&[&wish]));
+    assert!(!lab.both(&[&less]), "more is missing");
+    assert!(lab.both(&[&less, &more]));
+}
+
+/// The header of a package file, and where it begins.
+fn header(bytes: &[u8]) -> (usize, usize) {
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let length = |at: usize| 16 + 16 * number(at + 8) + number(at + 12);
+    let start = (96 + length(96)).next_multiple_of(8);
+    (start + 8, start + length(start))
+}
+
+#[test]
+fn headers_are_refused_that_rpm_refuses() {
+    let Some(mut lab) = Lab::new() else { return };
+    let package = lab.package(
+        "sound",
+        "1",
+        "Requires: a\nProvides: b",
+        &[("/opt/sound", "x")],
+    );
+    let bytes = fs::read(package).unwrap();
+    let (start, end) = header(&bytes);
+    assert!(Header::decode(bytes[start..end].to_vec()).is_ok());
+    let entries = u32::from_be_bytes(bytes[start..start + 4].try_into().unwrap()) as usize;
+    let mut rng = Rng::new(63);
+    let path = lab.folder.path().join("x.rpm");
+    let (mut both_refuse, mut ours_takes) = (0, Vec::new());
+    for _ in 0..200 {
+        let mut changed = bytes.clone();
+        let (offset, value) = match rng.index(3) {
+            // An entry of the index, or the trailer of the region.
+            0 => (
+                start + 8 + rng.index(16 * entries),
+                u8::try_from(rng.index(256)).unwrap(),
+            ),
+            1 => (
+                start + 8 + 16 * rng.index(entries) + 7,
+                u8::try_from(rng.index(11)).unwrap(),
+            ),
+            _ => (
+                end - 1 - rng.index(16),
+                u8::try_from(rng.index(256)).unwrap(),
+            ),
+        };
+        changed[offset] = value;
+        fs::write(&path, &changed).unwrap();
+        let mut command = Command::new("rpm");
+        command
+            .args(["-qp", "--nosignature", "--nodigest", "--dbpath", "/nowhere"])
+            .arg(&path);
+        let theirs = output(&mut command).status.success();
+        let ours = Header::decode(changed[start..end].to_vec()).is_ok();
+        both_refuse += usize::from(!theirs && !ours);
+        if ours && !theirs {
+            ours_takes.push((offset - start, value));
+        }
+    }
+    assert!(both_refuse > 20);
+    assert!(ours_takes.is_empty(), "{ours_takes:?}");
+}
