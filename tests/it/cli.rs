@@ -124,6 +124,9 @@ fn what_is_wrong_is_told() {
     let dir = folder.path();
     fs::write(dir.join("empty"), "").unwrap();
     fs::write(dir.join("text"), "no image\n".repeat(1000)).unwrap();
+    let mut disk = vec![0; 1 << 20];
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(dir.join("disk"), disk).unwrap();
     fs::write(dir.join("cut.gz"), b"\x1f\x8b\x08\0\0\0\0\0\0\x03").unwrap();
     fs::write(
         dir.join("unknown-key.toml"),
@@ -138,7 +141,7 @@ fn what_is_wrong_is_told() {
     fs::write(
         dir.join("wrong-digest.toml"),
         format!(
-            "name = \"x\"\nbase = {{ file = \"text\", sha256 = \"{}\" }}\n",
+            "name = \"x\"\nbase = {{ file = \"disk\", sha256 = \"{}\" }}\n",
             "0".repeat(64)
         ),
     )

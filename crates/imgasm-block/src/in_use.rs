@@ -30,12 +30,11 @@ pub(super) fn check(file: &File, path: &Path) -> Result<()> {
             by,
         })
     };
-    match rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::AGAIN | Errno::ACCESS) => {
-            return in_use("another program, such as QEMU, has locked it".to_owned());
-        }
-        // Not every file system has locks.
-        Ok(()) | Err(_) => {}
+    // Any other failure is that of a file system without locks.
+    if let Err(Errno::AGAIN | Errno::ACCESS) =
+        rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
+    {
+        return in_use("another program, such as QEMU, has locked it".to_owned());
     }
     let Ok(image) = file.metadata() else {
         return Ok(());
