@@ -65,13 +65,9 @@ pub(super) fn run(
     let options = recipe::Options {
         set: args.set.clone(),
         // Images have the times that they have.
-        source_date_epoch: match [&args.old, &args.new]
+        source_date_epoch: if [&args.old, &args.new]
             .iter()
-            .any(|path| compare::is_recipe(path))
-        {
-            true => environment.source_date_epoch()?,
-            false => None,
-        },
+            .any(|path| compare::is_recipe(path)) { environment.source_date_epoch()? } else { None },
     };
     let mut side = |path: &Path| {
         image::opening(environment, output, |opener| {

@@ -61,17 +61,17 @@ fn the_disk_is_sound_and_shows_the_tree() {
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("base.raw");
     assembled(&image, &rootfs(), 2048 * MIB);
-    let verdict = run("sgdisk", &["--verify", arg(&image)]);
+    let verdict = run("sgdisk", ["--verify", arg(&image)]);
     assert!(verdict.contains("No problems found"), "{verdict}");
     let disk = Disk::open(device(&image)).expect("open");
     assert_eq!(disk.root(None).expect("found"), Place::Partition(1));
     let root_image = dir.path().join("root.raw");
     extract(&image, 1, &root_image);
-    run("e2fsck", &["-fn", arg(&root_image)]);
+    run("e2fsck", ["-fn", arg(&root_image)]);
     let efi = dir.path().join("efi.raw");
     extract(&image, 127, &efi);
-    run("fsck.vfat", &["-n", arg(&efi)]);
-    let listing = run("mdir", &["-b", "-/", "-i", arg(&efi), "::"]);
+    run("fsck.vfat", ["-n", arg(&efi)]);
+    let listing = run("mdir", ["-b", "-/", "-i", arg(&efi), "::"]);
     assert!(listing.contains("README.TXT"), "{listing}");
     if !need::mounts(&[]) {
         return;
@@ -109,7 +109,7 @@ fn the_disk_is_sound_and_shows_the_tree() {
     );
     let capability = run(
         "getfattr",
-        &[
+        [
             "--only-values",
             "-e",
             "hex",
@@ -232,7 +232,7 @@ fn the_required_size_suffices_and_less_is_refused() {
         assembled(&image, &root, required);
         let partition = dir.path().join("partition.raw");
         extract(&image, 1, &partition);
-        run("e2fsck", &["-fn", arg(&partition)]);
+        run("e2fsck", ["-fn", arg(&partition)]);
         sizes.push(required);
     }
     assert!(sizes[2] < 900 * MIB, "{sizes:?}");

@@ -108,13 +108,13 @@ fn memory_for_a_million_files() {
         let image = at(name);
         run(
             "mke2fs",
-            &[&format[..], &[image.to_str().unwrap()]].concat(),
+            [&format[..], &[image.to_str().unwrap()]].concat(),
         );
     }
     populate(&at("old"), files);
     run(
         "cp",
-        &[
+        [
             "--sparse=always",
             at("old").to_str().unwrap(),
             at("new").to_str().unwrap(),

@@ -37,7 +37,7 @@ fn a_page_is_whole_and_can_be_searched() {
     for (name, is_new) in [("old", false), ("new", true)] {
         let image = folder.path().join(name);
         sparse(&image, 16 << 20);
-        run("mke2fs", &["-q", "-t", "ext4", image.to_str().unwrap()]);
+        run("mke2fs", ["-q", "-t", "ext4", image.to_str().unwrap()]);
         let mount = Mounted::new(&image, &folder.path().join("mount"), "loop");
         fs::create_dir_all(mount.path().join("etc/deep/er")).unwrap();
         let text = if is_new {

@@ -303,7 +303,7 @@ fn filled(fill: impl Fn(&Path, bool)) -> Option<tempfile::TempDir> {
         sparse(&image, 16 << 20);
         run(
             "mke2fs",
-            &[
+            [
                 "-q",
                 "-t",
                 "ext4",
@@ -396,7 +396,7 @@ fn programs_and_packed_files() {
     let folder = filled(|root, is_new| {
         fs::copy(programs[usize::from(is_new)], root.join("program")).unwrap();
         put(root, "text", if is_new { "new\n" } else { "old\n" });
-        run("gzip", &["-9", root.join("text").to_str().unwrap()]);
+        run("gzip", ["-9", root.join("text").to_str().unwrap()]);
     });
     let Some(folder) = folder else { return };
     let packed = meanings(folder.path(), "/text.gz");
@@ -405,7 +405,7 @@ fn programs_and_packed_files() {
     assert!(packed.contains(&unpacked), "{packed:?}");
     if need::tools(&["readelf"]) {
         let [old, new] = programs.map(|program| {
-            let notes = run("readelf", &["-n", program]);
+            let notes = run("readelf", ["-n", program]);
             let id = notes.split("Build ID: ").nth(1);
             let id = id.expect("Debian's programs have one").split_whitespace();
             id.take(1).collect::<String>()
@@ -428,7 +428,7 @@ fn a_damaged_side_is_an_error_with_what_was_read_before() {
         return;
     }
     let new = folder.path().join("new");
-    let block = run("debugfs", &["-R", "blocks /broken", new.to_str().unwrap()]);
+    let block = run("debugfs", ["-R", "blocks /broken", new.to_str().unwrap()]);
     let block: u64 = block.trim().parse().unwrap();
     let image = fs::File::options().write(true).open(&new).unwrap();
     image.write_all_at(&[0xff; 1024], block * 1024).unwrap();
@@ -473,7 +473,7 @@ fn two_partitions() -> Option<tempfile::TempDir> {
         let disk = format!("{guid}3");
         let table = ["-n", "1:2048:+16M", "-n", "2:0:+16M", "-U", &disk];
         let guids = ["-u", &first, "-u", &second, image];
-        run("sgdisk", &[&table[..], &guids].concat());
+        run("sgdisk", [&table[..], &guids].concat());
         for offset in [1_u64 << 20, 17 << 20] {
             let options = format!("offset={offset},root_owner=0:0");
             let args = [
@@ -487,7 +487,7 @@ fn two_partitions() -> Option<tempfile::TempDir> {
                 image,
                 "16M",
             ];
-            run("mke2fs", &args);
+            run("mke2fs", args);
             let loop_option = format!("loop,offset={offset}");
             let mount = Mounted::new(image.as_ref(), &folder.path().join("mount"), &loop_option);
             fs::write(mount.path().join("file"), text).unwrap();
@@ -530,7 +530,7 @@ fn a_disk_that_is_cut_off_is_compared_as_far_as_it_goes() {
     let first = &whole[..whole.find("partition 2\n").expect(&whole)];
     assert!(first.contains("M  /file"), "{first}");
     let path = folder.path().join("new");
-    run("gzip", &["-k", "-1", path.to_str().unwrap()]);
+    run("gzip", ["-k", "-1", path.to_str().unwrap()]);
     // In the middle of the second partition.
     let image = fs::File::options().write(true).open(&path).unwrap();
     image.set_len(20 << 20).unwrap();
@@ -608,7 +608,7 @@ fn bytes_that_no_path_explains_are_told() {
     };
     assert_eq!(lines(), []);
     // Where the kernel put the end of the file, on both sides: blocks of 1 KiB.
-    let blocks = |image: &Path| run("debugfs", &["-R", "blocks /same", image.to_str().unwrap()]);
+    let blocks = |image: &Path| run("debugfs", ["-R", "blocks /same", image.to_str().unwrap()]);
     assert_eq!(blocks(&old), blocks(&new));
     let last: u64 = blocks(&new)
         .split_whitespace()

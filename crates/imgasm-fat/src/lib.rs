@@ -7,7 +7,7 @@
 //! - `volume`: directories and chains, read from a device.
 //! - `nodes`: the numbers by which files are known while the volume is open.
 //! - `check`: checking a volume against itself.
-//! - `edit`: changes through the `fatfs` crate.
+//! - `edit`: changes through the `fatfs` crate; `write`: the primitives of the trait made of them.
 //! - `filesystem`: the trait, for a volume.
 //! - `format`: making a volume.
 //!

@@ -1,6 +1,6 @@
 //! The filesystems inside a disk image, behind one trait, without the help of a kernel.
 //!
-//! - [`FileSystem`]: what is asked of a filesystem, in inode terms: no paths, no symbolic links
+//! - `filesystem`, [`FileSystem`]: what is asked of a filesystem, in inode terms: no paths, no symbolic links
 //!   followed. Its primitives are what an engine implements; its provided methods add the rules.
 //! - `rules`: the rules that are no format's own, applied once for all engines: [`is_name`], what
 //!   may be linked, moved and removed, and how a mode and an access control list agree.

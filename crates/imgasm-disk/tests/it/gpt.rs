@@ -47,12 +47,12 @@ fn amazon(dir: &Path) -> PathBuf {
 fn judged(image: &Path, numbers: &[u32]) -> String {
     numbers
         .iter()
-        .map(|number| run("sgdisk", &[&format!("--info={number}"), arg(image)]))
+        .map(|number| run("sgdisk", [&format!("--info={number}"), arg(image)]))
         .collect()
 }
 
 fn assert_verified(image: &Path) {
-    let text = run("sgdisk", &["--verify", arg(image)]);
+    let text = run("sgdisk", ["--verify", arg(image)]);
     assert!(text.contains("No problems found"), "{text}");
 }
 
@@ -117,7 +117,7 @@ fn growing_moves_the_end_and_nothing_else() {
     let code = [0x5a; 440];
     device(&image).write_at(0, &code).expect("write boot code");
     let others = judged(&image, &[15, 128]);
-    let dump = |image: &Path| run("sfdisk", &["--dump", arg(image)]);
+    let dump = |image: &Path| run("sfdisk", ["--dump", arg(image)]);
     let before = dump(&image);
     let same_size = std::fs::read(&image).expect("read");
     // On a device of the same size there is nothing to grow but the end of the last partition.
@@ -301,9 +301,9 @@ fn blocks_of_4096_bytes_are_noticed_and_grow() {
     assert!(slice.len() > 124 * MIB);
     // sgdisk learns the size of a block from the kernel.
     let attached = Loop::attach(&image, &["--sector-size=4096"]);
-    let text = run("sgdisk", &["--verify", arg(attached.path())]);
+    let text = run("sgdisk", ["--verify", arg(attached.path())]);
     assert!(text.contains("No problems found"), "{text}");
-    let text = run("sgdisk", &["--info=1", arg(attached.path())]);
+    let text = run("sgdisk", ["--info=1", arg(attached.path())]);
     let sectors = format!("Partition size: {} sectors", slice.len() / 4096);
     assert!(text.contains(&sectors), "{text}");
 }
@@ -315,7 +315,7 @@ fn a_hybrid_record_is_recognised_and_kept() {
     }
     let dir = tempfile::tempdir().expect("a directory");
     let image = amazon(dir.path());
-    run("sgdisk", &["--hybrid=15", arg(&image)]);
+    run("sgdisk", ["--hybrid=15", arg(&image)]);
     let target = device(&image);
     let mut record = [0; 512];
     target.read_at(0, &mut record).expect("read");
@@ -408,7 +408,7 @@ fn what_sgdisk_refuses_is_said_by_it_too() {
     let image = amazon(dir.path());
     let file = std::fs::OpenOptions::new().write(true).open(&image);
     file.expect("open").set_len(80 * MIB).expect("enlarge");
-    let text = output("sgdisk", &["--verify", arg(&image)]);
+    let text = output("sgdisk", ["--verify", arg(&image)]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(!text.contains("No problems found"), "{text}");
 }

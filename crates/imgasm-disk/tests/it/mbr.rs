@@ -37,7 +37,7 @@ fn table(image: &Path) -> PartitionTable {
 
 /// What sfdisk says of each partition: number, start, size, type, boot flag.
 fn judged(image: &Path) -> Vec<(u32, u64, u64, String, bool)> {
-    let text = run("sfdisk", &["--json", arg(image)]);
+    let text = run("sfdisk", ["--json", arg(image)]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let partitions = json["partitiontable"]["partitions"].as_array();
     let partitions = partitions.expect("a list").iter();
@@ -145,7 +145,7 @@ fn the_last_primary_partition_grows() {
         let table = table(&image);
         let root = table.partitions.iter().find(|p| p.number == 1);
         assert!(root.expect("there").bytes(SectorSize::B512).end > reach);
-        let text = run("sfdisk", &["--verify", arg(&image)]);
+        let text = run("sfdisk", ["--verify", arg(&image)]);
         assert!(text.contains("No errors detected"), "{text}");
     }
     let mut code = [0; 440];
@@ -216,7 +216,7 @@ fn blocks_of_4096_bytes_are_known_by_what_lies_in_them() {
     let root = format!("offset={}", 4096 * 4096);
     run(
         "mke2fs",
-        &["-q", "-F", "-t", "ext4", "-E", &root, arg(&image), "32M"],
+        ["-q", "-F", "-t", "ext4", "-E", &root, arg(&image), "32M"],
     );
     let disk = Disk::open(device(&image)).expect("open");
     let table = disk.table().expect("read").expect("a table");
@@ -239,7 +239,7 @@ fn a_bare_filesystem_is_a_disk_with_one_place() {
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("bare.raw");
     sparse(&image, 16 * MIB);
-    run("mke2fs", &["-q", "-t", "ext4", arg(&image)]);
+    run("mke2fs", ["-q", "-t", "ext4", arg(&image)]);
     let mut disk = Disk::open(device(&image)).expect("open");
     assert_eq!(disk.table().expect("read"), None);
     assert_eq!(disk.places(), [Place::WholeDisk]);
@@ -258,7 +258,7 @@ fn a_fat_boot_sector_is_not_taken_for_a_table() {
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("bare.raw");
     sparse(&image, 16 * MIB);
-    run("mkfs.vfat", &[arg(&image)]);
+    run("mkfs.vfat", [arg(&image)]);
     let disk = Disk::open(device(&image)).expect("open");
     assert_eq!(disk.places(), [Place::WholeDisk]);
     assert_eq!(disk.probe(Place::WholeDisk).expect("probe"), Some("vfat"));

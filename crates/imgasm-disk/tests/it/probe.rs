@@ -41,7 +41,7 @@ fn kinds_are_those_that_blkid_sees() {
         run(maker, &args);
         let kind = run(
             "blkid",
-            &[
+            [
                 "--probe",
                 "--match-tag",
                 "TYPE",

@@ -60,12 +60,12 @@ fn disk(dir: &Path, parts: &[Part]) -> PathBuf {
         let filesystem = dir.join("filesystem.raw");
         sparse(&filesystem, 8 * MIB);
         if part.kind == EFI_SYSTEM {
-            run("mkfs.vfat", &["-n", "EFI", arg(&filesystem)]);
+            run("mkfs.vfat", ["-n", "EFI", arg(&filesystem)]);
         } else {
             let label = part.label;
             run(
                 "mke2fs",
-                &[
+                [
                     "-q",
                     "-t",
                     "ext4",

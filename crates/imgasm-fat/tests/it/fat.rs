@@ -50,7 +50,7 @@ fn make(image: &Path, len: u64) {
 }
 
 fn assert_sound(image: &Path) {
-    let outcome = output("fsck.vfat", &["-n", "-v", arg(image)]);
+    let outcome = output("fsck.vfat", ["-n", "-v", arg(image)]);
     let text = String::from_utf8_lossy(&outcome.stdout).into_owned();
     assert!(outcome.status.success(), "{text}");
     let faults = findings(image);
@@ -86,7 +86,7 @@ fn judged(image: &Path) -> Tree {
         }
     }
     let out = tempfile::tempdir().expect("a directory");
-    let names = output("mdir", &["-b", "-i", arg(image), "::"]);
+    let names = output("mdir", ["-b", "-i", arg(image), "::"]);
     if !names.stdout.is_empty() {
         let outcome = std::process::Command::new("mcopy")
             .args(["-s", "-n", "-Q", "-i", arg(image), "::*", arg(out.path())])
@@ -148,7 +148,7 @@ fn a_new_volume_is_sound_for_each_width() {
     for (len, bits) in LENGTHS.into_iter().zip(["12", "16", "32"]) {
         make(&image, len);
         assert_sound(&image);
-        let blkid = run("blkid", &["--probe", "--output", "export", arg(&image)]);
+        let blkid = run("blkid", ["--probe", "--output", "export", arg(&image)]);
         assert!(blkid.contains("LABEL=EFI\n"), "{blkid}");
         assert!(blkid.contains("UUID=1BAD-CAFE\n"), "{blkid}");
         assert!(blkid.contains("TYPE=vfat\n"), "{blkid}");
@@ -282,7 +282,7 @@ fn times_are_those_of_the_options_and_nothing_else_varies() {
     let [a, b] = images.map(|image| std::fs::read(image).expect("read"));
     assert!(a == b, "two runs differ");
     let image = dir.path().join("a.raw");
-    let listing = run("mdir", &["-a", "-i", arg(&image), "::/sub"]);
+    let listing = run("mdir", ["-a", "-i", arg(&image), "::/sub"]);
     assert!(listing.contains("2001-09-09   1:46"), "{listing}");
     assert!(
         listing.contains(".            <DIR>     2018-04-01   0:00"),
@@ -684,12 +684,12 @@ fn volumes_that_mkfs_makes_are_read_and_written() {
         run("mkfs.vfat", &args);
         let source = dir.path().join("a Source file.txt");
         std::fs::write(&source, [9; 5000]).expect("write");
-        run("mmd", &["-i", arg(&image), "::/EFI", "::/EFI/amzn"]);
+        run("mmd", ["-i", arg(&image), "::/EFI", "::/EFI/amzn"]);
         for number in 0..60 {
             let target = format!("::/EFI/amzn/file {number}");
-            run("mcopy", &["-i", arg(&image), arg(&source), &target]);
+            run("mcopy", ["-i", arg(&image), arg(&source), &target]);
         }
-        run("mdel", &["-i", arg(&image), "::/EFI/amzn/file 7"]);
+        run("mdel", ["-i", arg(&image), "::/EFI/amzn/file 7"]);
         assert_sound(&image);
         let mut fs = Fat::open_writable(device(&image), OPTIONS).expect("open");
         assert_eq!(ours(&fs), judged(&image));
@@ -713,7 +713,7 @@ fn a_small_fat32_is_read_but_not_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("fat.raw");
     sparse(&image, 8 * MIB);
-    run("mkfs.vfat", &["-F32", arg(&image)]);
+    run("mkfs.vfat", ["-F32", arg(&image)]);
     let fat = Fat::open(device(&image)).expect("open");
     assert!(ours(&fat).is_empty());
     let error = Fat::open_writable(device(&image), OPTIONS)
@@ -772,7 +772,7 @@ fn faults_that_fsck_finds_are_found_and_not_written_over() {
             device(&image).write_at(copy, bytes).expect("damage");
         }
         let found = findings(&image);
-        let judged = !output("fsck.vfat", &["-n", arg(&image)]).status.success();
+        let judged = !output("fsck.vfat", ["-n", arg(&image)]).status.success();
         assert_eq!(!found.is_empty(), judged, "{name}: {found:?}");
         assert!(judged, "{name}");
         let error = Fat::open_writable(device(&image), OPTIONS)

@@ -130,12 +130,9 @@ impl Signature {
         let len = area_len(&mut fields)?;
         let unhashed = fields.take(len)?;
         fields.u16()?;
-        let salt = match version {
-            4 => &[],
-            _ => {
-                let len = fields.u8()?;
-                fields.take(len)?
-            }
+        let salt = if version == 4 { &[] } else {
+            let len = fields.u8()?;
+            fields.take(len)?
         };
         let mut trailer = body[..hashed_len].to_vec();
         let len = u32::try_from(hashed_len).map_err(|_| malformed("a signature is too long"))?;

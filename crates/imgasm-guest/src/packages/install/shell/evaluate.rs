@@ -60,10 +60,7 @@ impl Shell<'_, '_> {
         // A script that stops here is to say where.
         let status = status?;
         self.text = outer;
-        Ok(match pipeline.is_negated {
-            true => u8::from(status == 0),
-            false => status,
-        })
+        Ok(if pipeline.is_negated { u8::from(status == 0) } else { status })
     }
 
     fn piped(&mut self, stages: &[Stage]) -> Run {
@@ -164,12 +161,9 @@ impl Shell<'_, '_> {
         self.loops += 1;
         for value in values {
             self.assign(name, value)?;
-            match self.iteration(body)? {
-                (new, true) => status = new,
-                (_, false) => {
-                    status = 0;
-                    break;
-                }
+            if let (new, true) = self.iteration(body)? { status = new } else {
+                status = 0;
+                break;
             }
         }
         self.loops -= 1;
@@ -184,12 +178,9 @@ impl Shell<'_, '_> {
             if self.steps > MAX_STEPS {
                 return Err(self.unknown());
             }
-            match self.iteration(body)? {
-                (new, true) => status = new,
-                (_, false) => {
-                    status = 0;
-                    break;
-                }
+            if let (new, true) = self.iteration(body)? { status = new } else {
+                status = 0;
+                break;
             }
         }
         self.loops -= 1;

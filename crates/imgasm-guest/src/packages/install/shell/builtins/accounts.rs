@@ -311,13 +311,10 @@ impl Shell<'_, '_> {
                         "/run/sysusers.d/",
                         "/usr/lib/sysusers.d/",
                     ];
-                    let paths: Vec<_> = match file.starts_with('/') {
-                        true => vec![file.to_owned()],
-                        false => folders
-                            .iter()
-                            .map(|folder| format!("{folder}{file}"))
-                            .collect(),
-                    };
+                    let paths: Vec<_> = if file.starts_with('/') { vec![file.to_owned()] } else { folders
+                    .iter()
+                    .map(|folder| format!("{folder}{file}"))
+                    .collect() };
                     let mut content = None;
                     for path in paths {
                         content = match content {

@@ -73,15 +73,12 @@ impl Shell<'_, '_> {
         }
         let mut status = 0;
         for operand in &options.operands {
-            match self.metadata(operand)? {
-                Some(found) => {
-                    let is_fine = options.has('p') && found.file_type == FileType::Directory;
-                    status |= u8::from(!is_fine);
-                }
-                None => {
-                    let is_made = self.make_folder(operand, permissions, options.has('p'))?;
-                    status |= u8::from(!is_made);
-                }
+            if let Some(found) = self.metadata(operand)? {
+                let is_fine = options.has('p') && found.file_type == FileType::Directory;
+                status |= u8::from(!is_fine);
+            } else {
+                let is_made = self.make_folder(operand, permissions, options.has('p'))?;
+                status |= u8::from(!is_made);
             }
         }
         Ok(status)
@@ -218,10 +215,7 @@ impl Shell<'_, '_> {
             if goes_inside && matches!(name_of, "" | "." | "..") {
                 return Err(self.unknown());
             }
-            let to = match goes_inside {
-                true => format!("{}/{name_of}", target.trim_end_matches('/')),
-                false => target.to_owned(),
-            };
+            let to = if goes_inside { format!("{}/{name_of}", target.trim_end_matches('/')) } else { target.to_owned() };
             let is_done = match name {
                 "ln" => self.ln(source, &to, options)?,
                 "mv" => self.mv(source, &to)?,

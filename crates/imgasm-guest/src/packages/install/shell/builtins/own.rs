@@ -260,12 +260,9 @@ impl Shell<'_, '_> {
         if OWN.contains(&program) || self.functions.contains_key(program) {
             return Ok(Some(program.to_owned()));
         }
-        let candidates = match program.contains('/') {
-            true => vec![program.to_owned()],
-            false => SEARCHED
-                .map(|folder| format!("{folder}/{program}"))
-                .to_vec(),
-        };
+        let candidates = if program.contains('/') { vec![program.to_owned()] } else { SEARCHED
+        .map(|folder| format!("{folder}/{program}"))
+        .to_vec() };
         for candidate in candidates {
             let found = self.metadata(&candidate)?;
             if found.is_some_and(|found| is_program(&found) && found.file_type == FileType::Regular)

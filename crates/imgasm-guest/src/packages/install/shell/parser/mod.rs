@@ -57,12 +57,9 @@ pub(super) fn parse(script: &str) -> List {
             parser.separator()?;
             Ok(command)
         });
-        match parsed {
-            Ok(command) => list.push(command),
-            Err(GiveUp) => {
-                list.push(opaque(&script[start..]));
-                return list;
-            }
+        if let Ok(command) = parsed { list.push(command) } else {
+            list.push(opaque(&script[start..]));
+            return list;
         }
     }
 }

@@ -44,10 +44,7 @@ impl Parser<'_> {
             _ => self.word()?,
         };
         let default = u32::from(!operator.starts_with('<'));
-        let descriptor = match operator.starts_with('&') {
-            true => None,
-            false => Some(number.unwrap_or(default)),
-        };
+        let descriptor = if operator.starts_with('&') { None } else { Some(number.unwrap_or(default)) };
         Ok(Some(Redirection {
             descriptor,
             kind,
@@ -75,10 +72,7 @@ impl Parser<'_> {
                 .next()
                 .ok_or(GiveUp)?;
             at += line.len();
-            let line = match drops_tabs {
-                true => line.trim_start_matches('\t'),
-                false => line,
-            };
+            let line = if drops_tabs { line.trim_start_matches('\t') } else { line };
             if line.strip_suffix('\n').unwrap_or(line) == delimiter {
                 break;
             }

@@ -132,10 +132,7 @@ impl Parser<'_> {
         }
         if self.take("(") {
             let list = self.list(&[")"])?;
-            return match self.take(")") {
-                true => Ok(Part::Output { list, is_quoted }),
-                false => Err(GiveUp),
-            };
+            return if self.take(")") { Ok(Part::Output { list, is_quoted }) } else { Err(GiveUp) };
         }
         if self.take("{") {
             return self.braced(is_quoted);

@@ -1,5 +1,7 @@
 //! `sed` with the commands that scripts commonly have: `s`, `d`, `p`, `q`, and `a`, `i`, `c` with
 //! one line of text, each with addresses.
+//!
+//! - `script`: the commands, parsed.
 
 mod script;
 
