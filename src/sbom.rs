@@ -53,6 +53,7 @@ enum Kind {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Bom {
+    #[allow(clippy::struct_field_names, reason = "the format has this name")]
     bom_format: &'static str,
     spec_version: &'static str,
     /// Of this document under its serial number.

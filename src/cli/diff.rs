@@ -67,7 +67,12 @@ pub(super) fn run(
         // Images have the times that they have.
         source_date_epoch: if [&args.old, &args.new]
             .iter()
-            .any(|path| compare::is_recipe(path)) { environment.source_date_epoch()? } else { None },
+            .any(|path| compare::is_recipe(path))
+        {
+            environment.source_date_epoch()?
+        } else {
+            None
+        },
     };
     let mut side = |path: &Path| {
         image::opening(environment, output, |opener| {

@@ -106,10 +106,7 @@ fn memory_for_a_million_files() {
         let uuid = "6d676173-6d00-4000-8000-000000000001";
         let format = ["-q", "-t", "ext4", "-b", "1024", "-U", uuid, "-N", &inodes];
         let image = at(name);
-        run(
-            "mke2fs",
-            [&format[..], &[image.to_str().unwrap()]].concat(),
-        );
+        run("mke2fs", [&format[..], &[image.to_str().unwrap()]].concat());
     }
     populate(&at("old"), files);
     run(

@@ -33,6 +33,12 @@ pub struct MemoryFs {
     pub writes: u64,
 }
 
+impl Default for MemoryFs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MemoryFs {
     /// An empty root directory, 0755 and owned by root.
     pub fn new() -> Self {

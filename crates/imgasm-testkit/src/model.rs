@@ -101,6 +101,7 @@ impl Model {
     }
 
     /// Number of paths, the root's included.
+    #[allow(clippy::len_without_is_empty, reason = "there is always a root")]
     pub fn len(&self) -> usize {
         self.paths.len()
     }
@@ -164,7 +165,7 @@ impl Model {
             .take_while(move |path| path.starts_with(&prefix))
     }
 
-    fn is_empty(&self, directory: &[u8]) -> bool {
+    fn is_empty_directory(&self, directory: &[u8]) -> bool {
         self.below(directory).next().is_none()
     }
 
@@ -248,7 +249,7 @@ impl Model {
             Edit::Rename { from, to } => return self.rename(&from.0, &to.0),
             Edit::Remove { path } => {
                 let directory = self.get(&path.0)?.is_directory();
-                let possible = path.0 != b"/" && (!directory || self.is_empty(&path.0));
+                let possible = path.0 != b"/" && (!directory || self.is_empty_directory(&path.0));
                 possible.then_some(())?;
                 self.forget(&path.0);
             }
@@ -291,7 +292,7 @@ impl Model {
                 return Some(());
             }
             let fits = self.nodes[target].is_directory() == directory;
-            (fits && (!directory || self.is_empty(to))).then_some(())?;
+            (fits && (!directory || self.is_empty_directory(to))).then_some(())?;
             self.forget(to);
         }
         let below: Vec<_> = self.below(from).cloned().collect();

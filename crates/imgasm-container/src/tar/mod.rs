@@ -39,7 +39,10 @@ fn damaged(error: io::Error) -> io::Error {
 
 /// Whether it is the archive that is damaged, and not what it is read from.
 pub(super) fn is_damage(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(<(dyn std::error::Error + std::marker::Send + std::marker::Sync + 'static)>::is::<Damage>)
+    error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Damage>())
+        .is_some()
 }
 
 /// Whether a block is the header of an archive's member: its checksum fits. The oldest archives

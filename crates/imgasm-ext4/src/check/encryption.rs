@@ -44,6 +44,10 @@ fn policy_of(context: &[u8]) -> Option<&[u8]> {
 
 impl Check<'_> {
     /// Looks at the policy of an encrypted inode.
+    #[allow(
+        clippy::unnecessary_wraps,
+        reason = "called in a row with checks that read"
+    )]
     pub(super) fn encryption(&mut self, number: InodeNumber, inode: &Inode) -> Result<()> {
         if !inode.has_flag(flags::ENCRYPT) {
             return Ok(());

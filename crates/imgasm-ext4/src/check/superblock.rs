@@ -253,6 +253,10 @@ impl Check<'_> {
     }
 
     /// Checks that no inode is named as the orphan file if there is none.
+    #[allow(
+        clippy::unnecessary_wraps,
+        reason = "called in a row with checks that read"
+    )]
     fn orphan_file_off(&mut self) -> Result<()> {
         let number = InodeNumber(self.fs.superblock.s_orphan_file_inum.get());
         if self.fs.geometry.locate_inode(number).is_none() {

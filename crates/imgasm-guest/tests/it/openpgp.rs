@@ -1,4 +1,4 @@
-//! Keys and signatures that GnuPG makes, and which of them are let in.
+//! Keys and signatures that `GnuPG` makes, and which of them are let in.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const DATA: &[u8] = b"what was signed";
 
-/// A home of GnuPG, at any time.
+/// A home of `GnuPG`, at any time.
 struct Gpg {
     home: TempDir,
 }

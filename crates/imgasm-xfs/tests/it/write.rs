@@ -3,6 +3,7 @@
 //! kernel say whether it is right.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
@@ -521,18 +522,19 @@ fn version_4_is_read() {
     let mut expected = BTreeMap::new();
     for directory in 0..3_usize {
         let name = format!("d{directory}").repeat(1 + directory);
-        prototype.push_str(&format!("{name} d--750 5 6\n"));
+        writeln!(prototype, "{name} d--750 5 6").expect("a text grows");
         for n in 0..1000 {
             let content = folder.path().join(n.to_string());
             if directory == 0 {
                 std::fs::write(&content, n.to_string()).expect("room");
             }
-            prototype.push_str(&format!("file-{n} ---640 7 {n} {}\n", content.display()));
+            writeln!(prototype, "file-{n} ---640 7 {n} {}", content.display())
+                .expect("a text grows");
             expected.insert((name.clone(), format!("file-{n}")), n);
         }
         prototype.push_str("$\n");
     }
-    prototype.push_str(&format!("link l--777 0 0 {target}\n$\n"));
+    writeln!(prototype, "link l--777 0 0 {target}\n$").expect("a text grows");
     let list = folder.path().join("prototype");
     std::fs::write(&list, prototype).expect("room");
     run(Command::new("mkfs.xfs")

@@ -130,7 +130,9 @@ impl Signature {
         let len = area_len(&mut fields)?;
         let unhashed = fields.take(len)?;
         fields.u16()?;
-        let salt = if version == 4 { &[] } else {
+        let salt = if version == 4 {
+            &[]
+        } else {
             let len = fields.u8()?;
             fields.take(len)?
         };

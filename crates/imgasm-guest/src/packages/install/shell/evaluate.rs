@@ -60,7 +60,11 @@ impl Shell<'_, '_> {
         // A script that stops here is to say where.
         let status = status?;
         self.text = outer;
-        Ok(if pipeline.is_negated { u8::from(status == 0) } else { status })
+        Ok(if pipeline.is_negated {
+            u8::from(status == 0)
+        } else {
+            status
+        })
     }
 
     fn piped(&mut self, stages: &[Stage]) -> Run {
@@ -161,7 +165,9 @@ impl Shell<'_, '_> {
         self.loops += 1;
         for value in values {
             self.assign(name, value)?;
-            if let (new, true) = self.iteration(body)? { status = new } else {
+            if let (new, true) = self.iteration(body)? {
+                status = new
+            } else {
                 status = 0;
                 break;
             }
@@ -178,7 +184,9 @@ impl Shell<'_, '_> {
             if self.steps > MAX_STEPS {
                 return Err(self.unknown());
             }
-            if let (new, true) = self.iteration(body)? { status = new } else {
+            if let (new, true) = self.iteration(body)? {
+                status = new
+            } else {
                 status = 0;
                 break;
             }

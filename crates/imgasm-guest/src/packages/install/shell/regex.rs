@@ -74,7 +74,9 @@ fn translate(text: &str, is_extended: bool) -> Option<(String, bool)> {
                         if inside.starts_with(',') || inside.is_empty() {
                             return None;
                         }
-                        pattern.push_str(&format!("{{{inside}}}"));
+                        pattern.push('{');
+                        pattern.push_str(&inside);
+                        pattern.push('}');
                         continue;
                     }
                     '}' => return None,
@@ -152,9 +154,10 @@ fn bracket(
                     "alpha", "digit", "alnum", "upper", "lower", "space", "blank", "punct",
                     "xdigit",
                 ];
-                known
-                    .contains(&name.as_str())
-                    .then(|| pattern.push_str(&format!("[:{name}:]")))?;
+                known.contains(&name.as_str()).then_some(())?;
+                pattern.push_str("[:");
+                pattern.push_str(&name);
+                pattern.push_str(":]");
             }
             '[' if matches!(chars.peek(), Some('.' | '=')) => return None,
             '-' => pattern.push_str(if is_first || chars.peek() == Some(&']') {

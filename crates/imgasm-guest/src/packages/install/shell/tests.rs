@@ -466,7 +466,7 @@ fn compare(root: &Path, script: &str) -> Result<bool, String> {
 /// A script of several commands, put together at random.
 fn generate(rng: &mut Rng) -> String {
     let mut script = String::new();
-    for _ in 0..1 + rng.index(3) {
+    for _ in 0..=rng.index(3) {
         let command = |rng: &mut Rng| (*rng.pick(COMMANDS)).to_owned();
         let single = |rng: &mut Rng| {
             loop {

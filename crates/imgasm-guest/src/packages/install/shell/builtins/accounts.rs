@@ -134,6 +134,7 @@ impl Shell<'_, '_> {
     }
 
     /// The status with which a command of shadow-utils ends.
+    #[allow(clippy::unused_self, reason = "called in a row with methods")]
     fn ended(&self, result: users::Result<()>) -> Run {
         match result {
             Ok(()) => Ok(0),
@@ -311,10 +312,14 @@ impl Shell<'_, '_> {
                         "/run/sysusers.d/",
                         "/usr/lib/sysusers.d/",
                     ];
-                    let paths: Vec<_> = if file.starts_with('/') { vec![file.to_owned()] } else { folders
-                    .iter()
-                    .map(|folder| format!("{folder}{file}"))
-                    .collect() };
+                    let paths: Vec<_> = if file.starts_with('/') {
+                        vec![file.to_owned()]
+                    } else {
+                        folders
+                            .iter()
+                            .map(|folder| format!("{folder}{file}"))
+                            .collect()
+                    };
                     let mut content = None;
                     for path in paths {
                         content = match content {

@@ -57,7 +57,7 @@ impl Shell<'_, '_> {
             "rm" | "unlink" => self.rm(&options),
             "rmdir" => self.rmdir(&options),
             "install" => self.install(&options),
-            _ => self.to_target(name, &options),
+            _ => self.place_sources(name, &options),
         }
     }
 
@@ -191,7 +191,7 @@ impl Shell<'_, '_> {
     }
 
     /// `ln`, `mv`, `cp`: each source goes to the target, or into it if that is a folder.
-    fn to_target(&mut self, name: &str, options: &Options) -> Run {
+    fn place_sources(&mut self, name: &str, options: &Options) -> Run {
         let (sources, target) = match options.operands.as_slice() {
             [] => return Ok(1),
             [source] if name == "ln" => (std::slice::from_ref(source), "."),
@@ -215,7 +215,11 @@ impl Shell<'_, '_> {
             if goes_inside && matches!(name_of, "" | "." | "..") {
                 return Err(self.unknown());
             }
-            let to = if goes_inside { format!("{}/{name_of}", target.trim_end_matches('/')) } else { target.to_owned() };
+            let to = if goes_inside {
+                format!("{}/{name_of}", target.trim_end_matches('/'))
+            } else {
+                target.to_owned()
+            };
             let is_done = match name {
                 "ln" => self.ln(source, &to, options)?,
                 "mv" => self.mv(source, &to)?,

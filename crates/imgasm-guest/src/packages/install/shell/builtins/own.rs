@@ -14,6 +14,7 @@ const OWN: [&str; 20] = [
 const SEARCHED: [&str; 4] = ["/sbin", "/bin", "/usr/sbin", "/usr/bin"];
 
 impl Shell<'_, '_> {
+    #[allow(clippy::too_many_lines, reason = "a table of commands")]
     pub(super) fn own(&mut self, name: &str, arguments: &[String]) -> Run {
         let words: Vec<_> = arguments.iter().map(String::as_str).collect();
         match (name, words.as_slice()) {
@@ -260,9 +261,13 @@ impl Shell<'_, '_> {
         if OWN.contains(&program) || self.functions.contains_key(program) {
             return Ok(Some(program.to_owned()));
         }
-        let candidates = if program.contains('/') { vec![program.to_owned()] } else { SEARCHED
-        .map(|folder| format!("{folder}/{program}"))
-        .to_vec() };
+        let candidates = if program.contains('/') {
+            vec![program.to_owned()]
+        } else {
+            SEARCHED
+                .map(|folder| format!("{folder}/{program}"))
+                .to_vec()
+        };
         for candidate in candidates {
             let found = self.metadata(&candidate)?;
             if found.is_some_and(|found| is_program(&found) && found.file_type == FileType::Regular)

@@ -233,7 +233,7 @@ impl Shell<'_, '_> {
             return Err(self.unknown());
         }
         let input = self.descriptors.input.read_all();
-        let count = input.iter().filter(|byte| **byte == b'\n').count();
+        let count = input.split(|byte| *byte == b'\n').count() - 1;
         self.say_line(&count.to_string())?;
         Ok(0)
     }

@@ -57,7 +57,9 @@ pub(super) fn parse(script: &str) -> List {
             parser.separator()?;
             Ok(command)
         });
-        if let Ok(command) = parsed { list.push(command) } else {
+        if let Ok(command) = parsed {
+            list.push(command)
+        } else {
             list.push(opaque(&script[start..]));
             return list;
         }

@@ -44,7 +44,11 @@ impl Parser<'_> {
             _ => self.word()?,
         };
         let default = u32::from(!operator.starts_with('<'));
-        let descriptor = if operator.starts_with('&') { None } else { Some(number.unwrap_or(default)) };
+        let descriptor = if operator.starts_with('&') {
+            None
+        } else {
+            Some(number.unwrap_or(default))
+        };
         Ok(Some(Redirection {
             descriptor,
             kind,
@@ -72,7 +76,11 @@ impl Parser<'_> {
                 .next()
                 .ok_or(GiveUp)?;
             at += line.len();
-            let line = if drops_tabs { line.trim_start_matches('\t') } else { line };
+            let line = if drops_tabs {
+                line.trim_start_matches('\t')
+            } else {
+                line
+            };
             if line.strip_suffix('\n').unwrap_or(line) == delimiter {
                 break;
             }

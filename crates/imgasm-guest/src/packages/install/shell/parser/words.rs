@@ -132,7 +132,11 @@ impl Parser<'_> {
         }
         if self.take("(") {
             let list = self.list(&[")"])?;
-            return if self.take(")") { Ok(Part::Output { list, is_quoted }) } else { Err(GiveUp) };
+            return if self.take(")") {
+                Ok(Part::Output { list, is_quoted })
+            } else {
+                Err(GiveUp)
+            };
         }
         if self.take("{") {
             return self.braced(is_quoted);

@@ -73,6 +73,7 @@ pub(super) fn parse(script: &str, is_extended: bool) -> Option<Vec<Command>> {
 }
 
 /// An address at the beginning of a text, if there is one; `None` in `None` if it is not known.
+#[allow(clippy::option_option, reason = "both layers are said above")]
 fn address(text: &str, is_extended: bool) -> Option<Option<(Address, &str)>> {
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '$' || c == '/' || c == '\\') {
         address_only(text, is_extended).map(Some)
