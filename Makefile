@@ -13,7 +13,7 @@ IMGASM := target/release/imgasm
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 TEST_PACKAGES := acl attr binutils chromium db5.3-util dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
-	python3-venv qemu-utils rpm selinux-utils \
+	pigz python3-venv qemu-utils rpm selinux-utils \
 	selinux-policy-default shellcheck systemd util-linux xfsprogs xz-utils zstd bzip2
 
 BOOT_PACKAGES := debootstrap qemu-system-x86

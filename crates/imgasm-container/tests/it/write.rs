@@ -41,7 +41,12 @@ fn disks(dir: &Path) -> Vec<PathBuf> {
     };
     let mut disks: Vec<PathBuf> = (0..).zip(lens).map(disk).collect();
     let empty = dir.join("empty.raw");
-    fs::File::create(&empty).unwrap().set_len(5 * MIB).unwrap();
+    // But for the mark by which a disk is known.
+    let mut sector = vec![0; 512];
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&empty, sector).unwrap();
+    let file = fs::File::options().write(true).open(&empty).unwrap();
+    file.set_len(5 * MIB).unwrap();
     disks.push(empty);
     disks
 }
