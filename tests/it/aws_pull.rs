@@ -145,12 +145,12 @@ fn the_recommended_ami_of_ecs_is_pulled_by_its_parameter() {
     let ami = parameter["image_id"].as_str().unwrap();
     let disk = dir.join("out/ecs.raw");
     public_image(&server, ami, &disk);
-    let pull = |parameter: &str| {
+    let pull = |parameter: &str, to: &str| {
         let mut pull = server.command(dir, "pull");
-        pull.args([&format!("ssm:{parameter}"), "-o", "base.raw"]);
+        pull.args([&format!("ssm:{parameter}"), "-o", to]);
         pull
     };
-    succeed(&mut pull(name));
+    succeed(&mut pull(name, "base.raw"));
     let base = fs::File::options().write(true).open(dir.join("base.raw"));
     base.unwrap()
         .set_len(fs::metadata(&disk).unwrap().len())
@@ -160,13 +160,12 @@ fn the_recommended_ami_of_ecs_is_pulled_by_its_parameter() {
     let origin: Value = serde_json::from_slice(&origin).unwrap();
     assert_eq!(origin["ami_id"], ami);
     // The one that names the AMI alone.
-    succeed(&mut pull(&format!("{name}/image_id")));
+    succeed(&mut pull(&format!("{name}/image_id"), "by-its-id.raw"));
 
-    let said = refused(&mut pull(
-        "/aws/service/ecs/optimized-ami/windows_server/2019/english/full/recommended/os",
-    ));
+    let windows = "/aws/service/ecs/optimized-ami/windows_server/2019/english/full/recommended/os";
+    let said = refused(&mut pull(windows, "no.raw"));
     is_one_error(&said, &["names no AMI", "Windows_Server-2019"]);
-    let said = refused(&mut pull("/images/none"));
+    let said = refused(&mut pull("/images/none", "no.raw"));
     is_one_error(&said, &["/images/none", "--region"]);
     nothing_left(&server, dir);
     server.assert_no_violations();
