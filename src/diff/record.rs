@@ -13,7 +13,7 @@ use imgasm_disk::Disk;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::text::path_bytes;
 use imgasm_fs::tree::{self, LastLink, locate};
-use imgasm_fs::{FileSystem, FileType};
+use imgasm_fs::{FileSystem, FileType, digest};
 
 /// Compares two manifests: all that they say.
 pub fn compare(old: &Manifest, new: &Manifest) -> Report {
@@ -119,7 +119,9 @@ fn state(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<(Option<String>,
         source,
     })?;
     let is_file = metadata.file_type == FileType::Regular;
-    let digest = is_file.then(|| tree::sha256(fs, node, path)).transpose()?;
+    let digest = is_file
+        .then(|| digest::sha256(fs, node, path))
+        .transpose()?;
     Ok((Some(metadata.file_type.name().to_owned()), digest))
 }
 

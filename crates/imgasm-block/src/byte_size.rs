@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, de};
-
 /// A number of bytes, written as `512MiB`, `20 GiB` or a plain number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -50,24 +48,6 @@ impl fmt::Display for ByteSize {
             unit += 1;
         }
         write!(f, "{number}{}", UNITS[unit])
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "expected a number that is not negative, or a text"
-        )]
-        enum NumberOrText {
-            Number(u64),
-            Text(String),
-        }
-        match NumberOrText::deserialize(deserializer)? {
-            NumberOrText::Number(bytes) => Ok(Self(bytes)),
-            NumberOrText::Text(text) => text.parse().map_err(de::Error::custom),
-        }
     }
 }
 

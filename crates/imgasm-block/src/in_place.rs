@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::output::lock;
+use super::lock::lock;
 use super::{BlockDevice, Change, Delta, Error, FileDevice, Recovery, Result, in_use, undo};
 
 /// An image that is changed in place. It is locked from its opening to its dropping.

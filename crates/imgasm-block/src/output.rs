@@ -1,7 +1,7 @@
 //! A new image: made beside its target and renamed when it is whole.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::mem;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::OFlags;
 
 use super::bytes::write_non_zero;
+use super::lock::lock;
 use super::{BlockDevice, Change, Delta, Error, FileDevice, Result, pool};
 
 /// How much is copied in one step, which stays in a core's cache. The unit in which work is shared
@@ -105,7 +106,7 @@ impl Output {
         delta.copy_changes(changes, &self.device()?)
     }
 
-    /// Makes the file a copy of a device: a clone that shares its blocks where the host can do
+    /// Makes the file a copy of a device: a clone that shares its blocks if the host can do
     /// that, else a copy of what is not zeros.
     pub fn write_device(&self, device: &dyn BlockDevice) -> Result<()> {
         if let Some(base) = device.host_file()
@@ -118,7 +119,7 @@ impl Output {
         self.copy_non_zero(device)
     }
 
-    /// Takes out what a killed process or an earlier try has left. Where there is nothing, nothing
+    /// Takes out what a killed process or an earlier try has left. If there is nothing, nothing
     /// is done: ext4 brings a file that was truncated to nothing to the disk when it is closed.
     fn empty(&self) -> Result<()> {
         let metadata = self.file.metadata();
@@ -221,26 +222,6 @@ fn partial_path(target: &Path) -> Result<PathBuf> {
     partial.push(name);
     partial.push(".partial");
     Ok(target.with_file_name(partial))
-}
-
-/// Takes the lock of a file or says that somebody else has it.
-pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => Error::Locked {
-            path: path.to_owned(),
-        },
-        TryLockError::Error(source) => Error::file(path, "lock", source),
-    })
-}
-
-/// Takes a lock that readers share, or says that somebody writes the file.
-pub(super) fn lock_shared(file: &File, path: &Path) -> Result<()> {
-    file.try_lock_shared().map_err(|error| match error {
-        TryLockError::WouldBlock => Error::Locked {
-            path: path.to_owned(),
-        },
-        TryLockError::Error(source) => Error::file(path, "lock", source),
-    })
 }
 
 /// Whether `path` still names this file.

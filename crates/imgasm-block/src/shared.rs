@@ -12,9 +12,9 @@ use super::FileDevice;
 const MOST_EXTENTS: usize = 200_000;
 
 /// The data of two files but for the blocks that they share: outside these ranges, which are in
-/// order of their starts, both hold the same. `None` where they share nothing, or nobody can tell.
+/// order of their starts, both hold the same. `None` if they share nothing, or nobody can tell.
 ///
-/// Blocks are shared where both files are on one file system, and it gives the same place for the
+/// Blocks are shared if both files are on one file system and it gives the same place for the
 /// same offset of both, as a whole block that holds data and belongs to several files (`FIEMAP`,
 /// Linux `Documentation/filesystems/fiemap.rst`).
 pub fn unshared(old: &FileDevice, new: &FileDevice) -> Option<Vec<Range<u64>>> {
@@ -54,7 +54,7 @@ pub fn unshared(old: &FileDevice, new: &FileDevice) -> Option<Vec<Range<u64>>> {
 struct Extent {
     start: u64,
     end: u64,
-    /// Where the file's first byte would lie if all of it lay as these do; `None` where the blocks
+    /// Where the file's first byte would lie if all of it lay as these do; `None` if the blocks
     /// cannot be shared.
     place: Option<i128>,
 }

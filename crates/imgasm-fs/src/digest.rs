@@ -1,4 +1,4 @@
-//! Digests of file contents, computed beside the reading.
+//! Digests of file contents, of one file or of many beside the reading.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -6,6 +6,8 @@ use std::thread;
 
 use sha2::{Digest as _, Sha256};
 
+use super::path::ImagePath;
+use super::tree::{self, At as _};
 use super::{FileSystem, NodeId, Result};
 use imgasm_block::Digest;
 use imgasm_block::pool::Workers;
@@ -22,6 +24,21 @@ const QUEUE_FILES: usize = 32;
 
 /// As many hashers as one reader feeds.
 const MOST_HASHERS: usize = 4;
+
+/// The SHA-256 of a regular file's content; `path` is only for messages.
+pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> tree::Result<Digest> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; PIECE_BYTES];
+    let mut offset = 0;
+    loop {
+        let count = fs.read_at(node, offset, &mut chunk).at("read", path)?;
+        if count == 0 {
+            return Ok(Digest::finish(hasher));
+        }
+        hasher.update(&chunk[..count]);
+        offset += count as u64;
+    }
+}
 
 /// A file for a hasher: its number, and its pieces as they are read.
 type Job = (usize, Receiver<Vec<u8>>);

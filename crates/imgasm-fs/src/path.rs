@@ -5,10 +5,6 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use serde::de::Error as _;
-use serde::ser::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// An absolute path inside an image, in bytes.
 ///
 /// It is held in one form: a leading `/`, no trailing one, and between them names that are neither
@@ -180,28 +176,6 @@ impl std::str::FromStr for ImagePath {
 }
 
 /// As text where people read it, which not every path is; else as it is.
-impl Serialize for ImagePath {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            let text = std::str::from_utf8(&self.0).map_err(S::Error::custom)?;
-            serializer.serialize_str(text)
-        } else {
-            serializer.serialize_bytes(&self.0)
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ImagePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let path = if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.into_bytes()
-        } else {
-            Vec::deserialize(deserializer)?
-        };
-        Self::parse(path).map_err(D::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,14 @@
 //! Bytes from an image, and errors, as text.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 /// Marks a value that is written in base64, as `getfattr --encoding=base64` does.
 const BASE64_MARK: &str = "0s";
 
-/// A value as text, without loss: itself where it is UTF-8, else `0s` and its base64.
+/// A value as text, without loss: itself if it is UTF-8, else `0s` and its base64.
 pub fn value_text(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) if !text.starts_with(BASE64_MARK) => text.to_owned(),
@@ -43,17 +45,11 @@ pub fn path_bytes(text: &str) -> Vec<u8> {
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
         let escaped = match rest {
-            [b'\\', b'x', digits @ ..] => {
-                let (digits, after) = digits.split_at_checked(2).unwrap_or_default();
-                hex::decode(digits)
-                    .ok()
-                    .filter(|byte| byte.len() == 1)
-                    .zip(Some(after))
-            }
+            [b'\\', b'x', high, low, after @ ..] => byte(*high, *low).zip(Some(after)),
             _ => None,
         };
         if let Some((byte, after)) = escaped {
-            bytes.extend(byte);
+            bytes.push(byte);
             rest = after;
         } else {
             bytes.push(*first);
@@ -64,8 +60,13 @@ pub fn path_bytes(text: &str) -> Vec<u8> {
 }
 
 fn push_escaped(text: &mut String, byte: u8) {
-    text.push_str("\\x");
-    text.push_str(&hex::encode([byte]));
+    let _ = write!(text, "\\x{byte:02x}");
+}
+
+/// The byte that two hexadecimal digits stand for.
+fn byte(high: u8, low: u8) -> Option<u8> {
+    let value = |digit| char::from(digit).to_digit(16);
+    u8::try_from(value(high)? * 16 + value(low)?).ok()
 }
 
 /// An error with all that is behind it, in one line.

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 /// A file in one filesystem: an inode number, or whatever the format has in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
@@ -15,7 +13,8 @@ impl fmt::Display for NodeId {
 }
 
 /// What a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum FileType {
     /// A regular file.
     Regular,
@@ -92,7 +91,8 @@ impl FileType {
 }
 
 /// The number of a device node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct DeviceNumber {
     /// Which driver: 12 bits in the kernel's own form.
     pub major: u32,
@@ -101,9 +101,8 @@ pub struct DeviceNumber {
 }
 
 /// A point in time.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Timestamp {
     /// Seconds since 1970-01-01T00:00:00Z.
     pub seconds: i64,
@@ -134,7 +133,7 @@ pub struct Metadata {
     pub modified: Timestamp,
     /// When its inode last changed.
     pub changed: Timestamp,
-    /// When it was made, where the format stores that.
+    /// When it was made, if the format stores that.
     pub created: Option<Timestamp>,
 }
 
@@ -247,9 +246,9 @@ pub struct Rename<'a> {
 pub struct FileSystemInfo {
     /// The kind, as `blkid` names it: `ext4`, `xfs`, `vfat`, …
     pub kind: &'static str,
-    /// The label, empty where there is none.
+    /// The label, empty if there is none.
     pub label: Vec<u8>,
-    /// The UUID or serial number, as `blkid` prints it; empty where there is none.
+    /// The UUID or serial number, as `blkid` prints it; empty if there is none.
     pub uuid: String,
     /// Features that are on, by the names of the format's own tools, in the order of their bits.
     pub features: Vec<&'static str>,
@@ -259,7 +258,7 @@ pub struct FileSystemInfo {
     pub total_bytes: u64,
     /// Bytes free, reserved ones included.
     pub free_bytes: u64,
-    /// Inodes in all and free ones, where their number is fixed or counted.
+    /// Inodes in all and free ones, if their number is fixed or counted.
     pub inodes: Option<(u64, u64)>,
     /// Whether the filesystem was left in a state that needs recovery before it can be written.
     pub needs_recovery: bool,

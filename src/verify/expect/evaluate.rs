@@ -6,7 +6,7 @@ use super::super::{CheckResult, Error, Findings, results};
 use super::{Expectation, PackageVersion, PathExpectation};
 use crate::config::Account;
 use imgasm_fs::tree::{self, LastLink, Place, locate, read_file};
-use imgasm_fs::{FileSystem, FileType, Metadata};
+use imgasm_fs::{FileSystem, FileType, Metadata, digest};
 use imgasm_guest::keyfile;
 use imgasm_guest::packages::{self, Package};
 use imgasm_guest::{Accounts, services};
@@ -203,7 +203,7 @@ impl Evaluator<'_> {
         findings: &mut Findings,
     ) -> Result<(), Error> {
         if let (Some(digest), Some(node)) = (&expected.sha256, place.node) {
-            let found = tree::sha256(self.fs, node, &place.path)?.to_string();
+            let found = digest::sha256(self.fs, node, &place.path)?.to_string();
             if !found.eq_ignore_ascii_case(digest) {
                 findings.problem(format!("its SHA-256 is {found}"));
             }

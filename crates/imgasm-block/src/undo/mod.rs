@@ -146,7 +146,7 @@ pub(super) fn check(image: &FileDevice) -> Result<Option<Recovery>> {
     let Some(Found { path, reader }) = find(image)? else {
         return Ok(None);
     };
-    super::output::lock_shared(image.file(), image.path())?;
+    super::lock::lock_shared(image.file(), image.path())?;
     if let Some(mut reader) = reader
         && is_changed(image, &path, &mut reader)?
     {

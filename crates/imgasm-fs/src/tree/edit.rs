@@ -31,14 +31,15 @@ pub enum ChangeKind {
 pub struct Touch {
     /// The path, without symbolic links in it.
     pub path: ImagePath,
-    /// What was changed; `None` where all was as wanted already.
+    /// What was changed; `None` if all was as wanted already.
     pub change: Option<ChangeKind>,
 }
 
 /// Edits a filesystem by paths.
 ///
 /// An edit has the effect that root's has on a running kernel ([`posix`](crate::posix)). Every edit
-/// first looks whether there is something to do, so that repeating it writes nothing, and records the paths that it was about; [`Editor::take_touched`] hands them over.
+/// first looks whether there is something to do, so that repeating it writes nothing, and records
+/// the paths that it was about; [`Editor::take_touched`] hands them over.
 pub struct Editor<'a> {
     fs: &'a mut dyn FileSystem,
     touched: Vec<Touch>,
@@ -275,7 +276,7 @@ impl<'a> Editor<'a> {
 
     /// Moves `from` to the path `to`, whose directory must be there, replacing a file there.
     ///
-    /// Where `from` is gone and `to` is there, it is taken to have been moved before.
+    /// If `from` is gone and `to` is there, it is taken to have been moved before.
     pub fn rename(&mut self, from: &ImagePath, to: &ImagePath) -> Result<()> {
         let to_place = self.place(to, LastLink::Keep)?;
         let from_place = match locate(self.fs, from, LastLink::Keep) {

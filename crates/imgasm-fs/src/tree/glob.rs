@@ -75,7 +75,7 @@ impl Alternative {
     }
 
     /// The names before the first that has a special character, and how many names follow them;
-    /// `None` where the pattern does not tell how many.
+    /// `None` if the pattern does not tell how many.
     fn base(&self) -> (String, Option<usize>) {
         let names: Vec<_> = self.text.split('/').skip(1).collect();
         let plain = names.iter().take_while(|name| !name.contains(META)).count();

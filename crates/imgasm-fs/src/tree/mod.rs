@@ -2,12 +2,13 @@
 //! layer above.
 //!
 //! - [`locate`], [`resolve()`]: from a path to a node, with symbolic links followed inside the image.
-//! - [`read`]: the content of a file, whole or as a stream, and its digest.
+//! - [`read`]: the content of a file, whole or as a stream.
 //! - [`walk()`]: everything below a path, in order of names.
 //! - [`glob()`]: the paths that a pattern matches.
 //! - `edit`, with the [`Editor`]: changes by path, made only where something differs, and recorded.
 
 pub mod edit;
+#[cfg(feature = "glob")]
 pub mod glob;
 pub mod read;
 mod resolve;
@@ -18,8 +19,9 @@ use std::path::PathBuf;
 
 pub use crate::posix::Attributes;
 pub use edit::{ChangeKind, Editor, Touch};
+#[cfg(feature = "glob")]
 pub use glob::glob;
-pub use read::{FileReader, read_file, sha256};
+pub use read::{FileReader, read_file};
 pub use resolve::{LastLink, Place, exists, is_file, locate, resolve};
 pub use walk::{Entry, Walk, walk};
 
@@ -117,7 +119,7 @@ fn because(path: &ImagePath, missing: &ImagePath) -> String {
 }
 
 /// Gives a filesystem's error the path at which it came.
-trait At<T> {
+pub(crate) trait At<T> {
     fn at(self, action: &'static str, path: &ImagePath) -> Result<T>;
 }
 

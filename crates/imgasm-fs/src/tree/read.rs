@@ -2,13 +2,10 @@
 
 use std::io::{self, Read};
 
-use sha2::{Digest as _, Sha256};
-
 use super::resolve::{LastLink, resolve};
 use super::{At, Error, Result};
 use crate::path::ImagePath;
 use crate::{FileSystem, FileType, NodeId};
-use imgasm_block::Digest;
 
 /// Bytes read at a time when a file is streamed.
 const CHUNK: usize = 128 << 10;
@@ -51,21 +48,6 @@ pub fn read_node(
             return Ok(content);
         }
         content.extend_from_slice(&chunk[..count]);
-    }
-}
-
-/// The SHA-256 of a regular file's content; `path` is only for messages.
-pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> Result<Digest> {
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    let mut offset = 0;
-    loop {
-        let count = fs.read_at(node, offset, &mut chunk).at("read", path)?;
-        if count == 0 {
-            return Ok(Digest::finish(hasher));
-        }
-        hasher.update(&chunk[..count]);
-        offset += count as u64;
     }
 }
 

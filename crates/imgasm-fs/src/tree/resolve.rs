@@ -7,7 +7,7 @@ use crate::{FileSystem, FileType, NodeId};
 /// How many symbolic links one path may lead through: Linux's own limit (`path_resolution(7)`).
 pub(super) const MAX_LINKS: u32 = 40;
 
-/// What to do where the last name of a path is a symbolic link. Links before it are followed.
+/// What to do if the last name of a path is a symbolic link. Links before it are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastLink {
     /// Go where it leads.
@@ -38,7 +38,7 @@ impl Place {
 /// start at the image's root, and `..` in a link stops there.
 ///
 /// # Errors
-/// [`Error::NotFound`] where a directory on the way is missing; a missing last name is no error.
+/// [`Error::NotFound`] if a directory on the way is missing; a missing last name is no error.
 pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<Place> {
     let mut real = ImagePath::root();
     let mut directories = vec![fs.root()];
@@ -116,7 +116,7 @@ pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<P
 /// Follows `path` to what is there.
 ///
 /// # Errors
-/// [`Error::NotFound`] where nothing is.
+/// [`Error::NotFound`] if nothing is.
 pub fn resolve(
     fs: &dyn FileSystem,
     path: &ImagePath,

@@ -18,7 +18,7 @@ pub struct Entry {
     pub node: NodeId,
     /// What `stat` tells of it.
     pub metadata: Metadata,
-    /// The first path of this walk that led to the same node, where this is a further one.
+    /// The first path of this walk that led to the same node, if this is a further one.
     pub first_link: Option<ImagePath>,
 }
 
@@ -26,7 +26,7 @@ pub struct Entry {
 /// in the order of the names' bytes. Symbolic links are entries, never followed, save those in
 /// `start` before its last name.
 ///
-/// Where a directory cannot be read, an error takes the place of its content, and the walk goes on.
+/// If a directory cannot be read, an error takes the place of its content, and the walk goes on.
 pub fn walk<'a>(fs: &'a dyn FileSystem, start: &ImagePath) -> Result<Walk<'a>> {
     let place = locate(fs, start, LastLink::Keep)?;
     let Some(node) = place.node else {
