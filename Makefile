@@ -47,15 +47,15 @@ import: build
 	$(IMGASM) import -f imgasm.toml -o out $(IMPORT_ARGS)
 
 # What talks to AWS is tested with the tool that `make build` makes, so that the SDK is compiled once.
-TESTS = $(CARGO) test --locked --no-fail-fast --workspace --no-default-features
-AWS_TESTS = $(CARGO) test --locked --no-fail-fast --release --test it aws_
+export IMGASM_WITH_AWS := $(CURDIR)/$(IMGASM)
+TESTS = $(CARGO) test --locked --no-fail-fast --no-default-features
 
 # Tests append to it what they lack; see crates/imgasm-testkit/src/need.rs.
 export IMGASM_SKIPPED := $(CURDIR)/target/skipped
 
-test: test-tools test-aws-tools
+test: tool test-aws-tools
 	@rm -f $(IMGASM_SKIPPED); status=0; \
-	set -x; $(AWS_TESTS) || status=1; $(TESTS) || status=1; set +x; \
+	set -x; $(TESTS) --workspace || status=1; set +x; \
 	if [ -s $(IMGASM_SKIPPED) ]; then \
 		echo "$$(cut -f 1 $(IMGASM_SKIPPED) | sort -u | wc -l) tests were skipped, whole or in part; they need:"; \
 		cut -f 2 $(IMGASM_SKIPPED) | sort | uniq -c; \
@@ -64,8 +64,8 @@ test: test-tools test-aws-tools
 	fi; \
 	exit $$status
 
-test-aws: test-aws-tools
-	$(AWS_TESTS)
+test-aws: tool test-aws-tools
+	$(TESTS) --test it aws_
 
 test-aws-tools: test-tools $(AWS_VENV)/.complete
 

@@ -1,23 +1,14 @@
 //! Tests of the tool and its library, in one program.
 
 mod assemble;
-#[cfg(feature = "aws")]
 mod aws_blocks;
-#[cfg(feature = "aws")]
 mod aws_faults;
-#[cfg(feature = "aws")]
 mod aws_import;
-#[cfg(feature = "aws")]
 mod aws_network;
-#[cfg(feature = "aws")]
 mod aws_passing;
-#[cfg(feature = "aws")]
 mod aws_plan;
-#[cfg(feature = "aws")]
 mod aws_pull;
-#[cfg(feature = "aws")]
 mod aws_replace;
-#[cfg(feature = "aws")]
 mod aws_told;
 mod boot;
 mod build_example;

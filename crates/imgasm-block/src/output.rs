@@ -40,8 +40,13 @@ pub struct Output {
 
 impl Output {
     /// Begins an empty file that is to become `target`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process makes the same; [`Error::File`] if it cannot be made or
+    /// `target` is a node of another kind, or a symbolic link to one.
     pub fn create(target: &Path) -> Result<Self> {
         let partial = partial_path(target)?;
+        check_is_file(target)?;
         // Another process may rename the file between our opening and locking it.
         for _ in 0..100 {
             let mut under_way = under_way();
@@ -222,6 +227,18 @@ fn partial_path(target: &Path) -> Result<PathBuf> {
     partial.push(name);
     partial.push(".partial");
     Ok(target.with_file_name(partial))
+}
+
+/// Checks that what an output is to take the place of is a file: a device, such as `/dev/null`, is lost
+/// to all others if a file has its name.
+fn check_is_file(target: &Path) -> Result<()> {
+    match fs::metadata(target) {
+        Ok(found) if !found.is_file() => {
+            let source = io::Error::other("it is not a regular file");
+            Err(Error::file(target, "replace", source))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether `path` still names this file.

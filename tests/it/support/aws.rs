@@ -10,10 +10,31 @@ use std::time::Duration;
 use imgasm_testkit::need;
 use serde_json::Value;
 
-use super::example::{copy_inputs, imgasm, project, shrink_volume};
+use super::example::{self, copy_inputs, project, shrink_volume};
 
-/// The Python with what `tests/aws/requirements.txt` lists, which `make test-aws-tools` installs.
+/// The variable with the path of a tool that has the feature `aws`. With it, what talks to AWS is
+/// tested without compiling the SDK for the tests, too.
+const TOOL: &str = "IMGASM_WITH_AWS";
+
+/// The tool that talks to AWS.
+fn tool() -> Option<PathBuf> {
+    let ours = cfg!(feature = "aws").then(|| env!("CARGO_BIN_EXE_imgasm").into());
+    std::env::var_os(TOOL).or(ours).map(PathBuf::from)
+}
+
+/// Whether there is a tool that talks to AWS.
+#[track_caller]
+pub fn is_here() -> bool {
+    tool().is_some() || need::lacking("a tool with the feature `aws`, as `make test` has")
+}
+
+/// The Python with what `tests/aws/requirements.txt` lists, which `make test-aws-tools` installs, if
+/// there is a tool for it to serve.
+#[track_caller]
 pub fn python() -> Option<PathBuf> {
+    if !is_here() {
+        return None;
+    }
     let python = project().join("target/aws-venv/bin/python");
     let is_there = python.exists() || need::lacking("the Python of `make test-aws-tools`");
     is_there.then_some(python)
@@ -32,7 +53,8 @@ pub fn example(dir: &Path, ami: &str) {
 
 /// A command of imgasm on the example in `dir`, with no environment of AWS or of a proxy.
 pub fn command(dir: &Path, name: &str) -> Command {
-    let mut command = imgasm();
+    let tool = tool().expect("the test asked whether it is here");
+    let mut command = example::run(&tool);
     command
         .arg(name)
         .current_dir(dir)

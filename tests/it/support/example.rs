@@ -10,7 +10,12 @@ const INPUTS: [&str; 4] = ["imgasm.toml", "rootfs", "rootfs.meta.toml", "overlay
 
 /// The program under test.
 pub fn imgasm() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_imgasm"));
+    run(env!("CARGO_BIN_EXE_imgasm").as_ref())
+}
+
+/// A program that is imgasm, without what the environment says of time and colours.
+pub fn run(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_remove("SOURCE_DATE_EPOCH").env("NO_COLOR", "1");
     command
 }

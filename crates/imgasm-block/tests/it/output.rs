@@ -183,3 +183,27 @@ fn a_folder_that_is_not_there_is_named() {
     );
     assert!(Output::create(Path::new("/")).is_err());
 }
+
+#[test]
+fn what_is_not_a_file_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("pipe", &link).unwrap();
+    for target in [&pipe, &link, &dir.path().to_owned()] {
+        let error = Output::create(target).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::File {
+                    operation: "replace",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+    assert_eq!(names(dir.path()), ["link", "pipe"]);
+}

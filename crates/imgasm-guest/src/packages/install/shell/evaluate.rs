@@ -166,7 +166,7 @@ impl Shell<'_, '_> {
         for value in values {
             self.assign(name, value)?;
             if let (new, true) = self.iteration(body)? {
-                status = new
+                status = new;
             } else {
                 status = 0;
                 break;
@@ -185,7 +185,7 @@ impl Shell<'_, '_> {
                 return Err(self.unknown());
             }
             if let (new, true) = self.iteration(body)? {
-                status = new
+                status = new;
             } else {
                 status = 0;
                 break;

@@ -58,7 +58,7 @@ pub(super) fn parse(script: &str) -> List {
             Ok(command)
         });
         if let Ok(command) = parsed {
-            list.push(command)
+            list.push(command);
         } else {
             list.push(opaque(&script[start..]));
             return list;
