@@ -15,7 +15,8 @@ pub fn check(image: &Path, kind: Kind) -> Result<(), String> {
 }
 
 /// `e2fsck -fn` must exit with 0 and say nothing but its passes and its summary: some faults that
-/// it offers to fix do not change the exit code.
+/// it offers to fix do not change the exit code. That a tree of extents could be narrower is none: in
+/// a file whose holes are filled, extents join, and a kernel leaves the nodes as empty as we do.
 fn e2fsck(image: &Path) -> Result<(), String> {
     let result = output(Command::new("e2fsck").arg("-fn").arg(image));
     let text = text(&result);
@@ -24,6 +25,7 @@ fn e2fsck(image: &Path) -> Result<(), String> {
         line.is_empty()
             || line.starts_with("e2fsck ")
             || (line.starts_with("Pass ") && line.contains(": Checking "))
+            || line.ends_with("could be narrower.  Optimize? no")
             || (line.starts_with(&summary) && line.ends_with(" blocks"))
     };
     if result.status.success() && text.lines().all(expected) {
