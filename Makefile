@@ -5,6 +5,7 @@
 # make test-boot   boots a customised machine under QEMU; takes minutes
 # make bench   imgasm beside what one would run instead, as ratios
 # make lint    formatting, clippy, documentation, licences
+# make corpus  our verdicts beside the checkers' own, over the images in CORPUS
 # make fuzz    checks that the fuzz targets build
 
 CARGO ?= cargo
@@ -22,7 +23,7 @@ AWS_VENV := target/aws-venv
 BENCH_VENV := target/bench-venv
 
 .PHONY: all build import tool test test-tools test-aws test-aws-tools test-boot boot-tools bench \
-	lint fuzz clean
+	corpus lint fuzz clean
 
 all: build
 
@@ -88,6 +89,11 @@ test-boot: boot-tools
 
 bench: tool $(BENCH_VENV)/.complete
 	$(CARGO) bench --locked
+
+# A folder of images, packed or not: that of e2fsprogs' tests, of util-linux, of one's own.
+CORPUS ?= corpus
+corpus:
+	$(CARGO) run --locked --release -p imgasm-testkit --example corpus -- $(CORPUS)
 
 $(BENCH_VENV)/.complete: benches/compare/requirements.txt
 	python3 -m venv $(BENCH_VENV)

@@ -67,9 +67,13 @@ impl Check<'_> {
         let Volume {
             device, geometry, ..
         } = self.volume;
-        if let Link::Next(_) | Link::Free = self.volume.table.link(0)? {
-            let problem = "the first entry of the FAT is no media byte".to_owned();
-            self.report(Location::Superblock, problem);
+        let (media, first) = (geometry.media, self.volume.table.media()?);
+        if media != first {
+            // Neither a kernel nor fsck.fat minds.
+            let problem = format!(
+                "the FAT begins with the media byte {first:#04x}, the boot sector says {media:#04x}"
+            );
+            (self.report)(Finding::warning(Location::Superblock, problem));
         }
         if geometry.active_fat.is_none() {
             for copy in 1..geometry.fats {

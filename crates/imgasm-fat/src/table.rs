@@ -83,6 +83,13 @@ impl Table {
         self.window.take();
     }
 
+    /// The media byte, with which the table begins.
+    pub fn media(&self) -> Result<u8> {
+        let mut byte = [0];
+        self.read(0, &mut byte)?;
+        Ok(byte[0])
+    }
+
     /// What the table says of `cluster`, which it has.
     pub fn link(&self, cluster: u32) -> Result<Link> {
         let index = u64::from(cluster);

@@ -705,6 +705,55 @@ fn volumes_that_mkfs_makes_are_read_and_written() {
     }
 }
 
+/// Media byte 0xf0, of floppies: the first entry of the FAT is 0xff0 then, which is no mark of an end.
+#[test]
+fn floppies_are_read_and_written() {
+    if !need::tools(&["fsck.vfat", "mkfs.vfat", "mformat", "mcopy"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("floppy.raw");
+    let makers: [(u64, &str, &[&str]); 5] = [
+        (1440, "mkfs.vfat", &["-D", "0"]),
+        (1440, "mformat", &["-f", "1440", "-i"]),
+        (720, "mformat", &["-f", "720", "-i"]),
+        (2880, "mformat", &["-f", "2880", "-i"]),
+        (40_000, "mkfs.vfat", &["-M", "0xf0", "-F", "16"]),
+    ];
+    for (kib, maker, options) in makers {
+        sparse(&image, kib << 10);
+        let mut args = options.to_vec();
+        args.push(arg(&image));
+        if maker == "mformat" {
+            args.push("::");
+        }
+        run(maker, &args);
+        assert_sound(&image);
+        let mut fs = Fat::open_writable(device(&image), OPTIONS).expect("writable");
+        let root = fs.root();
+        add(&mut fs, root, "autoexec.bat", &vec![b'x'; 30_000]);
+        let folder = fs.create(root, b"folder", &new_node(NodeKind::Directory));
+        add(&mut fs, folder.expect("mkdir"), "a longer name", b"content");
+        fs.flush().expect("flush");
+        assert_eq!(judged(&image), ours(&fs), "{maker} {options:?}");
+        assert_sound(&image);
+    }
+    // A FAT that says otherwise than the boot sector is odd, no more.
+    let mut boot = [0; 512];
+    let volume = device(&image);
+    volume.read_at(0, &mut boot).expect("read");
+    let fat = u64::from(u16::from_le_bytes([boot[14], boot[15]])) * 512;
+    for place in [fat, fat + fat_len(&boot)] {
+        volume.write_at(place, &[0xf8]).expect("write");
+    }
+    let found = findings(&image);
+    assert!(
+        found.iter().all(|finding| finding.contains("media byte")),
+        "{found:?}"
+    );
+    Fat::open_writable(device(&image), OPTIONS).expect("writable");
+}
+
 #[test]
 fn a_small_fat32_is_read_but_not_written() {
     if !need::tools(&["mkfs.vfat"]) {
