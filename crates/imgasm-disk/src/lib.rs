@@ -2,7 +2,7 @@
 //!
 //! - [`partition`]: a partition as every table describes it, and the known types.
 //! - [`gpt`] and [`mbr`]: the two kinds of table, as bytes and on a device.
-//! - [`mod@open`]: what a device holds, and the engine for it.
+//! - [`mod@probe`]: what a device holds, by its magic bytes; `open`: the engine for it.
 //! - [`root`]: which partition holds the root filesystem.
 //! - `cut_short`: a disk of which the end is missing.
 //! - [`error`]: why a disk could not be understood or changed.
@@ -13,6 +13,7 @@ pub mod gpt;
 pub mod mbr;
 mod open;
 pub mod partition;
+pub mod probe;
 pub mod root;
 
 use std::fmt;
@@ -26,8 +27,9 @@ use cut_short::CutShort;
 pub use error::{Candidate, Error, Result};
 pub use gpt::{Gpt, NewPartition};
 pub use mbr::Mbr;
-pub use open::{open, open_writable, probe};
+pub use open::{open, open_writable};
 pub use partition::{Partition, PartitionKind, SectorSize};
+pub use probe::probe;
 
 use imgasm_block::{BlockDevice, Slice};
 use imgasm_fs::{FileSystem, WriteOptions};
@@ -116,7 +118,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::BothDamaged`]; [`Error::Unknown`] where there is neither a
-    /// partition table nor a filesystem that [`open::probe`] knows.
+    /// partition table nor a filesystem that [`fn@probe`] knows.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let record = mbr::record_kind(&device)?;
         let mut warnings = Vec::new();
@@ -132,7 +134,9 @@ impl Disk {
             },
             // A FAT boot sector bears the MBR's signature, and code where the MBR has its entries.
             mbr::RecordKind::Table if kind_at(&device, Place::WholeDisk)? != Some("vfat") => {
-                Table::Mbr(Mbr::read(&device, mbr_sector_size(&device)?)?)
+                let mbr = Mbr::read(&device, mbr_sector_size(&device)?)?;
+                warnings.extend_from_slice(&mbr.findings);
+                Table::Mbr(mbr)
             }
             _ if kind_at(&device, Place::WholeDisk)?.is_some() => Table::Bare,
             _ => return Err(Error::Unknown { len: device.len() }),
@@ -234,10 +238,15 @@ impl Disk {
             });
         };
         let bytes = partition.bytes(self.sector_size());
+        // The entry of an MBR may reach past the end, which is a finding of its own.
+        let bytes = match &self.table {
+            Table::Mbr(_) => clipped(&bytes, self.device.len()),
+            Table::Bare | Table::Gpt(_) => bytes,
+        };
         Ok(Arc::new(Slice::new(Arc::clone(&self.device), bytes)?))
     }
 
-    /// Which kind of filesystem, or of other contents, a place holds: see [`open::probe`].
+    /// Which kind of filesystem, or of other contents, a place holds: see [`fn@probe`].
     pub fn probe(&self, place: Place) -> Result<Option<&'static str>> {
         kind_at(&self.slice(place)?, place)
     }
@@ -303,8 +312,13 @@ impl Disk {
     }
 }
 
+/// What of a range of bytes lies on a device of `len` bytes.
+fn clipped(bytes: &Range<u64>, len: u64) -> Range<u64> {
+    bytes.start.min(len)..bytes.end.min(len)
+}
+
 fn kind_at(device: &dyn BlockDevice, place: Place) -> Result<Option<&'static str>> {
-    open::probe(device).map_err(|source| Error::FileSystem { place, source })
+    probe(device).map_err(|source| Error::FileSystem { place, source })
 }
 
 /// The size of a logical block of a disk with an MBR, which does not say it: the one at which some
@@ -315,7 +329,8 @@ fn mbr_sector_size(device: &Arc<dyn BlockDevice>) -> Result<SectorSize> {
             continue;
         };
         for partition in &mbr.partitions {
-            let slice = Slice::new(Arc::clone(device), partition.bytes(sector_size))?;
+            let bytes = clipped(&partition.bytes(sector_size), device.len());
+            let slice = Slice::new(Arc::clone(device), bytes)?;
             if kind_at(&slice, Place::Partition(partition.number))?.is_some() {
                 return Ok(sector_size);
             }

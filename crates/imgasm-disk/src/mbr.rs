@@ -4,6 +4,8 @@
 //! Sources: UEFI Specification 2.10, chapter 5.2 "LBA 0 Format", for the record; the numbering of
 //! logical partitions is the one that the Linux kernel uses: from 5 on, in the order of the chain.
 
+use std::collections::BTreeSet;
+
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -87,6 +89,9 @@ pub struct Mbr {
     pub signature: u32,
     /// The partitions by their numbers, the extended one included.
     pub partitions: Vec<Partition>,
+    /// What is wrong with the table, although it can be read: entries that do not lie on the device
+    /// or overlap, which are listed all the same, and a chain of logical partitions that is broken.
+    pub findings: Vec<String>,
 }
 
 /// What the first record of a device is.
@@ -149,8 +154,7 @@ impl Mbr {
     /// Reads the table of `device`, whose first record is one.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where partitions overlap, do not lie on the device, or the chain of
-    /// logical partitions does not end.
+    /// [`Error::Corrupt`] if no partition at all lies on the device.
     pub fn read(device: &dyn BlockDevice, sector_size: SectorSize) -> Result<Self> {
         let record = read_record(device, 0)?;
         let mut partitions: Vec<Partition> = record
@@ -160,22 +164,23 @@ impl Mbr {
             .filter(|(entry, _)| entry.is_used())
             .map(|(entry, number)| entry.partition(number, 0))
             .collect();
-        let mbr = |partitions| Self {
-            sector_size,
-            signature: record.disk_signature.get(),
-            partitions,
-        };
         let extended = partitions
             .iter()
             .find(|partition| partition.kind.is_extended())
             .cloned();
-        check(&partitions, device, sector_size)?;
+        let mut findings = check(&partitions, device, sector_size)?;
         if let Some(extended) = extended {
-            let logical = read_logical(device, sector_size, &extended)?;
-            check(&logical, device, sector_size)?;
+            let logical = read_logical(device, sector_size, &extended, &mut findings)?;
+            findings.extend(outside(&logical, device.len() / sector_size.bytes()));
+            findings.extend(overlaps(&logical));
             partitions.extend(logical);
         }
-        Ok(mbr(partitions))
+        Ok(Self {
+            sector_size,
+            signature: record.disk_signature.get(),
+            partitions,
+            findings,
+        })
     }
 
     /// Makes primary partition `number` reach to the end of `device`, which has become larger;
@@ -191,6 +196,11 @@ impl Mbr {
                 available: available(),
             });
         };
+        if let Some(finding) = self.findings.first() {
+            return Err(Error::Layout(format!(
+                "partition {number} cannot grow in a table with a fault: {finding}"
+            )));
+        }
         let cannot = |why: &str| {
             Err(Error::Layout(format!(
                 "partition {number} cannot grow: {why}"
@@ -224,23 +234,41 @@ impl Mbr {
 ///
 /// Each record has one entry for a partition, relative to the record, and one for the next record,
 /// relative to the start of the extended partition.
+///
+/// Where the chain is broken, the partitions before that are those that there are, as for the kernel.
 fn read_logical(
     device: &dyn BlockDevice,
     sector_size: SectorSize,
     extended: &Partition,
+    findings: &mut Vec<String>,
 ) -> Result<Vec<Partition>> {
     let mut partitions: Vec<Partition> = Vec::new();
     let mut at = extended.first_lba;
+    let mut seen = BTreeSet::new();
     for _ in 0..MAX_LOGICAL {
         if !(extended.first_lba..=extended.last_lba).contains(&at) {
-            return Err(corrupt(format!(
+            findings.push(format!(
                 "the extended record at LBA {at} does not lie in partition {}",
                 extended.number
-            )));
+            ));
+            return Ok(partitions);
         }
-        let record = read_record(device, at * sector_size.bytes())?;
+        if !seen.insert(at) {
+            findings.push(format!(
+                "the chain of logical partitions leads back to LBA {at}"
+            ));
+            return Ok(partitions);
+        }
+        let offset = at * sector_size.bytes();
+        let record = if offset.saturating_add(512) <= device.len() {
+            read_record(device, offset)?
+        } else {
+            findings.push(format!("the extended record at LBA {at} lies past the end"));
+            return Ok(partitions);
+        };
         if record.signature.get() != SIGNATURE {
-            return Err(corrupt(format!("no extended record at LBA {at}")));
+            findings.push(format!("there is no extended record at LBA {at}"));
+            return Ok(partitions);
         }
         for entry in &record.partitions {
             if !entry.is_used() || entry.is_extended() {
@@ -249,10 +277,10 @@ fn read_logical(
             let number = 5 + u32::try_from(partitions.len()).expect("at most four a record");
             let logical = entry.partition(number, at);
             if logical.last_lba > extended.last_lba {
-                return Err(corrupt(format!(
+                findings.push(format!(
                     "logical partition {number} ends at LBA {}, behind the extended one",
                     logical.last_lba
-                )));
+                ));
             }
             partitions.push(logical);
         }
@@ -261,37 +289,62 @@ fn read_logical(
         };
         at = extended.first_lba + u64::from(next.starting_lba.get());
     }
-    Err(corrupt(format!(
+    findings.push(format!(
         "the chain of logical partitions has more than {MAX_LOGICAL} links"
-    )))
+    ));
+    Ok(partitions)
 }
 
-/// Checks that partitions lie on the device, and that none overlaps another.
+/// Says which primary partitions do not lie on the device, or overlap. At least one must lie there.
 fn check(
     partitions: &[Partition],
     device: &dyn BlockDevice,
     sector_size: SectorSize,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let blocks = device.len() / sector_size.bytes();
-    let mut sorted: Vec<&Partition> = partitions.iter().collect();
-    sorted.sort_by_key(|partition| partition.first_lba);
-    for partition in &sorted {
-        if partition.first_lba == 0 || partition.last_lba >= blocks {
-            return Err(corrupt(format!(
+    let mut findings = outside(partitions, blocks);
+    if let Some(finding) = findings.first()
+        && findings.len() == partitions.len()
+    {
+        return Err(corrupt(finding.clone()));
+    }
+    let at_start = partitions
+        .iter()
+        .filter(|partition| partition.first_lba == 0);
+    findings.extend(at_start.map(|partition| {
+        let number = partition.number;
+        format!("partition {number} begins at LBA 0, with the table itself, as on hybrid ISOs")
+    }));
+    findings.extend(overlaps(partitions));
+    Ok(findings)
+}
+
+/// Says which partitions do not lie on a disk of so many blocks.
+fn outside(partitions: &[Partition], blocks: u64) -> Vec<String> {
+    partitions
+        .iter()
+        .filter(|partition| partition.last_lba >= blocks)
+        .map(|partition| {
+            format!(
                 "partition {} at LBA {} to {} does not lie on a disk of {blocks} blocks",
                 partition.number, partition.first_lba, partition.last_lba
-            )));
-        }
-    }
-    for pair in sorted.windows(2) {
-        if pair[1].first_lba <= pair[0].last_lba {
-            return Err(corrupt(format!(
-                "partitions {} and {} overlap",
-                pair[0].number, pair[1].number
-            )));
-        }
-    }
-    Ok(())
+            )
+        })
+        .collect()
+}
+
+/// Says which partitions overlap.
+fn overlaps(partitions: &[Partition]) -> Vec<String> {
+    let mut sorted: Vec<&Partition> = partitions.iter().collect();
+    sorted.sort_by_key(|partition| partition.first_lba);
+    sorted
+        .windows(2)
+        .filter(|pair| pair[1].first_lba <= pair[0].last_lba)
+        .map(|pair| {
+            let (one, other) = (pair[0].number, pair[1].number);
+            format!("partitions {one} and {other} overlap")
+        })
+        .collect()
 }
 
 fn corrupt(problem: String) -> Error {

@@ -167,28 +167,75 @@ fn a_logical_partition_does_not_grow() {
 }
 
 #[test]
-fn chains_that_do_not_end_and_partitions_that_overlap_are_errors() {
+fn chains_that_do_not_end_and_partitions_that_overlap_are_findings() {
     if !need::tools(&["sfdisk"]) {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
     let image = disk(dir.path(), LOGICAL);
-    let refusal = |offset: u64, bytes: &[u8]| {
+    let found = |offset: u64, bytes: &[u8]| {
         let damaged = dir.path().join("damaged.raw");
         std::fs::copy(&image, &damaged).expect("copy");
         device(&damaged).write_at(offset, bytes).expect("write");
-        Disk::open(device(&damaged))
-            .err()
-            .expect("refused")
-            .to_string()
+        let disk = Disk::open(device(&damaged)).expect("can be read all the same");
+        assert_eq!(disk.probe(Place::Partition(4)).expect("probe"), None);
+        assert!(disk.root(None).is_err());
+        disk.warnings().join("; ")
     };
     // The first extended record's link to the next one.
     let link = 12288 * 512 + 446 + 16;
-    assert!(refusal(link + 8, &[0; 4]).contains("chain"), "a loop");
-    assert!(refusal(link + 8, &[0xff; 4]).contains("does not lie in partition 2"));
-    assert!(refusal(12288 * 512 + 510, &[0]).contains("no extended record"));
-    assert!(refusal(446 + 3 * 16 + 12, &[0xff, 0xff, 0, 0]).contains("overlap"));
-    assert!(refusal(446 + 3 * 16 + 8, &[0xff; 4]).contains("does not lie on a disk"));
+    assert!(found(link + 8, &[0; 4]).contains("chain"), "a loop");
+    assert!(found(link + 8, &[0xff; 4]).contains("does not lie in partition 2"));
+    assert!(found(12288 * 512 + 510, &[0]).contains("no extended record"));
+    assert!(found(446 + 3 * 16 + 12, &[0xff, 0xff, 0, 0]).contains("overlap"));
+    assert!(found(446 + 3 * 16 + 8, &[0xff; 4]).contains("does not lie on a disk"));
+}
+
+/// An extended partition that reaches past the end, with a logical one behind it.
+#[test]
+fn a_disk_that_is_cut_short_lists_what_sfdisk_lists() {
+    if !need::tools(&["sfdisk"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = disk(dir.path(), LOGICAL);
+    let file = std::fs::OpenOptions::new().write(true).open(&image);
+    file.expect("open").set_len(34816 * 512).expect("cut short");
+    let table = table(&image);
+    assert_eq!(ours(&table.partitions), judged(&image));
+    let mut disk = Disk::open(device(&image)).expect("open");
+    let warnings = disk.warnings().join("; ");
+    assert!(warnings.contains("partition 2 at LBA"), "{warnings}");
+    assert!(warnings.contains("partition 7 at LBA"), "{warnings}");
+    assert_eq!(disk.slice(Place::Partition(7)).expect("empty").len(), 0);
+    assert!(disk.probe(Place::Partition(6)).is_ok());
+    assert!(matches!(disk.grow(Some(4)), Err(Error::Layout(_))));
+}
+
+/// A hybrid ISO: partition 1 begins with the table, and the next one lies in it.
+#[test]
+fn partitions_of_a_hybrid_iso_are_read() {
+    let mut bytes = vec![0; 4 << 20];
+    bytes[32769..32774].copy_from_slice(b"CD001");
+    let entry = |kind: u8, start: u32, blocks: u32| {
+        let mut entry = [0; 16];
+        (entry[0], entry[4]) = (if start == 0 { 0x80 } else { 0 }, kind);
+        entry[8..12].copy_from_slice(&start.to_le_bytes());
+        entry[12..].copy_from_slice(&blocks.to_le_bytes());
+        entry
+    };
+    bytes[446..462].copy_from_slice(&entry(0x17, 0, 8192));
+    bytes[462..478].copy_from_slice(&entry(0xef, 100, 2000));
+    bytes[510..512].copy_from_slice(b"\x55\xaa");
+    let disk = Disk::open(Arc::new(MemoryDevice::new(bytes))).expect("open");
+    let warnings = disk.warnings().join("; ");
+    assert!(
+        warnings.contains("partition 1 begins at LBA 0"),
+        "{warnings}"
+    );
+    assert!(warnings.contains("overlap"), "{warnings}");
+    let first = disk.probe(Place::Partition(1)).expect("probe");
+    assert_eq!(first, Some("iso9660"));
 }
 
 #[test]
