@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 
-#[cfg(doc)]
-use crate::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rules;
 use crate::types::{
     DirEntry, FileExtent, FileSystemInfo, Finding, Metadata, MetadataChange, NewNode, NodeId,
@@ -90,6 +88,24 @@ pub trait FileSystem: Send {
 
     /// Makes a regular file `size` bytes long: cut off, or grown by a hole.
     fn set_size(&mut self, node: NodeId, size: u64) -> Result<()>;
+
+    /// Makes the filesystem as large as a device of `len` bytes allows, which the device below has
+    /// become at least; what it holds stays where it is. Gives the bytes that the filesystem has
+    /// then. One that is as large already, or larger, stays as it is, and nothing is staged.
+    ///
+    /// # Errors
+    /// [`Error::Incompatible`] if the engine does not grow filesystems of this kind or with these
+    /// features, [`Error::Unstorable`] if the format cannot be so large.
+    fn grow(&mut self, len: u64) -> Result<u64> {
+        let info = self.info()?;
+        if len < info.total_bytes + u64::from(info.block_size) {
+            return Ok(info.total_bytes);
+        }
+        Err(Error::Incompatible {
+            fs: info.kind,
+            what: "growing".to_owned(),
+        })
+    }
 
     /// Writes all that is staged to the device. Flushing with nothing staged writes nothing, so
     /// that a filesystem which was only read is not touched.
