@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::boot::{BOOT_LEN, Geometry, Root};
-use super::directory::{self, DOTS, Entry};
+use super::format::boot::{BOOT_LEN, Geometry, Root};
+use super::format::directory::{self, DOTS, Entry};
 use super::table::Link;
 use super::volume::{Place, Volume};
 use imgasm_fs::{Finding, Location, Result};

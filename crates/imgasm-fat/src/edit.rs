@@ -16,11 +16,11 @@ use std::sync::Arc;
 use fatfs::{Date, DateTime, FsOptions, Time, TimeProvider};
 use zerocopy::IntoBytes;
 
-use super::boot::ENTRY_LEN;
-use super::directory::{DOTS, PART_LEN, REMOVED, RawEntry};
-use super::time::Civil;
+use super::format::boot::ENTRY_LEN;
+use super::format::directory::{DOTS, PART_LEN, REMOVED, RawEntry};
+use super::format::time::Civil;
+use super::problem::{KIND, corrupt};
 use super::volume::{Place, Volume};
-use super::{KIND, corrupt};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Location, Result, Timestamp};
 

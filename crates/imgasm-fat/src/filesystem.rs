@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 
-use super::boot::{Root, Width};
-use super::directory::{Entry, attribute};
 use super::edit;
+use super::format::boot::{Root, Width};
+use super::format::directory::{Entry, attribute};
 use super::nodes::Nodes;
+use super::problem::{KIND, unstorable};
 use super::table::Link;
 use super::volume::Place;
 use super::write::check_new;
-use super::{Fat, KIND, check, unstorable};
+use super::{Fat, check};
 use imgasm_fs::{
     DirEntry, Error, FileExtent, FileSystem, FileSystemInfo, FileType, Finding, Metadata,
     MetadataChange, NewNode, NodeId, Rename, Result,

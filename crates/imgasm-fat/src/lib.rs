@@ -1,29 +1,30 @@
 //! FAT12, FAT16 and FAT32: the EFI system partition of an image.
 //!
-//! - `boot`: the boot sector, and where everything lies.
+//! From the disk upwards:
+//!
+//! - `format`: the on-disk structures as bytes and values; no I/O.
+//! - `problem`: makes all errors.
 //! - `table`: the file allocation table.
-//! - `directory`: the bytes of a directory.
-//! - `time`: FAT's dates and times.
 //! - `volume`: directories and chains, read from a device.
 //! - `nodes`: the numbers by which files are known while the volume is open.
+//! - `edit`: changes through the `fatfs` crate, and what of them is ours and why; `write`: the
+//!   primitives of the trait made of them.
 //! - `check`: checking a volume against itself.
-//! - `edit`: changes through the `fatfs` crate; `write`: the primitives of the trait made of them.
 //! - `filesystem`: the trait, for a volume.
-//! - `format`: making a volume.
+//! - `mkfs`: making a volume.
 //!
 //! FAT has no owners, permissions, links, device nodes or attributes. Everything belongs to root;
 //! directories show as 0755, files as 0644, or 0444 where they are marked read-only. Times are
 //! taken as UTC. Changes are written at once; there is nothing to flush.
 
-mod boot;
 mod check;
-mod directory;
 mod edit;
 mod filesystem;
 mod format;
+mod mkfs;
 mod nodes;
+mod problem;
 mod table;
-mod time;
 mod volume;
 mod write;
 
@@ -31,17 +32,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use format::{FormatOptions, format};
+pub use mkfs::{FormatOptions, format};
 
-use self::boot::{BOOT_LEN, Geometry, Width};
-use self::directory::{Entry, Listing};
+use self::format::boot::{BOOT_LEN, Geometry, Width};
+use self::format::directory::{Entry, Listing};
 use self::nodes::Nodes;
+use self::problem::{KIND, corrupt};
 use self::volume::{Place, Volume};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, FileSystem, Finding, Location, NodeId, Result, Timestamp, WriteOptions};
-
-/// What `blkid` and the kernel call the format.
-const KIND: &str = "vfat";
 
 /// Whether `device` begins with the boot sector of a FAT volume.
 pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
@@ -51,21 +50,6 @@ pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
     }
     device.read_at(0, &mut sector)?;
     Ok(Geometry::decode(&sector, device.len()).is_ok())
-}
-
-fn corrupt(at: Location, problem: String) -> Error {
-    Error::Corrupt {
-        fs: KIND,
-        at,
-        problem,
-    }
-}
-
-fn unstorable(what: impl Into<String>, problem: &str) -> Error {
-    Error::Unstorable {
-        what: what.into(),
-        problem: format!("{KIND}: {problem}"),
-    }
 }
 
 /// A FAT volume, opened.

@@ -5,8 +5,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::boot::{FIRST_CLUSTER, Geometry, Width};
-use super::corrupt;
+use super::format::boot::{FIRST_CLUSTER, Geometry, Width};
+use super::problem::corrupt;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Location, Result};
 

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::boot::{BOOT_LEN, ENTRY_LEN, Geometry, Root};
-use super::corrupt;
-use super::directory::{self, Entry, Listing, RawEntry};
+use super::format::boot::{BOOT_LEN, ENTRY_LEN, Geometry, Root};
+use super::format::directory::{self, Entry, Listing, RawEntry};
+use super::problem::corrupt;
 use super::table::Table;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Location, Result};

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use super::directory::Entry;
+use super::Fat;
 use super::edit::{self, Engine, failed};
+use super::format::directory::Entry;
+use super::problem::{corrupt, unstorable};
 use super::volume::Place;
-use super::{Fat, corrupt, unstorable};
 use imgasm_fs::holes::read_content;
 use imgasm_fs::{Location, MetadataChange, NewNode, NodeId, NodeKind, Rename, Result};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fatfs::{FatType, FormatVolumeOptions, format_volume};
 
 use super::edit::{self, Host, failed};
+use super::problem::{KIND, unstorable};
 use super::volume::Volume;
-use super::{KIND, unstorable};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result, Timestamp};
 
