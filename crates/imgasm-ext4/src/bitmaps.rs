@@ -160,7 +160,7 @@ impl Ext4 {
     }
 
     /// The bitmap of a group in which no inode is in use.
-    fn fresh_inode_bitmap(&self) -> Vec<u8> {
+    pub(super) fn fresh_inode_bitmap(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.geometry.block_size.len()];
         let bits = self.geometry.block_size.bytes() * 8;
         bitmap::set_range(&mut bytes, self.geometry.inodes_per_group, bits);

@@ -150,6 +150,10 @@ impl FileSystem for Ext4 {
         self.change(|fs| fs.change_xattr(number, name, value))
     }
 
+    fn grow(&mut self, len: u64) -> Result<u64> {
+        self.grow_within(len)
+    }
+
     fn flush(&mut self) -> Result<()> {
         self.write_staged()
     }

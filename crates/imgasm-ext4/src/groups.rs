@@ -89,6 +89,16 @@ impl Groups {
         self.all[to_usize(group.0)]
     }
 
+    /// Adds a group behind the last one.
+    pub fn push(&mut self, descriptor: GroupDescriptor) {
+        self.all.push(Group {
+            descriptor,
+            blocks_changed: false,
+            inodes_changed: false,
+        });
+        self.changed = true;
+    }
+
     /// Whether a descriptor or a bitmap was changed since the last flush.
     pub fn is_changed(&self) -> bool {
         self.changed

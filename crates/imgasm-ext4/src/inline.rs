@@ -1,7 +1,9 @@
 //! Content that is so small that it lies in the inode: the first 60 bytes in `i_block`, the rest
-//! in the attribute `system.data` (`inline_data`). It is read only.
+//! in the attribute `system.data` (`inline_data`). What is to be changed moves to blocks, as in a kernel
+//! when it grows.
 
-use super::format::inode::{HEAD_LEN, I_BLOCK_LEN, Inode};
+use super::format::features::Incompat;
+use super::format::inode::{HEAD_LEN, I_BLOCK_LEN, Inode, flags};
 use super::format::numbers::{InodeNumber, to_u64};
 use super::format::xattr::{self, Value};
 use crate::problem::{at_inode, corrupt};
@@ -55,6 +57,51 @@ pub fn room(number: InodeNumber, inode: &Inode) -> Result<Option<u64>> {
 }
 
 impl Ext4 {
+    /// Makes a file that holds its content in the inode hold it in blocks.
+    pub(super) fn move_out_of_inode(
+        &mut self,
+        number: InodeNumber,
+        inode: &mut Inode,
+    ) -> Result<()> {
+        if !inode.has_flag(flags::INLINE_DATA) {
+            return Ok(());
+        }
+        let content = content(number, inode)?;
+        self.empty_inline(number, inode)?;
+        self.replace_content(
+            number,
+            inode,
+            to_u64(content.len()),
+            &mut content.as_slice(),
+        )
+    }
+
+    /// Makes an inode that holds its content itself one of the usual form, without content.
+    pub(super) fn empty_inline(&self, number: InodeNumber, inode: &mut Inode) -> Result<()> {
+        if !inode.has_flag(flags::INLINE_DATA) {
+            return Ok(());
+        }
+        let mut attributes =
+            xattr::decode_inode_area(inode.xattr_area()).map_err(|p| p.at(at_inode(number)))?;
+        attributes.retain(|attribute| {
+            (attribute.index, attribute.name.as_slice()) != (xattr::INDEX_SYSTEM, DATA_NAME)
+        });
+        if !xattr::encode_inode_area(inode.xattr_area_mut(), &attributes) {
+            return Err(corrupt(
+                at_inode(number),
+                "the attributes in the inode overlap one another",
+            ));
+        }
+        inode.clear_flag(flags::INLINE_DATA);
+        inode.head.i_block = [0; I_BLOCK_LEN];
+        inode.set_size(0);
+        if self.geometry.features().incompat.contains(Incompat::EXTENT) {
+            inode.set_flag(flags::EXTENTS);
+            Self::init_extent_root(inode);
+        }
+        Ok(())
+    }
+
     /// Where the part of such content lies that is in `i_block`, and the rest after it.
     pub(super) fn inline_extents(
         &self,

@@ -146,10 +146,28 @@ impl Ext4 {
     }
 }
 
-/// Refuses an inode whose names or content are encrypted.
+/// Refuses to read content that only a key makes readable.
 pub fn refuse_encrypted(number: InodeNumber, inode: &Inode) -> Result<()> {
     if inode.has_flag(flags::ENCRYPT) {
-        return Err(incompatible(format!("the encrypted {number}")));
+        return Err(incompatible(format!("reading the encrypted {number}")));
     }
     Ok(())
+}
+
+/// Refuses to change what an inode holds, names or content, if it holds that in a form that is only
+/// read.
+pub fn refuse_to_change(number: InodeNumber, inode: &Inode) -> Result<()> {
+    let forms = [
+        (flags::ENCRYPT, "is encrypted (encrypt)"),
+        (flags::VERITY, "is sealed by fs-verity (verity)"),
+        (flags::CASEFOLD, "ignores the case of names (casefold)"),
+        (
+            flags::EA_INODE,
+            "holds the value of an attribute (ea_inode)",
+        ),
+    ];
+    match forms.iter().find(|(flag, _)| inode.has_flag(*flag)) {
+        Some((_, form)) => Err(incompatible(format!("writing to {number}, which {form},"))),
+        None => Ok(()),
+    }
 }

@@ -35,8 +35,9 @@
 //! # What it knows
 //! Read are all features that kernels have but external journals; written are block maps, extents,
 //! hash indexes of all depths, attributes in inodes and in blocks, checksums, 64-bit block numbers,
-//! flexible and meta block groups, revision 0. A filesystem with a feature that is not written is
-//! refused by name before anything is. A journal is replayed when a filesystem is opened: on the
+//! flexible and meta block groups, quotas, revision 0. A filesystem with a feature that is not written
+//! is refused by name before anything is; what is encrypted, sealed, ignores case, or takes its blocks
+//! in clusters can be beside what is written. A journal is replayed when a filesystem is opened: on the
 //! device for writing, in memory for reading.
 //!
 //! # Errors
@@ -51,7 +52,7 @@
 //! - `format`: the on-disk structures as bytes and values; no I/O.
 //! - `problem`: what can be wrong; makes all errors.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
-//! - `bitmap`, `zone`: sets of blocks and inodes.
+//! - `bitmap`, `zone`, `space`: sets of blocks and inodes.
 //! - `stage`: metadata blocks in memory.
 //! - `journal`: replaying a journal.
 //! - `groups`, `name_cache`: descriptors, and the names of large directories, in memory.
@@ -62,11 +63,13 @@
 //! - `dir`: names in directories, linear and indexed.
 //! - `xattrs`: extended attributes and access control lists.
 //! - `namespace`, `metadata`: creating, linking, renaming, removing; owners, modes and times.
+//! - `quotas`: what owners, groups and projects use, counted anew.
 //! - `orphans`, `recovery`: bringing an image that was not unmounted up to date.
 //! - `check`: all metadata against itself.
 //! - `info`: the filesystem as a whole.
 //! - `filesystem`: all this as [`imgasm_fs::FileSystem`].
 //! - `mkfs`: making a fresh filesystem.
+//! - `grow`: making one larger.
 
 mod alloc;
 mod bitmap;
@@ -79,6 +82,7 @@ mod extent_tree;
 mod filesystem;
 mod format;
 mod groups;
+mod grow;
 pub mod hash;
 mod info;
 mod inline;
@@ -91,7 +95,9 @@ mod name_cache;
 mod namespace;
 mod orphans;
 mod problem;
+mod quotas;
 mod recovery;
+mod space;
 mod stage;
 mod symlink;
 mod volume;

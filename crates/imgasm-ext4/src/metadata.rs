@@ -3,8 +3,8 @@
 use zerocopy::little_endian::U16;
 
 use super::format::device_number;
-use super::format::inode::{Inode, TimeField};
-use super::format::numbers::InodeNumber;
+use super::format::inode::{Inode, TimeField, flags};
+use super::format::numbers::{InodeNumber, to_u64};
 use crate::problem::at_inode;
 use crate::volume::Ext4;
 use imgasm_fs::error::Result;
@@ -18,13 +18,18 @@ impl Ext4 {
     pub(super) fn stat(&self, number: InodeNumber) -> Result<Metadata> {
         let inode = self.read_inode(number)?;
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
+        let size = if file_type == FileType::Symlink && inode.has_flag(flags::ENCRYPT) {
+            to_u64(self.symlink_target(number, &inode)?.len())
+        } else {
+            inode.size()
+        };
         let is_device = matches!(file_type, FileType::CharDevice | FileType::BlockDevice);
         Ok(Metadata {
             file_type,
             permissions: inode.head.i_mode.get() & PERMISSIONS,
             uid: inode.uid(),
             gid: inode.gid(),
-            size: inode.size(),
+            size,
             links: u32::from(inode.head.i_links_count.get()),
             device: is_device.then(|| device_number::decode(&inode.head.i_block)),
             accessed: inode.time(TimeField::Accessed),

@@ -6,7 +6,7 @@ use super::dir::{Found, NewEntry};
 use super::format::checksum::{INITIAL, crc32c};
 use super::format::device_number;
 use super::format::features::{Incompat, RoCompat};
-use super::format::inode::{EXTRA_LEN, I_BLOCK_LEN, Inode, TimeField, flags};
+use super::format::inode::{EXTRA_LEN, Extra, I_BLOCK_LEN, Inode, TimeField, flags};
 use super::format::numbers::InodeNumber;
 use super::metadata::PERMISSIONS;
 use crate::problem::{at_inode, corrupt};
@@ -37,11 +37,15 @@ impl Ext4 {
         name: &[u8],
         new: &NewNode<'_>,
     ) -> Result<InodeNumber> {
-        let mut parent = self.directory(directory)?;
+        let mut parent = self.directory_to_change(directory)?;
         let file_type = new.kind.file_type();
         let is_directory = file_type == FileType::Directory;
         let number = self.allocate_inode(directory, is_directory)?;
         let mut inode = self.new_inode(number, new)?;
+        inherit(&parent, &mut inode, file_type);
+        if self.has_ro(RoCompat::PROJECT) && parent.has_flag(flags::PROJINHERIT) {
+            inode.set_extra(Extra::Project, parent.project());
+        }
         match new.kind {
             NodeKind::Directory => {
                 self.init_directory(number, &mut inode, directory)?;
@@ -155,7 +159,7 @@ impl Ext4 {
     ) -> Result<()> {
         let mut inode = self.read_inode(number)?;
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
-        let mut parent = self.directory(directory)?;
+        let mut parent = self.directory_to_change(directory)?;
         self.add_link(number, &mut inode)?;
         self.touch(&mut inode, &[TimeField::Changed])?;
         self.write_inode(number, &mut inode)?;
@@ -170,7 +174,7 @@ impl Ext4 {
 
     /// Removes a name.
     pub(super) fn remove_link(&mut self, directory: InodeNumber, name: &[u8]) -> Result<()> {
-        let mut parent = self.directory(directory)?;
+        let mut parent = self.directory_to_change(directory)?;
         let found = self.find_existing(directory, &parent, name)?;
         let number = found.position.inode;
         expect_no_root(number)?;
@@ -209,7 +213,9 @@ impl Ext4 {
     /// Frees an inode with all that it holds.
     pub(super) fn release_inode(&mut self, number: InodeNumber, inode: &mut Inode) -> Result<()> {
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
+        self.refuse_values_elsewhere(number, inode)?;
         let has_blocks = match file_type {
+            _ if inode.has_flag(flags::INLINE_DATA) => false,
             FileType::Regular | FileType::Directory => true,
             FileType::Symlink => !self.is_target_in_inode(inode),
             _ => false,
@@ -253,10 +259,16 @@ impl Ext4 {
         );
         let number = self.inode_number(rename.node)?;
         expect_no_root(number)?;
-        let mut inode = self.read_inode(number)?;
+        let mut inode = if is_directory && from != to {
+            self.directory_to_change(number)?
+        } else {
+            self.read_inode(number)?
+        };
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
         let code = self.type_code(file_type);
-        let mut target = self.directory(to)?;
+        // First, as it may take their names to blocks.
+        self.directory_to_change(from)?;
+        let mut target = self.directory_to_change(to)?;
         if let Some(replaced) = rename.replaced {
             let old = self.inode_number(replaced)?;
             expect_no_root(old)?;
@@ -290,6 +302,16 @@ impl Ext4 {
         self.touch(&mut inode, &[TimeField::Changed])?;
         self.write_inode(number, &mut inode)
     }
+}
+
+/// Gives a new inode the flags that its directory passes on.
+fn inherit(parent: &Inode, inode: &mut Inode, file_type: FileType) {
+    let kept = match file_type {
+        FileType::Directory => flags::INHERITED,
+        FileType::Regular => flags::INHERITED & !flags::OF_DIRECTORIES,
+        _ => flags::INHERITED & flags::OF_OTHERS,
+    };
+    inode.set_flag(parent.head.i_flags.get() & kept);
 }
 
 /// Refuses to take a name from the root, which has none unless the image is corrupt.

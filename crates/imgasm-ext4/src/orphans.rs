@@ -9,7 +9,7 @@ use zerocopy::little_endian::U32;
 use super::bitmap;
 use super::format::checksum::InodeSeed;
 use super::format::features::RoCompat;
-use super::format::inode::{Inode, TimeField};
+use super::format::inode::{Inode, TimeField, flags};
 use super::format::numbers::{BlockNumber, InodeNumber, to_u64};
 use super::format::{put_u32, read_u32};
 use super::stage::Kind;
@@ -162,6 +162,9 @@ impl Ext4 {
         inode.head.i_dtime = U32::ZERO;
         if inode.head.i_links_count.get() == 0 {
             return self.release_inode(number, &mut inode);
+        }
+        if inode.has_flag(flags::INLINE_DATA) {
+            return self.write_inode(number, &mut inode);
         }
         let before = self.mapping(number, &inode)?;
         let mut after = before.clone();

@@ -53,21 +53,28 @@ impl Ext4 {
         device: Arc<dyn BlockDevice>,
         superblock: Superblock,
     ) -> Result<Self> {
-        let overlay: Arc<dyn BlockDevice> = Arc::new(Delta::new(device));
-        let can_finish = superblock.features().unwritable().is_empty();
+        let overlay: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::clone(&device)));
         let last_written = superblock.s_wtime.get();
-        let mut fs = if can_finish {
-            let options = WriteOptions {
-                now: Timestamp {
-                    seconds: i64::from(last_written),
-                    nanoseconds: 0,
-                },
-                seed: [0; 16],
-            };
-            Self::recover(overlay, superblock, options)?
+        let options = WriteOptions {
+            now: Timestamp {
+                seconds: i64::from(last_written),
+                nanoseconds: 0,
+            },
+            seed: [0; 16],
+        };
+        let finished = if superblock.features().unwritable().is_empty() {
+            Self::recover(overlay, superblock.clone(), options)
         } else {
-            let superblock = replay(&overlay, &superblock)?;
-            Self::with(overlay, superblock, None)?
+            Err(incompatible("finishing with orphans"))
+        };
+        let mut fs = match finished {
+            // What was deleted cannot be freed, but what was written can be read.
+            Err(Error::Incompatible { .. }) => {
+                let overlay: Arc<dyn BlockDevice> = Arc::new(Delta::new(device));
+                let superblock = replay(&overlay, &superblock)?;
+                Self::with(overlay, superblock, None)?
+            }
+            finished => finished?,
         };
         fs.options = None;
         fs.recovered_in_memory = true;

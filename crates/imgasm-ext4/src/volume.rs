@@ -184,8 +184,9 @@ impl Ext4 {
         written
     }
 
-    fn write_all(&mut self) -> Result<()> {
+    pub(super) fn write_all(&mut self) -> Result<()> {
         let now = self.options()?.now;
+        self.recount_quotas()?;
         self.flush_groups()?;
         self.stage.flush()?;
         let sum = |count: fn(&GroupDescriptor) -> u32| -> u64 {

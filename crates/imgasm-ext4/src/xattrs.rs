@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use zerocopy::little_endian::U32;
 
 use super::format::acl;
-use super::format::features::Compat;
+use super::format::features::{Compat, Incompat};
 use super::format::inode::{Inode, TimeField, flags};
 use super::format::numbers::{BlockNumber, InodeNumber, to_u64, to_usize};
 use super::format::xattr::{
     self, Attribute, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, MAX_NAME_LEN, Value,
 };
 use super::stage::Kind;
-use crate::problem::{at_inode, corrupt};
+use crate::problem::{at_inode, corrupt, incompatible};
 use crate::volume::Ext4;
 use imgasm_fs::acl::Acl;
 use imgasm_fs::error::{Error, Location, Result};
@@ -147,6 +147,7 @@ impl Ext4 {
             mut in_inode,
             mut in_block,
         } = self.attributes(number, inode)?;
+        self.refuse_values_elsewhere(number, inode)?;
         let is_it = |attribute: &Attribute| attribute.index == index && attribute.name == name;
         let in_inode_at = in_inode.iter().position(is_it);
         let was_in_block = in_block.iter().any(is_it);
@@ -225,6 +226,24 @@ impl Ext4 {
         let header =
             xattr::decode_block_header(&bytes).map_err(|p| p.at(Location::Block(block.0)))?;
         Ok(header.references)
+    }
+
+    /// Refuses to change or drop attributes whose values lie in inodes of their own: those count who
+    /// refers to them.
+    pub(super) fn refuse_values_elsewhere(&self, number: InodeNumber, inode: &Inode) -> Result<()> {
+        let incompat = self.geometry.features().incompat;
+        if !incompat.contains(Incompat::EA_INODE) {
+            return Ok(());
+        }
+        let Attributes { in_inode, in_block } = self.attributes(number, inode)?;
+        let mut all = in_inode.iter().chain(&in_block);
+        if all.any(|attribute| matches!(attribute.value, Value::InInode { .. })) {
+            return Err(incompatible(format!(
+                "changing the attributes of {number}, some of which have inodes of their own \
+                 (ea_inode),"
+            )));
+        }
+        Ok(())
     }
 
     /// Takes an inode's block of attributes away from it: the block is freed with its last

@@ -7,7 +7,7 @@ use crate::bitmap;
 use crate::format::geometry::Geometry;
 use crate::format::group::GroupDescriptor;
 use crate::format::numbers::{BlockNumber, GroupNumber, InodeNumber};
-use crate::problem::corrupt;
+use crate::problem::{corrupt, incompatible};
 use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Location, Result};
 
@@ -44,6 +44,7 @@ impl Ext4 {
         wanted: u32,
         below: u64,
     ) -> Result<(BlockNumber, u32)> {
+        self.refuse_clusters()?;
         let first_block = u64::from(self.geometry.first_data_block);
         let goal = if (first_block..self.geometry.blocks_count.min(below)).contains(&goal.0) {
             goal
@@ -124,8 +125,19 @@ impl Ext4 {
         Ok((block, len))
     }
 
+    /// Refuses to take or give back blocks if they come in clusters.
+    fn refuse_clusters(&self) -> Result<()> {
+        if self.geometry.cluster_blocks > 1 {
+            return Err(incompatible(
+                "taking or giving back blocks that come in clusters (bigalloc)",
+            ));
+        }
+        Ok(())
+    }
+
     /// Gives blocks back. What is staged of them is dropped.
     pub(crate) fn free_blocks(&mut self, start: BlockNumber, len: u64) -> Result<()> {
+        self.refuse_clusters()?;
         if !self.geometry.contains(start, len) || self.zone.overlaps(start, len) {
             return Err(corrupt(
                 Location::Block(start.0),

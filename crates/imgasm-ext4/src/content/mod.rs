@@ -17,8 +17,9 @@ use super::format::extent::Extent;
 use super::format::features::RoCompat;
 use super::format::inode::{Inode, TimeField, flags};
 use super::format::numbers::InodeNumber;
+use super::inode_table::refuse_to_change;
 use super::mapping::Mapping;
-use crate::problem::{at_inode, corrupt};
+use crate::problem::at_inode;
 use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::FileType;
@@ -37,6 +38,7 @@ impl Ext4 {
                 expected: "a regular file",
             });
         }
+        refuse_to_change(number, &inode)?;
         Ok(inode)
     }
 
@@ -45,6 +47,7 @@ impl Ext4 {
         let mut inode = self.regular_file(number)?;
         let old_size = inode.size();
         self.check_size(number, &inode, size)?;
+        self.move_out_of_inode(number, &mut inode)?;
         let before = self.mapping(number, &inode)?;
         let mut after = before.clone();
         if size < old_size {
@@ -82,12 +85,6 @@ impl Ext4 {
                 what: number.to_string(),
                 problem: format!("it cannot have {size} bytes, at most {limit} are possible"),
             });
-        }
-        if inode.has_flag(flags::VERITY) {
-            return Err(corrupt(
-                at_inode(number),
-                "it is sealed by fs-verity, which the filesystem's features do not name",
-            ));
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ impl Ext4 {
         content: &mut dyn Read,
     ) -> Result<()> {
         let mut inode = self.regular_file(number)?;
+        self.check_size(number, &inode, size)?;
+        self.empty_inline(number, &mut inode)?;
         self.replace_content(number, &mut inode, size, content)?;
         self.touch(&mut inode, &[TimeField::Modified, TimeField::Changed])?;
         self.write_inode(number, &mut inode)

@@ -25,6 +25,7 @@ impl Ext4 {
         let old_size = inode.size();
         let end = offset.saturating_add(to_u64(data.len()));
         self.check_size(number, &inode, end)?;
+        self.move_out_of_inode(number, &mut inode)?;
         let block_size = self.geometry.block_size;
         let blocks = offset / block_size.bytes64()..block_size.blocks_for(end);
         let before = self.mapping_to_change(number, &inode, blocks.clone())?;

@@ -3,8 +3,9 @@
 use super::at_file_block;
 use crate::format::dirent;
 use crate::format::htree::Place;
-use crate::format::inode::Inode;
+use crate::format::inode::{Inode, flags};
 use crate::format::numbers::{FileBlock, InodeNumber};
+use crate::format::read_u32;
 use crate::problem::corrupt;
 use crate::stage::Kind;
 use crate::volume::Ext4;
@@ -54,6 +55,9 @@ impl Ext4 {
 
     /// The directory that `..` names.
     pub(crate) fn parent_of(&self, number: InodeNumber, inode: &Inode) -> Result<InodeNumber> {
+        if inode.has_flag(flags::INLINE_DATA) {
+            return Ok(InodeNumber(read_u32(&inode.head.i_block, 0)));
+        }
         let block = self.directory_block(number, inode, FileBlock(0))?;
         let kind = self.first_block_kind(number, inode);
         let bytes = self.stage.get(block, kind)?;

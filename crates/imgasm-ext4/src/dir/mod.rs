@@ -3,6 +3,7 @@
 //! - [`leaf`]: one block of entries; pure.
 //! - [`index`]: directories with a hash index.
 //! - [`list`], [`edit`]: all entries; adding, removing and changing them.
+//! - [`nokey`]: what encrypted names look like without the key.
 //! - [`dots`]: `.` and `..`.
 //!
 //! A directory is a list of blocks of entries. With an index (`dir_index`), its first block is the
@@ -13,6 +14,7 @@ mod edit;
 mod index;
 mod leaf;
 mod list;
+pub mod nokey;
 
 use super::name_cache::Names;
 pub use leaf::{NewEntry, Position};
@@ -22,7 +24,7 @@ use super::format::features::{Compat, Incompat};
 use super::format::htree::{self};
 use super::format::inode::{Inode, flags};
 use super::format::numbers::{BlockNumber, FileBlock, InodeNumber};
-use super::inode_table::refuse_encrypted;
+use super::inode_table::refuse_to_change;
 use super::stage::Kind;
 use crate::problem::{at_inode, corrupt};
 use crate::volume::Ext4;
@@ -85,6 +87,33 @@ impl Ext4 {
         }
     }
 
+    /// A directory whose names are to be changed. One that lies in its inode moves to a block.
+    pub(super) fn directory_to_change(&mut self, number: InodeNumber) -> Result<Inode> {
+        let mut inode = self.directory(number)?;
+        refuse_to_change(number, &inode)?;
+        if inode.has_flag(flags::INLINE_DATA) {
+            self.move_names_out_of_inode(number, &mut inode)?;
+        }
+        Ok(inode)
+    }
+
+    /// Makes a directory that lies in its inode one of a block.
+    fn move_names_out_of_inode(&mut self, number: InodeNumber, inode: &mut Inode) -> Result<()> {
+        let entries = self.list(number, inode)?;
+        let parent = self.parent_of(number, inode)?;
+        self.empty_inline(number, inode)?;
+        self.init_directory(number, inode, parent)?;
+        for entry in entries {
+            let new = NewEntry {
+                inode: self.inode_number(entry.node)?,
+                file_type: self.type_code(entry.file_type),
+                name: &entry.name,
+            };
+            self.insert(number, inode, &new)?;
+        }
+        self.write_inode(number, inode)
+    }
+
     /// A directory.
     pub(super) fn directory(&self, number: InodeNumber) -> Result<Inode> {
         let inode = self.read_inode(number)?;
@@ -95,7 +124,6 @@ impl Ext4 {
                 expected: "a directory",
             });
         }
-        refuse_encrypted(number, &inode)?;
         Ok(inode)
     }
 
@@ -189,7 +217,7 @@ impl Ext4 {
         inode: &Inode,
         name: &[u8],
     ) -> Result<Option<InodeNumber>> {
-        if inode.has_flag(flags::INLINE_DATA) {
+        if inode.has_flag(flags::INLINE_DATA | flags::ENCRYPT | flags::CASEFOLD) {
             let entries = self.list(number, inode)?;
             let found = entries.into_iter().find(|entry| entry.name == name);
             return found.map(|entry| self.inode_number(entry.node)).transpose();

@@ -82,7 +82,8 @@ const READABLE: Incompat = Incompat::FILETYPE
     .union(Incompat::ENCRYPT)
     .union(Incompat::CASEFOLD);
 
-/// Incompatible features with which files can be written.
+/// Incompatible features with which files can be written. Some concern single files: those that need
+/// them are refused when they are to be changed.
 const WRITABLE: Incompat = Incompat::FILETYPE
     .union(Incompat::NEEDS_RECOVERY)
     .union(Incompat::META_BG)
@@ -90,16 +91,25 @@ const WRITABLE: Incompat = Incompat::FILETYPE
     .union(Incompat::BIT64)
     .union(Incompat::FLEX_BG)
     .union(Incompat::METADATA_CSUM_SEED)
-    .union(Incompat::LARGE_DIR);
+    .union(Incompat::LARGE_DIR)
+    .union(Incompat::EA_INODE)
+    .union(Incompat::INLINE_DATA)
+    .union(Incompat::ENCRYPT)
+    .union(Incompat::CASEFOLD);
 
-/// Read-only compatible features with which files can be written.
+/// Read-only compatible features with which files can be written, if what is changed does not need
+/// them: with `bigalloc`, all that takes or gives back blocks is refused.
 const RO_WRITABLE: RoCompat = RoCompat::SPARSE_SUPER
     .union(RoCompat::LARGE_FILE)
     .union(RoCompat::HUGE_FILE)
     .union(RoCompat::UNINIT_BG)
     .union(RoCompat::DIR_NLINK)
     .union(RoCompat::EXTRA_ISIZE)
+    .union(RoCompat::QUOTA)
+    .union(RoCompat::BIGALLOC)
     .union(RoCompat::METADATA_CSUM)
+    .union(RoCompat::PROJECT)
+    .union(RoCompat::VERITY)
     .union(RoCompat::ORPHAN_PRESENT);
 
 /// Compatible features that nevertheless mean more than we keep up.
@@ -237,7 +247,7 @@ mod tests {
         let features = Features {
             compat: Compat::empty(),
             incompat: Incompat::from_bits_retain(0x4000_0042),
-            ro_compat: RoCompat::from_bits_retain(0x8200),
+            ro_compat: RoCompat::from_bits_retain(0xc200),
         };
         assert_eq!(
             features.unreadable(),
@@ -245,15 +255,11 @@ mod tests {
         );
         assert_eq!(
             features.unwritable(),
-            [
-                "unknown incompatible feature 0x40000000",
-                "bigalloc",
-                "verity"
-            ]
+            ["unknown incompatible feature 0x40000000", "shared_blocks"]
         );
         assert_eq!(
             features.names(),
-            ["filetype", "extent", "bigalloc", "verity"]
+            ["filetype", "extent", "bigalloc", "shared_blocks", "verity"]
         );
     }
 }

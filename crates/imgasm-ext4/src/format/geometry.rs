@@ -219,9 +219,15 @@ impl Geometry {
         self.group_count.div_ceil(self.descriptors_per_block())
     }
 
+    /// Whether block `index` of the descriptors lies in the table behind the superblock, and not in
+    /// the groups that it describes (`meta_bg`).
+    pub fn is_in_table(&self, index: u32) -> bool {
+        !self.features.incompat.contains(Incompat::META_BG) || index < self.first_meta_bg
+    }
+
     /// Where block `index` of the primary descriptor table lies.
     pub fn descriptor_block(&self, index: u32) -> BlockNumber {
-        if !self.features.incompat.contains(Incompat::META_BG) || index < self.first_meta_bg {
+        if self.is_in_table(index) {
             let before = self.superblock_blocks(GroupNumber(0)) + index;
             return BlockNumber(u64::from(self.first_data_block) + u64::from(before));
         }

@@ -35,6 +35,27 @@ pub mod flags {
     pub const EXTENTS: u32 = 0x8_0000;
     /// Sealed by fs-verity.
     pub const VERITY: u32 = 0x10_0000;
+    /// What is made in the directory belongs to its project.
+    pub const PROJINHERIT: u32 = 0x2000_0000;
+    /// Flags that what is made in a directory has, too: those of `chattr +suc…`, as in the kernel's
+    /// `EXT4_FL_INHERITED`.
+    pub const INHERITED: u32 = 0x1
+        | 0x2
+        | 0x4
+        | 0x8
+        | 0x40
+        | 0x80
+        | 0x400
+        | 0x4000
+        | 0x8000
+        | 0x1_0000
+        | 0x0200_0000
+        | PROJINHERIT
+        | CASEFOLD;
+    /// Those of them that only directories have.
+    pub const OF_DIRECTORIES: u32 = 0x1_0000 | PROJINHERIT | CASEFOLD;
+    /// Those of them that nodes have which are neither files nor directories.
+    pub const OF_OTHERS: u32 = 0x40 | 0x80;
     /// Holds the value of an extended attribute.
     pub const EA_INODE: u32 = 0x20_0000;
     /// Content lies in `i_block` and the inode's extended attributes.
@@ -93,6 +114,8 @@ pub enum Extra {
     Created = 16,
     /// More of the time of creation.
     CreatedMore = 20,
+    /// The project.
+    Project = 28,
 }
 
 /// Which of an inode's times.
@@ -248,6 +271,11 @@ impl Inode {
             0 => &mut [],
             extra => &mut self.tail[extra..],
         }
+    }
+
+    /// The project that it belongs to (`i_projid`): 0 if it says none.
+    pub fn project(&self) -> u32 {
+        self.extra(Extra::Project).unwrap_or(0)
     }
 
     /// The file type in the mode.

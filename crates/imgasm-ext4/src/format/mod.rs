@@ -13,6 +13,7 @@
 //! - [`extent`]: nodes of extent trees.
 //! - [`dirent`], [`htree`]: directory entries and the hash index above them.
 //! - [`xattr`], [`acl`]: extended attributes.
+//! - [`quota`]: the hidden files that count who uses what.
 
 pub mod acl;
 pub mod checksum;
@@ -25,6 +26,7 @@ pub mod group;
 pub mod htree;
 pub mod inode;
 pub mod numbers;
+pub mod quota;
 pub mod superblock;
 pub mod time;
 pub mod xattr;

@@ -239,6 +239,24 @@ impl Superblock {
         }
     }
 
+    /// Sets the number of blocks, which has 32 bits without `64bit`.
+    pub fn set_blocks_count(&mut self, count: u64) {
+        let (low, high) = halves(count);
+        self.s_blocks_count_lo = U32::new(low);
+        if self.features().incompat.contains(Incompat::BIT64) {
+            self.s_blocks_count_hi = U32::new(high);
+        }
+    }
+
+    /// Sets the number of blocks kept for the superuser, which has 32 bits without `64bit`.
+    pub fn set_reserved_blocks_count(&mut self, count: u64) {
+        let (low, high) = halves(count);
+        self.s_r_blocks_count_lo = U32::new(low);
+        if self.features().incompat.contains(Incompat::BIT64) {
+            self.s_r_blocks_count_hi = U32::new(high);
+        }
+    }
+
     fn with_high(&self, low: U32, high: U32) -> u64 {
         let high = if self.features().incompat.contains(Incompat::BIT64) {
             high.get()

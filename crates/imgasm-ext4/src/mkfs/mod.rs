@@ -2,7 +2,7 @@
 //!
 //! - [`options`]: what can be chosen.
 //! - `geometry`: how many blocks, groups and inodes follow from the size.
-//! - `space`, `tables`: where everything lies.
+//! - `tables`: where everything lies.
 //! - `files`: the first files.
 //! - `groups`: descriptors, bitmaps, superblocks.
 
@@ -10,7 +10,6 @@ mod files;
 mod geometry;
 mod groups;
 pub(crate) mod options;
-mod space;
 mod tables;
 
 use imgasm_block::BlockDevice;

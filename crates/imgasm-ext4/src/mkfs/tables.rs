@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use super::space::Space;
 use crate::format::geometry::Geometry;
 use crate::format::numbers::{BlockNumber, GroupNumber};
+use crate::space::Space;
 use imgasm_fs::{Error, Result};
 
 /// What a group gets.

@@ -1,7 +1,9 @@
 //! Tests of `imgasm-ext4`, in one program.
 
 mod check;
+mod features;
 mod forms;
+mod grow;
 mod hash;
 mod image;
 mod journal;

@@ -1,6 +1,6 @@
-//! Which blocks of the filesystem are taken while it is being laid out.
+//! Which blocks are taken while a filesystem, or what is added to one, is being laid out.
 //!
-//! A fresh filesystem has few runs of used blocks however large it is, so that runs are kept and
+//! There are few runs of used blocks then, however large the filesystem is, so that runs are kept and
 //! not bits.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// The runs of used blocks.
 #[derive(Debug)]
-pub(super) struct Space {
+pub struct Space {
     /// All blocks that can be used.
     blocks: Range<u64>,
     /// End of each run of used blocks by its first block; runs do not touch.
@@ -17,7 +17,7 @@ pub(super) struct Space {
 
 impl Space {
     /// With all of `blocks` free.
-    pub(super) fn new(blocks: Range<u64>) -> Self {
+    pub fn new(blocks: Range<u64>) -> Self {
         Self {
             blocks,
             used: BTreeMap::new(),
@@ -25,7 +25,7 @@ impl Space {
     }
 
     /// Takes `run`, which is free.
-    pub(super) fn claim(&mut self, run: Range<u64>) {
+    pub fn claim(&mut self, run: Range<u64>) {
         if run.is_empty() {
             return;
         }
@@ -40,7 +40,7 @@ impl Space {
     }
 
     /// The first free block at or after `from`.
-    pub(super) fn first_free(&self, from: u64) -> Option<u64> {
+    pub fn first_free(&self, from: u64) -> Option<u64> {
         let from = from.max(self.blocks.start);
         let block = match self.used.range(..=from).next_back() {
             Some((_, &end)) if end > from => end,
@@ -50,13 +50,13 @@ impl Space {
     }
 
     /// The first free block at or after `from`, else the first one at all.
-    pub(super) fn first_free_around(&self, from: u64) -> Option<u64> {
+    pub fn first_free_around(&self, from: u64) -> Option<u64> {
         self.first_free(from)
             .or_else(|| self.first_free(self.blocks.start))
     }
 
     /// The run of free blocks that begins with the free block `start`.
-    pub(super) fn free_run(&self, start: u64) -> Range<u64> {
+    pub fn free_run(&self, start: u64) -> Range<u64> {
         let end = self
             .used
             .range(start..)
@@ -68,7 +68,7 @@ impl Space {
     /// The first block from which on `len` blocks are free, no earlier than `window.start` and
     /// before `window.end`; the run may reach out of the window. `window.start` itself is tried
     /// even where the window is empty.
-    pub(super) fn find(&self, window: Range<u64>, len: u64) -> Option<u64> {
+    pub fn find(&self, window: Range<u64>, len: u64) -> Option<u64> {
         let mut from = window.start;
         loop {
             let start = self.first_free(from)?;
@@ -84,7 +84,7 @@ impl Space {
     }
 
     /// The runs of used blocks within `range`, in order.
-    pub(super) fn used_in(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
+    pub fn used_in(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
         let first = self
             .used
             .range(..=range.start)
@@ -97,7 +97,7 @@ impl Space {
     }
 
     /// Number of used blocks within `range`.
-    pub(super) fn used_count(&self, range: Range<u64>) -> u64 {
+    pub fn used_count(&self, range: Range<u64>) -> u64 {
         self.used_in(range).map(|run| run.end - run.start).sum()
     }
 }
