@@ -55,6 +55,8 @@ pub enum DiskFormat {
     Vhd,
     /// Hyper-V's format.
     Vhdx,
+    /// VirtualBox's format.
+    Vdi,
 }
 
 impl fmt::Display for DiskFormat {
@@ -65,6 +67,7 @@ impl fmt::Display for DiskFormat {
             Self::Vmdk => "vmdk",
             Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
+            Self::Vdi => "vdi",
         })
     }
 }
@@ -118,6 +121,9 @@ pub(super) fn detect(head: &[u8]) -> Content {
     if at(0, b"vhdxfile") {
         return Content::Disk(DiskFormat::Vhdx);
     }
+    if at(0x40, b"\x7f\x10\xda\xbe") {
+        return Content::Disk(DiskFormat::Vdi);
+    }
     let foreign = [
         (0, &b"# Disk DescriptorFile"[..], "a VMDK descriptor file"),
         (0, b"COWD", "a VMDK of ESX 2"),
@@ -126,7 +132,6 @@ pub(super) fn detect(head: &[u8]) -> Content {
         (0, b"WithouFreSpacExt", "a Parallels image"),
         (0, b"Bochs Virtual HD Image", "a Bochs image"),
         (0, b"\x3a\xff\x26\xed", "an Android sparse image"),
-        (0x40, b"\x7f\x10\xda\xbe", "a VirtualBox VDI image"),
         (0, b"PK\x03\x04", "a zip file"),
         (0, b"7z\xbc\xaf\x27\x1c", "a 7z file"),
         (0, b"\x04\x22\x4d\x18", "an lz4 file"),

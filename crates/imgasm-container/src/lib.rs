@@ -1,6 +1,7 @@
 //! What a disk image is wrapped in.
 //!
-//! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX.
+//! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX,
+//!   VDI.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
 //! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content; `bytes`: numbers in its headers.
@@ -8,8 +9,8 @@
 //! - `unpack`, `peel`, `decode`, `tar`: from a compressed file or a tar to a sparse file, of no
 //!   more than `budget` allows; `frames`,
 //!   `bzip2_blocks`, `inflate`: on all cores if the format allows it.
-//! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`
-//!   and `vhdx` read.
+//! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`,
+//!   `vhdx` (after its log, `vhdx_log`) and `vdi` read.
 //! - [`write`](mod@write): a disk in the formats that others read.
 
 mod budget;
@@ -28,8 +29,10 @@ mod qcow2;
 mod stamp;
 mod tar;
 mod unpack;
+mod vdi;
 mod vhd;
 mod vhdx;
+mod vhdx_log;
 mod vmdk;
 pub mod write;
 
@@ -165,6 +168,7 @@ fn open_disk(
         DiskFormat::Qcow2 => qcow2::open(device, path)?,
         DiskFormat::Vmdk => vmdk::open(device, path)?,
         DiskFormat::Vhdx => vhdx::open(device, path)?,
+        DiskFormat::Vdi => vdi::open(device, path)?,
         DiskFormat::Vhd => vhd::open_dynamic(device, path)?,
         DiskFormat::Raw => device,
     };

@@ -7,7 +7,7 @@ use uuid::{Uuid, uuid};
 
 use super::bytes::{array, le_u16, le_u32, le_u64};
 use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
-use super::{Error, Result, WHOLE_DISK};
+use super::{Error, Result, WHOLE_DISK, vhdx_log};
 use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "vhdx";
@@ -41,7 +41,13 @@ const BLOCK_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=256 << 20;
 
 /// Opens the disk in a VHDX file. It cannot be written.
 pub(super) fn open(device: Arc<dyn BlockDevice>, path: &Path) -> Result<Arc<dyn BlockDevice>> {
-    let file = ClusterFile::new(device, path);
+    let mut file = ClusterFile::new(Arc::clone(&device), path);
+    let header = header(&file)?;
+    if !Uuid::from_bytes_le(array(&header, 48)).is_nil() {
+        let replayed =
+            vhdx_log::replay(&device, &header).map_err(|problem| corrupt(&file, problem))?;
+        file = ClusterFile::new(replayed, path);
+    }
     let table = Vhdx::read(&file)?;
     Ok(Arc::new(Clusters::new(file, table)))
 }
@@ -56,7 +62,6 @@ struct Vhdx {
 
 impl Vhdx {
     fn read(file: &ClusterFile) -> Result<Self> {
-        check_header(file)?;
         let (blocks, blocks_len) = region(file, REGION_BLOCKS)?;
         let (metadata, _) = region(file, REGION_METADATA)?;
         let table = file.read("metadata table", metadata, TABLE_BYTES)?;
@@ -117,8 +122,8 @@ impl Vhdx {
     }
 }
 
-/// Checks the headers, and that there is nothing in the log: what it holds is not in its place.
-fn check_header(file: &ClusterFile) -> Result<()> {
+/// The header that counts.
+fn header(file: &ClusterFile) -> Result<Vec<u8>> {
     let mut newest: Option<Vec<u8>> = None;
     for offset in HEADERS {
         let header = file.read("header", offset, HEADER_BYTES)?;
@@ -138,14 +143,7 @@ fn check_header(file: &ClusterFile) -> Result<()> {
             &format!("VHDX version {}", le_u16(&header, 66)),
         ));
     }
-    if !Uuid::from_bytes_le(array(&header, 48)).is_nil() {
-        return Err(Error::Unsupported {
-            path: file.path().to_owned(),
-            what: "a VHDX with changes left in its log".to_owned(),
-            advice: "replay them with `qemu-img check -f vhdx -r all`".to_owned(),
-        });
-    }
-    Ok(())
+    Ok(header)
 }
 
 /// Where a region lies: offset and length.
