@@ -147,7 +147,10 @@ pub enum Error {
         fs: &'static str,
     },
     /// There is no room left.
-    #[error("no space left: {needed} {unit} needed, {free} free")]
+    #[error(
+        "no space left: {needed} {unit} needed, {free} free: {} are missing",
+        needed.saturating_sub(*free)
+    )]
     NoSpace {
         /// What has run out: `blocks`, `inodes`, …
         unit: &'static str,

@@ -217,6 +217,10 @@ impl FileSystem for Xfs {
         self.change(|writer, volume| writer.set_xattr(volume, node.0, name, value))
     }
 
+    fn grow(&mut self, len: u64) -> Result<u64> {
+        self.grow_to(len)
+    }
+
     fn flush(&mut self) -> Result<()> {
         if let Some(writer) = &mut self.writer {
             writer.check_usable()?;

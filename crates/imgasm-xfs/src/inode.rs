@@ -179,5 +179,5 @@ pub(crate) fn byte_offset(volume: &Volume, number: u64) -> Result<u64> {
     let (group, block, index) = geometry
         .split_inode(number)
         .ok_or_else(|| corrupt(Location::Inode(number), "there is no such inode"))?;
-    Ok(geometry.byte_offset(group, block) + u64::from(index) * u64::from(geometry.inode_size))
+    Ok(geometry.inode_offset(group, geometry.first_inode(block) + index))
 }

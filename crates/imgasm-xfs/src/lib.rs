@@ -1,23 +1,19 @@
-//! XFS on a block device: read, written, checked and recovered in safe Rust, without a kernel and
-//! without root.
+//! XFS on a block device: made, read, written, checked, grown and recovered in safe Rust, without a
+//! kernel and without root.
 //!
 //! ```
-//! use std::io::Read;
 //! use std::sync::Arc;
 //!
-//! use imgasm_block::MemoryDevice;
+//! use imgasm_block::{Delta, Hole};
 //! use imgasm_fs::{FileSystem, NewNode, NodeKind, Timestamp, WriteOptions};
-//! use imgasm_xfs::Xfs;
+//! use imgasm_xfs::{FormatOptions, Xfs};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A filesystem of 16 MiB that mkfs.xfs has made.
-//! let packed = &include_bytes!("../examples/empty.xfs.gz")[..];
-//! let mut image = Vec::new();
-//! flate2::read::GzDecoder::new(packed).read_to_end(&mut image)?;
-//! let device = Arc::new(MemoryDevice::new(image));
-//!
-//! // Nothing comes from the host: who writes says when it is.
+//! # fn main() -> imgasm_fs::Result<()> {
+//! // Nothing comes from the host: who makes a filesystem says when, and under which identity.
 //! let now = Timestamp { seconds: 1_700_000_000, nanoseconds: 0 };
+//! let device = Arc::new(Delta::new(Arc::new(Hole::new(2 << 30))));
+//! imgasm_xfs::format(&*device, &FormatOptions::new([1; 16], now))?;
+//!
 //! let mut fs = Xfs::open_writable(device.clone(), WriteOptions { now, seed: [7; 16] })?;
 //! let new = NewNode { kind: NodeKind::Regular, permissions: 0o644, uid: 0, gid: 0 };
 //! let file = fs.create(fs.root(), b"hello", &new)?;
@@ -32,16 +28,17 @@
 //! # }
 //! ```
 //!
-//! What can be done with a filesystem is in [`imgasm_fs::FileSystem`]; this crate knows one when it
-//! sees it ([`probe`]) and opens it ([`Xfs::open`], [`Xfs::open_writable`]).
+//! What can be done with a filesystem is in [`imgasm_fs::FileSystem`]; this crate makes one
+//! ([`format()`]), knows one when it sees it ([`probe`]) and opens it ([`Xfs::open`],
+//! [`Xfs::open_writable`]).
 //!
 //! # What it knows
 //! Versions 4 and 5 are read, version 5 is written: directories, attributes and extents in all their
 //! forms, free-inode, reverse-mapping and reference-count trees, shared blocks, sparse inode chunks,
-//! `bigtime`, `nrext64`, `inobtcount`. Quotas are marked to be counted anew by the kernel. What cannot be written (parent
-//! pointers, names without regard to case, unknown features) is refused by name before the first write. The log of a
-//! filesystem that was not unmounted is replayed: on the device for writing, in memory for reading.
-//! There is no realtime section, and no log on another device.
+//! `bigtime`, `nrext64`, `inobtcount`. Quotas are marked to be counted anew by the kernel. What cannot
+//! be written (parent pointers, names without regard to case, unknown features) is refused by name
+//! before the first write. The log of a filesystem that was not unmounted is replayed: on the device
+//! for writing, in memory for reading. There is no realtime section, and no log on another device.
 //!
 //! # Errors
 //! [`imgasm_fs::Error`]: `Corrupt` if the image contradicts its format, with the place and what was
@@ -62,9 +59,11 @@
 //! - `owners`: who has which blocks.
 //! - `alloc`: free blocks and inodes while writing.
 //! - `write`, `writes`: changes in memory, and how they come to the device.
+//! - `grow`: onto a device that has become larger.
 //! - `check`: all metadata against itself.
 //! - `log`, `recovery`: the log, and opening what was not unmounted.
 //! - `xfs`, `filesystem`: an opened filesystem, and all this as [`imgasm_fs::FileSystem`].
+//! - `mkfs`: making a fresh filesystem.
 //!
 //! Format facts come from the kernel's documentation, "XFS Filesystem Disk Structures"; fields bear
 //! the kernel's names.
@@ -81,8 +80,10 @@ mod extent_map;
 mod filesystem;
 mod fork;
 mod format;
+mod grow;
 mod inode;
 mod log;
+mod mkfs;
 mod owners;
 mod problem;
 mod recovery;
@@ -92,6 +93,8 @@ mod write;
 mod writes;
 mod xfs;
 
+pub use mkfs::format;
+pub use mkfs::options::{FormatFeatures, FormatOptions, MAX_LABEL_LEN, Stripe};
 pub use xfs::Xfs;
 
 use imgasm_block::BlockDevice;

@@ -8,7 +8,7 @@ use imgasm_fs::{Error, Result};
 use crate::alloc::group::Group;
 use crate::alloc::{Allocator, Purpose};
 use crate::format::btree::records::InodeRecord;
-use crate::format::geometry::CHUNK_INODES;
+use crate::format::geometry::{CHUNK_INODES, Geometry};
 use crate::format::inode::{Core, NO_INODE, encode};
 use crate::volume::Volume;
 use crate::writes::Writes;
@@ -67,13 +67,7 @@ impl Allocator {
         let first = geometry.first_inode(start);
         let mut made = Vec::new();
         for start in (first..first + inodes).step_by(CHUNK_INODES as usize) {
-            group.chunks.put(InodeRecord {
-                start,
-                holes: 0,
-                count: 64,
-                free_count: 64,
-                free: u64::MAX,
-            });
+            group.chunks.put(InodeRecord::free(start));
             made.push(((number, start), CHUNK_INODES));
         }
         group.changed = true;
@@ -142,22 +136,18 @@ impl Allocator {
 }
 
 /// Writes new inodes of a group as free ones.
-pub(super) fn write_new_inodes(
-    volume: &Volume,
+pub(crate) fn write_new_inodes(
+    geometry: &Geometry,
     group: u32,
     inodes: Range<u32>,
     seed: [u8; 16],
     writes: &mut Writes,
 ) {
-    let geometry = &volume.geometry;
     for in_group in inodes {
         let number = geometry.inode_number(group, in_group);
         let mut core = Core::empty(geometry, number);
         core.di_gen = first_generation(seed, number).into();
-        let block = geometry.inode_block(in_group);
-        let index = in_group - geometry.first_inode(block);
-        let offset =
-            geometry.byte_offset(group, block) + u64::from(index) * u64::from(geometry.inode_size);
+        let offset = geometry.inode_offset(group, in_group);
         writes.put_under(offset, encode(geometry, &core, &[], &[]));
     }
 }

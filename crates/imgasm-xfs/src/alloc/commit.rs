@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imgasm_fs::{Error, Location, Result};
 
-use crate::ag::{TreeBlocks, read_owners};
+use crate::ag::{TreeBlocks, read_agi, read_owners};
 use crate::alloc::Allocator;
 use crate::alloc::chunk_blocks::write_new_inodes;
 use crate::alloc::group::Group;
+use crate::alloc::trees::write_tree;
 use crate::format::ag::sector;
 use crate::format::agf::Agf;
 use crate::format::agfl;
-use crate::format::btree::build::{Shape, build};
+use crate::format::btree::build::Shape;
 use crate::format::btree::records::{
     FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord, owner,
 };
 use crate::format::btree::{
-    FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, OWNERS, REFCOUNTS, Record,
+    FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, OWNERS, REFCOUNTS, Record,
 };
 use crate::format::bytes::as_u32;
 use crate::format::geometry::CHUNK_INODES;
@@ -81,12 +82,6 @@ pub(crate) fn count_changes(superblock: &mut Superblock, changes: &CounterChange
     Ok(())
 }
 
-/// Level and root of a tree that has been written.
-struct Root {
-    block: u32,
-    levels: u32,
-}
-
 impl Allocator {
     /// Builds all that has changed, into `writes`.
     pub(crate) fn commit(
@@ -103,7 +98,7 @@ impl Allocator {
                 .get(&number)
                 .and_then(|group| group.inodes.as_ref());
             if inodes.is_some_and(|inodes| inodes.chunks.has(start)) {
-                write_new_inodes(volume, number, start..start + count, seed, writes);
+                write_new_inodes(&volume.geometry, number, start..start + count, seed, writes);
             }
         }
         for group in self.groups.values_mut() {
@@ -114,6 +109,38 @@ impl Allocator {
         }
         Ok(counters)
     }
+}
+
+/// Adds to a group the blocks by which the filesystem has grown at its end.
+pub(crate) fn lengthen(
+    before: &Volume,
+    grown: &Volume,
+    number: u32,
+    writes: &mut Writes,
+) -> Result<CounterChanges> {
+    let mut counters = CounterChanges::default();
+    let (old, new) = (
+        before.geometry.group_len(number),
+        grown.geometry.group_len(number),
+    );
+    if new > old {
+        let mut group = Group::read(before, number)?;
+        group.give(old, new - old)?;
+        group.agf.agf_length = new.into();
+        commit_group(
+            grown,
+            &mut group,
+            &OwnerChanges::default(),
+            writes,
+            &mut counters,
+        )?;
+        let mut agi = read_agi(before, number)?;
+        agi.agi_length = new.into();
+        let mut bytes = grown.read_sector(number, sector::AGI)?;
+        agi.encode_into(&mut bytes);
+        writes.put(grown.sector_offset(number, sector::AGI), bytes);
+    }
+    Ok(counters)
 }
 
 /// Makes a tree have as many blocks as it needs.
@@ -141,30 +168,6 @@ fn take_one(group: &mut Group) -> Result<u32> {
             needed: 1,
             free: 0,
         })
-    }
-}
-
-/// Builds a tree into its blocks.
-fn write_tree<R: Record>(
-    volume: &Volume,
-    group: u32,
-    kind: Kind,
-    records: &[R],
-    blocks: &[u32],
-    writes: &mut Writes,
-) -> Root {
-    let geometry = &volume.geometry;
-    let shape = Shape::new::<R>(kind, geometry, records.len(), 1);
-    let pointers: Vec<u64> = blocks.iter().map(|block| u64::from(*block)).collect();
-    let built = build(kind, geometry, records, &shape, &pointers);
-    for ((_, mut bytes), block) in built.blocks.into_iter().zip(blocks) {
-        let offset = geometry.byte_offset(group, *block);
-        kind.seal(&mut bytes, geometry, offset / 512, u64::from(group));
-        writes.put(offset, bytes);
-    }
-    Root {
-        block: *blocks.last().expect("every tree has a root"),
-        levels: as_u32(shape.levels()),
     }
 }
 
@@ -209,7 +212,7 @@ fn commit_inodes(
     let records = inodes.chunks.records();
     let shape = Shape::new::<InodeRecord>(INODES, geometry, records.len(), 1);
     resize(group, &mut inodes.tree, shape.blocks())?;
-    let root = write_tree(volume, number, INODES, &records, &inodes.tree, writes);
+    let root = write_tree(geometry, number, INODES, &records, &inodes.tree, writes);
     let agi = &mut inodes.agi;
     agi.agi_root = root.block.into();
     agi.agi_level = root.levels.into();
@@ -218,7 +221,7 @@ fn commit_inodes(
         let shape = Shape::new::<InodeRecord>(FREE_INODES, geometry, records.len(), 1);
         resize(group, &mut inodes.free_tree, shape.blocks())?;
         let root = write_tree(
-            volume,
+            geometry,
             number,
             FREE_INODES,
             &records,
@@ -252,7 +255,7 @@ fn commit_shared(volume: &Volume, group: &mut Group, writes: &mut Writes) -> Res
     let shape = Shape::new::<RefcountRecord>(REFCOUNTS, &volume.geometry, records.len(), 1);
     resize(group, &mut shared.tree, shape.blocks())?;
     let root = write_tree(
-        volume,
+        &volume.geometry,
         group.number,
         REFCOUNTS,
         &records,
@@ -323,17 +326,17 @@ fn commit_space(
         ));
     }
     let runs = group.free.records();
-    let root = write_tree(volume, number, FREE_BY_BLOCK, &runs, &by_block, writes);
+    let root = write_tree(geometry, number, FREE_BY_BLOCK, &runs, &by_block, writes);
     group.agf.agf_bno_root = root.block.into();
     group.agf.agf_bno_level = root.levels.into();
     let mut sized: Vec<_> = runs.into_iter().map(SizedFreeRecord).collect();
     sized.sort_unstable_by_key(Record::low);
-    let root = write_tree(volume, number, FREE_BY_SIZE, &sized, &by_size, writes);
+    let root = write_tree(geometry, number, FREE_BY_SIZE, &sized, &by_size, writes);
     group.agf.agf_cnt_root = root.block.into();
     group.agf.agf_cnt_level = root.levels.into();
     let mut tree_blocks = by_block.len() + by_size.len() - 2;
     if geometry.features.rmapbt {
-        let root = write_tree(volume, number, OWNERS, &records, &owner_tree, writes);
+        let root = write_tree(geometry, number, OWNERS, &records, &owner_tree, writes);
         group.agf.agf_rmap_root = root.block.into();
         group.agf.agf_rmap_level = root.levels.into();
         group.agf.agf_rmap_blocks = as_u32(owner_tree.len()).into();

@@ -2,19 +2,21 @@
 //! touch of a group on.
 //!
 //! - [`free_runs`], [`shared`], [`chunks`]: what a group has, without the trees that hold it.
-//! - [`group`]: a group.
+//! - [`group`]: a group; [`fresh`]: one that is made.
 //! - [`reserve`]: what is not given to files.
 //! - [`chunk_blocks`]: inodes as they are made and given back.
-//! - [`commit`]: the trees, built anew from what the groups have.
+//! - [`commit`]: the trees, built anew from what the groups have; [`trees`], one of them for the disk.
 //! - here: choosing a group and a place.
 
 pub(crate) mod chunk_blocks;
 pub(crate) mod chunks;
 pub(crate) mod commit;
 pub(crate) mod free_runs;
+pub(crate) mod fresh;
 pub(crate) mod group;
 pub(crate) mod reserve;
 pub(crate) mod shared;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -26,8 +28,7 @@ use crate::alloc::free_runs::FreeRuns;
 use crate::alloc::group::Group;
 use crate::alloc::reserve::Reserve;
 use crate::alloc::shared::SharedRuns;
-use crate::check::derive::DerivedSpace;
-use crate::format::btree::records::FreeRecord;
+use crate::format::btree::records::{FreeRecord, RefcountRecord};
 use crate::format::extent::Extent;
 use crate::format::inode::NO_INODE;
 use crate::format::numbers::FsBlock;
@@ -307,13 +308,19 @@ impl Allocator {
         Ok(())
     }
 
-    /// Has a group's blocks be free and shared as was derived, whatever its trees hold.
-    pub(crate) fn replace(&mut self, volume: &Volume, space: &DerivedSpace) -> Result<()> {
-        let group = self.group(volume, space.group)?;
-        group.free = FreeRuns::new(&space.free);
+    /// Has these blocks of a group be free and shared, whatever its trees hold.
+    pub(crate) fn replace(
+        &mut self,
+        volume: &Volume,
+        number: u32,
+        free: &[FreeRecord],
+        shared: &[RefcountRecord],
+    ) -> Result<()> {
+        let group = self.group(volume, number)?;
+        group.free = FreeRuns::new(free);
         group.changed = true;
         if volume.geometry.features.reflink {
-            group.shared(volume)?.runs = SharedRuns::changed(&space.shared);
+            group.shared(volume)?.runs = SharedRuns::changed(shared);
         }
         Ok(())
     }

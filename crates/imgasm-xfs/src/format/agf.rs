@@ -51,6 +51,17 @@ pub(crate) struct Agf {
 }
 
 impl Agf {
+    /// The head of a group that is made, without its trees.
+    pub(crate) fn new(geometry: &Geometry, group: u32) -> Self {
+        let mut agf: Self = <Self as zerocopy::FromZeros>::new_zeroed();
+        agf.agf_magicnum = MAGIC.into();
+        agf.agf_versionnum = 1.into();
+        agf.agf_seqno = group.into();
+        agf.agf_length = geometry.group_len(group).into();
+        agf.agf_uuid = geometry.metadata_uuid;
+        agf
+    }
+
     /// Decodes and checks the sector of a group.
     pub(crate) fn decode(bytes: &[u8], geometry: &Geometry, group: u32) -> Result<Self, String> {
         let (agf, _) = Self::read_from_prefix(bytes).expect("a sector is larger");

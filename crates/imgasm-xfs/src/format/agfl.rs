@@ -65,10 +65,28 @@ pub(crate) fn decode(
 
 /// Puts a list, starting at the first slot, into its sector and seals it.
 pub(crate) fn encode_into(sector: &mut [u8], geometry: &Geometry, blocks: &[u32]) {
+    encode_from(0, sector, geometry, blocks);
+}
+
+/// The slot at which the list of a group that is made starts.
+pub(crate) const FIRST_SLOT: usize = 1;
+
+/// The sector of a group that is made, with a list that starts at [`FIRST_SLOT`].
+pub(crate) fn new_sector(geometry: &Geometry, group: u32, blocks: &[u32]) -> Vec<u8> {
+    let mut sector = vec![0xff; geometry.sector_size as usize];
+    sector[..HEADER_LEN].fill(0);
+    put_u32(&mut sector, 0, MAGIC);
+    put_u32(&mut sector, 4, group);
+    sector[8..24].copy_from_slice(&geometry.metadata_uuid);
+    encode_from(FIRST_SLOT, &mut sector, geometry, blocks);
+    sector
+}
+
+fn encode_from(first: usize, sector: &mut [u8], geometry: &Geometry, blocks: &[u32]) {
     let start = ring_start(geometry);
-    for (index, slot) in (0..capacity(geometry)).enumerate() {
-        let block = blocks.get(index).copied().unwrap_or(NO_BLOCK);
-        put_u32(sector, start + slot * 4, block);
+    for slot in 0..capacity(geometry) {
+        let block = slot.checked_sub(first).and_then(|index| blocks.get(index));
+        put_u32(sector, start + slot * 4, block.copied().unwrap_or(NO_BLOCK));
     }
     seal_checksum(sector, CRC_OFFSET);
 }

@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
+use crate::format::inode::NO_INODE;
 
 /// `XAGI`.
 const MAGIC: u32 = 0x5841_4749;
@@ -45,6 +46,20 @@ pub(crate) struct Agi {
 }
 
 impl Agi {
+    /// The head of a group that is made, without its trees.
+    pub(crate) fn new(geometry: &Geometry, group: u32) -> Self {
+        let mut agi: Self = <Self as zerocopy::FromZeros>::new_zeroed();
+        agi.agi_magicnum = MAGIC.into();
+        agi.agi_versionnum = 1.into();
+        agi.agi_seqno = group.into();
+        agi.agi_length = geometry.group_len(group).into();
+        agi.agi_newino = NO_INODE.into();
+        agi.agi_dirino = NO_INODE.into();
+        agi.agi_unlinked = [NO_INODE.into(); 64];
+        agi.agi_uuid = geometry.metadata_uuid;
+        agi
+    }
+
     /// Decodes and checks the sector of a group.
     pub(crate) fn decode(bytes: &[u8], geometry: &Geometry, group: u32) -> Result<Self, String> {
         let (agi, _) = Self::read_from_prefix(bytes).expect("a sector is larger");

@@ -9,20 +9,37 @@ use crate::problem::incompatible;
 pub(crate) mod version {
     /// Extended attributes are in use.
     pub(crate) const ATTRIBUTES: u16 = 0x0010;
+    /// Version 5; `di_nlink` counts, inodes are aligned, the log has its second form, and the extents
+    /// that are not written are marked: what every filesystem that is made now has.
+    const BASE: u16 = 5 | 0x0020 | 0x0080 | 0x0400 | 0x1000;
+    /// `sb_unit` and `sb_width` count.
+    const STRIPED: u16 = 0x0100;
+    /// Sectors have more than 512 bytes.
+    const SECTOR: u16 = 0x0800;
     /// Directories of the second form.
     pub(crate) const DIRECTORY_V2: u16 = 0x2000;
     /// Names are compared without regard to ASCII case.
     pub(crate) const ASCII_CI: u16 = 0x4000;
     /// `sb_features2` counts.
     pub(crate) const MORE_BITS: u16 = 0x8000;
+
+    /// What a filesystem that is made gets.
+    pub(crate) fn fresh(large_sectors: bool, striped: bool) -> u16 {
+        let sectors = if large_sectors { SECTOR } else { 0 };
+        let stripe = if striped { STRIPED } else { 0 };
+        BASE | DIRECTORY_V2 | MORE_BITS | sectors | stripe
+    }
 }
 
 /// Bits of `sb_features2`.
-mod features2 {
+pub(crate) mod features2 {
     pub(crate) const LAZY_COUNT: u32 = 0x0002;
     pub(crate) const ATTR2: u32 = 0x0008;
     pub(crate) const PROJID32: u32 = 0x0080;
+    const CRC: u32 = 0x0100;
     pub(crate) const FTYPE: u32 = 0x0200;
+    /// What a filesystem that is made gets.
+    pub(crate) const FRESH: u32 = LAZY_COUNT | ATTR2 | PROJID32 | CRC;
 }
 
 /// Bits of `sb_features_ro_compat`: unknown ones forbid writing.

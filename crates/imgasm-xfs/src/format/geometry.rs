@@ -103,6 +103,13 @@ impl Geometry {
         bytes.div_ceil(u64::from(self.block_size))
     }
 
+    /// How many groups there can be: inodes have 56 bits in their numbers, blocks 52.
+    pub(crate) fn most_groups(&self) -> u32 {
+        let inodes = 56u32.saturating_sub(self.group_log + self.inodes_per_block_log);
+        let bits = inodes.min(52u32.saturating_sub(self.group_log));
+        1u32.checked_shl(bits).unwrap_or(u32::MAX)
+    }
+
     /// Blocks in a group; the last one may be shorter.
     pub(crate) fn group_len(&self, group: u32) -> u32 {
         let before = u64::from(group) * u64::from(self.group_blocks);
@@ -153,6 +160,13 @@ impl Geometry {
     pub(crate) fn inode_in_group(&self, inode: u64) -> Option<(u32, u32)> {
         let (group, block, index) = self.split_inode(inode)?;
         Some((group, (block << self.inodes_per_block_log) | index))
+    }
+
+    /// The first byte of an inode, by its number in its group.
+    pub(crate) fn inode_offset(&self, group: u32, inode_in_group: u32) -> u64 {
+        let block = self.inode_block(inode_in_group);
+        let index = inode_in_group - self.first_inode(block);
+        self.byte_offset(group, block) + u64::from(index) * u64::from(self.inode_size)
     }
 
     /// How many inodes a block holds.

@@ -23,6 +23,8 @@ pub(crate) const NO_INODE: u32 = u32::MAX;
 pub(crate) mod flags {
     pub(crate) const REALTIME: u16 = 0x0001;
     pub(crate) const PREALLOCATED: u16 = 0x0002;
+    /// The inode of the realtime section's bitmap.
+    pub(crate) const NEW_BITMAP: u16 = 0x0004;
     pub(crate) const INHERIT_PROJECT: u16 = 0x0200;
     /// `di_extsize` counts, for the file itself and for new ones in the directory.
     pub(crate) const EXTENT_SIZE: u16 = 0x0800;
@@ -31,9 +33,18 @@ pub(crate) mod flags {
 
 /// Bits of `di_flags2`.
 pub(crate) mod flags2 {
+    use crate::format::features::Features;
+
     pub(crate) const REFLINK: u64 = 0x2;
     pub(crate) const BIGTIME: u64 = 0x8;
     pub(crate) const NREXT64: u64 = 0x10;
+
+    /// The form that a new inode gets.
+    pub(crate) fn of_new(features: Features) -> u64 {
+        let bigtime = if features.bigtime { BIGTIME } else { 0 };
+        let nrext64 = if features.nrext64 { NREXT64 } else { 0 };
+        bigtime | nrext64
+    }
 }
 
 /// How a fork is kept (`di_format`, `di_aformat`).

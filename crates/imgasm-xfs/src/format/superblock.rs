@@ -17,7 +17,7 @@ pub(crate) const MAX_SECTOR: u64 = 32768;
 /// Where the checksum stands.
 const CRC_OFFSET: usize = 224;
 /// The smallest group, in blocks (`XFS_MIN_AG_BLOCKS`).
-const MIN_GROUP_BLOCKS: u64 = 64;
+pub(crate) const MIN_GROUP_BLOCKS: u64 = 64;
 
 /// The bit of `sb_features_log_incompat` that says that the log may hold intents of attributes.
 const LOGGED_ATTRIBUTES: u32 = 0x1;

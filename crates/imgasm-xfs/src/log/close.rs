@@ -1,12 +1,15 @@
 //! The end of a log whose changes are all on the disk: the record that a clean unmount writes.
 //! (`xlog_write_unmount_record`.)
 
-use imgasm_fs::Result;
+use std::ops::Range;
+
+use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::put_u32;
+use crate::format::geometry::Geometry;
 use crate::log::record::{Place, encode, filler};
 use crate::log::ring::{BLOCK, BLOCKS_UNDER_WAY, Records, Ring, UNMOUNT};
-use crate::problem::bad_log;
+use crate::problem::{bad_log, corrupt};
 
 /// The operation: its header and what it says (`xfs_unmount_log_format`).
 const OPERATION_LEN: usize = 20;
@@ -19,6 +22,55 @@ const CLIENT: u8 = 0xaa;
 const NUMBER: u32 = 0xb0c0_d0d0;
 /// The longest unit of a log, in bytes.
 const MAX_UNIT: u32 = 256 * 1024;
+
+/// The operation that says that all is on the disk.
+fn unmount() -> [u8; OPERATION_LEN] {
+    let mut operation = [0; OPERATION_LEN];
+    put_u32(&mut operation, 0, NUMBER);
+    put_u32(&mut operation, 4, 8);
+    operation[8] = CLIENT;
+    operation[9] = UNMOUNT;
+    operation[HEADER_LEN..HEADER_LEN + 2].copy_from_slice(&UNMOUNT_TYPE.to_le_bytes());
+    operation
+}
+
+/// How a log begins in which nothing ever was.
+pub(crate) struct Empty {
+    /// The group that holds the log.
+    pub(crate) group: u32,
+    /// Its blocks in the group.
+    pub(crate) blocks: Range<u32>,
+    /// Where its first record lies on the device; behind it all is zeros.
+    pub(crate) offset: u64,
+    /// The record.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Makes an empty log where the filesystem has it.
+///
+/// # Errors
+/// [`imgasm_fs::Error::Corrupt`] if it has it nowhere.
+pub(crate) fn empty(geometry: &Geometry) -> Result<Empty> {
+    let place = geometry.log.and_then(|(start, blocks)| {
+        let (group, block) = geometry.split(start)?;
+        geometry
+            .holds(start, u64::from(blocks))
+            .then_some((group, block..block + blocks))
+    });
+    let (group, blocks) =
+        place.ok_or_else(|| corrupt(Location::Superblock, "there is no place for a log"))?;
+    let first = Place {
+        blocks: (u64::from(geometry.log_unit) / BLOCK).max(2),
+        lsn: 1 << 32,
+        before: u32::MAX,
+    };
+    Ok(Empty {
+        group,
+        offset: geometry.byte_offset(group, blocks.start),
+        bytes: encode(&unmount(), &first, geometry, |_| 1),
+        blocks,
+    })
+}
 
 /// Writes the record behind the last one.
 pub(super) fn close(ring: &Ring<'_>, records: &Records) -> Result<()> {
@@ -40,18 +92,12 @@ pub(super) fn close(ring: &Ring<'_>, records: &Records) -> Result<()> {
         let rounds = u32::try_from(block / ring.blocks).expect("once round at most");
         last.round.wrapping_add(rounds)
     };
-    let mut operation = [0; OPERATION_LEN];
-    put_u32(&mut operation, 0, NUMBER);
-    put_u32(&mut operation, 4, 8);
-    operation[8] = CLIENT;
-    operation[9] = UNMOUNT;
-    operation[HEADER_LEN..HEADER_LEN + 2].copy_from_slice(&UNMOUNT_TYPE.to_le_bytes());
     let place = Place {
         blocks,
         lsn: (u64::from(round_of(start)) << 32) + start % ring.blocks,
         before: u32::try_from(before).expect("32 bits"),
     };
-    let record = encode(&operation, &place, geometry, |block| {
+    let record = encode(&unmount(), &place, geometry, |block| {
         round_of(start + block)
     });
     let device = &ring.volume.device;

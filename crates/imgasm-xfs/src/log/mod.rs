@@ -24,6 +24,7 @@ mod replay;
 mod ring;
 mod transactions;
 
+pub(crate) use close::empty;
 pub(crate) use intents::Mapping;
 pub(crate) use replay::replay;
 pub(crate) use ring::{State, state};

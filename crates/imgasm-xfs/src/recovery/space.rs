@@ -38,7 +38,7 @@ pub(super) fn rebuild(volume: &Volume, superblock: &mut Superblock) -> Result<()
     let derived = derive(volume)?;
     let mut allocator = Allocator::new(volume, superblock)?;
     for space in &derived.groups {
-        allocator.replace(volume, space)?;
+        allocator.replace(volume, space.group, &space.free, &space.shared)?;
     }
     let owners = OwnerChanges::all(derived.owners);
     let mut writes = Writes::default();

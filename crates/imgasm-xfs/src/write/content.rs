@@ -129,7 +129,10 @@ impl Writer {
     ) -> Result<()> {
         let block_len = volume.geometry.block_len();
         let end = first + (bytes.len() / block_len) as u64;
-        self.allocator.check_room(end - first)?;
+        if self.allocator.check_room(end - first).is_err() {
+            // The error says what all of the content lacks.
+            self.allocator.check_room(room.max(end - first))?;
+        }
         let mut at = first;
         while at < end {
             let room = room.max(end - first) - (at - first);

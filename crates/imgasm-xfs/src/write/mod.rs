@@ -59,7 +59,7 @@ struct Want {
 /// The state of a filesystem that is being written.
 pub(crate) struct Writer {
     options: WriteOptions,
-    allocator: Allocator,
+    pub(crate) allocator: Allocator,
     staged: BTreeMap<u64, Staged>,
     /// Inodes that are free now, with what is left of them.
     freed: BTreeMap<u64, Core>,

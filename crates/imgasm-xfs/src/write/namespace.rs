@@ -130,15 +130,7 @@ impl Writer {
         };
         let mut core = Core::empty(geometry, number);
         core.di_gen = generation.wrapping_add(1).into();
-        let features = geometry.features;
-        let mut flags = 0;
-        if features.bigtime {
-            flags |= flags2::BIGTIME;
-        }
-        if features.nrext64 {
-            flags |= flags2::NREXT64;
-        }
-        core.di_flags2 = flags.into();
+        core.di_flags2 = flags2::of_new(geometry.features).into();
         for time in [Time::Accessed, Time::Modified, Time::Changed, Time::Created] {
             core.set_time(time, self.options.now);
         }

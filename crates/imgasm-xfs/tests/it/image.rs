@@ -31,15 +31,24 @@ impl Image {
         if !need::mounts(Kind::Xfs.tools()) {
             return None;
         }
+        let image = Self::sparse(320 * MIB);
+        run(Command::new("mkfs.xfs")
+            .arg("-q")
+            .args(mkfs)
+            .arg(&image.path));
+        Some(image)
+    }
+
+    /// An image of zeros.
+    pub fn sparse(len: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the image");
         let path = folder.path().join("image");
         let file = File::create(&path).expect("an image");
-        file.set_len(320 * MIB).expect("a sparse file");
-        run(Command::new("mkfs.xfs").arg("-q").args(mkfs).arg(&path));
-        Some(Self {
+        file.set_len(len).expect("a sparse file");
+        Self {
             path,
             _folder: folder,
-        })
+        }
     }
 
     pub fn open(&self) -> Result<Xfs, Error> {

@@ -2,6 +2,8 @@
 
 mod check;
 mod forms;
+mod grow;
 mod image;
 mod log;
+mod mkfs;
 mod write;

@@ -80,6 +80,17 @@ pub(crate) struct InodeRecord {
 const INODES_PER_HOLE_BIT: u32 = 4;
 
 impl InodeRecord {
+    /// A whole chunk of inodes that are not in use.
+    pub(crate) fn free(start: u32) -> Self {
+        Self {
+            start,
+            holes: 0,
+            count: 64,
+            free_count: 64,
+            free: u64::MAX,
+        }
+    }
+
     /// Whether the chunk has this inode at all.
     pub(crate) fn has(&self, index: u32) -> bool {
         self.holes >> (index / INODES_PER_HOLE_BIT) & 1 == 0

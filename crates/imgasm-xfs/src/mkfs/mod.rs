@@ -1,0 +1,89 @@
+//! Making a fresh filesystem, with the features and the layout that `mkfs.xfs` gives it.
+//!
+//! - [`options`]: what can be chosen.
+//! - `geometry`: how many blocks and groups follow from the size, and where the log is.
+//! - `inodes`: the first inodes.
+
+mod geometry;
+mod inodes;
+pub(crate) mod options;
+
+use imgasm_block::BlockDevice;
+use imgasm_fs::Result;
+
+use crate::alloc::fresh::FreshGroup;
+use crate::format::bytes::as_u32;
+use crate::format::geometry::Geometry;
+use crate::log;
+use crate::problem::unstorable;
+use crate::writes::Writes;
+use options::FormatOptions;
+
+/// Makes a fresh filesystem that fills `device`. Whatever the device held is gone.
+///
+/// The result is determined by the device's length and the options. Time grows with the number of
+/// allocation groups, memory does not; what is not written stays a hole.
+///
+/// # Errors
+/// [`imgasm_fs::Error::Unstorable`] for options or a size that the format cannot have; nothing is
+/// written then.
+pub fn format(device: &dyn BlockDevice, options: &FormatOptions) -> Result<()> {
+    options.check()?;
+    let mut superblock = geometry::design(device.len(), options)?;
+    let geometry = Geometry::of(&superblock);
+    let log = log::empty(&geometry)?;
+    let align = inodes::alignment(&superblock);
+    let make = |number: u32| -> Result<FreshGroup> {
+        let mut group = FreshGroup::new(&geometry, number);
+        if number == log.group {
+            group.put_log(log.blocks.clone());
+        }
+        group.fill_list(&geometry);
+        if number == 0 && !group.make_inodes(&geometry, align, inodes::COUNT) {
+            return Err(unstorable(
+                "a root directory",
+                "the first group has no room for it",
+            ));
+        }
+        Ok(group)
+    };
+    let mut free = 0;
+    for number in 0..geometry.groups {
+        free += make(number)?.free_blocks();
+    }
+    let inodes = make(0)?.inodes();
+    let root = geometry.inode_number(0, inodes.start);
+    let inodes = as_u32(inodes.len());
+    let raw = &mut superblock.raw;
+    raw.sb_rootino = root.into();
+    raw.sb_rbmino = (root + 1).into();
+    raw.sb_rsumino = (root + 2).into();
+    raw.sb_icount = u64::from(inodes).into();
+    raw.sb_ifree = u64::from(inodes - inodes::COUNT).into();
+    raw.sb_fdblocks = free.into();
+    erase(device)?;
+    device.write_at(log.offset, &log.bytes)?;
+    // The first group, whose superblock is the one that counts, comes last.
+    for number in (0..geometry.groups).rev() {
+        let group = make(number)?;
+        let mut writes = Writes::default();
+        let mut sector = vec![0; geometry.sector_size as usize];
+        superblock.encode_into(&mut sector);
+        group.write(&geometry, sector, &mut writes);
+        if number == 0 {
+            inodes::write(&geometry, &superblock, &group, options, &mut writes);
+        }
+        writes.write(device)?;
+    }
+    Ok(())
+}
+
+/// Makes the whole device read as zeros.
+fn erase(device: &dyn BlockDevice) -> Result<()> {
+    let mut from = 0;
+    while let Some(data) = device.next_data(from)? {
+        device.write_zeros(data.start, data.end - data.start)?;
+        from = data.end;
+    }
+    Ok(())
+}
