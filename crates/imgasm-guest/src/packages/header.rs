@@ -18,6 +18,8 @@ const ENTRY_LEN: usize = 16;
 const REGION_LEN: usize = ENTRY_LEN;
 /// The first tag that values have; those below are RPM's own.
 const FIRST_TAG: u32 = 100;
+/// The last one: RPM's tags are numbers with a sign.
+const LAST_TAG: u32 = i32::MAX.cast_unsigned();
 /// The most entries that RPM accepts.
 const MAX_ENTRIES: usize = 0xffff;
 /// The most bytes of a store that RPM accepts.
@@ -167,15 +169,15 @@ impl Header {
         }
         let store = COUNTS_LEN + be32(&counts[..4]) * ENTRY_LEN;
         let mut entries = Vec::new();
-        let (mut free, mut region_end, mut checks_types) = (0, 0, false);
+        let (mut free, mut total, mut region_end, mut checks_types) = (0, 0_usize, 0, false);
         for (index, raw) in bytes[COUNTS_LEN..store].chunks_exact(ENTRY_LEN).enumerate() {
-            let tag = u32::try_from(be32(&raw[..4])).expect("it was read from 32 bits");
-            if index == 0 && (tag == tags::HEADER_IMMUTABLE.0 || tag == tags::HEADER_SIGNATURES.0) {
-                region_end = region(raw, &bytes[store..], be32(&counts[..4]))?;
-                checks_types = tag == tags::HEADER_IMMUTABLE.0;
+            if index == 0 && is_region_tag(tag(raw)) {
+                region_end = region(raw, &bytes[store..], be32(&counts[..4]))?.end;
+                checks_types = tag(raw) == tags::HEADER_IMMUTABLE;
                 continue;
             }
-            if tag < FIRST_TAG {
+            let Tag(tag) = tag(raw);
+            if !(FIRST_TAG..=LAST_TAG).contains(&tag) {
                 return Err(HeaderError::new(format!("{tag} is the tag of no value")));
             }
             let entry = entry(tag, raw, &bytes[store..])?;
@@ -190,13 +192,30 @@ impl Header {
                 return Err(HeaderError::new(problem));
             }
             free = entry.end;
+            total = total.next_multiple_of(entry.kind.alignment()) + (entry.end - entry.start);
             entries.push(entry);
+        }
+        if region_end > 0 && total + REGION_LEN != bytes.len() - store {
+            return Err(HeaderError::new("it has bytes that belong to no value"));
         }
         Ok(Self {
             bytes,
             store,
             entries,
         })
+    }
+
+    /// Whether the region of the header, where there is one, is all of it, as in a package file:
+    /// nothing was added behind it.
+    pub fn is_as_built(&self) -> bool {
+        let raw = &self.bytes[COUNTS_LEN..self.store];
+        if !is_region_tag(tag(raw)) {
+            return true;
+        }
+        let store = &self.bytes[self.store..];
+        let entries = raw.len() / ENTRY_LEN;
+        region(&raw[..ENTRY_LEN], store, entries)
+            .is_ok_and(|region| region.entries == entries && region.end == store.len())
     }
 
     /// The bytes that the header was read from.
@@ -339,9 +358,17 @@ impl Value {
     }
 }
 
+/// What a header was built with.
+struct Region {
+    /// How many of its entries belong to it, its own included.
+    entries: usize,
+    /// Where its part of the store ends.
+    end: usize,
+}
+
 /// Checks the entry of a region and the trailer that it points to, as RPM does (its
-/// `hdrblobVerifyRegion`); gives where the trailer ends in the store.
-fn region(raw: &[u8], store: &[u8], entries: usize) -> Result<usize, HeaderError> {
+/// `hdrblobVerifyRegion`).
+fn region(raw: &[u8], store: &[u8], entries: usize) -> Result<Region, HeaderError> {
     let unsound = || HeaderError::new("its region is not one that RPM takes");
     let is_region = |raw: &[u8]| be32(&raw[4..8]) == 7 && be32(&raw[12..16]) == REGION_LEN;
     let start = be32(&raw[8..12]);
@@ -349,18 +376,36 @@ fn region(raw: &[u8], store: &[u8], entries: usize) -> Result<usize, HeaderError
         .checked_add(REGION_LEN)
         .and_then(|end| store.get(start..end))
         .ok_or_else(unsound)?;
+    // Old signature headers have the tag of another region in their trailer.
+    let (tag, trailer_tag) = (tag(raw), tag(trailer));
+    let is_same =
+        tag == trailer_tag || (tag == tags::HEADER_SIGNATURES && trailer_tag == tags::HEADER_IMAGE);
     // The trailer says how far back the entries of the region begin, as a negative number.
     let back = u32::try_from(be32(&trailer[8..12])).map_err(|_| unsound())?;
     let back = usize::try_from(back.wrapping_neg()).map_err(|_| unsound())?;
-    let is_sound = is_region(raw)
+    let is_sound = is_same
+        && is_region(raw)
         && is_region(trailer)
         && back.is_multiple_of(ENTRY_LEN)
         && (1..=entries).contains(&(back / ENTRY_LEN));
     if is_sound {
-        Ok(start + REGION_LEN)
+        Ok(Region {
+            entries: back / ENTRY_LEN,
+            end: start + REGION_LEN,
+        })
     } else {
         Err(unsound())
     }
+}
+
+/// Whether an entry with this tag begins a region.
+fn is_region_tag(tag: Tag) -> bool {
+    tag == tags::HEADER_IMMUTABLE || tag == tags::HEADER_SIGNATURES
+}
+
+/// The tag of an entry.
+fn tag(raw: &[u8]) -> Tag {
+    Tag(u32::try_from(be32(&raw[..4])).expect("it was read from 32 bits"))
 }
 
 /// Takes an entry apart and finds where its value ends.
@@ -382,7 +427,9 @@ fn entry(tag: u32, raw: &[u8], store: &[u8]) -> Result<Entry, HeaderError> {
         return Err(HeaderError::new(problem));
     }
     let len = match (kind, kind.width()) {
-        (_, Some(width)) => count.checked_mul(width).filter(|&len| len <= rest.len()),
+        (_, Some(width)) => count
+            .checked_mul(width)
+            .filter(|len| (1..=rest.len()).contains(len)),
         (Kind::Text, None) if count != 1 => None,
         (_, None) => texts_len(rest, count),
     };

@@ -206,7 +206,12 @@ fn read_header(file: &mut File, what: &str) -> Result<Header, ReadError> {
     if bytes.len() < length {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    Header::decode(bytes).map_err(unsound)
+    let header = Header::decode(bytes).map_err(unsound)?;
+    if !header.is_as_built() {
+        let problem = format!("its {what} has values that were added after it was built");
+        return Err(ReadError::Unsound(problem));
+    }
+    Ok(header)
 }
 
 fn sha256(reader: &mut impl Read) -> io::Result<Digest> {

@@ -14,6 +14,7 @@ macro_rules! tags {
 }
 
 tags! {
+    HEADER_IMAGE = 61: "The region of a package's own header, in old packages.",
     HEADER_SIGNATURES = 62: "The region of a signature header.",
     HEADER_IMMUTABLE = 63: "The region of a package's own header.",
     SIG_SIZE = 257: "Bytes of header and payload.",
