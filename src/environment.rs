@@ -30,6 +30,9 @@ pub struct Environment {
     /// The folder in which unpacked images are kept: `IMGASM_CACHE`, else a folder below
     /// `XDG_CACHE_HOME` or `HOME`; `None` if none of them is set.
     pub cache_dir: Option<PathBuf>,
+    /// Whether what lies in the cache is taken as it is: not where `CI` is set, because what runs there
+    /// for one pull request may have put it there for another.
+    pub trusts_cache: bool,
     /// What is logged, in the words of `tracing`: `IMGASM_LOG`.
     pub log: Option<String>,
     /// The region to connect to: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
@@ -49,6 +52,7 @@ impl Environment {
         Self {
             source_date_epoch: set(SOURCE_DATE_EPOCH),
             cache_dir: Cache::usual_dir(set),
+            trusts_cache: text("CI").is_none_or(|ci| ci == "false" || ci == "0"),
             log: text("IMGASM_LOG"),
             aws_region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
         }
@@ -95,6 +99,14 @@ mod tests {
         for bad in [&b"-5"[..], b"yesterday", b"\xff", b"1 "] {
             let error = epoch(bad).unwrap_err();
             assert!(error.contains(SOURCE_DATE_EPOCH), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_cache_is_not_trusted_in_ci() {
+        for (ci, expected) in [("true", false), ("1", false), ("", true), ("false", true)] {
+            let environment = Environment::read(|name| (name == "CI").then(|| ci.into()));
+            assert_eq!(environment.trusts_cache, expected, "{ci:?}");
         }
     }
 

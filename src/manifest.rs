@@ -61,9 +61,23 @@ pub struct Base {
     pub digest: Digest,
     /// Bytes of the disk.
     pub size: u64,
+    /// How the bytes that were used were bound to the digests; not there where they were made for this
+    /// build, and in manifests of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
     /// The AMI that it was pulled from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+/// How the bytes of a base were bound to its digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// Each was compared with the digests as it was read.
+    Compared,
+    /// They came from the cache, which is the builder's alone, and were not compared again.
+    TrustedCache,
 }
 
 /// An overlay that was applied.

@@ -2,17 +2,18 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Error, Result, identity, now};
 use crate::base::{AssembleOptions, Assembly, tree};
 use crate::config::digest;
-use crate::manifest;
+use crate::manifest::{self, Bound};
 use crate::origin::Origin;
 use crate::recipe::{Base, Recipe};
 use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole};
-use imgasm_container::{Cache, Progress};
+use imgasm_container::{Binding, Cache, Progress};
 use imgasm_fs::text::chain;
 
 /// A base disk that is ready to be built upon.
@@ -22,7 +23,12 @@ pub(super) struct OpenedBase {
     pub(super) record: manifest::Base,
     pub(super) partition: Option<u32>,
     pub(super) recovery: Option<imgasm_block::Recovery>,
+    /// The mode bits that an image made of it may have.
+    pub(super) mask: u32,
 }
+
+/// What the owner of an image may do with it, whatever its base's mode.
+const OWNER: u32 = 0o600;
 
 /// Opens the base of a recipe, or makes it.
 pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<OpenedBase> {
@@ -44,12 +50,17 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
             sha256: base.sha256.filter(|_| is_hashed),
             digest: base.chunk_map.digest(),
             size: base.device.len(),
+            bound: Some(match base.binding {
+                Binding::Compared => Bound::Compared,
+                Binding::Trusted => Bound::TrustedCache,
+            }),
             origin: Origin::of(path)?,
         },
         device: base.device,
         chunk_map: base.chunk_map,
         partition,
         recovery: base.recovery,
+        mask: fs::metadata(path).map_or(OWNER, |metadata| metadata.mode() | OWNER),
     })
 }
 
@@ -113,6 +124,7 @@ fn assemble(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase> {
         chunk_map: Arc::new(chunk_map),
         partition: None,
         recovery: None,
+        mask: 0o777,
     })
 }
 

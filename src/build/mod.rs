@@ -119,6 +119,8 @@ pub struct Build {
     pub manifest: Manifest,
     /// What was done about an interrupted change of the base; to be told to the user.
     pub recovery: Option<imgasm_block::Recovery>,
+    /// The mode bits that the image may have: it is as private as its base.
+    mask: u32,
 }
 
 /// An identity for something that a recipe makes. It depends on the recipe's name alone, so that
@@ -233,6 +235,7 @@ impl Build {
             volumes,
             manifest,
             recovery: base.recovery,
+            mask: base.mask,
         })
     }
 
@@ -246,6 +249,7 @@ impl Build {
         })?;
         let mut outputs = Vec::with_capacity(self.volumes.len() + 2);
         let image = Output::create(&dir.join(&self.manifest.image.file))?;
+        image.restrict(self.mask)?;
         image.write_delta(&self.delta, &self.changes)?;
         outputs.push(image);
         for (file, volume) in &self.volumes {

@@ -62,6 +62,11 @@ pub(super) fn run(
     recipe::warn(&recipe, output);
     let build = recipe::prepare(&recipe, environment, output)?;
     let manifest = &build.manifest;
+    let recorded = recorded.map(|mut recorded| {
+        // How they were compared makes no other bytes.
+        recorded.base.bound = manifest.base.bound;
+        recorded
+    });
     if let Some(recorded) = recorded.filter(|recorded| recorded != manifest) {
         return Err(reproduce::not_the_recorded(&recorded, manifest));
     }
@@ -115,7 +120,7 @@ pub(super) fn run(
         output.line(path.display())?;
     }
     if args.check_reproducible {
-        return reproduce::check(&recipe, &args.output, &paths, output);
+        return reproduce::check(&recipe, environment, &args.output, &paths, output);
     }
     Ok(Outcome::Done)
 }

@@ -31,7 +31,7 @@ pub(super) fn cache(environment: &Environment) -> Result<Cache, Failure> {
         Failure::new("there is no folder to unpack images into")
             .with_hint("set IMGASM_CACHE to a folder with room for the unpacked disk")
     })?;
-    Ok(Cache::new(dir))
+    Ok(Cache::new(dir).trusting(environment.trusts_cache))
 }
 
 /// Opens images while bars show how far it is.

@@ -65,6 +65,17 @@ struct Cli {
     /// Log what is done; twice for more.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     verbose: u8,
+    /// Whether unpacked images in the cache are taken as they are, instead of compared with their
+    /// digests as they are read; without this, not where CI is set.
+    #[arg(
+        long,
+        global = true,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    trust_cache: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -137,8 +148,10 @@ pub fn main(environment: &Environment) -> ExitCode {
     if !tidies_up {
         interrupt::remove_partial_outputs();
     }
+    let mut environment = environment.clone();
+    environment.trusts_cache = cli.trust_cache.unwrap_or(environment.trusts_cache);
     let mut output = Output::new();
-    let result = run(cli.command, environment, &mut output).and_then(|outcome| {
+    let result = run(cli.command, &environment, &mut output).and_then(|outcome| {
         output.finish()?;
         Ok(outcome)
     });

@@ -8,6 +8,7 @@ use super::Outcome;
 use super::failure::Failure;
 use super::output::Output;
 use super::recipe;
+use crate::environment::Environment;
 use crate::manifest::Manifest;
 use crate::recipe::Recipe;
 use crate::reproduce::{self, Again};
@@ -18,6 +19,7 @@ const MOST_NAMED: usize = 10;
 /// Builds a recipe again and compares.
 pub(super) fn check(
     recipe: &Recipe,
+    environment: &Environment,
     out: &Path,
     paths: &[PathBuf],
     output: &mut Output,

@@ -52,8 +52,15 @@ pub trait BlockDevice: Send + Sync {
     fn next_data(&self, from: u64) -> Result<Option<Range<u64>>>;
 
     /// The file on the host whose bytes are the bytes of this device, if there is one, so that it
-    /// can be cloned as a file.
+    /// can be cloned as a file. It is read there as it is now: see [`BlockDevice::digests`].
     fn host_file(&self) -> Option<&FileDevice> {
+        None
+    }
+
+    /// The digests that reading compares the bytes with, if it does. Who goes round it, to
+    /// [`BlockDevice::host_file`], has to compare for himself.
+    #[cfg(feature = "digest")]
+    fn digests(&self) -> Option<&super::ChunkMap> {
         None
     }
 }
@@ -76,6 +83,10 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
     }
     fn host_file(&self) -> Option<&FileDevice> {
         (**self).host_file()
+    }
+    #[cfg(feature = "digest")]
+    fn digests(&self) -> Option<&super::ChunkMap> {
+        (**self).digests()
     }
 }
 

@@ -132,6 +132,19 @@ pub enum Error {
         /// Who uses it.
         by: String,
     },
+    /// A file does not hold the bytes whose digest is known.
+    #[error(
+        "{} is not what it was when its digest was made: the bytes from {offset} on are others. It is \
+         being written, or was written in a way that its times do not show; once nobody writes it, run \
+         this again, and it is read anew",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Where the chunk begins that differs.
+        offset: u64,
+    },
     /// What a file holds contradicts its format.
     #[error("{}: {problem}", path.display())]
     Corrupt {

@@ -34,6 +34,7 @@
 //! - [`mod@slice`]: a window onto another device, such as a partition.
 //! - [`delta`]: what is changed of a base that stays as it is, with its blocks in `spill`.
 //! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
+//! - [`verified`]: a file whose bytes are compared with their digests as they are read.
 //! - `lock`: locks of files on the host.
 //! - [`output`]: a new image beside its target, renamed when it is whole.
 //! - [`in_place`]: changing an image where it lies, if `in_use` finds nobody else at it, with
@@ -78,6 +79,8 @@ pub mod slice;
 mod spill;
 #[cfg(feature = "digest")]
 pub mod undo;
+#[cfg(feature = "digest")]
+pub mod verified;
 
 pub use byte_size::ByteSize;
 #[cfg(feature = "digest")]
@@ -96,3 +99,5 @@ pub use output::Output;
 pub use slice::Slice;
 #[cfg(feature = "digest")]
 pub use undo::Recovery;
+#[cfg(feature = "digest")]
+pub use verified::Verified;

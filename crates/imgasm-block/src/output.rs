@@ -15,8 +15,9 @@ use super::lock::lock;
 use super::{BlockDevice, Change, Delta, Error, FileDevice, Result, pool};
 
 /// How much is copied in one step, which stays in a core's cache. The unit in which work is shared
-/// between the cores.
-const COPY_BYTES: u64 = 256 << 10;
+/// between the cores. Steps end where chunks do, so that a device which compares digests hashes each
+/// chunk once.
+const COPY_BYTES: u64 = 512 << 10;
 
 /// The names of all files under way.
 static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -27,9 +28,10 @@ fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 
 /// A file under way. It is called `.NAME.partial` until [`Output::commit`] gives it its name, and
 /// removed when it is dropped before that or by [`Output::abandon_all`]. What a killed process has
-/// left is overwritten.
+/// left is removed, because it may be somebody else's.
 ///
-/// The file is locked, so of two processes that make the same one the second is refused.
+/// The file is locked, so of two processes that make the same one the second is refused. Its mode
+/// follows the umask; [`Output::restrict`] takes more away.
 #[derive(Debug)]
 pub struct Output {
     file: File,
@@ -47,31 +49,31 @@ impl Output {
     pub fn create(target: &Path) -> Result<Self> {
         let partial = partial_path(target)?;
         check_is_file(target)?;
-        // Another process may rename the file between our opening and locking it.
+        // Another process may take the name between our making the file and locking it.
         for _ in 0..100 {
             let mut under_way = under_way();
-            let file = OpenOptions::new()
+            let made = OpenOptions::new()
                 .read(true)
                 .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&partial)
-                .map_err(|e| Error::file(&partial, "make", e))?;
+                .create_new(true)
+                .open(&partial);
+            let file = match made {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    remove_left(&partial)?;
+                    continue;
+                }
+                made => made.map_err(|e| Error::file(&partial, "make", e))?,
+            };
             lock(&file, &partial)?;
             if !is_called(&file, &partial) {
                 continue;
             }
             under_way.insert(partial.clone());
-            drop(under_way);
-            let output = Self {
+            return Ok(Self {
                 file,
                 target: target.to_owned(),
                 partial: Some(partial),
-            };
-            output.empty()?;
-            return Ok(output);
+            });
         }
         Err(Error::Locked { path: partial })
     }
@@ -117,14 +119,39 @@ impl Output {
         if let Some(base) = device.host_file()
             && rustix::fs::ioctl_ficlone(&self.file, base.file()).is_ok()
         {
-            return self.set_len(device.len());
+            self.set_len(device.len())?;
+            // What is not as it has to be is found again, and reported, by the copy.
+            if self.is_as_expected(device)? {
+                return Ok(());
+            }
         }
         self.empty()?;
         self.set_len(device.len())?;
         self.copy_non_zero(device)
     }
 
-    /// Takes out what a killed process or an earlier try has left. If there is nothing, nothing
+    /// Whether a clone of a device's file, which nobody else can write any more, holds what the device
+    /// has to hold.
+    #[cfg(feature = "digest")]
+    fn is_as_expected(&self, device: &dyn BlockDevice) -> Result<bool> {
+        match device.digests() {
+            Some(expected) => Ok(super::ChunkMap::compute(&self.device()?)? == *expected),
+            None => Ok(true),
+        }
+    }
+
+    /// Without digests nothing is expected.
+    #[cfg(not(feature = "digest"))]
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "as with digests"
+    )]
+    fn is_as_expected(&self, _device: &dyn BlockDevice) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Takes out what an earlier try has left. If there is nothing, nothing
     /// is done: ext4 brings a file that was truncated to nothing to the disk when it is closed.
     fn empty(&self) -> Result<()> {
         let metadata = self.file.metadata();
@@ -160,7 +187,7 @@ impl Output {
                     None => return Ok(None),
                 }
             }
-            let end = left.end.min(left.start + COPY_BYTES);
+            let end = left.end.min((left.start / COPY_BYTES + 1) * COPY_BYTES);
             let step = left.start..end;
             left.start = end;
             Ok(Some(step))
@@ -192,15 +219,21 @@ impl Output {
             .map_err(|e| Error::file(&self.target, "bring to the disk", e))
     }
 
-    /// Gives the file its name, replacing what had it, with mode 0644 whatever the umask.
+    /// Takes from the file's mode what `mask` does not have: an image is to be as private as what it
+    /// was made of.
+    pub fn restrict(&self, mask: u32) -> Result<()> {
+        let failed = |e| Error::file(&self.target, "set the mode of", e);
+        let mode = self.file.metadata().map_err(failed)?.mode();
+        let permissions = Permissions::from_mode(mode & 0o777 & mask);
+        self.file.set_permissions(permissions).map_err(failed)
+    }
+
+    /// Gives the file its name, replacing what had it.
     ///
     /// As with `cp`, the kernel brings it to the disk when it likes: who needs it there calls
     /// [`Output::sync`] before.
     pub fn commit(mut self) -> Result<()> {
         let partial = self.partial.as_ref().expect("taken here only");
-        self.file
-            .set_permissions(Permissions::from_mode(0o644))
-            .map_err(|e| Error::file(partial, "set the mode of", e))?;
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
         under_way().remove(partial);
         self.partial = None;
@@ -239,6 +272,24 @@ fn check_is_file(target: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes a file under way that nobody makes any more.
+fn remove_left(partial: &Path) -> Result<()> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(partial);
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::file(partial, "open", e)),
+    };
+    lock(&file, partial)?;
+    if is_called(&file, partial) {
+        fs::remove_file(partial).map_err(|e| Error::file(partial, "remove", e))?;
+    }
+    Ok(())
 }
 
 /// Whether `path` still names this file.

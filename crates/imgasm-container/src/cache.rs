@@ -10,40 +10,59 @@
 //! | `paths/KEY.lock` | held while the file at that path is looked at or unpacked |
 //! | `pairs/KEY.json` | in which bytes two raw images differ; see [`super::known`] |
 //!
-//! `KEY` is the SHA-256 of the path. A file is not hashed again while its stamp (`stamp`) is the
+//! `KEY` is the SHA-256 of the path. What is known of a file counts while its stamp (`stamp`) is the
 //! same. A file that changed in the last moments before it was hashed gets no entry, because a
 //! further change might leave the same times.
+//!
+//! A stamp only says which digests to expect: a page that was written through a mapping leaves all
+//! times alike. So the file is opened once, a raw image is compared with its chunk map as it is read
+//! ([`Verified`]), and the folder is ours alone (`folder`). What was unpacked into it is taken as it is,
+//! and a packed file as hashed while its stamp is the same, if the cache is trusted
+//! ([`Cache::trusting`]); else that is read and compared, too.
 //!
 //! Everything is made under another name and renamed when it is on the disk, so a killed process
 //! leaves nothing that looks whole. The folder may be removed at any time.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::stamp::Stamp;
 use super::unpack::unpack;
-use super::{Error, Found, Image, Progress, Reading, Result, look, open_disk};
-use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output, pool};
+use super::{Error, Found, Image, Progress, Reading, Result, folder, look, once, open, open_disk};
+use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output, Verified};
+
+/// The mode of what is kept: nobody has a reason to write it.
+const READ_ONLY: u32 = 0o400;
 
 /// A folder of unpacked base images.
 #[derive(Debug, Clone)]
 pub struct Cache {
     pub(super) dir: PathBuf,
     reading: Reading,
+    pub(super) is_trusted: bool,
+}
+
+/// Why the bytes of a base are those of its digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// They are compared as they are read.
+    Compared,
+    /// They lie in the cache, which is ours alone, and nobody compares them.
+    Trusted,
 }
 
 /// A base image, ready to be built upon.
 #[derive(Clone)]
 pub struct Base {
     /// The disk, as a raw file on the host: cheap to clone.
-    pub device: Arc<FileDevice>,
+    pub device: Arc<dyn BlockDevice>,
+    /// Why its bytes are those of the digests.
+    pub binding: Binding,
     /// Its chunks.
     pub chunk_map: Arc<ChunkMap>,
     /// SHA-256 of the file as it was given. A raw image is hashed only where a digest was asked
@@ -72,6 +91,8 @@ struct Entry {
 /// What is known of one path while its lock is held.
 struct Place<'a> {
     path: &'a Path,
+    /// The file, opened once.
+    file: Arc<FileDevice>,
     /// `paths/KEY` in the cache.
     stem: PathBuf,
     stamp: Stamp,
@@ -87,7 +108,15 @@ impl Cache {
         Self {
             dir: dir.to_owned(),
             reading: Reading::default(),
+            is_trusted: true,
         }
+    }
+
+    /// The same cache; with `false`, what lies in it is compared with its chunk map as it is read, and
+    /// packed files are hashed again.
+    #[must_use]
+    pub fn trusting(self, is_trusted: bool) -> Self {
+        Self { is_trusted, ..self }
     }
 
     /// The same cache for files that are to be read in a certain way.
@@ -113,10 +142,11 @@ impl Cache {
     /// Opens any image for reading. One that can be read where it is, is; others are unpacked into
     /// the cache or found there.
     pub fn open(&self, path: &Path, progress: &Progress<'_>) -> Result<Image> {
-        match look(path, self.reading)? {
+        let file = open(path)?;
+        match look(&file, path, self.reading)? {
             Found::Disk(image) => Ok(image),
             Found::Packed => {
-                let base = self.base(path, None, progress)?;
+                let base = self.packed(&self.place(path, file)?, None, progress)?;
                 Ok(Image {
                     device: base.device,
                     wrapping: base.wrapping,
@@ -129,15 +159,16 @@ impl Cache {
     /// What can be unpacked of a file that is cut short or damaged, for as long as the device is
     /// held; `None` where that is nothing.
     pub fn salvage(&self, path: &Path, progress: &Progress<'_>) -> Option<FileDevice> {
-        let Ok(Found::Packed) = look(path, self.reading) else {
+        let file = open(path).ok()?;
+        let Ok(Found::Packed) = look(&file, path, self.reading) else {
             return None;
         };
-        let place = self.place(path).ok()?;
+        let place = self.place(path, file).ok()?;
         let output = Output::create(&self.incoming(&place)).ok()?;
         // What is wrong with it is known to those who ask for this.
         let _ = unpack(
             path,
-            &File::open(path).ok()?,
+            place.file.file(),
             &output,
             None,
             self.reading.max_bytes,
@@ -157,21 +188,27 @@ impl Cache {
         expected: Option<Digest>,
         progress: &Progress<'_>,
     ) -> Result<Base> {
-        let place = self.place(path)?;
-        if let Some(known) = place.known.as_ref().and_then(|known| known.sha256) {
+        let place = self.place(path, open(path)?)?;
+        if let Some(known) = place.known_digest().filter(|_| self.is_trusted) {
             check(path, expected, known)?;
         }
-        match look(path, self.reading)? {
+        match look(&place.file, path, self.reading)? {
             Found::Disk(image) if image.device.host_file().is_some() => {
                 place.raw(image.recovery, expected, progress)
             }
             Found::Disk(image) => {
-                let digest = place.digest(expected, progress)?;
-                if let Some(base) = self.entry(digest) {
+                if let Some(known) = place.known_digest().filter(|_| self.is_trusted)
+                    && let Some(base) = self.entry(known)?
+                {
                     return Ok(base);
                 }
+                let (digest, verified) = place.whole(expected, progress)?;
+                if let Some(base) = self.entry(digest)? {
+                    return Ok(base);
+                }
+                let (_, disk) = open_disk(verified, path)?;
                 let output = Output::create(&self.incoming(&place))?;
-                output.write_device(&image.device)?;
+                output.write_device(&disk)?;
                 let chunk_map = ChunkMap::compute(&output.device()?)?;
                 self.keep(output, digest, &chunk_map, image.wrapping)
             }
@@ -186,19 +223,25 @@ impl Cache {
         expected: Option<Digest>,
         progress: &Progress<'_>,
     ) -> Result<Base> {
-        let known = place.known.as_ref().and_then(|known| known.sha256);
+        let known = place.known_digest();
         if let Some(digest) = known.or(expected)
-            && let Some(base) = self.entry(digest)
+            && let Some(base) = self.entry(digest)?
         {
-            // Where only the expected digest led here, the file is yet to be checked.
-            place.digest(Some(digest), progress)?;
-            return Ok(base);
+            if known.is_some() && self.is_trusted {
+                return Ok(base);
+            }
+            // What led here is a stamp or a wish: the file is yet to be read.
+            let (found, _) = once::read(&place.file, progress)?;
+            check(place.path, expected, found)?;
+            place.remember(Some(found))?;
+            if found == digest {
+                return Ok(base);
+            }
         }
         let output = Output::create(&self.incoming(place))?;
-        let input = File::open(place.path).map_err(|e| cannot_read(place.path, e))?;
         let unpacked = unpack(
             place.path,
-            &input,
+            place.file.file(),
             &output,
             expected,
             self.reading.max_bytes,
@@ -220,9 +263,10 @@ impl Cache {
     }
 
     /// Looks up a path and takes its lock, waiting for another process that has it.
-    fn place<'a>(&self, path: &'a Path) -> Result<Place<'a>> {
+    fn place<'a>(&self, path: &'a Path, file: Arc<FileDevice>) -> Result<Place<'a>> {
         let whole = fs::canonicalize(path).map_err(|e| cannot_read(path, e))?;
-        let paths = self.dir.join("paths");
+        folder::own(&self.dir)?;
+        let paths = self.dir.join(folder::PATHS);
         fs::create_dir_all(&paths).map_err(|e| imgasm_block::Error::file(&paths, "make", e))?;
         let stem = self.stem(&whole);
         let lock_path = stem.with_extension("lock");
@@ -233,10 +277,11 @@ impl Cache {
             .open(&lock_path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|e| imgasm_block::Error::file(&lock_path, "lock", e))?;
-        let stamp = stamp(path)?;
+        let stamp = Stamp::of(file.file()).map_err(|e| cannot_read(path, e))?;
         let known: Option<Known> = read_json(&stem.with_extension("json"));
         Ok(Place {
             path,
+            file,
             at_rest: stamp.is_at_rest(),
             known: known.filter(|known| known.stamp == stamp),
             stamp,
@@ -248,7 +293,7 @@ impl Cache {
     /// `paths/KEY` of a whole path.
     pub(super) fn stem(&self, whole: &Path) -> PathBuf {
         let key = Digest::of(whole.as_os_str().as_bytes());
-        self.dir.join("paths").join(key.to_string())
+        self.dir.join(folder::PATHS).join(key.to_string())
     }
 
     /// The name of a file that is being made for a path.
@@ -264,17 +309,32 @@ impl Cache {
     }
 
     /// What is kept of the file with this digest, if it is whole.
-    fn entry(&self, digest: Digest) -> Option<Base> {
-        let entry: Entry = read_json(&self.file(digest, "json"))?;
-        let device = FileDevice::open(&self.file(digest, "raw")).ok()?;
-        let chunk_map = read_chunk_map(&self.file(digest, "chunks"))?;
-        (device.len() == chunk_map.device_len()).then(|| Base {
-            device: Arc::new(device),
-            chunk_map: Arc::new(chunk_map),
+    fn entry(&self, digest: Digest) -> Result<Option<Base>> {
+        let open = || {
+            let entry: Entry = read_json(&self.file(digest, "json"))?;
+            let device = FileDevice::open(&self.file(digest, "raw")).ok()?;
+            let chunk_map = read_chunk_map(&self.file(digest, "chunks"))?;
+            (device.len() == chunk_map.device_len()).then_some((entry, device, chunk_map))
+        };
+        let Some((entry, device, chunk_map)) = open() else {
+            return Ok(None);
+        };
+        let (device, chunk_map) = (Arc::new(device), Arc::new(chunk_map));
+        let (device, binding): (Arc<dyn BlockDevice>, _) = if self.is_trusted {
+            (device, Binding::Trusted)
+        } else {
+            let mark = self.file(digest, "json");
+            let compared = Verified::new(device, Arc::clone(&chunk_map), forget(mark))?;
+            (Arc::new(compared), Binding::Compared)
+        };
+        Ok(Some(Base {
+            device,
+            binding,
+            chunk_map,
             sha256: Some(digest),
             wrapping: entry.wrapping,
             recovery: None,
-        })
+        }))
     }
 
     /// Puts an unpacked disk into the cache and opens it there.
@@ -288,15 +348,28 @@ impl Cache {
         let raw = self.file(digest, "raw");
         // Nobody compares it with a digest again.
         output.sync()?;
+        output.restrict(READ_ONLY)?;
         output.commit_as(&raw)?;
-        Output::write(&self.file(digest, "chunks"), &chunk_map.encode())?;
+        write(&self.file(digest, "chunks"), &chunk_map.encode())?;
         write_json(&self.file(digest, "json"), &Entry { wrapping })?;
         let lost = || cannot_read(&raw, io::ErrorKind::NotFound.into());
-        self.entry(digest).ok_or_else(lost)
+        self.entry(digest)?.ok_or_else(lost)
     }
 }
 
 impl Place<'_> {
+    fn known_digest(&self) -> Option<Digest> {
+        self.known.as_ref().and_then(|known| known.sha256)
+    }
+
+    /// The file read by a chunk map that was made of it. If it turns out to be another, what is known
+    /// of it is forgotten.
+    fn verified(&self, chunk_map: &Arc<ChunkMap>) -> Result<Arc<dyn BlockDevice>> {
+        let known = self.stem.with_extension("json");
+        let verified = Verified::new(Arc::clone(&self.file), Arc::clone(chunk_map), forget(known))?;
+        Ok(Arc::new(verified))
+    }
+
     /// A raw image, used where it is.
     fn raw(
         &self,
@@ -304,55 +377,56 @@ impl Place<'_> {
         expected: Option<Digest>,
         progress: &Progress<'_>,
     ) -> Result<Base> {
-        let device = FileDevice::open(self.path).map_err(|e| cannot_read(self.path, e))?;
-        let kept_map = || read_chunk_map(&self.stem.with_extension("chunks"));
-        let known = self.known.as_ref();
-        let kept = known
-            .and_then(|_| kept_map())
-            .filter(|map| map.device_len() == device.len());
-        let known_digest = known.and_then(|known| known.sha256);
-        let missing_digest = expected.is_some() && known_digest.is_none();
-        let (digest, chunk_map) = pool::both(
-            || {
-                missing_digest
-                    .then(|| hash(self.path, progress))
-                    .transpose()
-            },
-            || kept.clone().map_or_else(|| ChunkMap::compute(&device), Ok),
-        );
-        let (digest, chunk_map) = (digest?.or(known_digest), chunk_map?);
+        let kept = self.known.as_ref().and_then(|known| {
+            let map = read_chunk_map(&self.stem.with_extension("chunks"))?;
+            let is_enough = known.sha256.is_some() || expected.is_none();
+            let fits = map.device_len() == self.file.len();
+            (is_enough && fits).then_some((known.sha256, map))
+        });
+        let (digest, chunk_map) = if let Some(kept) = kept {
+            kept
+        } else {
+            let read = if expected.is_some() {
+                let (digest, map) = once::read(&self.file, progress)?;
+                (Some(digest), map)
+            } else {
+                // Hashing all zeros takes longer than the rest of a build.
+                (None, ChunkMap::compute(&self.file)?)
+            };
+            write(&self.stem.with_extension("chunks"), &read.1.encode())?;
+            self.remember(read.0)?;
+            read
+        };
         if let Some(digest) = digest {
             check(self.path, expected, digest)?;
         }
-        if kept.is_none() {
-            Output::write(&self.stem.with_extension("chunks"), &chunk_map.encode())?;
-        }
-        if kept.is_none() || missing_digest {
-            self.remember(digest)?;
-        }
+        let chunk_map = Arc::new(chunk_map);
         Ok(Base {
-            device: Arc::new(device),
-            chunk_map: Arc::new(chunk_map),
+            device: self.verified(&chunk_map)?,
+            binding: Binding::Compared,
+            chunk_map,
             sha256: digest,
             wrapping: Vec::new(),
             recovery,
         })
     }
 
-    /// The digest of the file, known or found by reading it.
-    fn digest(&self, expected: Option<Digest>, progress: &Progress<'_>) -> Result<Digest> {
-        if let Some(known) = self.known.as_ref().and_then(|known| known.sha256) {
-            return Ok(known);
-        }
-        let digest = hash(self.path, progress)?;
+    /// Reads all of the file: its digest, and the file as it was when it had that.
+    fn whole(
+        &self,
+        expected: Option<Digest>,
+        progress: &Progress<'_>,
+    ) -> Result<(Digest, Arc<dyn BlockDevice>)> {
+        let (digest, chunk_map) = once::read(&self.file, progress)?;
         check(self.path, expected, digest)?;
         self.remember(Some(digest))?;
-        Ok(digest)
+        Ok((digest, self.verified(&Arc::new(chunk_map))?))
     }
 
     /// Writes down what was learned, if the file is still what it was before.
     fn remember(&self, sha256: Option<Digest>) -> Result<()> {
-        if !self.at_rest || stamp(self.path)? != self.stamp {
+        let now = Stamp::of(self.file.file()).map_err(|e| cannot_read(self.path, e))?;
+        if !self.at_rest || now != self.stamp {
             return Ok(());
         }
         let known = Known {
@@ -364,9 +438,12 @@ impl Place<'_> {
     }
 }
 
-fn stamp(path: &Path) -> Result<Stamp> {
-    let metadata = fs::metadata(path).map_err(|e| cannot_read(path, e))?;
-    Ok(Stamp::new(&metadata))
+/// Removes the file that says that others of the cache are true.
+fn forget(mark: PathBuf) -> impl Fn() + Send + Sync {
+    move || {
+        // If it stays, the next run finds the same difference.
+        let _ = fs::remove_file(&mark);
+    }
 }
 
 fn check(path: &Path, expected: Option<Digest>, found: Digest) -> Result<()> {
@@ -377,25 +454,6 @@ fn check(path: &Path, expected: Option<Digest>, found: Digest) -> Result<()> {
             found,
         }),
         _ => Ok(()),
-    }
-}
-
-/// SHA-256 of a file.
-fn hash(path: &Path, progress: &Progress<'_>) -> Result<Digest> {
-    let failed = |e| cannot_read(path, e);
-    let file = File::open(path).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
-    let mut hasher = Sha256::new();
-    let mut buf = vec![0; 1 << 20];
-    let mut at = 0;
-    loop {
-        let read = file.read_at(&mut buf, at).map_err(failed)?;
-        if read == 0 {
-            return Ok(Digest::finish(hasher));
-        }
-        hasher.update(&buf[..read]);
-        at += imgasm_block::bytes::byte_len(&buf[..read]);
-        progress(at, len);
     }
 }
 
@@ -415,7 +473,16 @@ pub(super) fn read_chunk_map(path: &Path) -> Option<ChunkMap> {
     ChunkMap::decode(&fs::read(path).ok()?).ok()
 }
 
+/// Writes a file of the cache, for nobody else to read.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let output = Output::create(path)?;
+    output.restrict(0o600)?;
+    let written = (&mut output.file()).write_all(bytes);
+    written.map_err(|e| imgasm_block::Error::file(path, "write", e))?;
+    Ok(output.commit()?)
+}
+
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).expect("texts and numbers can be written");
-    Ok(Output::write(path, &text)?)
+    write(path, &text)
 }

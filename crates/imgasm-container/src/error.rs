@@ -131,6 +131,17 @@ pub enum Error {
         /// The most that is unwrapped.
         limit: u32,
     },
+    /// The folder of the cache may hold what others put there.
+    #[error(
+        "{} cannot be the cache: {problem}; set IMGASM_CACHE to a folder of your own",
+        dir.display()
+    )]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file is not the one that was asked for.
     #[error("{}: its SHA-256 is {found}, but {expected} was expected", path.display())]
     DigestMismatch {

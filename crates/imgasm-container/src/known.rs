@@ -15,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::{Cache, Known, read_chunk_map, read_json, write_json};
+use super::cache::{Cache, Known, read_chunk_map, read_json, write, write_json};
+use super::folder;
 use super::stamp::{Stamp, Written};
-use imgasm_block::{ChunkMap, Digest, FileDevice, Output};
+use imgasm_block::{ChunkMap, Digest, FileDevice};
 
 /// The most ranges that are remembered of two images: two that differ more have little in common.
 const MOST_RANGES: usize = 100_000;
@@ -42,6 +43,10 @@ pub struct Compared {
 impl Cache {
     /// The chunk map of an opened raw image, where it is known.
     pub fn known_chunks(&self, image: &FileDevice) -> Option<ChunkMap> {
+        if !self.is_trusted {
+            return None;
+        }
+        folder::own(&self.dir).ok()?;
         let stem = self.stem(&fs::canonicalize(image.path()).ok()?);
         // Whoever writes the two files below holds the lock alone.
         let lock = File::open(stem.with_extension("lock")).ok()?;
@@ -57,6 +62,7 @@ impl Cache {
         let keep = || {
             let whole = fs::canonicalize(path).ok()?;
             let stem = self.stem(&whole);
+            folder::own(&self.dir).ok()?;
             fs::create_dir_all(stem.parent()?).ok()?;
             let lock = File::create(stem.with_extension("lock")).ok()?;
             lock.lock().ok()?;
@@ -64,7 +70,7 @@ impl Cache {
             // While it is not yet whole, there is nothing known.
             let known = stem.with_extension("json");
             let _ = fs::remove_file(&known);
-            Output::write(&stem.with_extension("chunks"), &chunk_map.encode()).ok()?;
+            write(&stem.with_extension("chunks"), &chunk_map.encode()).ok()?;
             let of_this = Known {
                 path: whole.display().to_string(),
                 stamp,
@@ -78,6 +84,10 @@ impl Cache {
 
     /// Takes note of two raw images before they are compared.
     pub fn compared(&self, old: &FileDevice, new: &FileDevice) -> Option<Compared> {
+        if !self.is_trusted {
+            return None;
+        }
+        folder::own(&self.dir).ok()?;
         let whole = |device: &FileDevice| fs::canonicalize(device.path()).ok();
         let (before, after) = (whole(old)?, whole(new)?);
         let names = [before.as_os_str().as_bytes(), after.as_os_str().as_bytes()];

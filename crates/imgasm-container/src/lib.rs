@@ -3,6 +3,7 @@
 //! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX,
 //!   VDI.
 //! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
+//! - `once`: a file's digest and chunk map from one reading of it; `folder`: the cache is ours alone.
 //! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content; `bytes`: numbers in its headers.
 //! - [`error`]: why a container could not be read or written.
@@ -21,9 +22,11 @@ mod clusters;
 mod decode;
 pub mod detect;
 pub mod error;
+mod folder;
 mod frames;
 mod inflate;
 pub mod known;
+mod once;
 mod peel;
 mod qcow2;
 mod stamp;
@@ -39,7 +42,7 @@ pub mod write;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use cache::{Base, Cache};
+pub use cache::{Base, Binding, Cache};
 pub use detect::{Codec, DiskFormat};
 pub use error::{Error, Result};
 pub use stamp::Written;
@@ -86,31 +89,36 @@ pub struct Reading {
     pub max_bytes: Option<u64>,
 }
 
-/// Opens a file and looks what it is.
-///
-/// # Errors
-/// [`imgasm_block::Error::Interrupted`] for a raw image that was left half-changed;
-/// [`Error::Unknown`] for what is no container and no disk.
-fn look(path: &Path, reading: Reading) -> Result<Found> {
+/// Opens a file, once for all that is done with it.
+fn open(path: &Path) -> Result<Arc<FileDevice>> {
     let file = FileDevice::open(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })?;
-    let recovery = InPlace::check(&file)?;
+    Ok(Arc::new(file))
+}
+
+/// Looks what an opened file is.
+///
+/// # Errors
+/// [`imgasm_block::Error::Interrupted`] for a raw image that was left half-changed;
+/// [`Error::Unknown`] for what is no container and no disk.
+fn look(file: &Arc<FileDevice>, path: &Path, reading: Reading) -> Result<Found> {
+    let recovery = InPlace::check(file)?;
     if reading.is_raw {
         return Ok(Found::Disk(Image {
-            device: Arc::new(file),
+            device: file.clone(),
             wrapping: Vec::new(),
             recovery,
         }));
     }
-    match content(&file, path)? {
+    match content(file, path)? {
         Content::Packed(_) | Content::Tar => Ok(Found::Packed),
         _ if file.is_empty() => Err(Error::Empty {
             path: path.to_owned(),
         }),
         _ => {
-            let (format, device) = open_disk(Arc::new(file), path)?;
+            let (format, device) = open_disk(file.clone(), path)?;
             let wrapping = match format {
                 DiskFormat::Raw => Vec::new(),
                 other => vec![other.to_string()],

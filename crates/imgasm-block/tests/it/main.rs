@@ -4,3 +4,4 @@ mod chunk_map;
 mod delta;
 mod in_place;
 mod output;
+mod verified;

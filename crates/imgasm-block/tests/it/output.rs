@@ -74,10 +74,12 @@ fn build_in(dir: &Path) {
         fs::read(&base_path).unwrap() == base_bytes,
         "the base is untouched"
     );
-    assert_eq!(
-        fs::metadata(&target).unwrap().permissions().mode() & 0o7777,
-        0o644
-    );
+    // The tests run with the usual umask or a stricter one.
+    let plain = dir.join("plain");
+    fs::write(&plain, b"").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&target), mode(&plain));
+    fs::remove_file(&plain).unwrap();
     assert_eq!(names(dir), ["base.raw", "out.raw"]);
 }
 
@@ -148,9 +150,14 @@ fn a_dropped_output_leaves_nothing_and_keeps_what_was_there() {
 fn the_same_file_is_made_by_one_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out.raw");
-    // What a killed process left is no obstacle.
-    fs::write(dir.path().join(".out.raw.partial"), vec![3; 50000]).unwrap();
+    // What a killed process left is no obstacle, and nobody who has it open gets at the new file.
+    let left = dir.path().join(".out.raw.partial");
+    fs::write(&left, vec![3; 50000]).unwrap();
+    let held = fs::metadata(&left).unwrap().ino();
+    let keeper = fs::File::open(&left).unwrap();
     let first = Output::create(&target).unwrap();
+    assert_ne!(first.file().metadata().unwrap().ino(), held);
+    drop(keeper);
     assert!(matches!(Output::create(&target), Err(Error::Locked { .. })));
     first.write_device(&MemoryDevice::new(vec![1; 10])).unwrap();
     first.commit().unwrap();
@@ -206,4 +213,17 @@ fn what_is_not_a_file_is_not_replaced() {
         );
     }
     assert_eq!(names(dir.path()), ["link", "pipe"]);
+}
+
+#[test]
+fn an_output_is_as_private_as_it_is_told_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out.raw");
+    let output = Output::create(&target).unwrap();
+    output.restrict(0o600).unwrap();
+    output.commit().unwrap();
+    assert_eq!(
+        fs::metadata(&target).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
 }

@@ -1,5 +1,6 @@
 //! Tests of `imgasm-container`, in one program.
 
+mod bound;
 mod cache;
 mod foreign;
 mod read;

@@ -1,0 +1,157 @@
+//! A file whose bytes are compared with their digests as they are read.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::bytes::byte_len;
+use super::chunk_map::CHUNK_BYTES;
+use super::device::check_range;
+use super::{BlockDevice, ChunkMap, Digest, Error, FileDevice, Result};
+
+/// How many chunks are held after a part of them was read, so that a filesystem's small reads do not
+/// hash the same chunk again and again: 32 MiB.
+const MOST_HELD: usize = 64;
+
+/// The longest range that [`Verified::next_data`] gives, in chunks.
+const LONGEST_RANGE: u64 = 64;
+
+/// A file on the host, read as its chunk map has it.
+///
+/// A file can be written while it is read, and through a mapping without any of its times showing it.
+/// So each chunk is hashed in the buffer that is handed out, and a chunk that is not in the map is
+/// zeros without being read: what comes out is what the digests say, or an error.
+pub struct Verified {
+    file: Arc<FileDevice>,
+    chunk_map: Arc<ChunkMap>,
+    /// Is called when a chunk is not what its digest says.
+    mistrust: Box<dyn Fn() + Send + Sync>,
+    /// The last read first.
+    held: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+}
+
+impl Verified {
+    /// Reads `file` by `chunk_map`. Before an error about a chunk that differs, `mistrust` is
+    /// called, so that whoever remembered the map forgets it.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if the file does not have the length that the map has.
+    pub fn new(
+        file: Arc<FileDevice>,
+        chunk_map: Arc<ChunkMap>,
+        mistrust: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let verified = Self {
+            file,
+            chunk_map,
+            mistrust: Box::new(mistrust),
+            held: Mutex::default(),
+        };
+        if verified.file.len() == verified.chunk_map.device_len() {
+            Ok(verified)
+        } else {
+            Err(verified.changed(0))
+        }
+    }
+
+    fn changed(&self, index: u64) -> Error {
+        (self.mistrust)();
+        Error::Changed {
+            path: self.file.path().to_owned(),
+            offset: index * CHUNK_BYTES,
+        }
+    }
+
+    /// A whole chunk that the map has: hashed where it is handed out.
+    fn read_chunk(&self, index: u64, expected: Digest, buf: &mut [u8]) -> Result<()> {
+        self.file.read_padded(index * CHUNK_BYTES, buf)?;
+        if Digest::of(buf) == expected {
+            Ok(())
+        } else {
+            Err(self.changed(index))
+        }
+    }
+
+    /// A chunk of which a part is wanted.
+    fn held(&self, index: u64, expected: Digest) -> Result<Arc<Vec<u8>>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = held.iter().position(|(known, _)| *known == index)
+            && let Some(entry) = held.remove(at)
+        {
+            let chunk = Arc::clone(&entry.1);
+            held.push_front(entry);
+            return Ok(chunk);
+        }
+        let mut chunk = vec![0; chunk_len()];
+        self.read_chunk(index, expected, &mut chunk)?;
+        let chunk = Arc::new(chunk);
+        held.push_front((index, Arc::clone(&chunk)));
+        held.truncate(MOST_HELD);
+        Ok(chunk)
+    }
+}
+
+fn chunk_len() -> usize {
+    usize::try_from(CHUNK_BYTES).expect("a small constant")
+}
+
+impl BlockDevice for Verified {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_range(offset, byte_len(buf), self.len())?;
+        let mut at = offset;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let index = at / CHUNK_BYTES;
+            let inside = usize::try_from(at % CHUNK_BYTES).expect("within a chunk");
+            let len = rest.len().min(chunk_len() - inside);
+            let (piece, following) = rest.split_at_mut(len);
+            match self.chunk_map.get(index) {
+                None => piece.fill(0),
+                Some(expected) if piece.len() == chunk_len() => {
+                    self.read_chunk(index, expected, piece)?;
+                }
+                Some(expected) => {
+                    let chunk = self.held(index, expected)?;
+                    piece.copy_from_slice(&chunk[inside..inside + len]);
+                }
+            }
+            at += byte_len(piece);
+            rest = following;
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, _offset: u64, _buf: &[u8]) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    fn write_zeros(&self, _offset: u64, _len: u64) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    /// What the map has: where the file's holes are now says nothing.
+    fn next_data(&self, from: u64) -> Result<Option<Range<u64>>> {
+        let chunks = self.chunk_map.chunks();
+        let first = chunks.partition_point(|chunk| (chunk.index + 1) * CHUNK_BYTES <= from);
+        let Some(start) = chunks.get(first).map(|chunk| chunk.index) else {
+            return Ok(None);
+        };
+        let following = chunks[first..].iter().zip(start..start + LONGEST_RANGE);
+        let run = following.take_while(|(chunk, index)| chunk.index == *index);
+        let past = start + u64::try_from(run.count()).expect("a short range");
+        let end = (past * CHUNK_BYTES).min(self.len());
+        Ok(Some((start * CHUNK_BYTES).max(from)..end))
+    }
+
+    fn host_file(&self) -> Option<&FileDevice> {
+        Some(&self.file)
+    }
+
+    fn digests(&self) -> Option<&ChunkMap> {
+        Some(&self.chunk_map)
+    }
+}

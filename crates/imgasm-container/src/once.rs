@@ -1,0 +1,86 @@
+//! A file read once: its SHA-256 and its chunk map, both of the same bytes.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Error, Progress, Result};
+use imgasm_block::bytes::byte_len;
+use imgasm_block::{BlockDevice, ChunkMap, ChunkMapBuilder, Digest, FileDevice, pool};
+
+/// How much is read in one step.
+const READ_BYTES: u64 = 1 << 20;
+
+/// How many pieces may be under way between the two threads.
+const QUEUE: usize = 8;
+
+/// What lies next in the file.
+enum Piece {
+    Data(Vec<u8>),
+    /// A hole of this many bytes.
+    Zeros(u64),
+}
+
+/// Reads a file; one core hashes the file as a whole, the other its chunks.
+pub(super) fn read(file: &FileDevice, progress: &Progress<'_>) -> Result<(Digest, ChunkMap)> {
+    let (to_map, from_file) = sync_channel(QUEUE);
+    let (digest, chunk_map) = pool::both(
+        move || hash(file, &to_map, progress),
+        move || build(&from_file),
+    );
+    let (digest, chunk_map) = (digest?, chunk_map);
+    if chunk_map.device_len() == file.len() {
+        Ok((digest, chunk_map))
+    } else {
+        Err(Error::Read {
+            path: file.path().to_owned(),
+            source: io::ErrorKind::UnexpectedEof.into(),
+        })
+    }
+}
+
+fn hash(file: &FileDevice, to_map: &SyncSender<Piece>, progress: &Progress<'_>) -> Result<Digest> {
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    let mut hasher = Sha256::new();
+    let mut at = 0;
+    // The other thread takes until this one ends.
+    let send = |piece| {
+        let _ = to_map.send(piece);
+    };
+    while at < file.len() {
+        let data = file.next_data(at)?.unwrap_or(file.len()..file.len());
+        if data.start > at {
+            let mut left = data.start - at;
+            send(Piece::Zeros(left));
+            while left > 0 {
+                let step = left.min(byte_len(&ZEROS));
+                hasher.update(&ZEROS[..usize::try_from(step).expect("at most 64 KiB")]);
+                left -= step;
+            }
+            at = data.start;
+        }
+        while at < data.end {
+            let step = (data.end - at).min(READ_BYTES);
+            let mut piece = vec![0; usize::try_from(step).expect("at most 1 MiB")];
+            file.read_at(at, &mut piece)?;
+            hasher.update(&piece);
+            at += step;
+            send(Piece::Data(piece));
+            progress(at, file.len());
+        }
+    }
+    progress(file.len(), file.len());
+    Ok(Digest::finish(hasher))
+}
+
+fn build(pieces: &Receiver<Piece>) -> ChunkMap {
+    let mut builder = ChunkMapBuilder::new();
+    while let Ok(piece) = pieces.recv() {
+        match piece {
+            Piece::Data(data) => builder.push(&data),
+            Piece::Zeros(len) => builder.push_zeros(len),
+        }
+    }
+    builder.finish()
+}
