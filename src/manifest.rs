@@ -150,6 +150,9 @@ pub struct VolumeFilesystem {
     pub kind: String,
     /// Its label.
     pub label: String,
+    /// The identity of the files that were put in, and of the file beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_sha256: Option<Digest>,
     /// Its UUID.
     pub uuid: String,
     /// Where the root filesystem mounts it.

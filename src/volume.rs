@@ -83,10 +83,10 @@ pub fn format(
     if let Some(files) = &filesystem.files {
         let failed = |source| Error::Files {
             label: label.to_owned(),
-            files: files.clone(),
+            files: files.path.clone(),
             source,
         };
-        let tree = tree::read(files).map_err(failed)?;
+        let tree = tree::read(&files.path).map_err(failed)?;
         let device: Arc<dyn BlockDevice> = delta.clone();
         let options = WriteOptions {
             now,

@@ -1,10 +1,10 @@
 //! A tree, put into an empty filesystem.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
 use super::tree::{Content, Item, Tree};
 use super::{Error, Result};
+use crate::config::boundary::open_regular;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind};
 
@@ -59,7 +59,7 @@ fn make(
         fs.create(directory, name, &new).map_err(failed(path))?
     };
     if let Content::File { source, size } = &item.content {
-        let mut content = File::open(source).map_err(|error| Error::Host {
+        let mut content = open_regular(source).map_err(|error| Error::Host {
             action: "read",
             path: source.clone(),
             source: error,

@@ -84,20 +84,17 @@ pub struct Set {
 pub type Special = (FileType, Option<DeviceNumber>);
 
 impl Meta {
-    /// Reads the file at `path`.
+    /// What the file at `path` says, which has these bytes.
     ///
     /// # Errors
-    /// [`Error::Host`]; [`Error::Meta`] with the place and the text.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Host {
-            action: "read",
+    /// [`Error::Meta`] with the place and the text.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let wrong = |problem| Error::Meta {
             path: path.to_owned(),
-            source,
-        })?;
-        toml::from_str(&text).map_err(|error| Error::Meta {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        })
+            problem,
+        };
+        let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        toml::from_str(text).map_err(|error| wrong(error.to_string()))
     }
 
     /// The directories that are there even where nothing lies in them.

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::meta::{Meta, Set, Special};
 use super::{Error, Result};
+use crate::config::boundary::open_regular;
 use imgasm_fs::path::ImagePath;
 use imgasm_guest::Accounts;
 
@@ -75,6 +77,28 @@ pub fn meta_path(root: &Path) -> PathBuf {
     root.with_file_name(name)
 }
 
+/// The most that is read of the file beside a tree, in bytes.
+const META_LIMIT: u64 = 4 << 20;
+
+/// What is in the file beside a tree, if there is one. It is there itself and not only a link to
+/// elsewhere, lines of which a message might show.
+pub fn meta_bytes(root: &Path) -> Result<Option<Vec<u8>>> {
+    let path = meta_path(root);
+    let file = match open_regular(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(host("read", &path)(error)),
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(META_LIMIT + 1).read_to_end(&mut bytes);
+    read.map_err(host("read", &path))?;
+    if bytes.len() as u64 > META_LIMIT {
+        let problem = format!("has more than {META_LIMIT} bytes");
+        return Err(Error::Meta { path, problem });
+    }
+    Ok(Some(bytes))
+}
+
 /// Reads the tree at `root` and the file beside it, if there is one.
 ///
 /// # Errors
@@ -87,8 +111,8 @@ pub fn read(root: &Path) -> Result<Tree> {
     let root = root.canonicalize().map_err(host("find", root))?;
     collect(&root, &ImagePath::root(), &mut tree)?;
     let path = meta_path(&root);
-    if path.exists() {
-        let meta = Meta::read(&path)?;
+    if let Some(bytes) = meta_bytes(&root)? {
+        let meta = Meta::parse(&path, &bytes)?;
         let accounts = accounts(&tree)?;
         apply(&meta, &mut tree, &accounts).map_err(|problem| Error::Meta { path, problem })?;
     }
@@ -132,7 +156,13 @@ fn accounts(tree: &Tree) -> Result<Accounts> {
     let content = |path: &str| {
         let path = ImagePath::parse(path).expect("the path is a constant of this program");
         match tree.get(&path).map(|item| &item.content) {
-            Some(Content::File { source, .. }) => fs::read(source).map_err(host("read", source)),
+            Some(Content::File { source, .. }) => {
+                let mut bytes = Vec::new();
+                open_regular(source)
+                    .and_then(|mut file| file.read_to_end(&mut bytes))
+                    .map_err(host("read", source))?;
+                Ok::<_, Error>(bytes)
+            }
             _ => Ok(Vec::new()),
         }
     };

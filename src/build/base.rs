@@ -93,13 +93,15 @@ fn assemble(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase> {
         rootfs: rootfs.to_owned(),
         source,
     };
-    let identified = digest::folder(rootfs)?;
-    let meta = tree::meta_path(rootfs);
-    let meta = if meta.exists() {
-        fs::read(&meta).map_err(|source| Error::Output { path: meta, source })?
-    } else {
-        Vec::new()
+    let identity_of = || {
+        let meta = tree::meta_bytes(rootfs).map_err(failed)?;
+        let identified = digest::folder(rootfs)?;
+        let meta = meta.unwrap_or_default();
+        Ok::<_, Error>(Digest::of(
+            &[identified.as_bytes(), meta.as_slice()].concat(),
+        ))
     };
+    let identified = identity_of()?;
     let device: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::new(Hole::new(size))));
     let options = AssembleOptions {
         rootfs,
@@ -109,15 +111,19 @@ fn assemble(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase> {
     Assembly::read(rootfs)
         .and_then(|assembly| assembly.write(&device, &options))
         .map_err(failed)?;
+    if identity_of()? != identified {
+        return Err(Error::Changed {
+            path: rootfs.to_owned(),
+        });
+    }
     let chunk_map = ChunkMap::compute(&device)?;
     Ok(OpenedBase {
         record: manifest::Base {
             name: file_name(rootfs),
-            sha256: Some(Digest::of(
-                &[identified.as_bytes(), meta.as_slice()].concat(),
-            )),
+            sha256: Some(identified),
             digest: chunk_map.digest(),
             size,
+            bound: None,
             origin: None,
         },
         device,

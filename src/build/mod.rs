@@ -72,6 +72,12 @@ pub enum Error {
     /// What is known of where the base came from could not be read.
     #[error(transparent)]
     Origin(#[from] origin::Error),
+    /// A folder on the host was written while the image was made from it.
+    #[error("{} was changed while the image was built from it: build it again", path.display())]
+    Changed {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The disk would become smaller.
     #[error(
         "the base disk has {base} bytes, and `disk_size` asks for {asked}: a disk can only grow"
@@ -203,6 +209,13 @@ impl Build {
             sparsify: recipe.sparsify,
             with_digests: true,
         })?;
+        for (overlay, digest) in recipe.overlays.iter().zip(&recipe.overlay_digests) {
+            if overlay.digest()? != *digest {
+                return Err(Error::Changed {
+                    path: overlay.folder().to_owned(),
+                });
+            }
+        }
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());
         let chunk_map = base.chunk_map.updated(&*delta, ranges)?;
@@ -210,7 +223,15 @@ impl Build {
         for (volume, filesystem) in formatted {
             let seed = volume_seed(recipe, volume);
             let file = volume_file(recipe, filesystem);
-            volumes.push((file, volume::format(filesystem, now(recipe), seed)?));
+            let made = volume::format(filesystem, now(recipe), seed)?;
+            if let Some(files) = &filesystem.files
+                && files.identity()? != files.sha256
+            {
+                return Err(Error::Changed {
+                    path: files.path.clone(),
+                });
+            }
+            volumes.push((file, made));
         }
         let image = manifest::Image {
             file: format!("{}.raw", recipe.name),

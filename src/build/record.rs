@@ -74,6 +74,7 @@ fn volume<'a>(
                     digest: made.chunk_map.digest(),
                     kind: filesystem.kind.name().to_owned(),
                     label: filesystem.label.as_str().to_owned(),
+                    files_sha256: filesystem.files.as_ref().and_then(|files| files.sha256),
                     uuid: made.uuid.to_string(),
                     mount: filesystem
                         .mount

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::output::Output;
-use super::recipe::assignment;
+use super::recipe::{OutsideArgs, assignment};
 use super::{Outcome, image};
 use crate::compare::{self, Side};
 use crate::diff::render::json::Document;
@@ -51,6 +51,8 @@ pub(super) struct Args {
     /// Set a variable of the recipes that are compared.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
+    #[command(flatten)]
+    outside: OutsideArgs,
 }
 
 pub(super) fn run(
@@ -73,6 +75,7 @@ pub(super) fn run(
         } else {
             None
         },
+        allow_outside: args.outside.allow.clone(),
     };
     let mut side = |path: &Path| {
         image::opening(environment, output, |opener| {

@@ -21,6 +21,17 @@ pub(super) struct RecipeArgs {
     /// Set a variable of the recipe.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
+    #[command(flatten)]
+    outside: OutsideArgs,
+}
+
+/// What a recipe may name outside of its project.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct OutsideArgs {
+    /// Let the recipe use files in this folder too, although it lies outside of the project: the
+    /// nearest folder above the recipe with `.git` or `imgasm.root`.
+    #[arg(long = "allow-outside", value_name = "DIR")]
+    pub(super) allow: Vec<PathBuf>,
 }
 
 /// `NAME=VALUE`, as `--set` takes it.
@@ -60,13 +71,14 @@ fn nearest() -> Result<PathBuf, Failure> {
 
 /// Reads the recipe.
 pub(super) fn load(args: &RecipeArgs, environment: &Environment) -> Result<Recipe, Failure> {
-    load_file(&args.path()?, &args.set, environment)
+    load_file(&args.path()?, &args.set, &args.outside, environment)
 }
 
 /// Reads the recipe in a file, with values for its variables.
 pub(super) fn load_file(
     file: &Path,
     set: &[(String, String)],
+    outside: &OutsideArgs,
     environment: &Environment,
 ) -> Result<Recipe, Failure> {
     Ok(Recipe::load(
@@ -74,6 +86,7 @@ pub(super) fn load_file(
         &Options {
             set: set.to_vec(),
             source_date_epoch: environment.source_date_epoch()?,
+            allow_outside: outside.allow.clone(),
         },
     )?)
 }
@@ -97,6 +110,7 @@ pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Re
                 .map(|(name, value)| (name.clone(), value.to_string()))
                 .collect(),
             source_date_epoch: Some(epoch),
+            allow_outside: args.outside.allow.clone(),
         },
     )?)
 }

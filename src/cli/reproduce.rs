@@ -27,6 +27,12 @@ pub(super) fn check(
     let mut command = vec![std::env::current_exe()?.into_os_string(), "build".into()];
     let file = fs::canonicalize(recipe.source.name())?;
     command.extend(["--file".into(), file.into_os_string()]);
+    // The manifest says which it was.
+    let trusts_cache = environment.trusts_cache;
+    command.push(format!("--trust-cache={trusts_cache}").into());
+    for allowed in recipe.boundary.allowed() {
+        command.extend(["--allow-outside".into(), allowed.clone().into_os_string()]);
+    }
     command.extend(recipe::settings(recipe).map(OsString::from));
     let differences = reproduce::check(&Again {
         command: &command,

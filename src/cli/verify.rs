@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::failure::Failure;
 use super::image::{self, ImageArgs};
 use super::output::Output;
-use super::recipe::assignment;
+use super::recipe::{OutsideArgs, assignment};
 use super::{Outcome, recipe};
 use crate::environment::Environment;
 use crate::verification::{self, Subject, Summary};
@@ -27,6 +27,8 @@ pub(super) struct Args {
     /// Set a variable of the recipe.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment, requires = "file")]
     set: Vec<(String, String)>,
+    #[command(flatten)]
+    outside: OutsideArgs,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -38,7 +40,12 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     let recipe = match &args.file {
-        Some(file) => Some(recipe::load_file(file, &args.set, environment)?),
+        Some(file) => Some(recipe::load_file(
+            file,
+            &args.set,
+            &args.outside,
+            environment,
+        )?),
         None => None,
     };
     let image = image::open(&args.image, environment, output)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::boundary::open_regular;
 use super::{Error, Result};
 use imgasm_block::Digest;
 
@@ -50,7 +51,7 @@ pub fn folder(root: &Path) -> Result<Digest> {
             field(if executable { b"x" } else { b"f" });
             field(name);
             hasher.update(metadata.len().to_le_bytes());
-            let mut file = File::open(&path).map_err(io)?;
+            let mut file = open_regular(&path).map_err(io)?;
             hash_file(&mut file, &mut hasher).map_err(io)?;
         } else {
             let problem = "is neither a folder nor a file nor a link".to_owned();

@@ -8,7 +8,9 @@
 //! - [`variables`]: what may be set from outside, with defaults and help.
 //! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
 //! - [`digest`]: the identity of a folder's content.
+//! - [`boundary`]: where the files may lie that are named.
 
+pub mod boundary;
 pub mod decode;
 pub mod diagnostic;
 pub mod digest;
@@ -20,6 +22,7 @@ pub mod variables;
 use std::io;
 use std::path::PathBuf;
 
+pub use boundary::Boundary;
 pub use diagnostic::Diagnostic;
 pub use source::Source;
 pub use values::{Account, ByteSize, Epoch, Mode, RelativePath};
@@ -43,6 +46,18 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A file or folder lies where it must not.
+    #[error(
+        "{} lies outside of {}, and what is named here must lie in it, also where a link leads",
+        path.display(),
+        root.display()
+    )]
+    Outside {
+        /// On the host.
+        path: PathBuf,
+        /// Where it had to lie.
+        root: PathBuf,
     },
     /// What it says is wrong, at a place that can be shown.
     #[error(transparent)]

@@ -21,6 +21,15 @@ pub struct Source {
 impl Source {
     /// Reads a file of UTF-8 text.
     pub fn read(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_file(file, path)
+    }
+
+    /// Reads an open file of UTF-8 text; `path` is what messages call it.
+    pub fn from_file(file: File, path: &Path) -> Result<Self> {
         let io = |source| Error::Io {
             path: path.to_owned(),
             source,
@@ -29,7 +38,6 @@ impl Source {
             path: path.to_owned(),
             problem,
         };
-        let file = File::open(path).map_err(io)?;
         let mut bytes = Vec::new();
         file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 > LIMIT {

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use toml::de::DeValue;
 
 use super::steps::{Context, Error};
+use crate::config::boundary::open_regular;
 use crate::config::decode::{self, Rendered, Value};
 use crate::config::{
-    self, Account, Diagnostic, Mode, RelativePath, Source, Variables, digest, template,
+    self, Account, Boundary, Diagnostic, Mode, RelativePath, Source, Variables, digest, template,
 };
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
@@ -100,6 +101,7 @@ pub(super) fn lay(context: &mut Context<'_, '_>, rules: &FileRules) -> Result<()
     if !folder.is_dir() {
         return Ok(());
     }
+    Boundary::of_folder(context.folder)?.check(&folder)?;
     for relative in digest::entries(&folder)? {
         let path = below(&ImagePath::root(), &relative)?;
         let attributes = rules.attributes(context, &path)?;
@@ -241,10 +243,18 @@ fn put(
         gid: attributes.gid.or(Some(0)),
     };
     let editor = &mut *context.editor;
+    let io = |source| config::Error::Io {
+        path: host.to_owned(),
+        source,
+    };
+    let mut file = open_regular(host).map_err(io)?;
     match rendering {
-        Rendering::AsItIs => editor.copy_in(host, path, LastLink::Keep, attributes)?,
+        Rendering::AsItIs => {
+            let size = file.metadata().map_err(io)?.len();
+            editor.write_from(path, LastLink::Keep, size, &mut file, attributes)?;
+        }
         Rendering::Template => {
-            let source = Source::read(host)?;
+            let source = Source::from_file(file, host)?;
             let text = template::render_file(&source, context.variables);
             let text = text.map_err(config::Error::from)?;
             editor.write(path, LastLink::Keep, text.as_bytes(), attributes)?;

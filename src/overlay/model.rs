@@ -9,7 +9,9 @@ use super::files::{self, FileRules};
 use super::steps::Action;
 use super::when::When;
 use crate::config::decode::{self, Rendered, Table, Value};
-use crate::config::{self, Declarations, Diagnostic, Setting, Source, Variables, digest, template};
+use crate::config::{
+    self, Boundary, Declarations, Diagnostic, Setting, Source, Variables, digest, template,
+};
 use imgasm_block::Digest;
 use imgasm_fs::text::chain;
 
@@ -52,7 +54,16 @@ impl OverlayFile {
     /// Reads `overlay.toml` in `folder`; `name` is what messages and reports will call the
     /// overlay.
     pub fn read(name: &str, folder: &Path) -> config::Result<Self> {
-        let source = Source::read(&folder.join(FILE_NAME))?;
+        let path = folder.join(FILE_NAME);
+        let boundary = Boundary::of_folder(folder).map_err(|error| match error {
+            // The folder is an overlay by this file alone.
+            config::Error::Io { source, .. } => config::Error::Io {
+                path: path.clone(),
+                source,
+            },
+            other => other,
+        })?;
+        let source = Source::from_file(boundary.open(&path)?, &path)?;
         let mut table = decode::parse(&source)?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
         Ok(Self {
@@ -100,6 +111,11 @@ impl OverlayFile {
 }
 
 impl Overlay {
+    /// Its folder on the host.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// How many steps it has.
     pub fn step_count(&self) -> usize {
         self.steps.len()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::config::ByteSize;
+use crate::config::{self, Boundary, ByteSize};
 use imgasm_block::Digest;
 
 /// Bytes of a disk that is assembled from a folder where the recipe does not say.
@@ -32,6 +32,16 @@ pub enum Base {
 }
 
 impl Base {
+    /// Makes sure that it lies inside, if that matters: a disk whose digest is given may lie anywhere.
+    pub(super) fn check_place(&self, boundary: &Boundary) -> config::Result<()> {
+        match self {
+            Self::File {
+                sha256: Some(_), ..
+            } => Ok(()),
+            Self::File { path, .. } | Self::Rootfs { path, .. } => boundary.check(path),
+        }
+    }
+
     /// The number of the root partition, where the recipe says it.
     pub fn partition(&self) -> Option<u32> {
         match self {

@@ -10,10 +10,10 @@ use toml::de::DeValue;
 
 use super::base::RawBase;
 use super::volume::{Content, RawVolume, Volume};
-use super::{AmiFacts, Options, Recipe};
+use super::{AmiFacts, Base, Options, Recipe};
 use crate::config::decode::{self, Value};
 use crate::config::{
-    self, ByteSize, Declarations, Diagnostic, Epoch, Setting, Source, Variables, template,
+    self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Setting, Source, Variables, template,
 };
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
@@ -98,6 +98,7 @@ impl Recipe {
 
     /// As [`Recipe::load`], with the text at hand; paths are relative to `folder`.
     pub fn from_source(source: Source, folder: &Path, options: &Options) -> config::Result<Self> {
+        let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
         let text = source.clone();
         let mut table = decode::parse(&text)?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
@@ -116,11 +117,17 @@ impl Recipe {
         let base_span = raw.base.span();
         let base = raw.base.into_inner().check(folder);
         let base = base.map_err(|problem| source.error(base_span.clone(), problem))?;
+        let inside = base.check_place(&boundary);
+        inside.map_err(|error| outside(&source, base_span.clone(), error, Some(&base)))?;
+        for file in &raw.package {
+            let inside = file.check(folder, &boundary);
+            inside.map_err(|error| outside(&source, 0..0, error, None))?;
+        }
         let epoch = raw.source_date_epoch.or(options.source_date_epoch);
         let name = checked_name(&source, raw.name)?;
-        let volumes = volumes(&source, folder, raw.volume)?;
+        let volumes = volumes(&source, folder, &boundary, raw.volume)?;
         let overlays = raw.overlays.into_iter();
-        let overlays = overlays.map(|raw| overlay(&source, folder, raw, &variables));
+        let overlays = overlays.map(|raw| overlay(&source, (folder, &boundary), raw, &variables));
         let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
         let names = overlays.iter().flat_map(|overlay| overlay.variables.iter());
         used.extend(names.map(|(name, _)| name.to_owned()));
@@ -128,7 +135,7 @@ impl Recipe {
         let digests = overlays.iter().map(Overlay::digest);
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
         Ok(Self {
-            digest: digest(&source, &variables, &overlays, &overlay_digests),
+            digest: digest(&source, &variables, &overlays, &overlay_digests, &volumes),
             name,
             description: raw.description,
             variables,
@@ -143,6 +150,7 @@ impl Recipe {
             volumes,
             expectations: raw.expect,
             folder: folder.to_owned(),
+            boundary,
             warnings,
             source,
         })
@@ -242,12 +250,13 @@ fn checked_name(source: &Source, name: Spanned<String>) -> Result<String, Diagno
 fn volumes(
     source: &Source,
     folder: &Path,
+    boundary: &Boundary,
     raw: Vec<Spanned<RawVolume>>,
 ) -> Result<Vec<Volume>, Diagnostic> {
     let mut volumes: Vec<Volume> = Vec::with_capacity(raw.len());
     for raw in raw {
         let span = raw.span();
-        let volume = raw.into_inner().check(folder);
+        let volume = raw.into_inner().check(folder, boundary);
         let volume = volume.map_err(|problem| source.error(span.clone(), problem))?;
         if let Some(problem) = volumes.iter().find_map(|other| clash(other, &volume)) {
             return Err(source.error(span, problem));
@@ -282,7 +291,7 @@ fn clash(one: &Volume, other: &Volume) -> Option<String> {
 /// same names hold, or their defaults.
 fn overlay(
     source: &Source,
-    folder: &Path,
+    (folder, boundary): (&Path, &Boundary),
     raw: Spanned<RawOverlay>,
     variables: &Variables,
 ) -> config::Result<Overlay> {
@@ -301,6 +310,8 @@ fn overlay(
         let hint = "an overlay is a folder with an overlay.toml, relative to the recipe";
         return Err(error.with_hint(hint).into());
     }
+    let inside = boundary.check(&on_host);
+    inside.map_err(|error| outside(source, span, error, None))?;
     let file = OverlayFile::read(&name, &on_host)?;
     for (name, value) in &settings {
         let declarations = file.declarations();
@@ -323,12 +334,33 @@ fn overlay(
     })
 }
 
+/// Why something that the recipe names cannot be used where it lies, at the place that names it.
+fn outside(
+    source: &Source,
+    span: std::ops::Range<usize>,
+    error: config::Error,
+    base: Option<&Base>,
+) -> config::Error {
+    if !matches!(error, config::Error::Outside { .. }) {
+        return error;
+    }
+    let allow = "`--allow-outside DIR` allows a folder, for a recipe that you trust";
+    let hint = match base {
+        Some(Base::File { .. }) => {
+            format!("a base may lie anywhere if its `sha256` is given; or {allow}")
+        }
+        _ => allow.to_owned(),
+    };
+    source.error(span, error.to_string()).with_hint(hint).into()
+}
+
 /// The identity of a recipe with all that it was given.
 fn digest(
     source: &Source,
     variables: &Variables,
     overlays: &[Overlay],
     overlay_digests: &[Digest],
+    volumes: &[Volume],
 ) -> Digest {
     let mut hasher = Sha256::new();
     let mut field = |bytes: &[u8]| {
@@ -350,6 +382,13 @@ fn digest(
     for (overlay, digest) in overlays.iter().zip(overlay_digests) {
         field(overlay.name.as_bytes());
         field(digest.as_bytes());
+    }
+    for volume in volumes {
+        if let Content::Filesystem(filesystem) = &volume.content
+            && let Some(sha256) = filesystem.files.as_ref().and_then(|files| files.sha256)
+        {
+            field(sha256.as_bytes());
+        }
     }
     Digest::finish(hasher)
 }

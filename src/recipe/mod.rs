@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub use base::Base;
 pub use volume::Volume;
 
-use crate::config::{ByteSize, Diagnostic, Epoch, Source, Variables};
+use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Variables};
 use crate::overlay::Overlay;
 use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
@@ -52,6 +52,8 @@ pub struct Recipe {
     pub expectations: Vec<Expectation>,
     /// The folder that the recipe's paths are relative to.
     pub folder: PathBuf,
+    /// Where what it names lies.
+    pub boundary: Boundary,
     /// The identity of everything above but the base: the recipe's bytes, the values of its
     /// variables, and its overlays and their variables.
     pub digest: Digest,
@@ -75,6 +77,8 @@ pub struct Options {
     pub set: Vec<(String, String)>,
     /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own counts before it.
     pub source_date_epoch: Option<Epoch>,
+    /// Folders outside of the recipe's project in which files may lie that it names.
+    pub allow_outside: Vec<PathBuf>,
 }
 
 /// What the templates of `[ami]` see beside the recipe's variables.

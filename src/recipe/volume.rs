@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::config::RelativePath;
+use crate::base::{self, tree};
+use crate::config::{self, Boundary, RelativePath, digest};
 use imgasm_aws::wish::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};
+use imgasm_block::Digest;
+use imgasm_fs::text::chain;
 use imgasm_guest::fstab::{Field, MountPoint};
 
 /// A disk beside the root.
@@ -51,8 +54,43 @@ pub struct Filesystem {
     pub mount: Option<MountPoint>,
     /// The mount options.
     pub options: Field,
-    /// A folder whose content is put in, on the host.
-    pub files: Option<PathBuf>,
+    /// The files that are put in.
+    pub files: Option<Files>,
+}
+
+/// A folder on the host whose content is put into a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The identity of its content and of the file beside it, when the recipe was read; of nothing
+    /// where it was not there.
+    pub sha256: Option<Digest>,
+}
+
+impl Files {
+    fn read(path: PathBuf) -> config::Result<Self> {
+        let mut files = Self { path, sha256: None };
+        files.sha256 = files.identity()?;
+        Ok(files)
+    }
+
+    /// The identity of what is there now.
+    pub fn identity(&self) -> config::Result<Option<Digest>> {
+        let unusable = |error: base::Error| config::Error::Unusable {
+            path: tree::meta_path(&self.path),
+            problem: format!("cannot be used: {}", chain(&error)),
+        };
+        if !self.path.is_dir() {
+            return Ok(None);
+        }
+        let meta = tree::meta_bytes(&self.path).map_err(unusable)?;
+        let content = digest::folder(&self.path)?;
+        let meta = meta.unwrap_or_default();
+        Ok(Some(Digest::of(
+            &[content.as_bytes(), meta.as_slice()].concat(),
+        )))
+    }
 }
 
 /// The kinds of filesystems that can be made.
@@ -126,7 +164,7 @@ pub(super) struct RawVolume {
 
 impl RawVolume {
     /// The volume, or what is wrong with it.
-    pub(super) fn check(self, folder: &Path) -> Result<Volume, String> {
+    pub(super) fn check(self, folder: &Path, boundary: &Boundary) -> Result<Volume, String> {
         let volume_type = self.volume_type.unwrap_or(VolumeType::Gp3);
         check_performance(volume_type, self.iops, self.throughput)?;
         if self.kms_key_id.is_some() && self.encrypted != Some(true) {
@@ -143,11 +181,11 @@ impl RawVolume {
         };
         Ok(Volume {
             settings,
-            content: self.content(folder)?,
+            content: self.content(folder, boundary)?,
         })
     }
 
-    fn content(self, folder: &Path) -> Result<Content, String> {
+    fn content(self, folder: &Path, boundary: &Boundary) -> Result<Content, String> {
         let needless = |given: bool, key: &str, why: &str| {
             if given {
                 Err(format!("`{key}` {why}"))
@@ -193,6 +231,13 @@ impl RawVolume {
         if self.mount.is_none() {
             needless(self.options.is_some(), "options", "needs a `mount`")?;
         }
+        let files = self.files.map(|files| {
+            let path = folder.join(files.as_path());
+            boundary.check(&path)?;
+            Files::read(path)
+        });
+        let files = files.transpose();
+        let files = files.map_err(|error: config::Error| chain(&error))?;
         let default_options = || Field::new("defaults").expect("the word is a field");
         Ok(Content::Filesystem(Filesystem {
             size: self.volume_size.ok_or("`volume_size` is missing")?,
@@ -200,7 +245,7 @@ impl RawVolume {
             label,
             mount: self.mount,
             options: self.options.unwrap_or_else(default_options),
-            files: self.files.map(|files| folder.join(files.as_path())),
+            files,
         }))
     }
 }

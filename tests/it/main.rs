@@ -11,6 +11,8 @@ mod aws_pull;
 mod aws_replace;
 mod aws_told;
 mod boot;
+mod boundary;
+mod budgets;
 mod build_example;
 mod build_interrupted;
 mod build_reproduce;

@@ -223,7 +223,7 @@ fn recipe_case(seed: u64, folder: &Path) -> Outcome {
     let text = damaged_text(&mut Rng::new(seed), RECIPE);
     let options = Options {
         set: vec![("stage".to_owned(), "live".to_owned())],
-        source_date_epoch: None,
+        ..Options::default()
     };
     match Recipe::from_source(Source::new("imgasm.toml", &text), folder, &options) {
         Ok(_) => Outcome::Accepted,

@@ -29,7 +29,7 @@ fn load(folder: &Path, set: &[(&str, &str)]) -> Result<Recipe, String> {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect(),
-        source_date_epoch: None,
+        ..Options::default()
     };
     let recipe = Recipe::load(&folder.join("imgasm.toml"), &options);
     recipe.map_err(|e| e.to_string().replace(&format!("{}/", folder.display()), ""))
@@ -118,6 +118,13 @@ fn recipes_share_overlays_and_a_rootfs() {
         "name = 'web'\nbase = {{ rootfs = '../rootfs' }}\noverlays = ['../clock', '{absolute}']\n"
     );
     fs::write(inner.join("imgasm.toml"), text).unwrap();
+    // What is above it belongs to its project only if something says so.
+    let error = load(&inner, &[]).unwrap_err();
+    assert!(
+        error.contains("lies outside of") && error.contains("--allow-outside"),
+        "{error}"
+    );
+    fs::write(folder.path().join("imgasm.root"), "").unwrap();
     let recipe = load(&inner, &[]).unwrap();
     let names: Vec<_> = recipe.overlays.iter().map(|o| o.name.as_str()).collect();
     assert_eq!(names, ["../clock", &absolute]);

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::config::{self, RelativePath, Source, template};
+use crate::config::{self, Boundary, RelativePath, Source, template};
 use crate::overlay::files;
 use imgasm_guest::firstboot;
 
@@ -70,7 +70,8 @@ impl Firstboot {
             Script::Content(content) => content.clone(),
             Script::File(from, is_template) => {
                 let path = files::host_path(context.folder, from.as_path())?;
-                let source = Source::read(&path)?;
+                let file = Boundary::of_folder(context.folder)?.open(&path)?;
+                let source = Source::from_file(file, &path)?;
                 if *is_template {
                     let text = template::render_file(&source, context.variables);
                     text.map_err(config::Error::from)?

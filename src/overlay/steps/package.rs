@@ -1,11 +1,12 @@
 //! `package`: RPM files that are to be installed.
 
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::config::RelativePath;
+use crate::config::{self, Boundary, RelativePath};
 use imgasm_block::Digest;
 use imgasm_guest::packages::digests::Algorithm;
 use imgasm_guest::packages::{self, Request, Unwritable};
@@ -87,6 +88,21 @@ impl PackageFile {
         }
     }
 
+    /// Makes sure that its files lie inside and are files.
+    ///
+    /// # Errors
+    /// As [`Boundary::open`]; none for a file that is not there, which is missed later.
+    pub fn check(&self, folder: &Path, boundary: &Boundary) -> config::Result<()> {
+        for file in std::iter::once(&self.path).chain(&self.keyring) {
+            match boundary.open(&folder.join(file.as_path())) {
+                Err(config::Error::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                opened => drop(opened?),
+            }
+        }
+        Ok(())
+    }
+
     /// What it wants done where the database cannot be written.
     pub fn unwritable(&self) -> Unwritable {
         match self.database {
@@ -104,6 +120,10 @@ impl Packages {
     }
 
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
+        let boundary = Boundary::of_folder(context.folder)?;
+        for file in &self.0 {
+            file.check(context.folder, &boundary)?;
+        }
         let requests = self.0.iter().map(|file| file.request(context.folder));
         let requests: Vec<_> = requests.collect();
         let unwritable = self.0.iter().map(PackageFile::unwritable).min();

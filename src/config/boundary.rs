@@ -1,0 +1,156 @@
+//! Where the files may lie that a recipe or an overlay names.
+//!
+//! A recipe may come from a stranger, as in a pull request, and must not bring files of the host into
+//! an image, nor lines of them into a message. So what it names lies in its project; what an overlay
+//! names lies in the overlay; and links count as what they lead to.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, open, openat, statat};
+
+use super::{Error, Result};
+
+/// What marks the top of a project: a repository, or a file for this alone.
+const MARKS: [&str; 2] = [".git", "imgasm.root"];
+
+/// The folders in which files may lie.
+#[derive(Debug, Clone)]
+pub struct Boundary {
+    /// As the host writes them, without links; the first is that of the project or overlay.
+    roots: Vec<PathBuf>,
+}
+
+impl Boundary {
+    /// That of a recipe in `folder`: the nearest folder above it, or itself, that holds `.git` or
+    /// `imgasm.root`; if there is none, the recipe's own. Files may lie in the folders `allowed`, too.
+    pub fn of_recipe(folder: &Path, allowed: &[PathBuf]) -> Result<Self> {
+        let folder = whole(folder)?;
+        let is_top = |folder: &&Path| MARKS.iter().any(|mark| folder.join(mark).exists());
+        let project = folder.ancestors().find(is_top).unwrap_or(&folder);
+        let mut roots = vec![project.to_owned()];
+        for allowed in allowed {
+            roots.push(whole(allowed)?);
+        }
+        Ok(Self { roots })
+    }
+
+    /// One folder and what is in it.
+    pub fn of_folder(folder: &Path) -> Result<Self> {
+        let roots = vec![whole(folder)?];
+        Ok(Self { roots })
+    }
+
+    /// The folders that are allowed beside it.
+    pub fn allowed(&self) -> &[PathBuf] {
+        self.roots.get(1..).unwrap_or_default()
+    }
+
+    /// The folder that is named to those who look for what is allowed.
+    pub fn root(&self) -> &Path {
+        self.roots.first().map_or(Path::new("/"), PathBuf::as_path)
+    }
+
+    /// Makes sure that what lies at `path`, if anything does, lies inside.
+    ///
+    /// # Errors
+    /// [`Error::Outside`].
+    pub fn check(&self, path: &Path) -> Result<()> {
+        match self.resolve(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            resolved => resolved.map(|_| ()),
+        }
+    }
+
+    /// Opens the regular file at `path` for reading. Nothing else is opened at all: a named pipe would
+    /// wait, and a device may do anything.
+    ///
+    /// # Errors
+    /// [`Error::Outside`]; [`Error::Unusable`] if it is something else.
+    pub fn open(&self, path: &Path) -> Result<File> {
+        let (root, below) = self.resolve(path)?;
+        let io = |error: rustix::io::Errno| Error::Io {
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        // The way has no link on it, so one that is there now was put there since.
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut folder = open(root, step, Mode::empty()).map_err(io)?;
+        let Some(name) = below.file_name() else {
+            return Err(not_a_file(path));
+        };
+        for above in below.parent().into_iter().flat_map(Path::components) {
+            folder = openat(&folder, above.as_os_str(), step, Mode::empty()).map_err(io)?;
+        }
+        let before = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io)?;
+        if !rustix::fs::FileType::from_raw_mode(before.st_mode).is_file() {
+            return Err(not_a_file(path));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(&folder, name, flags, Mode::empty()).map_err(io)?);
+        let opened = file.metadata().map_err(|source| Error::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        if opened.is_file() && (opened.dev(), opened.ino()) == (before.st_dev, before.st_ino) {
+            Ok(file)
+        } else {
+            Err(not_a_file(path))
+        }
+    }
+
+    /// The root in which `path` lies, and its way from there, without links.
+    fn resolve(&self, path: &Path) -> Result<(&Path, PathBuf)> {
+        let resolved = whole(path)?;
+        let inside = |root: &&PathBuf| resolved.starts_with(root);
+        match self.roots.iter().find(inside) {
+            Some(root) => {
+                let below = resolved.components().skip(root.components().count());
+                Ok((root.as_path(), below.map(Component::as_os_str).collect()))
+            }
+            None => Err(Error::Outside {
+                path: path.to_owned(),
+                root: self.root().to_owned(),
+            }),
+        }
+    }
+}
+
+/// Opens the regular file at `path`, which somebody looked at before: not through a link, and nothing
+/// else.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    let before = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
+    if !rustix::fs::FileType::from_raw_mode(before.st_mode).is_file() {
+        return Err(not_a_file());
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(not_a_file())
+    }
+}
+
+fn not_a_file(path: &Path) -> Error {
+    Error::Unusable {
+        path: path.to_owned(),
+        problem: "is no regular file".to_owned(),
+    }
+}
+
+/// A path without links, as the host has it.
+fn whole(path: &Path) -> Result<PathBuf> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    path.canonicalize().map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,183 @@
+//! What a recipe and an overlay name lies in the project: nothing else of the host gets into an
+//! image or a message.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use imgasm_testkit::need;
+
+const SECRET: &str = "[hidden\nroot:$6$secret-of-the-host";
+
+/// A project with a recipe, an overlay and a rootfs, beside a file that it must not get.
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let project = dir.path().join("project");
+        for folder in ["overlay/files/etc", "rootfs/etc", "data"] {
+            fs::create_dir_all(project.join(folder)).unwrap();
+        }
+        fs::create_dir_all(dir.path().join("outside/etc")).unwrap();
+        fs::write(dir.path().join("outside/secret"), SECRET).unwrap();
+        fs::write(dir.path().join("outside/overlay.toml"), SECRET).unwrap();
+        fs::write(project.join("overlay/overlay.toml"), "").unwrap();
+        fs::write(project.join("rootfs/etc/os-release"), "ID=amzn\n").unwrap();
+        let this = Self(dir);
+        this.recipe("rootfs = 'rootfs'", "'overlay'", "");
+        this
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join("project").join(name)
+    }
+
+    fn recipe(&self, base: &str, overlays: &str, more: &str) {
+        let text = format!("name = 'x'\nbase = {{ {base} }}\noverlays = [{overlays}]\n{more}\n");
+        fs::write(self.path("imgasm.toml"), text).unwrap();
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_imgasm"))
+            .arg(command)
+            .args(arguments)
+            .current_dir(self.0.path().join("project"))
+            .env("IMGASM_CACHE", self.0.path().join("cache"))
+            .output()
+            .unwrap()
+    }
+
+    /// Building is refused, and shows nothing of what lies outside.
+    fn refuses(&self, what: &str, expected: &str) {
+        let began = Instant::now();
+        let output = self.run("build", &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{what}: {said}");
+        assert!(said.contains(expected), "{what}: {said}");
+        assert!(!said.contains("secret-of-the-host"), "{what}: {said}");
+        assert!(!self.path("out").exists(), "{what}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+    }
+}
+
+fn replace(path: &Path, target: &str) {
+    if path.is_dir() {
+        fs::remove_dir_all(path).unwrap();
+    } else {
+        let _ = fs::remove_file(path);
+    }
+    symlink(target, path).unwrap();
+}
+
+#[test]
+fn nothing_leads_out() {
+    let outside = "lies outside of";
+    let project = Project::new();
+    assert!(project.run("build", &[]).status.success());
+    fs::remove_dir_all(project.path("out")).unwrap();
+
+    project.recipe("rootfs = 'rootfs'", "'../outside'", "");
+    project.refuses("an overlay", outside);
+    project.refuses("an overlay", "--allow-outside");
+    let absolute = project.0.path().join("outside").display().to_string();
+    project.recipe("rootfs = 'rootfs'", &format!("'{absolute}'"), "");
+    project.refuses("an overlay by its whole path", outside);
+    project.recipe("rootfs = '../outside'", "", "");
+    project.refuses("a rootfs", outside);
+    project.recipe("file = '../outside/secret'", "", "");
+    project.refuses("a base", outside);
+    project.refuses("a base", "sha256");
+    let volume = "[[volume]]\ndevice_name = '/dev/sdf'\nvolume_size = 1\nfilesystem = 'ext4'\n\
+                  label = 'data'\nfiles = 'data'";
+    project.recipe("rootfs = 'rootfs'", "", volume);
+    replace(&project.path("data"), "../outside");
+    project.refuses("the files of a volume", outside);
+
+    let project = Project::new();
+    replace(&project.path("overlay"), "../outside");
+    project.refuses("a link to an overlay", outside);
+
+    let project = Project::new();
+    replace(
+        &project.path("overlay/overlay.toml"),
+        "../../outside/secret",
+    );
+    project.refuses("overlay.toml", outside);
+
+    let project = Project::new();
+    replace(&project.path("overlay/files"), "../../outside");
+    project.refuses("the files of an overlay", outside);
+
+    let project = Project::new();
+    replace(&project.path("rootfs.meta.toml"), "../outside/secret");
+    project.refuses("the file beside a rootfs", "rootfs.meta.toml");
+
+    let project = Project::new();
+    fs::write(
+        project.path("overlay/overlay.toml"),
+        "[[step]]\nfirstboot = { name = 'x', from = 'script' }\n",
+    )
+    .unwrap();
+    replace(&project.path("overlay/script"), "../../outside/secret");
+    let output = project.run("build", &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("secret-of-the-host"), "{said}");
+}
+
+#[test]
+fn a_folder_can_be_allowed() {
+    let project = Project::new();
+    fs::write(project.0.path().join("outside/overlay.toml"), "").unwrap();
+    project.recipe("rootfs = 'rootfs'", "'../outside'", "");
+    project.refuses("an overlay", "lies outside of");
+    let allowed = project.run("build", &["--allow-outside", "../outside"]);
+    assert!(allowed.status.success(), "{allowed:?}");
+    // The project is what the nearest mark above says.
+    fs::write(project.0.path().join("imgasm.root"), "").unwrap();
+    let marked = project.run("build", &["--force"]);
+    assert!(marked.status.success(), "{marked:?}");
+}
+
+#[test]
+fn pipes_and_devices_are_not_opened() {
+    if !need::tools(&["mkfifo"]) {
+        return;
+    }
+    let fifo = |path: &Path| {
+        let _ = fs::remove_file(path);
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    for name in [
+        "overlay/files/etc/pipe",
+        "overlay/overlay.toml",
+        "rootfs.meta.toml",
+    ] {
+        let project = Project::new();
+        fifo(&project.path(name));
+        project.refuses(name, Path::new(name).file_name().unwrap().to_str().unwrap());
+    }
+}
+
+#[test]
+fn what_a_volume_holds_belongs_to_the_identity_of_the_recipe() {
+    let project = Project::new();
+    let volume = "[[volume]]\ndevice_name = '/dev/sdf'\nvolume_size = 1\nfilesystem = 'ext4'\n\
+                  label = 'data'\nfiles = 'data'";
+    project.recipe("rootfs = 'rootfs'", "", volume);
+    let manifest = || {
+        assert!(project.run("build", &["--force"]).status.success());
+        let manifest = fs::read(project.path("out/manifest.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&manifest).unwrap()
+    };
+    let before = manifest();
+    fs::write(project.path("data/file"), "content").unwrap();
+    let after = manifest();
+    assert_ne!(before["recipe_sha256"], after["recipe_sha256"]);
+    let files =
+        |manifest: &serde_json::Value| manifest["volumes"][0]["filesystem"]["files_sha256"].clone();
+    assert!(files(&before).is_string() && files(&before) != files(&after));
+}
