@@ -140,7 +140,7 @@ fn print(
     } else if args.markdown {
         let (old, new) = (args.old.display(), args.new.display());
         let text = markdown::render(report, &old.to_string(), &new.to_string());
-        output.bytes(text.as_bytes())
+        output.text(&text)
     } else {
         let detail = match (args.stat, args.patch) {
             (true, _) => Detail::Stat,

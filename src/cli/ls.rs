@@ -94,7 +94,7 @@ pub(super) fn run(
         if args.json {
             output.json_line(&row(fs, entry, digest)?)
         } else {
-            output.line_bytes(&line(fs, entry, digest, args, &start, &accounts)?)
+            output.line(line(fs, entry, digest, args, &start, &accounts)?)
         }
     };
     if args.digest {
@@ -187,7 +187,7 @@ fn line(
     args: &Args,
     start: &ImagePath,
     accounts: &Accounts,
-) -> imgasm_fs::Result<Vec<u8>> {
+) -> imgasm_fs::Result<String> {
     let mut line = String::new();
     if let Some(digest) = digest {
         line = format!("{digest}  ");
@@ -223,7 +223,7 @@ fn line(
         line += " -> ";
         line += &name_text(&target);
     }
-    Ok(line.into_bytes())
+    Ok(line)
 }
 
 /// The ten characters in which `ls -l` shows type and permissions.

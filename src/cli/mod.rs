@@ -5,7 +5,8 @@
 //! [`man`], [`plan`], [`recover`], [`verify`], and with the feature `aws` also `import`, `pull` and `gc`, which share
 //! `connection`.
 //!
-//! - [`output`]: every byte that is printed goes through it; [`progress`]: bars on a terminal.
+//! - [`output`]: every byte that is printed goes through it, and through [`inert`], so that it
+//!   commands nobody; [`progress`]: bars on a terminal.
 //! - [`failure`]: the words for what went wrong.
 //! - [`image`]: the `IMAGE` argument that most commands share; [`recipe`]: the arguments that give a
 //!   recipe; [`target`]: the file that a command was told to write.
@@ -28,6 +29,7 @@ mod gc;
 mod image;
 #[cfg(feature = "aws")]
 mod import;
+mod inert;
 mod init;
 mod inspect;
 mod interrupt;
@@ -208,7 +210,8 @@ fn start_logging(verbose: u8, environment: &Environment) {
         .unwrap_or_else(|| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_writer(|| inert::Log)
         .without_time()
         .with_target(false)
         .init();

@@ -8,6 +8,8 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::inert;
+use imgasm_fs::text::shown;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -35,40 +37,44 @@ impl Output {
         io::stderr().is_terminal()
     }
 
-    /// A line of data.
+    /// A line of data: one, whatever is in it.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
-        writeln!(self.stdout, "{line}").map_err(Failure::stdout)
+        let line = line.to_string();
+        let line = shown(&line);
+        writeln!(self.stdout, "{}", inert::lines(&line)).map_err(Failure::stdout)
     }
 
-    /// A line of data that need not be text.
-    pub fn line_bytes(&mut self, line: &[u8]) -> Result<(), Failure> {
-        self.bytes(line)?;
-        self.bytes(b"\n")
+    /// Text of several lines.
+    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(inert::visible_lines(text).as_bytes())
     }
 
-    /// Data as it is.
+    /// Data as it is: of this program, or of a file that is asked for.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stdout.write_all(bytes).map_err(Failure::stdout)
     }
 
-    /// Text with colours in it, which are left out where stdout does not want them.
+    /// Text with colours in it, which are left out where stdout does not want them. What in it is not
+    /// of this program has been through [`shown`].
     pub fn styled(&mut self, text: &str) -> Result<(), Failure> {
         if AutoStream::choice(&io::stdout()) == ColorChoice::Never {
-            self.bytes(anstream::adapter::strip_str(text).to_string().as_bytes())
+            let text = anstream::adapter::strip_str(text).to_string();
+            self.bytes(inert::lines(&text).as_bytes())
         } else {
-            self.bytes(text.as_bytes())
+            self.bytes(inert::lines(text).as_bytes())
         }
     }
 
     /// A value as one line of JSON.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.stdout, value).map_err(|e| Failure::stdout(e.into()))?;
+        serde_json::to_writer(inert::Json(&mut self.stdout), value)
+            .map_err(|e| Failure::stdout(e.into()))?;
         self.stdout.write_all(b"\n").map_err(Failure::stdout)
     }
 
     /// A value as indented JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer_pretty(&mut self.stdout, value)
+        serde_json::to_writer_pretty(inert::Json(&mut self.stdout), value)
             .map_err(|e| Failure::stdout(e.into()))?;
         self.stdout.write_all(b"\n").map_err(Failure::stdout)
     }
@@ -93,6 +99,7 @@ impl Output {
 
     /// Nobody is left to be told when stderr itself fails.
     fn tell(&mut self, style: Style, label: &str, separator: &str, text: impl Display) {
+        let text = inert::visible_lines(&text.to_string());
         let _ = writeln!(self.stderr, "{style}{label}{style:#}{separator}{text}");
     }
 

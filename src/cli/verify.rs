@@ -12,6 +12,7 @@ use super::{Outcome, recipe};
 use crate::environment::Environment;
 use crate::verification::{self, Subject, Summary};
 use crate::verify::{CheckResult, Verdict};
+use imgasm_fs::text::shown;
 
 /// Check an image without starting it: its filesystems, whether it can boot, what a recipe expects.
 ///
@@ -80,7 +81,9 @@ fn print(summary: &Summary, output: &mut Output) -> Result<(), Failure> {
         };
         let style = Style::new().fg_color(Some(colour.into()));
         let message = message.map_or_else(String::new, |message| format!(": {message}"));
-        output.styled(&format!("{style}{word:<8}{style:#} {check}{message}\n"))?;
+        let what = format!("{check}{message}");
+        let what = shown(&what);
+        output.styled(&format!("{style}{word:<8}{style:#} {what}\n"))?;
     }
     output.line(format_args!(
         "{} passed, {} failed, {} warned, {} skipped",

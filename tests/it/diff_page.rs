@@ -4,14 +4,20 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use imgasm_block::Digest;
 use imgasm_testkit::images::sparse;
 use imgasm_testkit::mount::Mounted;
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 
-/// What Chromium makes of a page with a script added to its end.
+/// What Chromium makes of a page with a script added to its end, which its policy must allow.
 fn dom(folder: &Path, page: &str, script: &str) -> String {
     let path = folder.join("looked-at.html");
+    let digest = BASE64_STANDARD.encode(Digest::of(script.as_bytes()).as_bytes());
+    let allowed = format!("script-src &#x27;sha256-{digest}&#x27; ");
+    let page = page.replace("script-src ", &allowed);
     let page = page.replace("</body>", &format!("<script>{script}</script></body>"));
     fs::write(&path, page).unwrap();
     let output = Command::new("chromium")
@@ -89,4 +95,7 @@ fn a_page_is_whole_and_can_be_searched() {
     let map = "document.title = document.querySelectorAll('.map rect').length > 0 \
         && document.querySelector('.map').getBoundingClientRect().width > 300";
     assert_eq!(title(map), "true");
+    let bands = "document.title = [...document.querySelectorAll('.bands svg')]\
+        .every((band) => band.getBoundingClientRect().width > 0)";
+    assert_eq!(title(bands), "true");
 }

@@ -27,6 +27,7 @@ mod diff_page;
 mod diff_sides;
 mod example_mounted;
 mod firstrun;
+mod inert;
 mod ls;
 mod maps;
 mod mutation_inputs;

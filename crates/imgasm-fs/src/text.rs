@@ -1,5 +1,7 @@
-//! Bytes from an image, and errors, as text.
+//! Bytes from an image, and errors, as text: the one place that decides what of a stranger's text is
+//! shown, and how.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use base64::Engine;
@@ -16,13 +18,54 @@ pub fn value_text(value: &[u8]) -> String {
     }
 }
 
-/// A name or path for people and for JSON: control characters, the backslash and what is not UTF-8
+/// Whether a character is not seen, or changes how others are seen: control characters, the ends of
+/// lines and paragraphs, marks of direction (Unicode Standard Annex 9), joiners and fillers without
+/// width, tags.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// A text with the characters that [`is_hidden`] written out, `\x1b` or `\u{202e}`, so that it is one
+/// line and looks like what it is.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    shown_but(text, |_| false)
+}
+
+/// As [`shown`] for a text of several lines: their ends and tabs stay.
+pub fn shown_lines(text: &str) -> Cow<'_, str> {
+    shown_but(text, |c| matches!(c, '\n' | '\t'))
+}
+
+fn shown_but(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let is_written_out = |c: char| is_hidden(c) && !stays(c);
+    if !text.contains(is_written_out) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if !is_written_out(c) {
+            shown.push(c);
+        } else if c.is_ascii() {
+            let _ = write!(shown, "\\x{:02x}", u32::from(c));
+        } else {
+            let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A name or path for people and for JSON: what [`is_hidden`], the backslash and what is not UTF-8
 /// are written `\xNN`, so that two different names never look the same.
 pub fn name_text(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() || c == '\\' {
+            if is_hidden(c) || c == '\\' {
                 let mut utf8 = [0; 4];
                 c.encode_utf8(&mut utf8)
                     .bytes()
@@ -96,6 +139,21 @@ mod tests {
             assert_eq!(path_bytes(&name_text(name)), name);
         }
         assert_eq!(path_bytes(r"\x"), br"\x");
+    }
+
+    #[test]
+    fn nothing_is_hidden() {
+        assert!(matches!(shown("größe ✓ 漢字"), Cow::Borrowed(_)));
+        assert_eq!(
+            shown("a\x1b[2J\nb\u{202e}c\u{200b}\u{2028}\u{feff}"),
+            r"a\x1b[2J\x0ab\u{202e}c\u{200b}\u{2028}\u{feff}"
+        );
+        assert_eq!(shown_lines("a\tb\r\nc\u{2029}"), "a\tb\\x0d\nc\\u{2029}");
+        assert_eq!(name_text("\u{202e}gnp".as_bytes()), r"\xe2\x80\xaegnp");
+        assert_eq!(
+            path_bytes(&name_text("\u{202e}gnp".as_bytes())),
+            "\u{202e}gnp".as_bytes()
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
         lines.extend(fields.map(|field| format!("- partition {number}: {}", code(&field))));
     }
     for raw in &report.raw {
-        lines.push(format!("- {}: {} bytes", raw.region, raw.bytes));
+        lines.push(format!("- {}: {} bytes", code(&raw.region), raw.bytes));
     }
     bounded(&mut text, lines.into_iter(), "properties");
     for filesystem in &report.filesystems {
@@ -118,7 +118,7 @@ fn entry(change: &PathChange) -> String {
         let cut = if end < hunks.len() { "\n…" } else { "" };
         // A fence longer than any in the text cannot be closed by it.
         let fence = "`".repeat(longest_run_of_backticks(hunks).max(2) + 1);
-        let hunks = hunks[..end].trim_end();
+        let hunks = shown_lines(hunks[..end].trim_end());
         let _ = write!(
             text,
             "  <details><summary>lines</summary>\n\n{fence}diff\n{hunks}{cut}\n{fence}\n\n  </details>\n"
@@ -129,7 +129,8 @@ fn entry(change: &PathChange) -> String {
 
 /// Text as inline code, whatever backticks it has.
 fn code(text: &str) -> String {
-    let fence = "`".repeat(longest_run_of_backticks(text) + 1);
+    let text = shown(text);
+    let fence = "`".repeat(longest_run_of_backticks(&text) + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') {
         " "
     } else {

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::fields;
 use crate::diff::{FieldChange, PathChange, PathChangeKind, PathChanges, Report};
-use imgasm_fs::text::name_text;
+use imgasm_fs::text::{name_text, shown, shown_lines};
 
 /// How much a text says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,10 @@ pub fn render<E>(
             &mut text,
             CHANGED,
             "M",
-            &format!("{}: {bytes} bytes within {start}..{end}", raw.region),
+            &format!(
+                "{}: {bytes} bytes within {start}..{end}",
+                shown(&raw.region)
+            ),
         );
     }
     put(&text)
@@ -137,7 +140,7 @@ fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
                 Some(b'@') => HUNK,
                 _ => Style::new(),
             };
-            push(text, style, &format!("    {hunk_line}"));
+            push(text, style, &format!("    {}", shown_lines(hunk_line)));
         }
     }
 }
@@ -155,7 +158,7 @@ pub(super) fn field_text(field: &FieldChange) -> String {
     };
     format!(
         "{} {} -> {}",
-        field.name,
+        name_text(field.name.as_bytes()),
         value(&field.old),
         value(&field.new)
     )

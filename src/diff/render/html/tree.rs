@@ -1,0 +1,186 @@
+//! The directories of a filesystem with what differs in them.
+
+use std::collections::BTreeMap;
+
+use minijinja::Value;
+use serde::Serialize;
+
+use super::super::fields;
+use super::super::text::{HIDDEN, field_text};
+use super::{Page, class};
+use crate::diff::{PathChange, PathChangeKind};
+use imgasm_fs::FileType;
+use imgasm_fs::text::name_text;
+
+/// A directory with what differs of it and below it.
+#[derive(Default)]
+struct Directory<'a> {
+    /// By name.
+    directories: BTreeMap<&'a [u8], Directory<'a>>,
+    /// What differs of the directory itself.
+    change: Option<&'a PathChange>,
+    /// What differs in it, but for directories.
+    changes: Vec<&'a PathChange>,
+}
+
+impl<'a> Directory<'a> {
+    fn of(changes: &'a [PathChange]) -> Self {
+        let mut root = Self::default();
+        for change in changes {
+            let is_directory = is_directory(change);
+            let names: Vec<&[u8]> = change.path.names().collect();
+            let above = if is_directory {
+                names.as_slice()
+            } else {
+                names.split_last().map_or(&[][..], |(_, above)| above)
+            };
+            let mut directory = &mut root;
+            for name in above {
+                directory = directory.directories.entry(name).or_default();
+            }
+            if is_directory {
+                directory.change = Some(change);
+            } else {
+                directory.changes.push(change);
+            }
+        }
+        root
+    }
+
+    /// The only directory in one of which there is nothing else to say.
+    fn only_child(&self) -> Option<(&'a [u8], &Self)> {
+        let mut children = self.directories.iter();
+        match (
+            self.change,
+            self.changes.as_slice(),
+            children.next(),
+            children.next(),
+        ) {
+            (None, [], Some((name, child)), None) => Some((name, child)),
+            _ => None,
+        }
+    }
+}
+
+fn is_directory(change: &PathChange) -> bool {
+    let state = change.new.as_ref().or(change.old.as_ref());
+    state.is_some_and(|state| state.file_type == FileType::Directory)
+}
+
+/// Something to unfold: a directory, or a path that differs.
+#[derive(Serialize)]
+struct Open {
+    name: String,
+    path: Option<Path>,
+}
+
+/// What is said of a path.
+#[derive(Serialize)]
+struct Path {
+    class: &'static str,
+    /// What the script finds it by.
+    full: String,
+    is_directory: bool,
+    from: Option<String>,
+    hint: String,
+    tables: Value,
+    lines: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    class: &'static str,
+    text: String,
+}
+
+/// Writes the tree without recursion, because its depth is the image's.
+pub(super) fn write(page: &mut Page, changes: &[PathChange]) {
+    enum Step<'a> {
+        Open(&'a [u8], &'a Directory<'a>),
+        Close,
+    }
+    let root = Directory::of(changes);
+    page.text += "<div class=\"tree\">\n";
+    for change in root.change.iter().chain(&root.changes) {
+        leaf(page, change);
+    }
+    let open = root.directories.iter().rev();
+    let mut steps: Vec<Step<'_>> = open.map(|(name, below)| Step::Open(name, below)).collect();
+    while let Some(step) = steps.pop() {
+        match step {
+            Step::Open(name, mut directory) => {
+                let mut name = name_text(name);
+                while let Some((next, child)) = directory.only_child() {
+                    name = format!("{name}/{}", name_text(next));
+                    directory = child;
+                }
+                let path = directory.change.map(|change| path(page, change));
+                name.push('/');
+                page.add("open", Open { name, path });
+                for change in &directory.changes {
+                    leaf(page, change);
+                }
+                steps.push(Step::Close);
+                let below = directory.directories.iter().rev();
+                steps.extend(below.map(|(name, below)| Step::Open(name, below)));
+            }
+            Step::Close => page.text += "</details>\n",
+        }
+    }
+    page.text += "</div>\n";
+}
+
+/// Something that holds nothing else.
+fn leaf(page: &mut Page, change: &PathChange) {
+    let open = Open {
+        name: name_text(change.path.file_name().unwrap_or(b"/")),
+        path: Some(path(page, change)),
+    };
+    page.add("open", open);
+    page.text += "</details>\n";
+}
+
+fn path(page: &Page, change: &PathChange) -> Path {
+    let properties = fields::of_path(change);
+    let hint: Vec<String> = match change.kind {
+        PathChangeKind::Added | PathChangeKind::Removed => Vec::new(),
+        _ if is_directory(change) => Vec::new(),
+        _ => properties
+            .iter()
+            .filter(|field| field.name != "sha256")
+            .map(field_text)
+            .collect(),
+    };
+    let from = match &change.kind {
+        PathChangeKind::Renamed { from, .. } => Some(name_text(from.as_bytes())),
+        _ => None,
+    };
+    let tables = page.table("", &properties) + &page.table("", &change.meanings);
+    let hunks = change.content.as_ref();
+    let hunks = hunks.and_then(|content| {
+        let hidden = content.is_hidden.then_some(HIDDEN);
+        hidden.or(content.hunks.as_deref())
+    });
+    Path {
+        class: class(&change.kind),
+        full: name_text(change.path.as_bytes()),
+        is_directory: is_directory(change),
+        from,
+        hint: hint.join(", "),
+        tables: Value::from_safe_string(tables),
+        lines: hunks.unwrap_or_default().lines().map(line).collect(),
+    }
+}
+
+fn line(text: &str) -> Line {
+    let class = match text.as_bytes().first() {
+        Some(b'+') => "added",
+        Some(b'-') => "removed",
+        Some(b'@') => "hunk",
+        _ => "same",
+    };
+    Line {
+        class,
+        text: text.to_owned(),
+    }
+}
