@@ -34,14 +34,14 @@ pub struct Plan<'a> {
 }
 
 /// Compares the base of a build with its image.
-pub fn compare(build: &Build) -> diff::Result<Report> {
+pub fn compare(build: &Build, options: diff::Options) -> diff::Result<Report> {
     let open =
         |device, side| Disk::open(device).map_err(|source| diff::Error::Disk { side, source });
     let base = open(build.delta.base().clone(), diff::Side::Old)?;
     let image = open(build.delta.clone(), diff::Side::New)?;
     let changes = build.changes.iter();
     let suspects: Vec<_> = changes.map(|change| change.range.clone()).collect();
-    let report = diff::compare(&base, &image, Some(&suspects), diff::Options::default());
+    let report = diff::compare(&base, &image, Some(&suspects), options);
     report.map_err(|incomplete| incomplete.error)
 }
 

@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// A file whose modification time alone differs counts as changed.
     #[arg(long)]
     times: bool,
+    /// Show lines with passwords, keys and tokens too, which are hidden otherwise.
+    #[arg(long)]
+    show_secrets: bool,
     /// Pass over the changes that this file expects; see docs/diff.md.
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
@@ -84,7 +87,10 @@ pub(super) fn run(
     };
     let (old, new) = (side(&args.old)?, side(&args.new)?);
     let cache = image::cache(environment)?;
-    let options = Options { times: args.times };
+    let options = Options {
+        times: args.times,
+        show_secrets: args.show_secrets,
+    };
     let (report, failure) = match compare::compare(&old, &new, options, &cache) {
         Ok(report) => (report, None),
         Err(Incomplete { report, error }) => (*report, Some(Failure::from(error))),

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
+use crate::diff::Options;
 use crate::diff::render::text::{Detail, render};
 use crate::environment::Environment;
 use crate::plan::{self, Plan};
@@ -22,6 +23,9 @@ pub(super) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// Show lines with passwords, keys and tokens too.
+    #[arg(long)]
+    show_secrets: bool,
 }
 
 pub(super) fn run(
@@ -32,7 +36,11 @@ pub(super) fn run(
     let recipe = recipe::load(&args.recipe, environment)?;
     recipe::warn(&recipe, output);
     let build = recipe::prepare(&recipe, environment, output)?;
-    let report = plan::compare(&build)?;
+    let options = Options {
+        show_secrets: args.show_secrets,
+        ..Options::default()
+    };
+    let report = plan::compare(&build, options)?;
     let plan = Plan::new(&build, &report);
     if args.json {
         output.json(&plan)?;

@@ -170,4 +170,6 @@ pub struct ContentChange {
     pub new: Option<Digest>,
     /// The lines that differ, as unified hunks, where both sides are text of a size to be shown.
     pub hunks: Option<String>,
+    /// Whether lines that differ are not shown because they hold a secret.
+    pub is_hidden: bool,
 }

@@ -165,6 +165,7 @@ mod tests {
                 old: Some(Digest::of(b"")),
                 new: None,
                 hunks: Some("@@".to_owned()),
+                is_hidden: false,
             }),
             meanings: vec![FieldChange {
                 name: "user".to_owned(),

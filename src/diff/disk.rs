@@ -160,6 +160,7 @@ impl Pair<'_> {
         };
         let tree_options = TreeOptions {
             times: options.times,
+            show_secrets: options.show_secrets,
             device: DeviceBytes {
                 differing: &differing,
                 starts: [self.old_range.start, self.new_range.start],

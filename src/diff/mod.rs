@@ -6,6 +6,7 @@
 //! - [`meaning`]: what a change of a known file means: packages, users, services, builds.
 //! - [`raw`]: which bytes of two devices differ, and which of those nothing else explains.
 //! - [`fields`]: the properties of two things beside each other.
+//! - `secret`: lines that are not shown.
 //! - [`record`]: what two manifests say, or a manifest and an image.
 //! - [`policy`]: which changes are expected.
 //! - [`render`]: a report as text, JSON, Markdown and HTML.
@@ -24,6 +25,7 @@ pub mod raw;
 pub mod record;
 mod renames;
 pub mod render;
+mod secret;
 pub mod tree;
 
 pub use change::{
@@ -40,6 +42,8 @@ pub struct Options {
     /// Whether a file whose modification time alone differs counts as changed, and a filesystem
     /// that was last mounted elsewhere.
     pub times: bool,
+    /// Whether lines are shown that hold passwords, keys and tokens.
+    pub show_secrets: bool,
 }
 
 /// Which of the two images of a comparison.

@@ -11,7 +11,7 @@ use std::iter::Peekable;
 use std::vec;
 
 use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
-use super::content::{self, DeviceBytes, File, FileBytes};
+use super::content::{self, Describing, DeviceBytes, File, FileBytes};
 use super::{Error, PathChanges, Result, Side};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
@@ -20,6 +20,8 @@ use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
 pub struct TreeOptions<'a> {
     /// Whether a file whose modification time alone differs counts as changed.
     pub times: bool,
+    /// As [`super::Options::show_secrets`].
+    pub show_secrets: bool,
     /// Which bytes of the devices below differ.
     pub device: DeviceBytes<'a>,
 }
@@ -47,6 +49,10 @@ pub fn compare(
         options,
         contents: HashMap::new(),
         lone_links: HashMap::new(),
+        describing: Describing {
+            show_secrets: options.show_secrets,
+            ..Describing::default()
+        },
         changes: PathChanges::default(),
         bytes: FileBytes::default(),
     };
@@ -71,6 +77,7 @@ struct Comparison<'a> {
     contents: HashMap<NodePair, Option<ContentChange>>,
     /// Changes of names on one side only of files that have several, with the side's node.
     lone_links: HashMap<usize, NodePair>,
+    describing: Describing,
     changes: PathChanges,
     bytes: FileBytes,
 }
@@ -329,7 +336,12 @@ impl Comparison<'_> {
         let content = match (&old, &new) {
             (None, None) => None,
             (Some(a), Some(b)) if content::is_same(path, a, b, device, &mut self.bytes)? => None,
-            _ => Some(content::describe(path, old, new, device, &mut self.bytes)?),
+            _ => {
+                let (bytes, describing) = (&mut self.bytes, &mut self.describing);
+                Some(content::describe(
+                    path, old, new, device, bytes, describing,
+                )?)
+            }
         };
         if has_links {
             let without_hunks = content.clone().map(|content| ContentChange {

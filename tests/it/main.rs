@@ -24,6 +24,7 @@ mod diff_known;
 mod diff_memory;
 mod diff_packages;
 mod diff_page;
+mod diff_secrets;
 mod diff_sides;
 mod example_mounted;
 mod firstrun;

@@ -55,6 +55,8 @@ struct Path {
     /// What the change means, where that is known.
     meanings: Vec<Field>,
     hunks: Option<String>,
+    /// Whether there are hunks that are not shown because they hold a secret.
+    hidden: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +133,7 @@ fn path(change: PathChange) -> Path {
         with_parent,
         fields: told,
         meanings: fields_of(&change.meanings),
+        hidden: change.content.as_ref().is_some_and(|c| c.is_hidden),
         hunks: change.content.and_then(|content| content.hunks),
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::fields;
-use super::text::{field_text, stat};
+use super::text::{HIDDEN, field_text, stat};
 use crate::diff::{PartitionChange, PathChange, PathChangeKind, Report};
-use imgasm_fs::text::name_text;
+use imgasm_fs::text::{name_text, shown, shown_lines};
 
 /// The most bytes of a comment: GitHub takes 65,536 characters, and others take less.
 const LIMIT_BYTES: usize = 60_000;
@@ -108,6 +108,9 @@ fn entry(change: &PathChange) -> String {
         .filter(|&n| n > 0)
     {
         let _ = writeln!(text, "  - … and {more} more");
+    }
+    if change.content.as_ref().is_some_and(|c| c.is_hidden) {
+        let _ = writeln!(text, "  - lines: {HIDDEN}");
     }
     let hunks = change
         .content

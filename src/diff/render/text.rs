@@ -23,6 +23,8 @@ const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
 const CHANGED: Style = AnsiColor::Yellow.on_default();
 const HUNK: Style = AnsiColor::Cyan.on_default();
+/// What stands for lines that hold a secret.
+pub(super) const HIDDEN: &str = "changed (hidden)";
 const HEADING: Style = Style::new().bold();
 
 /// Gives the report as text to `put`, piece by piece, with colours as escape sequences; nothing
@@ -132,6 +134,10 @@ fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
         .content
         .as_ref()
         .and_then(|content| content.hunks.as_ref());
+    let is_hidden = change.content.as_ref().is_some_and(|c| c.is_hidden);
+    if is_hidden && detail == Detail::Patch {
+        push(text, Style::new(), &format!("    {HIDDEN}"));
+    }
     if let Some(hunks) = hunks.filter(|_| detail == Detail::Patch) {
         for hunk_line in hunks.lines() {
             let style = match hunk_line.as_bytes().first() {
