@@ -98,7 +98,12 @@ pub(super) fn run(
         }
     };
     if args.digest {
-        with_digests(fs, entries, &mut print)?;
+        let left_out = with_digests(fs, entries, &mut print)?;
+        if left_out > 0 {
+            output.warning(format_args!(
+                "{left_out} files have no digest here, because they are holes for the most part"
+            ));
+        }
     } else {
         for entry in entries {
             print(&entry?, None)?;
@@ -107,13 +112,15 @@ pub(super) fn run(
     Ok(Outcome::Done)
 }
 
-/// Prints entries in order while the digests of those that follow are being computed.
+/// Prints entries in order while the digests of those that follow are being computed. Gives the number
+/// of files that were not hashed.
 fn with_digests(
     fs: &dyn FileSystem,
     entries: impl Iterator<Item = tree::Result<Entry>>,
     print: &mut impl FnMut(&Entry, Option<Digest>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     thread::scope(|scope| {
+        let mut left_out = 0;
         let mut hashers = Hashers::start(scope);
         let mut waiting: VecDeque<(Entry, Option<usize>)> = VecDeque::new();
         let mut digests = BTreeMap::new();
@@ -126,12 +133,14 @@ fn with_digests(
             let number = number.map_err(|error| {
                 Failure::from(error).in_context(format!("cannot read {}", entry.path))
             })?;
-            waiting.push_back((entry, number));
+            left_out += u64::from(is_file && number.flatten().is_none());
+            waiting.push_back((entry, number.flatten()));
             digests.extend(hashers.ready());
             print_ready(&mut waiting, &mut digests, print)?;
         }
         digests.extend(hashers.finish());
-        print_ready(&mut waiting, &mut digests, print)
+        print_ready(&mut waiting, &mut digests, print)?;
+        Ok(left_out)
     })
 }
 

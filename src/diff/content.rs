@@ -1,12 +1,15 @@
 //! The contents of two files beside each other.
 
+use std::ops::Range;
+
 use sha2::{Digest as _, Sha256};
 use similar::TextDiff;
 
 use super::change::ContentChange;
 use super::raw::{self, Ranges, SECTOR_BYTES};
-use super::{Error, Result, Side};
+use super::{Error, Result, Side, secret};
 use imgasm_block::Digest;
+use imgasm_fs::digest::ZeroBudget;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{FileExtent, FileSystem, NodeId};
 
@@ -56,8 +59,17 @@ impl File<'_> {
         Ok(bytes)
     }
 
-    /// The SHA-256 of the content.
-    fn digest(&self, path: &ImagePath) -> Result<Digest> {
+    /// The SHA-256 of the content; `None` for one with too many holes.
+    fn digest(&self, path: &ImagePath, zeros: &mut ZeroBudget) -> Result<Option<Digest>> {
+        let may_be_hashed = zeros.take(self.fs, self.node, self.size);
+        let may_be_hashed = may_be_hashed.map_err(|source| Error::File {
+            side: self.side,
+            path: path.clone(),
+            source,
+        })?;
+        if !may_be_hashed {
+            return Ok(None);
+        }
         let mut hasher = Sha256::new();
         let mut buf = vec![0; PIECE_BYTES];
         let mut offset = 0;
@@ -66,7 +78,7 @@ impl File<'_> {
             hasher.update(&buf[..read]);
             offset += read as u64;
             if read < buf.len() {
-                return Ok(Digest::finish(hasher));
+                return Ok(Some(Digest::finish(hasher)));
             }
         }
     }
@@ -164,17 +176,51 @@ pub(super) fn is_same(
 fn has_same_content(path: &ImagePath, old: &File<'_>, new: &File<'_>) -> Result<bool> {
     let mut before = vec![0; PIECE_BYTES];
     let mut after = vec![0; PIECE_BYTES];
-    let mut offset = 0;
-    loop {
-        let read = old.read_at(path, offset, &mut before)?;
-        if new.read_at(path, offset, &mut after)? != read || before[..read] != after[..read] {
-            return Ok(false);
+    // What is a hole on both sides is the same and may be of any length.
+    let extents = [old.extents(path)?, new.extents(path)?].concat();
+    let ranges = extents.iter().map(|extent| {
+        let start = extent.file_offset.min(old.size);
+        start..start.saturating_add(extent.len).min(old.size)
+    });
+    for range in merged(ranges.collect()) {
+        let mut offset = range.start;
+        while offset < range.end {
+            let len = (range.end - offset).min(PIECE_BYTES as u64);
+            let len = usize::try_from(len).unwrap_or(PIECE_BYTES);
+            let (before, after) = (&mut before[..len], &mut after[..len]);
+            let read = old.read_at(path, offset, before)?;
+            if new.read_at(path, offset, after)? != read || before[..read] != after[..read] {
+                return Ok(false);
+            }
+            if read == 0 {
+                break;
+            }
+            offset += read as u64;
         }
-        if read < before.len() {
-            return Ok(true);
-        }
-        offset += read as u64;
     }
+    Ok(true)
+}
+
+/// Ranges in order, none of which touches another.
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// What of a content is described.
+#[derive(Debug, Default)]
+pub(super) struct Describing {
+    /// As [`super::Options::show_secrets`].
+    pub(super) show_secrets: bool,
+    /// What may be hashed.
+    pub(super) zeros: ZeroBudget,
 }
 
 /// Describes contents that differ, or the content of a file that is on one side only, and adds
@@ -185,19 +231,29 @@ pub(super) fn describe(
     new: Option<File<'_>>,
     device: &DeviceBytes<'_>,
     bytes: &mut FileBytes,
+    describing: &mut Describing,
 ) -> Result<ContentChange> {
     for file in [old, new].iter().flatten() {
         bytes.add_content(path, file, device)?;
     }
-    let digest = |file: Option<File<'_>>| file.map(|file| file.digest(path)).transpose();
+    let zeros = &mut describing.zeros;
+    let mut digest = |file: Option<File<'_>>| match file {
+        Some(file) => file.digest(path, zeros),
+        None => Ok(None),
+    };
+    let digests = [digest(old)?, digest(new)?];
     let hunks = match (old, new) {
         (Some(old), Some(new)) => hunks(path, old, new)?,
         _ => None,
     };
+    let show_secrets = describing.show_secrets;
+    let is_secret = |hunks: &String| !show_secrets && secret::is_secret(path, hunks);
+    let is_hidden = hunks.as_ref().is_some_and(is_secret);
     Ok(ContentChange {
-        old: digest(old)?,
-        new: digest(new)?,
-        hunks,
+        old: digests[0],
+        new: digests[1],
+        hunks: hunks.filter(|_| !is_hidden),
+        is_hidden,
     })
 }
 

@@ -136,7 +136,8 @@ impl Report {
                     && with_digests
                 {
                     let number = hashers.add(fs, node, size);
-                    files.push((number.map_err(failed_to_read(path))?, changed.len()));
+                    let number = number.map_err(failed_to_read(path))?;
+                    files.extend(number.map(|number| (number, changed.len())));
                 }
                 changed.push(ChangedPath {
                     path: path.clone(),

@@ -43,12 +43,52 @@ pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> tree::Resu
 /// A file for a hasher: its number, and its pieces as they are read.
 type Job = (usize, Receiver<Vec<u8>>);
 
+/// How many zeros of holes are hashed in one go over a filesystem: seconds of work.
+const MOST_ZEROS: u64 = 8 << 30;
+
+/// A file as small as this is hashed without a look at its holes.
+const SMALL_BYTES: u64 = 1 << 20;
+
+/// How many zeros of holes may still be hashed. A hole takes no room, so a small image may hold any
+/// number of files of any length.
+#[derive(Debug)]
+pub struct ZeroBudget {
+    left: u64,
+}
+
+impl Default for ZeroBudget {
+    fn default() -> Self {
+        Self { left: MOST_ZEROS }
+    }
+}
+
+impl ZeroBudget {
+    /// Whether a regular file of `size` bytes may be hashed; its holes are then taken from what is
+    /// left.
+    pub fn take(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<bool> {
+        if size <= SMALL_BYTES {
+            return Ok(true);
+        }
+        let extents = fs.extents(node)?;
+        let held = extents.iter().map(|extent| extent.len);
+        let held = held.fold(0, u64::saturating_add);
+        match self.left.checked_sub(size.saturating_sub(held)) {
+            Some(left) => {
+                self.left = left;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+}
+
 /// Hashes files on the other cores while the calling thread reads them.
 pub struct Hashers {
     workers: Workers<Job, (usize, Digest)>,
     /// Digests that nobody has asked for yet.
     done: VecDeque<(usize, Digest)>,
     started: usize,
+    zeros: ZeroBudget,
 }
 
 impl Hashers {
@@ -58,12 +98,17 @@ impl Hashers {
             workers: Workers::start_in(scope, MOST_HASHERS, hash),
             done: VecDeque::new(),
             started: 0,
+            zeros: ZeroBudget::default(),
         }
     }
 
     /// Reads a file, which should have `size` bytes, and has it hashed. The number given back is its
-    /// place among the files added, from 0.
-    pub fn add(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<usize> {
+    /// place among the files added, from 0; `None` for a file with more holes than [`ZeroBudget`] has
+    /// left, which is not read.
+    pub fn add(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<Option<usize>> {
+        if !self.zeros.take(fs, node, size)? {
+            return Ok(None);
+        }
         let file = self.started;
         self.started += 1;
         while self.workers.under_way() >= QUEUE_FILES {
@@ -72,7 +117,7 @@ impl Hashers {
         let (queue, pieces) = sync_channel(QUEUE_PIECES);
         self.workers.submit((file, pieces));
         read(fs, node, size, &queue)?;
-        Ok(file)
+        Ok(Some(file))
     }
 
     /// The digests that are ready, with the numbers that [`Hashers::add`] gave.

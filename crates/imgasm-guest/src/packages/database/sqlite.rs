@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params};
 
@@ -25,6 +26,9 @@ use imgasm_fs::{FileSystem, FileType};
 
 /// The largest database that is copied, in bytes.
 const MAX_LEN: u64 = 4 << 30;
+/// What SQLite may hold in one value whatever the length of the file: new headers are longer than an
+/// empty database.
+const SHORTEST_LIMIT: i32 = 64 << 20;
 /// The name of the copy.
 const FILE_NAME: &str = "rpmdb.sqlite";
 /// What the name of SQLite's log ends with.
@@ -57,6 +61,12 @@ pub(super) fn read(fs: &dyn FileSystem, path: &ImagePath) -> Result<Vec<RawRecor
     let copy = Copy::take(fs, path)?;
     let read = || -> rusqlite::Result<Result<Vec<RawRecord>, String>> {
         let connection = copy.open()?;
+        // Columns that are computed are not stored: they may be of any length in each row.
+        let computed = "SELECT count(*) FROM pragma_table_xinfo('Packages') WHERE hidden <> 0";
+        let computed: i64 = connection.query_row(computed, [], |row| row.get(0))?;
+        if computed > 0 {
+            return Ok(Err("its table of packages has computed columns".to_owned()));
+        }
         let mut statement = connection.prepare("SELECT hnum, blob FROM Packages ORDER BY hnum")?;
         let mut rows = statement.query([])?;
         let (mut records, mut total) = (Vec::new(), 0);
@@ -240,6 +250,12 @@ impl Copy {
         ] {
             connection.set_db_config(option, value)?;
         }
+        // No value is longer than the file that it stands in: one that is was made up by the schema.
+        let len = std::fs::metadata(self.file()).map_or(0, |metadata| metadata.len());
+        let len = i32::try_from(len).unwrap_or(i32::MAX).max(SHORTEST_LIMIT);
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, len)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, 25_000)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         Ok(connection)
     }
 }

@@ -1,0 +1,108 @@
+//! Small images that ask for a lot of work: done within bounds, or left out aloud.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use imgasm_testkit::images::sparse;
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
+
+/// More than any of these may take, on a machine that does other things too.
+const BOUND: Duration = Duration::from_secs(60);
+
+fn imgasm(folder: &Path, arguments: &[&str]) -> Output {
+    let began = Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_imgasm"))
+        .args(arguments)
+        .current_dir(folder)
+        .env("IMGASM_CACHE", folder.join("cache"))
+        .output()
+        .unwrap();
+    assert!(
+        began.elapsed() < BOUND,
+        "{arguments:?}: {:?}",
+        began.elapsed()
+    );
+    output
+}
+
+fn image(folder: &Path, name: &str) {
+    let tree = folder.join(format!("tree-{name}"));
+    let path = folder.join(name);
+    sparse(&path, 8 << 20);
+    let paths = [tree.to_str().unwrap(), path.to_str().unwrap()];
+    run(
+        "mke2fs",
+        ["-q", "-t", "ext4", "-d"].into_iter().chain(paths),
+    );
+}
+
+#[test]
+fn holes_are_neither_compared_nor_hashed_without_a_bound() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (name, last) in [("old", b'1'), ("same", b'1'), ("new", b'2')] {
+        let tree = dir.path().join(format!("tree-{name}"));
+        fs::create_dir(&tree).unwrap();
+        for file in ["one", "two"] {
+            let file = File::create(tree.join(file)).unwrap();
+            file.set_len(4 << 40).unwrap();
+            file.write_all_at(&[last], (3 << 40) + 5).unwrap();
+        }
+        fs::write(tree.join("small"), [last]).unwrap();
+        image(dir.path(), name);
+    }
+    let listed = imgasm(dir.path(), &["ls", "--digest", "-R", "old", "/"]);
+    assert!(listed.status.success(), "{listed:?}");
+    let said = String::from_utf8(listed.stderr).unwrap();
+    assert!(said.contains("2 files have no digest"), "{said}");
+    let lines = String::from_utf8(listed.stdout).unwrap();
+    // That of "1".
+    let digest = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b  /small";
+    assert!(lines.lines().any(|line| line == digest), "{lines}");
+
+    let compared = imgasm(dir.path(), &["diff", "old", "new"]);
+    assert_eq!(compared.status.code(), Some(1));
+    let lines = String::from_utf8(compared.stdout).unwrap();
+    for path in ["/one", "/two", "/small"] {
+        let changed = format!("M  {path}  ");
+        assert!(
+            lines.lines().any(|line| line.starts_with(&changed)),
+            "{lines}"
+        );
+    }
+    let compared = imgasm(dir.path(), &["diff", "old", "same"]);
+    let lines = String::from_utf8(compared.stdout).unwrap();
+    assert!(!lines.contains("/one"), "{lines}");
+}
+
+#[test]
+fn columns_that_a_database_computes_are_not_read() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("tree-old/var/lib/rpm")).unwrap();
+    image(dir.path(), "old");
+    let folder = dir.path().join("tree-new/var/lib/rpm");
+    fs::create_dir_all(&folder).unwrap();
+    let database = rusqlite::Connection::open(folder.join("rpmdb.sqlite")).unwrap();
+    let sql = "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, \
+               blob BLOB GENERATED ALWAYS AS (zeroblob(900000000)) VIRTUAL)";
+    database.execute(sql, []).unwrap();
+    for _ in 0..100 {
+        database
+            .execute("INSERT INTO Packages DEFAULT VALUES", [])
+            .unwrap();
+    }
+    drop(database);
+    image(dir.path(), "new");
+    let compared = imgasm(dir.path(), &["diff", "old", "new"]);
+    let lines = String::from_utf8(compared.stdout).unwrap();
+    assert!(lines.contains("computed columns"), "{lines}");
+}
