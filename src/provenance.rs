@@ -73,15 +73,17 @@ struct RunDetails {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Builder {
     id: &'static str,
     version: BTreeMap<&'static str, String>,
+    builder_dependencies: Vec<Resource>,
 }
 
 impl Statement {
     /// The statement of a build from `base` whose disks are the files `disks`: the image, then the
-    /// volumes. They are read for their digests.
-    pub fn new(manifest: &Manifest, base: &Base, disks: &[&Path]) -> io::Result<Self> {
+    /// volumes. They are read for their digests, and so is the program `tool` that made them.
+    pub fn new(manifest: &Manifest, base: &Base, disks: &[&Path], tool: &Path) -> io::Result<Self> {
         let volumes = manifest.volumes.iter();
         let chunks = std::iter::once(manifest.image.digest)
             .chain(volumes.filter_map(|volume| Some(volume.filesystem.as_ref()?.digest)));
@@ -109,8 +111,24 @@ impl Statement {
             },
             identified("recipe", manifest.recipe_sha256),
         ];
+        for volume in &manifest.volumes {
+            let filesystem = volume.filesystem.as_ref();
+            if let Some((volume, digest)) =
+                filesystem.and_then(|f| Some((&f.label, f.files_sha256?)))
+            {
+                dependencies.push(identified(&format!("files of volume {volume}"), digest));
+            }
+        }
         let overlays = manifest.overlays.iter();
         dependencies.extend(overlays.map(|o| identified(&format!("overlay {}", o.name), o.sha256)));
+        let packages = manifest.packages.iter().map(|package| {
+            let arch = package.arch.as_deref().unwrap_or("noarch");
+            Resource {
+                name: format!("package {}-{}.{arch}", package.name, package.version),
+                digest: BTreeMap::from([("sha256", package.sha256)]),
+            }
+        });
+        dependencies.extend(packages);
         Ok(Self {
             kind: "https://in-toto.io/Statement/v1",
             subject: subject.collect::<io::Result<_>>()?,
@@ -129,6 +147,10 @@ impl Statement {
                     builder: Builder {
                         id: BUILDER,
                         version: BTreeMap::from([("imgasm", manifest.imgasm_version.clone())]),
+                        builder_dependencies: vec![Resource {
+                            name: "imgasm".to_owned(),
+                            digest: BTreeMap::from([("sha256", sha256(tool)?)]),
+                        }],
                     },
                 },
             },

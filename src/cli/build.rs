@@ -110,7 +110,8 @@ pub(super) fn run(
             .iter()
             .filter(|path| !path.ends_with(manifest::FILE_NAME));
         let disks: Vec<&Path> = disks.map(PathBuf::as_path).collect();
-        let statement = Statement::new(manifest, &recipe.base, &disks)?;
+        let tool = std::env::current_exe()?;
+        let statement = Statement::new(manifest, &recipe.base, &disks, &tool)?;
         imgasm_block::Output::write(path, statement.to_json().as_bytes())?;
     }
     if let Some((path, document)) = sbom {

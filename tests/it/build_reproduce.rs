@@ -90,6 +90,13 @@ fn provenance_binds_the_digests_of_the_files_to_the_inputs() {
         let digest = subject["digest"]["sha256"].as_str().unwrap();
         assert_eq!(Some(digest), sum.split(' ').next());
     }
+    let builder = &statement["predicate"]["runDetails"]["builder"]["builderDependencies"][0];
+    let tool = Command::new("sha256sum")
+        .arg(env!("CARGO_BIN_EXE_imgasm"))
+        .output()
+        .unwrap();
+    let tool = String::from_utf8(tool.stdout).unwrap();
+    assert_eq!(builder["digest"]["sha256"].as_str(), tool.split(' ').next());
     let definition = &statement["predicate"]["buildDefinition"];
     let manifest = fs::read(out.join("manifest.json")).unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
