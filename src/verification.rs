@@ -13,6 +13,7 @@ use crate::recipe::volume::{Content, Filesystem};
 use crate::verify::boot::{self, KnownFilesystem, Machine};
 use crate::verify::expect::{Evaluator, InstalledPackages};
 use crate::verify::{CheckResult, Verdict, consistency};
+use imgasm_aws::wish::ImdsSupport;
 use imgasm_block::BlockDevice;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::{FileSystem, tree};
@@ -67,8 +68,8 @@ pub struct Subject<'a> {
 /// # Errors
 /// If the image has no root that can be read, because then nothing else can be said of it.
 pub fn verify(subject: &Subject<'_>, opener: &mut Opener<'_>) -> Result<Summary, Error> {
-    let boot_mode = match subject.recipe {
-        Some(recipe) => recipe.boot_mode()?,
+    let ami = match subject.recipe {
+        Some(recipe) => recipe.any_ami()?,
         None => None,
     };
     let disk = subject.disk;
@@ -85,7 +86,8 @@ pub fn verify(subject: &Subject<'_>, opener: &mut Opener<'_>) -> Result<Summary,
             root: root.as_ref(),
             disk: disk.table()?.is_some().then_some(disk),
             filesystems: known,
-            boot_mode,
+            boot_mode: ami.as_ref().and_then(|ami| ami.boot_mode),
+            requires_token: ami.is_some_and(|ami| ami.imds_support == ImdsSupport::V2),
         }));
     } else {
         let message = "there is no /etc: this is not the root of a system".to_owned();

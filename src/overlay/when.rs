@@ -2,10 +2,12 @@
 
 use serde::Deserialize;
 
+use super::steps::edit::Pattern;
 use crate::config::values::OneOrMany;
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree;
+use imgasm_guest::files::read_optional;
 use imgasm_guest::{Arch, Facts, Init};
 
 /// Conditions that must all hold; one that lists several values holds where any of them fits.
@@ -24,8 +26,18 @@ pub struct When {
     arch: Option<OneOrMany<Arch>>,
     /// A path that leads to something at the time of the step.
     exists: Option<OneOrMany<ImagePath>>,
+    /// A file with a line that a pattern matches, at the time of the step.
+    matches: Option<Matches>,
     /// Conditions that must not all hold.
     not: Option<Box<When>>,
+}
+
+/// What a file is to hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Matches {
+    path: ImagePath,
+    pattern: Pattern,
 }
 
 impl When {
@@ -50,6 +62,12 @@ impl When {
                 any = any || tree::exists(fs, path)?;
             }
             if !any {
+                return Ok(false);
+            }
+        }
+        if let Some(Matches { path, pattern }) = &self.matches {
+            let content = read_optional(fs, path)?.unwrap_or_default();
+            if !pattern.0.is_match(&content) {
                 return Ok(false);
             }
         }

@@ -18,7 +18,7 @@ use crate::config::{
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
 use crate::verify::expect::Expectation;
-use imgasm_aws::wish::{Ami, BootMode};
+use imgasm_aws::wish::Ami;
 use imgasm_block::Digest;
 
 /// A recipe as it is written, but for its variables.
@@ -164,15 +164,13 @@ impl Recipe {
         ami.transpose()
     }
 
-    /// How the AMI is to boot, where the recipe says so. That depends on nothing which is known at
-    /// the import only.
-    pub fn boot_mode(&self) -> config::Result<Option<BootMode>> {
-        let any = AmiFacts {
+    /// The recipe's `[ami]` as far as it does not depend on what is known at the import only.
+    pub fn any_ami(&self) -> config::Result<Option<Ami>> {
+        self.ami(&AmiFacts {
             now: self.source_date_epoch,
             digest: self.digest,
             source: Some(<(String, String)>::default()),
-        };
-        Ok(self.ami(&any)?.and_then(|ami| ami.boot_mode))
+        })
     }
 }
 

@@ -215,22 +215,119 @@ fn docker_disabled() {
     assert!(!exists(&fs, "/var/log/docker") && !exists(&fs, "/var/log/ecs/ecs-agent.log"));
     assert!(exists(&fs, "/var/log/ecs"));
 
-    for (system, copies) in [(amazon_linux_2(), true), (amazon_linux_2023(), false)] {
+    for system in [amazon_linux_2(), amazon_linux_2023()] {
         let mut fs = image(&system);
         apply_stock(&mut fs, "docker-disabled", &[]);
         for service in ["docker", "docker.socket", "ecs"] {
             assert_eq!(state(&fs, service), State::Disabled, "{service}");
         }
         assert!(!fs.dump().contains(".wants/"), "{}", fs.dump());
-        assert_eq!(exists(&fs, "/etc/systemd/system/ecs.service"), copies);
-        if copies {
-            let unit = text(&fs, "/etc/systemd/system/ecs.service");
-            assert!(unit.contains("After=docker.service\n\n[Service]"), "{unit}");
-        }
+        let unit = text(&fs, "/etc/systemd/system/ecs.service");
+        assert!(unit.contains("After=docker.service\n\n[Service]"), "{unit}");
+        assert!(!exists(&fs, "/etc/systemd/system/docker.service"));
     }
+    // The order goes wherever it stands, and nothing else.
+    let mut system = amazon_linux_2023();
+    system.extend([
+        (
+            "/etc/systemd/system/ecs.service",
+            "[Unit]\nAfter=cloud-final.service docker.service cloud-init.target\n",
+        ),
+        (
+            "/usr/lib/systemd/system/docker.service",
+            "[Unit]\nAfter=network.target cloud-final.service\n[Install]\nWantedBy=multi-user.target\n",
+        ),
+    ]);
+    let mut fs = image(&system);
+    apply_stock(&mut fs, "docker-disabled", &[]);
+    let after = |name: &str| {
+        let unit = text(&fs, &format!("/etc/systemd/system/{name}.service"));
+        let line = unit.lines().find(|line| line.starts_with("After="));
+        line.map(|line| line.trim_end().to_owned())
+    };
+    assert_eq!(after("ecs").as_deref(), Some("After=docker.service"));
+    assert_eq!(after("docker").as_deref(), Some("After=network.target"));
     let mut fs = image(&debian_12());
     apply_stock(&mut fs, "docker-disabled", &[]);
     assert_eq!(state(&fs, "docker"), State::Disabled);
+}
+
+#[test]
+fn cloudwatch_agent() {
+    let mut system = amazon_linux_2023();
+    system.push((
+        "/etc/systemd/system/amazon-cloudwatch-agent.service",
+        "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n",
+    ));
+    let mut fs = image(&system);
+    let variables = [("log_group", "stack/ec2/asg"), ("region", "eu-west-1")];
+    apply_stock(&mut fs, "cloudwatch-agent", &variables);
+    assert_eq!(state(&fs, "amazon-cloudwatch-agent"), State::Enabled);
+    let configuration = text(
+        &fs,
+        "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json",
+    );
+    let configuration: serde_json::Value = serde_json::from_str(&configuration).unwrap();
+    assert_eq!(configuration["agent"]["region"], "eu-west-1");
+    let files = &configuration["logs"]["logs_collected"]["files"]["collect_list"];
+    assert_eq!(files.as_array().unwrap().len(), 6);
+    assert_eq!(
+        files[5]["log_group_name"],
+        "stack/ec2/asg/var/log/ecs/audit.log"
+    );
+    assert_eq!(files[5]["log_stream_name"], "{instance_id}");
+}
+
+#[test]
+fn ecs_optimized() {
+    let unit = "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n";
+    let mut system = amazon_linux_2023();
+    system.extend([
+        ("/usr/lib/systemd/system/amazon-ssm-agent.service", unit),
+        (
+            "/etc/amazon/efs/efs-utils.conf",
+            "[DEFAULT]\na = b\n\n[client-info]\nsource = x\n",
+        ),
+        (
+            "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+            "certificates",
+        ),
+    ]);
+    let mut fs = image(&system);
+    apply_stock(&mut fs, "ecs-optimized", &[]);
+    for service in ["docker", "ecs", "amazon-ssm-agent"] {
+        assert_eq!(state(&fs, service), State::Enabled, "{service}");
+    }
+    // What is there is kept, what is missing is made.
+    assert!(text(&fs, "/etc/ecs/ecs.config").contains("ECS_CLUSTER=old"));
+    assert_eq!(text(&fs, "/etc/ecs/ecs.config.json"), "");
+    assert_eq!(link(&fs, "/etc/motd.d/30-banner"), "/dev/null");
+    assert!(
+        text(&fs, "/etc/cloud/cloud.cfg.d/90_ecs.cfg")
+            .starts_with("#cloud-config\nrepo_upgrade: none\n")
+    );
+    assert!(text(&fs, "/etc/amazon/efs/efs-utils.conf").contains("source = ecs.ec2"));
+    assert!(text(&fs, "/etc/group").contains("docker:x:"));
+    assert!(text(&fs, "/etc/group").contains(":ec2-user\n"));
+    let certificates = path("/var/lib/ecs/deps/execute-command/certs/tls-ca-bundle.pem");
+    let (node, _) = resolve(&fs, &certificates, LastLink::Keep).unwrap();
+    assert_eq!(fs.metadata(node).unwrap().permissions, 0o400);
+}
+
+/// The script is the one for the system's init.
+#[test]
+fn firstrun() {
+    for (system, words) in [
+        (amazon_linux_1(), "chkconfig docker on"),
+        (amazon_linux_2(), "lift_order ecs.service"),
+        (amazon_linux_2023(), "lift_order ecs.service"),
+        (debian_12(), "lift_order ecs.service"),
+    ] {
+        let mut fs = image(&system);
+        apply_stock(&mut fs, "firstrun", &[]);
+        let script = text(&fs, "/home/ec2-user/firstrun.sh");
+        assert!(script.contains(words), "{words}");
+    }
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn check(fs: &dyn FileSystem) -> Vec<CheckResult> {
         disk: None,
         filesystems: known(),
         boot_mode: None,
+        requires_token: true,
     })
 }
 
@@ -276,6 +277,98 @@ fn services_of_systemd() {
     );
 }
 
+/// What is warned of: the check and the message.
+fn warnings(fs: &dyn FileSystem) -> Vec<String> {
+    let results = check(fs);
+    let warned = results.iter().filter_map(|result| match &result.verdict {
+        Verdict::Warned { message } => Some(format!("{}: {message}", result.check)),
+        _ => None,
+    });
+    warned.collect()
+}
+
+/// The warnings about the sound machine, with systemd and these files changed or added.
+fn warned_with(files: &[(&str, &str)]) -> Vec<String> {
+    let mut fs = tree(SOUND);
+    add(
+        &mut fs,
+        &[
+            ("/sbin/init", "->../usr/lib/systemd/systemd"),
+            (
+                "/etc/fstab",
+                "LABEL=/ / ext4 defaults 1 1\nLABEL=docker /data ext4 nofail\n",
+            ),
+        ],
+    );
+    add(&mut fs, files);
+    warnings(&fs)
+}
+
+#[test]
+fn what_boots_badly_is_warned_of() {
+    assert_eq!(warned_with(&[]), [""; 0]);
+    let fstab = "LABEL=/ / ext4 defaults\n/dev/xvdcy /data ext4 defaults\n\
+                 /dev/xvdcz /media/x ext4 noauto\ntmpfs /tmp tmpfs\n";
+    assert_eq!(
+        warned_with(&[("/etc/fstab", fstab)]),
+        [
+            "mounts of data volumes: line 2, /data: where volumes are NVMe devices, /dev/xvdcy is \
+             called otherwise: a label or a UUID names it everywhere",
+            "mounts of data volumes: line 2, /data: without the option nofail, a machine that lacks \
+             the volume ends in emergency mode",
+        ]
+    );
+    let unit = "[Unit]\nAfter=docker.service\nAfter=cloud-final.service\n\
+                [Service]\nExecStart=/bin/bash\nEnvironmentFile=-/etc/sysconfig/ecs\n\
+                [Install]\nWantedBy=multi-user.target\n";
+    let ecs = ("/usr/lib/systemd/system/ecs.service", unit);
+    let waits = "services and scripts of the first boot: /home/u/run.sh starts ecs, which waits for \
+                 cloud-final.service: from user data that never comes";
+    let script = "#!/bin/bash\nsystemctl start --no-block ecs\n";
+    assert_eq!(warned_with(&[ecs, ("/home/u/run.sh", script)]), [waits]);
+    // A unit in /etc takes its place, and a script may deal with it.
+    let freed = unit.replace("After=cloud-final.service\n", "");
+    let own = ("/etc/systemd/system/ecs.service", freed.as_str());
+    assert_eq!(
+        warned_with(&[ecs, own, ("/home/u/run.sh", script)]),
+        [""; 0]
+    );
+    let knows = "#!/bin/bash\n# ecs waits for cloud-final\nsystemctl start ecs\n";
+    assert_eq!(warned_with(&[ecs, ("/home/u/run.sh", knows)]), [""; 0]);
+
+    let enabled = (
+        "/etc/systemd/system/multi-user.target.wants/ecs.service",
+        "->/usr/lib/systemd/system/ecs.service",
+    );
+    let variables = ("/etc/sysconfig/ecs", "A=b\nexport C=d\nE=\"${E} f\"\n");
+    assert_eq!(
+        warned_with(&[ecs, enabled, variables]),
+        [
+            "variables of services: ecs.service: /etc/sysconfig/ecs, line 2: systemd takes no \
+             `export`, and the line has no effect",
+            "variables of services: ecs.service: /etc/sysconfig/ecs, line 3: systemd does not put \
+             variables in here: the value keeps its `${…}`",
+        ]
+    );
+    let source = "/usr/lib/python3.9/site-packages/cloudinit/sources/DataSourceEc2.py";
+    assert_eq!(
+        warned_with(&[(source, "metadata_urls = ['http://169.254.169.254']\n")]).len(),
+        1
+    );
+    assert_eq!(
+        warned_with(&[(source, "api_token_route = 'latest/api/token'\n")]),
+        [""; 0]
+    );
+    let enforcing = (
+        "/etc/selinux/config",
+        "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
+    );
+    let unlabelled = warned_with(&[enforcing]);
+    assert_eq!(unlabelled.len(), 1, "{unlabelled:?}");
+    assert!(unlabelled[0].contains("/etc, "), "{unlabelled:?}");
+    assert_eq!(warned_with(&[enforcing, ("/.autorelabel", "")]), [""; 0]);
+}
+
 #[test]
 fn cloud_init() {
     let failed = with(&[("/etc/cloud/cloud.cfg", "a: [1, 2\nb: 3\n")]);
@@ -320,6 +413,7 @@ fn the_example_can_start() {
             disk: Some(&disk),
             filesystems: known.clone(),
             boot_mode,
+            requires_token: false,
         });
         assert_eq!(failures(&results), [""; 0], "{results:#?}");
     }

@@ -31,7 +31,7 @@ fn one() -> usize {
 
 /// A regular expression over bytes, in which `^` and `$` match at every line.
 #[derive(Debug, Clone)]
-struct Pattern(Regex);
+pub(in crate::overlay) struct Pattern(pub(in crate::overlay) Regex);
 
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -14,7 +14,7 @@ mod append_line;
 mod chmod;
 mod chown;
 mod copy;
-mod edit;
+pub(in crate::overlay) mod edit;
 mod firstboot;
 mod fstab;
 mod group;

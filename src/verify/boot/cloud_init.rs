@@ -1,8 +1,9 @@
-//! cloud-init's configuration: whether it can be parsed.
+//! cloud-init: whether its configuration can be parsed, and whether it can ask its metadata service.
 
 use saphyr_parser::Parser;
 
 use super::super::{Error, Findings};
+use super::Machine;
 use imgasm_fs::FileSystem;
 use imgasm_fs::tree::glob;
 use imgasm_fs::tree::glob::Pattern;
@@ -31,6 +32,29 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
         }
         if let Some(error) = Parser::new_from_str(text).find_map(Result::err) {
             findings.problem(format!("{file}: {error}"));
+        }
+    }
+    Ok(findings)
+}
+
+/// Where the part of cloud-init lies that knows EC2.
+const DATA_SOURCE: &str =
+    "/usr/lib/python*/{site,dist}-packages/cloudinit/sources/DataSourceEc2.py";
+
+/// Whether cloud-init can get a session token, where the metadata service wants one. Its code is
+/// looked at, since old versions have got it from their distributions.
+pub(super) fn check_token(machine: &Machine<'_>) -> Result<Findings, Error> {
+    let mut findings = Findings::default();
+    if !machine.requires_token {
+        return Ok(findings);
+    }
+    for path in glob(machine.root, &Pattern::parse(DATA_SOURCE)?)? {
+        let text = read_optional(machine.root, &path)?.unwrap_or_default();
+        if !String::from_utf8_lossy(&text).contains("api/token") {
+            findings.warning(format!(
+                "the metadata service wants a session token, and {path} does not ask for one: \
+                 user data and keys will not be had"
+            ));
         }
     }
     Ok(findings)

@@ -5,18 +5,24 @@
 //! - [`kernel`]: the kernel, its modules, and the drivers that EC2 needs.
 //! - [`mounts`]: the lines of `/etc/fstab`.
 //! - [`services`]: links of services, and the programs that enabled ones run.
-//! - [`cloud_init`]: cloud-init's configuration.
+//! - [`cloud_init`]: cloud-init's configuration, and its metadata service.
+//! - [`environment`]: files of variables for services.
+//! - [`first_run`]: units that scripts of the first boot would wait for in vain.
+//! - [`labels`]: SELinux's labels.
 
 mod cloud_init;
+mod environment;
 mod firmware;
+mod first_run;
 mod kernel;
+mod labels;
 mod loader;
 mod mounts;
 mod services;
 
 use std::fmt;
 
-use super::{CheckResult, results};
+use super::{CheckResult, Error, Findings, Verdict, results};
 pub use imgasm_aws::wish::BootMode;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::FileSystem;
@@ -53,6 +59,8 @@ pub struct Machine<'a> {
     pub filesystems: Vec<KnownFilesystem>,
     /// How it is to be started; where that is not known, either way will do.
     pub boot_mode: Option<BootMode>,
+    /// Whether its metadata service wants a session token.
+    pub requires_token: bool,
 }
 
 /// Does all the checks.
@@ -84,7 +92,43 @@ pub fn lint(machine: &Machine<'_>) -> Vec<CheckResult> {
         "cloud-init configuration",
         cloud_init::check(machine.root),
     ));
+    all.extend(warnings(
+        "cloud-init and the metadata service",
+        cloud_init::check_token(machine),
+    ));
+    if is_systemd(machine.root) {
+        all.extend(warnings(
+            "variables of services",
+            environment::check(machine.root),
+        ));
+        all.extend(warnings(
+            "services and scripts of the first boot",
+            first_run::check(machine.root),
+        ));
+        all.extend(warnings(
+            "mounts of data volumes",
+            mounts::check_volumes(machine),
+        ));
+    }
+    all.extend(warnings("labels of SELinux", labels::check(machine.root)));
     all
+}
+
+/// The results of a check that can only warn: without a warning it says nothing.
+fn warnings(check: &str, findings: Result<Findings, Error>) -> Vec<CheckResult> {
+    let mut results = results(check, findings);
+    results.retain(|result| {
+        matches!(
+            result.verdict,
+            Verdict::Warned { .. } | Verdict::Failed { .. }
+        )
+    });
+    results
+}
+
+/// Whether systemd starts the machine; what cannot be read is another check's to say.
+fn is_systemd(root: &dyn FileSystem) -> bool {
+    services::is_systemd(root).unwrap_or(false)
 }
 
 /// The filesystems on a disk. What cannot be opened is left out: it has no names either.

@@ -79,6 +79,40 @@ fn lines(machine: &Machine<'_>) -> Result<Option<Vec<Line>>, Error> {
     Ok(Some(lines.collect()))
 }
 
+/// Points whose mount the machine cannot do without.
+const NEEDED: [&str; 7] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/home"];
+
+/// What of the lines for data volumes makes a start fail that need not: systemd waits for a device
+/// that is not there, and then starts nothing else.
+pub(super) fn check_volumes(machine: &Machine<'_>) -> Result<Findings, Error> {
+    let mut findings = Findings::default();
+    for Line { number, mount } in lines(machine)?.unwrap_or_default() {
+        let Ok(mount) = mount else { continue };
+        let is_device = mount.device.starts_with("/dev/") || mount.device.contains('=');
+        let has_option = |name: &str| mount.options.iter().any(|option| option == name);
+        if !is_device || WITHOUT_DEVICE.contains(&&*mount.kind) || has_option("noauto") {
+            continue;
+        }
+        let place = format!("line {number}, {}", mount.point);
+        let renamed = ["/dev/xvd", "/dev/sd", "/dev/hd"];
+        if renamed.iter().any(|start| mount.device.starts_with(start)) {
+            findings.warning(format!(
+                "{place}: where volumes are NVMe devices, {} is called otherwise: a label or a UUID \
+                 names it everywhere",
+                mount.device
+            ));
+        }
+        let is_data = mount.kind != "swap" && !NEEDED.contains(&&*mount.point);
+        if is_data && !has_option("nofail") {
+            findings.warning(format!(
+                "{place}: without the option nofail, a machine that lacks the volume ends in \
+                 emergency mode"
+            ));
+        }
+    }
+    Ok(findings)
+}
+
 fn parse(fields: &[String]) -> Result<Mount, String> {
     let [device, point, kind, rest @ ..] = fields else {
         return Err("fewer than three fields".to_owned());

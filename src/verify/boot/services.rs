@@ -79,12 +79,12 @@ pub(super) fn check_programs(fs: &dyn FileSystem) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-fn is_systemd(fs: &dyn FileSystem) -> Result<bool, Error> {
+pub(super) fn is_systemd(fs: &dyn FileSystem) -> Result<bool, Error> {
     Ok(!Init::detect(fs)?.is_some_and(Init::runs_sysv_scripts))
 }
 
 /// The units to which links below the configuration directory lead, each once.
-fn enabled_units(fs: &dyn FileSystem) -> Result<Vec<Unit>, Error> {
+pub(super) fn enabled_units(fs: &dyn FileSystem) -> Result<Vec<Unit>, Error> {
     let config = known_path(CONFIG_DIRECTORY);
     let mut seen = BTreeSet::new();
     let mut units = Vec::new();
