@@ -17,7 +17,7 @@ TEST_PACKAGES := acl attr binutils chromium db5.3-util dosfstools e2fsprogs fdis
 	pigz python3-venv qemu-utils rpm selinux-utils \
 	selinux-policy-default shellcheck systemd util-linux xfsprogs xz-utils zstd bzip2
 
-BOOT_PACKAGES := debootstrap qemu-system-x86
+BOOT_PACKAGES := debootstrap ovmf qemu-system-x86
 
 AWS_VENV := target/aws-venv
 BENCH_VENV := target/bench-venv
@@ -77,7 +77,7 @@ $(AWS_VENV)/.complete: tests/aws/requirements.txt
 
 # QEMU's parts must be of one version: where its tools come from backports, the machine does too.
 boot-tools: test-tools
-	@command -v debootstrap qemu-system-x86_64 >/dev/null || { \
+	@{ command -v debootstrap qemu-system-x86_64 && ls /usr/share/OVMF; } >/dev/null || { \
 		echo "installing: $(BOOT_PACKAGES)"; \
 		$(SUDO) apt-get install -y -qq --no-install-recommends $(BOOT_PACKAGES) || \
 		$(SUDO) apt-get install -y -qq --no-install-recommends \

@@ -23,10 +23,12 @@
 //! - [`compare`]: comparing what users name.
 //! - [`verification`]: all checks of an image, with what its recipe expects.
 //! - [`built`]: what a build has left, for an import.
+//! - [`boot`]: an image, started.
 //! - [`cli`]: the command line.
 
 pub mod apply;
 pub mod base;
+pub mod boot;
 pub mod build;
 pub mod built;
 pub mod cli;

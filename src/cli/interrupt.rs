@@ -6,7 +6,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// On SIGINT and SIGTERM, removes the outputs that are not whole and ends the process by that
+/// On SIGINT and SIGTERM, removes the outputs that are not whole, ends a machine that runs, and ends the process by that
 /// signal.
 pub(super) fn remove_partial_outputs() {
     // Where there are no handlers, the next run overwrites what is left.
@@ -16,6 +16,7 @@ pub(super) fn remove_partial_outputs() {
     thread::spawn(move || {
         for signal in signals.forever() {
             imgasm_block::Output::abandon_all();
+            crate::boot::running::end();
             let _ = emulate_default_handler(signal);
         }
     });

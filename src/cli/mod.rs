@@ -1,6 +1,6 @@
 //! The command line: arguments in, calls of the library out.
 //!
-//! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`build`] (with
+//! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with [`relay`]), [`build`] (with
 //! [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`], [`diff`], [`init`], [`inspect`], [`ls`],
 //! [`man`], [`plan`], [`recover`], [`verify`], and with the feature `aws` also `import`, `pull` and `gc`, which share
 //! `connection`.
@@ -15,6 +15,7 @@
 //! Exit status: 0 done or the same, 1 different or a verification that failed, 2 an error.
 
 mod apply;
+mod boot;
 mod build;
 mod cat;
 mod check;
@@ -42,6 +43,7 @@ mod progress;
 mod pull;
 mod recipe;
 mod recover;
+mod relay;
 mod reproduce;
 mod target;
 mod verify;
@@ -102,6 +104,9 @@ enum Command {
     Gc(gc::Args),
     Convert(convert::Args),
     Verify(verify::Args),
+    Boot(boot::Args),
+    #[command(hide = true)]
+    BootRelay(relay::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -191,6 +196,8 @@ fn run(
         Command::Gc(args) => gc::run(&args, output),
         Command::Convert(args) => convert::run(&args, environment, output),
         Command::Verify(args) => verify::run(&args, environment, output),
+        Command::Boot(args) => boot::run(&args, environment, output),
+        Command::BootRelay(args) => relay::run(&args),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }

@@ -43,6 +43,11 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl RecipeArgs {
+    /// Whether a recipe was named.
+    pub(super) fn is_given(&self) -> bool {
+        self.file.is_some() || !self.set.is_empty()
+    }
+
     /// The file of the recipe.
     pub(super) fn path(&self) -> Result<PathBuf, Failure> {
         match &self.file {

@@ -72,21 +72,26 @@ pub(super) fn run(
 }
 
 fn print(summary: &Summary, output: &mut Output) -> Result<(), Failure> {
-    for CheckResult { check, verdict } in &summary.results {
-        let (word, colour, message) = match verdict {
-            Verdict::Passed => ("ok", AnsiColor::Green, None),
-            Verdict::Warned { message } => ("warning", AnsiColor::Yellow, Some(message)),
-            Verdict::Failed { message } => ("FAILED", AnsiColor::Red, Some(message)),
-            Verdict::Skipped { message } => ("skipped", AnsiColor::BrightBlack, Some(message)),
-        };
-        let style = Style::new().fg_color(Some(colour.into()));
-        let message = message.map_or_else(String::new, |message| format!(": {message}"));
-        let what = format!("{check}{message}");
-        let what = shown(&what);
-        output.styled(&format!("{style}{word:<8}{style:#} {what}\n"))?;
+    for result in &summary.results {
+        print_result(result, output)?;
     }
     output.line(format_args!(
         "{} passed, {} failed, {} warned, {} skipped",
         summary.passed, summary.failed, summary.warned, summary.skipped
     ))
+}
+
+/// Prints a result as a line.
+pub(super) fn print_result(result: &CheckResult, output: &mut Output) -> Result<(), Failure> {
+    let (word, colour, message) = match &result.verdict {
+        Verdict::Passed => ("ok", AnsiColor::Green, None),
+        Verdict::Warned { message } => ("warning", AnsiColor::Yellow, Some(message)),
+        Verdict::Failed { message } => ("FAILED", AnsiColor::Red, Some(message)),
+        Verdict::Skipped { message } => ("skipped", AnsiColor::BrightBlack, Some(message)),
+    };
+    let style = Style::new().fg_color(Some(colour.into()));
+    let message = message.map_or_else(String::new, |message| format!(": {message}"));
+    let what = format!("{}{message}", result.check);
+    let what = shown(&what);
+    output.styled(&format!("{style}{word:<8}{style:#} {what}\n"))
 }

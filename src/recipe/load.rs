@@ -18,6 +18,7 @@ use crate::config::{
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile};
 use crate::verify::expect::Expectation;
+use crate::verify::live::Live;
 use imgasm_aws::wish::Ami;
 use imgasm_block::Digest;
 
@@ -109,10 +110,13 @@ impl Recipe {
             ami(&source, value, &variables, &sample_facts())?;
         }
 
+        let live = take_live(&mut table);
+        let live = live
+            .into_iter()
+            .map(|value| decode_value(&source, value, &variables));
+        let live = live.collect::<config::Result<Vec<Live>>>()?;
         let value = Value::new(0..source.text().len(), DeValue::Table(table));
-        let literals = template::literals(&value, &variables);
-        let rendered = template::render_all(&source, value, &variables, &literals)?;
-        let raw: RawRecipe = decode::decode_rendered(&source, rendered)?;
+        let raw: RawRecipe = decode_value(&source, value, &variables)?;
 
         let base_span = raw.base.span();
         let base = raw.base.into_inner().check(folder);
@@ -149,6 +153,7 @@ impl Recipe {
             overlay_digests,
             volumes,
             expectations: raw.expect,
+            live,
             folder: folder.to_owned(),
             boundary,
             warnings,
@@ -172,6 +177,53 @@ impl Recipe {
             source: Some(<(String, String)>::default()),
         })
     }
+}
+
+/// Takes the tables `[[expect.live]]` out of a recipe. TOML gives those that stand below an
+/// `[[expect]]` to that one, and makes a table of `expect` where they stand alone.
+fn take_live<'t>(table: &mut decode::Table<'t>) -> Vec<Value<'t>> {
+    fn take<'t>(expect: &mut decode::Table<'t>, live: &mut Vec<Value<'t>>) {
+        match expect.remove("live") {
+            Some(value) if matches!(value.get_ref(), DeValue::Array(_)) => {
+                if let DeValue::Array(values) = value.into_inner() {
+                    live.extend(values);
+                }
+            }
+            other => live.extend(other),
+        }
+    }
+    let mut live = Vec::new();
+    let Some(expect) = table.get_mut("expect") else {
+        return live;
+    };
+    match expect.get_mut() {
+        DeValue::Table(expect) => {
+            take(expect, &mut live);
+            if expect.is_empty() {
+                table.remove("expect");
+            }
+        }
+        DeValue::Array(all) => {
+            for expect in all.iter_mut() {
+                if let DeValue::Table(expect) = expect.get_mut() {
+                    take(expect, &mut live);
+                }
+            }
+        }
+        _ => {}
+    }
+    live
+}
+
+/// Fills in the templates of a value and reads it.
+fn decode_value<T: serde::de::DeserializeOwned>(
+    source: &Source,
+    value: Value<'_>,
+    variables: &Variables,
+) -> config::Result<T> {
+    let literals = template::literals(&value, variables);
+    let rendered = template::render_all(source, value, variables, &literals)?;
+    Ok(decode::decode_rendered(source, rendered)?)
 }
 
 /// Reads the value of the key `ami`.
@@ -202,9 +254,7 @@ fn ami(
             all.set(name, value);
         }
     }
-    let literals = template::literals(&value, &all);
-    let rendered = template::render_all(source, value, &all, &literals)?;
-    let ami: Ami = decode::decode_rendered(source, rendered)?;
+    let ami: Ami = decode_value(source, value, &all)?;
     ami.check().map_err(|problem| source.error(span, problem))?;
     Ok(ami)
 }

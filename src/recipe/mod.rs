@@ -19,6 +19,7 @@ use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Variables};
 use crate::overlay::Overlay;
 use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
+use crate::verify::live::Live;
 use imgasm_block::Digest;
 
 /// A recipe that was read and checked.
@@ -50,6 +51,8 @@ pub struct Recipe {
     pub volumes: Vec<Volume>,
     /// What is expected of the image, in order.
     pub expectations: Vec<Expectation>,
+    /// What is expected of the machine once it runs, in order.
+    pub live: Vec<Live>,
     /// The folder that the recipe's paths are relative to.
     pub folder: PathBuf,
     /// Where what it names lies.

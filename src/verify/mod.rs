@@ -1,14 +1,16 @@
-//! Whether an image is what it should be, found out without starting it.
+//! Whether an image is what it should be. All but `live` is found out without starting it.
 //!
 //! - [`consistency`]: whether a filesystem agrees with itself.
 //! - [`boot`]: whether the machine can start and what it starts is there.
 //! - [`expect`]: what a recipe expects of the image.
+//! - [`live`]: what it expects of the machine once that runs.
 //!
 //! Each gives a list of [`CheckResult`]s; nothing is printed here.
 
 pub mod boot;
 pub mod consistency;
 pub mod expect;
+pub mod live;
 
 use serde::Serialize;
 

@@ -1,0 +1,303 @@
+//! What the machine writes to its console, and what that says about where its start ends.
+
+use std::io::{self, Read, Write};
+
+/// The most bytes of the console that are kept: a machine may write for ever.
+const LIMIT: usize = 8 << 20;
+
+/// Everything that was written to the console.
+#[derive(Debug, Default)]
+pub(super) struct Console {
+    text: Vec<u8>,
+}
+
+impl Console {
+    /// Takes what `source` gives until it ends, and hands it to `watch` too.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        if self.text.len() + bytes.len() > LIMIT {
+            // The end tells more than the middle.
+            let kept = self.text.len().min(LIMIT / 2);
+            self.text.drain(..self.text.len() - kept);
+        }
+        self.text.extend(bytes);
+    }
+
+    /// The lines, without the signs that move the cursor or set colours.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let plain = anstream::adapter::strip_bytes(&self.text).into_vec();
+        let text = String::from_utf8_lossy(&plain);
+        let lines = text.split(['\n', '\r']).map(|line| {
+            let printable = line.chars().filter(|c| !c.is_control() || *c == '\t');
+            printable.collect::<String>().trim_end().to_owned()
+        });
+        lines.filter(|line| !line.is_empty()).collect()
+    }
+}
+
+/// Copies until the end of `source`, as far as each piece can be taken.
+pub(super) fn copy(mut source: impl Read, mut take: impl FnMut(&[u8])) {
+    let mut buffer = [0; 4096];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => take(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Shows what is written to the console to who watches.
+pub(super) fn show(bytes: &[u8]) {
+    let mut stderr = io::stderr().lock();
+    // Whoever does not listen any more misses nothing that counts.
+    let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
+}
+
+/// How far the start came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// The firmware found nothing, or nothing was heard of what it found.
+    Firmware,
+    /// The boot loader.
+    Loader,
+    /// The kernel.
+    Kernel,
+    /// The root is mounted and its init runs.
+    Init,
+}
+
+/// A reason for a start to fail, as a line of the console gives it away.
+struct Sign {
+    /// What the line contains.
+    mark: &'static str,
+    /// What it means; the line follows.
+    meaning: &'static str,
+    /// Whether nothing more comes after it.
+    is_end: bool,
+}
+
+const fn sign(mark: &'static str, meaning: &'static str, is_end: bool) -> Sign {
+    Sign {
+        mark,
+        meaning,
+        is_end,
+    }
+}
+
+/// The signs, those first that tell more.
+const SIGNS: [Sign; 24] = [
+    sign(
+        "No bootable device",
+        "the firmware finds no boot loader",
+        true,
+    ),
+    sign(
+        "BdsDxe: No bootable option",
+        "the firmware finds no boot loader",
+        true,
+    ),
+    sign(
+        "error: no such device",
+        "the boot loader does not find a filesystem",
+        false,
+    ),
+    sign(
+        "error: no such partition",
+        "the boot loader does not find its partition",
+        true,
+    ),
+    sign(
+        "error: unknown filesystem",
+        "the boot loader cannot read its filesystem",
+        true,
+    ),
+    sign("not found.", "the boot loader does not find a file", false),
+    sign(
+        "you need to load the kernel first",
+        "the boot loader has no kernel",
+        false,
+    ),
+    sign(
+        "grub rescue>",
+        "the boot loader does not find its own files",
+        true,
+    ),
+    sign(
+        "Dropping to a shell!",
+        "the initial RAM disk does not find the root",
+        true,
+    ),
+    sign(
+        "Gave up waiting for root",
+        "the initial RAM disk does not find the root",
+        false,
+    ),
+    sign(
+        "dracut-initqueue timeout",
+        "the initial RAM disk waits for a device",
+        false,
+    ),
+    sign(
+        "Unable to mount root fs",
+        "the kernel cannot mount the root",
+        true,
+    ),
+    sign(
+        "Cannot open root device",
+        "the kernel does not find the root",
+        false,
+    ),
+    sign(
+        "No working init found",
+        "there is no init that the kernel can start",
+        true,
+    ),
+    sign("Kernel panic - not syncing", "the kernel panicked", true),
+    sign(
+        "No init found",
+        "there is no init that can be started",
+        false,
+    ),
+    sign("Freezing execution", "systemd cannot go on", true),
+    sign(
+        "Found ordering cycle",
+        "units wait for each other in a circle",
+        false,
+    ),
+    sign(
+        "Timed out waiting for device",
+        "a device does not come",
+        false,
+    ),
+    sign(
+        "Dependency failed for",
+        "a unit is not started, because what it needs failed",
+        false,
+    ),
+    sign("Failed to mount", "a filesystem cannot be mounted", false),
+    sign("No space left on device", "a filesystem is full", false),
+    sign(
+        "You are in emergency mode",
+        "the machine is in emergency mode",
+        false,
+    ),
+    sign(
+        "Cannot open access to console",
+        "the machine is in emergency mode, and nobody can log in",
+        false,
+    ),
+];
+
+/// Lines that say that a sign's words are about something else.
+const HARMLESS: [&str; 2] = ["Command not found", "module not found"];
+
+/// How far the start came by what was written.
+pub(super) fn stage(lines: &[String]) -> Stage {
+    let has = |marks: &[&str]| {
+        lines
+            .iter()
+            .any(|line| marks.iter().any(|mark| line.contains(mark)))
+    };
+    if has(&[
+        "systemd[1]:",
+        "Welcome to",
+        "Run /sbin/init as init",
+        "INIT: version",
+        "login:",
+    ]) {
+        Stage::Init
+    } else if has(&["Linux version ", "Booting Linux", "Kernel command line"]) {
+        Stage::Kernel
+    } else if has(&["GRUB", "grub", "Booting `", "error: "]) {
+        Stage::Loader
+    } else {
+        Stage::Firmware
+    }
+}
+
+/// Whether the machine stands still for good.
+pub(super) fn has_ended(lines: &[String]) -> bool {
+    let ends = |sign: &Sign| sign.is_end && lines.iter().any(|line| line.contains(sign.mark));
+    SIGNS.iter().any(ends)
+}
+
+/// What the console says about why the machine does not start: each kind of sign once.
+pub(super) fn causes(lines: &[String]) -> Vec<String> {
+    let stage = stage(lines);
+    let mut causes = Vec::new();
+    for sign in &SIGNS {
+        // A file that something else does not find is nothing for the loader.
+        if sign.mark == "not found." && stage > Stage::Loader {
+            continue;
+        }
+        let said = lines.iter().find(|line| {
+            line.contains(sign.mark) && !HARMLESS.iter().any(|words| line.contains(words))
+        });
+        if let Some(line) = said {
+            causes.push(format!("{}: {}", sign.meaning, without_time(line)));
+        }
+    }
+    causes
+}
+
+/// A line without the kernel's time before it.
+fn without_time(line: &str) -> &str {
+    let line = line.trim_start();
+    match line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    {
+        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        let mut console = Console::default();
+        console.take(text.as_bytes());
+        console.lines()
+    }
+
+    #[test]
+    fn colours_and_cursors_are_left_out() {
+        let text = "\x1b[2J\x1b[1;1HGRUB loading.\r\n[\x1b[0;32m  OK  \x1b[0m] Started A.\r\r\n";
+        assert_eq!(lines(text), ["GRUB loading.", "[  OK  ] Started A."]);
+    }
+
+    #[test]
+    fn the_cause_is_what_the_line_says() {
+        let panic = lines(
+            "[    0.000000] Linux version 6.1\n[    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n",
+        );
+        assert_eq!(stage(&panic), Stage::Kernel);
+        assert!(has_ended(&panic));
+        assert_eq!(
+            causes(&panic)[0],
+            "the kernel cannot mount the root: Kernel panic - not syncing: VFS: Unable to mount \
+             root fs on unknown-block(0,0)"
+        );
+        let loader = lines("error: file `/boot/vmlinuz-1' not found.\nPress any key\n");
+        assert_eq!(stage(&loader), Stage::Loader);
+        assert!(!has_ended(&loader));
+        assert_eq!(causes(&loader).len(), 1);
+        assert!(causes(&lines("systemd[1]: x\nsh: y: not found.\n")).is_empty());
+    }
+
+    #[test]
+    fn a_console_that_never_ends_is_bounded() {
+        let mut console = Console::default();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..40 {
+            console.take(&piece);
+        }
+        console.take(b"\nthe end\n");
+        assert!(console.text.len() <= LIMIT);
+        assert_eq!(console.lines().last().map(String::as_str), Some("the end"));
+    }
+}

@@ -1,0 +1,137 @@
+//! What is put into the throw-away delta, so that the machine says how it fares: a script that looks
+//! at it, and a unit that starts the script early and keeps it out of everybody's way.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::verify::live::{Live, Subject};
+use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
+use imgasm_guest::{Init, known_path};
+
+/// The script, up to what is asked for.
+const SCRIPT: &str = include_str!("probe.sh");
+
+/// Where policies let services run programs.
+const FOLDER: &str = "/usr/libexec/imgasm-boot";
+const PROGRAM: &str = "/usr/libexec/imgasm-boot/probe";
+const UNIT: &str = "/etc/systemd/system/imgasm-boot-probe.service";
+const WANTED: &str = "/etc/systemd/system/sysinit.target.wants/imgasm-boot-probe.service";
+
+/// The serial port that the probe writes to. The first one is the console.
+const PORT: &str = "/dev/ttyS1";
+
+/// Seconds between two looks at the machine.
+const PAUSE_SECONDS: u64 = 5;
+
+/// Why a probe could not be put in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Nothing would start it.
+    #[error("the probe is a unit of systemd, which does not start this machine")]
+    NoSystemd,
+    /// The root filesystem could not be changed.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
+}
+
+/// Puts the probe in. It looks at the machine when that is up, or after `patience`.
+pub(super) fn insert(
+    editor: &mut Editor<'_>,
+    live: &[Live],
+    patience: Duration,
+) -> Result<(), Error> {
+    if Init::detect(editor.fs())? != Some(Init::Systemd) {
+        return Err(Error::NoSystemd);
+    }
+    let owned = |mode| Attributes {
+        permissions: Some(mode),
+        uid: Some(0),
+        gid: Some(0),
+        ..Attributes::default()
+    };
+    editor.mkdir_all(&known_path(FOLDER), Attributes::default())?;
+    let script = script(live);
+    editor.write(
+        &known_path(PROGRAM),
+        LastLink::Keep,
+        script.as_bytes(),
+        owned(0o755),
+    )?;
+    let unit = unit(patience);
+    for folder in [
+        "/etc/systemd/system",
+        "/etc/systemd/system/sysinit.target.wants",
+    ] {
+        editor.mkdir_all(&known_path(folder), Attributes::default())?;
+    }
+    editor.write(
+        &known_path(UNIT),
+        LastLink::Keep,
+        unit.as_bytes(),
+        owned(0o644),
+    )?;
+    editor.symlink(&known_path(WANTED), b"../imgasm-boot-probe.service")?;
+    Ok(())
+}
+
+/// The unit. It needs nothing that may be broken, nothing waits for it, and the way into emergency
+/// mode does not end it.
+fn unit(patience: Duration) -> String {
+    format!(
+        "[Unit]\nDescription=Tells imgasm how the machine fares\nDefaultDependencies=no\n\
+         IgnoreOnIsolate=yes\n\n[Service]\nType=simple\nEnvironment=IMGASM_PORT={PORT} \
+         IMGASM_PATIENCE={}\nExecStart=/bin/sh {PROGRAM}\nStandardOutput=null\n\
+         StandardError=null\n",
+        patience.as_secs()
+    )
+}
+
+/// The script with what is asked for.
+fn script(live: &[Live]) -> String {
+    let mut script = SCRIPT.to_owned();
+    script.push_str("\nexpectations() {\n    :\n");
+    for (number, expectation) in live.iter().enumerate() {
+        // Writing to a string does not fail.
+        let _ = match &expectation.subject {
+            Subject::Service { name, .. } => {
+                writeln!(script, "    ask_service {number} {}", quoted(name))
+            }
+            Subject::Command { command, .. } => {
+                writeln!(script, "    ask_command {number} {}", quoted(command))
+            }
+            Subject::Port {
+                port,
+                http: Some(http),
+            } => writeln!(
+                script,
+                "    ask_http {number} {port} {}",
+                quoted(&http.path)
+            ),
+            Subject::Port { http: None, .. }
+            | Subject::Mount { .. }
+            | Subject::FailedUnits(_)
+            | Subject::BootTime(_) => Ok(()),
+        };
+    }
+    let _ = writeln!(
+        script,
+        "}}\n\nwhile :; do\n    round\n    sleep {PAUSE_SECONDS}\ndone"
+    );
+    script
+}
+
+/// A word of the shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_the_shell() {
+        assert_eq!(quoted("date +%Z"), "'date +%Z'");
+        assert_eq!(quoted("echo 'a'"), "'echo '\\''a'\\'''");
+    }
+}

@@ -1,0 +1,378 @@
+//! The machine that QEMU is told to be: as much like an EC2 instance of the Nitro system as it can.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::metadata::{self, Instance};
+use super::{Accelerator, Error, Options};
+use imgasm_aws::wish::BootMode;
+use imgasm_guest::Arch;
+
+/// The folders in which distributions have firmware, as pairs of code and variables; and the package
+/// of Debian that brings it.
+const X86_FIRMWARE: [(&str, &str); 5] = [
+    (
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ),
+    (
+        "/usr/share/OVMF/OVMF_CODE.fd",
+        "/usr/share/OVMF/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+        "/usr/share/edk2/ovmf/OVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/edk2/x64/OVMF_VARS.4m.fd",
+    ),
+    (
+        "/usr/share/qemu/edk2-x86_64-code.fd",
+        "/usr/share/qemu/edk2-i386-vars.fd",
+    ),
+];
+const ARM_FIRMWARE: [(&str, &str); 3] = [
+    (
+        "/usr/share/AAVMF/AAVMF_CODE.fd",
+        "/usr/share/AAVMF/AAVMF_VARS.fd",
+    ),
+    (
+        "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+        "/usr/share/edk2/aarch64/vars-template-pflash.raw",
+    ),
+    (
+        "/usr/share/qemu/edk2-aarch64-code.fd",
+        "/usr/share/qemu/edk2-arm-vars.fd",
+    ),
+];
+
+/// An identity as instances have one: firmware and cloud-init know EC2 by its beginning.
+const SYSTEM_UUID: &str = "ec200000-b007-4000-8000-00000000b007";
+
+/// The slots of the machine's bus, where instances of EC2 have these devices.
+const ROOT_SLOT: u8 = 4;
+const NETWORK_SLOT: u8 = 5;
+/// Volumes come after these; a bus has 32 slots, and the machine has devices of its own in some.
+const VOLUME_SLOTS: std::ops::Range<u8> = 6..30;
+
+/// Where the machine's sockets are.
+pub(super) struct Sockets {
+    /// The folder of all of them, and of the firmware's variables.
+    pub(super) folder: PathBuf,
+    /// The number of disks.
+    pub(super) disks: usize,
+}
+
+impl Sockets {
+    pub(super) fn disk(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("disk{number}"))
+    }
+
+    pub(super) fn console(&self) -> PathBuf {
+        self.folder.join("console")
+    }
+
+    pub(super) fn probe(&self) -> PathBuf {
+        self.folder.join("probe")
+    }
+
+    pub(super) fn metadata(&self) -> PathBuf {
+        self.folder.join("metadata")
+    }
+
+    pub(super) fn firmware_log(&self) -> PathBuf {
+        self.folder.join("firmware")
+    }
+}
+
+/// The program that is the machine, and Debian's package of it.
+pub(super) fn program(arch: Arch) -> Result<(&'static str, &'static str), Error> {
+    match arch {
+        Arch::X86_64 => Ok(("qemu-system-x86_64", "qemu-system-x86")),
+        Arch::Arm64 => Ok(("qemu-system-aarch64", "qemu-system-arm")),
+        other => Err(Error::Architecture(other)),
+    }
+}
+
+/// Whether the machine can run on the host's own processor. QEMU makes one and lets it stand: a device
+/// that can be opened need not work, nor one that makes a machine without a processor.
+pub(super) fn can_accelerate(program: &str, arch: Arch) -> bool {
+    let Ok(mut child) = Command::new(program)
+        .args(["-accel", "kvm", "-cpu", "host", "-S", "-m", "64"])
+        .args(["-machine", board(arch), "-display", "none"])
+        .args(["-nodefaults", "-qmp", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
+        return false;
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        let quit = b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}\n";
+        // A process that is gone says so by its status.
+        let _ = io::Write::write_all(&mut stdin, quit);
+    }
+    child.wait().is_ok_and(|status| status.success())
+}
+
+/// The firmware for a way to boot: nothing to name where it is the BIOS, which QEMU brings.
+pub(super) fn firmware(arch: Arch, is_uefi: bool) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+    let (known, package): (&[_], _) = match arch {
+        Arch::Arm64 => (&ARM_FIRMWARE, "qemu-efi-aarch64"),
+        _ if is_uefi => (&X86_FIRMWARE, "ovmf"),
+        _ => return Ok(None),
+    };
+    let found = known
+        .iter()
+        .find(|(code, vars)| Path::new(code).exists() && Path::new(vars).exists());
+    match found {
+        Some((code, vars)) => Ok(Some((code.into(), vars.into()))),
+        None => Err(Error::NoFirmware { package }),
+    }
+}
+
+/// Whether a machine that may boot either way does so by UEFI: where its AMI says so, or where the
+/// disk has nothing for a BIOS.
+pub(super) fn is_uefi(arch: Arch, mode: Option<BootMode>, has_bios_code: bool) -> bool {
+    match (arch, mode) {
+        (Arch::Arm64, _) | (_, Some(BootMode::Uefi | BootMode::UefiPreferred)) => true,
+        (_, Some(BootMode::LegacyBios)) => false,
+        (_, None) => !has_bios_code,
+    }
+}
+
+/// The command that starts the machine.
+pub(super) fn command(
+    instance: &Instance,
+    sockets: &Sockets,
+    firmware: Option<&(PathBuf, PathBuf)>,
+    accelerator: Accelerator,
+    options: &Options,
+) -> Result<Command, Error> {
+    let (program, _) = program(instance.arch)?;
+    let is_arm = instance.arch == Arch::Arm64;
+    let mut command = Command::new(program);
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
+    command.args([
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-name",
+        "imgasm-boot",
+    ]);
+    command.args(["-machine", board(instance.arch)]);
+    command.args(match accelerator {
+        Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
+        Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+    });
+    command.arg("-smp").arg(options.cpus.to_string());
+    command.arg("-m").arg(options.memory_mib.to_string());
+    for table in identity(instance) {
+        command.arg("-smbios").arg(table);
+    }
+    if let Some((code, vars)) = firmware {
+        let copy = sockets.folder.join("variables");
+        fs::copy(vars, &copy)?;
+        let drive = "if=pflash,format=raw,file=";
+        command.arg("-drive");
+        command.arg(format!("readonly=on,{drive}{}", escaped(code)));
+        command
+            .arg("-drive")
+            .arg(format!("{drive}{}", escaped(&copy)));
+    } else {
+        // SeaBIOS says on a port of its own what it finds.
+        command.arg("-debugcon");
+        command.arg(format!("file:{}", escaped(&sockets.firmware_log())));
+        command.args(["-global", "isa-debugcon.iobase=0x402"]);
+    }
+    if !is_arm {
+        command.args(["-device", "VGA,addr=0x3"]);
+    }
+    serial_ports(&mut command, sockets, is_arm);
+    network(&mut command, sockets, options)?;
+    disks(&mut command, sockets)?;
+    Ok(command)
+}
+
+/// The kind of board.
+fn board(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Arm64 => "virt",
+        _ => "pc",
+    }
+}
+
+/// What instances of EC2 have in their DMI tables.
+fn identity(instance: &Instance) -> [String; 4] {
+    let (kind, id) = (instance.kind(), Instance::ID);
+    [
+        "type=0,vendor=Amazon EC2,version=1.0,date=10/16/2017,release=1.0".to_owned(),
+        format!(
+            "type=1,manufacturer=Amazon EC2,product={kind},serial={SYSTEM_UUID},uuid={SYSTEM_UUID}"
+        ),
+        format!("type=2,manufacturer=Amazon EC2,asset={id}"),
+        "type=3,manufacturer=Amazon EC2,asset=Amazon EC2".to_owned(),
+    ]
+}
+
+/// The console is the first port, the probe's is the second one.
+fn serial_ports(command: &mut Command, sockets: &Sockets, is_arm: bool) {
+    for (name, path) in [("console", sockets.console()), ("probe", sockets.probe())] {
+        command.arg("-chardev");
+        command.arg(format!("socket,id={name},path={}", escaped(&path)));
+        if is_arm {
+            // As on instances; the board's own port would be called otherwise.
+            command.arg("-device");
+            command.arg(format!("pci-serial,chardev={name}"));
+        } else {
+            command.arg("-serial").arg(format!("chardev:{name}"));
+        }
+    }
+}
+
+/// A network that holds nothing but the metadata service: what is tested must not reach what is
+/// real, least of all the metadata service of a host that is an instance itself.
+///
+/// It is so wide that the service's address lies in it: QEMU answers for addresses of the machine's
+/// own network only.
+fn network(command: &mut Command, sockets: &Sockets, options: &Options) -> Result<(), Error> {
+    let own = std::env::current_exe()?;
+    let relay = format!(
+        "{} boot-relay {}",
+        quoted(&own.display().to_string()),
+        quoted(&sockets.metadata().display().to_string())
+    );
+    let mut network = format!(
+        "user,id=net,restrict=on,net=160.0.0.0/4,host=172.31.16.1,dns=172.31.0.2,dhcpstart={},\
+         guestfwd=tcp:{}:80-cmd:{}",
+        Instance::ADDRESS,
+        metadata::ADDRESS,
+        relay.replace(',', ",,")
+    );
+    if let Some(port) = options.ssh_port {
+        network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:22"));
+    }
+    command.arg("-netdev").arg(network);
+    command.arg("-device").arg(format!(
+        "virtio-net-pci,netdev=net,mac={},addr={NETWORK_SLOT:#x},romfile=",
+        Instance::MAC
+    ));
+    Ok(())
+}
+
+/// NVMe disks with serial numbers as EBS volumes have them, the root first.
+fn disks(command: &mut Command, sockets: &Sockets) -> Result<(), Error> {
+    let slots = std::iter::once(ROOT_SLOT).chain(VOLUME_SLOTS);
+    let mut slots = slots.take(sockets.disks);
+    for number in 0..sockets.disks {
+        let slot = slots.next().ok_or(Error::TooManyVolumes {
+            most: VOLUME_SLOTS.len(),
+        })?;
+        command.arg("-drive").arg(format!(
+            "file.driver=nbd,file.server.type=unix,file.server.path={},format=raw,if=none,\
+             id=disk{number},discard=unmap,cache=writeback",
+            escaped(&sockets.disk(number))
+        ));
+        let first = if number == 0 { ",bootindex=0" } else { "" };
+        command.arg("-device").arg(format!(
+            "nvme,serial=vol0000000000000b0{number:02},drive=disk{number},addr={slot:#x}{first}"
+        ));
+    }
+    Ok(())
+}
+
+/// A path within an option of QEMU.
+fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+/// A word as GLib reads it in a command.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(arch: Arch) -> Instance {
+        Instance {
+            name: "web".to_owned(),
+            region: "us-east-1".to_owned(),
+            arch,
+            devices: Vec::new(),
+            user_data: None,
+            requires_token: true,
+            now: 0,
+        }
+    }
+
+    fn words(arch: Arch, disks: usize, options: &Options) -> Result<Vec<String>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let vars = folder.path().join("vars");
+        fs::write(&vars, "").unwrap();
+        let sockets = Sockets {
+            folder: folder.path().to_owned(),
+            disks,
+        };
+        let firmware = (arch == Arch::Arm64).then(|| ("code".into(), vars));
+        let command = command(
+            &instance(arch),
+            &sockets,
+            firmware.as_ref(),
+            Accelerator::Tcg,
+            options,
+        )?;
+        let words = command.get_args();
+        Ok(words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect())
+    }
+
+    #[test]
+    fn the_machine_is_like_an_instance() {
+        let options = Options {
+            ssh_port: Some(2222),
+            ..Options::default()
+        };
+        for (arch, machine, port) in [
+            (Arch::X86_64, "pc", "chardev:probe"),
+            (Arch::Arm64, "virt", "pci-serial,chardev=probe"),
+        ] {
+            let words = words(arch, 3, &options).unwrap();
+            let has = |wanted: &str| words.iter().any(|word| word.contains(wanted));
+            assert!(words.contains(&machine.to_owned()), "{words:?}");
+            for wanted in [
+                port,
+                "guestfwd=tcp:169.254.169.254:80-cmd:",
+                "restrict=on",
+                "hostfwd=tcp:127.0.0.1:2222-:22",
+                "asset=i-",
+                "nvme,serial=vol0000000000000b000,drive=disk0,addr=0x4,bootindex=0",
+                "nvme,serial=vol0000000000000b002,drive=disk2,addr=0x7",
+            ] {
+                assert!(has(wanted), "{wanted}: {words:?}");
+            }
+            assert_eq!(has("if=pflash"), arch == Arch::Arm64);
+        }
+        assert!(matches!(
+            words(Arch::X86_64, 26, &options),
+            Err(Error::TooManyVolumes { most: 24 })
+        ));
+        assert!(words(Arch::Riscv64, 1, &options).is_err());
+    }
+
+    #[test]
+    fn either_way_to_boot() {
+        assert!(is_uefi(Arch::Arm64, None, true));
+        assert!(is_uefi(Arch::X86_64, Some(BootMode::UefiPreferred), true));
+        assert!(!is_uefi(Arch::X86_64, Some(BootMode::LegacyBios), false));
+        assert!(!is_uefi(Arch::X86_64, None, true));
+        assert!(is_uefi(Arch::X86_64, None, false));
+    }
+}

@@ -1,0 +1,389 @@
+//! What to make of what was seen of a machine.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::console::{self, Stage};
+use super::metadata::server::Request;
+use super::running::{Ending, Watched};
+use crate::verify::live::{Clock, Live, Seen, Subject, evaluate};
+use crate::verify::{CheckResult, Verdict};
+
+/// Lines of the console that a report ends with.
+const LAST_LINES: usize = 30;
+
+/// Why no probe is in the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoProbe {
+    /// It was not wanted.
+    NotAsked,
+    /// It could not be put in.
+    Failed(String),
+}
+
+/// What became of a machine.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What was started.
+    pub name: String,
+    /// `bios` or `uefi`.
+    pub firmware: &'static str,
+    /// Whether its processor was emulated.
+    pub emulated: bool,
+    /// How far it came.
+    pub stage: Stage,
+    /// Why no more was looked at.
+    pub ending: Ending,
+    /// Seconds on the host until then.
+    pub host_seconds: f64,
+    /// Seconds on the machine's own clock until its boot was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_seconds: Option<f64>,
+    /// Checks that found all well.
+    pub passed: usize,
+    /// Faults that do not make the machine unfit.
+    pub warned: usize,
+    /// Faults that do.
+    pub failed: usize,
+    /// Checks for which there was nothing to check.
+    pub skipped: usize,
+    /// Every result, in the order of the checks.
+    pub results: Vec<CheckResult>,
+    /// Why it did not start, as far as that can be told, each in a line.
+    pub causes: Vec<String>,
+    /// What units that failed have logged last.
+    pub journals: Vec<Journal>,
+    /// The end of the console, where something failed.
+    pub console: Vec<String>,
+    /// What can be said of the image without starting it, where something failed.
+    pub lint: Vec<CheckResult>,
+    /// What it asked the metadata service.
+    pub metadata: Vec<Request>,
+}
+
+/// The end of a unit's journal.
+#[derive(Debug, Serialize)]
+pub struct Journal {
+    /// The unit.
+    pub unit: String,
+    /// The lines.
+    pub lines: Vec<String>,
+}
+
+/// Judges a machine by what is expected of it.
+pub(super) struct Judge<'a> {
+    live: &'a [Live],
+    clock: Clock,
+    no_probe: Option<NoProbe>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(live: &'a [Live], clock: Clock, no_probe: Option<NoProbe>) -> Self {
+        Self {
+            live,
+            clock,
+            no_probe,
+        }
+    }
+
+    /// Whether a round tells all that there is to tell: nothing is wrong, or nothing will change.
+    pub(super) fn is_enough(&self, seen: &Seen, console: &[String]) -> bool {
+        let is_well = |results: &[CheckResult]| !results.iter().any(CheckResult::has_failed);
+        if is_well(&self.judge(seen, console)) {
+            return true;
+        }
+        let is_up = matches!(state(seen).as_str(), "running" | "degraded");
+        let since = since_boot(seen);
+        let waits = |(number, live): (usize, &Live)| {
+            live.within > since && !is_well(&evaluate(number, live, seen, self.clock))
+        };
+        !is_up || !self.live.iter().enumerate().any(waits)
+    }
+
+    /// The results of a round.
+    fn judge(&self, seen: &Seen, console: &[String]) -> Vec<CheckResult> {
+        let mut results = vec![is_up(seen)];
+        let is_told = |live: &Live| matches!(live.subject, Subject::FailedUnits(_));
+        if !self.live.iter().any(is_told) {
+            let usual = Live {
+                subject: Subject::FailedUnits(Vec::new()),
+                within: Duration::ZERO,
+            };
+            results.extend(evaluate(0, &usual, seen, self.clock));
+        }
+        results.extend(no_cycle(console));
+        results.push(cloud_init(seen));
+        results.extend(sudoers(seen));
+        results.push(space(seen));
+        for (number, live) in self.live.iter().enumerate() {
+            results.extend(evaluate(number, live, seen, self.clock));
+        }
+        results
+    }
+
+    /// The results of a machine that no probe tells of.
+    fn without_rounds(&self, watched: &Watched) -> Vec<CheckResult> {
+        let mut results = Vec::new();
+        let why = match &self.no_probe {
+            Some(NoProbe::NotAsked) => "there is no probe in the machine",
+            Some(NoProbe::Failed(problem)) => {
+                results.push(result(
+                    "the probe can be put in",
+                    Verdict::Failed {
+                        message: problem.clone(),
+                    },
+                ));
+                "there is no probe in the machine"
+            }
+            None => "the machine did not come so far",
+        };
+        let lines = &watched.console;
+        let asks = lines.iter().any(|line| line.ends_with("login:"));
+        results.push(result(
+            "the machine is up",
+            match (&self.no_probe, asks) {
+                (Some(_), true) => Verdict::Passed,
+                _ => Verdict::Failed {
+                    message: cause(watched),
+                },
+            },
+        ));
+        for live in self.live {
+            let message = why.to_owned();
+            results.push(result(&live.to_string(), Verdict::Skipped { message }));
+        }
+        results
+    }
+
+    pub(super) fn report(&self, watched: &Watched, metadata: Vec<Request>) -> Report {
+        let results = match &watched.rounds {
+            Some(seen) => self.judge(seen, &watched.console),
+            None => self.without_rounds(watched),
+        };
+        let count = |is: fn(&Verdict) -> bool| results.iter().filter(|r| is(&r.verdict)).count();
+        let failed = count(|verdict| matches!(verdict, Verdict::Failed { .. }));
+        let seen = watched.rounds.as_ref();
+        let stage = match seen {
+            Some(_) => Stage::Init,
+            None => console::stage(&watched.console),
+        };
+        let from = watched.console.len().saturating_sub(LAST_LINES);
+        Report {
+            name: String::new(),
+            firmware: "",
+            emulated: self.clock == Clock::Emulated,
+            stage,
+            ending: watched.ending,
+            host_seconds: watched.elapsed.as_secs_f64(),
+            boot_seconds: seen.and_then(boot_seconds),
+            passed: count(|verdict| matches!(verdict, Verdict::Passed)),
+            warned: count(|verdict| matches!(verdict, Verdict::Warned { .. })),
+            failed,
+            skipped: count(|verdict| matches!(verdict, Verdict::Skipped { .. })),
+            causes: match failed {
+                0 => Vec::new(),
+                _ => console::causes(&watched.console),
+            },
+            journals: seen.map(journals).unwrap_or_default(),
+            console: match failed {
+                0 => Vec::new(),
+                _ => watched.console[from..].to_vec(),
+            },
+            results,
+            lint: Vec::new(),
+            metadata,
+        }
+    }
+}
+
+fn result(check: &str, verdict: Verdict) -> CheckResult {
+    CheckResult {
+        check: check.to_owned(),
+        verdict,
+    }
+}
+
+fn state(seen: &Seen) -> String {
+    seen.text("state").unwrap_or_default()
+}
+
+fn uptime(seen: &Seen) -> Option<f64> {
+    seen.text("uptime")?.split_whitespace().next()?.parse().ok()
+}
+
+/// Seconds from the start of the kernel to the end of the boot.
+fn boot_seconds(seen: &Seen) -> Option<f64> {
+    let micros = seen.property("manager", "FinishTimestampMonotonic")?;
+    let micros: u64 = micros.parse().ok().filter(|&micros| micros > 0)?;
+    Some(Duration::from_micros(micros).as_secs_f64())
+}
+
+/// How long the machine has been up.
+fn since_boot(seen: &Seen) -> Duration {
+    let since = uptime(seen).zip(boot_seconds(seen));
+    let since = since.map_or(0.0, |(now, then)| now - then);
+    Duration::try_from_secs_f64(since).unwrap_or_default()
+}
+
+fn is_up(seen: &Seen) -> CheckResult {
+    let verdict = match state(seen).as_str() {
+        // What has failed is another check's.
+        "running" | "degraded" => Verdict::Passed,
+        "maintenance" => Verdict::Failed {
+            message: "it is in emergency or rescue mode".to_owned(),
+        },
+        other => {
+            let jobs = seen.text("jobs").unwrap_or_default();
+            let jobs = jobs.lines().filter_map(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                match words[..] {
+                    [_, unit, kind, state] => Some(format!("{unit} ({kind} {state})")),
+                    _ => None,
+                }
+            });
+            let jobs: Vec<_> = jobs.take(8).collect();
+            let waits = if jobs.is_empty() {
+                String::new()
+            } else {
+                format!(", with jobs for {}", jobs.join(", "))
+            };
+            let state = if other.is_empty() { "silent" } else { other };
+            Verdict::Failed {
+                message: format!("it is {state}{waits}"),
+            }
+        }
+    };
+    result("the machine is up", verdict)
+}
+
+/// systemd breaks a circle of units by leaving one out, and goes on.
+fn no_cycle(console: &[String]) -> Vec<CheckResult> {
+    let mut lines = console.iter();
+    let Some(line) = lines.find(|line| line.contains("Found ordering cycle")) else {
+        return Vec::new();
+    };
+    vec![result(
+        "units wait for each other in no circle",
+        Verdict::Failed {
+            message: line.clone(),
+        },
+    )]
+}
+
+fn cloud_init(seen: &Seen) -> CheckResult {
+    const CHECK: &str = "cloud-init is done";
+    let skipped = |message: &str| {
+        let message = message.to_owned();
+        result(CHECK, Verdict::Skipped { message })
+    };
+    if seen.text("cloud:version").is_none() {
+        return skipped("there is no cloud-init in the machine");
+    }
+    if seen
+        .text("cloud:disabled")
+        .is_some_and(|text| !text.is_empty())
+    {
+        return skipped("it is disabled");
+    }
+    let parse = |key: &str| {
+        let text = seen.text(key)?;
+        serde_json::from_str::<serde_json::Value>(&text).ok()
+    };
+    let Some(done) = parse("cloud:result") else {
+        let stage = parse("cloud:status").and_then(|status| {
+            let stage = status.get("v1")?.get("stage")?.as_str()?;
+            Some(format!(": it is in {stage}"))
+        });
+        return result(
+            CHECK,
+            Verdict::Failed {
+                message: format!("it has not ended{}", stage.unwrap_or_default()),
+            },
+        );
+    };
+    let errors = done.pointer("/v1/errors").and_then(|e| e.as_array());
+    let errors = errors.into_iter().flatten().filter_map(|e| e.as_str());
+    let errors: Vec<_> = errors.collect();
+    let warnings = seen.text("cloud:warnings").unwrap_or_default();
+    let verdict = if errors.is_empty() {
+        match warnings.lines().last() {
+            Some(message) => Verdict::Warned {
+                message: message.to_owned(),
+            },
+            None => Verdict::Passed,
+        }
+    } else {
+        let printed = seen.text("cloud:output").unwrap_or_default();
+        let printed = printed
+            .lines()
+            .rfind(|line| !line.starts_with("Cloud-init v."));
+        let printed = printed.map_or_else(String::new, |line| format!(": {line}"));
+        Verdict::Failed {
+            message: format!("{}{printed}", errors.join("; ")),
+        }
+    };
+    result(CHECK, verdict)
+}
+
+fn sudoers(seen: &Seen) -> Option<CheckResult> {
+    let text = seen.text("sudoers")?;
+    let is_fine = |line: &str| line.ends_with("parsed OK");
+    let wrong: Vec<_> = text.lines().filter(|line| !is_fine(line)).collect();
+    let verdict = match wrong.first() {
+        None => Verdict::Passed,
+        Some(line) => Verdict::Failed {
+            message: line.trim_start_matches('>').trim().to_owned(),
+        },
+    };
+    Some(result("sudo can be used", verdict))
+}
+
+/// A full disk fails what writes to it, now or a little later.
+fn space(seen: &Seen) -> CheckResult {
+    const CHECK: &str = "the root filesystem has room";
+    const LEAST_KIB: u64 = 16 << 10;
+    let text = seen.text("space").unwrap_or_default();
+    let line = text.lines().last().unwrap_or_default();
+    let free = line
+        .split_whitespace()
+        .nth(3)
+        .and_then(|free| free.parse::<u64>().ok());
+    result(
+        CHECK,
+        match free {
+            None => Verdict::Skipped {
+                message: "the machine does not say".to_owned(),
+            },
+            Some(free) if free < LEAST_KIB => Verdict::Failed {
+                message: format!("{free} KiB are free"),
+            },
+            Some(_) => Verdict::Passed,
+        },
+    )
+}
+
+fn journals(seen: &Seen) -> Vec<Journal> {
+    let journals = seen.with_prefix("journal:").map(|(unit, text)| Journal {
+        unit: unit.to_owned(),
+        lines: text.lines().map(str::to_owned).collect(),
+    });
+    journals.collect()
+}
+
+/// Why a machine that nothing tells of is not up, in a line.
+fn cause(watched: &Watched) -> String {
+    let mut causes = console::causes(&watched.console);
+    if !causes.is_empty() {
+        return causes.swap_remove(0);
+    }
+    let how = match watched.ending {
+        Ending::PoweredOff => "the machine powered off or restarted",
+        Ending::TimedOut => "the time is over",
+        Ending::StoodStill | Ending::Seen => "it stands still",
+    };
+    match watched.console.last() {
+        None => format!("{how}, and nothing was written to the console"),
+        Some(line) => format!("{how}; the console ends with: {line}"),
+    }
+}

@@ -1,0 +1,361 @@
+//! `imgasm boot`
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::failure::Failure;
+use super::image;
+use super::output::Output;
+use super::recipe::{self, RecipeArgs};
+use super::{Outcome, verify};
+use crate::boot::{self, Acceleration, Options, Report, Subject, Volume, junit};
+use crate::build;
+use crate::config::Epoch;
+use crate::environment::Environment;
+use crate::recipe::Recipe;
+use crate::recipe::volume::Content;
+use crate::verification;
+use crate::verify::Verdict;
+use imgasm_aws::wish::ImdsSupport;
+use imgasm_block::{BlockDevice, Hole};
+use imgasm_disk::Disk;
+
+/// Start an image in QEMU as EC2 would, and tell whether it does what it should.
+///
+/// Without an image, what the recipe would build is started, and nothing is written. Neither the image
+/// nor a volume is changed. The machine's network holds a metadata service and nothing else. The exit
+/// status is 1 if a check fails.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A disk image; without one, what the recipe would build.
+    image: Option<PathBuf>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Take this partition as the root, instead of the one that is found.
+    #[arg(long, value_name = "N", requires = "image")]
+    partition: Option<u32>,
+    /// What carries the machine out: auto takes KVM where it works.
+    #[arg(long, value_enum, default_value = "auto")]
+    accel: Acceleration,
+    /// The machine's memory in MiB.
+    #[arg(long, value_name = "MIB", default_value = "2048", value_parser = clap::value_parser!(u32).range(64..))]
+    memory: u32,
+    /// The machine's processors.
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: u32,
+    /// How long it may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+    /// The user data that the metadata service gives.
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
+    /// The region that the metadata service gives.
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Show the console on stderr.
+    #[arg(long)]
+    console: bool,
+    /// Lead this port of the host to the machine's SSH.
+    #[arg(long, value_name = "PORT")]
+    ssh_port: Option<u16>,
+    /// Stay in the machine's console when all was seen, until it powers off.
+    #[arg(long)]
+    shell: bool,
+    /// Put no probe into the machine, and go by its console alone.
+    #[arg(long)]
+    no_probe: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write the results as JUnit's XML too.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let recipe = match (&args.image, args.recipe.is_given()) {
+        (Some(_), false) => None,
+        _ => Some(recipe::load(&args.recipe, environment)?),
+    };
+    if let Some(recipe) = &recipe {
+        recipe::warn(recipe, output);
+    }
+    let subject = match &args.image {
+        Some(path) => of_image(path, args, recipe.as_ref(), environment, output)?,
+        None => of_recipe(args, recipe.as_ref(), environment, output)?,
+    };
+    let options = Options {
+        acceleration: args.accel,
+        memory_mib: args.memory,
+        cpus: args.cpus,
+        timeout: Duration::from_secs(args.timeout),
+        ssh_port: args.ssh_port,
+        has_probe: !args.no_probe,
+        is_watched: args.console || args.shell,
+        stays: args.shell,
+    };
+    let _keyboard = args.shell.then(Keyboard::take).flatten();
+    let lint = || lint(&subject, args, recipe.as_ref(), environment, output);
+    let report = boot::boot(&subject, &options, lint).map_err(|error| {
+        let hint = error.hint();
+        let failure = Failure::from(error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    })?;
+    if let Some(path) = &args.junit {
+        imgasm_block::Output::write(path, junit::render(&report).as_bytes())?;
+    }
+    if args.json {
+        output.json(&report)?;
+    } else {
+        print(&report, output)?;
+    }
+    Ok(if report.failed == 0 {
+        Outcome::Done
+    } else {
+        Outcome::Differs
+    })
+}
+
+fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
+    for result in &report.results {
+        verify::print_result(result, output)?;
+    }
+    let section = |title: &str, lines: &[String], output: &mut Output| {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        output.line(format_args!("\n{title}:"))?;
+        lines
+            .iter()
+            .try_for_each(|line| output.line(format_args!("  {line}")))
+    };
+    section("cause", &report.causes, output)?;
+    for journal in &report.journals {
+        section(
+            &format!("journal of {}", journal.unit),
+            &journal.lines,
+            output,
+        )?;
+    }
+    section("console", &report.console, output)?;
+    let found = report.lint.iter().filter(|result| {
+        matches!(
+            result.verdict,
+            Verdict::Failed { .. } | Verdict::Warned { .. }
+        )
+    });
+    for (number, result) in found.enumerate() {
+        if number == 0 {
+            output.line("\nwithout starting it, `verify` says:")?;
+        }
+        verify::print_result(result, output)?;
+    }
+    let by = if report.emulated { ", emulated" } else { "" };
+    let clock = match report.boot_seconds {
+        Some(seconds) => format!("{seconds:.1} s on the machine's clock, "),
+        None => String::new(),
+    };
+    output.line(format_args!(
+        "{}{} passed, {} failed, {} warned, {} skipped; {clock}{:.1} s{by}",
+        if report.failed > 0 { "\n" } else { "" },
+        report.passed,
+        report.failed,
+        report.warned,
+        report.skipped,
+        report.host_seconds
+    ))
+}
+
+/// What the recipe would build.
+fn of_recipe(
+    args: &Args,
+    recipe: Option<&Recipe>,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Subject, Failure> {
+    let recipe = recipe.ok_or_else(|| Failure::new("neither an image nor a recipe was given"))?;
+    let built = recipe::prepare(recipe, environment, output)?;
+    let mut formatted = built.volumes.iter();
+    let mut open = || -> Result<Arc<dyn BlockDevice>, Failure> {
+        let volume = formatted.next();
+        let volume = volume.ok_or_else(|| Failure::new("a volume was not made"))?;
+        Ok(volume.1.delta.clone())
+    };
+    let volumes = volumes(recipe, &mut open, output)?;
+    let mut subject = subject(&recipe.name, built.delta, args, Some(recipe))?;
+    subject.partition = recipe.base.partition();
+    subject.volumes = volumes;
+    Ok(subject)
+}
+
+/// An image, with the volumes of its recipe that lie beside it.
+fn of_image(
+    path: &Path,
+    args: &Args,
+    recipe: Option<&Recipe>,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Subject, Failure> {
+    let open = |path: &Path, output: &mut Output| {
+        image::opening(environment, output, |opener| opener.container(path))
+    };
+    let device = open(path, output)?.device;
+    let name = path.file_stem().unwrap_or(path.as_os_str());
+    let mut subject = subject(&name.to_string_lossy(), device, args, recipe)?;
+    subject.partition = args.partition;
+    if let Some(recipe) = recipe {
+        let mut beside = Vec::new();
+        for volume in &recipe.volumes {
+            if let Content::Filesystem(filesystem) = &volume.content {
+                let file = path.with_file_name(build::volume_file(recipe, filesystem));
+                beside.push(open(&file, output)?.device);
+            }
+        }
+        let mut beside = beside.into_iter();
+        let mut next = || {
+            let device = beside.next();
+            device.ok_or_else(|| Failure::new("a volume was not opened"))
+        };
+        subject.volumes = volumes(recipe, &mut next, output)?;
+    }
+    Ok(subject)
+}
+
+/// The volumes of a recipe; `formatted` gives the next one that has a filesystem.
+fn volumes(
+    recipe: &Recipe,
+    formatted: &mut dyn FnMut() -> Result<Arc<dyn BlockDevice>, Failure>,
+    output: &mut Output,
+) -> Result<Vec<Volume>, Failure> {
+    let mut volumes = Vec::new();
+    for volume in &recipe.volumes {
+        let name = volume.settings.device_name.as_str();
+        let content: Arc<dyn BlockDevice> = match &volume.content {
+            Content::None => continue,
+            Content::Snapshot { snapshot_id, .. } => {
+                output.warning(format_args!(
+                    "{name}: the machine goes without the snapshot {snapshot_id}, which is in AWS"
+                ));
+                continue;
+            }
+            Content::Empty { size } => Arc::new(Hole::new(size.bytes())),
+            Content::Filesystem(_) => formatted()?,
+        };
+        volumes.push(Volume {
+            device_name: name.to_owned(),
+            content,
+        });
+    }
+    Ok(volumes)
+}
+
+fn subject(
+    name: &str,
+    disk: Arc<dyn BlockDevice>,
+    args: &Args,
+    recipe: Option<&Recipe>,
+) -> Result<Subject, Failure> {
+    let user_data = match &args.user_data {
+        Some(path) => Some(fs::read(path).map_err(|error| {
+            Failure::from(error).in_context(format!("cannot read {}", path.display()))
+        })?),
+        None => None,
+    };
+    let ami = match recipe {
+        Some(recipe) => recipe.any_ami()?,
+        None => None,
+    };
+    let root_device = ami
+        .as_ref()
+        .and_then(|ami| ami.ami_root_device.device_name.as_ref());
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Ok(Subject {
+        name: name.to_owned(),
+        disk,
+        partition: None,
+        root_device: root_device
+            .map_or("/dev/xvda", |name| name.as_str())
+            .to_owned(),
+        volumes: Vec::new(),
+        boot_mode: ami.as_ref().and_then(|ami| ami.boot_mode),
+        live: recipe.map(|recipe| recipe.live.clone()).unwrap_or_default(),
+        region: args.region.clone(),
+        user_data,
+        requires_token: ami.is_some_and(|ami| ami.imds_support == ImdsSupport::V2),
+        // The machine's clock is the host's.
+        now: since
+            .ok()
+            .and_then(|since| i64::try_from(since.as_secs()).ok())
+            .unwrap_or(Epoch::DEFAULT.seconds()),
+    })
+}
+
+/// What `verify` says of the image; nothing where it cannot look.
+fn lint(
+    subject: &Subject,
+    args: &Args,
+    recipe: Option<&Recipe>,
+    environment: &Environment,
+    output: &mut Output,
+) -> Vec<crate::verify::CheckResult> {
+    let Ok(disk) = Disk::open(subject.disk.clone()) else {
+        return Vec::new();
+    };
+    // Volumes are looked for beside an image; of a plan there are none.
+    let nowhere = PathBuf::new();
+    let checked = image::opening(environment, output, |opener| {
+        verification::verify(
+            &verification::Subject {
+                path: args.image.as_ref().unwrap_or(&nowhere),
+                disk: &disk,
+                partition: subject.partition,
+                recipe,
+            },
+            opener,
+        )
+    });
+    checked.map(|summary| summary.results).unwrap_or_default()
+}
+
+/// A terminal whose keys go to the machine as they are pressed, as long as this lives.
+struct Keyboard {
+    settings: String,
+}
+
+impl Keyboard {
+    /// Takes the terminal of this process's input, if it is one.
+    fn take() -> Option<Self> {
+        if !std::io::stdin().is_terminal() {
+            return None;
+        }
+        let settings = Self::stty(&["-g"])?;
+        Self::stty(&["raw", "-echo"])?;
+        Some(Self { settings })
+    }
+
+    fn stty(args: &[&str]) -> Option<String> {
+        let output = Command::new("stty")
+            .args(args)
+            .stdin(Stdio::inherit())
+            .output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+impl Drop for Keyboard {
+    fn drop(&mut self) {
+        let _ = Self::stty(&[&self.settings]);
+    }
+}

@@ -1,0 +1,61 @@
+//! Real machines: a Debian root that debootstrap made, customised by imgasm and started by
+//! `imgasm boot` under QEMU's software emulation. `make test-boot`: it takes minutes, and so is left
+//! out of the default run.
+//!
+//! - `base`: the disk that the machines are made of.
+//! - `machine`: a customised machine, on both filesystems and by both ways to boot.
+//! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
+//! - `command`: what of the command can be seen without a machine, in the default run too.
+
+mod base;
+mod command;
+mod firstrun;
+mod machine;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Writes a file below `dir`.
+fn write(dir: &Path, path: &str, text: &str) {
+    let path = dir.join(path);
+    fs::create_dir_all(path.parent().expect("it is in a folder"))
+        .and_then(|()| fs::write(path, text))
+        .expect("there is room for it");
+}
+
+fn imgasm(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_imgasm"))
+        .args(args)
+        .current_dir(dir)
+        .env("IMGASM_CACHE", dir.join("cache"))
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the program starts")
+}
+
+/// Starts the machine of the recipe in `dir`; gives the report and the exit status.
+fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
+    // As in continuous integration, where the host's own processor is not to be had.
+    let usual = ["boot", "--json", "--accel", "tcg", "--timeout", "1500"];
+    let output = imgasm(dir, &[&usual[..], args].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {args:?}: {stderr}"));
+    println!("{report:#}");
+    (report, output.status.code())
+}
+
+/// The results that are not `passed`, each with its message.
+fn amiss(report: &Value) -> Vec<String> {
+    let results = report["results"].as_array().expect("there are results");
+    let amiss = results.iter().filter(|result| result["status"] != "passed");
+    amiss
+        .map(|result| {
+            let text = |key: &str| result[key].as_str().unwrap_or_default().to_owned();
+            format!("{}: {}: {}", text("status"), text("check"), text("message"))
+        })
+        .collect()
+}
