@@ -15,7 +15,7 @@
 //! - [`sbom`]: the packages in an image, as a bill of materials.
 //! - [`diff`]: what differs between two images.
 //! - [`session`]: an image that is being edited.
-//! - [`apply`]: overlays on an image where it lies.
+//! - [`apply`]: overlays on an image where it lies; [`grow`]: the image made larger there.
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - [`plan`]: what a build would do.
 //! - [`reproduce`]: whether the same inputs give the same bytes.
@@ -36,6 +36,7 @@ pub mod compare;
 pub mod config;
 pub mod diff;
 pub mod environment;
+pub mod grow;
 pub mod inspect;
 pub mod manifest;
 pub mod opener;

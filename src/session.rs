@@ -76,20 +76,20 @@ pub struct Finish {
 }
 
 impl Session {
-    /// Opens an image of `len` bytes upon `base`. If that is more than the base has, the disk and its
-    /// last partition grow.
+    /// Opens an image of `len` bytes upon `base`. If that is more than the base has, the disk grows,
+    /// with its last partition and the filesystem in it.
     pub fn open(base: Arc<dyn BlockDevice>, len: u64, options: Options) -> Result<Self, Error> {
         let grows = len > base.len();
         let delta = Arc::new(Delta::grown(base, len));
         let mut disk = Disk::open(delta.clone())?;
         let place = disk.root(options.partition)?;
-        if grows {
-            disk.grow(None)?;
-        }
         let write_options = WriteOptions {
             now: options.now,
             seed: options.seed,
         };
+        if grows && let Some(last) = disk.grow(None)? {
+            disk.grow_filesystem(last, write_options)?;
+        }
         let root = disk.open_filesystem_writable(place, write_options)?;
         Ok(Self {
             delta,

@@ -53,7 +53,9 @@ pub(super) fn run(
         with_digests: args.json,
     };
     let changed = apply::apply(image, &overlays, &options).map_err(|error| {
-        Failure::from(error).in_context(format!("cannot change {}", path.display()))
+        Failure::from(error)
+            .in_context(format!("cannot change {}", path.display()))
+            .with_room_hint("`imgasm grow IMAGE SIZE` makes the image and its filesystem larger")
     })?;
     for change in &changed {
         if args.json {

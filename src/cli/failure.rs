@@ -63,6 +63,30 @@ impl Failure {
         }
     }
 
+    /// The same failure with advice if a filesystem of the image has no room left.
+    #[must_use]
+    pub fn with_room_hint(self, hint: &str) -> Self {
+        if self.is_about_room() {
+            self.with_hint(hint)
+        } else {
+            self
+        }
+    }
+
+    fn is_about_room(&self) -> bool {
+        let Self::Failed { error, .. } = self else {
+            return false;
+        };
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error.as_ref());
+        while let Some(error) = cause {
+            if let Some(imgasm_fs::Error::NoSpace { .. }) = error.downcast_ref() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// What was wrong, without its causes.
     pub fn message(&self) -> String {
         match self {

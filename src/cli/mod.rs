@@ -1,8 +1,9 @@
 //! The command line: arguments in, calls of the library out.
 //!
-//! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with [`relay`]), [`build`] (with
-//! [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`], [`diff`], [`init`], [`inspect`], [`ls`],
-//! [`man`], [`plan`], [`recover`], [`verify`], and with the feature `aws` also `import`, `pull` and `gc`, which share
+//! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
+//! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
+//! [`diff`], [`grow`], [`init`], [`inspect`], [`ls`], [`man`], [`plan`], [`recover`], [`verify`], and
+//! with the feature `aws` also `import`, `pull` and `gc`, which share
 //! `connection`.
 //!
 //! - [`output`]: every byte that is printed goes through it, and through [`inert`], so that it
@@ -27,6 +28,7 @@ mod diff;
 mod failure;
 #[cfg(feature = "aws")]
 mod gc;
+mod grow;
 mod image;
 #[cfg(feature = "aws")]
 mod import;
@@ -91,6 +93,7 @@ enum Command {
     Build(build::Args),
     Plan(plan::Args),
     Apply(apply::Args),
+    Grow(grow::Args),
     Recover(recover::Args),
     Ls(ls::Args),
     Cat(cat::Args),
@@ -183,6 +186,7 @@ fn run(
         Command::Build(args) => build::run(&args, environment, output),
         Command::Plan(args) => plan::run(&args, environment, output),
         Command::Apply(args) => apply::run(&args, environment, output),
+        Command::Grow(args) => grow::run(&args, environment, output),
         Command::Recover(args) => recover::run(&args, output),
         Command::Ls(args) => ls::run(&args, environment, output),
         Command::Diff(args) => diff::run(&args, environment, output),

@@ -133,8 +133,14 @@ pub(super) fn prepare(
     output: &mut Output,
 ) -> Result<Build, Failure> {
     let bars = Bars::new();
-    let build = Build::prepare(recipe, &image::cache(environment)?, &bars.reading("base"))?;
+    let build = Build::prepare(recipe, &image::cache(environment)?, &bars.reading("base"));
     bars.finish();
+    let build = build.map_err(|error| {
+        Failure::from(error).with_room_hint(
+            "`disk_size` in the recipe makes the disk larger, with its last partition and the \
+             filesystem in it",
+        )
+    })?;
     if let (Some(recovery), Base::File { path, .. }) = (&build.recovery, &recipe.base) {
         image::tell_recovery(path, recovery, output);
     }

@@ -99,6 +99,10 @@ impl Files {
 pub enum FilesystemKind {
     /// ext4.
     Ext4,
+    /// XFS.
+    Xfs,
+    /// A swap area, which is no filesystem but is made, named and listed in fstab as one.
+    Swap,
 }
 
 impl FilesystemKind {
@@ -106,13 +110,18 @@ impl FilesystemKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Swap => "swap",
         }
     }
 
-    /// Bytes that a label can have (kernel documentation, ext4, "Super Block": `s_volume_name`).
+    /// Bytes that a label can have.
     fn max_label_len(self) -> usize {
         match self {
-            Self::Ext4 => 16,
+            Self::Ext4 => imgasm_ext4::MAX_LABEL_LEN,
+            Self::Xfs => imgasm_xfs::MAX_LABEL_LEN,
+            // `volume_name` of the kernel's `swap_header`.
+            Self::Swap => 16,
         }
     }
 }
@@ -228,7 +237,14 @@ impl RawVolume {
                 kind.name()
             ));
         }
-        if self.mount.is_none() {
+        let mut mount = self.mount;
+        if kind == FilesystemKind::Swap {
+            let why = "makes no sense with `filesystem = \"swap\"`";
+            needless(mount.is_some(), "mount", why)?;
+            needless(self.files.is_some(), "files", why)?;
+            mount = MountPoint::new("none");
+        }
+        if mount.is_none() {
             needless(self.options.is_some(), "options", "needs a `mount`")?;
         }
         let files = self.files.map(|files| {
@@ -243,7 +259,7 @@ impl RawVolume {
             size: self.volume_size.ok_or("`volume_size` is missing")?,
             kind,
             label,
-            mount: self.mount,
+            mount,
             options: self.options.unwrap_or_else(default_options),
             files,
         }))

@@ -103,6 +103,15 @@ impl TableKind {
     }
 }
 
+/// What has become of the contents of a place that has grown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// What the place holds, as [`probe`] names it.
+    pub kind: Option<&'static str>,
+    /// Bytes that its filesystem had, and has; none if there is no engine for it.
+    pub bytes: Option<(u64, u64)>,
+}
+
 /// A disk: a device, and how it is divided.
 pub struct Disk {
     device: Arc<dyn BlockDevice>,
@@ -267,13 +276,17 @@ impl Disk {
     }
 
     /// Makes the table span the device, which has become larger since the table was written, and
-    /// one partition reach to its end: the given one, or else the one that lies last. The
-    /// filesystem in the partition is not touched. Gives the number of the partition.
+    /// one partition reach to its end: the given one, or else the one that lies last. Gives the place
+    /// that has grown, which is the whole disk if it is not divided; none if it has a table without
+    /// partitions. What is in it is not touched: see [`Disk::grow_filesystem`].
     ///
     /// # Errors
     /// [`Error::Layout`] where another partition lies behind, or the partition is a logical one of
     /// an MBR; [`Error::NoPartition`].
-    pub fn grow(&mut self, number: Option<u32>) -> Result<Option<u32>> {
+    pub fn grow(&mut self, number: Option<u32>) -> Result<Option<Place>> {
+        if self.table == Table::Bare && number.is_none() {
+            return Ok(Some(Place::WholeDisk));
+        }
         let last = self
             .partitions()
             .into_iter()
@@ -292,7 +305,29 @@ impl Disk {
             Table::Gpt(gpt) => gpt.grow(&self.device, number)?,
             Table::Mbr(mbr) => mbr.grow(&self.device, number)?,
         };
-        Ok(Some(number))
+        Ok(Some(Place::Partition(number)))
+    }
+
+    /// Makes the filesystem of a place as large as the place is, and writes it. Gives the kind of
+    /// what is there, and the bytes that its filesystem had and has; these only if it is one of
+    /// those that there are engines for: what else a partition may hold grows by tools of its own.
+    ///
+    /// # Errors
+    /// [`Error::FileSystem`] if it cannot grow, or not be written.
+    pub fn grow_filesystem(&self, place: Place, options: WriteOptions) -> Result<Growth> {
+        let device = self.slice(place)?;
+        let failed = |source| Error::FileSystem { place, source };
+        let kind = kind_at(&device, place)?;
+        let bytes = if kind.is_some_and(open::has_engine) {
+            let mut fs = open::open_writable(Arc::clone(&device), options).map_err(failed)?;
+            let before = fs.info().map_err(failed)?.total_bytes;
+            let after = fs.grow(device.len()).map_err(failed)?;
+            fs.flush().map_err(failed)?;
+            Some((before, after))
+        } else {
+            None
+        };
+        Ok(Growth { kind, bytes })
     }
 
     fn partitions(&self) -> Vec<Partition> {

@@ -6,6 +6,11 @@ use super::probe::probe;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, FileSystem, Result, WriteOptions};
 
+/// Whether there is an engine for what [`probe`] calls so.
+pub(crate) fn has_engine(kind: &str) -> bool {
+    matches!(kind, "ext2" | "ext3" | "ext4" | "vfat" | "xfs")
+}
+
 /// Opens the filesystem on `device` for reading.
 ///
 /// # Errors

@@ -122,14 +122,14 @@ fn growing_moves_the_end_and_nothing_else() {
     let same_size = std::fs::read(&image).expect("read");
     // On a device of the same size there is nothing to grow but the end of the last partition.
     let mut disk = Disk::open(device(&image)).expect("open");
-    assert_eq!(disk.grow(None).expect("grow"), Some(1));
+    assert_eq!(disk.grow(None).expect("grow"), Some(Place::Partition(1)));
     assert!(std::fs::read(&image).expect("read") == same_size);
 
     for len in [65 * MIB, 200 * MIB + 512, 9000 * MIB] {
         let file = std::fs::OpenOptions::new().write(true).open(&image);
         file.expect("open").set_len(len).expect("enlarge");
         let mut disk = Disk::open(device(&image)).expect("open");
-        assert_eq!(disk.grow(None).expect("grow"), Some(1));
+        assert_eq!(disk.grow(None).expect("grow"), Some(Place::Partition(1)));
         assert_eq!(partition(&disk, 1), {
             let again = Disk::open(device(&image)).expect("open again");
             partition(&again, 1)

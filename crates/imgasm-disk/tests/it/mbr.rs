@@ -130,7 +130,7 @@ fn the_last_primary_partition_grows() {
         file.expect("open").set_len(len).expect("enlarge");
         let mut disk = Disk::open(device(&image)).expect("open");
         assert!(matches!(disk.grow(Some(3)), Err(Error::Layout(_))));
-        assert_eq!(disk.grow(None).expect("grow"), Some(1));
+        assert_eq!(disk.grow(None).expect("grow"), Some(Place::Partition(1)));
         let after = judged(&image);
         assert_eq!(ours(&table(&image).partitions), after);
         for (before, after) in before.iter().zip(&after) {

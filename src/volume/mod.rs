@@ -1,4 +1,9 @@
-//! Data volumes: each a filesystem on a disk of its own.
+//! Data volumes: each a filesystem, or swap, on a disk of its own.
+//!
+//! - [`swap`]: a swap area.
+//! - here: making a volume, and having the root mount it.
+
+pub mod swap;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +13,6 @@ use uuid::Uuid;
 use crate::base::{self, fill, tree};
 use crate::recipe::volume::{Filesystem, FilesystemKind};
 use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Hole};
-use imgasm_ext4::Ext4;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self as edits, Attributes, Editor, LastLink};
 use imgasm_fs::{FileType, Timestamp, WriteOptions};
@@ -79,6 +83,12 @@ pub fn format(
             options.label = label.as_bytes().to_vec();
             imgasm_ext4::format(&*delta, &options).map_err(failed)?;
         }
+        FilesystemKind::Xfs => {
+            let mut options = imgasm_xfs::FormatOptions::new(uuid.into_bytes(), now);
+            options.label = label.as_bytes().to_vec();
+            imgasm_xfs::format(&*delta, &options).map_err(failed)?;
+        }
+        FilesystemKind::Swap => swap::format(&*delta, uuid, label.as_bytes()).map_err(failed)?,
     }
     if let Some(files) = &filesystem.files {
         let failed = |source| Error::Files {
@@ -92,12 +102,12 @@ pub fn format(
             now,
             seed: seed.into_bytes(),
         };
-        let opened = Ext4::open_writable(device, options);
+        let opened = imgasm_disk::open_writable(device, options);
         let mut fs = opened.map_err(|source| Error::Format {
             label: label.to_owned(),
             source,
         })?;
-        fill::fill(&mut fs, &tree).map_err(failed)?;
+        fill::fill(fs.as_mut(), &tree).map_err(failed)?;
     }
     let changes = delta.changes()?;
     let chunk_map = ChunkMap::compute(&*delta)?;
@@ -109,7 +119,8 @@ pub fn format(
     })
 }
 
-/// Has the root filesystem mount a volume: the mount point, and the line in `/etc/fstab`.
+/// Has the root filesystem mount a volume, or use it for swapping: the mount point, and the line in
+/// `/etc/fstab`.
 pub fn mount(filesystem: &Filesystem, editor: &mut Editor<'_>) -> edits::Result<()> {
     let Some(mount) = &filesystem.mount else {
         return Ok(());
