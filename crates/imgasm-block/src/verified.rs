@@ -135,6 +135,9 @@ impl BlockDevice for Verified {
 
     /// What the map has: where the file's holes are now says nothing.
     fn next_data(&self, from: u64) -> Result<Option<Range<u64>>> {
+        if from >= self.len() {
+            return Ok(None); // The last chunk may reach past the end.
+        }
         let chunks = self.chunk_map.chunks();
         let first = chunks.partition_point(|chunk| (chunk.index + 1) * CHUNK_BYTES <= from);
         let Some(start) = chunks.get(first).map(|chunk| chunk.index) else {
