@@ -78,7 +78,7 @@ pub(super) fn run(
         } else {
             None
         },
-        allow_outside: args.outside.allow.clone(),
+        allow_outside: args.outside.allow_outside.clone(),
     };
     let mut side = |path: &Path| {
         image::opening(environment, output, |opener| {

@@ -128,16 +128,16 @@ impl fmt::Display for Failure {
         let Self::Failed { error, .. } = self else {
             return f.write_str("stdout was closed");
         };
-        write!(f, "{error}")?;
-        let mut last = error.to_string();
+        let mut said = error.to_string();
+        write!(f, "{said}")?;
         let mut cause = error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            // A transparent error prints its cause as itself, and some end with theirs.
-            if !last.ends_with(&text) {
+            // A transparent error prints its cause as itself, and the message of a step has all of them.
+            if !said.contains(&text) {
                 write!(f, "\n  cause: {text}")?;
+                said.push_str(&text);
             }
-            last = text;
             cause = error.source();
         }
         Ok(())

@@ -30,8 +30,8 @@ pub(super) struct RecipeArgs {
 pub(super) struct OutsideArgs {
     /// Let the recipe use files in this folder too, although it lies outside of the project: the
     /// nearest folder above the recipe with `.git` or `imgasm.root`.
-    #[arg(long = "allow-outside", value_name = "DIR")]
-    pub(super) allow: Vec<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pub(super) allow_outside: Vec<PathBuf>,
 }
 
 /// `NAME=VALUE`, as `--set` takes it.
@@ -91,7 +91,7 @@ pub(super) fn load_file(
         &Options {
             set: set.to_vec(),
             source_date_epoch: environment.source_date_epoch()?,
-            allow_outside: outside.allow.clone(),
+            allow_outside: outside.allow_outside.clone(),
         },
     )?)
 }
@@ -115,7 +115,7 @@ pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Re
                 .map(|(name, value)| (name.clone(), value.to_string()))
                 .collect(),
             source_date_epoch: Some(epoch),
-            allow_outside: args.outside.allow.clone(),
+            allow_outside: args.outside.allow_outside.clone(),
         },
     )?)
 }

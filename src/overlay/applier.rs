@@ -30,13 +30,15 @@ pub enum Error {
     Step {
         /// What was to be done where, and why it could not be, with the step's place.
         place: Box<Diagnostic>,
-        /// Why, for programs: the message has it already.
+        /// Why; the message has it already.
+        #[source]
         reason: Box<steps::Error>,
     },
     /// Packages that no overlay brings could not be installed.
     #[error("{reason}{}", hint_line(reason.hint()))]
     Packages {
-        /// Why.
+        /// Why; the message has it already.
+        #[source]
         reason: Box<packages::Error>,
     },
     /// An edit that comes from no overlay could not be done.

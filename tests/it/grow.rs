@@ -123,6 +123,7 @@ fn a_disk_that_grows_in_a_build_has_room_for_what_did_not_fit() {
         let mut command = imgasm();
         command.args(["build", "-f"]).arg(&path);
         command.arg("-o").arg(dir.path().join("out"));
+        command.arg("--allow-outside").arg(overlay.path());
         command.env("IMGASM_CACHE", dir.path().join("cache"));
         command.output().unwrap()
     };

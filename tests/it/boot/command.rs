@@ -10,7 +10,7 @@ fn a_host_without_qemu_is_told_the_package() {
     write(
         dir,
         "imgasm.toml",
-        "name = \"small\"\nbase = { rootfs = \"root\", size = \"16MiB\" }\n",
+        "name = \"small\"\nbase = { rootfs = \"root\", size = \"64MiB\" }\n",
     );
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_imgasm"))
         .arg("boot")
