@@ -293,7 +293,8 @@ fn a_bare_filesystem_is_a_disk_with_one_place() {
     assert_eq!(disk.probe(Place::WholeDisk).expect("probe"), Some("ext4"));
     assert_eq!(disk.root(None).expect("found"), Place::WholeDisk);
     assert_eq!(disk.slice(Place::WholeDisk).expect("all").len(), 16 * MIB);
-    assert_eq!(disk.grow(None).expect("nothing to do"), None);
+    let grown = disk.grow(None).expect("nothing is in its way");
+    assert_eq!(grown, Some(Place::WholeDisk));
     assert!(disk.slice(Place::Partition(1)).is_err());
 }
 
