@@ -175,7 +175,7 @@ fn open_disk(
     let device = match format {
         DiskFormat::Qcow2 => qcow2::open(device, path)?,
         DiskFormat::Vmdk => vmdk::open(device, path)?,
-        DiskFormat::Vhdx => vhdx::open(device, path)?,
+        DiskFormat::Vhdx => vhdx::open(&device, path)?,
         DiskFormat::Vdi => vdi::open(device, path)?,
         DiskFormat::Vhd => vhd::open_dynamic(device, path)?,
         DiskFormat::Raw => device,

@@ -40,12 +40,12 @@ const DISK_LIMIT_BYTES: u64 = 64 << 40;
 const BLOCK_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=256 << 20;
 
 /// Opens the disk in a VHDX file. It cannot be written.
-pub(super) fn open(device: Arc<dyn BlockDevice>, path: &Path) -> Result<Arc<dyn BlockDevice>> {
-    let mut file = ClusterFile::new(Arc::clone(&device), path);
+pub(super) fn open(device: &Arc<dyn BlockDevice>, path: &Path) -> Result<Arc<dyn BlockDevice>> {
+    let mut file = ClusterFile::new(Arc::clone(device), path);
     let header = header(&file)?;
     if !Uuid::from_bytes_le(array(&header, 48)).is_nil() {
         let replayed =
-            vhdx_log::replay(&device, &header).map_err(|problem| corrupt(&file, problem))?;
+            vhdx_log::replay(device, &header).map_err(|problem| corrupt(&file, problem))?;
         file = ClusterFile::new(replayed, path);
     }
     let table = Vhdx::read(&file)?;

@@ -51,7 +51,7 @@ impl Ext4 {
     /// Recovers a filesystem in memory and opens it for reading; the device stays as it is.
     pub(super) fn recover_in_memory(
         device: Arc<dyn BlockDevice>,
-        superblock: Superblock,
+        superblock: &Superblock,
     ) -> Result<Self> {
         let overlay: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::clone(&device)));
         let last_written = superblock.s_wtime.get();
@@ -71,7 +71,7 @@ impl Ext4 {
             // What was deleted cannot be freed, but what was written can be read.
             Err(Error::Incompatible { .. }) => {
                 let overlay: Arc<dyn BlockDevice> = Arc::new(Delta::new(device));
-                let superblock = replay(&overlay, &superblock)?;
+                let superblock = replay(&overlay, superblock)?;
                 Self::with(overlay, superblock, None)?
             }
             finished => finished?,

@@ -57,7 +57,7 @@ impl Ext4 {
         if !superblock.needs_recovery() {
             return Self::with(device, superblock, None);
         }
-        match Self::recover_in_memory(Arc::clone(&device), superblock.clone()) {
+        match Self::recover_in_memory(Arc::clone(&device), &superblock) {
             Err(error @ (Error::Corrupt { .. } | Error::NotWritable { .. })) => {
                 // As a kernel reads it with `noload`. The check reports it, and no writing does this.
                 tracing::warn!(%error, "the journal cannot be replayed; reading without it");

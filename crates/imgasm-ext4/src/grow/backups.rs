@@ -50,14 +50,17 @@ impl Ext4 {
             let superblock = u64::from(geometry.has_superblock(group));
             geometry.group_first_block(group).plus(superblock)
         };
+        let width = geometry.descriptors_per_block();
         if geometry.is_in_table(index) {
+            // A group whose own descriptor is not in the table has no copy of the table either.
             return (1..geometry.group_count)
                 .map(GroupNumber)
-                .filter(|&group| geometry.has_superblock(group))
+                .filter(|&group| {
+                    geometry.has_superblock(group) && geometry.is_in_table(group.0 / width)
+                })
                 .map(|group| after_superblock(group).plus(u64::from(index)))
                 .collect();
         }
-        let width = geometry.descriptors_per_block();
         let first = index * width;
         [first + 1, first + (width - 1)]
             .into_iter()

@@ -123,7 +123,7 @@ impl NewGroups {
                 is_host[to_usize(host)] = true;
             }
         }
-        for index in 0..self.descriptors.len() {
+        for (index, is_host) in is_host.into_iter().enumerate() {
             let number = first + u32::try_from(index).expect("groups have 32-bit numbers");
             let group = GroupNumber(number);
             let bits = self.block_bitmap(geometry, group);
@@ -137,7 +137,7 @@ impl NewGroups {
             descriptor.set_itable_unused(geometry.inodes_per_group);
             let mut flags = INODE_UNINIT | INODE_ZEROED;
             // The bitmap of the last group is always there, because its padding is.
-            if !is_host[index] && number + 1 < geometry.group_count {
+            if !is_host && number + 1 < geometry.group_count {
                 flags |= BLOCK_UNINIT;
             }
             descriptor.bg_flags = U16::new(flags);

@@ -86,10 +86,16 @@ impl Lab {
         fs::create_dir(&top).unwrap();
         let (mut build, mut list) = (String::new(), String::new());
         for (path, content) in files {
-            build.push_str(&format!(
-                "mkdir -p %{{buildroot}}$(dirname {path})\nprintf '{content}' > %{{buildroot}}{path}\n"
-            ));
-            list.push_str(&format!("{path}\n"));
+            let into = format!("%{{buildroot}}{path}");
+            for line in [
+                &format!("mkdir -p $(dirname {into})"),
+                &format!("printf '{content}' > {into}"),
+            ] {
+                build.push_str(line);
+                build.push('\n');
+            }
+            list.push_str(path);
+            list.push('\n');
         }
         let (preamble, scripts) = preamble
             .split_once("%pre")
