@@ -77,7 +77,8 @@ struct RunDetails {
 struct Builder {
     id: &'static str,
     version: BTreeMap<&'static str, String>,
-    builder_dependencies: Vec<Resource>,
+    #[serde(rename = "builderDependencies")]
+    dependencies: Vec<Resource>,
 }
 
 impl Statement {
@@ -147,7 +148,7 @@ impl Statement {
                     builder: Builder {
                         id: BUILDER,
                         version: BTreeMap::from([("imgasm", manifest.imgasm_version.clone())]),
-                        builder_dependencies: vec![Resource {
+                        dependencies: vec![Resource {
                             name: "imgasm".to_owned(),
                             digest: BTreeMap::from([("sha256", sha256(tool)?)]),
                         }],

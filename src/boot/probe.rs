@@ -47,7 +47,6 @@ pub(super) fn insert(
         permissions: Some(mode),
         uid: Some(0),
         gid: Some(0),
-        ..Attributes::default()
     };
     editor.mkdir_all(&known_path(FOLDER), Attributes::default())?;
     let script = script(live);

@@ -255,7 +255,7 @@ fn network(command: &mut Command, sockets: &Sockets, options: &Options) -> Resul
         relay.replace(',', ",,")
     );
     if let Some(port) = options.ssh_port {
-        network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:22"));
+        network = format!("{network},hostfwd=tcp:127.0.0.1:{port}-:22");
     }
     command.arg("-netdev").arg(network);
     command.arg("-device").arg(format!(

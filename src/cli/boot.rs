@@ -30,6 +30,10 @@ use imgasm_disk::Disk;
 /// nor a volume is changed. The machine's network holds a metadata service and nothing else. The exit
 /// status is 1 if a check fails.
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Args {
     /// A disk image; without one, what the recipe would build.
     image: Option<PathBuf>,

@@ -11,6 +11,10 @@ use crate::plan::{self, Plan};
 
 /// Show what a build would change, and write nothing.
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,

@@ -11,7 +11,7 @@ use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 
 /// More than any of these may take, on a machine that does other things too.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 fn imgasm(folder: &Path, arguments: &[&str]) -> Output {
     let began = Instant::now();

@@ -20,7 +20,7 @@ fn image(folder: &Path, name: &str, number: usize) {
     fs::create_dir_all(tree.join("etc")).unwrap();
     fs::create_dir_all(tree.join("sbin")).unwrap();
     let write = |path: &str, content: &str| fs::write(tree.join(path), content).unwrap();
-    let quoted = HOSTILE.replace('"', "").replace('`', "");
+    let quoted = HOSTILE.replace(['"', '`'], "");
     write(
         "etc/os-release",
         &format!("ID=amzn\nPRETTY_NAME=\"{quoted}\"\n"),

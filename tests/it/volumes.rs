@@ -13,8 +13,8 @@ fn build_with(dir: &Path, kind: &str, more: &str) -> PathBuf {
     shrink_volume(dir);
     let recipe = dir.join("imgasm.toml");
     let mut text = fs::read_to_string(&recipe).unwrap();
-    text += &format!(
-        "\n[[volume]]\ndevice_name = '/dev/sdk'\nvolume_size = 1\nfilesystem = '{kind}'\n\
+    text = format!(
+        "{text}\n[[volume]]\ndevice_name = '/dev/sdk'\nvolume_size = 1\nfilesystem = '{kind}'\n\
          label = 'added'\n{more}\n"
     );
     fs::write(&recipe, text).unwrap();

@@ -278,7 +278,7 @@ struct Regions<'a> {
 
 #[derive(Serialize)]
 struct Region<'a> {
-    region: &'a str,
+    name: &'a str,
     bytes: u64,
     start: u64,
     end: u64,
@@ -287,7 +287,7 @@ struct Region<'a> {
 impl<'a> Regions<'a> {
     fn of(report: &'a Report) -> Self {
         let regions = report.raw.iter().map(|raw| Region {
-            region: &raw.region,
+            name: &raw.region,
             bytes: raw.bytes,
             start: raw.range.start,
             end: raw.range.end,

@@ -476,7 +476,7 @@ fn generate(rng: &mut Rng) -> String {
                 }
             }
         };
-        script.push_str(&match rng.index(10) {
+        let further = match rng.index(10) {
             0 => format!(
                 "if {}; then\n  {}\nelse\n  {}\nfi\n",
                 single(rng),
@@ -504,7 +504,8 @@ fn generate(rng: &mut Rng) -> String {
                 single(rng)
             ),
             _ => format!("{}\n", command(rng)),
-        });
+        };
+        script.push_str(&further);
     }
     script
 }
