@@ -106,7 +106,7 @@ impl TableKind {
 /// What has become of the contents of a place that has grown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Growth {
-    /// What the place holds, as [`probe`] names it.
+    /// What the place holds, as [`probe()`] names it.
     pub kind: Option<&'static str>,
     /// Bytes that its filesystem had, and has; none if there is no engine for it.
     pub bytes: Option<(u64, u64)>,

@@ -4,7 +4,7 @@
 //! line in [`Action`].
 //!
 //! - [`context`]: what every step works with.
-//! - Contents: [`append_line`], [`copy`], [`edit`], [`set`], [`truncate`], [`write`].
+//! - Contents: [`append_line`], [`copy`], [`edit`], [`set`], [`truncate`], [`write`](mod@write).
 //! - Names: [`hardlink`], [`mkdir`], [`mknod`], [`move_to`], [`remove`], [`symlink`].
 //! - Attributes: [`chmod`], [`chown`], [`xattr`].
 //! - The system: [`firstboot`], [`fstab`], [`group`], [`hostname`], [`package`], [`service`],

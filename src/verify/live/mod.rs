@@ -2,7 +2,7 @@
 //!
 //! - [`Live`]: one table, about a service, a mount, a command, a port, or the whole machine.
 //! - [`seen`]: what a probe in the machine saw.
-//! - [`evaluate`]: whether what was seen is what is expected.
+//! - [`evaluate`](mod@evaluate): whether what was seen is what is expected.
 
 mod evaluate;
 pub mod seen;

@@ -37,7 +37,7 @@ pub struct Touch {
 
 /// Edits a filesystem by paths.
 ///
-/// An edit has the effect that root's has on a running kernel ([`posix`](crate::posix)). Every edit
+/// An edit has the effect that root's has on a running kernel ([`posix`]). Every edit
 /// first looks whether there is something to do, so that repeating it writes nothing, and records
 /// the paths that it was about; [`Editor::take_touched`] hands them over.
 pub struct Editor<'a> {

@@ -3,7 +3,7 @@
 //! - here: the order of things.
 //! - [`report`]: where findings go; [`group`]: a group to be checked.
 //! - [`blocks`]: every block belongs to one thing, or to as many files as is counted.
-//! - [`derive`]: which blocks are free and shared, by what the files have.
+//! - [`derive`](mod@derive): which blocks are free and shared, by what the files have.
 //! - [`owners`]: and so says the tree of owners.
 //! - [`superblocks`]: the superblock, its copies and its counters.
 //! - [`hash_trees`]: the trees by hash above names and attributes.
