@@ -139,7 +139,8 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
         if lines.is_empty() {
             return Ok(());
         }
-        output.line(format_args!("\n{title}:"))?;
+        output.line("")?;
+        output.line(format_args!("{title}:"))?;
         lines
             .iter()
             .try_for_each(|line| output.line(format_args!("  {line}")))
@@ -161,7 +162,8 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
     });
     for (number, result) in found.enumerate() {
         if number == 0 {
-            output.line("\nwithout starting it, `verify` says:")?;
+            output.line("")?;
+            output.line("without starting it, `verify` says:")?;
         }
         verify::print_result(result, output)?;
     }
@@ -170,14 +172,12 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
         Some(seconds) => format!("{seconds:.1} s on the machine's clock, "),
         None => String::new(),
     };
+    if report.failed > 0 {
+        output.line("")?;
+    }
     output.line(format_args!(
-        "{}{} passed, {} failed, {} warned, {} skipped; {clock}{:.1} s{by}",
-        if report.failed > 0 { "\n" } else { "" },
-        report.passed,
-        report.failed,
-        report.warned,
-        report.skipped,
-        report.host_seconds
+        "{} passed, {} failed, {} warned, {} skipped; {clock}{:.1} s{by}",
+        report.passed, report.failed, report.warned, report.skipped, report.host_seconds
     ))
 }
 
