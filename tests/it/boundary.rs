@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use crate::support::example;
 use imgasm_testkit::need;
 
 const SECRET: &str = "[hidden\nroot:$6$secret-of-the-host";
@@ -41,7 +42,7 @@ impl Project {
     }
 
     fn run(&self, command: &str, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_imgasm"))
+        example::imgasm()
             .arg(command)
             .args(arguments)
             .current_dir(self.0.path().join("project"))

@@ -3,9 +3,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
+use crate::support::example;
 use imgasm_testkit::images::sparse;
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
@@ -15,7 +16,7 @@ const BOUND: Duration = Duration::from_mins(1);
 
 fn imgasm(folder: &Path, arguments: &[&str]) -> Output {
     let began = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    let output = example::imgasm()
         .args(arguments)
         .current_dir(folder)
         .env("IMGASM_CACHE", folder.join("cache"))

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use crate::support::example;
 use imgasm_testkit::disk::sparse_disk;
 use imgasm_testkit::need;
 use imgasm_testkit::tools::{filter, run};
@@ -11,11 +12,10 @@ use imgasm_testkit::tools::{filter, run};
 const MIB: u64 = 1 << 20;
 
 fn convert(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    example::imgasm()
         .arg("convert")
         .args(args)
         .current_dir(dir)
-        .env("NO_COLOR", "1")
         .env("IMGASM_CACHE", dir.join("cache"))
         .output()
         .unwrap()

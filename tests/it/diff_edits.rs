@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
+use crate::support::example;
 use imgasm_fs::FileType;
 use imgasm_testkit::apply::{by_kernel, chmod, create, set_xattr};
 use imgasm_testkit::command::copy_sparse;
@@ -31,10 +32,9 @@ const AMOUNT: Amount = Amount {
 };
 
 fn imgasm(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    example::imgasm()
         .args(args)
         .current_dir(folder)
-        .env("NO_COLOR", "1")
         .env("IMGASM_CACHE", folder.join("cache"))
         .output()
         .expect("the program runs")

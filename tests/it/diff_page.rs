@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::example;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imgasm_block::Digest;
@@ -57,7 +58,7 @@ fn a_page_is_whole_and_can_be_searched() {
         }
     }
     let page = folder.path().join("page.html");
-    let status = Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    let status = example::imgasm()
         .args(["diff", "old", "new", "--html", "page.html"])
         .current_dir(folder.path())
         .env("IMGASM_CACHE", folder.path().join("cache"))

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
+use crate::support::example;
 use imgasm_testkit::images::sparse;
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
@@ -52,7 +52,7 @@ fn secrets_are_hidden_unless_they_are_asked_for() {
     image(dir.path(), "old.raw", 1);
     image(dir.path(), "new.raw", 2);
     let diff = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_imgasm"))
+        let output = example::imgasm()
             .args(["diff", "old.raw", "new.raw", "--html", "page.html"])
             .args(arguments)
             .current_dir(dir.path())

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use crate::support::example;
 use imgasm_fs::text::is_hidden;
 use imgasm_testkit::images::sparse;
 use imgasm_testkit::need;
@@ -55,7 +56,7 @@ fn image(folder: &Path, name: &str, number: usize) {
 }
 
 fn imgasm(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    example::imgasm()
         .args(arguments)
         .current_dir(folder)
         .env("IMGASM_CACHE", folder.join("cache"))
@@ -119,10 +120,11 @@ fn what_strangers_wrote_commands_nobody() {
         assert!(len > 20, "{what}: {output:?}");
     }
     // The same without its colours, and with them.
-    let coloured = Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    let coloured = example::imgasm()
         .args(["diff", "-p", "old.raw", "new.raw"])
         .current_dir(dir.path())
         .env("IMGASM_CACHE", dir.path().join("cache"))
+        .env_remove("NO_COLOR")
         .env("CLICOLOR_FORCE", "1")
         .output()
         .unwrap();

@@ -6,8 +6,8 @@ use std::fs::{self, FileType, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::process::Command;
 
+use crate::support::example;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use imgasm_testkit::image::{Kind, Set, sets};
@@ -166,7 +166,7 @@ fn type_name(file_type: FileType) -> &'static str {
 
 /// What the program prints.
 fn listed(image: &Path) -> BTreeMap<Vec<u8>, Row> {
-    let output = Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    let output = example::imgasm()
         .args(["ls", "-R", "--json", "--digest"])
         .arg(image)
         .arg("/")

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::support::example;
 use crate::support::rpms::{Lab, TOOLS, rpm};
 
 /// Something of everything that a package can have.
@@ -531,7 +532,7 @@ fn a_recipe_installs_packages_and_the_manifest_tells() {
     );
     fs::write(folder.join("imgasm.toml"), recipe).unwrap();
     let imgasm = |args: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_imgasm"));
+        let mut command = example::imgasm();
         command.args(args).current_dir(&folder);
         command.env("XDG_CACHE_HOME", folder.join("cache"));
         imgasm_testkit::command::output(&mut command)

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::example;
 use imgasm_testkit::command::run;
 use imgasm_testkit::content::Content;
 use imgasm_testkit::image::{Kind, set};
@@ -38,7 +39,7 @@ fn view(image: &Path, kind: Kind) -> Tree {
 
 fn build(folder: &Path, recipe: &str) -> PathBuf {
     std::fs::write(folder.join("imgasm.toml"), recipe).expect("room");
-    run(Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    run(example::imgasm()
         .args(["build", "-o", "out"])
         .env("XDG_CACHE_HOME", folder.join("cache"))
         .current_dir(folder));

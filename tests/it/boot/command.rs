@@ -1,6 +1,7 @@
 //! What of `imgasm boot` can be seen without a machine.
 
 use super::{imgasm, write};
+use crate::support::example;
 
 #[test]
 fn a_host_without_qemu_is_told_the_package() {
@@ -12,12 +13,11 @@ fn a_host_without_qemu_is_told_the_package() {
         "imgasm.toml",
         "name = \"small\"\nbase = { rootfs = \"root\", size = \"64MiB\" }\n",
     );
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    let output = example::imgasm()
         .arg("boot")
         .current_dir(dir)
         .env("IMGASM_CACHE", dir.join("cache"))
         .env("PATH", dir)
-        .env("NO_COLOR", "1")
         .output()
         .expect("the program starts");
     assert_eq!(output.status.code(), Some(2));

@@ -14,8 +14,9 @@ mod machine;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
+use crate::support::example;
 use serde_json::Value;
 
 /// Writes a file below `dir`.
@@ -27,11 +28,10 @@ fn write(dir: &Path, path: &str, text: &str) {
 }
 
 fn imgasm(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_imgasm"))
+    example::imgasm()
         .args(args)
         .current_dir(dir)
         .env("IMGASM_CACHE", dir.join("cache"))
-        .env("NO_COLOR", "1")
         .output()
         .expect("the program starts")
 }

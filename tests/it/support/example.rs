@@ -13,10 +13,13 @@ pub fn imgasm() -> Command {
     run(env!("CARGO_BIN_EXE_imgasm").as_ref())
 }
 
-/// A program that is imgasm, without what the environment says of time and colours.
+/// A program that is imgasm, without what the environment of the tests tells it.
 pub fn run(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_remove("SOURCE_DATE_EPOCH").env("NO_COLOR", "1");
+    for name in ["SOURCE_DATE_EPOCH", "CI", "IMGASM_CACHE", "IMGASM_LOG"] {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1");
     command
 }
 

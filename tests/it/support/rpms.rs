@@ -7,6 +7,7 @@ use std::process::Command;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::example;
 use imgasm_testkit::command::{output, run, text};
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::kernel::{Access, Mount};
@@ -157,7 +158,7 @@ impl Lab {
     /// Applies an overlay with `imgasm apply`.
     pub fn apply(&self, overlay: &Path) -> Result<(), String> {
         let before = self.bytes();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imgasm"));
+        let mut command = example::imgasm();
         command
             .arg("apply")
             .arg(self.image())
