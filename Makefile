@@ -2,6 +2,7 @@
 # make import  an AMI of the example image, with AWS credentials from the environment
 # make test    installs what the tests need, runs all of them, and says what was skipped and why;
 #              with IMGASM_REQUIRE_ALL=1 a skip is a failure
+# make smoke-aws   makes an AMI on a real account and takes it away again; with AWS_PROFILE and BUCKET
 # make test-boot   boots a customised machine under QEMU; takes minutes
 # make bench   imgasm beside what one would run instead, as ratios
 # make lint    formatting, clippy, documentation, licences
@@ -22,8 +23,8 @@ BOOT_PACKAGES := debootstrap ovmf qemu-system-x86
 AWS_VENV := target/aws-venv
 BENCH_VENV := target/bench-venv
 
-.PHONY: all build import tool test test-tools test-aws test-aws-tools test-boot boot-tools bench \
-	corpus lint fuzz clean
+.PHONY: all build import tool test test-tools test-aws test-aws-tools smoke-aws test-boot boot-tools \
+	bench corpus lint fuzz clean
 
 all: build
 
@@ -67,6 +68,11 @@ test: tool test-aws-tools
 
 test-aws: tool test-aws-tools
 	$(TESTS) --test it aws_
+
+# On the account of AWS_PROFILE; asks before it makes anything, unless SMOKE_ARGS is --yes.
+smoke-aws: tool $(AWS_VENV)/.complete
+	@test -n "$(BUCKET)" || { echo "name a bucket of the region with BUCKET=NAME"; exit 2; }
+	$(AWS_VENV)/bin/python tests/aws/smoke.py $(IMGASM) $(BUCKET) $(SMOKE_ARGS)
 
 test-aws-tools: test-tools $(AWS_VENV)/.complete
 

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::manifest::{self, Manifest};
 use crate::recipe::Recipe;
 use crate::recipe::volume::Content;
+use crate::verify::boot;
 use imgasm_aws::wish::Architecture;
-use imgasm_aws::{Built, BuiltDisk, BuiltVolume, VolumeContent};
+use imgasm_aws::{Boot, Built, BuiltDisk, BuiltVolume, VolumeContent};
 use imgasm_block::Digest;
 use imgasm_container::{Cache, Progress};
 use imgasm_disk::Disk;
@@ -131,13 +132,15 @@ pub fn open(
             content,
         });
     }
+    let (architecture, boot) = look(&root, recipe)?;
     let built = Built {
         name: manifest.name.clone(),
         description: recipe.description.clone(),
         recipe: manifest.recipe_sha256,
         base: manifest.base.digest,
         origin: manifest.base.origin.clone(),
-        architecture: architecture(&root, recipe)?,
+        architecture,
+        boot,
         root,
         volumes,
     };
@@ -153,14 +156,15 @@ fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
     serde_json::from_slice(&json).map_err(|source| Error::Manifest { path, source })
 }
 
-/// What the programs of the image's root filesystem are for.
-fn architecture(root: &BuiltDisk, recipe: &Recipe) -> Result<Architecture, Error> {
+/// What the programs of the image's root filesystem are for, and how the image can start.
+fn look(root: &BuiltDisk, recipe: &Recipe) -> Result<(Architecture, Option<Boot>), Error> {
     let disk = Disk::open(root.device.clone())?;
     let filesystem = disk.open_filesystem(disk.root(recipe.base.partition())?)?;
-    match Arch::detect(filesystem.as_ref())? {
+    let architecture = match Arch::detect(filesystem.as_ref())? {
         // An image without programs says nothing; most of EC2 is x86_64.
-        Some(Arch::X86_64) | None => Ok(Architecture::X86_64),
-        Some(Arch::Arm64) => Ok(Architecture::Arm64),
-        Some(other) => Err(Error::Architecture(other)),
-    }
+        Some(Arch::X86_64) | None => Architecture::X86_64,
+        Some(Arch::Arm64) => Architecture::Arm64,
+        Some(other) => return Err(Error::Architecture(other)),
+    };
+    Ok((architecture, boot::facts(&disk, filesystem.as_ref())))
 }

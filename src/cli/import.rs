@@ -19,10 +19,11 @@ use crate::recipe::{AmiFacts, Base, Recipe};
 use imgasm_aws::plan::steps::{Parent, Situation};
 use imgasm_aws::plan::{self, DEFAULT_ROLE, Plan, S3, Via};
 use imgasm_aws::preview::preview;
+use imgasm_aws::proof::Proof;
 use imgasm_aws::sdk::import::{self, Options, import};
 use imgasm_aws::sdk::{Aws, Patience, connect};
 use imgasm_aws::wish::{Ami, Polling};
-use imgasm_aws::{Report, limits};
+use imgasm_aws::{Artifact, Report, limits};
 use imgasm_block::ChunkMap;
 
 /// Make an AMI of what `build` has left. Prints its id.
@@ -72,6 +73,14 @@ pub(super) struct Args {
     /// and the same command goes on with it.
     #[arg(long, value_enum, default_value_t = OnError::Cleanup)]
     on_error: OnError,
+    /// How much of a snapshot is read back before it is taken for a disk: what differs from the base,
+    /// the first blocks and some of the rest; everything; nothing.
+    #[arg(long, value_enum, default_value_t = Verify::Auto)]
+    verify_snapshot: Verify,
+    /// Also write the ids by region, as JSON: {"ami": {"REGION": "AMI"}}; Terraform reads it as
+    /// NAME.auto.tfvars.json.
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
     /// How many seconds to wait for an import or a copy; else as `aws_polling` of `[ami]` says.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -95,6 +104,24 @@ enum DiskFormat {
     Vhd,
     /// The disk as it is.
     Raw,
+}
+
+/// How much of a snapshot is read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Verify {
+    Auto,
+    Full,
+    Off,
+}
+
+impl Verify {
+    fn proof(self) -> Proof {
+        match self {
+            Self::Auto => Proof::Auto,
+            Self::Full => Proof::Full,
+            Self::Off => Proof::Off,
+        }
+    }
 }
 
 /// What becomes of what a run has made when it fails.
@@ -123,13 +150,15 @@ pub(super) fn run(
             None => failure,
         }
     })?;
-    let ami = ami(&recipe, &manifest, environment)?;
+    let (ami, named) = ami(&recipe, &manifest, environment)?;
     let region = args.connection.region_before_connecting(&ami, environment);
     let via = via(args, &ami)?;
-    let plan = Plan::new(&built, ami, via).map_err(explained)?;
-    limits::check(&plan, now()).map_err(explained)?;
+    let plan = Plan::new(&built, ami, &named, via).map_err(explained)?;
+    limits::check(&plan, region.as_deref(), now()).map_err(explained)?;
     let base = base(args, &recipe, &manifest, environment, output)?;
-    let parent = base.as_ref().map(|(snapshot_id, chunk_map)| Parent {
+    let snapshot_id = base.as_ref().and_then(|_| parent(args, &manifest));
+    let parent = base.as_ref().zip(snapshot_id.as_ref());
+    let parent = parent.map(|(chunk_map, snapshot_id)| Parent {
         snapshot_id,
         chunk_map,
     });
@@ -141,7 +170,8 @@ pub(super) fn run(
             replaces: args.force_deregister || plan.ami.force_deregister,
             keeps_objects: args.keep,
         };
-        let preview = preview(&plan, &situation, &bars.reading("measuring"));
+        let proof = args.verify_snapshot.proof();
+        let preview = preview(&plan, &situation, proof, &bars.reading("measuring"));
         bars.finish();
         output.json(&preview.map_err(explained)?)?;
         return Ok(Outcome::Done);
@@ -156,6 +186,8 @@ pub(super) fn run(
             OnError::Cleanup => import::OnError::Cleanup,
             OnError::Keep => import::OnError::Keep,
         },
+        proof: args.verify_snapshot.proof(),
+        base: base.clone(),
         patience: patience(&plan.ami, args.timeout),
     };
     let default_region = plan.ami.region.as_ref().map(ToString::to_string);
@@ -169,12 +201,16 @@ pub(super) fn run(
     });
     console.finish();
     let artifacts = artifacts.map_err(explained)?;
-    let id = artifacts
-        .first()
-        .map(|artifact| artifact.artifact_id.clone());
-    manifest.with_artifacts(artifacts).write(&args.output)?;
-    let id = id.unwrap_or_default();
-    output.line(id.split_once(':').map_or(&*id, |(_, id)| id))?;
+    let data = artifacts.first().map(|first| &first.custom_data);
+    let id = data.and_then(|data| data.regions.values().next());
+    let id = id.map(|region| region.ami_id.clone()).unwrap_or_default();
+    let artifact = Artifact::join(artifacts);
+    if let (Some(path), Some(artifact)) = (&args.output_file, &artifact) {
+        imgasm_block::Output::write(path, artifact.ids().as_bytes())?;
+    }
+    let manifest = manifest.with_artifacts(artifact.into_iter().collect());
+    manifest.write(&args.output)?;
+    output.line(id)?;
     Ok(Outcome::Done)
 }
 
@@ -199,20 +235,29 @@ fn now() -> i64 {
     now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// The recipe's AMI, for what was built.
-fn ami(recipe: &Recipe, manifest: &Manifest, environment: &Environment) -> Result<Ami, Failure> {
+/// The recipe's AMI, for what was built, and its name as it would be at any other time.
+fn ami(
+    recipe: &Recipe,
+    manifest: &Manifest,
+    environment: &Environment,
+) -> Result<(Ami, String), Failure> {
     let given = environment.source_date_epoch()?;
     let origin = manifest.base.origin.as_ref();
-    let facts = AmiFacts {
-        now: given.map_or_else(now, Epoch::seconds),
-        digest: manifest.image.digest,
-        source: origin.map(|origin| (origin.ami_id.clone(), origin.name.clone())),
+    let at = |now: i64| {
+        recipe.ami(&AmiFacts {
+            now,
+            digest: manifest.image.digest,
+            source: origin.map(|origin| (origin.ami_id.clone(), origin.name.clone())),
+        })
     };
-    recipe.ami(&facts)?.ok_or_else(|| {
+    let missing = || {
         Failure::new("the recipe does not say what AMI to make: it has no `[ami]`").with_hint(
             "add it, at the least:\n\n  [ami]\n  ami_name = \"my image {{ timestamp }}\"\n",
         )
-    })
+    };
+    let ami = at(given.map_or_else(now, Epoch::seconds))?.ok_or_else(missing)?;
+    let named = at(0)?.ok_or_else(missing)?.ami_name.to_string();
+    Ok((ami, named))
 }
 
 fn via(args: &Args, ami: &Ami) -> Result<Via, Failure> {
@@ -237,41 +282,54 @@ fn via(args: &Args, ami: &Ami) -> Result<Via, Failure> {
     }))
 }
 
-/// The snapshot that holds the base, and the base's chunks, where an upload can build upon them.
+/// The snapshot that holds the base, if one is known.
+fn parent(args: &Args, manifest: &Manifest) -> Option<String> {
+    if args.via != Way::Ebs {
+        return None;
+    }
+    let record = &manifest.base;
+    let origin = record.origin.as_ref();
+    let recorded = || {
+        let origin = origin.filter(|origin| origin.digest == record.digest)?;
+        origin.snapshot_id.clone()
+    };
+    args.parent_snapshot.clone().or_else(recorded)
+}
+
+/// What the base holds: an upload can build upon it, and what differs from it is read back.
 fn base(
     args: &Args,
     recipe: &Recipe,
     manifest: &Manifest,
     environment: &Environment,
     output: &mut Output,
-) -> Result<Option<(String, Arc<ChunkMap>)>, Failure> {
-    if args.via != Way::Ebs {
-        return Ok(None);
-    }
-    let record = &manifest.base;
-    let origin = record.origin.as_ref();
-    let recorded = || {
-        let origin = origin.filter(|origin| origin.digest == record.digest);
-        origin.and_then(|origin| origin.snapshot_id.clone())
-    };
-    let Some(snapshot_id) = args.parent_snapshot.clone().or_else(recorded) else {
-        return Ok(None);
-    };
+) -> Result<Option<Arc<ChunkMap>>, Failure> {
+    let is_parent = parent(args, manifest).is_some();
     let Base::File { path, sha256, .. } = &recipe.base else {
+        if !is_parent {
+            return Ok(None);
+        }
         return Err(
             Failure::new("the base is assembled from a folder, so no snapshot holds it")
                 .with_hint("leave --parent-snapshot out"),
         );
     };
+    // Where only the image is, all of it counts as changed.
+    let is_compared = args.verify_snapshot == Verify::Auto && path.exists();
+    if !is_parent && (!is_compared || args.dry_run) {
+        return Ok(None);
+    }
     let bars = Bars::new();
     let base = image::cache(environment)?.base(path, *sha256, &bars.reading("base"))?;
     bars.finish();
-    if base.chunk_map.digest() == record.digest {
-        return Ok(Some((snapshot_id, base.chunk_map)));
+    if base.chunk_map.digest() == manifest.base.digest {
+        return Ok(Some(base.chunk_map));
     }
-    output.warning(format_args!(
-        "{} is not what the image was built upon any more: all of the image is uploaded",
-        path.display()
-    ));
+    if is_parent {
+        output.warning(format_args!(
+            "{} is not what the image was built upon any more: all of the image is uploaded",
+            path.display()
+        ));
+    }
     Ok(None)
 }

@@ -197,7 +197,7 @@ fn run(
         #[cfg(feature = "aws")]
         Command::Pull(args) => pull::run(&args, output),
         #[cfg(feature = "aws")]
-        Command::Gc(args) => gc::run(&args, output),
+        Command::Gc(args) => gc::run(&args, environment, output),
         Command::Convert(args) => convert::run(&args, environment, output),
         Command::Verify(args) => verify::run(&args, environment, output),
         Command::Boot(args) => boot::run(&args, environment, output),

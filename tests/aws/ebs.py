@@ -31,6 +31,8 @@ def new_snapshot(region, gib, description, tags, encrypted=False, owner=state.AC
     snapshot.add_tags(tags)
     snapshot.encrypted = encrypted
     snapshot.key = None
+    snapshot.permissions = []
+    snapshot.zones = []
     snapshot.polls = state.SETTINGS["polls"]
     snapshot.unknown = state.SETTINGS["unknown"]
     state.BLOCKS[region, snapshot.id] = {}

@@ -5,6 +5,7 @@ import re
 import subprocess
 import tempfile
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 
 import ebs
 import models
@@ -22,6 +23,9 @@ IMAGES = {}
 TASKS = {}
 TOKENS = {}
 SERIAL = iter(range(1, 1 << 30))
+
+#: What owners are called besides their numbers.
+OWNERS = {"self": state.ACCOUNT, "amazon": state.AMAZON}
 
 FORMATS = {"vmdk": "vmdk", "vhd": "vpc", "raw": "raw"}
 
@@ -75,6 +79,9 @@ def create_tags(region, params):
     pairs = {tag["Key"]: tag["Value"] for tag in params["Tags"]}
     check_tags(pairs)
     for resource in params["Resources"]:
+        if resource.startswith("ami-"):
+            find(region, resource)
+            continue
         snapshot = backend(region).snapshots.get(resource)
         if snapshot is None or ebs.is_unknown(snapshot):
             raise error("InvalidSnapshot.NotFound", f"The snapshot '{resource}' does not exist.")
@@ -94,7 +101,9 @@ def matches(filters, region, resource, fields):
             have = [fields[name]]
         else:
             raise error("InvalidParameterValue", f"The filter '{name}' is invalid")
-        if not set(have) & set(values):
+        # Only these two stand for others.
+        patterns = [value.replace("[", "[[]") for value in values]
+        if not any(fnmatchcase(one, it) for one in have if one is not None for it in patterns):
             return False
     return True
 
@@ -156,6 +165,10 @@ def describe_task(region, task_id):
     }
     if task["status"] == "active":
         detail["Progress"] = "35"
+    if "Encrypted" in task["params"]:
+        detail["Encrypted"] = task["params"]["Encrypted"]
+    if "KmsKeyId" in task["params"]:
+        detail["KmsKeyId"] = task["params"]["KmsKeyId"]
     if task["snapshot"]:
         detail["SnapshotId"] = task["snapshot"]
     return {
@@ -208,6 +221,8 @@ def convert(region, task):
         snapshot = ebs.new_snapshot(region, gib, task["params"].get("Description", ""), {}, encrypted)
         snapshot.key = task["params"].get("KmsKeyId")
         state.store_disk(region, snapshot.id, raw)
+        for index in state.SETTINGS["rewrites"]:
+            state.store(region, snapshot.id, index, b"\x55" * state.BLOCK)
     task["snapshot"] = snapshot.id
     return None
 
@@ -405,7 +420,7 @@ def register_image(region, params):
         "Name Description Architecture BootMode TpmSupport ImdsSupport EnaSupport SriovNetSupport "
         "RootDeviceName VirtualizationType"
     ).split()
-    image = {key: params[key] for key in keys if key in params}
+    image = {key: params[key] for key in keys if key in params and key not in state.SETTINGS["forgets"]}
     image.update(
         ImageId=image_id,
         OwnerId=state.ACCOUNT,
@@ -437,7 +452,7 @@ def describe_images(region, params):
     owners = params.get("Owners", [])
     result = []
     for image in images:
-        if "self" in owners and image["OwnerId"] != state.ACCOUNT:
+        if owners and image["OwnerId"] not in [OWNERS.get(owner, owner) for owner in owners]:
             continue
         if image["State"] == "disabled" and not params.get("IncludeDisabled") and not wanted:
             continue
@@ -445,7 +460,12 @@ def describe_images(region, params):
             image["polls"] -= 1
             if image["polls"] < 0:
                 image["State"] = "available"
-        fields = {"name": image["Name"], "state": image["State"], "image-id": image["ImageId"]}
+        fields = {
+            "name": image["Name"],
+            "state": image["State"],
+            "image-id": image["ImageId"],
+            "architecture": image["Architecture"],
+        }
         if matches(params.get("Filters", []), region, image["ImageId"], fields):
             shown = {key: value for key, value in image.items() if key[0].isupper()}
             result.append(shown | {"Tags": tags(region, image["ImageId"])})
@@ -467,6 +487,9 @@ def copy_image(region, params):
     check_name(region, params["Name"])
     if "KmsKeyId" in params and not params.get("Encrypted"):
         raise error("InvalidParameterDependency", "KmsKeyId needs Encrypted")
+    minutes = params.get("SnapshotCopyCompletionDurationMinutes", 15)
+    if not 15 <= minutes <= 2880 or minutes % 15:
+        raise error("InvalidParameterValue", f"{minutes} minutes are no duration of a copy")
     image_id = f"ami-{next(SERIAL):017x}"
     mappings = []
     for mapping in source["BlockDeviceMappings"]:
@@ -481,6 +504,7 @@ def copy_image(region, params):
                 {},
                 volume["Encrypted"],
             )
+            snapshot.key = params.get("KmsKeyId")
             tag(region, snapshot.id, params, "snapshot")
             state.BLOCKS[region, snapshot.id] = dict(state.BLOCKS[source_region, before])
             volume["SnapshotId"] = snapshot.id
@@ -521,14 +545,66 @@ def modify_image_attribute(region, params):
     image = find(region, params["ImageId"])
     if image["State"] != "available":
         raise error("InvalidAMIID.Unavailable", "The image is not available")
-    for permission in params["LaunchPermission"]["Add"]:
+    if len(params) != 2:
+        raise error("InvalidParameterCombination", "One attribute at a time")
+    if "Description" in params:
+        check_description({"Description": params["Description"]["Value"]})
+        image["Description"] = params["Description"]["Value"]
+        return {}
+    changes = params["LaunchPermission"]
+    for permission in changes.get("Add", []) + changes.get("Remove", []):
         if len(permission) != 1:
             raise error("InvalidParameterCombination", "One of them at a time")
         if not re.fullmatch(r"\d{12}", permission.get("UserId", "0" * 12)):
             raise error("InvalidAMIAttributeItemValue", f"Invalid user id {permission}")
-        if permission not in image["permissions"]:
-            image["permissions"].append(permission)
+    if any("Group" in it for it in changes.get("Add", [])) and is_encrypted(image):
+        raise error("InvalidParameter", "An AMI with encrypted snapshots cannot be public")
+    kept = [it for it in image["permissions"] if it not in changes.get("Remove", [])]
+    image["permissions"] = kept + [it for it in changes.get("Add", []) if it not in kept]
     return {}
+
+
+def is_encrypted(image):
+    return any(mapping.get("Ebs", {}).get("Encrypted") for mapping in image["BlockDeviceMappings"])
+
+
+def own_snapshot(region, snapshot_id):
+    snapshot = backend(region).snapshots.get(snapshot_id)
+    if snapshot is None or ebs.is_unknown(snapshot):
+        raise error("InvalidSnapshot.NotFound", f"The snapshot '{snapshot_id}' does not exist.")
+    return snapshot
+
+
+def modify_snapshot_attribute(region, params):
+    snapshot = own_snapshot(region, params["SnapshotId"])
+    for permission in params["CreateVolumePermission"].get("Add", []):
+        if "Group" in permission and snapshot.encrypted:
+            raise error("InvalidParameter", "Encrypted snapshots cannot be public")
+        if permission not in snapshot.permissions:
+            snapshot.permissions.append(permission)
+    return {}
+
+
+def describe_snapshot_attribute(region, params):
+    snapshot = own_snapshot(region, params["SnapshotId"])
+    return {"SnapshotId": snapshot.id, "CreateVolumePermissions": snapshot.permissions}
+
+
+def enable_fast_snapshot_restores(region, params):
+    for zone in params["AvailabilityZones"]:
+        if not zone.startswith(region):
+            raise error("InvalidParameterValue", f"{zone} is not of {region}")
+    done = []
+    for snapshot_id in params["SourceSnapshotIds"]:
+        own_snapshot(region, snapshot_id).zones = params["AvailabilityZones"]
+        done += [{"SnapshotId": snapshot_id, "AvailabilityZone": zone, "State": "enabling"}
+                 for zone in params["AvailabilityZones"]]
+    return {"Successful": done, "Unsuccessful": []}
+
+
+def disable_image_deprecation(region, params):
+    find(region, params["ImageId"]).pop("DeprecationTime", None)
+    return {"Return": True}
 
 
 def describe_image_attribute(region, params):
@@ -549,6 +625,21 @@ def enable_image_deregistration_protection(region, params):
     cooldown = "-with-cooldown" if params.get("WithCooldown") else ""
     find(region, params["ImageId"])["DeregistrationProtection"] = f"enabled{cooldown}"
     return {"Return": "true"}
+
+
+def reset(bucket):
+    """Takes everything away that the account has."""
+    for region in set(IMAGES) | set(TASKS):
+        for image_id in [it for it, image in IMAGES.get(region, {}).items() if image["OwnerId"] == state.ACCOUNT]:
+            del IMAGES[region][image_id]
+        TASKS.pop(region, None)
+        for snapshot_id, snapshot in list(backend(region).snapshots.items()):
+            if snapshot.owner_id == state.ACCOUNT:
+                del backend(region).snapshots[snapshot_id]
+                state.BLOCKS.pop((region, snapshot_id), None)
+    found = s3_backends[state.ACCOUNT]["aws"].buckets[bucket]
+    found.keys.clear()
+    found.multiparts.clear()
 
 
 def public_image(region, image_id, name, disk, mappings, extra):
@@ -621,6 +712,10 @@ def install():
         deregister_image,
         modify_image_attribute,
         describe_image_attribute,
+        modify_snapshot_attribute,
+        describe_snapshot_attribute,
+        enable_fast_snapshot_restores,
+        disable_image_deprecation,
         enable_image_deprecation,
         enable_image_deregistration_protection,
     ):

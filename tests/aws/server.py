@@ -10,6 +10,10 @@ violations    requests that the real services would not have taken
 public-image  an AMI of Amazon's from a raw disk
 snapshot      a snapshot's volume as a raw file
 image         an AMI with its permissions and protection
+tamper        changes a block of a snapshot
+edit          sets what an AMI is described with
+untag         takes the tags of a thing away
+reset         takes all AMIs, snapshots, imports and objects away
 hurry         lets the imports that are under way end at the next look
 deregister    takes an AMI away, and leaves its snapshots
 parameter     the value of a parameter of Systems Manager
@@ -33,6 +37,7 @@ os.environ["MOTO_S3_CUSTOM_ENDPOINTS"] = ""
 
 import ebs
 import ec2
+import iam
 import models
 import s3
 import ssm
@@ -51,9 +56,11 @@ CHANCE = random.Random(1)
 #: Codes by which the services say that they are busy, or that credentials have expired.
 CODES = {
     "throttle": {"ec2": (503, "RequestLimitExceeded"), "s3": (503, "SlowDown"),
-                 "ebs": (400, "ThrottlingException"), "ssm": (400, "ThrottlingException")},
+                 "ebs": (400, "ThrottlingException"), "ssm": (400, "ThrottlingException"),
+                 "sts": (400, "Throttling")},
     "error": {"ec2": (500, "InternalError"), "s3": (500, "InternalError"),
-              "ebs": (500, "InternalServerException"), "ssm": (500, "InternalServerError")},
+              "ebs": (500, "InternalServerException"), "ssm": (500, "InternalServerError"),
+              "sts": (500, "InternalFailure")},
     "expired": {"ec2": (400, "RequestExpired"), "s3": (400, "ExpiredToken"),
                 "ebs": (403, "ExpiredTokenException"), "ssm": (400, "ExpiredTokenException"),
                 "sts": (403, "ExpiredToken")},
@@ -165,6 +172,14 @@ def control(name, value):
             state.write_disk(value["region"], value["id"], snapshot.volume_size, value["path"])
         elif name == "image":
             return ec2.IMAGES[value["region"]][value["id"]]
+        elif name == "tamper":
+            state.store(value["region"], value["id"], value["index"], b"\x55" * state.BLOCK)
+        elif name == "edit":
+            ec2.IMAGES[value["region"]][value["id"]][value["key"]] = value["value"]
+        elif name == "untag":
+            ec2.backend(value["region"]).tags.pop(value["id"], None)
+        elif name == "reset":
+            ec2.reset(value["bucket"])
         elif name == "hurry":
             for task in ec2.TASKS.get(value["region"], {}).values():
                 task["polls"] = 0
@@ -211,6 +226,13 @@ class App:
             entry["key"] = environ["HTTP_AUTHORIZATION"].split("Credential=")[1].split("/")[0]
             LOG.append(entry | {"parameters": parameters, "bytes": length})
             kind = fault(service, operation)
+            policy = state.SETTINGS["policy"]
+            denied = policy and iam.refused(policy, service, operation, region, parameters)
+        owner = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER", state.ACCOUNT)
+        if denied or owner != state.ACCOUNT:
+            code = "UnauthorizedOperation" if service == "ec2" else "AccessDenied"
+            said = f"not authorized to perform: {denied or 'it in the bucket of another account'}"
+            return self.answer(start_response, *refusal(service, 403, code, said))
         if kind == "drop":
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return self.answer(start_response, 500, {}, "")

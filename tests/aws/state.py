@@ -24,6 +24,12 @@ SETTINGS = {
     "page": 5,
     #: How often a task, an AMI or a snapshot is asked for before it is done.
     "polls": 2,
+    #: The policy of whoever asks; without one all is allowed.
+    "policy": None,
+    #: What RegisterImage leaves out of what it is asked for.
+    "forgets": [],
+    #: Blocks that the import service changes in what it imports.
+    "rewrites": [],
     #: What tasks come to instead: a status message.
     "task_message": None,
 }

@@ -59,11 +59,7 @@ fn throttled_failing_and_cut_off_it_still_arrives() {
         assert!(output.status.success(), "{via} {rules}: {}", said(&output));
         faults(&server, &json!([]));
         // What `--force-deregister` took the name from.
-        succeed(
-            server
-                .command(dir, "gc")
-                .args(["--bucket", BUCKET, "--yes"]),
-        );
+        succeed(server.gc(dir).args(["--bucket", BUCKET, "--yes"]));
         is_right(&server, dir, &String::from_utf8(output.stdout).unwrap());
     }
 }
@@ -90,11 +86,7 @@ fn killed_at_any_moment_a_second_run_ends_it() {
             // Away with it, for the next time to begin from nothing.
             let deregister = json!({"region": REGION, "id": id.trim()});
             server.tell("deregister", &deregister);
-            succeed(
-                server
-                    .command(dir, "gc")
-                    .args(["--bucket", BUCKET, "--yes"]),
-            );
+            succeed(server.gc(dir).args(["--bucket", BUCKET, "--yes"]));
             assert_eq!(leftovers(&server, dir), "");
         }
         if via == "ebs" {
@@ -136,14 +128,10 @@ fn gc_finds_all_that_a_killed_run_has_left() {
             child.wait().unwrap();
             // What was on its way arrives.
             sleep(Duration::from_millis(300));
-            succeed(
-                server
-                    .command(dir, "gc")
-                    .args(["--bucket", BUCKET, "--yes"]),
-            );
+            succeed(server.gc(dir).args(["--bucket", BUCKET, "--yes"]));
             for image in leftovers_of_success(&server) {
                 server.tell("deregister", &json!({"region": REGION, "id": image}));
-                succeed(server.command(dir, "gc").arg("--yes"));
+                succeed(server.gc(dir).arg("--yes"));
             }
             is_empty(&server);
         }
@@ -204,11 +192,7 @@ fn what_is_wrong_is_told_with_what_to_do_and_nothing_stays() {
     is_one_error(&said, &["not done after 1 seconds", "--timeout"]);
     // What is under way is for the next run, or for gc.
     assert_ne!(leftovers(&server, dir), "");
-    succeed(
-        server
-            .command(dir, "gc")
-            .args(["--bucket", BUCKET, "--yes"]),
-    );
+    succeed(server.gc(dir).args(["--bucket", BUCKET, "--yes"]));
     nothing_stays();
     server.tell("settings", &json!({"polls": 1}));
 

@@ -194,10 +194,6 @@ fn a_second_interrupt_stops_the_cleaning_and_says_what_is_left() {
     );
     server.tell("faults", &json!([]));
     assert_ne!(leftovers(&server, dir), "");
-    succeed(
-        server
-            .command(dir, "gc")
-            .args(["--bucket", BUCKET, "--yes"]),
-    );
+    succeed(server.gc(dir).args(["--bucket", BUCKET, "--yes"]));
     nothing_left(&server, dir);
 }

@@ -108,7 +108,7 @@ fn whatever_request_fails_the_old_ami_is_there_or_the_new_one() {
                 );
             }
             assert!(!dir.join("out/.ecs.replaced.json").exists());
-            let mut gc = server.command(dir, "gc");
+            let mut gc = server.gc(dir);
             assert_eq!(succeed(gc.args(["--bucket", BUCKET])), "", "{operation}");
             cells += 1;
         }
@@ -144,7 +144,7 @@ fn a_failure_that_passes_replaces_it_all_the_same() {
         for region in [REGION, COPY] {
             assert_eq!(images(&server, region).len(), 1, "{kind} in {region}");
         }
-        let mut gc = server.command(dir, "gc");
+        let mut gc = server.gc(dir);
         succeed(gc.args(["--bucket", BUCKET, "--yes"]));
     }
     server.assert_no_violations();

@@ -15,10 +15,13 @@ deprecate_at = "2030-01-31T00:00:00Z"
 deregistration_protection = { enabled = false }
 ssm_parameter = "/images/ecs"
 force_delete_snapshot = true
+snapshot_users = ["210987654321"]
+fast_snapshot_restore = ["us-east-1a", "eu-central-1b"]
+snapshot_copy_duration_minutes = 30
 "#;
 
 /// The operations that change something.
-const CHANGING: [&str; 18] = [
+const CHANGING: [&str; 21] = [
     "CreateMultipartUpload",
     "UploadPart",
     "CompleteMultipartUpload",
@@ -33,7 +36,10 @@ const CHANGING: [&str; 18] = [
     "RegisterImage",
     "CopyImage",
     "ModifyImageAttribute",
+    "ModifySnapshotAttribute",
+    "EnableFastSnapshotRestores",
     "EnableImageDeprecation",
+    "DisableImageDeprecation",
     "PutParameter",
     "DeregisterImage",
     "DeleteSnapshot",
@@ -88,11 +94,24 @@ fn what_was_shown_is_what_is_sent_in_that_order() {
         let copy = copies["images"].as_array().unwrap().last().unwrap();
         let mut sent = sent.into_iter().peekable();
         for request in shown["requests"].as_array().unwrap() {
-            if request["when"] != Value::Null && old.is_none() {
+            // No AMI of the same image is looked for.
+            let is_for_found = request["when"]
+                .as_str()
+                .is_some_and(|it| it.contains("found"));
+            if is_for_found || request["when"] != Value::Null && old.is_none() {
                 continue;
             }
             let mut text = request["parameters"].to_string();
+            let of_copy = server.describe_image("eu-central-1", copy.as_str().unwrap());
             for (stands, for_it) in [
+                (
+                    "{{ecs.raw}}@eu-central-1",
+                    snapshot_of(&of_copy, "/dev/xvda"),
+                ),
+                (
+                    "{{ecs-docker.raw}}@eu-central-1",
+                    snapshot_of(&of_copy, "/dev/xvdcy"),
+                ),
                 ("{{ecs.raw}}", snapshot_of(&image, "/dev/xvda")),
                 ("{{ecs-docker.raw}}", snapshot_of(&image, "/dev/xvdcy")),
                 ("{{ami}}@eu-central-1", copy.as_str().unwrap().to_owned()),
@@ -138,6 +157,36 @@ fn what_a_service_would_refuse_is_found_before_a_byte_is_sent() {
     let dir = dir.path();
     let long = "x".repeat(256);
     let cases = [
+        (
+            "ami_regions = [\"eu-west-1\"]\nsnapshot_copy_duration_minutes = 20\n".to_owned(),
+            "s3",
+            "steps of 15",
+        ),
+        (
+            "fast_snapshot_restore = [\"eu-west-1a\"]\n".to_owned(),
+            "s3",
+            "eu-west-1a",
+        ),
+        (
+            "ami_groups = [\"all\"]\nami_root_device = { encrypted = true }\n".to_owned(),
+            "s3",
+            "everybody",
+        ),
+        (
+            "fast_launch = { enable_fast_launch = true }\n".to_owned(),
+            "s3",
+            "Windows",
+        ),
+        (
+            "ami_product_codes = [\"x\"]\n".to_owned(),
+            "s3",
+            "Marketplace",
+        ),
+        (
+            "skip_save_build_region = true\n".to_owned(),
+            "s3",
+            "ami_regions",
+        ),
         (format!("ami_description = {long:?}\n"), "s3", "255"),
         (
             format!("tags = {{ a = {:?} }}\n", "x".repeat(257)),

@@ -2,13 +2,20 @@
 
 mod assemble;
 mod aws_blocks;
+mod aws_boot;
 mod aws_faults;
+mod aws_gc;
 mod aws_import;
+mod aws_matrix;
 mod aws_network;
+mod aws_packer;
 mod aws_passing;
 mod aws_plan;
+mod aws_policy;
 mod aws_pull;
 mod aws_replace;
+mod aws_reuse;
+mod aws_smoke;
 mod aws_told;
 mod boot;
 mod boundary;

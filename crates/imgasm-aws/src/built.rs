@@ -20,10 +20,23 @@ pub struct Built {
     pub origin: Option<Origin>,
     /// What the image's programs are for.
     pub architecture: Architecture,
+    /// How it can start, if that can be seen.
+    pub boot: Option<Boot>,
     /// The root disk.
     pub root: BuiltDisk,
     /// The volumes beside the root, in the recipe's order.
     pub volumes: Vec<BuiltVolume>,
+}
+
+/// How an image can start, as its disk and its kernels say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// Whether boot code for the BIOS is installed.
+    pub by_bios: bool,
+    /// Whether a loader for UEFI is installed.
+    pub by_uefi: bool,
+    /// The kernels that have no driver for the Elastic Network Adapter.
+    pub without_ena: Vec<String>,
 }
 
 /// A disk that was built.

@@ -9,6 +9,9 @@ pub enum Error {
     /// The image is for another processor.
     #[error("{0}")]
     Architecture(String),
+    /// The image does not start as it is to be registered.
+    #[error("{0}")]
+    Boot(String),
     /// The root volume would be smaller than the image.
     #[error("`ami_root_device` has {asked} GiB, and the image needs {needed}")]
     RootTooSmall {
@@ -100,6 +103,24 @@ pub enum Error {
         /// What EC2 said.
         message: String,
     },
+    /// A snapshot is not the disk that it was made of.
+    #[error("the snapshot {snapshot} is not {file}: {problem}")]
+    Content {
+        /// The snapshot.
+        snapshot: String,
+        /// The disk's file.
+        file: String,
+        /// What differs.
+        problem: String,
+    },
+    /// What was made is not what was asked for.
+    #[error("{what} is not what was asked for: {}", differences.join("; "))]
+    Differs {
+        /// What was made.
+        what: String,
+        /// What differs.
+        differences: Vec<String>,
+    },
     /// Something took too long.
     #[error("{what} is not done after {seconds} seconds; last it was {state}")]
     TimeOut {
@@ -160,6 +181,9 @@ impl Error {
                 "put {{ timestamp }} into `ami_name`, or replace the other AMI with \
                  --force-deregister"
             }
+            Self::Boot(_) => {
+                "correct the recipe's [ami] or the image; `imgasm verify` looks at how it starts"
+            }
             Self::Architecture(_) => "correct `architecture` in the recipe, or the base",
             Self::RootTooSmall { .. } => "leave `volume_size` out for the image's own size",
             Self::Protected { .. } => {
@@ -173,6 +197,9 @@ impl Error {
             Self::TimeOut { .. } => {
                 "run the same command again: it goes on with what is under way; --timeout waits \
                  longer, and `imgasm gc` removes what is left"
+            }
+            Self::Content { .. } => {
+                "--via ebs writes the blocks themselves; --verify-snapshot=off does not look"
             }
             Self::Interrupted => "a further run goes on where this one was, with --on-error=keep",
             Self::Credentials { .. } => {
@@ -196,8 +223,25 @@ impl Error {
 /// What to do about a service's own words. The codes are those of the EC2 API reference ("Error
 /// codes"), S3's ("Error responses") and the VM Import/Export user guide ("Troubleshooting").
 fn explain(code: &str, message: &str) -> Option<String> {
-    let says = |text: &str| message.to_ascii_lowercase().contains(text);
+    let message = message.to_ascii_lowercase();
+    let says = |text: &str| message.contains(text);
+    let is_about_key = code.starts_with("KMS") || code.contains("Kms") || says("kms key");
     let hint = match code {
+        "RequestTimeTooSkewed" | "RequestInTheFuture" => CLOCK,
+        _ if says("signature expired") || says("signature not yet current") => CLOCK,
+        _ if says("explicit deny") => {
+            "a policy forbids it whatever else allows it: a service control policy of the \
+             organization, a permissions boundary, or a statement with Deny; whoever keeps it can \
+             say which"
+        }
+        _ if is_about_key && (says("disabled") || says("pending") || says("invalid state")) => {
+            "the key cannot be used as it is: look at its state with `aws kms describe-key`; one that \
+             is pending deletion can be brought back with `aws kms cancel-key-deletion`"
+        }
+        _ if is_about_key => {
+            "look whether the key is there, in this region, and whether its policy allows the caller \
+             and, for --via s3, the import service's role: `imgasm import --dry-run` prints both"
+        }
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
             "the credentials have expired: sign in again (`aws sso login`, or a new session) and \
              run the same command; it goes on where this one was"
@@ -231,6 +275,11 @@ fn explain(code: &str, message: &str) -> Option<String> {
              not needed (`imgasm gc`), or ask for more in Service Quotas"
         }
         "InvalidParameter" | "InvalidParameterValue" if says("role") => ROLE,
+        _ if says("disk validation failed")
+            && (says("403") || says("forbidden") || says("access denied")) =>
+        {
+            ROLE
+        }
         _ if says("disk validation failed") => {
             "the import service did not like the disk: try another --disk-format (vmdk, vhd, raw) \
              or --via ebs, and look at the image with `imgasm verify`"
@@ -242,6 +291,12 @@ fn explain(code: &str, message: &str) -> Option<String> {
             || says("does not have sufficient") =>
         {
             ROLE
+        }
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation"
+            if says("encoded authorization") =>
+        {
+            "the caller may not do that: `aws sts decode-authorization-message` says why, and \
+             `imgasm import --dry-run` prints the policy that it needs"
         }
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
             "the caller may not do that: `imgasm import --dry-run` prints the policy that it needs"
@@ -262,8 +317,60 @@ fn explain(code: &str, message: &str) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// The time of a request is part of its signature.
+const CLOCK: &str = "the clock of this machine is wrong: AWS takes requests whose time is right by five \
+    minutes; set it (`timedatectl set-ntp true`) and run the same command";
+
 /// What the import service needs of its role.
 const ROLE: &str = "the import service reads the bucket by a role, `vmimport` unless --role names \
     another: it must exist, trust vmie.amazonaws.com (sts:ExternalId `vmimport`), and be allowed \
     s3:GetBucketLocation, s3:GetObject and s3:ListBucket on the bucket; `imgasm import --dry-run` \
     prints that policy";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_fits_the_cause() {
+        for (code, message, word) in [
+            (
+                "",
+                "ClientError: Disk validation failed [403: Access Denied]",
+                "vmie.amazonaws.com",
+            ),
+            (
+                "",
+                "ClientError: Disk validation failed [unsupported]",
+                "--disk-format",
+            ),
+            ("RequestTimeTooSkewed", "", "clock"),
+            (
+                "AuthFailure",
+                "Signature not yet current: 20300101T000000Z",
+                "clock",
+            ),
+            ("AuthFailure", "", "get-caller-identity"),
+            (
+                "UnauthorizedOperation",
+                "not authorized ... with an explicit deny in a service control policy",
+                "forbids",
+            ),
+            (
+                "UnauthorizedOperation",
+                "Encoded authorization failure message: abc",
+                "decode-authorization-message",
+            ),
+            ("UnauthorizedOperation", "", "--dry-run"),
+            (
+                "KMSInvalidStateException",
+                "arn:aws:kms:x is pending deletion",
+                "cancel-key-deletion",
+            ),
+            ("InvalidKmsKey.NotFound", "no such key", "in this region"),
+        ] {
+            let hint = explain(code, message).unwrap_or_default();
+            assert!(hint.contains(word), "{code} {message}: {hint}");
+        }
+    }
+}

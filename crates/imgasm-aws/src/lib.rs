@@ -7,6 +7,8 @@
 //! - [`plan`]: from a wish and what was built to those requests; [`blocks`]: what of a disk a
 //!   snapshot gets; [`parts`]: what an object is uploaded in.
 //! - [`limits`]: what the services would refuse.
+//! - [`proof`]: which blocks of a snapshot are read back; [`compare`]: whether what was made is what
+//!   was asked for.
 //! - [`preview`], [`policy`]: a plan for people and machines, and what its caller must be allowed.
 //! - [`tags`]: how imgasm knows its own.
 //! - [`artifact`]: the record of an AMI that was made.
@@ -19,6 +21,7 @@
 pub mod artifact;
 pub mod blocks;
 pub mod built;
+pub mod compare;
 pub mod error;
 pub mod limits;
 pub mod origin;
@@ -27,6 +30,7 @@ pub mod parts;
 pub mod plan;
 pub mod policy;
 pub mod preview;
+pub mod proof;
 pub mod report;
 pub mod request;
 #[cfg(feature = "sdk")]
@@ -34,8 +38,8 @@ pub mod sdk;
 pub mod tags;
 pub mod wish;
 
-pub use artifact::{Artifact, ArtifactData};
-pub use built::{Built, BuiltDisk, BuiltVolume, VolumeContent};
+pub use artifact::{Artifact, ArtifactData, RegionData};
+pub use built::{Boot, Built, BuiltDisk, BuiltVolume, VolumeContent};
 pub use error::{Error, Result};
 pub use origin::{Mapping, Origin};
 pub use report::Report;

@@ -1,10 +1,16 @@
 //! The IAM policies that a run needs.
+//!
+//! That of an import follows from the list of its requests. What is only there to be taken away again
+//! may be taken away if it has imgasm's tag ([`crate::tags::NAME`]), and nothing else may.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::plan::{Plan, Via};
+use crate::plan::steps::Situation;
+use crate::plan::{KEY_PREFIX, Plan, Via};
+use crate::proof::Proof;
+use crate::{Result, tags};
 
 /// A policy document (IAM user guide, "Grammar of the IAM JSON policy language").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,16 +34,70 @@ pub struct Statement {
     pub action: Vec<&'static str>,
     /// The resources.
     pub resource: Vec<String>,
+    /// What must be so, by operator and key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub condition: BTreeMap<&'static str, BTreeMap<String, &'static str>>,
 }
 
-fn allow(sid: &'static str, action: Vec<&'static str>, resource: Vec<String>) -> Statement {
-    Statement {
-        sid,
-        effect: "Allow",
-        action,
-        resource,
+impl Statement {
+    fn allow<'a>(
+        sid: &'static str,
+        action: impl IntoIterator<Item = &'a &'static str>,
+        resource: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let action: BTreeSet<&'static str> = action.into_iter().copied().collect();
+        Self {
+            sid,
+            effect: "Allow",
+            action: action.into_iter().collect(),
+            resource: resource.into_iter().collect(),
+            condition: BTreeMap::new(),
+        }
+    }
+
+    fn on_everything<'a>(
+        sid: &'static str,
+        action: impl IntoIterator<Item = &'a &'static str>,
+    ) -> Self {
+        Self::allow(sid, action, ["*".to_owned()])
+    }
+
+    fn when(mut self, operator: &'static str, key: String, value: &'static str) -> Self {
+        self.condition.insert(operator, [(key, value)].into());
+        self
+    }
+
+    /// Only for what has one of imgasm's tags.
+    fn when_tagged(self, tag: &str) -> Self {
+        self.when("Null", format!("aws:ResourceTag/{tag}"), "false")
     }
 }
+
+/// What the objects of a bucket are read and removed with.
+const OBJECTS: [&str; 6] = [
+    "s3:AbortMultipartUpload",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:ListMultipartUploadParts",
+];
+
+/// What a snapshot is read with.
+const READ_BLOCKS: [&str; 2] = ["ebs:GetSnapshotBlock", "ebs:ListSnapshotBlocks"];
+
+/// What takes away what a run has made.
+const REMOVE: [&str; 2] = ["ec2:DeleteSnapshot", "ec2:DeregisterImage"];
+
+/// What whoever encrypts with a key must be allowed, but for grants (EBS user guide, "Permissions to
+/// use EBS encryption").
+const USE_KEY: [&str; 5] = [
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+];
 
 /// The partition that the ARNs of a region's resources are of (AWS General Reference, "Amazon
 /// Resource Names").
@@ -54,117 +114,220 @@ pub fn partition(region: Option<&str>) -> &'static str {
     }
 }
 
+/// The action that a request of the list needs. Those of S3 have other names than their requests.
+fn action(service: &str, operation: &str) -> Option<&'static str> {
+    let all = [
+        ("ebs", "CompleteSnapshot", "ebs:CompleteSnapshot"),
+        ("ebs", "PutSnapshotBlock", "ebs:PutSnapshotBlock"),
+        ("ebs", "StartSnapshot", "ebs:StartSnapshot"),
+        ("ec2", "CopyImage", "ec2:CopyImage"),
+        ("ec2", "CreateTags", "ec2:CreateTags"),
+        (
+            "ec2",
+            "DisableImageDeprecation",
+            "ec2:DisableImageDeprecation",
+        ),
+        (
+            "ec2",
+            "EnableFastSnapshotRestores",
+            "ec2:EnableFastSnapshotRestores",
+        ),
+        (
+            "ec2",
+            "EnableImageDeprecation",
+            "ec2:EnableImageDeprecation",
+        ),
+        (
+            "ec2",
+            "EnableImageDeregistrationProtection",
+            "ec2:EnableImageDeregistrationProtection",
+        ),
+        ("ec2", "ImportSnapshot", "ec2:ImportSnapshot"),
+        ("ec2", "ModifyImageAttribute", "ec2:ModifyImageAttribute"),
+        (
+            "ec2",
+            "ModifySnapshotAttribute",
+            "ec2:ModifySnapshotAttribute",
+        ),
+        ("ec2", "RegisterImage", "ec2:RegisterImage"),
+        ("s3", "CompleteMultipartUpload", "s3:PutObject"),
+        ("s3", "CreateMultipartUpload", "s3:PutObject"),
+        ("s3", "UploadPart", "s3:PutObject"),
+        ("ssm", "PutParameter", "ssm:PutParameter"),
+    ];
+    let mut all = all.into_iter();
+    let found = all.find(|it| (it.0, it.1) == (service, operation));
+    found.map(|(_, _, action)| action)
+}
+
 /// What the caller of a plan must be allowed. The import service's role needs a policy of its own;
 /// see [`role_policy`] and [`trust_policy`].
-pub fn policy(plan: &Plan, partition: &str) -> Policy {
-    let everything = || vec!["*".to_owned()];
-    let mut ec2 = vec![
-        "ec2:CreateTags",
-        "ec2:DeleteSnapshot",
-        "ec2:DeregisterImage",
+pub fn policy(plan: &Plan, situation: &Situation<'_>, proof: Proof) -> Result<Policy> {
+    let partition = partition(situation.region);
+    let steps = plan.steps(situation)?;
+    let sent: BTreeSet<&'static str> = steps
+        .iter()
+        .filter_map(|step| action(step.request.service, step.request.operation))
+        .collect();
+    let of = |service: &str| -> Vec<&'static str> {
+        let is_of = |action: &str| action.split_once(':').is_some_and(|(it, _)| it == service);
+        sent.iter()
+            .copied()
+            .filter(|action| is_of(action))
+            .collect()
+    };
+    let mut images = of("ec2");
+    images.extend([
         "ec2:DescribeImageAttribute",
         "ec2:DescribeImages",
         "ec2:DescribeSnapshots",
-        "ec2:RegisterImage",
-    ];
-    let mut statement = Vec::new();
-    match &plan.via {
-        Via::S3(s3) => {
-            ec2.extend([
-                "ec2:CancelImportTask",
-                "ec2:DescribeImportSnapshotTasks",
-                "ec2:ImportSnapshot",
-            ]);
-            let bucket = format!("arn:{partition}:s3:::{}", s3.bucket);
-            statement.push(allow(
-                "Bucket",
-                vec!["s3:ListBucket", "s3:ListBucketMultipartUploads"],
-                vec![bucket.clone()],
-            ));
-            statement.push(allow(
-                "Objects",
-                vec![
-                    "s3:AbortMultipartUpload",
-                    "s3:DeleteObject",
-                    "s3:DeleteObjectVersion",
-                    "s3:GetObject",
-                    "s3:ListMultipartUploadParts",
-                    "s3:PutObject",
-                ],
-                vec![format!("{bucket}/{}*", crate::plan::KEY_PREFIX)],
-            ));
-        }
-        Via::Ebs => {
-            ec2.push("ec2:GetEbsEncryptionByDefault");
-            statement.push(allow(
-                "Blocks",
-                vec![
-                    "ebs:CompleteSnapshot",
-                    "ebs:PutSnapshotBlock",
-                    "ebs:StartSnapshot",
-                ],
-                vec![format!("arn:{partition}:ec2:*::snapshot/*")],
-            ));
-        }
+        "ec2:GetEbsEncryptionByDefault",
+        // By these an import is marked as imgasm's own.
+        "ec2:CreateTags",
+    ]);
+    if !plan.volume_permissions().is_empty() {
+        images.push("ec2:DescribeSnapshotAttribute");
     }
-    let ami = &plan.ami;
-    let others = [
-        (!ami.ami_regions.is_empty(), "ec2:CopyImage"),
-        (plan.permits_others(), "ec2:ModifyImageAttribute"),
-        (ami.deprecate_at.is_some(), "ec2:EnableImageDeprecation"),
-        (
-            ami.deregistration_protection.enabled,
-            "ec2:EnableImageDeregistrationProtection",
-        ),
-    ];
-    ec2.extend(
-        others
-            .iter()
-            .filter(|(is_needed, _)| *is_needed)
-            .map(|(_, action)| *action),
-    );
-    ec2.sort_unstable();
-    ec2.dedup();
-    statement.insert(0, allow("Images", ec2, everything()));
+    if situation.replaces {
+        // What comes back has its permissions again.
+        images.extend(["ec2:EnableImageDeprecation", "ec2:ModifyImageAttribute"]);
+    }
+    if matches!(plan.via, Via::S3(_)) {
+        images.push("ec2:DescribeImportSnapshotTasks");
+    }
+    let mut statement = vec![Statement::on_everything("Images", &images)];
+    let mut remove = REMOVE.to_vec();
+    if matches!(plan.via, Via::S3(_)) {
+        remove.push("ec2:CancelImportTask");
+    }
+    statement.push(Statement::on_everything("Remove", &remove).when_tagged(tags::NAME));
+    if situation.replaces {
+        // Whoever has made it.
+        let goes = if plan.ami.force_delete_snapshot {
+            &REMOVE[..]
+        } else {
+            &REMOVE[1..]
+        };
+        statement.push(Statement::on_everything("Replace", goes));
+    }
+    let mut blocks = of("ebs");
+    if proof != Proof::Off {
+        blocks.extend(READ_BLOCKS);
+    }
+    if !blocks.is_empty() {
+        statement.push(Statement::allow("Blocks", &blocks, [snapshots(partition)]));
+    }
+    if let Via::S3(s3) = &plan.via {
+        let mut objects = OBJECTS.to_vec();
+        objects.push("s3:PutObject");
+        statement.extend(in_bucket(&s3.bucket, partition, &objects));
+    }
     if let Some(name) = &plan.ami.ssm_parameter {
         let name = name.as_str().trim_start_matches('/');
-        statement.push(allow(
-            "Parameter",
-            vec!["ssm:PutParameter"],
-            vec![format!("arn:{partition}:ssm:*:*:parameter/{name}")],
-        ));
+        let parameter = format!("arn:{partition}:ssm:*:*:parameter/{name}");
+        statement.push(Statement::allow("Parameter", &of("ssm"), [parameter]));
     }
-    let keys = plan.keys();
-    if !keys.is_empty() {
-        statement.push(allow(
-            "Keys",
-            vec![
-                "kms:CreateGrant",
-                "kms:Decrypt",
-                "kms:DescribeKey",
-                "kms:GenerateDataKeyWithoutPlaintext",
-                "kms:ReEncryptFrom",
-                "kms:ReEncryptTo",
+    statement.extend(keys(plan.keys(), &USE_KEY));
+    Ok(document(statement))
+}
+
+/// What the caller of a clean-up must be allowed: in these buckets, and old AMIs too if `old` is so.
+pub fn gc_policy(partition: &str, buckets: &[String], old: bool) -> Policy {
+    let mut statement = vec![
+        Statement::on_everything(
+            "Look",
+            &[
+                "ec2:DescribeImages",
+                "ec2:DescribeImportSnapshotTasks",
+                "ec2:DescribeSnapshots",
             ],
-            by_arn(keys),
-        ));
+        ),
+        Statement::on_everything("Remove", &["ec2:CancelImportTask", "ec2:DeleteSnapshot"])
+            .when_tagged(tags::NAME),
+        Statement::on_everything("Mark", &["ec2:CreateTags"]),
+        Statement::on_everything("RemoveCopies", &REMOVE).when_tagged(tags::PULLED),
+    ];
+    if old {
+        let old = Statement::on_everything("RemoveOld", &REMOVE[1..]);
+        statement.push(old.when_tagged(tags::NAME));
     }
+    for bucket in buckets {
+        statement.extend(in_bucket(bucket, partition, &OBJECTS));
+    }
+    document(statement)
+}
+
+/// What the caller of a pull must be allowed.
+pub fn pull_policy(partition: &str) -> Policy {
+    document(vec![
+        Statement::on_everything(
+            "Look",
+            &[
+                "ec2:CopyImage",
+                "ec2:CreateTags",
+                "ec2:DescribeImages",
+                "ec2:DescribeSnapshots",
+            ],
+        ),
+        Statement::on_everything("RemoveCopies", &REMOVE).when_tagged(tags::PULLED),
+        Statement::allow("Blocks", &READ_BLOCKS, [snapshots(partition)]),
+        Statement::allow(
+            "Parameter",
+            &["ssm:GetParameter"],
+            [
+                format!("arn:{partition}:ssm:*:*:parameter/*"),
+                format!("arn:{partition}:ssm:*::parameter/aws/service/*"),
+            ],
+        ),
+    ])
+}
+
+fn document(statement: Vec<Statement>) -> Policy {
     Policy {
         version: "2012-10-17",
         statement,
     }
 }
 
-/// Keys as resources. A key may be named by its id or alias, which no policy takes for a resource.
-fn by_arn(keys: BTreeSet<String>) -> Vec<String> {
-    let keys = keys.into_iter().map(|key| {
-        if key.starts_with("arn:") {
+fn snapshots(partition: &str) -> String {
+    format!("arn:{partition}:ec2:*::snapshot/*")
+}
+
+fn in_bucket(bucket: &str, partition: &str, objects: &[&'static str]) -> [Statement; 2] {
+    let bucket = format!("arn:{partition}:s3:::{bucket}");
+    let inside = format!("{bucket}/{KEY_PREFIX}*");
+    [
+        Statement::allow(
+            "Bucket",
+            &["s3:ListBucket", "s3:ListBucketMultipartUploads"],
+            [bucket],
+        ),
+        Statement::allow("Objects", objects, [inside]),
+    ]
+}
+
+/// The use of keys; nothing where there are none.
+fn keys(all: BTreeSet<String>, actions: &[&'static str]) -> Vec<Statement> {
+    if all.is_empty() {
+        return Vec::new();
+    }
+    // A key may be named by its id or alias, which no policy takes for a resource.
+    let by_arn = |key: String| {
+        if key.starts_with("arn:") && key.contains(":key/") {
             key
         } else {
             "*".to_owned()
         }
-    });
-    keys.collect::<BTreeSet<String>>().into_iter().collect()
+    };
+    let all: BTreeSet<String> = all.into_iter().map(by_arn).collect();
+    vec![
+        Statement::allow("Keys", actions, all.clone()),
+        Statement::allow("Grants", &["kms:CreateGrant"], all).when(
+            "Bool",
+            "kms:GrantIsForAWSResource".to_owned(),
+            "true",
+        ),
+    ]
 }
 
 /// What the role of the import service must be allowed (VM Import/Export user guide, "Required
@@ -172,42 +335,32 @@ fn by_arn(keys: BTreeSet<String>) -> Vec<String> {
 pub fn role_policy(plan: &Plan, bucket: &str, partition: &str) -> Policy {
     let bucket = format!("arn:{partition}:s3:::{bucket}");
     let mut statement = vec![
-        allow(
+        Statement::allow(
             "Disk",
-            vec!["s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"],
-            vec![bucket.clone(), format!("{bucket}/*")],
+            &["s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"],
+            [bucket.clone(), format!("{bucket}/*")],
         ),
-        allow(
+        Statement::on_everything(
             "Snapshots",
-            vec![
+            &[
                 "ec2:CopySnapshot",
                 "ec2:Describe*",
                 "ec2:ModifySnapshotAttribute",
                 "ec2:RegisterImage",
             ],
-            vec!["*".to_owned()],
         ),
     ];
-    let keys = plan.disks.iter().filter_map(|disk| disk.kms_key_id.clone());
-    let keys: BTreeSet<String> = keys.collect();
-    if !keys.is_empty() {
-        statement.push(allow(
-            "Keys",
-            vec![
-                "kms:CreateGrant",
-                "kms:Decrypt",
-                "kms:DescribeKey",
-                "kms:Encrypt",
-                "kms:GenerateDataKey*",
-                "kms:ReEncrypt*",
-            ],
-            by_arn(keys),
-        ));
-    }
-    Policy {
-        version: "2012-10-17",
-        statement,
-    }
+    let disks = plan.disks.iter().filter_map(|disk| disk.kms_key_id.clone());
+    let all: BTreeSet<String> = disks.chain(plan.ami.s3_kms_key_id.clone()).collect();
+    let actions = [
+        "kms:Decrypt",
+        "kms:DescribeKey",
+        "kms:Encrypt",
+        "kms:GenerateDataKey*",
+        "kms:ReEncrypt*",
+    ];
+    statement.extend(keys(all, &actions));
+    document(statement)
 }
 
 /// Who may take the role: the import service (the same place of the guide).

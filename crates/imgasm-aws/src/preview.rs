@@ -9,6 +9,7 @@ use crate::parts::{part_bytes, stream_limit};
 use crate::plan::steps::{Situation, Subject};
 use crate::plan::{Disk, DiskFormat, Plan, Via};
 use crate::policy::{Policy, partition, policy, role_policy, trust_policy};
+use crate::proof::Proof;
 use crate::request::{Parameters, Request};
 use imgasm_block::Digest;
 use imgasm_container::{Progress, write_stream};
@@ -60,7 +61,12 @@ pub struct DiskPreview {
 }
 
 /// What would be sent for a plan.
-pub fn preview(plan: &Plan, situation: &Situation<'_>, progress: &Progress<'_>) -> Result<Preview> {
+pub fn preview(
+    plan: &Plan,
+    situation: &Situation<'_>,
+    proof: Proof,
+    progress: &Progress<'_>,
+) -> Result<Preview> {
     let mut steps = plan.steps(situation)?;
     let mut disks: Vec<DiskPreview> = plan.disks.iter().map(of).collect();
     if let Via::S3(s3) = &plan.via {
@@ -100,7 +106,7 @@ pub fn preview(plan: &Plan, situation: &Situation<'_>, progress: &Progress<'_>) 
         identity: plan.identity,
         disks,
         requests: steps.into_iter().map(|step| step.request).collect(),
-        policy: policy(plan, partition),
+        policy: policy(plan, situation, proof)?,
         trust_policy: role_policy.is_some().then(trust_policy),
         role_policy,
     })

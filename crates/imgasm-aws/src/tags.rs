@@ -9,6 +9,9 @@ use imgasm_block::Digest;
 
 /// On an AMI: the identity of all that makes it what it is, as [`crate::plan::Plan::identity`].
 pub const IDENTITY: &str = "imgasm:identity";
+/// On an AMI: its name, or what it would be at any other time where the name has the time in it. An
+/// AMI is the one that is asked for only if this is so, for a name cannot be changed.
+pub const NAMED: &str = "imgasm:named";
 /// On an AMI: the digest of the image.
 pub const IMAGE: &str = "imgasm:image";
 /// On an AMI: the digest of the base.
@@ -28,13 +31,20 @@ pub const PULLED: &str = "imgasm:pulled";
 pub const SOURCE_AMI: &str = "SourceAMI";
 
 /// The tags of the AMI. What the recipe says counts first.
-pub fn of_image(own: &Tags, built: &Built, source_ami: Option<&str>, identity: Digest) -> Vec<Tag> {
+pub fn of_image(
+    own: &Tags,
+    built: &Built,
+    source_ami: Option<&str>,
+    identity: Digest,
+    named: &str,
+) -> Vec<Tag> {
     let mut tags = own.0.clone();
     if let Some(id) = source_ami {
         tags.entry(SOURCE_AMI.to_owned()).or_insert(id.to_owned());
     }
     let mut set = |key: &str, value: String| tags.insert(key.to_owned(), value);
     set(IDENTITY, identity.to_string());
+    set(NAMED, named.to_owned());
     set(IMAGE, built.root.digest().to_string());
     set(BASE, built.base.to_string());
     set(RECIPE, built.recipe.to_string());
@@ -46,6 +56,13 @@ pub fn of_image(own: &Tags, built: &Built, source_ami: Option<&str>, identity: D
 pub fn of_snapshot(own: &Tags, name: &str, disk: Digest) -> Vec<Tag> {
     let mut tags = own.0.clone();
     tags.insert(DISK.to_owned(), disk.to_string());
+    tags.insert(NAME.to_owned(), name.to_owned());
+    list(&tags)
+}
+
+/// The tags that all snapshots of a copy have.
+pub fn of_copied_snapshots(own: &Tags, name: &str) -> Vec<Tag> {
+    let mut tags = own.0.clone();
     tags.insert(NAME.to_owned(), name.to_owned());
     list(&tags)
 }

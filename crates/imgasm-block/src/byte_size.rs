@@ -10,13 +10,6 @@ pub struct ByteSize(pub u64);
 /// The units of a size, each 1024 of the one before.
 const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-impl ByteSize {
-    /// A number of GiB.
-    pub fn from_gib(gib: u64) -> Option<Self> {
-        gib.checked_mul(1 << 30).map(Self)
-    }
-}
-
 impl FromStr for ByteSize {
     type Err = String;
 

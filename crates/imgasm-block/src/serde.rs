@@ -32,6 +32,19 @@ impl<'de> Deserialize<'de> for Digest {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize_in(1, deserializer)
+    }
+}
+
+impl ByteSize {
+    /// Reads a number of so many bytes each, or a text, in which a plain number means the same.
+    ///
+    /// # Errors
+    /// If it is neither, or too large.
+    pub fn deserialize_in<'de, D: Deserializer<'de>>(
+        unit: u64,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(
             untagged,
@@ -41,9 +54,18 @@ impl<'de> Deserialize<'de> for ByteSize {
             Number(u64),
             Text(String),
         }
-        match NumberOrText::deserialize(deserializer)? {
-            NumberOrText::Number(bytes) => Ok(Self(bytes)),
-            NumberOrText::Text(text) => text.parse().map_err(de::Error::custom),
-        }
+        let number = match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(number) => number,
+            NumberOrText::Text(text) => match text.parse::<u64>() {
+                Ok(number) => number,
+                Err(_) => return text.parse().map_err(de::Error::custom),
+            },
+        };
+        let size = number.checked_mul(unit).map(Self);
+        size.ok_or_else(|| {
+            let one = Self(unit).to_string();
+            let name = one.trim_start_matches('1');
+            de::Error::custom(format!("{number} {name} is too large"))
+        })
     }
 }

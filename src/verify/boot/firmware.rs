@@ -53,6 +53,24 @@ pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
     Ok(findings)
 }
 
+/// Whether boot code for the BIOS and a loader for UEFI are installed; `None` if the disk has no
+/// partition table that would say so.
+pub(super) fn ways(disk: &Disk) -> Result<Option<(bool, bool)>, Error> {
+    let Some(table) = disk.table()? else {
+        return Ok(None);
+    };
+    let has_room = match table.kind {
+        TableKind::Gpt { .. } => has_kind(&table, PartitionKind::Gpt(BIOS_BOOT)),
+        TableKind::Mbr { .. } => true,
+    };
+    let by_bios = has_room && table.boot_code_sha256.is_some();
+    let by_uefi = match efi_partition(&table) {
+        Some(number) => holds_loader(disk, number)?,
+        None => false,
+    };
+    Ok(Some((by_bios, by_uefi)))
+}
+
 fn has_kind(table: &PartitionTable, kind: PartitionKind) -> bool {
     table
         .partitions

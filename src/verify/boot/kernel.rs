@@ -51,6 +51,18 @@ pub(super) fn check_drivers(fs: &dyn FileSystem) -> Result<Findings, Error> {
     Ok(findings)
 }
 
+/// The kernels that have no driver for the network of the Nitro system.
+pub(super) fn without_network(fs: &dyn FileSystem) -> Result<Vec<String>, Error> {
+    let (driver, option, _) = DRIVERS[1];
+    let mut all = Vec::new();
+    for version in versions(fs)? {
+        if !has_driver(fs, &version, driver, option)? {
+            all.push(version);
+        }
+    }
+    Ok(all)
+}
+
 /// The versions of the kernels in `/boot`, but for rescue kernels.
 fn versions(fs: &dyn FileSystem) -> Result<Vec<String>, Error> {
     let kernels = glob(fs, &Pattern::parse("/boot/vmlinuz-*")?)?;

@@ -23,6 +23,7 @@ mod services;
 use std::fmt;
 
 use super::{CheckResult, Error, Findings, Verdict, results};
+use imgasm_aws::Boot;
 pub use imgasm_aws::wish::BootMode;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::FileSystem;
@@ -129,6 +130,19 @@ fn warnings(check: &str, findings: Result<Findings, Error>) -> Vec<CheckResult> 
 /// Whether systemd starts the machine; what cannot be read is another check's to say.
 fn is_systemd(root: &dyn FileSystem) -> bool {
     services::is_systemd(root).unwrap_or(false)
+}
+
+/// How a disk with this root can start, for whoever registers it; `None` if that cannot be seen.
+#[must_use]
+pub fn facts(disk: &Disk, root: &dyn FileSystem) -> Option<Boot> {
+    // What cannot be looked at contradicts nothing; the checks say what is wrong with it.
+    let (by_bios, by_uefi) = firmware::ways(disk).ok()??;
+    let without_ena = kernel::without_network(root).ok()?;
+    Some(Boot {
+        by_bios,
+        by_uefi,
+        without_ena,
+    })
 }
 
 /// The filesystems on a disk. What cannot be opened is left out: it has no names either.

@@ -17,7 +17,7 @@ use super::example::{self, copy_inputs, project, shrink_volume};
 const TOOL: &str = "IMGASM_WITH_AWS";
 
 /// The tool that talks to AWS.
-fn tool() -> Option<PathBuf> {
+pub fn tool() -> Option<PathBuf> {
     let ours = cfg!(feature = "aws").then(|| env!("CARGO_BIN_EXE_imgasm").into());
     std::env::var_os(TOOL).or(ours).map(PathBuf::from)
 }

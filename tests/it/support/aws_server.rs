@@ -87,6 +87,13 @@ impl Server {
         command
     }
 
+    /// A clean-up of all that was left behind, however young it is.
+    pub fn gc(&self, dir: &Path) -> Command {
+        let mut command = self.command(dir, "gc");
+        command.args(["--older-than", "0"]);
+        command
+    }
+
     pub fn make_bucket(&self, name: &str, region: &str) {
         let body = if region == "us-east-1" {
             String::new()

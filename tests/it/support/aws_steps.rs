@@ -65,7 +65,7 @@ pub fn nothing_left(server: &Server, dir: &Path) {
 
 /// What `gc` finds.
 pub fn leftovers(server: &Server, dir: &Path) -> String {
-    succeed(server.command(dir, "gc").args(["--bucket", BUCKET]))
+    succeed(server.gc(dir).args(["--bucket", BUCKET]))
 }
 
 /// Puts a disk of Amazon's into the server; gives the AMI's id.

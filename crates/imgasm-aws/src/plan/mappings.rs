@@ -22,6 +22,17 @@ pub struct Disk {
     pub kms_key_id: Option<String>,
 }
 
+impl Disk {
+    /// Whether a snapshot that is encrypted so is what is wanted, in an account that encrypts all
+    /// snapshots or does not.
+    pub fn fits_encryption(&self, by_default: bool, encrypted: bool, key: Option<&str>) -> bool {
+        let wanted = by_default || self.encrypted == Some(true);
+        // EC2 says which key it is by its ARN: whether another name is of it cannot be seen.
+        let is_key = self.kms_key_id.as_deref().is_none_or(|it| Some(it) == key);
+        encrypted == wanted && is_key
+    }
+}
+
 /// A mapping, whose snapshot may be one that is yet to be made.
 #[derive(Debug, Clone)]
 pub(super) struct Planned {

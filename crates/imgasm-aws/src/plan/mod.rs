@@ -1,10 +1,13 @@
 //! What an import does, decided before anything is sent: disks, mappings, requests.
 //!
-//! - `mappings`: the block device mappings, and the disks behind them.
-//! - [`steps`]: the requests in their order, which are both shown and sent.
+//! - `mappings`: the block device mappings, and the disks behind them; `boot`: how the AMI boots.
+//! - [`steps`]: the requests in their order, which are both shown and sent; `usable`: those that
+//!   make an AMI what others need of it.
 
+mod boot;
 mod mappings;
 pub mod steps;
+mod usable;
 
 use std::collections::BTreeSet;
 
@@ -108,13 +111,16 @@ pub struct Plan {
     /// Identifies all that makes the AMI what it is: disks, mappings, how it boots; not its name,
     /// its tags or who may use it.
     pub identity: Digest,
+    /// The name as it would be at any other time; see [`tags::NAMED`].
+    pub named: String,
     register: RegisterImage,
     mappings: Vec<Planned>,
 }
 
 impl Plan {
-    /// Plans the import of what a recipe's build has left.
-    pub fn new(built: &Built, ami: Ami, via: Via) -> Result<Self> {
+    /// Plans the import of what a recipe's build has left. `named` is the AMI's name as it would be
+    /// at any other time, which does not change with `{{ timestamp }}`.
+    pub fn new(built: &Built, ami: Ami, named: &str, via: Via) -> Result<Self> {
         let origin = built.origin.as_ref();
         if let Some(wanted) = ami.architecture
             && wanted != built.architecture
@@ -129,7 +135,7 @@ impl Plan {
         if via == Via::Ebs {
             disks.iter().try_for_each(check_key)?;
         }
-        let boot_mode = ami.boot_mode.map(|mode| mode.name().to_owned());
+        let boot_mode = boot::boot_mode(built, &ami)?;
         let register = RegisterImage {
             name: ami.ami_name.to_string(),
             description: ami
@@ -142,7 +148,7 @@ impl Plan {
             block_device_mappings: Vec::new(),
             ena_support: ami.ena_support,
             sriov_net_support: ami.sriov_support.then(|| "simple".to_owned()),
-            boot_mode: boot_mode.or_else(|| origin.and_then(|origin| origin.boot_mode.clone())),
+            boot_mode,
             tpm_support: ami.tpm_support.map(|TpmSupport::V2| "v2.0".to_owned()),
             uefi_data: ami.uefi_data.clone(),
             imds_support: (ami.imds_support == ImdsSupport::V2).then(|| "v2.0".to_owned()),
@@ -155,13 +161,14 @@ impl Plan {
             name: built.name.clone(),
             image: built.root.digest(),
             identity: Digest::of(b""),
+            named: named.to_owned(),
             register,
             mappings,
         };
         plan.identity = plan.identify();
         let source = origin.map(|origin| origin.ami_id.as_str());
         let own = &plan.ami.tags;
-        let tags = tags::of_image(own, built, source, plan.identity);
+        let tags = tags::of_image(own, built, source, plan.identity, &plan.named);
         plan.register.tag_specifications = tags::specification("image", tags);
         Ok(plan)
     }
@@ -205,13 +212,18 @@ impl Plan {
         format!("{KEY_PREFIX}{name}/{digest}.{}", format.extension())
     }
 
+    /// Where a disk's object lies, as [`tags::OBJECT`] has it.
+    pub fn object(&self, disk: &Disk, s3: &S3) -> String {
+        format!("{}/{}", s3.bucket, self.key(disk, s3.format))
+    }
+
     /// `ImportSnapshot` for a disk whose object is in its place.
     pub fn import_snapshot(&self, disk: &Disk, s3: &S3) -> ImportSnapshot {
         let mut tags = self.snapshot_tags(disk);
         let key = self.key(disk, s3.format);
         tags.push(Tag {
             key: tags::OBJECT.to_owned(),
-            value: format!("{}/{key}", s3.bucket),
+            value: self.object(disk, s3),
         });
         ImportSnapshot {
             description: self.description(disk),
@@ -261,14 +273,10 @@ impl Plan {
             .filter(|(named, _)| named.as_str() == region)
             .map(|(_, key)| key.clone())
             .next();
-        let tags = self.register.tag_specifications.iter();
-        let mut tags: Vec<_> = tags.cloned().collect();
-        for (index, disk) in self.disks.iter().enumerate() {
-            // One set of tags for all snapshots of the copy: the root's names the image.
-            if index == 0 {
-                tags.extend(tags::specification("snapshot", self.snapshot_tags(disk)));
-            }
-        }
+        let mut tags = self.register.tag_specifications.clone();
+        // One set of tags for all snapshots of the copy: which disk each is of comes later.
+        let mark = tags::of_copied_snapshots(&self.ami.snapshot_tags, &self.name);
+        tags.extend(tags::specification("snapshot", mark));
         CopyImage {
             name: self.register.name.clone(),
             description: self.register.description.clone(),
@@ -276,16 +284,29 @@ impl Plan {
             source_region: home.to_owned(),
             encrypted: key.is_some().then_some(true),
             kms_key_id: key,
+            snapshot_copy_completion_duration_minutes: self.ami.snapshot_copy_duration_minutes,
             tag_specifications: tags,
         }
     }
 
-    /// The keys that snapshots are encrypted with.
+    /// The tags of the AMI.
+    pub fn image_tags(&self) -> Vec<Tag> {
+        let specifications = self.register.tag_specifications.iter();
+        specifications.flat_map(|it| it.tags.clone()).collect()
+    }
+
+    /// The description of the AMI.
+    pub fn description_of_image(&self) -> String {
+        self.register.description.clone().unwrap_or_default()
+    }
+
+    /// The keys that snapshots and objects are encrypted with.
     pub fn keys(&self) -> BTreeSet<String> {
         let disks = self.disks.iter();
         let disks = disks.filter_map(|disk| disk.kms_key_id.clone());
         disks
             .chain(self.ami.region_kms_key_ids.values().cloned())
+            .chain(self.ami.s3_kms_key_id.clone())
             .collect()
     }
 }

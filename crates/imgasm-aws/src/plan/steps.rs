@@ -1,9 +1,11 @@
 //! The requests of an import in their order. `--dry-run` shows this list, and an import sends it.
 //!
 //! What a request needs of one before it is not known when the list is made: `{{ecs.raw}}` stands
-//! for the snapshot of that file, `{{upload ecs.raw}}` for its upload, `{{ami}}` for the new AMI and
-//! `{{ami}}@REGION` for its copy, `{{old ami}}` and `{{old snapshot}}` for what an AMI of the same
-//! name leaves.
+//! for the snapshot of that file, `{{upload ecs.raw}}` for its upload, `{{ami}}` for the new AMI,
+//! `{{ecs.raw}}@REGION` and `{{ami}}@REGION` for their copies, `{{old ami}}` and `{{old snapshot}}`
+//! for what an AMI of the same name leaves, `{{others}}` for who may launch it and should not.
+
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,11 +15,9 @@ use crate::Result;
 use crate::blocks::{self, Block, linear_checksum};
 use crate::request::{
     CompleteMultipartUpload, CompleteSnapshot, CreateMultipartUpload, CreateTags, DeleteObject,
-    DeleteSnapshot, DeregisterImage, EnableImageDeprecation, EnableImageDeregistrationProtection,
-    LaunchPermission, LaunchPermissions, ModifyImageAttribute, Parameters, PutParameter,
-    PutSnapshotBlock, Request, UploadPart,
+    DeleteSnapshot, DeregisterImage, Parameters, PutSnapshotBlock, Request, UploadPart,
 };
-use crate::wish::Region;
+use crate::wish::{AccountId, Region};
 use imgasm_block::{CHUNK_BYTES, ChunkMap};
 
 /// In an object's metadata: the digest of the disk.
@@ -25,6 +25,12 @@ pub const METADATA_DISK: &str = "imgasm-disk";
 
 /// When a request about an AMI of the same name is sent.
 const IF_TAKEN: &str = "an AMI of the account has the name";
+
+/// When a request that brings an AMI up to date is sent.
+pub const IF_FOUND: &str = "an AMI of the same image is found that differs in this";
+
+/// In an object's metadata: that it stays in the bucket.
+pub const METADATA_KEEP: &str = "imgasm-keep";
 
 /// A snapshot that holds the base already.
 pub struct Parent<'a> {
@@ -57,6 +63,8 @@ pub enum Subject {
     Image,
     /// Its copy in this region.
     Copy(String),
+    /// The AMI in the import's own region, which is there for its copies alone.
+    Source,
 }
 
 /// A request in its place.
@@ -64,20 +72,29 @@ pub enum Subject {
 pub struct Step {
     /// What it is about.
     pub subject: Subject,
+    /// The disk whose snapshot in the subject's region it is about, for a request about an AMI that
+    /// is about one of its snapshots.
+    pub disk: Option<usize>,
     /// The request.
     pub request: Request,
 }
 
 impl Step {
-    fn of(subject: Subject, parameters: Parameters) -> Self {
+    pub(super) fn of(subject: Subject, parameters: Parameters) -> Self {
         let region = match &subject {
             Subject::Copy(region) => Some(region.clone()),
             _ => None,
         };
         Self {
             subject,
+            disk: None,
             request: parameters.request(region),
         }
+    }
+
+    pub(super) fn of_disk(mut self, index: usize) -> Self {
+        self.disk = Some(index);
+        self
     }
 
     fn times(mut self, times: u64) -> Self {
@@ -85,7 +102,7 @@ impl Step {
         self
     }
 
-    fn when(mut self, when: &'static str) -> Self {
+    pub(super) fn when(mut self, when: &'static str) -> Self {
         self.request.when = Some(when);
         self
     }
@@ -110,7 +127,9 @@ impl Plan {
         let mut steps = Vec::new();
         for (index, disk) in self.disks.iter().enumerate() {
             match &self.via {
-                Via::S3(s3) => self.through_bucket(&mut steps, index, disk, s3),
+                Via::S3(s3) => {
+                    self.through_bucket(&mut steps, index, disk, s3, situation.keeps_objects);
+                }
                 Via::Ebs => self.block_by_block(&mut steps, index, disk, situation)?,
             }
         }
@@ -146,16 +165,18 @@ impl Plan {
             let request = self.copy_image("{{ami}}", home, region);
             steps.push(Step::of(copy(region), Parameters::CopyImage(request)));
         }
+        let stays = self.stays_in(home);
         let images: Vec<Subject> = std::iter::once(Subject::Image)
+            .filter(|_| stays)
             .chain(regions.iter().map(|region| copy(region)))
             .collect();
-        for part in [Self::usable, Self::published, Self::protected] {
-            for subject in &images {
-                let id = format!("{{{{ami}}}}{}", at(subject));
-                let all = part(self, &id).into_iter();
-                steps.extend(all.map(|parameters| Step::of(subject.clone(), parameters)));
-            }
+        for subject in &images {
+            self.usable(&mut steps, subject, home)?;
         }
+        let published = images.iter().filter_map(|it| self.published(it));
+        steps.extend(published);
+        let protected = images.iter().filter_map(|it| self.protected(it));
+        steps.extend(protected);
         if situation.replaces && self.ami.force_delete_snapshot {
             for subject in &images {
                 let snapshot_id = format!("{{{{old snapshot}}}}{}", at(subject));
@@ -163,11 +184,22 @@ impl Plan {
                 steps.push(Step::of(subject.clone(), parameters).when(IF_TAKEN));
             }
         }
+        if !stays {
+            let image_id = "{{ami}}".to_owned();
+            let parameters = Parameters::DeregisterImage(DeregisterImage { image_id });
+            steps.push(Step::of(Subject::Source, parameters));
+            for (index, disk) in self.disks.iter().enumerate() {
+                let snapshot_id = snapshot_of(disk);
+                let parameters = Parameters::DeleteSnapshot(DeleteSnapshot { snapshot_id });
+                steps.push(Step::of(Subject::Source, parameters).of_disk(index));
+            }
+        }
         if let (Via::S3(s3), false) = (&self.via, situation.keeps_objects) {
             for (index, disk) in self.disks.iter().enumerate() {
                 let parameters = Parameters::DeleteObject(DeleteObject {
                     bucket: s3.bucket.clone(),
                     key: self.key(disk, s3.format),
+                    expected_bucket_owner: self.bucket_owner(),
                 });
                 steps.push(Step::of(Subject::Disk(index), parameters));
             }
@@ -175,17 +207,33 @@ impl Plan {
         Ok(steps)
     }
 
-    fn through_bucket(&self, steps: &mut Vec<Step>, index: usize, disk: &Disk, s3: &S3) {
+    fn through_bucket(
+        &self,
+        steps: &mut Vec<Step>,
+        index: usize,
+        disk: &Disk,
+        s3: &S3,
+        stays: bool,
+    ) {
         let (bucket, key) = (s3.bucket.clone(), self.key(disk, s3.format));
         let upload_id = format!("{{{{upload {}}}}}", disk.built.file);
-        let digest = disk.built.digest().to_string();
+        let mut metadata = BTreeMap::new();
+        metadata.insert(METADATA_DISK.to_owned(), disk.built.digest().to_string());
+        if stays {
+            metadata.insert(METADATA_KEEP.to_owned(), "true".to_owned());
+        }
+        let encryption_key = self.ami.s3_kms_key_id.clone();
+        let expected_bucket_owner = self.bucket_owner();
         let all = [
             Parameters::CreateMultipartUpload(CreateMultipartUpload {
                 bucket: bucket.clone(),
                 key: key.clone(),
                 checksum_algorithm: "SHA256",
                 checksum_type: "COMPOSITE",
-                metadata: [(METADATA_DISK.to_owned(), digest)].into(),
+                metadata,
+                server_side_encryption: encryption_key.is_some().then_some("aws:kms"),
+                sse_kms_key_id: encryption_key,
+                expected_bucket_owner: expected_bucket_owner.clone(),
             }),
             Parameters::UploadPart(UploadPart {
                 bucket: bucket.clone(),
@@ -193,16 +241,29 @@ impl Plan {
                 upload_id: upload_id.clone(),
                 part_number: 1,
                 checksum_algorithm: "SHA256",
+                expected_bucket_owner: expected_bucket_owner.clone(),
             }),
             Parameters::CompleteMultipartUpload(CompleteMultipartUpload {
                 bucket,
                 key,
                 upload_id,
+                expected_bucket_owner,
             }),
             Parameters::ImportSnapshot(self.import_snapshot(disk, s3)),
         ];
         let all = all.into_iter();
         steps.extend(all.map(|parameters| Step::of(Subject::Disk(index), parameters)));
+    }
+
+    /// The account that the bucket must be of.
+    pub fn bucket_owner(&self) -> Option<String> {
+        self.ami.s3_bucket_owner.as_ref().map(AccountId::to_string)
+    }
+
+    /// Whether the AMI stays in the region that it is made in.
+    pub fn stays_in(&self, home: &str) -> bool {
+        let mut regions = self.ami.ami_regions.iter();
+        !self.ami.skip_save_build_region || regions.any(|region| region.as_str() == home)
     }
 
     fn block_by_block(
@@ -239,81 +300,15 @@ impl Plan {
         steps.push(Step::of(subject, complete));
         Ok(())
     }
-
-    /// Whether others may launch the AMI.
-    pub fn permits_others(&self) -> bool {
-        !self.permissions().is_empty()
-    }
-
-    /// Who else may launch the AMI.
-    pub fn permissions(&self) -> Vec<LaunchPermission> {
-        let ami = &self.ami;
-        let users = ami.ami_users.iter();
-        let users = users.map(|user| LaunchPermission::UserId(user.to_string()));
-        let organisations = ami.ami_org_arns.iter();
-        let organisations =
-            organisations.map(|arn| LaunchPermission::OrganizationArn(arn.to_string()));
-        let units = ami.ami_ou_arns.iter();
-        let units = units.map(|arn| LaunchPermission::OrganizationalUnitArn(arn.to_string()));
-        users.chain(organisations).chain(units).collect()
-    }
-
-    /// What makes an AMI usable by others. It can be done again without harm.
-    fn usable(&self, image_id: &str) -> Vec<Parameters> {
-        let mut all = Vec::new();
-        let add = self.permissions();
-        if !add.is_empty() {
-            all.push(Parameters::ModifyImageAttribute(ModifyImageAttribute {
-                image_id: image_id.to_owned(),
-                launch_permission: LaunchPermissions { add },
-            }));
-        }
-        if let Some(time) = &self.ami.deprecate_at {
-            all.push(Parameters::EnableImageDeprecation(EnableImageDeprecation {
-                image_id: image_id.to_owned(),
-                deprecate_at: time.seconds(),
-            }));
-        }
-        all
-    }
-
-    /// What tells others of an AMI: sent once it and its copies are all that they should be.
-    fn published(&self, image_id: &str) -> Vec<Parameters> {
-        let name = self.ami.ssm_parameter.iter();
-        name.map(|name| {
-            Parameters::PutParameter(PutParameter {
-                name: name.to_string(),
-                value: image_id.to_owned(),
-                r#type: "String",
-                data_type: "aws:ec2:image",
-                overwrite: true,
-            })
-        })
-        .collect()
-    }
-
-    /// What keeps an AMI from being deregistered: the last of all, for a failure before it takes the
-    /// AMI away again.
-    fn protected(&self, image_id: &str) -> Vec<Parameters> {
-        let protection = self.ami.deregistration_protection;
-        let request = protection
-            .enabled
-            .then(|| EnableImageDeregistrationProtection {
-                image_id: image_id.to_owned(),
-                with_cooldown: protection.with_cooldown,
-            });
-        let request = request.map(Parameters::EnableImageDeregistrationProtection);
-        request.into_iter().collect()
-    }
 }
 
 /// What stands for the snapshot of a disk.
-fn snapshot_of(disk: &Disk) -> String {
+pub(super) fn snapshot_of(disk: &Disk) -> String {
     format!("{{{{{}}}}}", disk.built.file)
 }
 
 /// What tells an AMI's copy from itself.
-fn at(subject: &Subject) -> String {
+pub(super) fn at(subject: &Subject) -> String {
     match subject {
         Subject::Copy(region) => format!("@{region}"),
         _ => String::new(),

@@ -16,7 +16,6 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::runtime::{self, Runtime};
 
@@ -208,10 +207,8 @@ where
         SdkError::ServiceError(service) => {
             let meta = service.err().meta();
             let code = meta.code().map(ToOwned::to_owned);
-            let message = meta.message().map_or_else(
-                || DisplayErrorContext(service.err()).to_string(),
-                ToOwned::to_owned,
-            );
+            let said = meta.message().map(ToOwned::to_owned);
+            let message = said.unwrap_or_else(|| chain(service.err()));
             Error::Service {
                 doing,
                 code,

@@ -2,14 +2,18 @@
 
 use aws_sdk_ec2::types::{
     ArchitectureValues, BlockDeviceMapping as Described, EbsBlockDevice as DescribedEbs, Filter,
-    Image, ImageState, StateReason, VirtualizationType,
+    Image, ImageAttributeName, ImageState, LaunchPermission as Permission, Snapshot,
+    SnapshotAttributeName, StateReason, Tag as DescribedTag, VirtualizationType,
 };
 
 use super::connect::Aws;
 use super::pace::{patiently, until_known};
 use super::wait::{Patience, State, until};
 use crate::origin::Mapping;
-use crate::request::{BlockDeviceMapping, EbsBlockDevice, RegisterImage, Tag};
+use crate::request::{
+    BlockDeviceMapping, CreateVolumePermission, EbsBlockDevice, LaunchPermission, RegisterImage,
+    Tag,
+};
 use crate::{Error, Result, tags};
 
 /// A time as EC2 writes it, in seconds since 1970; 0 where it is none.
@@ -21,13 +25,28 @@ pub(super) fn seconds(time: Option<&str>) -> i64 {
 /// The account's own AMIs that a filter finds.
 pub(super) async fn images(aws: &Aws, filter: &str, value: &str) -> Result<Vec<Image>> {
     let filter = Filter::builder().name(filter).values(value).build();
+    images_of(aws, &["self".to_owned()], &[filter]).await
+}
+
+/// All of the account's own AMIs.
+pub(super) async fn all_images(aws: &Aws) -> Result<Vec<Image>> {
+    images_of(aws, &["self".to_owned()], &[]).await
+}
+
+/// The AMIs of these owners that all filters find.
+pub(super) async fn images_of(
+    aws: &Aws,
+    owners: &[String],
+    filters: &[Filter],
+) -> Result<Vec<Image>> {
     let mut all = Vec::new();
     let mut token: Option<String> = None;
     loop {
-        let call = aws.ec2.describe_images().owners("self");
+        // A disabled AMI has its name and holds its snapshots as any other.
+        let call = aws.ec2.describe_images().set_owners(Some(owners.to_vec()));
         let call = call
             .include_disabled(true)
-            .filters(filter.clone())
+            .set_filters((!filters.is_empty()).then(|| filters.to_vec()))
             .set_next_token(token.clone());
         let page = patiently("look for AMIs", || call.clone().send()).await?;
         all.extend(page.images().iter().cloned());
@@ -38,6 +57,81 @@ pub(super) async fn images(aws: &Aws, filter: &str, value: &str) -> Result<Vec<I
             _ => return Ok(all),
         }
     }
+}
+
+/// The account's own snapshots that a filter finds.
+pub(super) async fn snapshots(aws: &Aws, filter: Filter) -> Result<Vec<Snapshot>> {
+    let mut all = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let call = aws.ec2.describe_snapshots().owner_ids("self");
+        let call = call.filters(filter.clone()).set_next_token(token.clone());
+        let page = patiently("look for snapshots", || call.clone().send()).await?;
+        all.extend(page.snapshots().iter().cloned());
+        match page.next_token() {
+            Some(next) if !next.is_empty() && token.as_deref() != Some(next) => {
+                token = Some(next.to_owned());
+            }
+            _ => return Ok(all),
+        }
+    }
+}
+
+/// The account's own snapshots of these ids.
+pub(super) async fn snapshots_of(aws: &Aws, ids: Vec<String>) -> Result<Vec<Snapshot>> {
+    let filter = Filter::builder().name("snapshot-id").set_values(Some(ids));
+    snapshots(aws, filter.build()).await
+}
+
+/// Who else may launch an AMI.
+pub(super) async fn permissions(aws: &Aws, id: &str) -> Result<Vec<LaunchPermission>> {
+    let call = aws.ec2.describe_image_attribute().image_id(id);
+    let call = call.attribute(ImageAttributeName::LaunchPermission);
+    let doing = format!("ask who may launch {id}");
+    let attribute = until_known(doing, || call.clone().send()).await?;
+    let permissions = attribute.launch_permissions().iter();
+    Ok(permissions.filter_map(permission).collect())
+}
+
+fn permission(permission: &Permission) -> Option<LaunchPermission> {
+    let user = permission.user_id();
+    let user = user.map(|id| LaunchPermission::UserId(id.to_owned()));
+    let group = permission.group();
+    let group = group.map(|group| LaunchPermission::Group(group.as_str().to_owned()));
+    let organisation = permission.organization_arn();
+    let organisation = organisation.map(|arn| LaunchPermission::OrganizationArn(arn.to_owned()));
+    let unit = permission.organizational_unit_arn();
+    let unit = unit.map(|arn| LaunchPermission::OrganizationalUnitArn(arn.to_owned()));
+    user.or(group).or(organisation).or(unit)
+}
+
+/// Who else may make volumes of a snapshot.
+pub(super) async fn volume_permissions(aws: &Aws, id: &str) -> Result<Vec<CreateVolumePermission>> {
+    let call = aws.ec2.describe_snapshot_attribute().snapshot_id(id);
+    let call = call.attribute(SnapshotAttributeName::CreateVolumePermission);
+    let doing = format!("ask who may use {id}");
+    let attribute = until_known(doing, || call.clone().send()).await?;
+    let permissions = attribute.create_volume_permissions().iter();
+    let own = permissions.filter_map(|permission| {
+        let user = permission.user_id();
+        let user = user.map(|id| CreateVolumePermission::UserId(id.to_owned()));
+        let group = permission.group();
+        let group = group.map(|group| CreateVolumePermission::Group(group.as_str().to_owned()));
+        user.or(group)
+    });
+    Ok(own.collect())
+}
+
+/// Tags that are not AWS's own.
+pub(super) fn own_tags(tags: &[DescribedTag]) -> Vec<Tag> {
+    let own = tags.iter().filter_map(|tag| {
+        let (key, value) = (tag.key()?, tag.value().unwrap_or_default());
+        (!key.starts_with("aws:")).then(|| Tag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
+    });
+    own.collect()
 }
 
 /// Waits until an AMI can be used.
@@ -89,14 +183,7 @@ pub(super) fn mapping(mapping: &Described) -> Mapping {
 /// The request that registers an AMI as this one is described.
 pub(super) fn registration(image: &Image) -> RegisterImage {
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    let own = image.tags().iter().filter_map(|tag| {
-        let (key, value) = (tag.key()?, tag.value().unwrap_or_default());
-        (!key.starts_with("aws:")).then(|| Tag {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        })
-    });
-    let own: Vec<Tag> = own.collect();
+    let own = own_tags(image.tags());
     let tag_specifications = if own.is_empty() {
         Vec::new()
     } else {

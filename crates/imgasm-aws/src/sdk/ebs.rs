@@ -4,7 +4,7 @@
 //! left out would not read as zeros, all of them. What EBS has taken is in a journal, with which a
 //! further run goes on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use aws_sdk_ebs::primitives::ByteStream;
@@ -117,6 +117,11 @@ pub(super) async fn begin(
 }
 
 impl Upload {
+    /// The blocks that EBS gets, by their checksums.
+    pub(super) fn indices(&self) -> BTreeSet<u64> {
+        self.blocks.iter().map(|block| block.index).collect()
+    }
+
     /// Sends the blocks that EBS does not have.
     pub(super) async fn put(&mut self, aws: &Aws, disk: &Disk, report: &dyn Report) -> Result<()> {
         let Self {

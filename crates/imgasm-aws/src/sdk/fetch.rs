@@ -1,6 +1,6 @@
-//! A snapshot to a file, block by block (EBS direct APIs).
+//! What a snapshot holds, block by block (EBS direct APIs), and a file of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -12,21 +12,26 @@ use tokio::time::sleep;
 
 use super::connect::{Aws, failed};
 use super::journal::Journal;
-use super::pace::{Pace, goes_on, patiently, pause_apart};
+use super::pace::{Pace, again, goes_on, pause_apart};
 use crate::blocks::zero_digest;
 use crate::report::Report;
 use crate::{Error, Result};
 use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest, FileDevice};
 
 /// What a snapshot lists.
-struct Listing {
-    blocks: VecDeque<Listed>,
-    bytes: u64,
+pub(super) struct Listing {
+    pub(super) blocks: BTreeMap<u64, Listed>,
+    pub(super) bytes: u64,
 }
 
-async fn list(aws: &Aws, snapshot: &str) -> Result<Listing> {
+/// Lists the blocks of a snapshot that was `just_made` or is older.
+pub(super) async fn list(aws: &Aws, snapshot: &str, just_made: bool) -> Result<Listing> {
+    let wrong = |problem: String| Error::Answer {
+        what: snapshot.to_owned(),
+        problem,
+    };
     let mut listing = Listing {
-        blocks: VecDeque::new(),
+        blocks: BTreeMap::new(),
         bytes: 0,
     };
     let mut token: Option<String> = None;
@@ -39,16 +44,25 @@ async fn list(aws: &Aws, snapshot: &str) -> Result<Listing> {
                 .set_next_token(token.clone())
                 .send()
         };
-        let page = patiently(format!("list the blocks of {snapshot}"), call).await?;
+        let doing = format!("list the blocks of {snapshot}");
+        let page = again(&doing, just_made, call).await?;
         if page.block_size().and_then(|size| u64::try_from(size).ok()) != Some(CHUNK_BYTES) {
-            return Err(Error::Answer {
-                what: snapshot.to_owned(),
-                problem: format!("its blocks have {:?} bytes, not 524288", page.block_size()),
-            });
+            let size = page.block_size();
+            return Err(wrong(format!("its blocks have {size:?} bytes, not 524288")));
         }
         let gib = page.volume_size().and_then(|gib| u64::try_from(gib).ok());
         listing.bytes = gib.unwrap_or(0).saturating_mul(1 << 30);
-        listing.blocks.extend(page.blocks().iter().cloned());
+        for block in page.blocks() {
+            let index = block.block_index().and_then(|it| u64::try_from(it).ok());
+            let inside = index.filter(|index| *index < listing.bytes / CHUNK_BYTES);
+            let Some(index) = inside else {
+                let (index, bytes) = (block.block_index(), listing.bytes);
+                return Err(wrong(format!(
+                    "block {index:?} lies past the end of its {bytes} bytes"
+                )));
+            };
+            listing.blocks.insert(index, block.clone());
+        }
         match page.next_token() {
             Some(next) if !next.is_empty() && token.as_deref() != Some(next) => {
                 token = Some(next.to_owned());
@@ -59,37 +73,16 @@ async fn list(aws: &Aws, snapshot: &str) -> Result<Listing> {
 }
 
 /// What became of one try to get a block.
-type Tried = (Listed, u32, Result<Vec<u8>>);
+type Tried = ((u64, Listed), u32, Result<Vec<u8>>);
 
-/// Gets the blocks that the journal does not have, and writes them.
-pub(super) async fn fetch(
+/// Gets blocks of a snapshot; each is given to `take` with the number of those that are left.
+pub(super) async fn read_blocks(
     aws: &Aws,
     snapshot: &str,
-    partial: &Path,
-    journal: &mut Journal,
-    report: &dyn Report,
+    blocks: impl IntoIterator<Item = (u64, Listed)>,
+    mut take: impl FnMut(u64, &[u8], usize) -> Result<()>,
 ) -> Result<()> {
-    let Listing { blocks, bytes } = list(aws, snapshot).await?;
-    let file = open(partial, bytes, journal)?;
-    let index_of = |block: &Listed| {
-        block
-            .block_index()
-            .and_then(|index| u64::try_from(index).ok())
-    };
-    let mut queue: VecDeque<(Listed, u32)> = blocks
-        .into_iter()
-        .filter(|block| index_of(block).is_none_or(|index| !journal.done.contains_key(&index)))
-        .map(|block| (block, 0))
-        .collect();
-    let count = queue.len();
-    if !journal.done.is_empty() {
-        report.note(
-            "resuming",
-            &format!("{} blocks are there", journal.done.len()),
-        );
-    }
-    let in_bytes = |blocks: usize| u64::try_from(blocks).unwrap_or(0) * CHUNK_BYTES;
-    let zero = zero_digest();
+    let mut queue: VecDeque<_> = blocks.into_iter().map(|block| (block, 0)).collect();
     let mut pace = Pace::new();
     let mut getting: JoinSet<Tried> = JoinSet::new();
     loop {
@@ -99,7 +92,6 @@ pub(super) async fn fetch(
             getting.spawn(get(aws.clone(), snapshot.to_owned(), block, attempts));
         }
         let Some(tried) = getting.join_next().await else {
-            report.note("fetched", &format!("{count} blocks of {snapshot}"));
             return Ok(());
         };
         let (block, attempts, result) = match tried {
@@ -107,32 +99,50 @@ pub(super) async fn fetch(
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return Err(Error::Interrupted),
         };
-        let data = match result {
-            Ok(data) => data,
+        match result {
+            Ok(data) => {
+                pace.succeeded();
+                take(block.0, &data, queue.len() + getting.len())?;
+            }
             Err(error) if goes_on(&error, attempts + 1) => {
                 pace.failed();
                 queue.push_front((block, attempts + 1));
-                continue;
             }
             Err(error) => return Err(error),
-        };
-        pace.succeeded();
-        let index = index_of(&block).unwrap_or(u64::MAX);
-        let offset = index.saturating_mul(CHUNK_BYTES);
-        if offset.saturating_add(CHUNK_BYTES) > bytes {
-            return Err(Error::Answer {
-                what: snapshot.to_owned(),
-                problem: format!("block {index} lies past the end of its {bytes} bytes"),
-            });
         }
-        let digest = Digest::of(&data);
+    }
+}
+
+/// Gets the blocks that the journal does not have, and writes them.
+pub(super) async fn fetch(
+    aws: &Aws,
+    snapshot: &str,
+    partial: &Path,
+    journal: &mut Journal,
+    report: &dyn Report,
+) -> Result<()> {
+    let Listing { mut blocks, bytes } = list(aws, snapshot, false).await?;
+    let file = open(partial, bytes, journal)?;
+    if !journal.done.is_empty() {
+        let count = journal.done.len();
+        report.note("resuming", &format!("{count} blocks are there"));
+    }
+    blocks.retain(|index, _| !journal.done.contains_key(index));
+    let count = blocks.len();
+    let in_bytes = |blocks: usize| u64::try_from(blocks).unwrap_or(0) * CHUNK_BYTES;
+    let zero = zero_digest();
+    read_blocks(aws, snapshot, blocks, |index, data, left| {
+        let digest = Digest::of(data);
         if digest != zero {
-            file.write_at(offset, &data)?;
+            file.write_at(index.saturating_mul(CHUNK_BYTES), data)?;
         }
         journal.block(index, digest)?;
-        let left = queue.len() + getting.len();
         report.progress("pulling", in_bytes(count - left), in_bytes(count));
-    }
+        Ok(())
+    })
+    .await?;
+    report.note("fetched", &format!("{count} blocks of {snapshot}"));
+    Ok(())
 }
 
 /// The file under way. Where it is not the one that the journal is about, all begins anew.
@@ -148,11 +158,11 @@ fn open(partial: &Path, bytes: u64, journal: &mut Journal) -> Result<FileDevice>
 }
 
 /// Gets a block, and compares its checksum.
-async fn get(aws: Aws, snapshot: String, block: Listed, attempts: u32) -> Tried {
+async fn get(aws: Aws, snapshot: String, block: (u64, Listed), attempts: u32) -> Tried {
     if attempts > 0 {
         sleep(pause_apart(attempts)).await;
     }
-    let result = get_once(&aws, &snapshot, &block).await;
+    let result = get_once(&aws, &snapshot, &block.1).await;
     (block, attempts, result)
 }
 

@@ -5,6 +5,8 @@
 pub(super) struct Place {
     pub(super) bucket: String,
     pub(super) key: String,
+    /// The account that the bucket must be of, if one is named.
+    pub(super) owner: Option<String>,
 }
 
 impl std::fmt::Display for Place {

@@ -3,7 +3,8 @@
 //! - [`connect`]: credentials, network, the clients.
 //! - `send`: a request as data to a call of the SDK; `describe`: what AWS says there is.
 //! - [`import`]: the whole of an import; `s3`, `task`, `ebs` with `journal` and `pace`: the ways for
-//!   a disk to become a snapshot; `wait`: until something is done.
+//!   a disk to become a snapshot; `prove`: whether a snapshot is a disk; `wait`: until something is
+//!   done.
 //! - `made`: what a run has made, and `remove`: taking it away again when the run fails.
 //! - `replace`: an AMI of the same name, which makes room and comes back if it must.
 //! - `interrupt`: when the user stops a run.
@@ -20,6 +21,7 @@ mod interrupt;
 mod journal;
 mod made;
 mod pace;
+mod prove;
 pub mod pull;
 mod remove;
 mod replace;

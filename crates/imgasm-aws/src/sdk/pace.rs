@@ -102,7 +102,12 @@ where
     again(doing.as_ref(), true, call).await
 }
 
-async fn again<T, E, R, F>(doing: &str, just_made: bool, mut call: impl FnMut() -> F) -> Result<T>
+/// The same for a request about something that was `just_made` or is older.
+pub(super) async fn again<T, E, R, F>(
+    doing: &str,
+    just_made: bool,
+    mut call: impl FnMut() -> F,
+) -> Result<T>
 where
     F: Future<Output = std::result::Result<T, SdkError<E, R>>>,
     E: ProvideErrorMetadata + std::error::Error + 'static,

@@ -7,12 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_sdk_ec2::types::{Image, ImageState, StateReason};
+use aws_sdk_ec2::types::{Filter, Image, ImageState, StateReason};
 use aws_sdk_ssm::types::Parameter;
 use serde::{Deserialize, Serialize};
 
 use super::connect::Aws;
-use super::describe::mapping;
+use super::describe::{images_of, mapping, seconds};
 use super::fetch::fetch;
 use super::interrupt::unless_interrupted;
 use super::journal::{self, Journal};
@@ -32,8 +32,8 @@ use imgasm_container::{OutputFormat, write_file};
 /// What is pulled, and where to.
 #[derive(Debug, Clone)]
 pub struct Pull {
-    /// `ami-…`, or `ssm:` and the name of a parameter that names one.
-    pub source: String,
+    /// The AMI.
+    pub source: Source,
     /// The file.
     pub target: PathBuf,
     /// The format of the file.
@@ -42,6 +42,22 @@ pub struct Pull {
     pub keep_copy: bool,
     /// How long to wait for a copy.
     pub patience: Patience,
+}
+
+/// Which AMI.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// `ami-…`, or `ssm:` and the name of a parameter that names one.
+    Named(String),
+    /// The one that these filters of `DescribeImages` find.
+    Filter {
+        /// Accounts, `amazon` or `self`.
+        owners: Vec<String>,
+        /// Names and values.
+        filters: Vec<(String, String)>,
+        /// Whether the newest of several is meant.
+        most_recent: bool,
+    },
 }
 
 /// What a pull does, for its journal.
@@ -127,14 +143,23 @@ async fn run(
 }
 
 /// The id of the AMI that is meant.
-async fn resolve(aws: &Aws, source: &str) -> Result<String> {
+async fn resolve(aws: &Aws, source: &Source) -> Result<String> {
+    let source = match source {
+        Source::Named(name) => name,
+        Source::Filter {
+            owners,
+            filters,
+            most_recent,
+        } => return search(aws, owners, filters, *most_recent).await,
+    };
     let Some(name) = source.strip_prefix("ssm:") else {
         if source.starts_with("ami-") {
             return Ok(source.to_owned());
         }
         return Err(Error::Source(format!(
             "{source:?} is no AMI: write ami-…, or ssm: and the name of a parameter, as \
-             ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended"
+             ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended, or say which with \
+             --owner and --filter"
         )));
     };
     let call = aws.ssm.get_parameter().name(name);
@@ -153,6 +178,39 @@ async fn resolve(aws: &Aws, source: &str) -> Result<String> {
             "the parameter {name} names no AMI: its value is {value:?}"
         ))
     })
+}
+
+/// The id of the one AMI, or of the newest, that filters find.
+async fn search(
+    aws: &Aws,
+    owners: &[String],
+    filters: &[(String, String)],
+    most_recent: bool,
+) -> Result<String> {
+    let filters: Vec<Filter> = filters
+        .iter()
+        .map(|(name, value)| Filter::builder().name(name).values(value).build())
+        .collect();
+    let mut found = images_of(aws, owners, &filters).await?;
+    found.retain(|image| image.state() == Some(&ImageState::Available));
+    found.sort_by_key(|image| {
+        let id = image.image_id().unwrap_or_default().to_owned();
+        (seconds(image.creation_date()), id)
+    });
+    let newest = found.last().and_then(Image::image_id);
+    match (newest, found.len()) {
+        (Some(id), 1) => Ok(id.to_owned()),
+        (Some(id), _) if most_recent => Ok(id.to_owned()),
+        (Some(id), many) => Err(Error::Source(format!(
+            "{many} AMIs fit the filters in {}, the newest {id}: --most-recent takes that one",
+            aws.region
+        ))),
+        (None, _) => Err(Error::Source(format!(
+            "no AMI of {} in {} fits the filters",
+            owners.join(", "),
+            aws.region
+        ))),
+    }
 }
 
 async fn describe(aws: &Aws, id: &str) -> Result<Image> {
@@ -207,6 +265,7 @@ async fn copy(
             source_region: aws.region.clone(),
             encrypted: None,
             kms_key_id: None,
+            snapshot_copy_completion_duration_minutes: None,
             tag_specifications: specifications,
         };
         let id = send::copy_image(aws, &request, &client_token).await?;

@@ -1,13 +1,17 @@
 //! Taking away what a run has made.
 
+use aws_sdk_ec2::types::ImportSnapshotTask;
+
 use super::connect::{Aws, failed};
+use super::describe::snapshots_of;
 use super::interrupt::unless_interrupted;
 use super::made::{Made, Place, Things};
 use super::pace::patiently;
-use super::{s3, task};
+use super::{s3, send, task};
 use crate::outlook::Outlook;
 use crate::report::Report;
-use crate::{Error, Result};
+use crate::request::CreateTags;
+use crate::{Error, Result, tags};
 
 /// Removes everything, the last first; gives whether all of it is gone. What cannot be removed is
 /// reported, and the rest goes on. If the user stops this, what is left is reported.
@@ -57,13 +61,14 @@ pub(super) async fn remove(aws: &Aws, made: &Made) -> Result<()> {
 /// Deletes an object, and aborts uploads that were to become it: an answer that was lost may have
 /// named one.
 pub(super) async fn delete_object(aws: &Aws, place: &Place) -> Result<()> {
-    for upload in s3::uploads(aws, &place.bucket, &place.key).await? {
+    for upload in s3::uploads(aws, place).await? {
         if upload.key() == Some(&place.key) {
             abort(aws, place, upload.upload_id().unwrap_or_default()).await?;
         }
     }
     // In a bucket with versions, only the deletion of the version frees its room.
     let head = aws.s3.head_object().bucket(&place.bucket).key(&place.key);
+    let head = head.set_expected_bucket_owner(place.owner.clone());
     let version = match s3::head(|| head.clone().send()).await {
         Ok(found) => found.version_id().map(ToOwned::to_owned),
         Err(error) => match error.raw_response().map(|raw| raw.status().as_u16()) {
@@ -72,14 +77,20 @@ pub(super) async fn delete_object(aws: &Aws, place: &Place) -> Result<()> {
         },
     };
     let call = aws.s3.delete_object().bucket(&place.bucket).key(&place.key);
-    let call = call.set_version_id(version.filter(|version| version != "null"));
+    let call = call
+        .set_expected_bucket_owner(place.owner.clone())
+        .set_version_id(version.filter(|version| version != "null"));
     patiently(format!("delete {place}"), || call.clone().send()).await?;
     Ok(())
 }
 
 async fn abort(aws: &Aws, place: &Place, id: &str) -> Result<()> {
     let call = aws.s3.abort_multipart_upload();
-    let call = call.bucket(&place.bucket).key(&place.key).upload_id(id);
+    let call = call
+        .bucket(&place.bucket)
+        .key(&place.key)
+        .upload_id(id)
+        .set_expected_bucket_owner(place.owner.clone());
     let doing = format!("abort the upload of {place}");
     patiently(doing, || call.clone().send()).await?;
     Ok(())
@@ -91,24 +102,41 @@ async fn cancel(aws: &Aws, id: &str) -> Result<()> {
         return Ok(());
     };
     match task::status(&task) {
-        "completed" => match task::snapshot(&task) {
-            Some(snapshot) => Box::pin(remove(aws, &Made::Snapshot(snapshot.to_owned()))).await,
-            None => Ok(()),
-        },
+        "completed" => remove_imported(aws, &task).await,
         "deleted" | "deleting" | "cancelled" | "cancelling" => Ok(()),
         _ => {
             let call = aws.ec2.cancel_import_task().import_task_id(id);
             patiently(format!("cancel {id}"), || call.clone().send()).await?;
             // It may have come to its end in between: then its snapshot is there.
             match task::describe(aws, id).await? {
-                Some(task) if task::status(&task) == "completed" => match task::snapshot(&task) {
-                    Some(id) => Box::pin(remove(aws, &Made::Snapshot(id.to_owned()))).await,
-                    None => Ok(()),
-                },
+                Some(task) if task::status(&task) == "completed" => {
+                    remove_imported(aws, &task).await
+                }
                 _ => Ok(()),
             }
         }
     }
+}
+
+/// Removes the snapshot of a task. It is marked first: the import service leaves it without tags, and
+/// the policy allows the removal of what is marked as imgasm's own.
+async fn remove_imported(aws: &Aws, task: &ImportSnapshotTask) -> Result<()> {
+    let Some(snapshot) = task::snapshot(task) else {
+        return Ok(());
+    };
+    if snapshots_of(aws, vec![snapshot.to_owned()])
+        .await?
+        .is_empty()
+    {
+        return Ok(());
+    }
+    let name = task::tag(task, tags::NAME).unwrap_or_default();
+    let mark = CreateTags {
+        resources: vec![snapshot.to_owned()],
+        tags: tags::list(&[(tags::NAME.to_owned(), name.to_owned())].into()),
+    };
+    send::create_tags(aws, &mark).await?;
+    delete_snapshot(aws, snapshot).await
 }
 
 /// Deletes a snapshot. One that an AMI uses by now stays: that is no leftover.

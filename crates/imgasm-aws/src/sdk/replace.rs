@@ -9,11 +9,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aws_sdk_ec2::types::{ImageAttributeName, LaunchPermission as Permission};
+use aws_sdk_ec2::types::ImageAttributeName;
 use serde::{Deserialize, Serialize};
 
 use super::connect::Aws;
-use super::describe::{available, images, registration, seconds};
+use super::describe::{available, images, permissions, registration, seconds};
 use super::pace::patiently;
 use super::send;
 use super::wait::Patience;
@@ -52,12 +52,7 @@ impl Old {
                 why: format!("its deregistration protection is {protection}"),
             });
         }
-        let call = aws.ec2.describe_image_attribute().image_id(&image_id);
-        let doing = format!("ask who may launch {image_id}");
-        let call = call.attribute(ImageAttributeName::LaunchPermission);
-        let attribute = patiently(doing, || call.clone().send()).await?;
-        let permissions = attribute.launch_permissions().iter();
-        let permissions = permissions.filter_map(permission).collect();
+        let permissions = permissions(aws, &image_id).await?;
         let mut request = registration(&image);
         let uses_uefi = image
             .boot_mode()
@@ -110,11 +105,13 @@ impl Old {
         if !self.permissions.is_empty() {
             let request = ModifyImageAttribute {
                 image_id: id.clone(),
-                launch_permission: LaunchPermissions {
+                launch_permission: Some(LaunchPermissions {
                     add: self.permissions.clone(),
-                },
+                    remove: Vec::new(),
+                }),
+                description: None,
             };
-            send::permit(aws, &request).await?;
+            send::modify_image(aws, &request).await?;
         }
         if let Some(deprecate_at) = self.deprecate_at {
             let request = EnableImageDeprecation {
@@ -125,18 +122,6 @@ impl Old {
         }
         Ok(id)
     }
-}
-
-fn permission(permission: &Permission) -> Option<LaunchPermission> {
-    let user = permission.user_id();
-    let user = user.map(|id| LaunchPermission::UserId(id.to_owned()));
-    let group = permission.group();
-    let group = group.map(|group| LaunchPermission::Group(group.as_str().to_owned()));
-    let organisation = permission.organization_arn();
-    let organisation = organisation.map(|arn| LaunchPermission::OrganizationArn(arn.to_owned()));
-    let unit = permission.organizational_unit_arn();
-    let unit = unit.map(|arn| LaunchPermission::OrganizationalUnitArn(arn.to_owned()));
-    user.or(group).or(organisation).or(unit)
 }
 
 /// The AMIs that have made room, in a file until the new one is there.

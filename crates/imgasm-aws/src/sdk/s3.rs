@@ -3,7 +3,7 @@
 //! The bucket itself is the journal: the parts of an unfinished upload are listed with their
 //! checksums, and those that are right are not sent again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,11 +11,12 @@ use std::{io, thread};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
-    MultipartUpload,
+    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, MultipartUpload,
+    ServerSideEncryption,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::DateTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha2::{Digest as _, Sha256};
@@ -28,7 +29,7 @@ use super::made::Place;
 use super::pace::{patiently, pause_apart};
 use crate::outlook::Outlook;
 use crate::parts::{Part, PartWriter, part_bytes, stream_limit};
-use crate::plan::steps::METADATA_DISK;
+use crate::plan::steps::{METADATA_DISK, METADATA_KEEP};
 use crate::plan::{Disk, DiskFormat};
 use crate::report::Report;
 use crate::request::CreateMultipartUpload;
@@ -74,8 +75,10 @@ where
 }
 
 /// Looks whether the bucket is there, ours to use, and in the region.
-pub(super) async fn check_bucket(aws: &Aws, bucket: &str) -> Result<()> {
+pub(super) async fn check_bucket(aws: &Aws, bucket: &str, owner: Option<String>) -> Result<()> {
+    let is_named = owner.is_some();
     let call = aws.s3.head_bucket().bucket(bucket);
+    let call = call.set_expected_bucket_owner(owner);
     let asked = head(|| call.clone().send()).await;
     let found = match &asked {
         Ok(answer) => answer.bucket_region().map(ToOwned::to_owned),
@@ -111,7 +114,13 @@ pub(super) async fn check_bucket(aws: &Aws, bucket: &str) -> Result<()> {
                 Some(403) => Err(Error::Service {
                     doing,
                     code: Some("AccessDenied".to_owned()),
-                    message: "s3:ListBucket is not allowed".to_owned(),
+                    message: if is_named {
+                        "s3:ListBucket is not allowed, or the bucket is not of the account that \
+                         `s3_bucket_owner` names"
+                    } else {
+                        "s3:ListBucket is not allowed"
+                    }
+                    .to_owned(),
                 }),
                 _ => Err(failed(doing)(error)),
             }
@@ -139,8 +148,10 @@ impl Upload {
 
 /// What is there of a disk in a bucket.
 pub(super) enum Found {
-    /// The whole object.
-    Object,
+    /// The whole object; whether it is to stay there.
+    Object {
+        is_kept: bool,
+    },
     /// An upload that was not finished.
     Upload(Upload),
     Nothing,
@@ -148,8 +159,8 @@ pub(super) enum Found {
 
 /// What an earlier run has left of a disk.
 pub(super) async fn find(aws: &Aws, place: &Place, disk: Digest) -> Result<Found> {
-    if is_there(aws, place, disk).await? {
-        return Ok(Found::Object);
+    if let Some(is_kept) = is_there(aws, place, disk).await? {
+        return Ok(Found::Object { is_kept });
     }
     let Some(id) = find_upload(aws, place).await? else {
         return Ok(Found::Nothing);
@@ -163,23 +174,42 @@ pub(super) async fn find(aws: &Aws, place: &Place, disk: Digest) -> Result<Found
     }))
 }
 
-async fn is_there(aws: &Aws, place: &Place, disk: Digest) -> Result<bool> {
-    let call = aws
-        .s3
-        .head_object()
-        .bucket(&place.bucket)
-        .key(&place.key)
-        .checksum_mode(ChecksumMode::Enabled);
+/// Whether a disk's whole object is there, and whether it is to stay.
+async fn is_there(aws: &Aws, place: &Place, disk: Digest) -> Result<Option<bool>> {
+    let Some(found) = look(aws, place).await? else {
+        return Ok(None);
+    };
+    let is_it = found.metadata.get(METADATA_DISK) == Some(&disk.to_string());
+    Ok(is_it.then_some(found.is_kept()))
+}
+
+/// An object that is there.
+pub(super) struct Object {
+    metadata: HashMap<String, String>,
+    /// When it was written, in seconds since 1970.
+    pub(super) modified: Option<i64>,
+}
+
+impl Object {
+    /// Whether it is to stay.
+    pub(super) fn is_kept(&self) -> bool {
+        self.metadata.contains_key(METADATA_KEEP)
+    }
+}
+
+/// An object, if it is there.
+pub(super) async fn look(aws: &Aws, place: &Place) -> Result<Option<Object>> {
+    let call = aws.s3.head_object().bucket(&place.bucket).key(&place.key);
+    let call = call.set_expected_bucket_owner(place.owner.clone());
     // The answer to HEAD has no body that would name a code, so that the status says what there is.
-    let asked = head(|| call.clone().send()).await;
-    match asked {
-        Ok(found) => {
-            let tagged = found.metadata().and_then(|all| all.get(METADATA_DISK));
-            Ok(tagged.is_some_and(|tagged| *tagged == disk.to_string()))
-        }
+    match head(|| call.clone().send()).await {
+        Ok(found) => Ok(Some(Object {
+            metadata: found.metadata().cloned().unwrap_or_default(),
+            modified: found.last_modified().map(DateTime::secs),
+        })),
         // 403 is the answer where the object is not there and the bucket may not be listed.
         Err(error) => match error.raw_response().map(|raw| raw.status().as_u16()) {
-            Some(403 | 404) => Ok(false),
+            Some(403 | 404) => Ok(None),
             _ => Err(failed(format!("look for {place}"))(error)),
         },
     }
@@ -190,7 +220,9 @@ pub(super) async fn begin(aws: &Aws, request: &CreateMultipartUpload) -> Result<
     let place = Place {
         bucket: request.bucket.clone(),
         key: request.key.clone(),
+        owner: request.expected_bucket_owner.clone(),
     };
+    let encryption = request.server_side_encryption;
     let call = aws
         .s3
         .create_multipart_upload()
@@ -198,7 +230,10 @@ pub(super) async fn begin(aws: &Aws, request: &CreateMultipartUpload) -> Result<
         .key(&request.key)
         .checksum_algorithm(ChecksumAlgorithm::from(request.checksum_algorithm))
         .checksum_type(ChecksumType::from(request.checksum_type))
-        .set_metadata(Some(request.metadata.clone().into_iter().collect()));
+        .set_metadata(Some(request.metadata.clone().into_iter().collect()))
+        .set_server_side_encryption(encryption.map(ServerSideEncryption::from))
+        .set_ssekms_key_id(request.sse_kms_key_id.clone())
+        .set_expected_bucket_owner(request.expected_bucket_owner.clone());
     let doing = format!("begin the upload of {place}");
     let answer = patiently(doing, || call.clone().send()).await?;
     let id = answer.upload_id().map(ToOwned::to_owned);
@@ -216,24 +251,26 @@ pub(super) async fn begin(aws: &Aws, request: &CreateMultipartUpload) -> Result<
 
 /// An upload of the same object that was not finished.
 async fn find_upload(aws: &Aws, place: &Place) -> Result<Option<String>> {
-    let all = uploads(aws, &place.bucket, &place.key).await?;
+    let all = uploads(aws, place).await?;
     let mut same = all.iter().filter(|it| it.key() == Some(&place.key));
     Ok(same.find_map(|upload| upload.upload_id().map(ToOwned::to_owned)))
 }
 
-/// The unfinished uploads to keys that begin so.
-pub(super) async fn uploads(aws: &Aws, bucket: &str, prefix: &str) -> Result<Vec<MultipartUpload>> {
+/// The unfinished uploads to keys that begin as this one's.
+pub(super) async fn uploads(aws: &Aws, place: &Place) -> Result<Vec<MultipartUpload>> {
+    let Place { bucket, key, owner } = place;
     let mut all = Vec::new();
     let mut after: Option<(String, String)> = None;
     loop {
-        let (key, id) = after.clone().unzip();
+        let (after_key, after_id) = after.clone().unzip();
         let call = aws
             .s3
             .list_multipart_uploads()
             .bucket(bucket)
-            .prefix(prefix)
-            .set_key_marker(key)
-            .set_upload_id_marker(id);
+            .prefix(key)
+            .set_expected_bucket_owner(owner.clone())
+            .set_key_marker(after_key)
+            .set_upload_id_marker(after_id);
         let doing = format!("list the uploads of {bucket}");
         let page = patiently(doing, || call.clone().send()).await?;
         all.extend(page.uploads().iter().cloned());
@@ -253,6 +290,7 @@ async fn list_parts(aws: &Aws, place: &Place, id: &str) -> Result<BTreeMap<i32, 
         .bucket(&place.bucket)
         .key(&place.key)
         .upload_id(id)
+        .set_expected_bucket_owner(place.owner.clone())
         .into_paginator()
         .send();
     let mut parts = BTreeMap::new();
@@ -395,6 +433,7 @@ async fn send_part(aws: &Aws, place: &Place, id: &str, mut part: Part) -> Result
             .bucket(&place.bucket)
             .key(&place.key)
             .upload_id(id)
+            .set_expected_bucket_owner(place.owner.clone())
             .part_number(part.number)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(BASE64.encode(part.digest.as_bytes()))
@@ -427,11 +466,13 @@ pub(super) async fn complete(aws: &Aws, upload: &Upload, disk: Digest) -> Result
         .bucket(&place.bucket)
         .key(&place.key)
         .upload_id(id)
+        .set_expected_bucket_owner(place.owner.clone())
         .multipart_upload(all.build());
     let doing = format!("finish the upload of {place}");
     let answer = match patiently(doing, || call.clone().send()).await {
         Err(error)
-            if error.outlook() == Outlook::NotFound && is_there(aws, place, disk).await? =>
+            if error.outlook() == Outlook::NotFound
+                && is_there(aws, place, disk).await?.is_some() =>
         {
             return Ok(());
         }

@@ -8,9 +8,10 @@ use aws_smithy_types::DateTime;
 use super::connect::Aws;
 use super::pace::{patiently, until_known};
 use crate::request::{
-    BlockDeviceMapping, CopyImage, CreateTags, EnableImageDeprecation,
-    EnableImageDeregistrationProtection, ImportSnapshot, LaunchPermission, ModifyImageAttribute,
-    PutParameter, RegisterImage, StartSnapshot, Tag, TagSpecification,
+    BlockDeviceMapping, CopyImage, CreateTags, CreateVolumePermission, DisableImageDeprecation,
+    EnableFastSnapshotRestores, EnableImageDeprecation, EnableImageDeregistrationProtection,
+    ImportSnapshot, LaunchPermission, ModifyImageAttribute, ModifySnapshotAttribute, PutParameter,
+    RegisterImage, StartSnapshot, Tag, TagSpecification,
 };
 use crate::{Error, Result};
 
@@ -158,6 +159,11 @@ pub(super) async fn copy_image(aws: &Aws, request: &CopyImage, token: &str) -> R
         .source_region(&request.source_region)
         .set_encrypted(request.encrypted)
         .set_kms_key_id(request.kms_key_id.clone())
+        .set_snapshot_copy_completion_duration_minutes(
+            request
+                .snapshot_copy_completion_duration_minutes
+                .map(i64::from),
+        )
         .client_token(token)
         .set_tag_specifications(Some(specifications(&request.tag_specifications)));
     let doing = format!("copy {} to {}", request.source_image_id, aws.region);
@@ -180,8 +186,8 @@ pub(super) async fn create_tags(aws: &Aws, request: &CreateTags) -> Result<()> {
     Ok(())
 }
 
-/// Permits others to launch an AMI.
-pub(super) async fn permit(aws: &Aws, request: &ModifyImageAttribute) -> Result<()> {
+/// Changes who may launch an AMI, or how it is described.
+pub(super) async fn modify_image(aws: &Aws, request: &ModifyImageAttribute) -> Result<()> {
     let permission = |permission: &LaunchPermission| {
         let builder = types::LaunchPermission::builder();
         match permission {
@@ -192,14 +198,99 @@ pub(super) async fn permit(aws: &Aws, request: &ModifyImageAttribute) -> Result<
         }
         .build()
     };
-    let add = request.launch_permission.add.iter().map(permission);
-    let changes = types::LaunchPermissionModifications::builder().set_add(Some(add.collect()));
+    let all = |all: &[LaunchPermission]| {
+        (!all.is_empty()).then(|| all.iter().map(permission).collect::<Vec<_>>())
+    };
+    let changes = request.launch_permission.as_ref().map(|changes| {
+        types::LaunchPermissionModifications::builder()
+            .set_add(all(&changes.add))
+            .set_remove(all(&changes.remove))
+            .build()
+    });
+    let description = request.description.as_ref().map(|description| {
+        types::AttributeValue::builder()
+            .value(&description.value)
+            .build()
+    });
     let call = aws
         .ec2
         .modify_image_attribute()
         .image_id(&request.image_id)
-        .launch_permission(changes.build());
-    let doing = format!("permit others to launch {}", request.image_id);
+        .set_launch_permission(changes)
+        .set_description(description);
+    let what = if request.description.is_some() {
+        "describe"
+    } else {
+        "permit others to launch"
+    };
+    let doing = format!("{what} {}", request.image_id);
+    until_known(doing, || call.clone().send()).await?;
+    Ok(())
+}
+
+/// Permits others to make volumes of a snapshot.
+pub(super) async fn modify_snapshot(aws: &Aws, request: &ModifySnapshotAttribute) -> Result<()> {
+    let permission = |permission: &CreateVolumePermission| {
+        let builder = types::CreateVolumePermission::builder();
+        match permission {
+            CreateVolumePermission::Group(name) => builder.group(name.as_str().into()),
+            CreateVolumePermission::UserId(id) => builder.user_id(id),
+        }
+        .build()
+    };
+    let add = request.create_volume_permission.add.iter();
+    let changes = types::CreateVolumePermissionModifications::builder()
+        .set_add(Some(add.map(permission).collect()));
+    let call = aws
+        .ec2
+        .modify_snapshot_attribute()
+        .snapshot_id(&request.snapshot_id)
+        .create_volume_permission(changes.build());
+    let doing = format!("permit others to use {}", request.snapshot_id);
+    until_known(doing, || call.clone().send()).await?;
+    Ok(())
+}
+
+/// Makes volumes of snapshots fast from their first read on, in some zones.
+pub(super) async fn restore_fast(aws: &Aws, request: &EnableFastSnapshotRestores) -> Result<()> {
+    let call = aws
+        .ec2
+        .enable_fast_snapshot_restores()
+        .set_availability_zones(Some(request.availability_zones.clone()))
+        .set_source_snapshot_ids(Some(request.source_snapshot_ids.clone()));
+    let doing = format!(
+        "enable fast restores of {}",
+        request.source_snapshot_ids.join(", ")
+    );
+    let answer = until_known(&doing, || call.clone().send()).await?;
+    // The request succeeds where parts of it do not.
+    let failures = answer.unsuccessful().iter();
+    let all: Vec<String> = failures
+        .flat_map(types::EnableFastSnapshotRestoreErrorItem::fast_snapshot_restore_state_errors)
+        .map(|failure| {
+            let zone = failure.availability_zone().unwrap_or_default();
+            let error = failure.error();
+            let code = error.and_then(|error| error.code()).unwrap_or_default();
+            let message = error.and_then(|error| error.message()).unwrap_or_default();
+            format!("{zone}: {code}: {message}")
+        })
+        .collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Answer {
+        what: format!("cannot {doing}"),
+        problem: all.join("; "),
+    })
+}
+
+/// An AMI is not out of date.
+pub(super) async fn undeprecate(aws: &Aws, request: &DisableImageDeprecation) -> Result<()> {
+    let call = aws
+        .ec2
+        .disable_image_deprecation()
+        .image_id(&request.image_id);
+    let doing = format!("take the deprecation off {}", request.image_id);
     until_known(doing, || call.clone().send()).await?;
     Ok(())
 }

@@ -10,13 +10,27 @@ use crate::plan::Disk;
 use crate::report::Report;
 use crate::{Error, Result, tags};
 
-/// The import of a disk that an earlier run has started, if it is under way.
-pub(super) async fn find(aws: &Aws, disk: &Disk) -> Result<Option<String>> {
+/// The import of a disk from this object that an earlier run has started, if it is under way and
+/// comes to a snapshot as it is wanted.
+pub(super) async fn find(
+    aws: &Aws,
+    disk: &Disk,
+    object: &str,
+    by_default: bool,
+) -> Result<Option<String>> {
     let digest = disk.built.digest().to_string();
     let all = tasks(aws).await?;
-    let mut active = all
-        .iter()
-        .filter(|task| status(task) == "active" && tag(task, tags::DISK) == Some(&digest));
+    let fits = |task: &&ImportSnapshotTask| {
+        let detail = task.snapshot_task_detail();
+        // What the account encrypts without being asked, the task does not say.
+        let encrypted = detail.and_then(SnapshotTaskDetail::encrypted) == Some(true) || by_default;
+        let key = detail.and_then(SnapshotTaskDetail::kms_key_id);
+        status(task) == "active"
+            && tag(task, tags::DISK) == Some(&digest)
+            && tag(task, tags::OBJECT) == Some(object)
+            && disk.fits_encryption(by_default, encrypted, key)
+    };
+    let mut active = all.iter().filter(fits);
     let id = active.find_map(ImportSnapshotTask::import_task_id);
     Ok(id.map(ToOwned::to_owned))
 }

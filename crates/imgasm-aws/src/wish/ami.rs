@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use super::tags::Tags;
-use super::text::{AccountId, AmiName, Arn, BucketName, ParameterName, Region, Time};
+use super::text::{AccountId, AmiName, Arn, BucketName, ParameterName, Region, Time, Zone};
 use super::volume::{DeviceName, VolumeSize, VolumeType, check_performance};
 
 /// The table `[ami]` of a recipe.
@@ -50,18 +51,36 @@ pub struct Ami {
     /// Accounts that may launch it.
     #[serde(default)]
     pub ami_users: BTreeSet<AccountId>,
+    /// Groups that may launch it; there is one, everybody.
+    #[serde(default)]
+    pub ami_groups: BTreeSet<Group>,
     /// Organisations whose accounts may launch it.
     #[serde(default)]
     pub ami_org_arns: BTreeSet<Arn>,
     /// Organisational units whose accounts may launch it.
     #[serde(default)]
     pub ami_ou_arns: BTreeSet<Arn>,
+    /// Accounts that may make volumes of its snapshots.
+    #[serde(default)]
+    pub snapshot_users: BTreeSet<AccountId>,
+    /// Groups that may make volumes of its snapshots; there is one, everybody.
+    #[serde(default)]
+    pub snapshot_groups: BTreeSet<Group>,
+    /// Availability zones in which volumes of its snapshots are fast from their first read on.
+    #[serde(default)]
+    pub fast_snapshot_restore: BTreeSet<Zone>,
     /// Regions that it is copied to.
     #[serde(default)]
     pub ami_regions: BTreeSet<Region>,
     /// The key that encrypts the copy in each region.
     #[serde(default)]
     pub region_kms_key_ids: BTreeMap<Region, String>,
+    /// Minutes in which a copy's snapshots are to be complete, at a price; as soon as it can be
+    /// where this is not given.
+    pub snapshot_copy_duration_minutes: Option<u32>,
+    /// Whether the AMI goes from the region that it is made in once its copies are there.
+    #[serde(default)]
+    pub skip_save_build_region: bool,
     /// The time after which it is deprecated.
     pub deprecate_at: Option<Time>,
     /// Whether it cannot be deregistered before that is allowed again.
@@ -77,11 +96,19 @@ pub struct Ami {
     pub ssm_parameter: Option<ParameterName>,
     /// The bucket that images are uploaded to on the way to a snapshot.
     pub s3_bucket_name: Option<BucketName>,
+    /// The account that the bucket must be of.
+    pub s3_bucket_owner: Option<AccountId>,
+    /// The key that objects are encrypted with; the bucket's default where this is not given.
+    pub s3_kms_key_id: Option<String>,
     /// The role by which the import service reads the bucket.
     pub role_name: Option<String>,
     /// How long to wait for what takes time.
     #[serde(default)]
     pub aws_polling: Polling,
+    /// Packer's, for Windows; see [`Self::check`].
+    pub fast_launch: Option<Refused>,
+    /// Packer's, which EC2 takes no more; see [`Self::check`].
+    pub ami_product_codes: Option<Refused>,
 }
 
 fn yes() -> bool {
@@ -89,8 +116,27 @@ fn yes() -> bool {
 }
 
 impl Ami {
-    /// What is contradictory in it.
+    /// What is contradictory in it, or what EC2 takes for no AMI that is made here.
     pub fn check(&self) -> Result<(), String> {
+        if self.fast_launch.is_some() {
+            return Err(
+                "`fast_launch` is for Windows alone: EC2 refuses it for other AMIs; \
+                        `fast_snapshot_restore` makes the first reads of volumes fast"
+                    .to_owned(),
+            );
+        }
+        if self.ami_product_codes.is_some() {
+            return Err(
+                "`ami_product_codes` is not supported by EC2 any more: AWS Marketplace \
+                        gives an AMI its code when it is published there"
+                    .to_owned(),
+            );
+        }
+        if self.skip_save_build_region && self.ami_regions.is_empty() {
+            return Err(
+                "`skip_save_build_region` needs `ami_regions`: nothing would be left".to_owned(),
+            );
+        }
         if let Some(region) = self
             .region_kms_key_ids
             .keys()
@@ -111,6 +157,33 @@ impl Ami {
             }
         }
         self.ami_root_device.check()
+    }
+}
+
+/// A group of accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// Everybody.
+    All,
+}
+
+impl Group {
+    /// The name, as EC2 has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+        }
+    }
+}
+
+/// A key that is refused, whatever its value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused;
+
+impl<'de> Deserialize<'de> for Refused {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
 }
 

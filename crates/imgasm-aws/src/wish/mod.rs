@@ -10,8 +10,8 @@ pub mod text;
 pub mod volume;
 
 pub use ami::{
-    Ami, Architecture, BootMode, ImdsSupport, Polling, Protection, RootDevice, TpmSupport,
+    Ami, Architecture, BootMode, Group, ImdsSupport, Polling, Protection, RootDevice, TpmSupport,
 };
 pub use tags::Tags;
-pub use text::{AccountId, AmiName, Arn, BucketName, ParameterName, Region, Time};
+pub use text::{AccountId, AmiName, Arn, BucketName, ParameterName, Region, Time, Zone};
 pub use volume::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};

@@ -65,6 +65,16 @@ checked_text!(
     "a region, as eu-central-1"
 );
 checked_text!(
+    /// An availability zone, as `eu-central-1a`.
+    Zone,
+    |text| text.contains('-')
+        && text.ends_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+    "an availability zone, as eu-central-1a"
+);
+checked_text!(
     /// The number of an account.
     AccountId,
     |text| text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()),

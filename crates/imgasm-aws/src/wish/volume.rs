@@ -94,24 +94,7 @@ impl VolumeSize {
 
 impl<'de> Deserialize<'de> for VolumeSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "expected a number that is not negative, or a text"
-        )]
-        enum NumberOrText {
-            Number(u64),
-            Text(String),
-        }
-        let size = match NumberOrText::deserialize(deserializer)? {
-            NumberOrText::Number(gib) => ByteSize::from_gib(gib)
-                .ok_or_else(|| de::Error::custom(format!("{gib} GiB is too large")))?,
-            NumberOrText::Text(text) => match text.parse::<u64>() {
-                Ok(gib) => ByteSize::from_gib(gib)
-                    .ok_or_else(|| de::Error::custom(format!("{gib} GiB is too large")))?,
-                Err(_) => text.parse().map_err(de::Error::custom)?,
-            },
-        };
+        let size = ByteSize::deserialize_in(1 << 30, deserializer)?;
         if size.0 == 0 || !size.0.is_multiple_of(1 << 30) {
             return Err(de::Error::custom(format!(
                 "the size of a volume is a whole number of GiB, and {size} is not"

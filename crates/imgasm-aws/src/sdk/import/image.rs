@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use aws_sdk_ec2::types::Image;
 use uuid::Uuid;
 
-use super::compare::compare;
 use super::{NAMESPACE, Run, token};
-use crate::artifact::{Artifact, ArtifactData};
+use crate::artifact::{Artifact, ArtifactData, RegionData};
+use crate::compare::differences;
 use crate::origin::Mapping;
 use crate::request::{CopyImage, RegisterImage};
 use crate::sdk::connect::Aws;
@@ -54,7 +54,11 @@ impl Run<'_> {
         self.images.insert(aws.region.clone(), id.clone());
         self.usable(&aws.region).await?;
         if let Some(image) = self.available.get(&aws.region) {
-            compare(&id, &request, &registration(image))?;
+            let differences = differences(&request, &registration(image));
+            if !differences.is_empty() {
+                let what = format!("the AMI {id}");
+                return Err(Error::Differs { what, differences });
+            }
         }
         // Of two runs at once, the AMI of one stays: the older.
         if !self.options.force
@@ -67,6 +71,7 @@ impl Run<'_> {
             let first_id = first_id.to_owned();
             self.available.remove(&aws.region);
             self.images.insert(aws.region.clone(), first_id);
+            self.found_images.insert(aws.region.clone());
             remove::deregister(aws, &id).await?;
             for (index, snapshot) in self.snapshots.iter().enumerate() {
                 if let Some(snapshot) = snapshot
@@ -140,9 +145,13 @@ impl Run<'_> {
     /// for them does not come back.
     pub(super) async fn commit(&mut self) -> Result<()> {
         let regions: Vec<String> = self.images.keys().cloned().collect();
+        if self.is_committed {
+            return Ok(());
+        }
         for region in regions {
             self.usable(&region).await?;
         }
+        self.check().await?;
         self.things.keep_images();
         self.is_committed = true;
         self.replaced.forget()
@@ -170,6 +179,14 @@ impl Run<'_> {
             custom_data: ArtifactData {
                 ami_name: image.name().unwrap_or_default().to_owned(),
                 image_digest: self.plan.image,
+                regions: [(
+                    region.to_owned(),
+                    RegionData {
+                        ami_id: id.to_owned(),
+                        snapshots: snapshots.clone(),
+                    },
+                )]
+                .into(),
                 snapshots,
                 block_device_mappings: mappings,
             },

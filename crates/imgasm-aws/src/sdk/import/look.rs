@@ -1,16 +1,18 @@
 //! What is there already: the AMI, its name, snapshots of the same disks, the base.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::types::{Filter, Image, ImageState, Snapshot, SnapshotState};
 
 use super::Run;
 use super::image::name_of;
 use crate::plan::steps::Parent;
 use crate::plan::{Disk, Via};
+use crate::proof::Question;
 use crate::sdk::connect::Aws;
-use crate::sdk::describe::images;
-use crate::sdk::ebs;
-use crate::sdk::pace::patiently;
+use crate::sdk::describe::{images, own_tags, snapshots};
 use crate::sdk::replace::Old;
+use crate::sdk::{ebs, prove};
 use crate::{Error, Result, tags};
 
 impl Run<'_> {
@@ -47,7 +49,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// An AMI of the same identity.
+    /// An AMI of the same identity, whose name is the one that is asked for or differs from it by the
+    /// time alone.
     pub(super) async fn find(&self, aws: &Aws) -> Result<Option<Image>> {
         let identity = self.plan.identity.to_string();
         let mut images = images(aws, &format!("tag:{}", tags::IDENTITY), &identity).await?;
@@ -55,7 +58,7 @@ impl Run<'_> {
             matches!(
                 image.state(),
                 Some(ImageState::Available | ImageState::Pending)
-            )
+            ) && self.is_named_so(image)
         });
         // The oldest, so that repeats agree.
         images.sort_by(|one, other| {
@@ -68,18 +71,25 @@ impl Run<'_> {
         Ok(images.into_iter().next())
     }
 
-    /// What the root's snapshot can be built upon, and whether the account encrypts all snapshots.
+    fn is_named_so(&self, image: &Image) -> bool {
+        let tags = own_tags(image.tags());
+        match tags.iter().find(|tag| tag.key == tags::NAMED) {
+            Some(tag) => tag.value == self.plan.named,
+            None => image.name() == Some(self.plan.ami.ami_name.as_str()),
+        }
+    }
+
+    /// What the root's snapshot can be built upon.
     pub(super) async fn base<'a>(
         &self,
         parent: Option<&'a Parent<'a>>,
-    ) -> Result<(Option<&'a Parent<'a>>, bool)> {
+    ) -> Result<Option<&'a Parent<'a>>> {
         let (aws, disks) = (self.aws, &self.plan.disks);
         if self.plan.via != Via::Ebs || self.found_images.contains(&aws.region) {
-            return Ok((None, false));
+            return Ok(None);
         }
-        let encrypts = ebs::encrypts(aws).await?;
         for disk in disks {
-            let why = if encrypts {
+            let why = if self.encrypts {
                 "the account encrypts all snapshots"
             } else if disk.encrypted == Some(true) {
                 "the recipe wants the snapshot encrypted"
@@ -93,22 +103,22 @@ impl Run<'_> {
             ));
         }
         let root = &disks[0];
-        let Some(parent) = parent.filter(|_| !encrypts && root.encrypted != Some(true)) else {
-            return Ok((None, encrypts));
+        let Some(parent) = parent.filter(|_| !self.encrypts && root.encrypted != Some(true)) else {
+            return Ok(None);
         };
         let Some(why) = ebs::unusable(aws, parent.snapshot_id, root).await? else {
-            return Ok((Some(parent), encrypts));
+            return Ok(Some(parent));
         };
         self.report.warning(&format!(
             "{}: all of its data is sent, not what differs from {}: {why}",
             root.built.file, parent.snapshot_id
         ));
-        Ok((None, encrypts))
+        Ok(None)
     }
 
     /// A complete snapshot of a disk that an earlier run has left, with the encryption that is
-    /// wanted.
-    pub(super) async fn find_snapshot(&self, disk: &Disk) -> Result<Option<String>> {
+    /// wanted. Its tag says so, and its blocks prove it.
+    pub(super) async fn find_snapshot(&self, index: usize, disk: &Disk) -> Result<Option<String>> {
         if self.options.force {
             return Ok(None);
         }
@@ -116,29 +126,44 @@ impl Run<'_> {
         let filter = Filter::builder()
             .name(format!("tag:{}", tags::DISK))
             .values(digest);
-        let call = self.aws.ec2.describe_snapshots().owner_ids("self");
-        let call = call.filters(filter.build());
-        let doing = "look for snapshots of the same disk";
-        let answer = patiently(doing, || call.clone().send()).await?;
-        let mut fitting = answer.snapshots().iter().filter(|snapshot| {
-            let encryption_fits = match disk.encrypted {
-                // Which key it has does not follow from the name that the recipe has for it.
-                Some(true) => snapshot.encrypted() == Some(true) && disk.kms_key_id.is_none(),
-                Some(false) => snapshot.encrypted() != Some(true),
-                None => true,
-            };
-            let gib = snapshot
-                .volume_size()
-                .and_then(|gib| u64::try_from(gib).ok());
+        let all = snapshots(self.aws, filter.build()).await?;
+        let fitting = all.iter().filter(|snapshot| {
+            let gib = snapshot.volume_size();
+            let gib = gib.and_then(|gib| u64::try_from(gib).ok());
+            let encrypted = snapshot.encrypted() == Some(true);
             snapshot.state() == Some(&SnapshotState::Completed)
-                && encryption_fits
+                && disk.fits_encryption(self.encrypts, encrypted, snapshot.kms_key_id())
                 && gib == Some(disk.built.gib())
         });
-        let found = fitting.find_map(Snapshot::snapshot_id);
-        if let Some(id) = found {
-            self.report
-                .note("found", &format!("{id} of the same {}", disk.built.file));
+        let file = &disk.built.file;
+        for id in fitting.filter_map(Snapshot::snapshot_id) {
+            let Some(why) = self.differs(index, id, &BTreeSet::new()).await? else {
+                self.report
+                    .note("found", &format!("{id} of the same {file}"));
+                return Ok(Some(id.to_owned()));
+            };
+            self.report.warning(&format!(
+                "{id} has the tag of {file} and is something else, so that it is not used: {why}"
+            ));
         }
-        Ok(found.map(ToOwned::to_owned))
+        Ok(None)
+    }
+
+    /// How a snapshot differs from a disk, if it does; `proven` are the blocks that need no look.
+    pub(super) async fn differs(
+        &self,
+        index: usize,
+        id: &str,
+        proven: &BTreeSet<u64>,
+    ) -> Result<Option<String>> {
+        let disk = &self.plan.disks[index].built;
+        let question = Question {
+            disk: &disk.chunk_map,
+            // The base is the root's.
+            base: self.options.base.as_deref().filter(|_| index == 0),
+            proven,
+        };
+        let (proof, report) = (self.options.proof, &**self.report);
+        prove::difference(self.aws, id, &disk.file, &question, proof, report).await
     }
 }

@@ -1,13 +1,15 @@
 //! From a plan to an AMI: the plan's list of requests is sent in its order.
 //!
 //! - `look`: what is there already.
-//! - `step`: sending a request of the list.
-//! - `image`: the AMI and its copies; `compare`: whether it is what was asked for.
+//! - `step`: sending a request of the list; `update`: one that brings an AMI that was found up to
+//!   date.
+//! - `image`: the AMI and its copies; `check`: whether all of it is what was asked for.
 
-mod compare;
+mod check;
 mod image;
 mod look;
 mod step;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
@@ -27,8 +29,10 @@ use super::{ebs, s3};
 use crate::artifact::Artifact;
 use crate::plan::steps::{Parent, Situation};
 use crate::plan::{Disk, Plan, Via};
+use crate::proof::Proof;
 use crate::report::Report;
 use crate::{Error, Result};
+use imgasm_block::ChunkMap;
 
 /// Namespace of the identities of runs.
 const NAMESPACE: Uuid = Uuid::from_u128(0x2d1f_55f3_8f0c_5a4e_9c55_7d3b_b3a4_6f01);
@@ -55,6 +59,10 @@ pub struct Options {
     pub keep: bool,
     /// What becomes of what was made when something fails.
     pub on_error: OnError,
+    /// How much of a snapshot is read back before it is taken for a disk.
+    pub proof: Proof,
+    /// What the base holds, if that is known: what differs from it is read back.
+    pub base: Option<Arc<ChunkMap>>,
     /// How long to wait for what takes time.
     pub patience: Patience,
 }
@@ -81,6 +89,8 @@ pub async fn import(
         things: Things::default(),
         found_disks: BTreeSet::new(),
         found_images: BTreeSet::new(),
+        is_home_needed: true,
+        encrypts: false,
         snapshots: vec![None; plan.disks.len()],
         pending: BTreeMap::new(),
         objects: BTreeSet::new(),
@@ -147,6 +157,11 @@ struct Run<'a> {
     found_disks: BTreeSet<usize>,
     /// Regions in which the AMI is there already.
     found_images: BTreeSet<String>,
+    /// Whether anything is to be done in the run's own region: not where the AMI is there for its
+    /// copies alone, and they are there.
+    is_home_needed: bool,
+    /// Whether the account encrypts all snapshots.
+    encrypts: bool,
     snapshots: Vec<Option<String>>,
     pending: BTreeMap<usize, Pending>,
     /// Disks that have an object, which nobody needs in the end.
@@ -165,26 +180,36 @@ struct Run<'a> {
 impl Run<'_> {
     async fn all(&mut self, parent: Option<&Parent<'_>>) -> Result<Vec<Artifact>> {
         let (aws, plan) = (self.aws, self.plan);
-        let mut regions = vec![aws.region.clone()];
+        let home = &aws.region;
         let others = plan.ami.ami_regions.iter().map(ToString::to_string);
-        regions.extend(others.filter(|region| *region != aws.region));
-        for region in &regions {
+        let others: Vec<String> = others.filter(|region| region != home).collect();
+        let stays = plan.stays_in(home);
+        for region in stays.then_some(home).into_iter().chain(&others) {
             self.look_around(region).await?;
         }
-        let (usable, encrypts) = self.base(parent).await?;
+        let are_found = others.iter().all(|it| self.found_images.contains(it));
+        self.is_home_needed = stays || !are_found;
+        let mut usable = None;
+        if self.is_home_needed {
+            if !stays {
+                self.look_around(home).await?;
+            }
+            self.encrypts = ebs::encrypts(aws).await?;
+            usable = self.base(parent).await?;
+        }
         let situation = Situation {
-            region: Some(&aws.region),
+            region: Some(home),
             parent: usable,
-            encrypts,
+            encrypts: self.encrypts && plan.via == Via::Ebs,
             replaces: self.replaces(),
             keeps_objects: self.options.keep,
         };
-        if !self.found_images.contains(&aws.region) {
+        if self.is_home_needed && !self.found_images.contains(home) {
             if let Via::S3(s3) = &plan.via {
-                s3::check_bucket(aws, &s3.bucket).await?;
+                s3::check_bucket(aws, &s3.bucket, plan.bucket_owner()).await?;
             }
             for (index, disk) in plan.disks.iter().enumerate() {
-                if let Some(id) = self.find_snapshot(disk).await? {
+                if let Some(id) = self.find_snapshot(index, disk).await? {
                     self.snapshots[index] = Some(id);
                     self.found_disks.insert(index);
                 }
@@ -196,7 +221,8 @@ impl Run<'_> {
             }
         }
         self.commit().await?;
-        let made = regions.iter().filter_map(|region| {
+        let own = stays.then_some(home).into_iter();
+        let made = own.chain(&others).filter_map(|region| {
             let image = self.available.get(region)?;
             Some(self.artifact(region, image))
         });

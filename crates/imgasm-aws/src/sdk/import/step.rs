@@ -1,8 +1,11 @@
 //! Sending the requests of the list.
 
+use std::collections::BTreeSet;
+
 use super::{Pending, Run, journal_path, token};
 use crate::plan::Via;
-use crate::plan::steps::{Situation, Step, Subject, blocks};
+use crate::plan::steps::{IF_FOUND, Situation, Step, Subject, blocks};
+use crate::proof::Proof;
 use crate::request::{CreateMultipartUpload, Parameters};
 use crate::sdk::ebs::{self, Begun};
 use crate::sdk::made::{Made, Place};
@@ -13,15 +16,25 @@ use crate::{Error, Result};
 impl Run<'_> {
     /// Whether what a request would make is there already, or what it is about is not.
     pub(super) fn leaves_out(&self, step: &Step) -> bool {
+        let is_home = !matches!(step.subject, Subject::Copy(_));
         let region = match &step.subject {
             Subject::Copy(region) => region,
             _ => &self.aws.region,
         };
         let is_found = self.found_images.contains(region);
+        if is_home && !self.is_home_needed || step.request.when == Some(IF_FOUND) && !is_found {
+            return true;
+        }
         match (&step.subject, &step.request.parameters) {
             (Subject::Disk(index), Parameters::DeleteObject(_)) => !self.objects.contains(index),
             (Subject::Disk(index), _) => is_found || self.found_disks.contains(index),
             (_, Parameters::RegisterImage(_) | Parameters::CopyImage(_)) => is_found,
+            // What was found stays, whatever it is for.
+            (Subject::Source, Parameters::DeleteSnapshot(_)) => {
+                let index = step.disk.unwrap_or_default();
+                is_found || self.found_disks.contains(&index)
+            }
+            (Subject::Source, _) => is_found,
             (_, Parameters::DeregisterImage(_)) => !self.taken.contains_key(region),
             _ => false,
         }
@@ -30,13 +43,34 @@ impl Run<'_> {
     /// Sends a request of the list.
     pub(super) async fn send(&mut self, step: Step, situation: &Situation<'_>) -> Result<()> {
         let parameters = step.request.parameters;
-        match step.subject {
-            Subject::Disk(index) => self.send_of_disk(index, parameters, situation).await,
-            Subject::Image => {
-                self.send_of_image(&self.aws.region.clone(), parameters)
-                    .await
+        let region = match step.subject {
+            Subject::Disk(index) => {
+                return self.send_of_disk(index, parameters, situation).await;
             }
-            Subject::Copy(region) => self.send_of_image(&region, parameters).await,
+            Subject::Source => return self.drop_source(step.disk, parameters).await,
+            Subject::Copy(region) => region,
+            Subject::Image => self.aws.region.clone(),
+        };
+        if step.request.when == Some(IF_FOUND) {
+            return self.update(&region, step.disk, parameters).await;
+        }
+        self.send_of_image(&region, step.disk, parameters).await
+    }
+
+    /// Takes away the AMI that is there for its copies alone, or one of its snapshots.
+    async fn drop_source(&mut self, disk: Option<usize>, parameters: Parameters) -> Result<()> {
+        let home = self.aws.region.clone();
+        self.commit().await?;
+        match (parameters, disk) {
+            (Parameters::DeregisterImage(_), _) => {
+                let id = self.usable(&home).await?;
+                remove::deregister(self.aws, &id).await
+            }
+            (Parameters::DeleteSnapshot(_), Some(index)) => {
+                let id = self.snapshot(index).await?;
+                remove::delete_snapshot(self.aws, &id).await
+            }
+            (other, _) => Err(misplaced(&other)),
         }
     }
 
@@ -51,7 +85,8 @@ impl Run<'_> {
         let (disk, report) = (&plan.disks[index], &**shared);
         match parameters {
             Parameters::CreateMultipartUpload(request) => {
-                if let Some(task) = task::find(aws, disk).await? {
+                let object = format!("{}/{}", request.bucket, request.key);
+                if let Some(task) = task::find(aws, disk, &object, self.encrypts).await? {
                     let file = &disk.built.file;
                     report.note("found", &format!("the import {task} of {file} under way"));
                     self.pending.insert(index, Pending::Task(task));
@@ -104,7 +139,14 @@ impl Run<'_> {
             }
             Parameters::CompleteSnapshot(_) => {
                 if let Some(Pending::Blocks(upload)) = self.pending.remove(&index) {
+                    let proven = upload.indices();
                     let id = upload.complete(aws, self.options.patience).await?;
+                    // What was not sent is what the parent has.
+                    if situation.parent.is_some_and(|_| index == 0)
+                        || self.options.proof == Proof::Full
+                    {
+                        self.prove(index, &id, &proven).await?;
+                    }
                     self.snapshots[index] = Some(id);
                 }
             }
@@ -116,6 +158,7 @@ impl Run<'_> {
                 let place = Place {
                     bucket: request.bucket,
                     key: request.key,
+                    owner: request.expected_bucket_owner,
                 };
                 remove::delete_object(aws, &place).await?;
                 self.things.forget_object(&place);
@@ -126,15 +169,36 @@ impl Run<'_> {
     }
 
     /// Sends a request about the AMI in a region.
-    async fn send_of_image(&mut self, region: &str, parameters: Parameters) -> Result<()> {
+    async fn send_of_image(
+        &mut self,
+        region: &str,
+        disk: Option<usize>,
+        parameters: Parameters,
+    ) -> Result<()> {
         let there = self.there(region);
         match parameters {
             Parameters::DeregisterImage(_) => self.make_room(&there).await?,
             Parameters::RegisterImage(request) => self.register(request).await?,
             Parameters::CopyImage(request) => self.copy(&there, request).await?,
+            Parameters::CreateTags(mut request) => {
+                request.resources = vec![self.snapshot_in(region, disk).await?];
+                send::create_tags(&there, &request).await?;
+            }
             Parameters::ModifyImageAttribute(mut request) => {
                 request.image_id = self.usable(region).await?;
-                send::permit(&there, &request).await?;
+                send::modify_image(&there, &request).await?;
+            }
+            Parameters::ModifySnapshotAttribute(mut request) => {
+                request.snapshot_id = self.snapshot_in(region, disk).await?;
+                send::modify_snapshot(&there, &request).await?;
+            }
+            Parameters::EnableFastSnapshotRestores(mut request) => {
+                request.source_snapshot_ids.clear();
+                for index in 0..self.plan.disks.len() {
+                    let id = self.snapshot_in(region, Some(index)).await?;
+                    request.source_snapshot_ids.push(id);
+                }
+                send::restore_fast(&there, &request).await?;
             }
             Parameters::EnableImageDeprecation(mut request) => {
                 request.image_id = self.usable(region).await?;
@@ -173,11 +237,15 @@ impl Run<'_> {
         let place = Place {
             bucket: request.bucket.clone(),
             key: request.key.clone(),
+            owner: request.expected_bucket_owner.clone(),
         };
-        self.objects.insert(index);
         let digest = self.plan.disks[index].built.digest();
         let upload = match s3::find(self.aws, &place, digest).await? {
-            s3::Found::Object => {
+            s3::Found::Object { is_kept } => {
+                // One that is to stay is not this run's to delete.
+                if !is_kept {
+                    self.objects.insert(index);
+                }
                 self.report
                     .note("found", &format!("{place} from an earlier run"));
                 return Ok(());
@@ -195,6 +263,7 @@ impl Run<'_> {
                 upload
             }
         };
+        self.objects.insert(index);
         self.pending.insert(index, Pending::Object(upload));
         Ok(())
     }
@@ -215,8 +284,43 @@ impl Run<'_> {
         let (patience, report) = (self.options.patience, &**self.report);
         let id = task::wait(self.aws, task, file, patience, report).await?;
         report.note("imported", &format!("{file} as {id}"));
+        self.prove(index, &id, &BTreeSet::new()).await?;
         self.snapshots[index] = Some(id.clone());
         Ok(id)
+    }
+
+    /// Makes sure that a snapshot which was made is the disk; `proven` are the blocks that need no
+    /// look.
+    async fn prove(&self, index: usize, id: &str, proven: &BTreeSet<u64>) -> Result<()> {
+        match self.differs(index, id, proven).await? {
+            None => Ok(()),
+            Some(problem) => Err(Error::Content {
+                snapshot: id.to_owned(),
+                file: self.plan.disks[index].built.file.clone(),
+                problem,
+            }),
+        }
+    }
+
+    /// The snapshot of a disk in a region.
+    pub(super) async fn snapshot_in(
+        &mut self,
+        region: &str,
+        disk: Option<usize>,
+    ) -> Result<String> {
+        self.usable(region).await?;
+        let device = disk.and_then(|index| self.plan.disks.get(index));
+        let device = device.map_or("", |disk| &disk.device_name);
+        let image = self.available.get(region);
+        let found = image.and_then(|image| {
+            let mut mappings = image.block_device_mappings().iter();
+            let mapping = mappings.find(|mapping| mapping.device_name() == Some(device));
+            mapping?.ebs()?.snapshot_id().map(ToOwned::to_owned)
+        });
+        found.ok_or_else(|| Error::Answer {
+            what: format!("the AMI in {region}"),
+            problem: format!("{device} has no snapshot"),
+        })
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! The numbers are those of the service models of EC2, EBS direct, S3 and Systems Manager as
 //! botocore 1.44.5 has them (2026-11), and of the user guides that are named where they are used.
+//!
+//! - `volume`: kinds of volumes, and what each of them has.
+
+mod volume;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,10 +13,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::plan::Plan;
 use crate::plan::steps::Situation;
 use crate::request::{
-    BlockDeviceMapping, CopyImage, EbsBlockDevice, ImportSnapshot, Parameters, PutParameter,
-    RegisterImage, StartSnapshot, Tag, TagSpecification,
+    CopyImage, CreateVolumePermission, ImportSnapshot, LaunchPermission, ModifyImageAttribute,
+    ModifySnapshotAttribute, Parameters, PutParameter, RegisterImage, StartSnapshot, Tag,
+    TagSpecification,
 };
-use crate::wish::VolumeType;
 use crate::{Error, Result};
 
 /// Characters of the description of an AMI, a snapshot or a task.
@@ -41,72 +45,10 @@ const DAY: i64 = 24 * 60 * 60;
 /// two leap days among them.
 const DEPRECATION_LIMIT: i64 = (10 * 365 + 2) * DAY;
 
-/// What EC2 has of a kind of volume (`EbsBlockDevice`; EBS user guide, "Amazon EBS volume types").
-struct Kind {
-    volume_type: VolumeType,
-    gib: (i32, i32),
-    /// Of those that are provisioned.
-    iops: Option<(i32, i32)>,
-    /// Provisioned operations per GiB, at most; of `gp3` beyond those that every volume has.
-    iops_per_gib: i32,
-    /// Provisioned MiB per second.
-    throughput: Option<(i32, i32)>,
-    is_root: bool,
-}
-
-/// Operations of a `gp3` volume for which there is no ratio.
-const GP3_BASELINE_IOPS: i32 = 3000;
-
-/// Operations per provisioned MiB per second of `gp3`, at the least.
-const GP3_IOPS_PER_MIB: i32 = 4;
-
-/// MiB per second of a `gp3` volume for which there is no ratio.
-const GP3_BASELINE_THROUGHPUT: i32 = 125;
-
-const KINDS: [Kind; 7] = [
-    kind(VolumeType::Gp2, (1, 16_384)),
-    Kind {
-        iops: Some((3_000, 80_000)),
-        iops_per_gib: 500,
-        throughput: Some((125, 2_000)),
-        ..kind(VolumeType::Gp3, (1, 65_536))
-    },
-    Kind {
-        iops: Some((100, 64_000)),
-        iops_per_gib: 50,
-        ..kind(VolumeType::Io1, (4, 16_384))
-    },
-    Kind {
-        iops: Some((100, 256_000)),
-        iops_per_gib: 1_000,
-        ..kind(VolumeType::Io2, (4, 65_536))
-    },
-    Kind {
-        is_root: false,
-        ..kind(VolumeType::St1, (125, 16_384))
-    },
-    Kind {
-        is_root: false,
-        ..kind(VolumeType::Sc1, (125, 16_384))
-    },
-    kind(VolumeType::Standard, (1, 1_024)),
-];
-
-const fn kind(volume_type: VolumeType, gib: (i32, i32)) -> Kind {
-    Kind {
-        volume_type,
-        gib,
-        iops: None,
-        iops_per_gib: 0,
-        throughput: None,
-        is_root: true,
-    }
-}
-
-/// Checks every request of a plan. `now` is in seconds since 1970.
-pub fn check(plan: &Plan, now: i64) -> Result<()> {
+/// Checks every request of a plan, in this region if it is known. `now` is in seconds since 1970.
+pub fn check(plan: &Plan, region: Option<&str>, now: i64) -> Result<()> {
     let situation = Situation {
-        region: None,
+        region,
         parent: None,
         encrypts: false,
         replaces: true,
@@ -120,6 +62,8 @@ pub fn check(plan: &Plan, now: i64) -> Result<()> {
             Parameters::CreateTags(it) => tags(&it.tags, EC2_TAG),
             Parameters::RegisterImage(it) => register_image(it),
             Parameters::CopyImage(it) => copy_image(it),
+            Parameters::ModifyImageAttribute(it) => launch(it, plan),
+            Parameters::ModifySnapshotAttribute(it) => volumes_of(it, plan),
             Parameters::EnableImageDeprecation(it) => deprecation(it.deprecate_at, now),
             Parameters::PutParameter(it) => parameter(it),
             _ => Ok(()),
@@ -191,7 +135,60 @@ fn start_snapshot(request: &StartSnapshot) -> Found {
     tags(&request.tags, EBS_TAG)
 }
 
+/// Minutes in which a copy can be had, in steps of so many (EBS user guide, "Time-based copies for
+/// Amazon EBS snapshots and EBS-backed AMIs").
+const COPY_MINUTES: std::ops::RangeInclusive<u32> = 15..=2880;
+const COPY_MINUTES_STEP: u32 = 15;
+
+/// What is encrypted is for accounts that are named, and that may use the key (EC2 user guide, "Share
+/// an AMI"; EBS user guide, "Share an Amazon EBS snapshot").
+fn for_everybody(plan: &Plan, what: &str) -> Found {
+    let key = plan.disks.iter().find(|disk| disk.encrypted == Some(true));
+    let is_copied = !plan.ami.region_kms_key_ids.is_empty();
+    match key {
+        Some(disk) => Err(format!(
+            "{what} for everybody cannot have an encrypted snapshot, and {} has one",
+            disk.device_name
+        )),
+        None if is_copied => Err(format!(
+            "{what} for everybody cannot have an encrypted snapshot, and `region_kms_key_ids` \
+             encrypts copies"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn launch(request: &ModifyImageAttribute, plan: &Plan) -> Found {
+    if let Some(new) = &request.description {
+        description(&new.value)?;
+    }
+    let add = request.launch_permission.as_ref().map(|it| &it.add[..]);
+    let mut add = add.unwrap_or_default().iter();
+    if add.any(|it| matches!(it, LaunchPermission::Group(_))) {
+        for_everybody(plan, "an AMI")?;
+    }
+    Ok(())
+}
+
+fn volumes_of(request: &ModifySnapshotAttribute, plan: &Plan) -> Found {
+    let mut add = request.create_volume_permission.add.iter();
+    if add.any(|it| matches!(it, CreateVolumePermission::Group(_))) {
+        for_everybody(plan, "a snapshot")?;
+    }
+    Ok(())
+}
+
 fn copy_image(request: &CopyImage) -> Found {
+    if let Some(minutes) = request.snapshot_copy_completion_duration_minutes
+        && !(COPY_MINUTES.contains(&minutes) && minutes % COPY_MINUTES_STEP == 0)
+    {
+        return Err(format!(
+            "`snapshot_copy_duration_minutes` is {minutes}, and EC2 takes {} to {} in steps of \
+             {COPY_MINUTES_STEP}",
+            COPY_MINUTES.start(),
+            COPY_MINUTES.end()
+        ));
+    }
     description(request.description.as_deref().unwrap_or_default())?;
     specifications(&request.tag_specifications)
 }
@@ -201,7 +198,7 @@ fn register_image(request: &RegisterImage) -> Found {
     specifications(&request.tag_specifications)?;
     for mapping in &request.block_device_mappings {
         let is_root = mapping.device_name == request.root_device_name;
-        volume(mapping, is_root)
+        volume::check(mapping, is_root)
             .map_err(|problem| format!("{}: {problem}", mapping.device_name))?;
     }
     // AMIs for arm64 boot by UEFI whether they say so or not.
@@ -226,70 +223,6 @@ fn register_image(request: &RegisterImage) -> Found {
         return Err(format!(
             "`uefi_data` is not base64 of at most {UEFI_DATA_LIMIT} characters"
         ));
-    }
-    Ok(())
-}
-
-fn volume(mapping: &BlockDeviceMapping, is_root: bool) -> Found {
-    let Some(ebs) = &mapping.ebs else {
-        return Ok(());
-    };
-    if let Some(id) = &ebs.snapshot_id
-        && !id.starts_with("{{")
-        && !is_snapshot_id(id)
-    {
-        return Err(format!("{id:?} is not the id of a snapshot"));
-    }
-    let name = ebs.volume_type.as_deref().unwrap_or("standard");
-    let Some(kind) = KINDS.iter().find(|kind| kind.volume_type.name() == name) else {
-        return Err(format!("{name:?} is no kind of volume that EC2 has"));
-    };
-    if is_root && !kind.is_root {
-        return Err(format!("a `{name}` volume cannot be the root"));
-    }
-    within("volume_size", ebs.volume_size, Some(kind.gib), name)?;
-    within("iops", ebs.iops, kind.iops, name)?;
-    within("throughput", ebs.throughput, kind.throughput, name)?;
-    ratios(ebs, kind)
-}
-
-fn is_snapshot_id(id: &str) -> bool {
-    let digits = id.strip_prefix("snap-").unwrap_or_default();
-    matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn within(key: &str, number: Option<i32>, range: Option<(i32, i32)>, kind: &str) -> Found {
-    match (number, range) {
-        (Some(_), None) => Err(format!("a `{kind}` volume takes no `{key}`")),
-        (Some(number), Some((least, most))) if !(least..=most).contains(&number) => Err(format!(
-            "`{key}` is {number}, and a `{kind}` volume has {least} to {most}"
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// The ratios of what is provisioned.
-fn ratios(ebs: &EbsBlockDevice, kind: &Kind) -> Found {
-    let name = kind.volume_type.name();
-    let is_gp3 = kind.volume_type == VolumeType::Gp3;
-    if let (Some(iops), Some(gib)) = (ebs.iops, ebs.volume_size) {
-        let free = if is_gp3 { GP3_BASELINE_IOPS } else { 0 };
-        let most = gib.saturating_mul(kind.iops_per_gib).max(free);
-        if iops > most {
-            return Err(format!(
-                "`iops` is {iops}, and a `{name}` volume of {gib} GiB has {most} at most"
-            ));
-        }
-    }
-    if let (true, Some(throughput)) = (is_gp3, ebs.throughput) {
-        let iops = ebs.iops.unwrap_or(GP3_BASELINE_IOPS);
-        let most = (iops / GP3_IOPS_PER_MIB).max(GP3_BASELINE_THROUGHPUT);
-        if throughput > most {
-            return Err(format!(
-                "`throughput` is {throughput}, and a `gp3` volume with {iops} `iops` has {most} \
-                 at most"
-            ));
-        }
     }
     Ok(())
 }
@@ -336,54 +269,6 @@ fn parameter(request: &PutParameter) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ebs(volume_type: &str, gib: i32, iops: Option<i32>, throughput: Option<i32>) -> Found {
-        let mapping = BlockDeviceMapping {
-            device_name: "/dev/xvda".to_owned(),
-            ebs: Some(EbsBlockDevice {
-                volume_type: Some(volume_type.to_owned()),
-                volume_size: Some(gib),
-                iops,
-                throughput,
-                ..EbsBlockDevice::default()
-            }),
-            ..BlockDeviceMapping::default()
-        };
-        volume(&mapping, false)
-    }
-
-    #[test]
-    fn volumes_as_ec2_has_them() {
-        for (kind, gib, iops, throughput) in [
-            ("gp3", 1, Some(3000), Some(125)),
-            ("gp3", 1, None, Some(750)),
-            ("gp3", 65_536, Some(80_000), Some(2_000)),
-            ("io1", 4, Some(200), None),
-            ("io2", 256, Some(256_000), None),
-            ("st1", 125, None, None),
-            ("standard", 1_024, None, None),
-        ] {
-            assert_eq!(ebs(kind, gib, iops, throughput), Ok(()), "{kind} {gib}");
-        }
-        for (kind, gib, iops, throughput, word) in [
-            ("gp3", 65_537, None, None, "volume_size"),
-            ("gp3", 8, Some(2_999), None, "iops"),
-            ("gp3", 8, Some(4_001), None, "4000 at most"),
-            ("gp3", 100, Some(80_001), None, "80000"),
-            ("gp3", 100, None, Some(751), "750 at most"),
-            ("gp3", 100, Some(16_000), Some(2_001), "throughput"),
-            ("gp2", 100, Some(300), None, "no `iops`"),
-            ("io1", 3, Some(100), None, "volume_size"),
-            ("io1", 4, Some(201), None, "200 at most"),
-            ("io2", 4, Some(4_001), None, "4000 at most"),
-            ("sc1", 124, None, None, "volume_size"),
-            ("standard", 1_025, None, None, "volume_size"),
-            ("gp4", 1, None, None, "no kind"),
-        ] {
-            let problem = ebs(kind, gib, iops, throughput).unwrap_err();
-            assert!(problem.contains(word), "{kind} {gib}: {problem}");
-        }
-    }
 
     #[test]
     fn tags_as_each_service_has_them() {

@@ -1,10 +1,10 @@
-//! Whether an AMI that was registered is what was asked for.
+//! Whether an AMI is what was asked for.
 
-use crate::request::{BlockDeviceMapping, RegisterImage};
-use crate::{Error, Result};
+use crate::request::{BlockDeviceMapping, LaunchPermission, RegisterImage, Tag};
 
-/// Compares what EC2 says of an AMI with the request that has made it; names what differs.
-pub(super) fn compare(id: &str, wished: &RegisterImage, found: &RegisterImage) -> Result<()> {
+/// How an AMI differs from the request that has made it, in words. What was not asked for is EC2's
+/// to choose.
+pub fn differences(wished: &RegisterImage, found: &RegisterImage) -> Vec<String> {
     let text = |text: &Option<String>| text.clone();
     let mut all = vec![
         ("name", Some(wished.name.clone()), Some(found.name.clone())),
@@ -51,19 +51,46 @@ pub(super) fn compare(id: &str, wished: &RegisterImage, found: &RegisterImage) -
         all.extend(of_mapping(mapping, there));
     }
     let differs = |(what, wished, found): (&str, Option<String>, Option<String>)| {
-        // What was not asked for is EC2's to choose.
         let wished = wished?;
         let found = found.unwrap_or_else(|| "missing".to_owned());
         (wished != found).then(|| format!("its {what} is {found}, not {wished}"))
     };
-    let differences: Vec<String> = all.into_iter().filter_map(differs).collect();
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Answer {
-        what: format!("AMI {id} is not what was asked for"),
-        problem: differences.join("; "),
-    })
+    let mut differences: Vec<String> = all.into_iter().filter_map(differs).collect();
+    let tags = |request: &RegisterImage| -> Vec<Tag> {
+        let specifications = request.tag_specifications.iter();
+        specifications.flat_map(|it| it.tags.clone()).collect()
+    };
+    differences.extend(lacking(&tags(wished), &tags(found)));
+    differences
+}
+
+/// Which tags are not there, or have another value.
+pub fn lacking(wished: &[Tag], found: &[Tag]) -> Vec<String> {
+    let lacks = wished.iter().filter(|tag| !found.contains(tag));
+    lacks
+        .map(|tag| {
+            let mut there = found.iter().filter(|other| other.key == tag.key);
+            match there.next() {
+                Some(other) => format!(
+                    "its tag {} is {:?}, not {:?}",
+                    tag.key, other.value, tag.value
+                ),
+                None => format!("its tag {} is missing", tag.key),
+            }
+        })
+        .collect()
+}
+
+/// Who may launch an AMI and should not, and who should and may not.
+pub fn others(
+    wished: &[LaunchPermission],
+    found: &[LaunchPermission],
+) -> (Vec<LaunchPermission>, Vec<LaunchPermission>) {
+    let without = |all: &[LaunchPermission], but: &[LaunchPermission]| {
+        let left = all.iter().filter(|one| !but.contains(one));
+        left.cloned().collect()
+    };
+    (without(found, wished), without(wished, found))
 }
 
 type Compared = (&'static str, Option<String>, Option<String>);
@@ -130,16 +157,38 @@ mod tests {
         let mut found = wished.clone();
         // EC2 fills in what was not asked for.
         found.boot_mode = Some("legacy-bios".to_owned());
-        compare("ami-1", &wished, &found).unwrap();
+        assert_eq!(differences(&wished, &found), Vec::<String>::new());
         found.imds_support = None;
         found.block_device_mappings[0]
             .ebs
             .as_mut()
             .unwrap()
             .snapshot_id = None;
-        let error = compare("ami-1", &wished, &found).unwrap_err().to_string();
-        for word in ["IMDS support is missing", "snapshot is missing, not snap-1"] {
-            assert!(error.contains(word), "{error}");
+        let wished = RegisterImage {
+            tag_specifications: crate::tags::specification("image", vec![tag("a", "b")]),
+            ..wished
+        };
+        let differences = differences(&wished, &found).join("; ");
+        for word in [
+            "IMDS support is missing",
+            "snapshot is missing, not snap-1",
+            "tag a is missing",
+        ] {
+            assert!(differences.contains(word), "{differences}");
         }
+    }
+
+    fn tag(key: &str, value: &str) -> Tag {
+        Tag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+
+    #[test]
+    fn who_is_too_much_and_who_is_too_few() {
+        let user = |id: &str| LaunchPermission::UserId(id.to_owned());
+        let (too_much, too_few) = others(&[user("1"), user("2")], &[user("2"), user("3")]);
+        assert_eq!((too_much, too_few), (vec![user("3")], vec![user("1")]));
     }
 }

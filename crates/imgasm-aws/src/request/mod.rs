@@ -1,11 +1,18 @@
 //! The requests that change something, as plain data: what `--dry-run` shows is what is sent.
 //!
 //! Names and rules are those of the API references of EC2, EBS direct and Systems Manager; as JSON
-//! each is what the AWS CLI takes with `--cli-input-json`.
+//! each is what the AWS CLI takes with `--cli-input-json`. Those of EC2 and Systems Manager are here;
+//! those that carry the disks are in:
+//! - `data`: S3 and EBS direct.
 
-use std::collections::BTreeMap;
+mod data;
 
 use serde::{Deserialize, Serialize};
+
+pub use data::{
+    CompleteMultipartUpload, CompleteSnapshot, CreateMultipartUpload, DeleteObject,
+    PutSnapshotBlock, StartSnapshot, UploadPart,
+};
 
 /// A key and a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,25 +129,6 @@ pub struct UserBucket {
     pub key: String,
 }
 
-/// EBS direct `StartSnapshot`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs, reason = "the API reference has them")]
-pub struct StartSnapshot {
-    /// GiB.
-    pub volume_size: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parent_snapshot_id: Option<String>,
-    pub description: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encrypted: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kms_key_arn: Option<String>,
-    /// Minutes without a block after which the snapshot is given up.
-    pub timeout: i32,
-    pub tags: Vec<Tag>,
-}
-
 /// EC2 `CopyImage`, sent to the region that the copy is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -155,28 +143,86 @@ pub struct CopyImage {
     pub encrypted: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_copy_completion_duration_minutes: Option<u32>,
     pub tag_specifications: Vec<TagSpecification>,
 }
 
-/// EC2 `ModifyImageAttribute`, for launch permissions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// EC2 `ModifyImageAttribute`: one attribute at a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[allow(missing_docs, reason = "the API reference has them")]
 pub struct ModifyImageAttribute {
     pub image_id: String,
-    pub launch_permission: LaunchPermissions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch_permission: Option<LaunchPermissions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<AttributeValue>,
 }
 
-/// Who may launch an AMI from now on.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[allow(missing_docs, reason = "the API reference has them")]
+pub struct AttributeValue {
+    pub value: String,
+}
+
+/// Who may launch an AMI from now on, and who may no more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
 pub struct LaunchPermissions {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub add: Vec<LaunchPermission>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<LaunchPermission>,
+}
+
+/// EC2 `ModifySnapshotAttribute`, for who may make volumes of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct ModifySnapshotAttribute {
+    pub snapshot_id: String,
+    pub create_volume_permission: CreateVolumePermissions,
+}
+
+/// Who may make volumes of a snapshot from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct CreateVolumePermissions {
+    pub add: Vec<CreateVolumePermission>,
+}
+
+/// One who may make volumes of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub enum CreateVolumePermission {
+    Group(String),
+    UserId(String),
+}
+
+/// EC2 `EnableFastSnapshotRestores`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct EnableFastSnapshotRestores {
+    pub availability_zones: Vec<String>,
+    pub source_snapshot_ids: Vec<String>,
+}
+
+/// EC2 `DisableImageDeprecation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the API reference has them")]
+pub struct DisableImageDeprecation {
+    pub image_id: String,
 }
 
 /// One who may launch an AMI.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the API reference has them")]
 pub enum LaunchPermission {
     Group(String),
@@ -253,75 +299,6 @@ pub struct DeleteSnapshot {
     pub snapshot_id: String,
 }
 
-/// EBS direct `PutSnapshotBlock`: the first of those of a disk, without its data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs, reason = "the API reference has them")]
-pub struct PutSnapshotBlock {
-    pub snapshot_id: String,
-    pub block_index: u64,
-    pub data_length: u64,
-    /// Base64.
-    pub checksum: String,
-    pub checksum_algorithm: &'static str,
-}
-
-/// EBS direct `CompleteSnapshot`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs, reason = "the API reference has them")]
-pub struct CompleteSnapshot {
-    pub snapshot_id: String,
-    pub changed_blocks_count: u64,
-    /// Base64.
-    pub checksum: String,
-    pub checksum_algorithm: &'static str,
-    pub checksum_aggregation_method: &'static str,
-}
-
-/// S3 `CreateMultipartUpload`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs, reason = "the API reference has them")]
-pub struct CreateMultipartUpload {
-    pub bucket: String,
-    pub key: String,
-    pub checksum_algorithm: &'static str,
-    pub checksum_type: &'static str,
-    pub metadata: BTreeMap<String, String>,
-}
-
-/// S3 `UploadPart`: the first of those of a disk, without its data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs, reason = "the API reference has them")]
-pub struct UploadPart {
-    pub bucket: String,
-    pub key: String,
-    pub upload_id: String,
-    pub part_number: u32,
-    pub checksum_algorithm: &'static str,
-}
-
-/// S3 `CompleteMultipartUpload`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs, reason = "the API reference has them")]
-pub struct CompleteMultipartUpload {
-    pub bucket: String,
-    pub key: String,
-    pub upload_id: String,
-}
-
-/// S3 `DeleteObject`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs, reason = "the API reference has them")]
-pub struct DeleteObject {
-    pub bucket: String,
-    pub key: String,
-}
-
 /// A request with the operation that it is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Request {
@@ -367,7 +344,10 @@ pub enum Parameters {
     RegisterImage(RegisterImage),
     CopyImage(CopyImage),
     ModifyImageAttribute(ModifyImageAttribute),
+    ModifySnapshotAttribute(ModifySnapshotAttribute),
+    EnableFastSnapshotRestores(EnableFastSnapshotRestores),
     EnableImageDeprecation(EnableImageDeprecation),
+    DisableImageDeprecation(DisableImageDeprecation),
     EnableImageDeregistrationProtection(EnableImageDeregistrationProtection),
     PutParameter(PutParameter),
     DeregisterImage(DeregisterImage),
@@ -390,7 +370,10 @@ impl Parameters {
             Self::RegisterImage(_) => ("ec2", "RegisterImage"),
             Self::CopyImage(_) => ("ec2", "CopyImage"),
             Self::ModifyImageAttribute(_) => ("ec2", "ModifyImageAttribute"),
+            Self::ModifySnapshotAttribute(_) => ("ec2", "ModifySnapshotAttribute"),
+            Self::EnableFastSnapshotRestores(_) => ("ec2", "EnableFastSnapshotRestores"),
             Self::EnableImageDeprecation(_) => ("ec2", "EnableImageDeprecation"),
+            Self::DisableImageDeprecation(_) => ("ec2", "DisableImageDeprecation"),
             Self::EnableImageDeregistrationProtection(_) => {
                 ("ec2", "EnableImageDeregistrationProtection")
             }
