@@ -5,6 +5,7 @@
 //! - [`inspect`]: what an image is, described.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
 //! - [`environment`]: what the environment of the process says.
+//! - [`filesystem`]: fresh filesystems.
 //! - [`base`]: a base disk, assembled from a root filesystem on the host.
 //! - [`overlay`]: folders that say what to change, and carrying them out.
 //! - [`verify`]: checks of what an image holds, without starting it.
@@ -36,6 +37,7 @@ pub mod compare;
 pub mod config;
 pub mod diff;
 pub mod environment;
+pub mod filesystem;
 pub mod grow;
 pub mod inspect;
 pub mod manifest;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::tree::{Content, Item, Tree};
 use super::{Error, Result};
-use crate::config::boundary::open_regular;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind};
 
@@ -59,11 +58,7 @@ fn make(
         fs.create(directory, name, &new).map_err(failed(path))?
     };
     if let Content::File { source, size } = &item.content {
-        let mut content = open_regular(source).map_err(|error| Error::Host {
-            action: "read",
-            path: source.clone(),
-            source: error,
-        })?;
+        let mut content = source.open()?;
         fs.write_content(node, *size, &mut content)
             .map_err(failed(path))?;
     }

@@ -1,18 +1,26 @@
-//! A base disk, assembled from a root filesystem that lies as files on the host.
+//! A base disk, assembled from a root filesystem that lies as files or in a tar file on the host.
 //!
 //! - [`meta`]: the file beside the tree, with what a checkout of it cannot keep.
-//! - [`tree`]: what the root filesystem is to hold, from both.
+//! - `source`: where the content of a file lies.
+//! - [`tree`]: what the root filesystem is to hold, from both; [`archive`]: the same from a tar file.
 //! - [`fill`]: the tree put into a filesystem.
-//! - [`assemble`](mod@assemble): the disk: partition table, boot partitions, root filesystem.
+//! - [`layout`]: how the disk is divided.
+//! - `grub`: the boot loader for a BIOS.
+//! - [`assemble`](mod@assemble): the disk: partition table, and the filesystems in it.
 
+pub mod archive;
 pub mod assemble;
 pub mod fill;
+mod grub;
+pub mod layout;
 pub mod meta;
+mod source;
 pub mod tree;
 
 use std::path::PathBuf;
 
 pub use assemble::{AssembleOptions, Assembly};
+pub use layout::Layout;
 
 use imgasm_fs::path::ImagePath;
 
@@ -67,9 +75,31 @@ pub enum Error {
     #[error("cannot make the {what}")]
     Format {
         /// Which.
-        what: &'static str,
+        what: String,
         /// What was said about it.
         source: imgasm_fs::Error,
+    },
+    /// The tar file cannot be read.
+    #[error(transparent)]
+    Archive(#[from] imgasm_container::Error),
+    /// A member of the tar file cannot be put into an image.
+    #[error("{}: {name:?} {problem}", archive.display())]
+    Member {
+        /// The tar file.
+        archive: PathBuf,
+        /// The member.
+        name: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The tree does not fit the disk's partitions.
+    #[error("{0}")]
+    Layout(String),
+    /// The partitions could not be listed in `/etc/fstab`.
+    #[error("/etc/fstab cannot be written")]
+    List {
+        /// Why not.
+        source: imgasm_fs::tree::Error,
     },
     /// The partition table could not be laid out.
     #[error(transparent)]

@@ -11,20 +11,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::meta::{Meta, Set, Special};
-use super::{Error, Result};
+use super::source::Source;
+use super::{Error, Result, archive};
 use crate::config::boundary::open_regular;
+use imgasm_block::Digest;
 use imgasm_fs::path::ImagePath;
 use imgasm_guest::Accounts;
 
 /// What lies at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Content {
     /// A directory.
     Directory,
-    /// A regular file, with the content of a file on the host.
+    /// A regular file.
     File {
-        /// The file on the host.
-        source: PathBuf,
+        /// Its content.
+        source: Source,
         /// Its size in bytes.
         size: u64,
     },
@@ -37,7 +39,7 @@ pub enum Content {
 }
 
 /// A file to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Item {
     /// What it is.
     pub content: Content,
@@ -62,7 +64,7 @@ impl Item {
         }
     }
 
-    fn directory() -> Self {
+    pub(super) fn directory() -> Self {
         Self::new(Content::Directory, 0o755)
     }
 }
@@ -99,24 +101,32 @@ pub fn meta_bytes(root: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Reads the tree at `root` and the file beside it, if there is one.
+/// Reads the tree at `root`, a folder or a tar file, and the file beside it, if there is one. The
+/// digest is that of the tar file.
 ///
 /// # Errors
-/// [`Error::Host`]; [`Error::Tree`] for sockets and the like; [`Error::Meta`] where the file names
-/// an owner that the tree does not know, a path that is not there, or a pattern that nothing
-/// matches.
-pub fn read(root: &Path) -> Result<Tree> {
-    let mut tree = Tree::from([(ImagePath::root(), Item::directory())]);
+/// [`Error::Host`]; [`Error::Tree`] for sockets and the like; [`Error::Archive`] and
+/// [`Error::Member`] for a tar file; [`Error::Meta`] where the file beside it names an owner that the
+/// tree does not know, a path that is not there, or a pattern that nothing matches.
+pub fn read(root: &Path) -> Result<(Tree, Option<Digest>)> {
     // A root that is a link to a directory is one.
     let root = root.canonicalize().map_err(host("find", root))?;
-    collect(&root, &ImagePath::root(), &mut tree)?;
+    let (mut tree, digest) = if root.is_dir() {
+        let mut tree = Tree::from([(ImagePath::root(), Item::directory())]);
+        collect(&root, &ImagePath::root(), &mut tree)?;
+        (tree, None)
+    } else {
+        let file = open_regular(&root).map_err(host("read", &root))?;
+        let (tree, digest) = archive::read(&root, file)?;
+        (tree, Some(digest))
+    };
     let path = meta_path(&root);
     if let Some(bytes) = meta_bytes(&root)? {
         let meta = Meta::parse(&path, &bytes)?;
         let accounts = accounts(&tree)?;
         apply(&meta, &mut tree, &accounts).map_err(|problem| Error::Meta { path, problem })?;
     }
-    Ok(tree)
+    Ok((tree, digest))
 }
 
 /// Adds what lies in a directory of the host.
@@ -137,6 +147,7 @@ fn collect(directory: &Path, at: &ImagePath, tree: &mut Tree) -> Result<()> {
             let executable = metadata.permissions().mode() & 0o100 != 0;
             let size = metadata.len();
             let mode = if executable { 0o755 } else { 0o644 };
+            let source = Source::Host(source);
             Item::new(Content::File { source, size }, mode)
         } else {
             return Err(Error::Tree {
@@ -158,9 +169,8 @@ fn accounts(tree: &Tree) -> Result<Accounts> {
         match tree.get(&path).map(|item| &item.content) {
             Some(Content::File { source, .. }) => {
                 let mut bytes = Vec::new();
-                open_regular(source)
-                    .and_then(|mut file| file.read_to_end(&mut bytes))
-                    .map_err(host("read", source))?;
+                let read = source.open()?.take(META_LIMIT).read_to_end(&mut bytes);
+                read.map_err(source.failed("read"))?;
                 Ok::<_, Error>(bytes)
             }
             _ => Ok(Vec::new()),
@@ -212,7 +222,7 @@ fn apply(meta: &Meta, tree: &mut Tree, accounts: &Accounts) -> Result<(), String
 }
 
 /// Makes a directory and those above it, where they are not there.
-fn add_directories(tree: &mut Tree, path: &ImagePath) -> Result<(), String> {
+pub(super) fn add_directories(tree: &mut Tree, path: &ImagePath) -> Result<(), String> {
     if let Some(parent) = path.parent() {
         add_directories(tree, &parent)?;
     }

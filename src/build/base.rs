@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Error, Result, identity, now};
-use crate::base::{AssembleOptions, Assembly, tree};
-use crate::config::digest;
+use crate::base::{AssembleOptions, Assembly, Layout, tree};
+use crate::config::{self, digest};
 use crate::manifest::{self, Bound};
 use crate::origin::Origin;
 use crate::recipe::{Base, Recipe};
@@ -38,7 +38,12 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
             sha256,
             partition,
         } => (path, *sha256, *partition),
-        Base::Rootfs { path, size } => return assemble(recipe, path, size.0),
+        Base::Rootfs {
+            path,
+            sha256,
+            size,
+            layout,
+        } => return assemble(recipe, path, *sha256, size.0, layout),
     };
     let base = cache.base(path, sha256, progress);
     let base = base.map_err(|reason| unusable(recipe, reason))?;
@@ -88,30 +93,63 @@ fn unusable(recipe: &Recipe, reason: imgasm_container::Error) -> Error {
 }
 
 /// Assembles a base disk in memory.
-fn assemble(recipe: &Recipe, rootfs: &Path, size: u64) -> Result<OpenedBase> {
+fn assemble(
+    recipe: &Recipe,
+    rootfs: &Path,
+    sha256: Option<Digest>,
+    size: u64,
+    layout: &Layout,
+) -> Result<OpenedBase> {
     let failed = |source| Error::Assemble {
         rootfs: rootfs.to_owned(),
         source,
     };
-    let identity_of = || {
+    // The tar file is hashed as it is read, once; the files of a folder before and after.
+    let identity_of = |tar: Option<Digest>| {
+        let content = match tar {
+            Some(digest) => digest,
+            None => digest::folder(rootfs)?,
+        };
         let meta = tree::meta_bytes(rootfs).map_err(failed)?;
-        let identified = digest::folder(rootfs)?;
-        let meta = meta.unwrap_or_default();
-        Ok::<_, Error>(Digest::of(
-            &[identified.as_bytes(), meta.as_slice()].concat(),
-        ))
+        Ok::<_, Error>(match (tar, meta) {
+            (Some(_), None) => content,
+            (_, meta) => {
+                let meta = meta.unwrap_or_default();
+                Digest::of(&[content.as_bytes(), meta.as_slice()].concat())
+            }
+        })
     };
-    let identified = identity_of()?;
+    let before = if rootfs.is_dir() {
+        Some(identity_of(None)?)
+    } else {
+        None
+    };
+    let (tree, tar) = tree::read(rootfs).map_err(failed)?;
+    match (sha256, tar) {
+        (Some(expected), Some(found)) if expected != found => {
+            let reason = imgasm_container::Error::DigestMismatch {
+                path: rootfs.to_owned(),
+                expected,
+                found,
+            };
+            return Err(unusable(recipe, reason));
+        }
+        (Some(_), None) => {
+            let error = recipe.base_error("`sha256` is for a file, and this `rootfs` is a folder");
+            return Err(config::Error::from(error).into());
+        }
+        _ => {}
+    }
     let device: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::new(Hole::new(size))));
     let options = AssembleOptions {
-        rootfs,
         now: now(recipe),
         seed: identity(recipe, "base").into_bytes(),
     };
-    Assembly::read(rootfs)
+    Assembly::new(tree, layout)
         .and_then(|assembly| assembly.write(&device, &options))
         .map_err(failed)?;
-    if identity_of()? != identified {
+    let identified = identity_of(tar)?;
+    if before.is_some_and(|before| before != identified) {
         return Err(Error::Changed {
             path: rootfs.to_owned(),
         });

@@ -11,17 +11,46 @@ use super::failure::Failure;
 use super::output::Output;
 
 static OVERLAYS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/overlays");
-const RECIPE: &str = include_str!("init/imgasm.toml");
+
+/// What the recipe is to begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Template {
+    /// ECS container instances on Amazon Linux 2023
+    Ecs,
+    /// The same on Amazon Linux 1
+    EcsAl1,
+    /// Debian for a cloud
+    Debian,
+    /// As little as there can be
+    Minimal,
+}
+
+impl Template {
+    fn recipe(self) -> &'static str {
+        match self {
+            Self::Ecs => include_str!("init/ecs.toml"),
+            Self::EcsAl1 => include_str!("init/ecs-al1.toml"),
+            Self::Debian => include_str!("init/debian.toml"),
+            Self::Minimal => include_str!("init/minimal.toml"),
+        }
+    }
+}
 
 /// Make a folder with a commented recipe and the stock overlays.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The folder; it is made where it is missing. Nothing in it is replaced.
     dir: PathBuf,
+    /// What the recipe begins with.
+    #[arg(long, value_enum, default_value_t = Template::Ecs)]
+    template: Template,
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
-    let mut files = vec![(PathBuf::from("imgasm.toml"), RECIPE.as_bytes())];
+    let mut files = vec![(
+        PathBuf::from("imgasm.toml"),
+        args.template.recipe().as_bytes(),
+    )];
     collect(&OVERLAYS, &mut files);
     let taken = files
         .iter()

@@ -1,10 +1,13 @@
 //! What an image is made from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::disk::RawDisk;
+use crate::base::Layout;
 use crate::config::{self, Boundary, ByteSize};
+use crate::filesystem::FilesystemKind;
 use imgasm_block::Digest;
 
 /// Bytes of a disk that is assembled from a folder where the recipe does not say.
@@ -22,12 +25,16 @@ pub enum Base {
         /// The number of the root partition, where it is not to be found by looking.
         partition: Option<u32>,
     },
-    /// A folder with the tree of a root filesystem, from which a disk is assembled.
+    /// A folder or a tar file with the tree of a root filesystem, from which a disk is assembled.
     Rootfs {
         /// Where it is on the host.
         path: PathBuf,
+        /// The digest that the tar file must have.
+        sha256: Option<Digest>,
         /// The size of the disk.
         size: ByteSize,
+        /// How the disk is divided.
+        layout: Layout,
     },
 }
 
@@ -36,6 +43,9 @@ impl Base {
     pub(super) fn check_place(&self, boundary: &Boundary) -> config::Result<()> {
         match self {
             Self::File {
+                sha256: Some(_), ..
+            }
+            | Self::Rootfs {
                 sha256: Some(_), ..
             } => Ok(()),
             Self::File { path, .. } | Self::Rootfs { path, .. } => boundary.check(path),
@@ -60,28 +70,44 @@ pub(super) struct RawBase {
     partition: Option<u32>,
     rootfs: Option<PathBuf>,
     size: Option<ByteSize>,
+    filesystem: Option<FilesystemKind>,
 }
 
 impl RawBase {
-    /// The base, or what is wrong with it.
-    pub(super) fn check(self, folder: &std::path::Path) -> Result<Base, &'static str> {
+    /// The base, with the disk that `[disk]` describes if it is assembled, or what is wrong with it.
+    pub(super) fn check(self, folder: &Path, disk: Option<RawDisk>) -> Result<Base, String> {
+        let wrong = |problem: &str| Err(problem.to_owned());
         match (self.file, self.rootfs) {
-            (Some(_), Some(_)) => Err("a base is either a `file` or a `rootfs`"),
-            (None, None) => Err("a base needs a `file` (a disk image) or a `rootfs` (a folder)"),
+            (Some(_), Some(_)) => wrong("a base is either a `file` or a `rootfs`"),
+            (None, None) => {
+                wrong("a base needs a `file` (a disk image) or a `rootfs` (a folder or a tar file)")
+            }
             (Some(_), None) if self.size.is_some() => {
-                Err("`size` is for a `rootfs`; `disk_size` grows a disk image")
+                wrong("`size` is for a `rootfs`; `disk_size` grows a disk image")
+            }
+            (Some(_), None) if self.filesystem.is_some() || disk.is_some() => {
+                wrong("`filesystem` and `[disk]` are for a `rootfs`; a disk image has its own")
             }
             (Some(file), None) => Ok(Base::File {
                 path: folder.join(file),
                 sha256: self.sha256,
                 partition: self.partition,
             }),
-            (None, Some(_)) if self.sha256.is_some() || self.partition.is_some() => {
-                Err("`sha256` and `partition` are for a `file`")
+            (None, Some(_)) if self.partition.is_some() => wrong("`partition` is for a `file`"),
+            (None, Some(_)) if self.filesystem.is_some() && disk.is_some() => {
+                wrong("`[disk]` says which filesystems there are, so `filesystem` cannot")
             }
             (None, Some(rootfs)) => Ok(Base::Rootfs {
                 path: folder.join(rootfs),
+                sha256: self.sha256,
                 size: self.size.unwrap_or(DEFAULT_ROOTFS_SIZE),
+                layout: match (disk, self.filesystem.unwrap_or(FilesystemKind::Ext4)) {
+                    (Some(disk), _) => disk.check()?,
+                    (None, kind @ (FilesystemKind::Ext4 | FilesystemKind::Xfs)) => {
+                        Layout::amazon(kind)
+                    }
+                    (None, _) => return wrong("the `filesystem` of a base is `ext4` or `xfs`"),
+                },
             }),
         }
     }

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::base::RawBase;
+use super::disk::RawDisk;
 use super::volume::{Content, RawVolume, Volume};
 use super::{AmiFacts, Base, Options, Recipe};
 use crate::config::decode::{self, Value};
@@ -29,6 +30,7 @@ struct RawRecipe {
     name: Spanned<String>,
     description: Option<String>,
     base: Spanned<RawBase>,
+    disk: Option<Spanned<RawDisk>>,
     disk_size: Option<ByteSize>,
     #[serde(default)]
     sparsify: bool,
@@ -119,8 +121,13 @@ impl Recipe {
         let raw: RawRecipe = decode_value(&source, value, &variables)?;
 
         let base_span = raw.base.span();
-        let base = raw.base.into_inner().check(folder);
-        let base = base.map_err(|problem| source.error(base_span.clone(), problem))?;
+        let disk_span = raw.disk.as_ref().map(Spanned::span);
+        let disk = raw.disk.map(Spanned::into_inner);
+        let base = raw.base.into_inner().check(folder, disk);
+        let base = base.map_err(|problem| {
+            let place = disk_span.unwrap_or_else(|| base_span.clone());
+            source.error(place, problem)
+        })?;
         let inside = base.check_place(&boundary);
         inside.map_err(|error| outside(&source, base_span.clone(), error, Some(&base)))?;
         for file in &raw.package {

@@ -2,10 +2,11 @@
 //!
 //! - [`Recipe`]: one that was read and checked, with its variables filled in and its overlays
 //!   read; [`load`] does that.
-//! - [`base`]: what the image is made from.
+//! - [`base`]: what the image is made from; `disk`: how a disk that is assembled is divided.
 //! - [`volume`]: the disks beside the root.
 
 pub mod base;
+mod disk;
 mod load;
 pub mod volume;
 

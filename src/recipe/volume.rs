@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::base::{self, tree};
 use crate::config::{self, Boundary, RelativePath, digest};
+use crate::filesystem::FilesystemKind;
 use imgasm_aws::wish::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};
 use imgasm_block::Digest;
 use imgasm_fs::text::chain;
@@ -90,39 +91,6 @@ impl Files {
         Ok(Some(Digest::of(
             &[content.as_bytes(), meta.as_slice()].concat(),
         )))
-    }
-}
-
-/// The kinds of filesystems that can be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FilesystemKind {
-    /// ext4.
-    Ext4,
-    /// XFS.
-    Xfs,
-    /// A swap area, which is no filesystem but is made, named and listed in fstab as one.
-    Swap,
-}
-
-impl FilesystemKind {
-    /// The name, as fstab has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ext4 => "ext4",
-            Self::Xfs => "xfs",
-            Self::Swap => "swap",
-        }
-    }
-
-    /// Bytes that a label can have.
-    fn max_label_len(self) -> usize {
-        match self {
-            Self::Ext4 => imgasm_ext4::MAX_LABEL_LEN,
-            Self::Xfs => imgasm_xfs::MAX_LABEL_LEN,
-            // `volume_name` of the kernel's `swap_header`.
-            Self::Swap => 16,
-        }
     }
 }
 
@@ -229,14 +197,10 @@ impl RawVolume {
         let Some(label) = self.label else {
             return Err("a `filesystem` needs a `label`".to_owned());
         };
-        let (len, max) = (label.as_str().len(), kind.max_label_len());
-        if len > max {
-            return Err(format!(
-                "the label {:?} has {len} bytes, and one of {} has {max} at most",
-                label.as_str(),
-                kind.name()
-            ));
+        if kind == FilesystemKind::Vfat {
+            return Err("a volume's `filesystem` is `ext4`, `xfs` or `swap`".to_owned());
         }
+        kind.check_label(label.as_str())?;
         let mut mount = self.mount;
         if kind == FilesystemKind::Swap {
             let why = "makes no sense with `filesystem = \"swap\"`";

@@ -2,11 +2,13 @@
 //! and the kernel.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use imgasm::base::assemble::{AssembleOptions, Assembly, assemble};
-use imgasm::base::{Error, tree};
+use imgasm::base::assemble::{AssembleOptions, Assembly};
+use imgasm::base::{Error, Layout, Result, tree};
+use imgasm::filesystem::FilesystemKind;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::{FileSystem, Timestamp};
 use imgasm_testkit::images::{arg, device, sparse};
@@ -22,9 +24,8 @@ fn rootfs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs")
 }
 
-fn options(rootfs: &Path) -> AssembleOptions<'_> {
+fn options() -> AssembleOptions {
     AssembleOptions {
-        rootfs,
         now: Timestamp {
             seconds: NOW,
             nanoseconds: 0,
@@ -35,11 +36,24 @@ fn options(rootfs: &Path) -> AssembleOptions<'_> {
 
 fn assembled(image: &Path, rootfs: &Path, len: u64) {
     sparse(image, len);
-    assemble(&device(image), &options(rootfs)).expect("assemble");
+    assemble(image, rootfs).expect("assemble");
+}
+
+fn assemble(image: &Path, rootfs: &Path) -> Result<()> {
+    let layout = Layout::amazon(FilesystemKind::Ext4);
+    let (tree, _) = tree::read(rootfs)?;
+    Assembly::new(tree, &layout)?.write(&device(image), &options())
+}
+
+fn required_size(rootfs: &Path) -> u64 {
+    let layout = Layout::amazon(FilesystemKind::Ext4);
+    let (tree, _) = tree::read(rootfs).expect("read");
+    let assembly = Assembly::new(tree, &layout).expect("it is divided");
+    assembly.required_size()
 }
 
 /// The bytes of a partition in a file of their own.
-fn extract(image: &Path, number: u32, to: &Path) {
+pub fn extract(image: &Path, number: u32, to: &Path) {
     let disk = Disk::open(device(image)).expect("open");
     let slice = disk.slice(Place::Partition(number)).expect("a slice");
     sparse(to, slice.len());
@@ -121,7 +135,7 @@ fn the_disk_is_sound_and_shows_the_tree() {
     assert!(!capability.is_empty());
     // The tree on the host, byte for byte.
     let mut compared = 0;
-    for (path, item) in tree::read(&rootfs()).expect("read") {
+    for (path, item) in tree::read(&rootfs()).expect("read").0 {
         let relative = String::from_utf8(path.as_bytes().to_vec()).expect("UTF-8");
         let below_efi = relative.starts_with("/boot/efi/");
         assert_eq!(
@@ -131,7 +145,9 @@ fn the_disk_is_sound_and_shows_the_tree() {
         );
         match item.content {
             tree::Content::File { source, .. } if !below_efi => {
-                let expected = std::fs::read(source).expect("read");
+                let mut expected = Vec::new();
+                let mut source = source.open().expect("open");
+                source.read_to_end(&mut expected).expect("read");
                 assert_eq!(
                     std::fs::read(at(&relative)).expect("read"),
                     expected,
@@ -225,9 +241,9 @@ fn the_required_size_suffices_and_less_is_refused() {
     let mut sizes = Vec::new();
     for large in [0, 30 * MIB, 700 * MIB] {
         sparse(&root.join("large"), large);
-        let required = Assembly::read(&root).expect("read").required_size();
+        let required = required_size(&root);
         sparse(&image, required - MIB);
-        let refused = assemble(&device(&image), &options(&root));
+        let refused = assemble(&image, &root);
         assert!(matches!(refused, Err(Error::TooSmall { .. })));
         assembled(&image, &root, required);
         let partition = dir.path().join("partition.raw");

@@ -1,6 +1,7 @@
 //! Tests of the tool and its library, in one program.
 
 mod assemble;
+mod assemble_disk;
 mod aws_blocks;
 mod aws_boot;
 mod aws_faults;
@@ -33,6 +34,7 @@ mod diff_packages;
 mod diff_page;
 mod diff_secrets;
 mod diff_sides;
+mod example_al2023;
 mod example_mounted;
 mod firstrun;
 mod grow;
@@ -43,6 +45,7 @@ mod mutation_inputs;
 mod overlay_errors;
 mod overlay_guest_steps;
 mod overlay_steps;
+mod overlay_unpack;
 mod packages;
 mod packages_database;
 mod recipe;

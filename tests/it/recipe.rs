@@ -342,7 +342,7 @@ fn bases_and_names() {
         ("name = 'a'\n", "the key `base` is missing"),
         (
             "name = 'a'\nbase = {}\n",
-            "a base needs a `file` (a disk image) or a `rootfs` (a folder)",
+            "a base needs a `file` (a disk image) or a `rootfs` (a folder or a tar file)",
         ),
         (
             "name = 'a'\nbase = { file = 'a', rootfs = 'b' }\n",

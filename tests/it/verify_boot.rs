@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use imgasm::base::assemble::{AssembleOptions, Assembly, assemble};
+use imgasm::base::assemble::{AssembleOptions, Assembly};
+use imgasm::base::{Layout, tree};
+use imgasm::filesystem::FilesystemKind;
 use imgasm::verify::boot::{BootMode, KnownFilesystem, Machine, filesystems, lint};
 use imgasm::verify::{CheckResult, Verdict, consistency};
 use imgasm_block::{BlockDevice, MemoryDevice};
@@ -382,15 +384,16 @@ fn cloud_init() {
 /// The example's root filesystem as a disk.
 fn example() -> Disk {
     let rootfs = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs");
-    let size = Assembly::read(&rootfs).unwrap().required_size();
+    let layout = Layout::amazon(FilesystemKind::Ext4);
+    let assembly = Assembly::new(tree::read(&rootfs).unwrap().0, &layout).unwrap();
+    let size = assembly.required_size();
     let device: Arc<dyn BlockDevice> =
         Arc::new(MemoryDevice::new(vec![0; usize::try_from(size).unwrap()]));
     let options = AssembleOptions {
-        rootfs: &rootfs,
         now: Timestamp::default(),
         seed: [7; 16],
     };
-    assemble(&device, &options).unwrap();
+    assembly.write(&device, &options).unwrap();
     Disk::open(device).unwrap()
 }
 

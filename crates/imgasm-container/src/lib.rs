@@ -7,7 +7,8 @@
 //! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
 //! - [`mod@detect`]: what a file is, judged by its content; `bytes`: numbers in its headers.
 //! - [`error`]: why a container could not be read or written.
-//! - `unpack`, `peel`, `decode`, `tar`: from a compressed file or a tar to a sparse file, of no
+//! - [`tar`]: the members of an archive; `tar_file`: one that lies on the host.
+//! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file, of no
 //!   more than `budget` allows; `frames`,
 //!   `bzip2_blocks`, `inflate`: on all cores if the format allows it.
 //! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`,
@@ -30,7 +31,8 @@ mod once;
 mod peel;
 mod qcow2;
 mod stamp;
-mod tar;
+pub mod tar;
+mod tar_file;
 mod unpack;
 mod vdi;
 mod vhd;
@@ -46,6 +48,7 @@ pub use cache::{Base, Binding, Cache};
 pub use detect::{Codec, DiskFormat};
 pub use error::{Error, Result};
 pub use stamp::Written;
+pub use tar_file::TarFile;
 pub use write::{OutputFormat, write_file, write_stream};
 
 use detect::{Content, HEAD_LEN, detect};

@@ -151,7 +151,7 @@ impl Peeler<'_> {
                 break;
             };
             count += 1;
-            let name = member.name.clone();
+            let name = String::from_utf8_lossy(&member.name).into_owned();
             layers.push(Layer::Tar(name.clone()));
             let (len, mut content) = (Some(member.len), archive.content(&member));
             let is_disk = self.visit(&mut content, len, layers, depth + 1)?;

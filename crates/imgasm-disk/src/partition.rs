@@ -72,6 +72,8 @@ pub const BIOS_BOOT: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
 pub const EFI_SYSTEM: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 /// Linux filesystem data.
 pub const LINUX_DATA: Uuid = uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
+/// Linux swap.
+pub const LINUX_SWAP: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
 
 /// Type GUIDs of root filesystems, from the UAPI group's Discoverable Partitions Specification:
 /// those of the architectures that EC2 has.
@@ -95,7 +97,7 @@ const OTHER_GUIDS: [(Uuid, &str); 10] = [
         uuid!("bc13c2ff-59e6-4262-a352-b275fd6f7172"),
         "Linux extended boot",
     ),
-    (uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"), "Linux swap"),
+    (LINUX_SWAP, "Linux swap"),
     (uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915"), "Linux home"),
     (
         uuid!("3b8f8425-20e0-4f3b-907f-1a25a76f98e8"),

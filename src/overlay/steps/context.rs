@@ -57,6 +57,9 @@ pub enum Error {
     /// Packages could not be installed.
     #[error(transparent)]
     Packages(#[from] packages::Error),
+    /// An archive could not be unpacked.
+    #[error(transparent)]
+    Archive(Box<crate::base::Error>),
     /// What was made could not be labelled.
     #[error(transparent)]
     Selinux(#[from] selinux::Error),
@@ -97,6 +100,9 @@ impl Error {
                 "services are units, init scripts and upstart jobs; `missing_ok = true` passes \
                  over one that is missing",
             ),
+            Self::Users(users::Error::UnknownUser(_)) => {
+                Some("a `user` step before this one makes a user")
+            }
             Self::Users(users::Error::UnknownGroup(_)) => {
                 Some("a `group` step before this one makes a group")
             }

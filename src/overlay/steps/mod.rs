@@ -4,11 +4,12 @@
 //! line in [`Action`].
 //!
 //! - [`context`]: what every step works with.
-//! - Contents: [`append_line`], [`copy`], [`edit`], [`set`], [`truncate`], [`write`](mod@write).
+//! - Contents: [`append_line`], [`copy`], [`edit`], [`set`], [`truncate`], [`unpack`],
+//!   [`write`](mod@write).
 //! - Names: [`hardlink`], [`mkdir`], [`mknod`], [`move_to`], [`remove`], [`symlink`].
 //! - Attributes: [`chmod`], [`chown`], [`xattr`].
 //! - The system: [`firstboot`], [`fstab`], [`group`], [`hostname`], [`package`], [`service`],
-//!   [`ssh_key`], [`timezone`], [`user`] with [`password`].
+//!   [`ssh_key`], [`timezone`], [`user`] with [`password`], [`usermod`].
 
 mod append_line;
 mod chmod;
@@ -32,7 +33,9 @@ mod ssh_key;
 mod symlink;
 mod timezone;
 mod truncate;
+mod unpack;
 mod user;
+mod usermod;
 mod write;
 mod xattr;
 
@@ -74,6 +77,7 @@ macro_rules! actions {
                     Self::Copy(step) => step.host_file().into_iter().collect(),
                     Self::Firstboot(step) => step.host_file().into_iter().collect(),
                     Self::Package(step) => step.host_files().collect(),
+                    Self::Unpack(step) => vec![step.host_file()],
                     _ => Vec::new(),
                 }
             }
@@ -91,6 +95,7 @@ macro_rules! actions {
 actions! {
     "write" => Write(write::Write),
     "copy" => Copy(copy::Copy),
+    "unpack" => Unpack(unpack::Unpack),
     "append_line" => AppendLine(append_line::AppendLine),
     "edit" => Edit(edit::Edit),
     "set" => Set(set::Set),
@@ -108,6 +113,7 @@ actions! {
     "hostname" => Hostname(hostname::Hostname),
     "fstab" => Fstab(fstab::Fstab),
     "user" => User(user::User),
+    "usermod" => Usermod(usermod::Usermod),
     "group" => Group(group::Group),
     "ssh_key" => SshKey(ssh_key::SshKey),
     "service" => Service(service::Service),

@@ -244,11 +244,36 @@ fn failed_units(allowed: &[String], seen: &Seen) -> Findings {
             continue;
         }
         let journal = seen.text(&format!("journal:{unit}")).unwrap_or_default();
-        let said = journal.lines().rfind(|line| !line.trim().is_empty());
-        let said = said.map_or_else(String::new, |line| format!(": {}", line.trim()));
+        let said = telling_line(&journal).map_or_else(String::new, |line| format!(": {line}"));
         findings.problem(format!("{unit} has failed{said}"));
     }
     findings
+}
+
+/// The line of a failed unit's journal that says most about why: the last that is not systemd's account
+/// of how the unit went, or else the last of that.
+fn telling_line(journal: &str) -> Option<&str> {
+    const ACCOUNT: [&str; 9] = [
+        "Consumed ",
+        "Deactivated ",
+        "Scheduled restart ",
+        "Main process exited",
+        "Control process exited",
+        "Failed with result",
+        "Failed to start ",
+        "Starting ",
+        "Started ",
+    ];
+    let is_account = |line: &&str| ACCOUNT.iter().any(|account| line.contains(account));
+    let lines = || {
+        journal
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+    };
+    let own = lines().rfind(|line| !is_account(line));
+    own.or_else(|| lines().rfind(|line| line.contains("exited")))
+        .or_else(|| lines().next_back())
 }
 
 fn boot_time(limit: Duration, seen: &Seen, clock: Clock) -> Findings {
@@ -280,4 +305,23 @@ fn short(text: &str) -> String {
         start.push('…');
     }
     format!("{start:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::telling_line;
+
+    #[test]
+    fn what_a_program_said_tells_more_than_how_it_ended() {
+        let journal = "Starting web.service - A server...\nweb: cannot bind to port 80\n\
+                       web.service: Main process exited, code=exited, status=1/FAILURE\n\
+                       web.service: Failed with result 'exit-code'.\n\
+                       Failed to start web.service - A server.\n\
+                       web.service: Consumed 1min 9.128s CPU time.\n";
+        assert_eq!(telling_line(journal), Some("web: cannot bind to port 80"));
+        let silent = journal.replace("web: cannot bind to port 80\n", "");
+        let line = "web.service: Main process exited, code=exited, status=1/FAILURE";
+        assert_eq!(telling_line(&silent), Some(line));
+        assert_eq!(telling_line("\n"), None);
+    }
 }

@@ -5,9 +5,11 @@
 //! - `base`: the disk that the machines are made of.
 //! - `machine`: a customised machine, on both filesystems and by both ways to boot.
 //! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
+//! - `broken`: machines with a fault each, whose cause is named.
 //! - `command`: what of the command can be seen without a machine, in the default run too.
 
 mod base;
+mod broken;
 mod command;
 mod firstrun;
 mod machine;

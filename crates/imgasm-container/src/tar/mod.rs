@@ -1,16 +1,21 @@
 //! Reading tar archives as a stream: every form of names and of sparse files, within bounds.
 //!
+//! - `entry`: what an archive says of one of its members.
 //! - `sparse`: which bytes of a sparse file are stored.
 //!
 //! The `tar` crate decodes the headers. Going from one to the next is ours, because the crate holds
 //! a name or a record of any length in memory and does not know the sparse files that PAX records
 //! describe, which are what bsdtar and GNU tar write.
 
+mod entry;
 mod sparse;
 
 use std::io::{self, Read};
 
-use sparse::{Map, Piece, decimal};
+pub use entry::{Entry, Kind};
+
+use entry::About;
+use sparse::{Map, Piece};
 
 const BLOCK_BYTES: u64 = 512;
 
@@ -38,7 +43,7 @@ fn damaged(error: io::Error) -> io::Error {
 }
 
 /// Whether it is the archive that is damaged, and not what it is read from.
-pub(super) fn is_damage(error: &io::Error) -> bool {
+pub fn is_damage(error: &io::Error) -> bool {
     error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<Damage>())
@@ -64,39 +69,16 @@ fn checksum(block: &[u8; 512]) -> u32 {
 }
 
 /// An archive that is read from its beginning to its end.
-pub(super) struct Archive<'a> {
+pub struct Archive<'a> {
     input: &'a mut dyn Read,
     /// Stored bytes of the current member that have not been read, and what fills up its block.
     left: u64,
     padding: u64,
 }
 
-/// A regular file of an archive.
-pub(super) struct Member {
-    pub(super) name: String,
-    /// Length in bytes once it is unpacked.
-    pub(super) len: u64,
-    pieces: Vec<Piece>,
-}
-
-/// What comes before a member and is about it.
-#[derive(Default)]
-struct About {
-    name: Option<Vec<u8>>,
-    /// Length of what is stored.
-    size: Option<u64>,
-    sparse_name: Option<Vec<u8>>,
-    sparse_size: Option<u64>,
-    /// Versions 0.0 and 0.1.
-    map: Option<Map>,
-    /// The offset of version 0.0 whose length is yet to come.
-    offset: Option<u64>,
-    /// Version 1.0.
-    map_is_stored: bool,
-}
-
 impl<'a> Archive<'a> {
-    pub(super) fn new(input: &'a mut dyn Read) -> Self {
+    /// The archive that `input` holds, uncompressed.
+    pub fn new(input: &'a mut dyn Read) -> Self {
         Self {
             input,
             left: 0,
@@ -104,8 +86,11 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// The next regular file; what was left of the one before is skipped.
-    pub(super) fn next_file(&mut self) -> io::Result<Option<Member>> {
+    /// The next member; what was left of the one before is skipped. `None` after the last.
+    ///
+    /// # Errors
+    /// What the input fails with, and those that [`is_damage`] knows.
+    pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         let mut about = About::default();
         for _ in 0..RECORDS_LIMIT {
             self.skip()?;
@@ -115,12 +100,12 @@ impl<'a> Archive<'a> {
             let kind = header.entry_type();
             let size = header.entry_size().map_err(damaged)?;
             if kind.is_gnu_longname() {
-                let mut name = self.record(size)?;
-                name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
-                about.name = Some(name);
+                about.name = Some(until_zero(self.record(size)?));
+            } else if kind.is_gnu_longlink() {
+                about.target = Some(until_zero(self.record(size)?));
             } else if kind.is_pax_local_extensions() {
                 about.take(&self.record(size)?)?;
-            } else if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
+            } else if kind.is_pax_global_extensions() {
                 self.record(size)?;
             } else {
                 // Links and devices have no content, whatever their size is said to be.
@@ -130,17 +115,32 @@ impl<'a> Archive<'a> {
                     about.size.unwrap_or(size)
                 };
                 self.begin(stored);
-                if kind.is_file() || kind.is_gnu_sparse() || kind.is_contiguous() {
-                    return self.member(&header, stored, about).map(Some);
+                match Kind::of(&header, &mut about)? {
+                    Some(Kind::File) => {
+                        let (map, len) = self.map(&header, stored, &mut about)?;
+                        let pieces = map.checked(len, self.left)?;
+                        return about.entry(&header, Kind::File, len, pieces).map(Some);
+                    }
+                    Some(kind) => return about.entry(&header, kind, 0, Vec::new()).map(Some),
+                    None => about = About::default(),
                 }
-                about = About::default();
             }
         }
         Err(bad("too many records without a file"))
     }
 
-    /// The content of the file that [`Archive::next_file`] gave last.
-    pub(super) fn content<'b>(&'b mut self, member: &'b Member) -> Content<'b> {
+    /// The next regular file.
+    pub(super) fn next_file(&mut self) -> io::Result<Option<Entry>> {
+        loop {
+            let entry = self.next_entry()?;
+            if entry.as_ref().is_none_or(|entry| entry.kind == Kind::File) {
+                return Ok(entry);
+            }
+        }
+    }
+
+    /// The content of the file that [`Archive::next_entry`] gave last.
+    pub fn content<'b>(&'b mut self, member: &'b Entry) -> Content<'b> {
         Content {
             input: Read::take(&mut *self.input, self.left),
             left: &mut self.left,
@@ -150,29 +150,26 @@ impl<'a> Archive<'a> {
         }
     }
 
-    fn member(&mut self, header: &tar::Header, stored: u64, about: About) -> io::Result<Member> {
-        let mut name = about
-            .name
-            .unwrap_or_else(|| header.path_bytes().into_owned());
-        let (mut map, mut len) = (Map::whole(stored), stored);
+    /// Which bytes of a file are stored, and its length once it is unpacked.
+    fn map(
+        &mut self,
+        header: &tar::Header,
+        stored: u64,
+        about: &mut About,
+    ) -> io::Result<(Map, u64)> {
         if header.entry_type().is_gnu_sparse() {
-            (map, len) = self.old_gnu_map(header)?;
-        } else if let Some(size) = about.sparse_size {
-            len = size;
-            if about.map_is_stored {
-                let (read, taken) = Map::read(self.input, stored)?;
-                self.left -= taken;
-                map = read;
-            } else if let Some(given) = about.map {
-                map = given;
-            }
+            return self.old_gnu_map(header);
         }
-        name = about.sparse_name.unwrap_or(name);
-        Ok(Member {
-            name: String::from_utf8_lossy(&name).into_owned(),
-            len,
-            pieces: map.checked(len, self.left)?,
-        })
+        let Some(len) = about.sparse_size else {
+            return Ok((Map::whole(stored), stored));
+        };
+        if about.map_is_stored {
+            let (map, taken) = Map::read(self.input, stored)?;
+            self.left -= taken;
+            return Ok((map, len));
+        }
+        let map = about.map.take();
+        Ok((map.unwrap_or_else(|| Map::whole(stored)), len))
     }
 
     /// The map of an old GNU sparse file: four pieces in the header, 21 in each block that follows
@@ -257,55 +254,14 @@ impl<'a> Archive<'a> {
     }
 }
 
-impl About {
-    /// Takes the PAX records of a header.
-    fn take(&mut self, records: &[u8]) -> io::Result<()> {
-        let mut rest = records;
-        while !rest.is_empty() {
-            let (key, value, following) = pax_record(rest)?;
-            rest = following;
-            match key {
-                b"path" => self.name = Some(value.to_owned()),
-                b"size" => self.size = Some(decimal(value)?),
-                b"GNU.sparse.name" => self.sparse_name = Some(value.to_owned()),
-                b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
-                    self.sparse_size = Some(decimal(value)?);
-                }
-                b"GNU.sparse.major" => self.map_is_stored = value == b"1",
-                b"GNU.sparse.map" => self.map = Some(Map::from_list(value)?),
-                b"GNU.sparse.offset" => self.offset = Some(decimal(value)?),
-                b"GNU.sparse.numbytes" => {
-                    let start = self.offset.take();
-                    let start = start.ok_or_else(|| bad("a length without an offset"))?;
-                    self.map
-                        .get_or_insert_default()
-                        .push(start, decimal(value)?)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The first of some PAX records, as its key and value, and those behind it. A record is its length
-/// in decimal digits, a space, the key, `=`, the value, and a line feed.
-fn pax_record(records: &[u8]) -> io::Result<(&[u8], &[u8], &[u8])> {
-    let damaged = || bad("a PAX record is damaged");
-    let split = |bytes, at| <[u8]>::split_at_checked(bytes, at).ok_or_else(damaged);
-    let space = records.iter().position(|byte| *byte == b' ');
-    let (digits, _) = split(records, space.ok_or_else(damaged)?)?;
-    let len = usize::try_from(decimal(digits)?).map_err(|_| damaged())?;
-    let (record, following) = split(records, len)?;
-    let record = record.get(digits.len() + 1..).ok_or_else(damaged)?;
-    let record = record.strip_suffix(b"\n").ok_or_else(damaged)?;
-    let equals = record.iter().position(|byte| *byte == b'=');
-    let (key, value) = split(record, equals.ok_or_else(damaged)?)?;
-    Ok((key, &value[1..], following))
+/// A name without the zero that ends it.
+fn until_zero(mut name: Vec<u8>) -> Vec<u8> {
+    name.truncate(name.iter().position(|b| *b == 0).unwrap_or(name.len()));
+    name
 }
 
 /// The bytes of a member, with its holes as zeros.
-pub(super) struct Content<'a> {
+pub struct Content<'a> {
     input: io::Take<&'a mut dyn Read>,
     left: &'a mut u64,
     /// From the one that is being read, or comes next.

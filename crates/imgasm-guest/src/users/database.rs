@@ -175,7 +175,8 @@ impl Database {
         })
     }
 
-    fn change_user(&mut self, spec: &UserSpec) -> Result<()> {
+    /// Changes what `spec` gives of a user that is there.
+    pub(super) fn change_user(&mut self, spec: &UserSpec) -> Result<()> {
         let found = self
             .passwd
             .number(&spec.name, passwd::UID)
@@ -209,6 +210,24 @@ impl Database {
                     .set(&spec.name, passwd::PASSWORD, password.as_bytes()),
             };
         }
+        Ok(())
+    }
+
+    /// Locks a user's password, so that none fits, or unlocks it.
+    pub(super) fn set_locked(&mut self, name: &str, locked: bool) -> Result<()> {
+        let (file, field) = match &mut self.shadow {
+            Some(shadow) => (shadow, shadow::PASSWORD),
+            None => (&mut self.passwd, passwd::PASSWORD),
+        };
+        let row = file.row(name).unwrap_or_default();
+        let password = row.get(field).copied().unwrap_or_default().to_vec();
+        let wanted = match (locked, password.strip_prefix(LOCKED.as_bytes())) {
+            (true, None) => [LOCKED.as_bytes(), &password].concat(),
+            (false, Some(b"")) => return Err(Error::NoPassword(name.to_owned())),
+            (false, Some(unlocked)) => unlocked.to_vec(),
+            (true, Some(_)) | (false, None) => return Ok(()),
+        };
+        file.set(name, field, &wanted);
         Ok(())
     }
 

@@ -1,14 +1,18 @@
 //! New users and groups, as useradd(8) and groupadd(8) make them.
 //!
+//! - `change`: users that are there, changed.
 //! - [`database`]: the files that hold accounts, and what is done to them.
 //! - [`defaults`]: what the image says about new accounts, and free numbers.
 //! - [`home`]: the home folder.
 //! - [`sysusers`]: accounts that packages describe, as `systemd-sysusers` makes them.
 
+mod change;
 pub mod database;
 pub mod defaults;
 mod home;
 pub mod sysusers;
+
+pub use change::{UserChange, change_user};
 
 use database::Database;
 use defaults::Range;
@@ -50,6 +54,12 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// There is no such user.
+    #[error("there is no user {0} in the image")]
+    UnknownUser(String),
+    /// The password cannot be unlocked.
+    #[error("the password of {0} cannot be unlocked: there is none, and everyone could log in")]
+    NoPassword(String),
     /// There is no such group.
     #[error("there is no group {0} in the image")]
     UnknownGroup(String),

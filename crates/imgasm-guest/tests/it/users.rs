@@ -7,7 +7,9 @@ use std::process::Command;
 
 use imgasm_fs::tree::{Editor, read_file, walk};
 use imgasm_fs::{FileType, Timestamp};
-use imgasm_guest::users::{self, Error, GroupSpec, UserSpec, ensure_group, ensure_user};
+use imgasm_guest::users::{
+    self, Error, GroupSpec, UserChange, UserSpec, change_user, ensure_group, ensure_user,
+};
 use imgasm_testkit::guest_tree::{Files, in_memory, on_host, path};
 use imgasm_testkit::memory_fs::MemoryFs;
 use imgasm_testkit::need;
@@ -286,6 +288,138 @@ fn an_older_system_has_other_ways() {
             ),
         ],
     );
+}
+
+/// Each change by `usermod --prefix` and by us, one after the other on the same tree.
+#[test]
+fn changes_are_those_of_usermod() {
+    if !need::root() || !need::tools(&["usermod"]) {
+        return;
+    }
+    let user = || UserChange {
+        name: "ec2-user".to_owned(),
+        ..UserChange::default()
+    };
+    let list = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let steps: [(UserChange, &[&str]); 13] = [
+        (
+            UserChange {
+                add_groups: list(&["docker", "users"]),
+                ..user()
+            },
+            &["-aG", "docker,users"],
+        ),
+        (
+            UserChange {
+                add_groups: list(&["wheel"]),
+                ..user()
+            },
+            &["-aG", "wheel"],
+        ),
+        (
+            UserChange {
+                remove_groups: list(&["docker"]),
+                ..user()
+            },
+            &["-rG", "docker"],
+        ),
+        (
+            UserChange {
+                remove_groups: list(&["taken"]),
+                ..user()
+            },
+            &["-rG", "taken"],
+        ),
+        (
+            UserChange {
+                shell: some("/sbin/nologin"),
+                ..user()
+            },
+            &["-s", "/sbin/nologin"],
+        ),
+        (
+            UserChange {
+                comment: some("A user"),
+                home: some("/srv/x"),
+                ..user()
+            },
+            &["-c", "A user", "-d", "/srv/x"],
+        ),
+        (
+            UserChange {
+                group: some("docker"),
+                ..user()
+            },
+            &["-g", "docker"],
+        ),
+        (
+            UserChange {
+                locked: Some(true),
+                ..user()
+            },
+            &["-L"],
+        ),
+        (
+            UserChange {
+                locked: Some(false),
+                ..user()
+            },
+            &["-U"],
+        ),
+        (
+            UserChange {
+                locked: Some(false),
+                ..user()
+            },
+            &["-U"],
+        ),
+        (
+            UserChange {
+                add_groups: list(&["none"]),
+                ..user()
+            },
+            &["-aG", "none"],
+        ),
+        (
+            UserChange {
+                name: "nobody-there".to_owned(),
+                locked: Some(true),
+                ..user()
+            },
+            &["-L"],
+        ),
+        (
+            UserChange {
+                name: "bin".to_owned(),
+                locked: Some(true),
+                ..user()
+            },
+            &["-L"],
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    on_host(folder.path(), AMAZON_LINUX_2023);
+    let mut fs = in_memory(AMAZON_LINUX_2023);
+    for (change, arguments) in steps {
+        let arguments = [arguments, &[change.name.as_str()]].concat();
+        let theirs = run("usermod", folder.path(), &arguments);
+        let ours = change_user(&mut Editor::new(&mut fs), &change);
+        assert_eq!(ours.is_ok(), theirs, "{change:?}: {ours:?}");
+        for database in DATABASES {
+            let theirs = fs::read_to_string(folder.path().join(&database[1..])).ok();
+            assert_eq!(
+                text(&fs, database),
+                theirs,
+                "{database} after {arguments:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ const LAST_PAGE: usize = 1028;
 const UUID: usize = 1036;
 const LABEL: usize = 1052;
 /// The longest label.
-const MAX_LABEL_LEN: usize = 16;
+pub(super) const MAX_LABEL_LEN: usize = 16;
 /// What the page ends with.
 const SIGNATURE: &[u8; 10] = b"SWAPSPACE2";
 

@@ -1,9 +1,5 @@
-//! Data volumes: each a filesystem, or swap, on a disk of its own.
-//!
-//! - [`swap`]: a swap area.
-//! - here: making a volume, and having the root mount it.
-
-pub mod swap;
+//! Data volumes: each a filesystem, or swap, on a disk of its own. Making one, and having the root
+//! mount it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +7,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::base::{self, fill, tree};
-use crate::recipe::volume::{Filesystem, FilesystemKind};
+use crate::filesystem::{self, Identity};
+use crate::recipe::volume::Filesystem;
 use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Hole};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self as edits, Attributes, Editor, LastLink};
@@ -76,28 +73,19 @@ pub fn format(
     };
     let uuid = uuid(seed);
     let delta = Arc::new(Delta::new(Arc::new(Hole::new(filesystem.size.bytes()))));
-    match filesystem.kind {
-        FilesystemKind::Ext4 => {
-            let hash_seed = Uuid::new_v5(&seed, b"hash seed").into_bytes();
-            let mut options = imgasm_ext4::FormatOptions::new(uuid.into_bytes(), hash_seed, now);
-            options.label = label.as_bytes().to_vec();
-            imgasm_ext4::format(&*delta, &options).map_err(failed)?;
-        }
-        FilesystemKind::Xfs => {
-            let mut options = imgasm_xfs::FormatOptions::new(uuid.into_bytes(), now);
-            options.label = label.as_bytes().to_vec();
-            imgasm_xfs::format(&*delta, &options).map_err(failed)?;
-        }
-        FilesystemKind::Swap => swap::format(&*delta, uuid, label.as_bytes()).map_err(failed)?,
-    }
+    let device: Arc<dyn BlockDevice> = delta.clone();
+    let identity = Identity {
+        uuid,
+        hash_seed: Uuid::new_v5(&seed, b"hash seed").into_bytes(),
+    };
+    filesystem::make(&device, filesystem.kind, label, identity, now).map_err(failed)?;
     if let Some(files) = &filesystem.files {
         let failed = |source| Error::Files {
             label: label.to_owned(),
             files: files.path.clone(),
             source,
         };
-        let tree = tree::read(&files.path).map_err(failed)?;
-        let device: Arc<dyn BlockDevice> = delta.clone();
+        let (tree, _) = tree::read(&files.path).map_err(failed)?;
         let options = WriteOptions {
             now,
             seed: seed.into_bytes(),
