@@ -307,6 +307,7 @@ fn changes_are_those_of_usermod() {
             .collect::<Vec<_>>()
     };
     let some = |text: &str| Some(text.to_owned());
+    // The primary group is one that the host has under the same number: usermod looks there.
     let steps: [(UserChange, &[&str]); 13] = [
         (
             UserChange {
@@ -353,10 +354,10 @@ fn changes_are_those_of_usermod() {
         ),
         (
             UserChange {
-                group: some("docker"),
+                group: some("users"),
                 ..user()
             },
-            &["-g", "docker"],
+            &["-g", "users"],
         ),
         (
             UserChange {
