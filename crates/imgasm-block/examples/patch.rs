@@ -1,4 +1,4 @@
-//! Makes a copy of an image with a text in it at an offset, and says what is changed.
+//! Copies an image, writes a text into the copy at an offset, and says what has changed.
 //!
 //! ```sh
 //! cargo run -p imgasm-block --example patch -- base.raw patched.raw 440 disk

@@ -1,6 +1,6 @@
 //! Buffers of a device's bytes: how long they are, and where they are not zeros.
 
-/// What is looked at for zeros: a block of most file systems.
+/// The unit in which zeros are looked for: a block of most filesystems.
 const PAGE_LEN: usize = 4096;
 
 /// The length of a buffer as a number of bytes on a device.
@@ -20,8 +20,8 @@ pub fn is_zero(bytes: &[u8]) -> bool {
         .all(|piece| *piece == ZEROS[..piece.len()])
 }
 
-/// Gives the blocks of `data`, which begins at `offset` on a device, that are not zeros to `write`
-/// with their offsets; neighbours go together. So a copy that writes only these is sparse.
+/// Calls `write` with each run of blocks of `data` that are not zeros, and with its offset on the
+/// device, on which `data` begins at `offset`. A copy that writes only these runs is sparse.
 ///
 /// # Errors
 /// The first one that `write` returns; nothing is written after it.
@@ -32,7 +32,7 @@ pub fn write_non_zero<E>(
 ) -> Result<(), E> {
     let mut at = 0;
     while at < data.len() {
-        // Pages end where they end on the device, whatever the offset.
+        // Pages are aligned on the device, not in the buffer.
         let page_end = |at: usize| {
             let on_device = offset + byte_len(&data[..at]);
             let past = usize::try_from(on_device % byte_len(&[0; PAGE_LEN])).expect("in a page");

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::bytes::{byte_len, is_zero};
 use super::{BlockDevice, Digest, Result, pool};
 
-/// Bytes in a chunk. It is the block of EBS snapshots, whose checksum is SHA-256 too (EBS direct
-/// APIs, "Optimize performance" and `PutSnapshotBlock`).
+/// Bytes in a chunk. EBS snapshots have blocks of this size, with SHA-256 as their checksum (EBS
+/// direct APIs, "Optimize performance" and `PutSnapshotBlock`).
 pub const CHUNK_BYTES: u64 = 512 << 10;
 
 const CHUNK_LEN: usize = 512 << 10;
@@ -29,13 +29,13 @@ pub struct ChunkMap {
 /// A chunk that holds data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
-    /// Its offset on the device over [`CHUNK_BYTES`].
+    /// Its offset on the device, divided by [`CHUNK_BYTES`].
     pub index: u64,
     /// SHA-256 of its bytes.
     pub digest: Digest,
 }
 
-/// A chunk that is not as it was.
+/// A chunk that has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkChange {
     /// It holds this data now.
@@ -64,7 +64,8 @@ impl ChunkMap {
         })
     }
 
-    /// The map of a device that was like this one but for the ranges of bytes `changed`.
+    /// The map of `device`, which differs from the device of this map only in the byte ranges
+    /// `changed`.
     pub fn updated(
         &self,
         device: &dyn BlockDevice,
@@ -77,7 +78,7 @@ impl ChunkMap {
             indices.extend(range.start / CHUNK_BYTES..end.div_ceil(CHUNK_BYTES));
         }
         if device_len < self.device_len {
-            // The chunk that is cut through changes, those past it are gone.
+            // The chunk in which the device now ends changes; those past it are gone.
             indices.extend(
                 (!device_len.is_multiple_of(CHUNK_BYTES)).then_some(device_len / CHUNK_BYTES),
             );
@@ -136,8 +137,8 @@ impl ChunkMap {
         Digest::finish(hasher)
     }
 
-    /// What has to be written to a device with the map `base` to make it one with this map, in
-    /// order. Chunks past the end of this device are left out.
+    /// What has to be written to a device with the map `base` to give it this map, in order. Chunks
+    /// past the end of this device are left out.
     pub fn changes_since<'a>(&'a self, base: &'a Self) -> Vec<ChunkChange> {
         let end = self.device_len.div_ceil(CHUNK_BYTES);
         let mut before = base.chunks.iter().take_while(|c| c.index < end).peekable();

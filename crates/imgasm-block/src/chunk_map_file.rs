@@ -8,7 +8,7 @@
 //! | 8 | length of the device in bytes |
 //! | 8 | number of chunks that hold data |
 //! | 40 each | index of the chunk (8), SHA-256 of its bytes (32); indices ascend |
-//! | 32 | SHA-256 of all before |
+//! | 32 | SHA-256 of all bytes before it |
 //!
 //! Numbers are little-endian.
 
@@ -21,13 +21,13 @@ const VERSION: u32 = 1;
 const HEADER_LEN: usize = 32;
 const ENTRY_LEN: usize = 8 + Digest::LEN;
 
-/// Some bytes are not a chunk map.
+/// Why bytes are not a chunk map.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// They begin otherwise.
+    /// They do not begin with the magic number.
     #[error("this is not a chunk map: it does not begin with `IMGCHUNK`")]
     Magic,
-    /// They are of a form that this version does not read.
+    /// They are in a form that this version does not read.
     #[error("chunk map of version {version} with chunks of {chunk_bytes} bytes is not supported")]
     Version {
         /// The version.

@@ -1,4 +1,4 @@
-//! The copy-on-write delta: what an edit changes of a base that stays as it is.
+//! The copy-on-write delta: what an edit changes, above a base that stays as it is.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -39,7 +39,7 @@ pub struct Delta {
 }
 
 struct State {
-    /// By block number, which is the offset over [`BLOCK_BYTES`].
+    /// By block number: the offset divided by [`BLOCK_BYTES`].
     entries: BTreeMap<u64, Entry>,
     store: Store,
 }
@@ -69,14 +69,14 @@ impl Delta {
         Self::grown(base, len)
     }
 
-    /// An empty delta that makes a device of `len` bytes of `base`: what it has more than the base
-    /// reads as zeros. It is never shorter than the base.
+    /// An empty delta that makes `base` a device of `len` bytes: what lies past the base reads as
+    /// zeros. It is never shorter than the base.
     pub fn grown(base: Arc<dyn BlockDevice>, len: u64) -> Self {
         Self::with_limit(base, len, MEMORY_LIMIT_BYTES, &std::env::temp_dir())
     }
 
     /// As [`Delta::grown`]; holds at most `memory_limit_bytes` of blocks in memory and the rest in a
-    /// nameless file in the folder `spill_dir`, which is not looked at before that.
+    /// nameless file in the folder `spill_dir`, which is not used before that.
     pub fn with_limit(
         base: Arc<dyn BlockDevice>,
         len: u64,
@@ -113,7 +113,7 @@ impl Delta {
         let mut changes: Vec<Change> = Vec::new();
         let mut now = vec![0; BLOCK_LEN];
         let mut before = vec![0; BLOCK_LEN];
-        // Where the base holds data next; its holes are not read.
+        // The next range in which the base holds data; its holes are not read.
         let mut data = self.base.next_data(0)?;
         for (&block, &entry) in &state.entries {
             let range = self.block_range(block);
@@ -210,7 +210,7 @@ impl Delta {
         Ok(())
     }
 
-    /// Makes whole blocks zeros: forgets those that are a hole of the base, marks the others.
+    /// Makes whole blocks zeros: forgets those that are holes in the base, and marks the others.
     fn zero_blocks(&self, state: &mut State, blocks: Range<u64>) -> Result<()> {
         let changed: Vec<u64> = state
             .entries
@@ -237,7 +237,8 @@ impl Delta {
         Ok(())
     }
 
-    /// The stretch that begins at `from` and is one thing: data, or zeros that need no reading.
+    /// The stretch from `from` on that is either all data or all zeros that need no reading; `true`
+    /// for data.
     fn stretch(&self, state: &State, from: u64) -> Result<(u64, bool)> {
         let block = from / BLOCK_BYTES;
         let mut entries = state.entries.range(block..).peekable();
@@ -265,13 +266,13 @@ impl Delta {
     }
 }
 
-/// Whether a range of data may grow. One that is as long as this is long enough for any reader,
-/// and one that wants less does not pay for all.
+/// Whether a range of data is still short enough to be joined with the next. The limit is long
+/// enough for any reader, and a reader that wants less does not pay for all of the data.
 fn is_short(range: &Range<u64>) -> bool {
     range.end - range.start < 16 << 20
 }
 
-/// A number of bytes that is known to be no more than a buffer's length.
+/// A number of bytes that is known not to exceed a buffer's length.
 fn index(len: u64) -> usize {
     usize::try_from(len).expect("bounded by a buffer in memory")
 }
@@ -346,7 +347,7 @@ impl BlockDevice for Delta {
         let mut state = self.write_state();
         let zeros = [0; BLOCK_LEN];
         let first_whole = offset.div_ceil(BLOCK_BYTES);
-        // The block at the end of the device is whole however short it is.
+        // The last block of the device counts as whole, however short it is.
         let past_whole = if end == self.len {
             end.div_ceil(BLOCK_BYTES)
         } else {

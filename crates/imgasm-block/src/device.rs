@@ -52,13 +52,13 @@ pub trait BlockDevice: Send + Sync {
     fn next_data(&self, from: u64) -> Result<Option<Range<u64>>>;
 
     /// The file on the host whose bytes are the bytes of this device, if there is one, so that it
-    /// can be cloned as a file. It is read there as it is now: see [`BlockDevice::digests`].
+    /// can be cloned as a file. Reading the file compares nothing: see [`BlockDevice::digests`].
     fn host_file(&self) -> Option<&FileDevice> {
         None
     }
 
-    /// The digests that reading compares the bytes with, if it does. Who goes round it, to
-    /// [`BlockDevice::host_file`], has to compare for himself.
+    /// The digests with which reads are compared, if they are. A caller that reads
+    /// [`BlockDevice::host_file`] instead has to compare the bytes itself.
     #[cfg(feature = "digest")]
     fn digests(&self) -> Option<&super::ChunkMap> {
         None

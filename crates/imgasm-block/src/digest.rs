@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256 digest. It is written as 64 hexadecimal digits, in forms that nobody
-/// reads as its 32 bytes.
+/// A SHA-256 digest. It is written as 64 hexadecimal digits, or as its 32 bytes in forms that
+/// nobody reads.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; Digest::LEN]);
 
-/// A text is not a digest.
+/// The text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a SHA-256 digest, which has 64 hexadecimal digits")]
 pub struct ParseDigestError(String);
@@ -24,7 +24,7 @@ impl Digest {
         Self::finish(Sha256::new_with_prefix(bytes))
     }
 
-    /// What a running hash comes to.
+    /// The digest of all that `hasher` has seen.
     pub fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
     }

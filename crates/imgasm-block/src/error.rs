@@ -36,7 +36,7 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
-    /// The host failed to open, make, lock, rename or remove a file, or to bring it to its disk.
+    /// The host failed to open, make, lock, rename, remove or sync a file.
     #[error("cannot {operation} {}", path.display())]
     File {
         /// File on the host.
@@ -60,7 +60,7 @@ pub enum Error {
         /// File on the host.
         path: PathBuf,
     },
-    /// A change in place failed, and so did going back.
+    /// A change in place failed, and so did undoing it.
     #[error(
         "{0} is half-changed: what went wrong has to be mended, then `imgasm recover {0}` puts it back",
         path.display()
@@ -68,7 +68,7 @@ pub enum Error {
     HalfChanged {
         /// The image.
         path: PathBuf,
-        /// Why going back failed.
+        /// Why undoing it failed.
         source: Box<Error>,
     },
     /// An image that is to be read is half-changed.
@@ -85,7 +85,7 @@ pub enum Error {
         /// Its undo file.
         undo: PathBuf,
     },
-    /// An image is not the one that its undo file is about.
+    /// An image does not hold what its undo file says.
     #[error(
         "{} is not what an interrupted change left: at byte {offset} it holds neither what it held \
          before nor what it was to hold, so it was replaced or written since; remove {} if it is \
@@ -98,10 +98,10 @@ pub enum Error {
         path: PathBuf,
         /// Its undo file.
         undo: PathBuf,
-        /// Where on the image.
+        /// The offset in the image.
         offset: u64,
     },
-    /// An undo file may be somebody else's.
+    /// An undo file that somebody else may have put there.
     #[error(
         "the undo file {} is not believed: {problem}; remove it if the image is right as it is",
         undo.display()
@@ -112,7 +112,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// An image has several names, and cannot say where its undo file lies.
+    /// An image has several names, and its file system cannot store where its undo file lies.
     #[error(
         "{} has {names} names (hard links) on a file system without extended attributes, so that \
          a half-done change would not be seen under the others: change a copy",
@@ -142,7 +142,7 @@ pub enum Error {
     Changed {
         /// The file.
         path: PathBuf,
-        /// Where the chunk begins that differs.
+        /// Where the chunk that differs begins.
         offset: u64,
     },
     /// What a file holds contradicts its format.

@@ -28,7 +28,8 @@ impl FileDevice {
         Self::with(opened(OpenOptions::new().read(true), path)?, path, false)
     }
 
-    /// Opens an existing file for reading and writing in place; a block device, for nobody else.
+    /// Opens an existing file for reading and writing in place; a block device is opened
+    /// exclusively.
     ///
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] for a block device that is in use, such as a mounted one.
@@ -60,7 +61,7 @@ impl FileDevice {
     /// Gives the file another length; this device keeps the one that it was opened with.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] for a block device, which has the length that it has.
+    /// [`Error::OutOfRange`] for a block device, whose length is fixed.
     pub fn set_len(&self, len: u64) -> Result<()> {
         let metadata = self.file.metadata();
         let metadata = metadata.map_err(|e| Error::file(&self.path, "look at", e))?;
@@ -95,12 +96,12 @@ impl FileDevice {
         }
     }
 
-    /// Where data or a hole begins at or after `from`; `None` past the last of it.
+    /// Where data or a hole begins at or after `from`; `None` if there is no more.
     fn seek(&self, to: SeekFrom, from: u64) -> Result<Option<u64>> {
         match rustix::fs::seek(&self.file, to) {
             Ok(offset) => Ok(Some(offset.min(self.len))),
             Err(Errno::NXIO) => Ok(None),
-            // Block devices have no holes that could be found.
+            // The holes of block devices cannot be found.
             Err(Errno::INVAL) if matches!(to, SeekFrom::Data(_)) => Ok(Some(from)),
             Err(Errno::INVAL) => Ok(None),
             Err(errno) => Err(self.failed("find data in", from, 0, errno.into())),
@@ -108,7 +109,7 @@ impl FileDevice {
     }
 }
 
-/// Opens a file without waiting for anybody, as opening a FIFO would.
+/// Opens a file without blocking, as opening a FIFO would.
 fn opened(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let mut flags = OFlags::NONBLOCK;
     let is_device = |metadata: Metadata| metadata.file_type().is_block_device();
@@ -117,7 +118,7 @@ fn opened(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     if !is_device(file.metadata()?) || !rustix::fs::fcntl_getfl(&file)?.contains(OFlags::RDWR) {
         return Ok(file);
     }
-    // Without O_CREAT this is the kernel's word for a block device that nobody else has so.
+    // Without O_CREAT this opens a block device only if nobody else has it open exclusively.
     flags |= OFlags::EXCL;
     options.custom_flags(flags.bits().cast_signed()).open(path)
 }

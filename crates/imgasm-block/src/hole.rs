@@ -6,8 +6,8 @@ use super::bytes::byte_len;
 use super::device::check_range;
 use super::{BlockDevice, Error, Result};
 
-/// A device of zeros that takes no room: the base of what is made from nothing. It cannot be
-/// written; a delta above it can.
+/// A device of zeros that takes no room: the base of an image that is made from nothing. It cannot
+/// be written; a delta above it can.
 #[derive(Debug, Clone, Copy)]
 pub struct Hole {
     len: u64,

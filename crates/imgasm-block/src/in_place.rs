@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lock::lock;
 use super::{BlockDevice, Change, Delta, Error, FileDevice, Recovery, Result, in_use, undo};
 
-/// An image that is changed in place. It is locked from its opening to its dropping.
+/// An image that is changed in place. It is locked until this is dropped.
 ///
 /// At every moment, whatever happens to the process or the machine, the image is as it was, as it
 /// is to be, or has an undo file beside it ([`undo`]) that the next opening uses to put it back.
@@ -35,7 +35,8 @@ impl InPlace {
         in_use::check(image.file(), path)?;
         let recovery = undo::recover(&image)?;
         if recovery.is_some() {
-            // The length may have been put back too. The lock goes with the open file.
+            // The length may have been put back, too. The lock belongs to the open file, so a clone
+            // keeps it.
             let file = image.file().try_clone();
             image = file
                 .and_then(|file| FileDevice::with(file, path, true))
@@ -48,10 +49,10 @@ impl InPlace {
     }
 
     /// Makes sure that an image, opened for reading, is not half-changed, and says whether a change
-    /// of it has left an undo file all the same. Nothing is written.
+    /// that had not begun, or was finished, left its undo file. Nothing is written.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if it is, and has to be put back by [`InPlace::open`];
+    /// [`Error::Interrupted`] if it is half-changed, and has to be put back by [`InPlace::open`];
     /// [`Error::Locked`] if the change is still under way; [`Error::UndoMismatch`] and
     /// [`Error::UndoUntrusted`] if its undo file is not about it.
     pub fn check(image: &FileDevice) -> Result<Option<Recovery>> {
@@ -91,7 +92,7 @@ impl InPlace {
             .map_err(|e| Error::file(path, "open", e))
     }
 
-    /// The steps of a commit. `before` is asked before each one, so that tests can stop between
+    /// The steps of a commit. `before` is called before each one, so that tests can stop between
     /// any two of them.
     fn write(
         &self,
@@ -272,7 +273,7 @@ mod tests {
             assert!(fs::read(&path).unwrap() == other);
             assert!(fs::read(undo_path(&path)).unwrap() == whole);
         }
-        // A length that is neither.
+        // A length that is neither the old nor the new one.
         let dir = tempfile::tempdir().unwrap();
         let (path, old, _) = half_changed(&dir);
         fs::write(&path, &old[..old.len() - 1]).unwrap();

@@ -18,11 +18,12 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// Checks that an image, opened for writing, is neither locked by QEMU nor mounted.
 ///
 /// QEMU locks single bytes of its images by `fcntl(2)` (`block/file-posix.c`), which a lock of the
-/// whole file contradicts. A mounted image is that of a loop device (`loop(4)`) which somebody has
-/// opened for himself, as mounting does.
+/// whole file contradicts. A mounted image belongs to a loop device (`loop(4)`) that is open
+/// exclusively, as mounting opens it.
 ///
 /// # Errors
-/// [`Error::InUse`]. What cannot be found out for want of `sysfs` or of rights is taken for unused.
+/// [`Error::InUse`]. What cannot be found out without `sysfs` or without permission counts as
+/// unused.
 pub(super) fn check(file: &File, path: &Path) -> Result<()> {
     let in_use = |by: String| {
         Err(Error::InUse {
@@ -30,7 +31,7 @@ pub(super) fn check(file: &File, path: &Path) -> Result<()> {
             by,
         })
     };
-    // Any other failure is that of a file system without locks.
+    // Any other failure means a file system without locks.
     if let Err(Errno::AGAIN | Errno::ACCESS) =
         rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
     {
@@ -57,7 +58,7 @@ pub(super) fn check(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether somebody has a block device, or a partition of it, for himself.
+/// Whether a block device, or a partition of it, is open exclusively.
 fn is_claimed(name: &str) -> bool {
     let opened = OpenOptions::new()
         .read(true)

@@ -32,18 +32,18 @@
 //! - [`memory`]: a device in memory.
 //! - [`hole`]: a device of zeros.
 //! - [`mod@slice`]: a window onto another device, such as a partition.
-//! - [`delta`]: what is changed of a base that stays as it is, with its blocks in `spill`.
+//! - [`delta`]: changes above a base that stays as it is, with their blocks in `spill`.
 //! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
 //! - [`verified`]: a file whose bytes are compared with their digests as they are read.
 //! - `lock`: locks of files on the host.
 //! - [`output`]: a new image beside its target, renamed when it is whole.
-//! - [`in_place`]: changing an image where it lies, if `in_use` finds nobody else at it, with
-//!   [`undo`] to get back from a half-done change.
-//! - [`shared`]: what two files on the host have in common because they share it.
+//! - [`in_place`]: changing an image where it lies, if `in_use` finds that nobody else uses it,
+//!   with [`undo`] to get back from a half-done change.
+//! - [`shared`]: the blocks that two files on the host share.
 //! - [`digest`](mod@digest): SHA-256.
 //! - [`byte_size`]: a number of bytes as people write it.
 //! - [`pool`]: work on all cores.
-//! - [`bytes`]: buffers: their lengths, and where they are zeros.
+//! - [`bytes`]: buffers: their lengths, and which of their bytes are zeros.
 //! - `serde`: sizes and digests in configuration and manifests.
 //! - [`error`]: why a device could not do what was asked.
 //!

@@ -1,16 +1,16 @@
-//! Locks of files on the host, by which two processes of ours keep out of each other's way.
+//! Locks of files on the host, which keep two processes of ours apart.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use super::{Error, Result};
 
-/// Takes the lock of a file or says that somebody else has it.
+/// Takes the lock of a file, or reports that somebody else has it.
 pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
     taken(file.try_lock(), path)
 }
 
-/// Takes a lock that readers share, or says that somebody writes the file.
+/// Takes a lock that readers share, or reports that somebody is writing the file.
 #[cfg(feature = "digest")]
 pub(super) fn lock_shared(file: &File, path: &Path) -> Result<()> {
     taken(file.try_lock_shared(), path)

@@ -14,24 +14,24 @@ use super::bytes::write_non_zero;
 use super::lock::lock;
 use super::{BlockDevice, Change, Delta, Error, FileDevice, Result, pool};
 
-/// How much is copied in one step, which stays in a core's cache. The unit in which work is shared
-/// between the cores. Steps end where chunks do, so that a device which compares digests hashes each
+/// How much is copied in one step: the unit in which work is shared between the cores, which fits a
+/// core's cache. Steps end where chunks do, so that a device which compares digests hashes each
 /// chunk once.
 const COPY_BYTES: u64 = 512 << 10;
 
-/// The names of all files under way.
+/// The names of all unfinished files.
 static UNDER_WAY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A file under way. It is called `.NAME.partial` until [`Output::commit`] gives it its name, and
-/// removed when it is dropped before that or by [`Output::abandon_all`]. What a killed process has
-/// left is removed, because it may be somebody else's.
+/// An unfinished file. It is called `.NAME.partial` until [`Output::commit`] gives it its name, and
+/// it is removed if it is dropped before that, or by [`Output::abandon_all`]. What a killed process
+/// has left is removed and made anew, because it may be somebody else's.
 ///
 /// The file is locked, so of two processes that make the same one the second is refused. Its mode
-/// follows the umask; [`Output::restrict`] takes more away.
+/// follows the umask; [`Output::restrict`] restricts it further.
 #[derive(Debug)]
 pub struct Output {
     file: File,
@@ -44,8 +44,8 @@ impl Output {
     /// Begins an empty file that is to become `target`.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process makes the same; [`Error::File`] if it cannot be made or
-    /// `target` is a node of another kind, or a symbolic link to one.
+    /// [`Error::Locked`] if another process is making the same file; [`Error::File`] if it cannot
+    /// be made or `target` is a node of another kind, or a symbolic link to one.
     pub fn create(target: &Path) -> Result<Self> {
         let partial = partial_path(target)?;
         check_is_file(target)?;
@@ -78,16 +78,16 @@ impl Output {
         Err(Error::Locked { path: partial })
     }
 
-    /// The file under way, to be written by those who know its content only in passing.
+    /// The unfinished file, for callers that write their content as a stream.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Removes what is under way in this process, which is to end: nothing more can be begun.
+    /// Removes all unfinished files of this process, which is about to end: no other can be begun.
     pub fn abandon_all() {
         let under_way = under_way();
         for partial in &*under_way {
-            // There is nobody left to tell; the next run overwrites it.
+            // Nobody is left to report to; the next run replaces it.
             let _ = fs::remove_file(partial);
         }
         mem::forget(under_way);
@@ -120,7 +120,7 @@ impl Output {
             && rustix::fs::ioctl_ficlone(&self.file, base.file()).is_ok()
         {
             self.set_len(device.len())?;
-            // What is not as it has to be is found again, and reported, by the copy.
+            // If the clone is wrong, the copy finds the difference again and reports it.
             if self.is_as_expected(device)? {
                 return Ok(());
             }
@@ -151,8 +151,8 @@ impl Output {
         Ok(true)
     }
 
-    /// Takes out what an earlier try has left. If there is nothing, nothing
-    /// is done: ext4 brings a file that was truncated to nothing to the disk when it is closed.
+    /// Removes what an earlier attempt has left. An empty file is left alone: ext4 syncs a file
+    /// that was truncated to nothing when it is closed.
     fn empty(&self) -> Result<()> {
         let metadata = self.file.metadata();
         let metadata = metadata.map_err(|e| Error::file(&self.target, "look at", e))?;
@@ -168,7 +168,7 @@ impl Output {
             .map_err(|e| Error::io(&self.target, "make room for", 0, len, e))
     }
 
-    /// The file under way as a device of the length that it has now.
+    /// The unfinished file as a device with the length that it has now.
     pub fn device(&self) -> Result<FileDevice> {
         let file = self.file.try_clone();
         file.and_then(|file| FileDevice::with(file, &self.target, true))
@@ -219,8 +219,8 @@ impl Output {
             .map_err(|e| Error::file(&self.target, "bring to the disk", e))
     }
 
-    /// Takes from the file's mode what `mask` does not have: an image is to be as private as what it
-    /// was made of.
+    /// Clears the bits of the file's mode that `mask` does not have: an image is to be as private as
+    /// what it was made from.
     pub fn restrict(&self, mask: u32) -> Result<()> {
         let failed = |e| Error::file(&self.target, "set the mode of", e);
         let mode = self.file.metadata().map_err(failed)?.mode();
@@ -230,8 +230,8 @@ impl Output {
 
     /// Gives the file its name, replacing what had it.
     ///
-    /// As with `cp`, the kernel brings it to the disk when it likes: who needs it there calls
-    /// [`Output::sync`] before.
+    /// As with `cp`, the kernel decides when it reaches the disk; call [`Output::sync`] before if
+    /// that matters.
     pub fn commit(mut self) -> Result<()> {
         let partial = self.partial.as_ref().expect("taken here only");
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;
@@ -262,8 +262,8 @@ fn partial_path(target: &Path) -> Result<PathBuf> {
     Ok(target.with_file_name(partial))
 }
 
-/// Checks that what an output is to take the place of is a file: a device, such as `/dev/null`, is lost
-/// to all others if a file has its name.
+/// Checks that what an output replaces is a file: a device such as `/dev/null` would be lost to
+/// everybody else if a file took its name.
 fn check_is_file(target: &Path) -> Result<()> {
     match fs::metadata(target) {
         Ok(found) if !found.is_file() => {
@@ -274,7 +274,7 @@ fn check_is_file(target: &Path) -> Result<()> {
     }
 }
 
-/// Removes a file under way that nobody makes any more.
+/// Removes an unfinished file that no process is making any more.
 fn remove_left(partial: &Path) -> Result<()> {
     let opened = OpenOptions::new()
         .read(true)

@@ -3,9 +3,9 @@
 //! - [`on_all_cores`]: every core takes from a common source until it is empty.
 //! - [`in_order`]: jobs with results that are wanted in the order of the jobs.
 //! - [`Workers`]: the same for a reader that gives jobs as it goes.
-//! - [`both`]: one thing beside another.
+//! - [`both`]: two things at the same time.
 //!
-//! A panic in a thread goes on in the one that waits for it.
+//! A panic in a thread is resumed in the one that waits for it.
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
@@ -30,8 +30,8 @@ pub fn both<A: Send, B>(beside: impl FnOnce() -> A + Send, here: impl FnOnce() -
     })
 }
 
-/// Runs `work` once on each core. It takes what it works on from a source that all share, until
-/// nothing is left there. Gives what each run came to.
+/// Runs `work` once per core; each run takes its items from a shared source until nothing is left
+/// there. Gives the result of each run.
 ///
 /// # Errors
 /// That of the first thread that failed, when all have ended.
@@ -143,7 +143,7 @@ impl<J: Send, T: Send> Workers<J, T> {
             .expect("the workers live as long as this");
     }
 
-    /// How many jobs have been given of which the result has not been taken.
+    /// How many submitted jobs there are whose result has not been taken.
     pub fn under_way(&self) -> usize {
         self.pending.len()
     }
@@ -157,7 +157,7 @@ impl<J: Send, T: Send> Workers<J, T> {
         Some(result.recv().expect("a worker answers every job"))
     }
 
-    /// The result of the earliest of them, if it is there already.
+    /// The result of the earliest of them, if it is ready.
     ///
     /// # Panics
     /// As [`Workers::take`].

@@ -1,5 +1,5 @@
-//! What two files on the host have in common because they share it: `cp --reflink` makes a file of
-//! the blocks of another, and a write gives a file blocks of its own.
+//! The blocks that two files on the host share: `cp --reflink` makes a file out of the blocks of
+//! another, and a write then gives the file blocks of its own.
 
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -8,15 +8,16 @@ use fiemap::{Fiemap, FiemapExtent, FiemapExtentFlags, FiemapFlags};
 
 use super::FileDevice;
 
-/// The most extents of a file that are asked for: one of more pieces shares little.
+/// The most extents of a file that are asked for: a file in more pieces shares little.
 const MOST_EXTENTS: usize = 200_000;
 
-/// The data of two files but for the blocks that they share: outside these ranges, which are in
-/// order of their starts, both hold the same. `None` if they share nothing, or nobody can tell.
+/// The data of two files without the blocks that they share: outside these ranges, which are in
+/// order of their starts, both files hold the same. `None` if they share nothing or it cannot be
+/// found out.
 ///
-/// Blocks are shared if both files are on one file system and it gives the same place for the
-/// same offset of both, as a whole block that holds data and belongs to several files (`FIEMAP`,
-/// Linux `Documentation/filesystems/fiemap.rst`).
+/// A block is shared if both files are on one file system, which reports the same place for the
+/// same offset in both, and reports it as a whole block of data that belongs to several files
+/// (`FIEMAP`, Linux `Documentation/filesystems/fiemap.rst`).
 pub fn unshared(old: &FileDevice, new: &FileDevice) -> Option<Vec<Range<u64>>> {
     let (before, after) = (old.file().metadata().ok()?, new.file().metadata().ok()?);
     if before.dev() != after.dev() {
@@ -54,8 +55,8 @@ pub fn unshared(old: &FileDevice, new: &FileDevice) -> Option<Vec<Range<u64>>> {
 struct Extent {
     start: u64,
     end: u64,
-    /// Where the file's first byte would lie if all of it lay as these do; `None` if the blocks
-    /// cannot be shared.
+    /// The place on the disk less the offset in the file, which is equal if two files share a
+    /// block; `None` if the blocks cannot be shared.
     place: Option<i128>,
 }
 
@@ -85,7 +86,8 @@ fn extents(device: &FileDevice) -> Option<Vec<Extent>> {
     is_ordered.then_some(extents)
 }
 
-/// The bytes of `ranges`, in order of their starts, that are not in `holes`, which do not overlap.
+/// The bytes of `ranges` that are not in `holes`. Both are in order of their starts; `holes` do not
+/// overlap.
 fn without(ranges: Vec<Range<u64>>, holes: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut left = Vec::new();
     for range in ranges {

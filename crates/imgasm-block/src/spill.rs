@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::{Error, Result};
 
-/// Bytes in a block of the delta. It is the page of the host and the block of most filesystems.
+/// Bytes in a block of the delta: a page of the host, and a block of most filesystems.
 pub const BLOCK_BYTES: u64 = 4096;
 
 /// The same as a length in memory.

@@ -9,30 +9,30 @@ use super::chunk_map::CHUNK_BYTES;
 use super::device::check_range;
 use super::{BlockDevice, ChunkMap, Digest, Error, FileDevice, Result};
 
-/// How many chunks are held after a part of them was read, so that a filesystem's small reads do not
-/// hash the same chunk again and again: 32 MiB.
+/// How many chunks stay in memory after a part of them was read, so that a filesystem's small reads
+/// do not hash the same chunk again and again: 32 MiB.
 const MOST_HELD: usize = 64;
 
 /// The longest range that [`Verified::next_data`] gives, in chunks.
 const LONGEST_RANGE: u64 = 64;
 
-/// A file on the host, read as its chunk map has it.
+/// A file on the host, read as its chunk map describes it.
 ///
-/// A file can be written while it is read, and through a mapping without any of its times showing it.
-/// So each chunk is hashed in the buffer that is handed out, and a chunk that is not in the map is
-/// zeros without being read: what comes out is what the digests say, or an error.
+/// A file can be written while it is read, and through a mapping even without a change of its times.
+/// So each chunk is hashed in the buffer that is handed out, and a chunk that is not in the map reads
+/// as zeros without a look at the file: the reader gets what the digests say, or an error.
 pub struct Verified {
     file: Arc<FileDevice>,
     chunk_map: Arc<ChunkMap>,
-    /// Is called when a chunk is not what its digest says.
+    /// Called when a chunk does not match its digest.
     mistrust: Box<dyn Fn() + Send + Sync>,
     /// The last read first.
     held: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
 }
 
 impl Verified {
-    /// Reads `file` by `chunk_map`. Before an error about a chunk that differs, `mistrust` is
-    /// called, so that whoever remembered the map forgets it.
+    /// Reads `file` as `chunk_map` describes it. `mistrust` is called before an error about a chunk
+    /// that differs, so that whoever remembered the map forgets it.
     ///
     /// # Errors
     /// [`Error::Changed`] if the file does not have the length that the map has.
@@ -62,7 +62,7 @@ impl Verified {
         }
     }
 
-    /// A whole chunk that the map has: hashed where it is handed out.
+    /// A whole chunk that is in the map, hashed in the caller's buffer.
     fn read_chunk(&self, index: u64, expected: Digest, buf: &mut [u8]) -> Result<()> {
         self.file.read_padded(index * CHUNK_BYTES, buf)?;
         if Digest::of(buf) == expected {
@@ -133,7 +133,7 @@ impl BlockDevice for Verified {
         Err(Error::ReadOnly)
     }
 
-    /// What the map has: where the file's holes are now says nothing.
+    /// What the map says: the holes that the file has now mean nothing.
     fn next_data(&self, from: u64) -> Result<Option<Range<u64>>> {
         if from >= self.len() {
             return Ok(None); // The last chunk may reach past the end.

@@ -1,5 +1,5 @@
-//! Lists the ext2, ext3 or ext4 filesystem in a file, after writing a text to a path in it if one is
-//! given.
+//! Lists the ext2, ext3 or ext4 filesystem in a file, after writing a text to a path in it, if both
+//! are given.
 //!
 //! ```sh
 //! cargo run -p imgasm-fs --example tree -- root.ext4

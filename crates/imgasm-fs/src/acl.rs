@@ -1,14 +1,14 @@
 //! POSIX access control lists, in the form that `getxattr` and `setxattr` pass.
 //!
 //! Sources: Linux, `include/uapi/linux/posix_acl_xattr.h` for the form; `acl(5)` and
-//! `fs/posix_acl.c` for what a list means beside a file's mode.
+//! `fs/posix_acl.c` for how a list and a file's mode agree.
 
 use crate::error::{Error, Result};
 use crate::types::{FileType, Metadata};
 
 /// The extended attribute that holds a file's own list.
 pub const ACCESS: &[u8] = b"system.posix_acl_access";
-/// The extended attribute of a directory that holds the list for what is made in it.
+/// The extended attribute of a directory that holds the list for nodes made in it.
 pub const DEFAULT: &[u8] = b"system.posix_acl_default";
 
 /// `POSIX_ACL_XATTR_VERSION`.
@@ -34,14 +34,14 @@ pub enum Tag {
     GroupObj,
     /// The group with this number.
     Group(u32),
-    /// The most that named users, named groups and the owning group are given.
+    /// The upper limit for named users, named groups and the owning group.
     Mask,
     /// Everyone else.
     Other,
 }
 
 impl Tag {
-    /// The number of the tag (`ACL_USER_OBJ` and so on), and the id of an entry that names somebody.
+    /// The number of the tag (`ACL_USER_OBJ` and so on), and the id if the entry names somebody.
     pub const fn code(self) -> (u16, Option<u32>) {
         match self {
             Self::UserObj => (0x01, None),
@@ -53,7 +53,7 @@ impl Tag {
         }
     }
 
-    /// The tag with this number. `id` counts for users and groups only.
+    /// The tag with this number. `id` matters for users and groups only.
     pub const fn from_code(code: u16, id: u32) -> Option<Self> {
         Some(match code {
             0x01 => Self::UserObj,
@@ -178,8 +178,8 @@ impl Acl {
         self.0.iter().any(|entry| entry.tag == Tag::Mask)
     }
 
-    /// The nine permission bits that say the same as far as they can (`posix_acl_equiv_mode`): the
-    /// group's are the mask's if there is one.
+    /// The nine permission bits that come closest to the list (`posix_acl_equiv_mode`): the group's
+    /// bits are the mask's, if there is a mask.
     pub fn permissions(&self) -> u16 {
         let has_mask = self.has_mask();
         let bits = self.0.iter().map(|entry| match entry.tag {
@@ -203,8 +203,8 @@ impl Acl {
         self.for_each_class(permissions, |entry, bits| *entry = bits);
     }
 
-    /// What a node that is asked for with these permission bits gets of its directory's default
-    /// list (`posix_acl_create`): its own list, whose [`Acl::permissions`] are then the node's.
+    /// The list of a new node whose directory has this list as its default and whose caller asked
+    /// for these permission bits (`posix_acl_create`). Its [`Acl::permissions`] become the node's.
     #[must_use]
     pub fn inherited(&self, permissions: u16) -> Self {
         let mut own = self.clone();
@@ -229,17 +229,17 @@ impl Acl {
     }
 }
 
-/// What setting one of the attributes [`ACCESS`] and [`DEFAULT`] makes of a file.
+/// The effect on a file of setting [`ACCESS`] or [`DEFAULT`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     /// The value that is kept; `None` if the permission bits say all of it.
     pub(crate) stored: Option<Vec<u8>>,
-    /// The low twelve bits of the file's mode from then on.
+    /// The new low twelve bits of the file's mode.
     pub(crate) permissions: u16,
 }
 
 impl Setting {
-    /// What `value` makes of a file with this metadata.
+    /// The effect of setting the attribute `name` to `value` on a file with this metadata.
     ///
     /// # Errors
     /// [`Error::Unstorable`] if it is no list, or such a file can have none.

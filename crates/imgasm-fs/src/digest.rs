@@ -1,4 +1,4 @@
-//! Digests of file contents, of one file or of many beside the reading.
+//! Digests of file contents: of one file, or of many while they are read.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -43,13 +43,13 @@ pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> tree::Resu
 /// A file for a hasher: its number, and its pieces as they are read.
 type Job = (usize, Receiver<Vec<u8>>);
 
-/// How many zeros of holes are hashed in one go over a filesystem: seconds of work.
+/// How many bytes of holes are hashed in one pass over a filesystem: seconds of work.
 const MOST_ZEROS: u64 = 8 << 30;
 
 /// A file as small as this is hashed without a look at its holes.
 const SMALL_BYTES: u64 = 1 << 20;
 
-/// How many zeros of holes may still be hashed. A hole takes no room, so a small image may hold any
+/// How many bytes of holes may still be hashed. A hole takes no room, so a small image may hold any
 /// number of files of any length.
 #[derive(Debug)]
 pub struct ZeroBudget {

@@ -41,7 +41,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Why there cannot be a name.
+/// Why a name is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameProblem {
     /// It has no bytes.
@@ -123,7 +123,7 @@ pub enum Error {
     /// A directory that must be empty is not.
     #[error("directory {0} is not empty")]
     NotEmpty(NodeId),
-    /// There cannot be such a name.
+    /// The name is not possible.
     #[error(
         "the name {:?} cannot be stored: {problem}",
         String::from_utf8_lossy(name)
@@ -137,10 +137,10 @@ pub enum Error {
     /// A directory was to be moved into itself.
     #[error("directory {0} cannot be moved into itself")]
     IntoItself(NodeId),
-    /// The parents of a directory never lead to the root: the image is corrupt.
+    /// The chain of a directory's parents never reaches the root: the image is corrupt.
     #[error("directory {0} is not below the root: its parents form a circle")]
     DirectoryLoop(NodeId),
-    /// An earlier change or flush failed half-way, so that nothing may be built on what it left.
+    /// An earlier change or flush failed half-way, so that what it left must not be used.
     #[error("{fs}: an earlier change failed: throw its writes away and open the filesystem again")]
     Spoilt {
         /// The format.

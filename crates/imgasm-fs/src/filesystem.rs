@@ -15,17 +15,16 @@ use crate::types::{
 ///
 /// A [`NodeId`] stays valid until the file it names is removed by its last link. Names are bytes.
 ///
-/// The methods do just what they say: they do not look at permissions, inherit a group or a
-/// default ACL from the parent, or clear set-user-ID bits, because the caller says what it wants;
-/// [`posix`](crate::posix) does what a system call by root does besides. Only a mode and an access
-/// control list always agree, as on a kernel. A call that changes a directory or an inode sets the
-/// times that the kernel would set, to [`WriteOptions::now`](crate::WriteOptions::now).
+/// The methods do just what they say: they do not check permissions, inherit a group or a default
+/// ACL from the parent, or clear set-user-ID bits, because the caller says what it wants;
+/// [`posix`](crate::posix) adds the side effects of root's system calls. But a mode and an access
+/// control list always agree, as in the kernel. A call that changes a directory or an inode sets
+/// the times that the kernel would set, to [`WriteOptions::now`](crate::WriteOptions::now).
 ///
 /// # What an engine implements
 /// The methods without a body. Those that begin with `insert_`, `move_`, `remove_name` and `store_`
-/// are its primitives: they are only called by the provided methods, after the rules. An engine
-/// remembers if one of its changes or its flush has failed, and then refuses them all with
-/// [`Error::Spoilt`].
+/// are its primitives: they are only called by the provided methods, after the rules. Once a change
+/// or a flush has failed, an engine refuses all later ones with [`Error::Spoilt`].
 pub trait FileSystem: Send {
     /// What kind of filesystem this is, with its identity, features and room.
     fn info(&self) -> Result<FileSystemInfo>;
@@ -89,9 +88,10 @@ pub trait FileSystem: Send {
     /// Makes a regular file `size` bytes long: cut off, or grown by a hole.
     fn set_size(&mut self, node: NodeId, size: u64) -> Result<()>;
 
-    /// Makes the filesystem as large as a device of `len` bytes allows, which the device below has
-    /// become at least; what it holds stays where it is. Gives the bytes that the filesystem has
-    /// then. One that is as large already, or larger, stays as it is, and nothing is staged.
+    /// Makes the filesystem as large as a device of `len` bytes allows; the device below must have
+    /// at least that length by now. What the filesystem holds stays where it is. Gives the size of
+    /// the filesystem afterwards, in bytes. One that is as large or larger already stays as it is,
+    /// and nothing is staged.
     ///
     /// # Errors
     /// [`Error::Incompatible`] if the engine does not grow filesystems of this kind or with these
@@ -111,20 +111,20 @@ pub trait FileSystem: Send {
     /// that a filesystem which was only read is not touched.
     ///
     /// # Errors
-    /// After an error nobody knows how much the device has; see [`Error::Spoilt`].
+    /// After an error it is unknown how much has reached the device; see [`Error::Spoilt`].
     fn flush(&mut self) -> Result<()>;
 
-    /// Refuses what the format cannot hold although there can be such a thing elsewhere: a new
-    /// name, or with `new` a new node.
+    /// Refuses what this format cannot hold although others can: a new name, or with `new` a new
+    /// node.
     ///
     /// # Errors
     /// [`Error::BadName`], [`Error::Unstorable`].
     fn check_storable(&self, name: &[u8], new: Option<&NewNode<'_>>) -> Result<()>;
 
-    /// Primitive of [`FileSystem::create`]: `name` is one that can be, and is free.
+    /// Primitive of [`FileSystem::create`]: `name` is valid and free.
     fn insert_node(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId>;
 
-    /// Primitive of [`FileSystem::link`]: `node` is no directory, `name` can be and is free.
+    /// Primitive of [`FileSystem::link`]: `node` is not a directory, and `name` is valid and free.
     fn insert_name(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()>;
 
     /// Primitive of [`FileSystem::rename`].
@@ -133,11 +133,12 @@ pub trait FileSystem: Send {
     /// Primitive of [`FileSystem::remove`]: `name` names `node`, which is empty if it is a directory.
     fn remove_name(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()>;
 
-    /// Primitive of [`FileSystem::set_metadata`]: stores what is given in the inode, no more.
+    /// Primitive of [`FileSystem::set_metadata`]: stores what is given in the inode, and nothing
+    /// else.
     fn store_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()>;
 
-    /// Primitive of [`FileSystem::set_xattr`]: stores a value, or removes it if there is one. An
-    /// access control list comes in a valid form.
+    /// Primitive of [`FileSystem::set_xattr`]: stores a value, or removes the attribute if there is
+    /// one. An access control list is valid here.
     fn store_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()>;
 
     /// Makes a new node called `name` in `directory`. A directory comes with its own `.` and `..`.
@@ -156,7 +157,7 @@ pub trait FileSystem: Send {
         rules::link(self, node, directory, name)
     }
 
-    /// Moves a name, replacing what bears the new one as `rename(2)` does: a file by a file, an
+    /// Moves a name, replacing what has the new one, as `rename(2)` does: a file by a file, an
     /// empty directory by a directory; two names of one file stay as they are.
     ///
     /// # Errors
@@ -181,13 +182,13 @@ pub trait FileSystem: Send {
         rules::set_metadata(self, node, change)
     }
 
-    /// Sets an extended attribute by its full name, or removes it if `value` is `None` (which is
-    /// no error if it is not there). An access control list sets the permission bits as well, and
-    /// is not kept if they say all of it.
+    /// Sets an extended attribute by its full name, or removes it if `value` is `None` (no error if
+    /// it is not there). An access control list sets the permission bits as well, and is not kept
+    /// if they say all that it says.
     ///
     /// # Errors
     /// [`Error::Unstorable`] if the format or this type of file has no such attribute, or the value
-    /// is no access control list.
+    /// is not a valid access control list.
     fn set_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
         rules::set_xattr(self, node, name, value)
     }

@@ -10,8 +10,8 @@ use imgasm_block::bytes::is_zero;
 /// Smaller holes would save little and tear files into many extents.
 pub const HOLE: usize = 64 << 10;
 
-/// The parts of a piece of content that are to be stored, in order; all between them becomes holes.
-/// The piece begins at a multiple of [`HOLE`] in the file.
+/// The parts of a piece of content that are to be stored, in order; what lies between them becomes
+/// holes. The piece begins at a multiple of [`HOLE`] in the file.
 pub fn data_runs(piece: &[u8]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut at = 0;

@@ -1,6 +1,6 @@
 //! The filesystems inside a disk image, behind one trait, without the help of a kernel.
 //!
-//! Any engine of the trait is edited by paths, as root would on a running kernel:
+//! Any engine can be edited by paths, as root would on a running kernel:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -36,14 +36,14 @@
 //!   followed. Its primitives are what an engine implements; its provided methods add the rules.
 //! - `rules`: the rules that are no format's own, applied once for all engines: [`is_name`], what
 //!   may be linked, moved and removed, and how a mode and an access control list agree.
-//! - [`posix`]: what the same edit does that root makes on a running kernel.
+//! - [`posix`]: the effect that root's edit has on a running kernel.
 //! - [`acl`]: POSIX access control lists.
 //! - [`holes`]: which zeros of new content become holes.
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
-//! - [`digest`]: digests of file contents, of one file or of many beside the reading.
-//! - [`sparsify()`]: what a filesystem does not use becomes holes.
+//! - [`digest`]: digests of file contents: of one file, or of many while they are read.
+//! - [`sparsify()`]: turns what a filesystem does not use into holes.
 //! - `serde`: paths in configuration and manifests.
 //! - [`text`]: names and values from an image, and errors, as text.
 //!
@@ -61,9 +61,9 @@
 //! same order give the same bytes.
 //!
 //! # Failure
-//! No engine undoes. What the rules refuse is refused before anything is changed; after any other
-//! error of a change or a flush, what was staged and written is of no use any more, and every later
-//! change and flush is [`Error::Spoilt`]. The delta is thrown away, and the image is as it was.
+//! No engine undoes a change. What the rules refuse is refused before anything is changed; after
+//! any other error of a change or a flush, what was staged and written is useless, and every later
+//! change and flush gives [`Error::Spoilt`]. The delta is thrown away, and the image is as it was.
 
 pub mod acl;
 #[cfg(feature = "digest")]

@@ -175,7 +175,7 @@ impl std::str::FromStr for ImagePath {
     }
 }
 
-/// As text where people read it, which not every path is; else as it is.
+/// As text in forms that people read, which not every path allows; else as bytes.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,9 @@
-//! What an edit does that root makes on a running kernel: the part of a system call that stands
-//! above a filesystem.
+//! The effect that root's edit has on a running kernel: the part of a system call that lies above
+//! the filesystem.
 //!
 //! A new node takes its group and its access control list from its directory, a file that is
 //! written loses its capabilities, and one that changes hands its set-ID bits too. Engines do just
-//! what they are asked for; whoever edits an image as a running system would, goes through here.
+//! what they are asked for; whoever edits an image as a running system would goes through here.
 //!
 //! Sources: Linux, `inode_init_owner`, `posix_acl_create`, `file_remove_privs`, `chown_common`,
 //! `setattr_should_drop_sgid`; root has `CAP_FSETID`.
@@ -13,14 +13,14 @@ use std::io::Read;
 use crate::acl::{self, Acl, Setting};
 use crate::{FileSystem, FileType, Metadata, MetadataChange, NewNode, NodeId, NodeKind, Result};
 
-/// The permission bits that are taken away from what is made without its own, unless the directory
-/// has a default access control list: those of a root shell.
+/// The permission bits that a new node loses if none were asked for and its directory has no
+/// default access control list: the umask of a root shell.
 const UMASK: u16 = 0o022;
 /// What programs ask for when they make a file.
 const FILE_MODE: u16 = 0o666;
 /// What programs ask for when they make a directory.
 const DIRECTORY_MODE: u16 = 0o777;
-/// Permissions of a symbolic link: they mean nothing, and Linux shows them so.
+/// Permissions of a symbolic link: they mean nothing, and Linux shows these.
 const LINK_MODE: u16 = 0o777;
 
 const S_ISUID: u16 = 0o4000;
@@ -30,8 +30,8 @@ const S_IXGRP: u16 = 0o0010;
 /// Where the capabilities of a program are kept.
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// The permissions and owners that a file is to have. What is `None` stays as it is; for a new file
-/// it is what the system call gives it.
+/// The permissions and owners that a file is to have. What is `None` stays as it is; a new file
+/// gets what the system call gives it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// The low twelve bits of `st_mode`.
@@ -135,7 +135,7 @@ pub fn set_size(fs: &mut dyn FileSystem, node: NodeId, size: u64) -> Result<()> 
     fs.set_size(node, size)
 }
 
-/// Gives a node these owners and then these permissions, by `chown` and `chmod`. What is no
+/// Gives a node these owners and then these permissions, by `chown` and `chmod`. Anything but a
 /// directory loses its set-ID bits and its capabilities with a `chown`, even to the same owner.
 ///
 /// # Errors
@@ -186,7 +186,7 @@ pub fn set_xattr(
     let now = fs.xattrs(node)?;
     let now = now.get(name).map(Vec::as_slice);
     let differs = match value {
-        // What is stored of an access control list is not always what was given.
+        // The access control list that is stored is not always the one that was given.
         Some(value) if acl::is_acl(name) => {
             let metadata = fs.metadata(node)?;
             let setting = Setting::new(name, value, &metadata)?;

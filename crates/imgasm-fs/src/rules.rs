@@ -1,4 +1,4 @@
-//! The rules of the VFS that are no format's own: which names there can be, what may be linked,
+//! The rules of the VFS, which belong to no format: which names are valid, what may be linked,
 //! moved, replaced and removed, and which permissions an access control list leaves.
 //!
 //! [`FileSystem`]'s provided methods apply them and then call the engine's primitives, so that an
@@ -76,7 +76,7 @@ fn expect_empty<F: FileSystem + ?Sized>(fs: &F, directory: NodeId) -> Result<()>
     }
 }
 
-/// The node that bears a name.
+/// The node that has a name.
 fn existing<F: FileSystem + ?Sized>(fs: &F, directory: NodeId, name: &[u8]) -> Result<NodeId> {
     check_name(name)?;
     fs.lookup(directory, name)?.ok_or_else(|| Error::NotFound {
@@ -85,7 +85,7 @@ fn existing<F: FileSystem + ?Sized>(fs: &F, directory: NodeId, name: &[u8]) -> R
     })
 }
 
-/// Refuses a name that there cannot be, or that is taken.
+/// Refuses a name that is not valid, or that is taken.
 fn check_new_name<F: FileSystem + ?Sized>(fs: &F, directory: NodeId, name: &[u8]) -> Result<()> {
     check_name(name)?;
     expect_directory(fs, directory)?;
@@ -161,7 +161,7 @@ pub(crate) fn rename<F: FileSystem + ?Sized>(
     }
     let mut replaced = fs.lookup(to, to_name)?;
     if replaced == Some(node) {
-        // Two names of one file stay, says POSIX.
+        // Two names of one file both stay, as POSIX says.
         if from_name == to_name || !is_other_spelling(fs, from, to, node)? {
             return Ok(());
         }
@@ -195,8 +195,8 @@ pub(crate) fn rename<F: FileSystem + ?Sized>(
     })
 }
 
-/// Whether two names that both lead to `node`, in these directories, are one name in two spellings,
-/// as there are in a filesystem without regard to case.
+/// Whether two names in these directories, both of `node`, are one name in two spellings, as on a
+/// filesystem that ignores case.
 pub(crate) fn is_other_spelling<F: FileSystem + ?Sized>(
     fs: &F,
     from: NodeId,

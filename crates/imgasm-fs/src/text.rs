@@ -1,5 +1,4 @@
-//! Bytes from an image, and errors, as text: the one place that decides what of a stranger's text is
-//! shown, and how.
+//! Bytes from an image, and errors, as text: the one place that decides how untrusted text is shown.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -18,7 +17,7 @@ pub fn value_text(value: &[u8]) -> String {
     }
 }
 
-/// Whether a character is not seen, or changes how others are seen: control characters, the ends of
+/// Whether a character is invisible, or changes how others look: control characters, the ends of
 /// lines and paragraphs, marks of direction (Unicode Standard Annex 9), joiners and fillers without
 /// width, tags.
 pub fn is_hidden(c: char) -> bool {
@@ -30,8 +29,8 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A text with the characters that [`is_hidden`] written out, `\x1b` or `\u{202e}`, so that it is one
-/// line and looks like what it is.
+/// A text with its hidden characters ([`is_hidden`]) written out as `\x1b` or `\u{202e}`, so that it
+/// is one line and looks like what it is.
 pub fn shown(text: &str) -> Cow<'_, str> {
     shown_but(text, |_| false)
 }
@@ -59,8 +58,8 @@ fn shown_but(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A name or path for people and for JSON: what [`is_hidden`], the backslash and what is not UTF-8
-/// are written `\xNN`, so that two different names never look the same.
+/// A name or path for people and for JSON: hidden characters ([`is_hidden`]), backslashes and what
+/// is not UTF-8 are written as `\xNN`, so that two different names never look the same.
 pub fn name_text(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -112,7 +111,7 @@ fn byte(high: u8, low: u8) -> Option<u8> {
     u8::try_from(value(high)? * 16 + value(low)?).ok()
 }
 
-/// An error with all that is behind it, in one line.
+/// An error with all of its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

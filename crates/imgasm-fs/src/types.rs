@@ -1,4 +1,4 @@
-//! The words of the [`FileSystem`](super::FileSystem) trait.
+//! The vocabulary of the [`FileSystem`](super::FileSystem) trait.
 
 use std::fmt;
 
@@ -76,7 +76,7 @@ impl FileType {
         }
     }
 
-    /// What it is, in a sentence.
+    /// What it is, with its article, for a sentence.
     pub const fn article_and_name(self) -> &'static str {
         match self {
             Self::Regular => "a regular file",
@@ -110,7 +110,7 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
-/// What `stat` tells of a file.
+/// What `stat` reports of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
     /// What the file is.
@@ -225,7 +225,7 @@ pub struct MetadataChange {
 /// been applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rename<'a> {
-    /// What bears the name.
+    /// The node that has the name.
     pub node: NodeId,
     /// Whether that is a directory.
     pub is_directory: bool,
@@ -237,7 +237,7 @@ pub struct Rename<'a> {
     pub to: NodeId,
     /// Its name there, which may be another spelling of the same name.
     pub to_name: &'a [u8],
-    /// What bears that name and loses it: of the same kind, and empty if it is a directory.
+    /// The node that has that name and loses it: of the same kind, and empty if it is a directory.
     pub replaced: Option<NodeId>,
 }
 
@@ -296,7 +296,7 @@ impl Finding {
         }
     }
 
-    /// Something that a reader should know of, in a filesystem that is sound.
+    /// Something that a reader should know about a sound filesystem.
     pub fn warning(at: super::Location, problem: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -311,11 +311,11 @@ impl Finding {
     }
 }
 
-/// What a writer needs to know that it must not ask the host for.
+/// What a writer needs to know but must not ask the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOptions {
     /// The time given to everything that is made or changed.
     pub now: Timestamp,
-    /// From which inode generations, hash seeds and the like are derived.
+    /// The source of inode generations, hash seeds and the like.
     pub seed: [u8; 16],
 }

@@ -8,14 +8,14 @@
 //! | 8 | length of the image after |
 //! | 8 | number of records |
 //! | … | records |
-//! | 32 | SHA-256 of all before |
+//! | 32 | SHA-256 of all bytes before it |
 //!
 //! A record is the offset (8) and length (8) of a range, its kind (8: 0 if it held zeros, 1 if it
-//! held data, which follows), and the first 16 bytes of the SHA-256 of what each 512 bytes of the
-//! range are to hold. Numbers are little-endian.
+//! held data, which follows), and for each 512 bytes of the range, the first 16 bytes of the
+//! SHA-256 of what they are to hold. Numbers are little-endian.
 //!
-//! Both contents are known by the 512 bytes because a write that is interrupted leaves a range that
-//! is new up to some sector and old behind it.
+//! The new content is known per 512 bytes, because an interrupted write leaves a range that is new
+//! up to some sector and old from there on.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -31,7 +31,7 @@ const MAGIC: [u8; 8] = *b"IMGUNDO2";
 /// Most bytes in one record, so that a damaged length cannot ask for much memory.
 pub(super) const RECORD_BYTES: u64 = 1 << 20;
 
-/// What a write that is interrupted does not divide.
+/// The unit that an interrupted write does not divide.
 pub(super) const SECTOR_LEN: usize = 512;
 
 const KIND_ZEROS: u64 = 0;
@@ -50,17 +50,17 @@ pub(super) fn sector_digest(sector: &[u8]) -> SectorDigest {
     *first
 }
 
-/// What is said of a change as a whole.
+/// What holds for a change as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    /// What the image is known by on its host.
+    /// What identifies the image on its host.
     pub(super) inode: u64,
     pub(super) old_len: u64,
     pub(super) new_len: u64,
     pub(super) records: u64,
 }
 
-/// What was and what is to be in a range.
+/// What a range held before a change, and what it is to hold after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) range: Range<u64>,
@@ -121,7 +121,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Begins to read; `None` if the file was not written to its end, which its checksum shows.
+    /// Begins to read; `None` if the file was not written to its end, which shows in its checksum.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for a whole file of another kind or version.
@@ -155,7 +155,7 @@ impl Reader {
         }))
     }
 
-    /// Gives each record to `each`, from the first one on.
+    /// Calls `each` for each record, from the first one on.
     pub(super) fn records(&mut self, mut each: impl FnMut(Record) -> Result<()>) -> Result<()> {
         let start = u64::try_from(MAGIC.len() + 4 * 8).expect("a small constant");
         self.input

@@ -1,11 +1,12 @@
 //! The undo file of a change in place: what the image held where it is about to change.
 //!
 //! - `format`: the file as bytes.
-//! - `place`: where it lies, and whether it is to be believed.
+//! - `place`: where it lies, and whether it can be trusted.
 //!
-//! The file is on the disk before the first byte of the image changes, and removed after the last
-//! one is on the disk. So a whole undo file means that the image may be half-changed, and one that
-//! is cut off or does not fit its checksum means that it is untouched.
+//! The undo file is on the disk before the first byte of the image changes, and is removed after
+//! the last changed byte is on the disk. So a whole undo file means that the image may be
+//! half-changed; one that is cut off or does not match its checksum means that the image is
+//! untouched.
 //!
 //! Old bytes are put back only if every sector that they go to holds either what it held before the
 //! change or what it was to hold: an image that was replaced or written by somebody else in the
@@ -32,11 +33,11 @@ pub enum Recovery {
         /// Bytes that were put back.
         bytes: u64,
     },
-    /// The change had not begun: the image is as it was, and had only to lose its undo file.
+    /// The change had not begun: the image is as it was, and only its undo file had to be removed.
     NotBegun,
 }
 
-/// Writes the undo file for the changes of `delta` to `image` and brings it to the disk.
+/// Writes the undo file for the changes of `delta` to `image`, and syncs it.
 pub(super) fn write(image: &FileDevice, delta: &Delta, changes: &[Change]) -> Result<()> {
     let path = place::of(image)?;
     place::mark(image, &path)?;
@@ -104,8 +105,8 @@ struct Found {
     reader: Option<Reader>,
 }
 
-/// Looks for the undo file of an image: where it lies for the name that the image has now, or where
-/// the image's own mark says.
+/// Looks for the undo file of an image: at the place that belongs to the image's present name, or
+/// at the place that the image's mark names.
 fn find(image: &FileDevice) -> Result<Option<Found>> {
     let own = place::of(image)?;
     if let Some(file) = place::open(&own, image)? {
@@ -126,7 +127,7 @@ fn find(image: &FileDevice) -> Result<Option<Found>> {
     let Some(file) = place::open(&marked, image)? else {
         return Ok(None);
     };
-    // The mark goes along with a copy, which the undo file is not about.
+    // A copy has the mark as well, but the undo file is not about the copy.
     let reader = Reader::open(&marked, file)?;
     let inode = place::inode(image)?;
     Ok(reader
@@ -161,7 +162,7 @@ pub(super) fn check(image: &FileDevice) -> Result<Option<Recovery>> {
 /// Puts an image back as it was, if it has an undo file. The image must be locked.
 ///
 /// # Errors
-/// [`Error::UndoUntrusted`] and [`Error::UndoMismatch`], and the image is not touched.
+/// [`Error::UndoUntrusted`] and [`Error::UndoMismatch`]; the image is not touched then.
 pub(super) fn recover(image: &FileDevice) -> Result<Option<Recovery>> {
     let Some(Found { path, reader }) = find(image)? else {
         return Ok(None);
@@ -179,7 +180,8 @@ pub(super) fn recover(image: &FileDevice) -> Result<Option<Recovery>> {
     Ok(Some(recovery))
 }
 
-/// Whether any of what is to be put back is not there; it is checked that all of it may be.
+/// Whether the image differs anywhere from what would be put back. Also checks that all of it may
+/// be put back.
 fn is_changed(image: &FileDevice, undo: &Path, reader: &mut Reader) -> Result<bool> {
     let header = reader.header;
     let mismatch = |offset| Error::UndoMismatch {
@@ -212,7 +214,7 @@ fn is_changed(image: &FileDevice, undo: &Path, reader: &mut Reader) -> Result<bo
     Ok(changed)
 }
 
-/// Puts the old bytes back, gives the image its old length and brings it to the disk.
+/// Puts the old bytes back, gives the image its old length, and syncs it.
 fn roll_back(image: &FileDevice, reader: &mut Reader) -> Result<u64> {
     let old_len = reader.header.old_len;
     let mut bytes = 0;
@@ -232,7 +234,7 @@ fn roll_back(image: &FileDevice, reader: &mut Reader) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Brings a file to its disk.
+/// Waits until a file is on the disk.
 pub(super) fn sync(file: &File, path: &Path) -> Result<()> {
     file.sync_all()
         .map_err(|e| Error::file(path, "bring to the disk", e))

@@ -1,9 +1,9 @@
-//! Where the undo file of an image lies, and whether it is to be believed.
+//! Where the undo file of an image lies, and whether it can be trusted.
 //!
-//! It lies beside the image, under the image's real name whatever name was given. So that it is
-//! found by another hard link too, and after the image was moved, the image bears its place as an
-//! extended attribute while it is changed. That of a block device lies in `/var/tmp`: a device has
-//! no folder that outlives the machine's stopping.
+//! It lies beside the image, named after the image's real name, whatever name was given. While the
+//! image is changed, an extended attribute of it says where the undo file lies, so that the file is
+//! also found through another hard link, or after the image was moved. The undo file of a block
+//! device lies in `/var/tmp`: the device's own folder does not survive a reboot.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -48,7 +48,7 @@ pub(super) fn of(image: &FileDevice) -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// What an image is known by on its host.
+/// What identifies an image on its host.
 pub(super) fn inode(image: &FileDevice) -> Result<u64> {
     let metadata = metadata(image)?;
     Ok(if metadata.file_type().is_block_device() {
@@ -58,11 +58,11 @@ pub(super) fn inode(image: &FileDevice) -> Result<u64> {
     })
 }
 
-/// Lets the image say where its undo file lies.
+/// Marks the image with the place of its undo file.
 ///
 /// # Errors
-/// [`Error::ManyNames`] if it has other names, by which the file would not be found, and cannot bear
-/// the mark.
+/// [`Error::ManyNames`] if the image has other names, through which the file would not be found, and
+/// cannot be marked.
 pub(super) fn mark(image: &FileDevice, undo: &Path) -> Result<()> {
     let place = undo.as_os_str().as_bytes();
     if rustix::fs::fsetxattr(image.file(), MARK, place, XattrFlags::empty()).is_ok() {
@@ -91,8 +91,9 @@ pub(super) fn marked(image: &FileDevice) -> Option<PathBuf> {
 /// Opens an undo file; `None` if there is none.
 ///
 /// # Errors
-/// [`Error::UndoUntrusted`] unless it is a file of its own of the image's owner, of root, or of the
-/// user who runs this: another one could have been put there to be written into the image.
+/// [`Error::UndoUntrusted`] unless it is a regular file with one name that belongs to the image's
+/// owner, to root, or to the user who runs this: anybody else's could have been put there to be
+/// written into the image.
 pub(super) fn open(path: &Path, image: &FileDevice) -> Result<Option<File>> {
     let untrusted = |problem: String| {
         Err(Error::UndoUntrusted {
@@ -131,12 +132,12 @@ pub(super) fn open(path: &Path, image: &FileDevice) -> Result<Option<File>> {
 /// Removes an undo file, and the mark of its image.
 pub(super) fn remove(image: &FileDevice, undo: &Path) -> Result<()> {
     fs::remove_file(undo).map_err(|e| Error::file(undo, "remove", e))?;
-    // A mark that stays leads to no file.
+    // A mark that stays points to no file.
     let _ = rustix::fs::fremovexattr(image.file(), MARK);
     sync_folder_of(undo)
 }
 
-/// Brings the names in the folder that holds `path` to the disk.
+/// Syncs the folder that holds `path`.
 pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -89,7 +89,7 @@ fn behaves_like_a_vector_of_bytes() {
                 0
             };
         let dir = tempfile::tempdir().unwrap();
-        // Some seeds keep all in memory, some spill after 1 MiB, some spill everything.
+        // Some seeds keep everything in memory, some spill after 1 MiB, some spill everything.
         let limit = [u64::MAX, 1 << 20, 0][usize::try_from(seed % 3).unwrap()];
         let delta = Delta::with_limit(base, len, limit, dir.path());
         let mut model = base_bytes.clone();
@@ -116,7 +116,7 @@ fn behaves_like_a_vector_of_bytes() {
                     delta.write_at(start, &model[range]).unwrap();
                 }
                 2 => {
-                    // What the base has: no change once all of a block is back.
+                    // What the base has: a block is no change once all of it is as before.
                     let below = range.start.min(base_bytes.len())..range.end.min(base_bytes.len());
                     model[below.clone()].copy_from_slice(&base_bytes[below.clone()]);
                     delta
@@ -183,7 +183,7 @@ fn a_missing_temporary_folder_is_an_error_that_names_it() {
     assert!(error.to_string().contains("/nonexistent/folder"), "{error}");
 }
 
-/// Prints rates: `cargo test --test block_delta -- --ignored --nocapture`.
+/// Prints rates: `cargo test -p imgasm-block delta::rates -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn rates() {

@@ -16,7 +16,7 @@ use imgasm_testkit::tools::run;
 
 const LEN: u64 = 24 << 20;
 
-/// What the child process is told by.
+/// The variable that passes the image to the child process.
 const IMAGE: &str = "IMGASM_TEST_IMAGE";
 
 fn image_in(dir: &Path) -> (PathBuf, Vec<u8>) {

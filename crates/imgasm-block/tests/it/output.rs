@@ -98,7 +98,7 @@ fn a_base_is_cloned_where_the_host_can() {
         return;
     };
     build_in(mounted.path());
-    // A clone shares its blocks: as many such files fit as one likes.
+    // A clone shares its blocks: any number of such files fits.
     let big = mounted.path().join("big.raw");
     fs::write(&big, vec![1; 100 << 20]).unwrap();
     let base = FileDevice::open(&big).unwrap();
@@ -150,7 +150,7 @@ fn a_dropped_output_leaves_nothing_and_keeps_what_was_there() {
 fn the_same_file_is_made_by_one_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out.raw");
-    // What a killed process left is no obstacle, and nobody who has it open gets at the new file.
+    // What a killed process left is no obstacle, and whoever has it open cannot reach the new file.
     let left = dir.path().join(".out.raw.partial");
     fs::write(&left, vec![3; 50000]).unwrap();
     let held = fs::metadata(&left).unwrap().ino();

@@ -73,7 +73,8 @@ fn a_chunk_that_was_written_since_is_an_error_and_one_of_zeros_stays_zeros() {
     let bytes = file(&path);
     let mistrusted = Arc::default();
     let device = verified(&path, &mistrusted);
-    // Nothing reads what is to be zeros. Another device, for what was read may be held.
+    // What is to be zeros is not read. Another device, because this one may still hold what was
+    // read.
     let whole = verified(&path, &mistrusted);
     overwrite(&path, 2 * CHUNK_BYTES);
     assert!(bytes_of(&whole) == bytes);

@@ -20,7 +20,7 @@ pub enum ChangeKind {
     Metadata,
     /// The content of a file.
     Content,
-    /// It is new, or took the place of something else.
+    /// It is new, or replaced something else.
     Created,
     /// It is gone.
     Removed,
@@ -142,7 +142,7 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
-    /// Makes `path` a directory, with those above it that are missing.
+    /// Makes `path` a directory, along with missing ones above it.
     pub fn mkdir_all(&mut self, path: &ImagePath, attributes: Attributes) -> Result<()> {
         let mut way = ImagePath::root();
         if path.is_root() {
@@ -276,7 +276,7 @@ impl<'a> Editor<'a> {
 
     /// Moves `from` to the path `to`, whose directory must be there, replacing a file there.
     ///
-    /// If `from` is gone and `to` is there, it is taken to have been moved before.
+    /// If `from` is missing and `to` is there, it counts as moved before.
     pub fn rename(&mut self, from: &ImagePath, to: &ImagePath) -> Result<()> {
         let to_place = self.place(to, LastLink::Keep)?;
         let from_place = match locate(self.fs, from, LastLink::Keep) {
@@ -308,7 +308,7 @@ impl<'a> Editor<'a> {
         if let Some(node) = from_place.node.filter(|_| from_place.node == to_place.node)
             && !spelled_anew(node)?
         {
-            // A rename of one name of a file to another leaves both, says POSIX.
+            // Renaming one name of a file to another leaves both, as POSIX says.
             self.remove_tree(&from_place.path)?;
             self.record(to_place.path, None, false);
             return Ok(());
@@ -368,7 +368,7 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
-    /// Gives what is at `path` this time of its last change.
+    /// Sets the time at which what is at `path` was last modified.
     pub fn set_modified(
         &mut self,
         path: &ImagePath,
@@ -417,7 +417,7 @@ impl<'a> Editor<'a> {
         Ok(self.fs.metadata(node).at("read", path)?.file_type)
     }
 
-    /// Removes what is in the way of a new node, unless that is a directory.
+    /// Removes what is in the way of a new node, unless it is a directory.
     fn remove_name(&mut self, place: &Place) -> Result<()> {
         if let Some(node) = place.node
             && self.file_type(node, &place.path)? == FileType::Directory
@@ -439,8 +439,8 @@ impl<'a> Editor<'a> {
         created.at("create", &place.path)
     }
 
-    /// Sets those attributes that differ; gives whether there were any. A file that has its owner
-    /// already is not given to it again, which would cost it its set-ID bits each time.
+    /// Sets the attributes that differ; gives whether there were any. A file is not given to the
+    /// owner that it already has: that would clear its set-ID bits each time.
     fn attribute(
         &mut self,
         node: NodeId,

@@ -9,15 +9,15 @@ use super::{Error, LastLink, Result, locate};
 use crate::FileSystem;
 use crate::path::ImagePath;
 
-/// The characters that make a path a pattern, once its alternatives are apart.
+/// The characters that make a path a pattern.
 const META: &[char] = &['*', '?', '[', ']', '{', '}', '\\'];
 
 /// How many alternatives a pattern may have.
 const MAX_ALTERNATIVES: usize = 1000;
 
 /// A pattern over whole paths: `*` and `?` stay within a name and match a leading dot too, `**`
-/// spans any number of names, `[a-z]`, `{this,that}`, and `\` takes the meaning from the next
-/// character.
+/// spans any number of names, `[a-z]`, `{this,that}`, and `\` makes the next character an ordinary
+/// one.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
@@ -74,8 +74,8 @@ impl Alternative {
         })
     }
 
-    /// The names before the first that has a special character, and how many names follow them;
-    /// `None` if the pattern does not tell how many.
+    /// The names before the first one with a special character, and how many names follow; `None`
+    /// if the pattern does not fix their number.
     fn base(&self) -> (String, Option<usize>) {
         let names: Vec<_> = self.text.split('/').skip(1).collect();
         let plain = names.iter().take_while(|name| !name.contains(META)).count();
@@ -114,7 +114,8 @@ impl Alternative {
     }
 }
 
-/// The patterns that `{this,that}` stands for, so that each can be looked for where it begins.
+/// The patterns that `{this,that}` stands for, so that the search for each can begin at its own
+/// fixed names.
 fn expand(text: &str) -> Result<Vec<String>, String> {
     let mut pending = vec![text.to_owned()];
     let mut expanded = Vec::new();

@@ -1,5 +1,4 @@
-//! Paths in a filesystem: what the inode terms of [`FileSystem`](super::FileSystem) leave to the
-//! layer above.
+//! Paths in a filesystem, above the inodes of [`FileSystem`](super::FileSystem).
 //!
 //! - [`locate`], [`resolve()`]: from a path to a node, with symbolic links followed inside the image.
 //! - [`read`]: the content of a file, whole or as a stream.
@@ -118,7 +117,7 @@ fn because(path: &ImagePath, missing: &ImagePath) -> String {
     }
 }
 
-/// Gives a filesystem's error the path at which it came.
+/// Adds to a filesystem's error the path at which it arose.
 pub(crate) trait At<T> {
     fn at(self, action: &'static str, path: &ImagePath) -> Result<T>;
 }

@@ -17,7 +17,7 @@ pub fn read_file(fs: &dyn FileSystem, path: &ImagePath, limit: u64) -> Result<Ve
     read_node(fs, node, &path, limit)
 }
 
-/// As [`read_file`], for a node that is known already; `path` is only for messages.
+/// Like [`read_file`], for a node that is already known; `path` is only for messages.
 pub fn read_node(
     fs: &dyn FileSystem,
     node: NodeId,

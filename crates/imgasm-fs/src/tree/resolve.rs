@@ -34,8 +34,8 @@ impl Place {
     }
 }
 
-/// Follows `path` through the image as a process with the image as its root would: absolute links
-/// start at the image's root, and `..` in a link stops there.
+/// Follows `path` through the image as a process would that has the image as its root: absolute
+/// links start at the image's root, and `..` in a link stops there.
 ///
 /// # Errors
 /// [`Error::NotFound`] if a directory on the way is missing; a missing last name is no error.

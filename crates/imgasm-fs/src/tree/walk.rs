@@ -16,7 +16,7 @@ pub struct Entry {
     pub directory: NodeId,
     /// The node that bears the name.
     pub node: NodeId,
-    /// What `stat` tells of it.
+    /// What `stat` reports of it.
     pub metadata: Metadata,
     /// The first path of this walk that led to the same node, if this is a further one.
     pub first_link: Option<ImagePath>,
