@@ -30,7 +30,7 @@ pub struct Environment {
     /// The folder in which unpacked images are kept: `IMGASM_CACHE`, else a folder below
     /// `XDG_CACHE_HOME` or `HOME`; `None` if none of them is set.
     pub cache_dir: Option<PathBuf>,
-    /// Whether what lies in the cache is taken as it is: not where `CI` is set, because what runs there
+    /// Whether what lies in the cache is taken as it is: not if `CI` is set, because what runs there
     /// for one pull request may have put it there for another.
     pub trusts_cache: bool,
     /// What is logged, in the words of `tracing`: `IMGASM_LOG`.

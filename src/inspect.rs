@@ -16,7 +16,7 @@ pub struct Description {
     pub container: Vec<String>,
     /// Bytes of the disk.
     pub size: u64,
-    /// The partition table; `null` where one filesystem fills the disk.
+    /// The partition table; `null` if one filesystem fills the disk.
     pub partition_table: Option<TableDescription>,
     /// What lies where.
     pub contents: Vec<ContentDescription>,
@@ -37,7 +37,7 @@ pub struct TableDescription {
     pub sector_size: u64,
     /// Whether the MBR before a GPT lists partitions too.
     pub hybrid: bool,
-    /// SHA-256 of the boot code, where there is some.
+    /// SHA-256 of the boot code, if there is some.
     pub boot_code_sha256: Option<String>,
     /// The partitions by their numbers.
     pub partitions: Vec<PartitionDescription>,
@@ -71,7 +71,7 @@ pub struct ContentDescription {
     pub partition: Option<u32>,
     /// The kind as `blkid` names it.
     pub kind: Option<&'static str>,
-    /// The filesystem, where it is one that can be read.
+    /// The filesystem, if it is one that can be read.
     pub filesystem: Option<FileSystemDescription>,
     /// Why it cannot be read.
     pub problem: Option<String>,

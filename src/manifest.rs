@@ -54,14 +54,14 @@ pub struct Manifest {
 pub struct Base {
     /// The name of the file, or of the folder with the root filesystem.
     pub name: String,
-    /// SHA-256 of the file where the recipe gives it or the file had to be unpacked; of a folder,
-    /// its identity.
+    /// SHA-256 of the file if the recipe gives it or the file had to be unpacked; of a folder, its
+    /// identity.
     pub sha256: Option<Digest>,
     /// SHA-256 over the SHA-256s of the non-zero 512 KiB chunks of the disk, in order.
     pub digest: Digest,
     /// Bytes of the disk.
     pub size: u64,
-    /// How the bytes that were used were bound to the digests; not there where they were made for this
+    /// How the bytes that were used were bound to the digests; not there if they were made for this
     /// build, and in manifests of old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
@@ -118,16 +118,16 @@ pub struct Image {
     pub size: u64,
     /// SHA-256 over the SHA-256s of its non-zero 512 KiB chunks, in order.
     pub digest: Digest,
-    /// Its partition table; `null` where one filesystem fills it.
+    /// Its partition table; `null` if one filesystem fills it.
     pub partition_table: Option<TableDescription>,
 }
 
-/// A disk beside the root: a mapping, and the image of its filesystem where it has one.
+/// A disk beside the root: a mapping, and the image of its filesystem if it has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
     /// The device of the mapping.
     pub device_name: String,
-    /// Size in GiB; `null` where the mapping is taken away, or is as large as its snapshot.
+    /// Size in GiB; `null` if the mapping is taken away, or is as large as its snapshot.
     pub volume_size: Option<u64>,
     /// The kind of EBS volume.
     pub volume_type: String,
@@ -170,7 +170,7 @@ pub struct Change {
     pub step: usize,
     /// The kind of the step.
     pub kind: String,
-    /// What is there now; `null` where nothing is.
+    /// What is there now; `null` if nothing is.
     pub r#type: Option<String>,
     /// SHA-256 of a regular file.
     pub sha256: Option<Digest>,

@@ -54,7 +54,7 @@ pub struct Difference {
 /// Builds again, in another folder, with an empty cache and in another environment (time zone, locale,
 /// home, umask, folder), and compares all that came out. Gives what differs.
 pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
-    // Beside the first outputs, where there is as much room.
+    // Beside the first outputs, if there is as much room.
     let folder = tempfile::Builder::new()
         .prefix(".imgasm-again-")
         .tempdir_in(again.out)?;

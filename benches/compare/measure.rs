@@ -45,7 +45,7 @@ pub fn shell(script: &str, folder: &Path) {
     assert!(done.is_some(), "failed: {script}");
 }
 
-/// Measures a script; `None` where it fails, with its messages on standard error.
+/// Measures a script; `None` if it fails, with its messages on standard error.
 pub fn run(script: &str, folder: &Path) -> Option<Usage> {
     let mut messages = tempfile::tempfile().expect("room for messages");
     let start = Instant::now();

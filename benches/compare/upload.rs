@@ -135,7 +135,7 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        // Where it has ended already, there is nothing to end.
+        // If it has ended already, there is nothing to end.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -11,7 +11,7 @@ use imgasm_fs::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind}
 /// is there already and gets its mode, owner and attributes.
 ///
 /// # Errors
-/// [`Error::Host`] where a file cannot be read, [`Error::Fill`] where it cannot be stored.
+/// [`Error::Host`] if a file cannot be read, [`Error::Fill`] if it cannot be stored.
 pub fn fill(fs: &mut dyn FileSystem, tree: &Tree) -> Result<()> {
     let mut nodes = BTreeMap::from([(ImagePath::root(), fs.root())]);
     // Further names come last, when the files that they name are there.

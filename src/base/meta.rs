@@ -80,7 +80,7 @@ pub struct Set {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// A node that a checkout cannot hold: its type, and its number where it is a device.
+/// A node that a checkout cannot hold: its type, and its number if it is a device.
 pub type Special = (FileType, Option<DeviceNumber>);
 
 impl Meta {

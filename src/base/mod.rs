@@ -42,7 +42,7 @@ pub enum Error {
     Meta {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with the place in the file where that is known.
+        /// What is wrong, with the place in the file if that is known.
         problem: String,
     },
     /// Something in the tree cannot be put into an image.

@@ -125,7 +125,7 @@ enum Accelerator {
 /// What is to carry the machine out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Acceleration {
-    /// The host's own processor where that works, else emulation.
+    /// The host's own processor if that works, else emulation.
     #[default]
     Auto,
     /// The host's own processor.
@@ -190,7 +190,7 @@ pub struct Subject {
     pub root_device: String,
     /// The disks beside it.
     pub volumes: Vec<Volume>,
-    /// How the AMI boots, where that is known.
+    /// How the AMI boots, if that is known.
     pub boot_mode: Option<BootMode>,
     /// What is expected of the running machine.
     pub live: Vec<Live>,
@@ -259,7 +259,7 @@ pub fn boot(
     Ok(report)
 }
 
-/// The processor that the image is for; most of EC2 where it has no programs that say.
+/// The processor that the image is for; most of EC2 if it has no programs that say.
 fn architecture(disk: &Disk, partition: Option<u32>) -> Result<Arch, Error> {
     // A root that cannot be found or read is what the machine is to show.
     let root = disk

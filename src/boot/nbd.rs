@@ -45,7 +45,7 @@ const CMD_WRITE_ZEROES: u16 = 6;
 const EIO: u32 = 5;
 const EINVAL: u32 = 22;
 
-/// The most bytes in one request ("Block size constraints": what a client may send at most where
+/// The most bytes in one request ("Block size constraints": what a client may send at most if
 /// nothing else was agreed).
 const PAYLOAD_LIMIT: u32 = 32 << 20;
 

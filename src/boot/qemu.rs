@@ -119,7 +119,7 @@ pub(super) fn can_accelerate(program: &str, arch: Arch) -> bool {
     child.wait().is_ok_and(|status| status.success())
 }
 
-/// The firmware for a way to boot: nothing to name where it is the BIOS, which QEMU brings.
+/// The firmware for a way to boot: nothing to name if it is the BIOS, which QEMU brings.
 pub(super) fn firmware(arch: Arch, is_uefi: bool) -> Result<Option<(PathBuf, PathBuf)>, Error> {
     let (known, package): (&[_], _) = match arch {
         Arch::Arm64 => (&ARM_FIRMWARE, "qemu-efi-aarch64"),
@@ -135,8 +135,8 @@ pub(super) fn firmware(arch: Arch, is_uefi: bool) -> Result<Option<(PathBuf, Pat
     }
 }
 
-/// Whether a machine that may boot either way does so by UEFI: where its AMI says so, or where the
-/// disk has nothing for a BIOS.
+/// Whether a machine that may boot either way does so by UEFI: if its AMI says so, or if the disk
+/// has nothing for a BIOS.
 pub(super) fn is_uefi(arch: Arch, mode: Option<BootMode>, has_bios_code: bool) -> bool {
     match (arch, mode) {
         (Arch::Arm64, _) | (_, Some(BootMode::Uefi | BootMode::UefiPreferred)) => true,

@@ -54,9 +54,9 @@ pub struct Report {
     pub causes: Vec<String>,
     /// What units that failed have logged last.
     pub journals: Vec<Journal>,
-    /// The end of the console, where something failed.
+    /// The end of the console, if something failed.
     pub console: Vec<String>,
-    /// What can be said of the image without starting it, where something failed.
+    /// What can be said of the image without starting it, if something failed.
     pub lint: Vec<CheckResult>,
     /// What it asked the metadata service.
     pub metadata: Vec<Request>,

@@ -181,8 +181,8 @@ pub fn render_file(source: &Source, variables: &Variables) -> Result<String, Dia
     render_at(source, 0..text.len(), text, variables).map(Cow::into_owned)
 }
 
-/// Renders `text`, which stands at `span` of the source, with quotes around it and escapes in it
-/// where it is a value of TOML.
+/// Renders `text`, which stands at `span` of the source, with quotes around it and escapes in it if
+/// it is a value of TOML.
 fn render_at<'t>(
     source: &Source,
     span: Range<usize>,
@@ -242,7 +242,7 @@ fn explain(
     variables: &Variables,
     error: &minijinja::Error,
 ) -> Diagnostic {
-    // Where the value has no escapes, its text stands in the source as it is.
+    // If the value has no escapes, its text stands in the source as it is.
     let inner = source
         .text()
         .get(span.clone())

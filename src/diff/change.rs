@@ -11,7 +11,7 @@ use imgasm_block::Digest;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{DeviceNumber, FileType, Timestamp};
 
-/// What differs between two images. Empty where nothing does.
+/// What differs between two images. Empty if nothing does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Bytes of the larger of the two disks.
@@ -20,7 +20,7 @@ pub struct Report {
     pub changed: Ranges,
     /// Where the partitions of the new disk lie, and what they are called.
     pub layout: Vec<(String, Range<u64>)>,
-    /// What manifests say and images do not, where a side is a manifest.
+    /// What manifests say and images do not, if a side is a manifest.
     pub record: Vec<FieldChange>,
     /// The disk and its partition table.
     pub disk: Vec<FieldChange>,
@@ -48,9 +48,9 @@ impl Report {
 pub struct FieldChange {
     /// Its name.
     pub name: String,
-    /// Its value before; `None` where it had none.
+    /// Its value before; `None` if it had none.
     pub old: Option<String>,
-    /// Its value after; `None` where it has none.
+    /// Its value after; `None` if it has none.
     pub new: Option<String>,
 }
 
@@ -99,7 +99,7 @@ pub struct PathChange {
     pub old: Option<PathState>,
     /// Its state after, unless it is gone.
     pub new: Option<PathState>,
-    /// How the content of a regular file differs, where it does.
+    /// How the content of a regular file differs, if it does.
     pub content: Option<ContentChange>,
     /// What that means: packages, users, services, the build of a program.
     pub meanings: Vec<FieldChange>,
@@ -155,20 +155,20 @@ pub struct PathState {
     pub target: Option<Vec<u8>>,
     /// Extended attributes.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The first path, in the order of the walk, that names the same file, where that is another.
+    /// The first path, in the order of the walk, that names the same file, if that is another.
     pub hard_link_to: Option<ImagePath>,
-    /// When the content last changed; only where times are compared.
+    /// When the content last changed; only if times are compared.
     pub modified: Option<Timestamp>,
 }
 
-/// How the content of a regular file differs, or what it is where the file is new or gone.
+/// How the content of a regular file differs, or what it is if the file is new or gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentChange {
     /// The SHA-256 before.
     pub old: Option<Digest>,
     /// The SHA-256 after.
     pub new: Option<Digest>,
-    /// The lines that differ, as unified hunks, where both sides are text of a size to be shown.
+    /// The lines that differ, as unified hunks, if both sides are text of a size to be shown.
     pub hunks: Option<String>,
     /// Whether lines that differ are not shown because they hold a secret.
     pub is_hidden: bool,

@@ -88,7 +88,7 @@ impl File<'_> {
 pub struct DeviceBytes<'a> {
     /// Bytes of the disks; all others are the same on both.
     pub differing: &'a Ranges,
-    /// Where the filesystems begin on the disks; where that is not one byte, nothing can be said of
+    /// Where the filesystems begin on the disks; if that is not one byte, nothing can be said of
     /// bytes at the same place in both.
     pub starts: [u64; 2],
 }
@@ -135,8 +135,8 @@ impl FileBytes {
     }
 }
 
-/// Whether two files hold the same bytes, which are only read where the devices differ. What of
-/// them differs all the same is added to `bytes`.
+/// Whether two files hold the same bytes, which are only read if the devices differ. What of them
+/// differs all the same is added to `bytes`.
 pub(super) fn is_same(
     path: &ImagePath,
     old: &File<'_>,

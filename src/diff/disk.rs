@@ -17,8 +17,8 @@ use imgasm_fs::{FileSystem, FileSystemInfo};
 /// documentation, "ext4 Data Structures and Algorithms", Layout).
 const EXT_BOOT_BYTES: u64 = 1024;
 
-/// Compares two disks. Where `suspects` are given, the caller knows that the disks are equal
-/// outside them, and only they are read.
+/// Compares two disks. If `suspects` are given, the caller knows that the disks are equal outside
+/// them, and only they are read.
 ///
 /// # Errors
 /// [`Incomplete`]: what could not be read, with what was found before it.
@@ -62,7 +62,7 @@ fn compare_into(
     let differing = raw::differing(before, after, suspects)?;
     let mut explained = Ranges::new();
     if !report.is_empty() {
-        // What the table says was compared; where that differs, so do the sectors that hold it.
+        // What the table says was compared; if that differs, so do the sectors that hold it.
         explained.extend(table_sectors(&tables, [before.len(), after.len()]));
     }
     let mut failure = None;

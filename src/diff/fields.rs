@@ -84,7 +84,7 @@ pub(super) fn of_partitions(
         let (a, b) = (find(&old), find(&new));
         let (a, b) = (a.as_ref(), b.as_ref());
         let mut fields = Fields::default();
-        // The number of the type, and what it is called where it is known.
+        // The number of the type, and what it is called if it is known.
         let kind = |p: &PartitionDescription| match &p.type_name {
             Some(name) => format!("{} ({name})", p.r#type),
             None => p.r#type.clone(),

@@ -12,7 +12,7 @@
 //! - [`render`]: a report as text, JSON, Markdown and HTML.
 //! - [`change`]: all that a report can say, as values; [`changes`]: many of them in little room.
 //!
-//! Everything is reported: where bytes differ and no rule says why, the report says just that.
+//! Everything is reported: if bytes differ and no rule says why, the report says just that.
 
 pub mod change;
 pub mod changes;

@@ -1,6 +1,6 @@
 //! Which changes are expected: the file of `imgasm diff --allow`.
 //!
-//! A list of rules. A change passes where each thing that it does is allowed by some rule.
+//! A list of rules. A change passes if each thing that it does is allowed by some rule.
 
 use std::path::Path;
 
@@ -114,7 +114,7 @@ impl Policy {
         })
     }
 
-    /// What of a report is not allowed; empty where all of it is.
+    /// What of a report is not allowed; empty if all of it is.
     pub fn outside(&self, report: &Report) -> Report {
         let keep = |fields: &[FieldChange], above: &str| {
             let outside = |field: &&FieldChange| !self.allows_property(above, &field.name);

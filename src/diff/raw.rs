@@ -17,7 +17,7 @@ const SECTOR_LEN: usize = 512;
 pub type Ranges = Vec<Range<u64>>;
 
 /// The ranges in which two devices differ, in whole sectors of 512 bytes. A device that is shorter
-/// counts as if zeros followed. Where `suspects` are given, nothing outside them differs, and only
+/// counts as if zeros followed. If `suspects` are given, nothing outside them differs, and only
 /// they are read; else all that is not a hole on both sides is, on all cores.
 pub fn differing(
     old: &dyn BlockDevice,
@@ -140,7 +140,7 @@ fn merged(ranges: impl IntoIterator<Item = Range<u64>>) -> Ranges {
     merged
 }
 
-/// Adds a range, as a part of the last one where it continues it.
+/// Adds a range, as a part of the last one if it continues it.
 pub(super) fn push(ranges: &mut Ranges, range: Range<u64>) {
     match ranges.last_mut() {
         Some(last) if (last.start..=last.end).contains(&range.start) => {

@@ -1,4 +1,4 @@
-//! What a manifest says, beside another one or beside an image, where its own image is not at hand.
+//! What a manifest says, beside another one or beside an image, if its own image is not at hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,8 +16,8 @@ use imgasm_fs::path::ImagePath;
 ///
 /// A directory is paired with one that holds the same tree, and what is in the one with what is in
 /// the other. Of other files that are equal, one of the same name goes before others, and one whose
-/// metadata are equal too before those where they are not; else the order of the paths decides.
-/// Empty files and empty directories by themselves are never paired.
+/// metadata are equal too before those if they are not; else the order of the paths decides. Empty
+/// files and empty directories by themselves are never paired.
 pub(super) fn pair(changes: PathChanges) -> PathChanges {
     let is_there = |kind| changes.iter().any(|change| change.kind == kind);
     if !is_there(PathChangeKind::Added) || !is_there(PathChangeKind::Removed) {
@@ -47,7 +47,7 @@ struct Candidate {
     name: Mark,
     /// All of it but for where it is, what it is called and which other names it has.
     state: Mark,
-    /// Of a directory, all that is below it, where that has something by which it is known again.
+    /// Of a directory, all that is below it, if that has something by which it is known again.
     tree: Option<Mark>,
     /// The candidate that it is one with.
     pair: Option<usize>,

@@ -1,9 +1,9 @@
 //! Two trees beside each other: one walk over both, in the order of names.
 //!
-//! A path is told of where anything that can be seen at it differs. Of a file with several names
-//! that is all of them. What names belong together is told by the first of them in the order of the
-//! walk, where those on both sides come before the others: a name that comes or goes changes
-//! nothing of the names that stay.
+//! A path is told of if anything that can be seen at it differs. Of a file with several names that
+//! is all of them. What names belong together is told by the first of them in the order of the
+//! walk, if those on both sides come before the others: a name that comes or goes changes nothing
+//! of the names that stay.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -194,8 +194,8 @@ impl<'a> Tree<'a> {
         )))
     }
 
-    /// The name that stands for all of the file's, where that is another; of a path on one side
-    /// only, as far as is known now.
+    /// The name that stands for all of the file's, if that is another; of a path on one side only,
+    /// as far as is known now.
     fn first_link(
         &mut self,
         node: NodeId,
@@ -355,7 +355,7 @@ impl Comparison<'_> {
 }
 
 /// Now that all names are known: a name on one side only is a link to the first one on both sides,
-/// where its file has such a name.
+/// if its file has such a name.
 fn name_lone_links(
     changes: PathChanges,
     lone_links: &HashMap<usize, NodePair>,

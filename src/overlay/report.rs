@@ -63,9 +63,9 @@ pub struct ChangedPath {
     pub step: usize,
     /// The kind of the step.
     pub kind: &'static str,
-    /// What is there now; `None` where nothing is.
+    /// What is there now; `None` if nothing is.
     pub file_type: Option<FileType>,
-    /// The SHA-256 of a regular file's content, where it was asked for.
+    /// The SHA-256 of a regular file's content, if it was asked for.
     pub sha256: Option<Digest>,
 }
 

@@ -10,7 +10,7 @@ use imgasm_fs::tree;
 use imgasm_guest::files::read_optional;
 use imgasm_guest::{Arch, Facts, Init};
 
-/// Conditions that must all hold; one that lists several values holds where any of them fits.
+/// Conditions that must all hold; one that lists several values holds if any of them fits.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct When {

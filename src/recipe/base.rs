@@ -10,7 +10,7 @@ use crate::config::{self, Boundary, ByteSize};
 use crate::filesystem::FilesystemKind;
 use imgasm_block::Digest;
 
-/// Bytes of a disk that is assembled from a folder where the recipe does not say.
+/// Bytes of a disk that is assembled from a folder if the recipe does not say.
 const DEFAULT_ROOTFS_SIZE: ByteSize = ByteSize(2 << 30);
 
 /// What the image is made from.
@@ -22,7 +22,7 @@ pub enum Base {
         path: PathBuf,
         /// The digest that the file must have.
         sha256: Option<Digest>,
-        /// The number of the root partition, where it is not to be found by looking.
+        /// The number of the root partition, if it is not to be found by looking.
         partition: Option<u32>,
     },
     /// A folder or a tar file with the tree of a root filesystem, from which a disk is assembled.
@@ -52,7 +52,7 @@ impl Base {
         }
     }
 
-    /// The number of the root partition, where the recipe says it.
+    /// The number of the root partition, if the recipe says it.
     pub fn partition(&self) -> Option<u32> {
         match self {
             Self::File { partition, .. } => *partition,

@@ -168,7 +168,7 @@ impl Recipe {
         })
     }
 
-    /// The recipe's `[ami]` for an image of which this is known; `None` where it has none.
+    /// The recipe's `[ami]` for an image of which this is known; `None` if it has none.
     pub fn ami(&self, facts: &AmiFacts) -> config::Result<Option<Ami>> {
         let mut table = decode::parse(&self.source)?;
         let value = table.remove("ami");
@@ -187,7 +187,7 @@ impl Recipe {
 }
 
 /// Takes the tables `[[expect.live]]` out of a recipe. TOML gives those that stand below an
-/// `[[expect]]` to that one, and makes a table of `expect` where they stand alone.
+/// `[[expect]]` to that one, and makes a table of `expect` if they stand alone.
 fn take_live<'t>(table: &mut decode::Table<'t>) -> Vec<Value<'t>> {
     fn take<'t>(expect: &mut decode::Table<'t>, live: &mut Vec<Value<'t>>) {
         match expect.remove("live") {

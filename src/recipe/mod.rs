@@ -36,7 +36,7 @@ pub struct Recipe {
     pub base: Base,
     /// Where the recipe says what the image is made from.
     pub(super) base_span: Range<usize>,
-    /// The size that the disk grows to, where it is to grow.
+    /// The size that the disk grows to, if it is to grow.
     pub disk_size: Option<ByteSize>,
     /// Whether what the root filesystem does not use becomes holes.
     pub sparsify: bool,

@@ -35,7 +35,7 @@ pub enum Content {
     Snapshot {
         /// Its id.
         snapshot_id: String,
-        /// The size of the volume, where it is larger than the snapshot.
+        /// The size of the volume, if it is larger than the snapshot.
         size: Option<VolumeSize>,
     },
     /// A filesystem that is made and imported as a snapshot.
@@ -65,7 +65,7 @@ pub struct Files {
     /// Where it is.
     pub path: PathBuf,
     /// The identity of its content and of the file beside it, when the recipe was read; of nothing
-    /// where it was not there.
+    /// if it was not there.
     pub sha256: Option<Digest>,
 }
 

@@ -1,4 +1,4 @@
-//! The page of `imgasm diff --html`, looked at in Chromium where that is installed.
+//! The page of `imgasm diff --html`, looked at in Chromium if that is installed.
 
 use std::fs;
 use std::path::Path;

@@ -545,7 +545,7 @@ fn a_disk_that_is_cut_off_is_compared_as_far_as_it_goes() {
     hint: what could be compared is printed, and is not all that differs
     ");
 
-    // Even where nothing of what is left differs.
+    // Even if nothing of what is left differs.
     fs::copy(&path, folder.path().join("same")).unwrap();
     let (code, text) = code_and_text(&diff(folder.path(), &["new", "same"]));
     assert_eq!(code, Some(2), "{text}");

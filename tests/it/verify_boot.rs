@@ -51,7 +51,7 @@ const SOUND: &[(&str, &str)] = &[
     ("/etc/rc.d/rc0.d/K05docker", "->../init.d/docker"),
 ];
 
-/// The tree, where `!` at the end of a path makes the file executable.
+/// The tree, if `!` at the end of a path makes the file executable.
 fn tree(files: &[(&str, &str)]) -> MemoryFs {
     let plain: Vec<_> = files
         .iter()

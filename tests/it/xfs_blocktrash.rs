@@ -66,7 +66,7 @@ fn trash(image: &Path, seed: u64) {
         .arg(image));
 }
 
-/// 0 where the program succeeds, 1 where it reports a failure; anything else fails the test.
+/// 0 if the program succeeds, 1 if it reports a failure; anything else fails the test.
 fn status(seed: u64, args: &[&str]) -> u64 {
     let result = output(
         Command::new("timeout")

@@ -133,7 +133,7 @@ struct Scanner {
     bytes: Vec<u8>,
     /// Bits of the first of them that belong to what was before.
     skip: u64,
-    /// How many bits of `bytes` are before the mark of the end, where that was seen.
+    /// How many bits of `bytes` are before the mark of the end, if that was seen.
     end: Option<u64>,
 }
 

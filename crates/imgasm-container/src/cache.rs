@@ -65,8 +65,8 @@ pub struct Base {
     pub binding: Binding,
     /// Its chunks.
     pub chunk_map: Arc<ChunkMap>,
-    /// SHA-256 of the file as it was given. A raw image is hashed only where a digest was asked
-    /// for: reading all its zeros takes longer than the rest of a build.
+    /// SHA-256 of the file as it was given. A raw image is hashed only if a digest was asked for:
+    /// reading all its zeros takes longer than the rest of a build.
     pub sha256: Option<Digest>,
     /// As [`Image::wrapping`].
     pub wrapping: Vec<String>,
@@ -126,8 +126,8 @@ impl Cache {
     }
 
     /// The folder that users expect: `$IMGASM_CACHE`, else `$XDG_CACHE_HOME/imgasm`, else
-    /// `$HOME/.cache/imgasm`; `None` where none of them is set. `variable` looks up a variable of
-    /// the environment.
+    /// `$HOME/.cache/imgasm`; `None` if none of them is set. `variable` looks up a variable of the
+    /// environment.
     pub fn usual_dir(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
         let set = |name| {
             variable(name)
@@ -157,7 +157,7 @@ impl Cache {
     }
 
     /// What can be unpacked of a file that is cut short or damaged, for as long as the device is
-    /// held; `None` where that is nothing.
+    /// held; `None` if that is nothing.
     pub fn salvage(&self, path: &Path, progress: &Progress<'_>) -> Option<FileDevice> {
         let file = open(path).ok()?;
         let Ok(Found::Packed) = look(&file, path, self.reading) else {

@@ -40,7 +40,7 @@ pub(super) struct Frames<R> {
 pub(super) struct FrameHeader {
     /// Its bytes, with the magic number.
     pub(super) bytes: Vec<u8>,
-    /// How much the frame holds, where it says so and it is little enough.
+    /// How much the frame holds, if it says so and it is little enough.
     content_len: Option<u64>,
     has_checksum: bool,
 }

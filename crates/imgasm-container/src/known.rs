@@ -41,7 +41,7 @@ pub struct Compared {
 }
 
 impl Cache {
-    /// The chunk map of an opened raw image, where it is known.
+    /// The chunk map of an opened raw image, if it is known.
     pub fn known_chunks(&self, image: &FileDevice) -> Option<ChunkMap> {
         if !self.is_trusted {
             return None;
@@ -99,7 +99,7 @@ impl Cache {
         })
     }
 
-    /// In which bytes two raw images differ, where it is known.
+    /// In which bytes two raw images differ, if it is known.
     pub fn known_difference(&self, compared: &Compared) -> Option<Vec<Range<u64>>> {
         let pair: Pair = read_json(&compared.path)?;
         (pair.old == compared.old && pair.new == compared.new).then_some(pair.differing)

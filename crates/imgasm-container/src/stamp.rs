@@ -98,7 +98,7 @@ pub struct Written {
 
 impl Written {
     /// Takes note of a file that is written and not changed any more by the caller. Its time becomes
-    /// one that no later change can have. `None` where times are too coarse for that.
+    /// one that no later change can have. `None` if times are too coarse for that.
     pub fn new(file: &File) -> io::Result<Option<Self>> {
         let file = file.try_clone()?;
         let kind = rustix::fs::fstatfs(&file)?.f_type;
@@ -113,7 +113,7 @@ impl Written {
         Ok(is_worth_it.then_some(Self { file, stamp }))
     }
 
-    /// The stamp under the final name; `None` where the file was changed since.
+    /// The stamp under the final name; `None` if the file was changed since.
     pub(super) fn stamp(&self) -> io::Result<Option<Stamp>> {
         let now = Stamp::of(&self.file)?;
         Ok(self.stamp.is_renamed(&now).then_some(now))

@@ -28,7 +28,7 @@ pub(super) const BLOCK_ABSENT: u32 = u32::MAX;
 /// blocks that are read.
 const TABLE_BYTES_LIMIT: u64 = 64 << 20;
 
-/// The disk in a fixed VHD, which is a raw disk before a footer; `None` where it is none.
+/// The disk in a fixed VHD, which is a raw disk before a footer; `None` if it is none.
 pub(super) fn open_fixed(device: &Arc<dyn BlockDevice>) -> Result<Option<Arc<dyn BlockDevice>>> {
     let Some(disk_len) = device.len().checked_sub(FOOTER_BYTES) else {
         return Ok(None);

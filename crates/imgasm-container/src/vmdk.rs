@@ -19,7 +19,7 @@ const DIRECTORY_AT_END: u64 = u64::MAX;
 const FLAG_ZEROED_GRAINS: u32 = 1 << 2;
 const FLAG_COMPRESSED: u32 = 1 << 16;
 
-/// The entry of a grain that is zeros, where the flag for it is set.
+/// The entry of a grain that is zeros, if the flag for it is set.
 const GRAIN_ZEROED: u32 = 1;
 
 /// Limits on what a header may say: grains from one page to 4 MiB, and tables as large as QEMU
@@ -40,7 +40,7 @@ struct Vmdk {
     grain_bytes: u64,
     /// Grains that one table covers.
     table_entries: u64,
-    /// Where each table lies, in sectors; 0 where there is none.
+    /// Where each table lies, in sectors; 0 if there is none.
     directory: Vec<u32>,
     compressed: bool,
     zeroed_grains: bool,

@@ -70,7 +70,7 @@ pub struct PartitionTable {
     pub sector_size: SectorSize,
     /// The partitions by their numbers.
     pub partitions: Vec<Partition>,
-    /// SHA-256 of the boot code, the first 440 bytes of the disk; `None` where they are zeros.
+    /// SHA-256 of the boot code, the first 440 bytes of the disk; `None` if they are zeros.
     pub boot_code_sha256: Option<[u8; 32]>,
 }
 
@@ -123,10 +123,10 @@ pub struct Disk {
 impl Disk {
     /// Reads how `device` is divided.
     ///
-    /// As the Linux kernel does, this takes a GPT only where the MBR says that there is one.
+    /// As the Linux kernel does, this takes a GPT only if the MBR says that there is one.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::BothDamaged`]; [`Error::Unknown`] where there is neither a
+    /// [`Error::Corrupt`], [`Error::BothDamaged`]; [`Error::Unknown`] if there is neither a
     /// partition table nor a filesystem that [`fn@probe`] knows.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let record = mbr::record_kind(&device)?;
@@ -219,7 +219,7 @@ impl Disk {
         }
     }
 
-    /// The bytes of the disk that a place has; `None` where there is no such partition.
+    /// The bytes of the disk that a place has; `None` if there is no such partition.
     pub fn range(&self, place: Place) -> Option<Range<u64>> {
         match place {
             Place::WholeDisk => Some(0..self.device.len()),
@@ -281,8 +281,8 @@ impl Disk {
     /// partitions. What is in it is not touched: see [`Disk::grow_filesystem`].
     ///
     /// # Errors
-    /// [`Error::Layout`] where another partition lies behind, or the partition is a logical one of
-    /// an MBR; [`Error::NoPartition`].
+    /// [`Error::Layout`] if another partition lies behind, or the partition is a logical one of an
+    /// MBR; [`Error::NoPartition`].
     pub fn grow(&mut self, number: Option<u32>) -> Result<Option<Place>> {
         if self.table == Table::Bare && number.is_none() {
             return Ok(Some(Place::WholeDisk));

@@ -107,7 +107,7 @@ pub enum RecordKind {
     Table,
 }
 
-/// The first record of a device; zeros where the device is shorter.
+/// The first record of a device; zeros if the device is shorter.
 fn read_record(device: &dyn BlockDevice, offset: u64) -> Result<RawRecord> {
     let mut bytes = [0; RECORD_LEN];
     device.read_at(offset, &mut bytes)?;
@@ -187,7 +187,7 @@ impl Mbr {
     /// gives its new last block.
     ///
     /// # Errors
-    /// [`Error::Layout`] where another partition lies behind, or the partition is a logical one.
+    /// [`Error::Layout`] if another partition lies behind, or the partition is a logical one.
     pub fn grow(&mut self, device: &dyn BlockDevice, number: u32) -> Result<u64> {
         let available = || self.partitions.iter().map(|p| p.number).collect();
         let Some(at) = self.partitions.iter().position(|p| p.number == number) else {
@@ -235,7 +235,7 @@ impl Mbr {
 /// Each record has one entry for a partition, relative to the record, and one for the next record,
 /// relative to the start of the extended partition.
 ///
-/// Where the chain is broken, the partitions before that are those that there are, as for the kernel.
+/// If the chain is broken, the partitions before that are those that there are, as for the kernel.
 fn read_logical(
     device: &dyn BlockDevice,
     sector_size: SectorSize,

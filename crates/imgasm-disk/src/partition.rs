@@ -115,7 +115,7 @@ const OTHER_GUIDS: [(Uuid, &str); 10] = [
 ];
 
 impl PartitionKind {
-    /// The usual words for the type, where it is one that Linux images use.
+    /// The usual words for the type, if it is one that Linux images use.
     pub fn name(self) -> Option<&'static str> {
         match self {
             Self::Gpt(guid) => LINUX_ROOTS

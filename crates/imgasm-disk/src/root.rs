@@ -2,8 +2,8 @@
 //!
 //! The signs are looked at from the most to the least deliberate: a type GUID of the Discoverable
 //! Partitions Specification, the filesystem's label, the partition's name, and at last what the
-//! filesystem holds. The first sign that just one place bears decides; where several bear it, the
-//! next signs choose among those.
+//! filesystem holds. The first sign that just one place bears decides; if several bear it, the next
+//! signs choose among those.
 
 use super::error::{Candidate, Error, Result};
 use super::{Disk, Partition, Place};

@@ -49,7 +49,7 @@ pub fn first_set(bitmap: &[u8], from: u32, to: u32) -> Option<u32> {
 }
 
 /// The first bit in `from..to` that differs from those of `pattern`, all clear or all set, eight
-/// bytes at a time where that is possible; `pattern` 0 finds a clear bit.
+/// bytes at a time if that is possible; `pattern` 0 finds a clear bit.
 fn find(bitmap: &[u8], from: u32, to: u32, pattern: u64) -> Option<u32> {
     let mut index = from;
     while index < to {
@@ -59,7 +59,7 @@ fn find(bitmap: &[u8], from: u32, to: u32, pattern: u64) -> Option<u32> {
         {
             let mut word = [0; 8];
             word.copy_from_slice(bytes);
-            // Bits that are wanted become ones.
+            // The bits that are looked for become ones.
             let wanted = !(u64::from_le_bytes(word) ^ pattern);
             if wanted == 0 {
                 index += 64;

@@ -21,7 +21,7 @@ impl Ext4 {
         self.features().group_checksums() && self.groups.get(group).has_flag(flag)
     }
 
-    /// The bitmap of a group's blocks, made up where it is not initialised.
+    /// The bitmap of a group's blocks, computed if it is not initialised.
     pub(super) fn block_bitmap(&self, group: GroupNumber) -> Result<Arc<Vec<u8>>> {
         if self.is_uninit(group, BLOCK_UNINIT) {
             return Ok(Arc::new(self.fresh_block_bitmap(group)));
@@ -38,7 +38,7 @@ impl Ext4 {
         Ok(bytes)
     }
 
-    /// The bitmap of a group's inodes, made up where it is not initialised.
+    /// The bitmap of a group's inodes, computed if it is not initialised.
     pub(super) fn inode_bitmap(&self, group: GroupNumber) -> Result<Arc<Vec<u8>>> {
         if self.is_uninit(group, INODE_UNINIT) {
             return Ok(Arc::new(self.fresh_inode_bitmap()));
@@ -76,8 +76,8 @@ impl Ext4 {
         self.stage.change(place, Kind::Plain)
     }
 
-    /// The bitmap of a group's inodes, to be changed. The blocks' bitmap is initialised with it,
-    /// because a group without the one is expected to be without the other.
+    /// The bitmap of a group's inodes, to be changed. The block bitmap is initialised as well,
+    /// because checkers expect a group to have both or neither.
     pub(super) fn change_inode_bitmap(&mut self, group: GroupNumber) -> Result<&mut Vec<u8>> {
         let bytes = self.inode_bitmap(group)?;
         let state = self.groups.state(group);
@@ -121,7 +121,7 @@ impl Ext4 {
         ))
     }
 
-    /// The checksum of a bitmap as the descriptor can hold it, where there are checksums.
+    /// The checksum of a bitmap, cut to what the descriptor can hold, if there are checksums.
     fn bitmap_checksum(&self, bytes: &[u8], bits: u32) -> Option<u32> {
         if !self.features().metadata_csum() {
             return None;
@@ -167,7 +167,7 @@ impl Ext4 {
         bytes
     }
 
-    /// Writes the descriptors that were changed, with the checksums of the bitmaps that were.
+    /// Writes the changed descriptors, with the checksums of changed bitmaps.
     pub(super) fn flush_groups(&mut self) -> Result<()> {
         if !self.groups.is_changed() {
             return Ok(());

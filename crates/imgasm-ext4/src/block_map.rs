@@ -95,7 +95,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Adds a block to the last extent where it continues it.
+    /// Adds a block: to the last extent if it continues that one.
     fn visit_block(&self, walk: &mut Walk, block: BlockNumber, at: u64) -> Result<()> {
         let first = u32::try_from(at).map(FileBlock).map_err(|_| {
             corrupt(
@@ -148,8 +148,8 @@ impl Ext4 {
         Ok(())
     }
 
-    /// The block number that leads to the blocks of the file from `base` on: 0 where there are
-    /// none. Blocks that hold what they should already are not touched.
+    /// The block number that leads to the blocks of the file from `base` on: 0 if there are none.
+    /// Blocks that already hold what they should are not touched.
     fn put_map(
         &mut self,
         extents: &[Extent],

@@ -41,7 +41,7 @@ impl Ext4 {
         Ok(walk.mapping)
     }
 
-    /// The extents of the one leaf that a range lies below, if it does below one.
+    /// The extents of the leaf that covers a range, if a single one does.
     pub(super) fn read_extent_leaf(
         &self,
         number: InodeNumber,
@@ -62,7 +62,7 @@ impl Ext4 {
         }))
     }
 
-    /// Stores the extents of one leaf; false where they do not fit.
+    /// Stores the extents of one leaf; false if they do not fit.
     pub(super) fn write_extent_leaf(
         &mut self,
         number: InodeNumber,
@@ -86,7 +86,7 @@ impl Ext4 {
         Ok(true)
     }
 
-    /// Goes over the part of a tree that covers a range.
+    /// Walks the part of a tree that covers a range.
     fn walk_range(&self, number: InodeNumber, inode: &Inode, range: Range<u64>) -> Result<Walk> {
         let mut walk = Walk {
             number,
@@ -103,8 +103,8 @@ impl Ext4 {
         Ok(walk)
     }
 
-    /// Goes over a node that may hold the blocks `within` of the file, at a depth that its parent
-    /// expects. The depth falls with every level, so this ends.
+    /// Walks a node that may hold the blocks `within` of the file, at the depth that its parent
+    /// expects. The depth decreases with every level, so this ends.
     fn walk_node(
         &self,
         walk: &mut Walk,
@@ -219,7 +219,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Stores a list of extents as a tree that is as full and as flat as can be.
+    /// Stores a list of extents as a tree that is as full and as flat as possible.
     pub(super) fn write_extent_tree(
         &mut self,
         number: InodeNumber,
@@ -266,7 +266,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Puts a node into a block; one that holds it already is not touched.
+    /// Writes a node to a block, unless the block already holds it.
     fn put_node(&mut self, node: &Node, kind: Kind, pool: &mut NodePool) -> Result<BlockNumber> {
         let (block, was_node) = pool.take(self, u64::MAX)?;
         if !was_node {
@@ -287,7 +287,7 @@ impl Ext4 {
         Node::Leaf(Vec::new()).encode_into(&mut inode.head.i_block);
     }
 
-    /// The last block number that a file's block can have: a full 32 bits.
+    /// A block of a file as 32 bits, which all of its blocks must fit.
     pub(super) fn file_block_number(number: InodeNumber, block: u64) -> Result<FileBlock> {
         u32::try_from(block)
             .map(FileBlock)

@@ -8,8 +8,8 @@ use crate::problem::Problem;
 use imgasm_block::BlockDevice;
 use imgasm_fs::error::{Location, Result};
 
-/// A group: its descriptor, and which of its bitmaps were changed, so that their checksums in the
-/// descriptor no longer hold.
+/// A group: its descriptor, and which of its bitmaps have changed, so that their checksums in the
+/// descriptor are stale.
 #[derive(Debug, Clone, Copy)]
 pub struct Group {
     /// The descriptor as it is to be written.
@@ -24,7 +24,7 @@ pub struct Group {
 #[derive(Debug, Default)]
 pub struct Groups {
     all: Vec<Group>,
-    /// Groups whose descriptor does not fit its checksum.
+    /// Groups whose descriptor does not match its checksum.
     doubtful: Vec<(GroupNumber, Problem)>,
     changed: bool,
 }
@@ -68,8 +68,8 @@ impl Groups {
         })
     }
 
-    /// The groups whose descriptor does not fit its checksum: with one of those, a filesystem can be
-    /// read but must not be written.
+    /// The groups whose descriptor does not match its checksum: with one of those, a filesystem can
+    /// be read but must not be written.
     pub fn doubtful(&self) -> &[(GroupNumber, Problem)] {
         &self.doubtful
     }
@@ -104,7 +104,7 @@ impl Groups {
         self.changed
     }
 
-    /// Takes note that all descriptors and bitmaps are written.
+    /// Notes that all descriptors and bitmaps have been written.
     pub fn settle(&mut self) {
         for group in &mut self.all {
             (group.blocks_changed, group.inodes_changed) = (false, false);
@@ -125,7 +125,7 @@ impl Groups {
     }
 }
 
-/// Checks that a group's structures lie inside the filesystem and that its counts can be.
+/// Checks that a group's structures lie inside the filesystem and that its counts are possible.
 fn check(
     geometry: &Geometry,
     group: GroupNumber,

@@ -2,10 +2,11 @@
 //!
 //! Kernel documentation, ext4, "Hash Tree Directories": the algorithm is named by the root of the
 //! tree (or, for a new tree, by `s_def_hash_version`), and seeded by `s_hash_seed`. Every algorithm
-//! exists in two kinds, because the first kernels took the bytes of a name for `char`, which is
+//! exists in two kinds, because the first kernels treated the bytes of a name as `char`, which is
 //! signed on some machines and unsigned on others: the superblock's flags say which one holds.
 
-/// An algorithm, as the bytes of a name enter it: the numbers are those of the on-disk format.
+/// An algorithm, and whether it takes the bytes of a name as signed. The numbers are those of the
+/// on-disk format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashVersion {
     algorithm: Algorithm,
@@ -35,8 +36,8 @@ pub const FLAG_SIGNED_HASH: u32 = 0x1;
 pub const FLAG_UNSIGNED_HASH: u32 = 0x2;
 
 impl Signedness {
-    /// The kind that the superblock's `s_flags` name. Where neither is named, the kernel takes its
-    /// own machine's; we take x86's on every host.
+    /// The kind that the superblock's `s_flags` name. If neither is named, the kernel takes its own
+    /// machine's; we take x86's on every host.
     pub const fn from_superblock_flags(s_flags: u32) -> Self {
         if s_flags & FLAG_UNSIGNED_HASH != 0 {
             Self::Unsigned
@@ -61,9 +62,9 @@ impl HashVersion {
         signedness: Signedness::Signed,
     };
 
-    /// The version that `s_def_hash_version` or a tree root's `hash_version` names, `None` where
-    /// it names none that can be computed without an encryption key. The numbers 0 to 2 leave the
-    /// kind to the superblock; 3 to 5 are the unsigned ones by themselves.
+    /// The version that `s_def_hash_version` or a tree root's `hash_version` names, `None` if it
+    /// names none that can be computed without an encryption key. The numbers 0 to 2 leave the kind
+    /// to the superblock; 3 to 5 are the unsigned ones by themselves.
     pub const fn from_number(number: u8, superblock: Signedness) -> Option<Self> {
         let (algorithm, signedness) = match number {
             0 => (Algorithm::Legacy, superblock),
@@ -94,7 +95,8 @@ impl HashVersion {
 /// Where a name belongs in a tree.
 ///
 /// Ordered by `major`, then `minor`. The tree itself knows only the major hash, whose lowest bit is
-/// always clear: the tree uses it to mark that one hash runs on from a leaf into the next.
+/// always clear: the tree uses that bit to mark that one hash continues from one leaf into the
+/// next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameHash {
     /// What the index compares.
@@ -103,11 +105,11 @@ pub struct NameHash {
     pub minor: u32,
 }
 
-/// The largest major hash is kept for the end of a directory: a name that would have it gets the
-/// one before.
+/// The largest major hash is reserved for the end of a directory: a name that would have it gets
+/// the one below.
 const MAJOR_END: u32 = 0xffff_fffe;
 
-/// The state in which MD4 starts; used where the filesystem's seed is zero.
+/// The state in which MD4 starts; used if the filesystem's seed is zero.
 const DEFAULT_SEED: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 
 /// The hash of `name`, seeded by the superblock's `s_hash_seed` (an all-zero seed stands for the
@@ -143,8 +145,8 @@ pub fn hash_name(name: &[u8], version: HashVersion, seed: [u32; 4]) -> NameHash 
 
 /// The first `N` words of what is left of a name, padded with its length in every byte.
 fn words<const N: usize>(rest: &[u8], signedness: Signedness) -> [u32; N] {
-    // The length fits a byte in every name that a directory can hold; a longer one is cut as the
-    // kernel's arithmetic would cut it.
+    // The length of any name in a directory fits a byte; a longer one is cut as the kernel's
+    // arithmetic would cut it.
     let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
     let pad = len | len.wrapping_shl(8);
     let pad = pad | pad.wrapping_shl(16);
@@ -180,7 +182,7 @@ fn md4_step(registers: [u32; 4], mixed: u32, word: u32, shift: u32) -> [u32; 4] 
     [d, next, b, c]
 }
 
-/// MD4 (RFC 1320) cut down to eight words a block and eight steps a round.
+/// MD4 (RFC 1320) cut down to eight words per block and eight steps per round.
 fn half_md4(state: &mut [u32; 4], block: &[u32; 8]) {
     const ROUND_2: u32 = 0x5a82_7999;
     const ROUND_3: u32 = 0x6ed9_eba1;

@@ -32,7 +32,7 @@ impl Ext4 {
         }
     }
 
-    /// Which of the three it is, as `blkid` tells them apart.
+    /// Which of the three it is, by the rules of `blkid`.
     fn kind(&self) -> &'static str {
         let features = self.superblock.features();
         let ext3_incompat = Incompat::FILETYPE | Incompat::NEEDS_RECOVERY | Incompat::META_BG;
@@ -88,7 +88,7 @@ impl Ext4 {
         let geometry = &self.geometry;
         let block_size = geometry.block_size;
         let cluster = u64::from(geometry.cluster_blocks);
-        // Whatever lies before the first group: the boot sector, where blocks have 1 KiB.
+        // Whatever lies before the first group: the boot sector, if blocks have 1 KiB.
         let first = geometry.group_first_block(GroupNumber(0));
         let boot = 0..block_size.offset_of(first);
         let mut used = vec![boot];

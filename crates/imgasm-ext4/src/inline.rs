@@ -1,6 +1,6 @@
-//! Content that is so small that it lies in the inode: the first 60 bytes in `i_block`, the rest
-//! in the attribute `system.data` (`inline_data`). What is to be changed moves to blocks, as in a kernel
-//! when it grows.
+//! Content that is small enough to lie in the inode: the first 60 bytes in `i_block`, the rest in the
+//! attribute `system.data` (`inline_data`). Content that is to be changed moves to blocks, as the kernel
+//! does it when content grows.
 
 use super::format::features::Incompat;
 use super::format::inode::{HEAD_LEN, I_BLOCK_LEN, Inode, flags};
@@ -76,7 +76,7 @@ impl Ext4 {
         )
     }
 
-    /// Makes an inode that holds its content itself one of the usual form, without content.
+    /// Turns an inode that holds its content into one of the usual form, without content.
     pub(super) fn empty_inline(&self, number: InodeNumber, inode: &mut Inode) -> Result<()> {
         if !inode.has_flag(flags::INLINE_DATA) {
             return Ok(());
@@ -102,7 +102,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Where the part of such content lies that is in `i_block`, and the rest after it.
+    /// Where such content lies: the part in `i_block`, and the rest after it.
     pub(super) fn inline_extents(
         &self,
         number: InodeNumber,

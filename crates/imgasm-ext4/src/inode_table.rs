@@ -10,7 +10,7 @@ use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::NodeId;
 
 impl Ext4 {
-    /// The inode that a node is: the root, or one that is not reserved.
+    /// The inode of a node: the root, or one that is not reserved.
     pub(super) fn inode_number(&self, node: NodeId) -> Result<InodeNumber> {
         u32::try_from(node.0)
             .ok()
@@ -27,7 +27,7 @@ impl Ext4 {
             })
     }
 
-    /// Whether an inode may be one of a file that has a name.
+    /// Whether an inode may belong to a file with a name.
     pub(super) fn is_file_inode(&self, number: InodeNumber) -> bool {
         number == InodeNumber::ROOT
             || (self.geometry.first_inode..=self.geometry.inodes_count).contains(&number.0)
@@ -48,7 +48,7 @@ impl Ext4 {
         Ok((table.plus(byte / block_size), within))
     }
 
-    /// Reads an inode that is in use, and checks what can be checked of it alone.
+    /// Reads an inode that is in use, and checks what can be checked from it alone.
     pub(super) fn read_inode(&self, number: InodeNumber) -> Result<Inode> {
         let inode = self.read_inode_unchecked(number)?;
         if inode.head.i_links_count.get() == 0 {
@@ -87,7 +87,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// What the checksums of an inode's blocks start from.
+    /// The seed of the checksums of an inode's blocks.
     pub(super) fn inode_seed(&self, number: InodeNumber, inode: &Inode) -> InodeSeed {
         inode.seed(self.seed, number)
     }
@@ -146,7 +146,7 @@ impl Ext4 {
     }
 }
 
-/// Refuses to read content that only a key makes readable.
+/// Refuses to read encrypted content.
 pub fn refuse_encrypted(number: InodeNumber, inode: &Inode) -> Result<()> {
     if inode.has_flag(flags::ENCRYPT) {
         return Err(incompatible(format!("reading the encrypted {number}")));
@@ -154,8 +154,7 @@ pub fn refuse_encrypted(number: InodeNumber, inode: &Inode) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to change what an inode holds, names or content, if it holds that in a form that is only
-/// read.
+/// Refuses to change what an inode holds, names or content, if its form is one that we only read.
 pub fn refuse_to_change(number: InodeNumber, inode: &Inode) -> Result<()> {
     let forms = [
         (flags::ENCRYPT, "is encrypted (encrypt)"),

@@ -29,16 +29,16 @@
 //! ```
 //!
 //! What can be done with a filesystem is in [`imgasm_fs::FileSystem`]; this crate makes one
-//! ([`format()`]), knows one when it sees it ([`probe`]) and opens it ([`Ext4::open`],
+//! ([`format()`]), recognises one ([`probe`]) and opens it ([`Ext4::open`],
 //! [`Ext4::open_writable`]).
 //!
 //! # What it knows
-//! Read are all features that kernels have but external journals; written are block maps, extents,
+//! It reads all features that kernels have except external journals. It writes block maps, extents,
 //! hash indexes of all depths, attributes in inodes and in blocks, checksums, 64-bit block numbers,
-//! flexible and meta block groups, quotas, revision 0. A filesystem with a feature that is not written
-//! is refused by name before anything is; what is encrypted, sealed, ignores case, or takes its blocks
-//! in clusters can be beside what is written. A journal is replayed when a filesystem is opened: on the
-//! device for writing, in memory for reading.
+//! flexible and meta block groups, quotas, revision 0. A filesystem with a feature that it does not
+//! write is refused by the feature's name before anything is written; encrypted, sealed and
+//! case-insensitive nodes, and clusters, are left alone beside what is written. A journal is replayed
+//! when a filesystem is opened: on the device for writing, in memory for reading.
 //!
 //! # Errors
 //! [`imgasm_fs::Error`]: `Corrupt` if the image contradicts its format, with the place and what was
@@ -50,22 +50,22 @@
 //! From the disk upwards:
 //!
 //! - `format`: the on-disk structures as bytes and values; no I/O.
-//! - `problem`: what can be wrong; makes all errors.
+//! - `problem`: makes all errors.
 //! - [`hash`]: the hashes of names by which an indexed directory is ordered.
 //! - `bitmap`, `zone`, `space`: sets of blocks and inodes.
 //! - `stage`: metadata blocks in memory.
 //! - `journal`: replaying a journal.
 //! - `groups`, `name_cache`: descriptors, and the names of large directories, in memory.
-//! - `volume`: opening, operations as units, flushing.
+//! - `volume`: opening, changing as a unit, flushing.
 //! - `bitmaps`, `alloc`, `inode_table`: what is free, what is taken, and inodes.
-//! - `mapping`, `extent_tree`, `block_map`: which blocks are a file's.
+//! - `mapping`, `extent_tree`, `block_map`: which blocks belong to a file.
 //! - `content`, `symlink`, `inline`: what files hold.
 //! - `dir`: names in directories, linear and indexed.
 //! - `xattrs`: extended attributes and access control lists.
 //! - `namespace`, `metadata`: creating, linking, renaming, removing; owners, modes and times.
 //! - `quotas`: what owners, groups and projects use, counted anew.
 //! - `orphans`, `recovery`: bringing an image that was not unmounted up to date.
-//! - `check`: all metadata against itself.
+//! - `check`: checks all metadata against itself.
 //! - `info`: the filesystem as a whole.
 //! - `filesystem`: all this as [`imgasm_fs::FileSystem`].
 //! - `mkfs`: making a fresh filesystem.

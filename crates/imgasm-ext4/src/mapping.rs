@@ -1,4 +1,4 @@
-//! Which blocks are a file's, whatever form the inode keeps that in: a list of extents, in the
+//! Which blocks belong to a file, in whatever form the inode stores that: a list of extents, in the
 //! order of the file.
 
 use std::ops::Range;
@@ -13,12 +13,12 @@ use imgasm_fs::error::{Error, Result};
 /// The blocks of a file, or of a part of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mapping {
-    /// Those that hold the content, in the order of the file and as long as can be.
+    /// Those that hold the content, in the order of the file and as long as possible.
     pub extents: Vec<Extent>,
     /// Those that hold the mapping itself.
     pub nodes: Vec<BlockNumber>,
-    /// The blocks of the file that this is all about, where it is not the whole file: those below
-    /// the one leaf of an extent tree that is then the only node here.
+    /// The blocks of the file that this mapping covers, if not all: those below one leaf of an
+    /// extent tree, which is then the only node here.
     pub window: Option<Range<u64>>,
 }
 
@@ -56,7 +56,7 @@ impl Mapping {
         self.extents.last().map_or(0, Extent::end)
     }
 
-    /// Takes a range out; gives what was mapped there.
+    /// Removes a range; gives what was mapped there.
     pub fn cut(&mut self, range: Range<u64>) -> Vec<Extent> {
         let from = self.extents.partition_point(|e| e.end() <= range.start);
         let to = self
@@ -74,7 +74,7 @@ impl Mapping {
         taken
     }
 
-    /// Puts an extent in where nothing is mapped, joined with its neighbours where that gives an
+    /// Puts an extent in where nothing is mapped, joined with its neighbours if that gives an
     /// extent that `longest` allows.
     pub fn insert(&mut self, extent: Extent, longest: fn(bool) -> u32) {
         let at = self.extents.partition_point(|e| e.first < extent.first);
@@ -87,7 +87,7 @@ impl Mapping {
         }
     }
 
-    /// Joins the extent at `at` with the next one where they are one run.
+    /// Joins the extent at `at` with the next one if they are one run.
     fn join(&mut self, at: usize, longest: fn(bool) -> u32) {
         let (a, b) = (self.extents[at], self.extents[at + 1]);
         let continues = a.end() == u64::from(b.first.0)
@@ -100,7 +100,7 @@ impl Mapping {
     }
 }
 
-/// What of an extent lies in a range of the file.
+/// The part of an extent that lies in a range of the file.
 pub fn part(extent: &Extent, range: Range<u64>) -> Option<Extent> {
     let first = u64::from(extent.first.0);
     let (from, to) = (first.max(range.start), extent.end().min(range.end));
@@ -139,8 +139,9 @@ impl Ext4 {
         }
     }
 
-    /// The blocks of a file to be changed in a range: of one leaf of its extent tree where the range
-    /// lies below that, so that a small change of a large file stays one; else of all of the file.
+    /// The blocks of a file that is to be changed in a range: those of one leaf of its extent tree
+    /// if that covers the range, so that a small change of a large file stays small; else those of
+    /// the whole file.
     pub(super) fn mapping_to_change(
         &self,
         number: InodeNumber,
@@ -170,9 +171,9 @@ impl Ext4 {
             .map(|extent| extent.start.plus(u64::from(block.0 - extent.first.0))))
     }
 
-    /// Stores a changed mapping in a file's inode, in the form that the inode has, and accounts
-    /// for the blocks. `before` is what was stored: its nodes are used again, further ones are
-    /// allocated and those too many are freed.
+    /// Stores a changed mapping in a file's inode, in the form that the inode has, and accounts for
+    /// the blocks. `before` is what was stored: its nodes are used again, missing ones are
+    /// allocated, and surplus ones are freed.
     pub(super) fn store_mapping(
         &mut self,
         number: InodeNumber,
@@ -223,7 +224,7 @@ impl Ext4 {
         self.add_blocks(number, inode, change)
     }
 
-    /// The longest extent that a file's form can hold, by whether it is unwritten.
+    /// The longest extent that a file's form can hold, as a function of whether it is unwritten.
     pub(super) fn longest_extent(inode: &Inode) -> fn(bool) -> u32 {
         use super::format::extent::{MAX_LEN, MAX_UNWRITTEN_LEN};
         if inode.has_flag(flags::EXTENTS) {
@@ -252,7 +253,7 @@ impl Ext4 {
         blocks * block_size
     }
 
-    /// Checks that blocks can be a file's.
+    /// Checks that blocks can belong to a file.
     pub(super) fn check_file_blocks(
         &self,
         number: InodeNumber,
@@ -275,8 +276,8 @@ impl Ext4 {
         ))
     }
 
-    /// Takes a file's blocks from a mapping that grows while it is read; a mapping of more blocks
-    /// than there are is a forged one.
+    /// Checks the number of blocks seen so far in a mapping that is being read: one with more
+    /// blocks than there are is forged.
     pub(super) fn count_mapped(&self, number: InodeNumber, so_far: u64) -> Result<()> {
         if so_far > self.geometry.blocks_count {
             return Err(corrupt(
@@ -293,7 +294,7 @@ impl Ext4 {
 
 /// Blocks for the nodes of a mapping that is being stored.
 pub struct NodePool {
-    /// Nodes of the mapping before that are not used again yet.
+    /// Nodes of the old mapping that have not been used again yet.
     old: std::collections::VecDeque<BlockNumber>,
     /// Nodes that are used.
     used: Vec<BlockNumber>,

@@ -1,4 +1,4 @@
-//! What `stat` tells of a file, and changing it.
+//! What `stat` reports of a file, and changing it.
 
 use zerocopy::little_endian::U16;
 
@@ -14,7 +14,7 @@ use imgasm_fs::types::{FileType, Metadata, MetadataChange};
 pub const PERMISSIONS: u16 = 0o7777;
 
 impl Ext4 {
-    /// What `stat` tells.
+    /// What `stat` reports.
     pub(super) fn stat(&self, number: InodeNumber) -> Result<Metadata> {
         let inode = self.read_inode(number)?;
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;

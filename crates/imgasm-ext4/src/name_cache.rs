@@ -1,5 +1,5 @@
-//! Names of large directories that have no index, so that neither finding a name nor finding room
-//! for one goes over all blocks each time.
+//! Names of large directories without an index, so that neither finding a name nor finding room for
+//! one reads all blocks each time.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,7 +20,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Takes the next block of the directory in.
+    /// Adds the next block of the directory.
     pub fn add_block(&mut self, area: &[u8]) -> Decoded<()> {
         let block = FileBlock(to_u32(self.gaps.len()));
         for entry in dirent::entries(area) {
@@ -45,13 +45,13 @@ impl Names {
         Some(FileBlock(to_u32(block)))
     }
 
-    /// Notes that a name was added to a block, which has changed with that.
+    /// Notes that a name was added to a block, which has already changed.
     pub fn added(&mut self, name: &[u8], block: FileBlock, area: &[u8]) -> Decoded<()> {
         self.blocks.insert(name.to_vec(), block);
         self.changed(block, area)
     }
 
-    /// Notes that a name was removed from a block, which has changed with that.
+    /// Notes that a name was removed from a block, which has already changed.
     pub fn removed(&mut self, name: &[u8], block: FileBlock, area: &[u8]) -> Decoded<()> {
         self.blocks.remove(name);
         self.changed(block, area)
@@ -74,12 +74,12 @@ pub struct NameCache {
 }
 
 impl NameCache {
-    /// The names of a directory, where they are known.
+    /// The names of a directory, if they are known.
     pub fn get(&mut self, directory: InodeNumber) -> Option<&mut Names> {
         self.directories.get_mut(&directory)
     }
 
-    /// Keeps the names of a directory; those of others are dropped where there are many.
+    /// Keeps the names of a directory; those of others are dropped if there are many.
     pub fn put(&mut self, directory: InodeNumber, names: Names) {
         let kept: usize = self.directories.values().map(|n| n.blocks.len()).sum();
         if kept + names.blocks.len() > MOST_NAMES {

@@ -130,8 +130,8 @@ impl Ext4 {
         self.write_inode(number, inode)
     }
 
-    /// Counts a link more. Directories with an index may have more than can be counted
-    /// (`dir_nlink`): they say 1 from then on.
+    /// Counts one more link. A directory with an index may have more than can be counted
+    /// (`dir_nlink`): it says 1 from then on.
     fn add_link(&self, number: InodeNumber, inode: &mut Inode) -> Result<()> {
         let links = inode.head.i_links_count.get();
         let uncounted = self.has_ro(RoCompat::DIR_NLINK) && inode.has_flag(flags::INDEX);
@@ -194,7 +194,7 @@ impl Ext4 {
         Ok(found)
     }
 
-    /// Takes a link away from a file whose entry is gone, and frees it with its last; gives
+    /// Removes a link from a file whose entry is gone, and frees the file with its last one; gives
     /// whether it was a directory.
     fn unlink(&mut self, number: InodeNumber) -> Result<bool> {
         let mut inode = self.read_inode(number)?;
@@ -266,7 +266,7 @@ impl Ext4 {
         };
         let file_type = inode.file_type().map_err(|p| p.at(at_inode(number)))?;
         let code = self.type_code(file_type);
-        // First, as it may take their names to blocks.
+        // This comes first, because it may move their names to blocks.
         self.directory_to_change(from)?;
         let mut target = self.directory_to_change(to)?;
         if let Some(replaced) = rename.replaced {
@@ -291,7 +291,7 @@ impl Ext4 {
         }
         self.write_changed_directory(to, &mut target)?;
 
-        // If both are the same directory, it has changed since.
+        // If both are the same directory, it has changed in the meantime.
         let mut source = self.directory(from)?;
         let found = self.find_existing(from, &source, from_name)?;
         self.remove_entry(from, &source, found, from_name)?;
@@ -314,7 +314,7 @@ fn inherit(parent: &Inode, inode: &mut Inode, file_type: FileType) {
     inode.set_flag(parent.head.i_flags.get() & kept);
 }
 
-/// Refuses to take a name from the root, which has none unless the image is corrupt.
+/// Refuses to remove a name of the root, which has none unless the image is corrupt.
 fn expect_no_root(number: InodeNumber) -> Result<()> {
     if number == InodeNumber::ROOT {
         return Err(corrupt(
@@ -333,7 +333,7 @@ fn encode_device(device: DeviceNumber) -> Result<[u8; I_BLOCK_LEN]> {
     })
 }
 
-/// Counts a link less, of a directory that loses a subdirectory.
+/// Counts one link less for a directory that loses a subdirectory.
 fn drop_subdirectory(inode: &mut Inode) {
     let links = inode.head.i_links_count.get();
     if links > 2 {

@@ -1,5 +1,5 @@
-//! Orphans: inodes that lost their last name while they were open, and files that were being cut
-//! off. The kernel finishes what it had begun with them when it mounts; so do we.
+//! Orphans: inodes that lost their last name while they were open, and files that were being
+//! truncated. The kernel finishes what it had begun with them at the next mount; so do we.
 //!
 //! Kernel documentation, ext4, "Orphan file"; without that feature they form a list through
 //! `s_last_orphan` and `i_dtime`.
@@ -23,7 +23,7 @@ const BLOCK_MAGIC: u32 = 0x0b10_ca04;
 const TAIL_LEN: usize = 8;
 
 impl Ext4 {
-    /// Finishes with all of them.
+    /// Finishes all of them.
     pub(super) fn finish_orphans(&mut self) -> Result<()> {
         if self.superblock.s_last_orphan.get() != 0 {
             self.change(Self::finish_list)?;
@@ -34,10 +34,10 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Goes along the list.
+    /// Finishes those in the list.
     fn finish_list(&mut self) -> Result<()> {
         let mut next = self.superblock.s_last_orphan.get();
-        // A list that bites its own tail comes to an inode that is finished, and so not in use.
+        // A circular list comes back to an inode that is finished, and so no longer in use.
         while next != 0 {
             let number = InodeNumber(next);
             let inode = self.orphan(number)?;
@@ -104,7 +104,7 @@ impl Ext4 {
         Ok(end)
     }
 
-    /// Goes over the blocks of the orphan file, which are empty after that.
+    /// Finishes those in the orphan file, whose blocks are empty after that.
     fn finish_file(&mut self) -> Result<()> {
         let number = InodeNumber(self.superblock.s_orphan_file_inum.get());
         let file = self.read_inode(number)?;
@@ -157,7 +157,7 @@ impl Ext4 {
         self.read_inode_unchecked(number)
     }
 
-    /// Frees an inode without names; cuts another one off where it ends.
+    /// Frees an inode without names; truncates one with names to its size.
     fn finish(&mut self, number: InodeNumber, mut inode: Inode) -> Result<()> {
         inode.head.i_dtime = U32::ZERO;
         if inode.head.i_links_count.get() == 0 {

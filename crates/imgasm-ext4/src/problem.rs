@@ -1,7 +1,7 @@
-//! What can be wrong with an image: the one place that makes the engine's errors.
+//! What can be wrong with an image. All of the engine's errors are made here.
 //!
-//! Decoders know what is wrong but not where: they give a [`Problem`], and whoever has read the bytes
-//! adds the place.
+//! Decoders know what is wrong but not where: they give a [`Problem`], and their callers, who read
+//! the bytes, add the place.
 
 use super::format::numbers::InodeNumber;
 use imgasm_fs::error::{Error, Location};
@@ -9,7 +9,7 @@ use imgasm_fs::error::{Error, Location};
 /// What messages call the format.
 pub const FS: &str = "ext4";
 
-/// What a structure says that it must not, before it is known where the structure lies.
+/// What is wrong with a structure whose place is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem(String);
 
@@ -17,12 +17,12 @@ pub struct Problem(String);
 pub type Decoded<T> = Result<T, Problem>;
 
 impl Problem {
-    /// With what was seen and what was expected.
+    /// A problem; `text` says what was seen and what was expected.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The same, with the place.
+    /// The error with the place added.
     pub fn at(self, at: Location) -> Error {
         corrupt(at, self.0)
     }

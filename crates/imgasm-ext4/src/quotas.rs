@@ -1,5 +1,5 @@
-//! The hidden quota files (`quota`, `project`): counted anew when changes are flushed. What the files
-//! say that is no usage, limits and times of grace, stays.
+//! The hidden quota files (`quota`, `project`): counted anew when changes are flushed. Limits and
+//! grace times in the files stay.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::problem::{at_inode, corrupt, incompatible};
 use crate::volume::Ext4;
 use imgasm_fs::error::Result;
 
-/// Bytes of a sector, of which an inode counts those that it uses.
+/// Bytes of a sector, the unit in which an inode counts what it uses.
 const SECTOR_BYTES: u64 = 512;
 
 /// What is used, by id: inodes and bytes.
@@ -39,7 +39,7 @@ impl Ext4 {
             .collect()
     }
 
-    /// Makes the quota files say what is used. One that says so already is not touched.
+    /// Makes the quota files say what is used. A file that is right already is not touched.
     pub(super) fn recount_quotas(&mut self) -> Result<()> {
         let files = self.quota_files();
         if files.is_empty() {
@@ -71,7 +71,7 @@ impl Ext4 {
                 let quota = file.quotas.entry(id).or_default();
                 (quota.inodes, quota.space) = used;
             }
-            // An id that uses nothing and has no limits is not remembered, but for the first one.
+            // An id that uses nothing and has no limits is not kept, except the first one.
             file.quotas
                 .retain(|&id, quota| id == 0 || *quota != Quota::default());
             if file.quotas != before {

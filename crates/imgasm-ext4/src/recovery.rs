@@ -1,5 +1,5 @@
-//! Opening a filesystem that was not unmounted: its journal is replayed, what it deleted or cut off
-//! while it was in use is finished, and the superblock says so.
+//! Opening a filesystem that was not unmounted: its journal is replayed, pending deletions and
+//! truncations are finished, and the superblock says so.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Ext4 {
         }
         let mut fs = Self::with(device, superblock, Some(options))?;
         fs.finish_orphans()?;
-        // The kernel counts what is free anew when it mounts; what the superblock says is old.
+        // The kernel counts free blocks anew at a mount; the counts in the superblock are stale.
         fs.changed = true;
         fs.write_staged()?;
         Ok(fs)
@@ -68,7 +68,7 @@ impl Ext4 {
             Err(incompatible("finishing with orphans"))
         };
         let mut fs = match finished {
-            // What was deleted cannot be freed, but what was written can be read.
+            // Deleted inodes cannot be freed, but everything else can be read.
             Err(Error::Incompatible { .. }) => {
                 let overlay: Arc<dyn BlockDevice> = Arc::new(Delta::new(device));
                 let superblock = replay(&overlay, superblock)?;
@@ -143,7 +143,7 @@ fn replay(device: &Arc<dyn BlockDevice>, superblock: &Superblock) -> Result<Supe
         "the journal was replayed"
     );
 
-    // The journal may hold a superblock from before the kernel took notes of errors.
+    // The journal may hold a superblock from before the kernel recorded errors.
     let mut after = read_superblock(&**device)?;
     keep_errors(superblock, &mut after);
     let incompat = after.s_feature_incompat.get() & !Incompat::NEEDS_RECOVERY.bits();
@@ -152,7 +152,7 @@ fn replay(device: &Arc<dyn BlockDevice>, superblock: &Superblock) -> Result<Supe
     Ok(after)
 }
 
-/// The journal's inode as the superblock keeps a copy of it, where it does.
+/// The journal's inode as the superblock keeps a copy of it, if it does.
 fn backup_inode(superblock: &Superblock) -> Option<Inode> {
     if superblock.s_jnl_backup_type != BACKUP_BLOCKS {
         return None;
@@ -169,7 +169,7 @@ fn backup_inode(superblock: &Superblock) -> Option<Inode> {
     Some(inode)
 }
 
-/// Carries the notes that the kernel took of errors over into a replayed superblock.
+/// Copies the kernel's records of errors to a replayed superblock.
 fn keep_errors(before: &Superblock, after: &mut Superblock) {
     let flagged = before.s_state.get() & STATE_ERROR;
     after.s_state = (after.s_state.get() | flagged).into();

@@ -1,7 +1,7 @@
-//! Which blocks are taken while a filesystem, or what is added to one, is being laid out.
+//! Which blocks are taken while a filesystem, or an addition to one, is being laid out.
 //!
-//! There are few runs of used blocks then, however large the filesystem is, so that runs are kept and
-//! not bits.
+//! There are few runs of used blocks then, however large the filesystem is, so runs are kept instead
+//! of bits.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,7 +16,7 @@ pub struct Space {
 }
 
 impl Space {
-    /// With all of `blocks` free.
+    /// A map in which all of `blocks` are free.
     pub fn new(blocks: Range<u64>) -> Self {
         Self {
             blocks,
@@ -24,7 +24,7 @@ impl Space {
         }
     }
 
-    /// Takes `run`, which is free.
+    /// Marks `run`, which is free, as used.
     pub fn claim(&mut self, run: Range<u64>) {
         if run.is_empty() {
             return;
@@ -67,7 +67,7 @@ impl Space {
 
     /// The first block from which on `len` blocks are free, no earlier than `window.start` and
     /// before `window.end`; the run may reach out of the window. `window.start` itself is tried
-    /// even where the window is empty.
+    /// even if the window is empty.
     pub fn find(&self, window: Range<u64>, len: u64) -> Option<u64> {
         let mut from = window.start;
         loop {

@@ -1,7 +1,7 @@
-//! Metadata blocks in memory: a modest cache of those that were read, and all that were changed
-//! and not written yet. Each block is known by its kind, which says how its checksum is made.
+//! Metadata blocks in memory: a small cache of those that were read, and all those that were
+//! changed and not written yet. Each block has a kind, which says how its checksum is made.
 //!
-//! Nothing is put back: after a change that fails, the stage is of no use any more.
+//! Nothing is undone: after a failed change, the stage is useless.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ const CACHE_BYTES: usize = 16 << 20;
 /// Changed blocks that are kept before they are written ahead of a flush, in bytes.
 const DIRTY_BYTES: usize = 96 << 20;
 
-/// What a block holds, and with that how its checksum is made.
+/// What a block holds, which decides how its checksum is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// No checksum of its own: bitmaps, inode tables, blocks of block numbers.
@@ -45,7 +45,7 @@ struct Slot {
 
 #[derive(Default)]
 struct Slots {
-    /// Looked up by number only; whatever goes over all of them sorts first.
+    /// Looked up by number only; whoever iterates over it sorts first.
     by_block: HashMap<BlockNumber, Slot>,
     dirty: usize,
 }
@@ -54,13 +54,13 @@ struct Slots {
 pub struct Stage {
     device: Arc<dyn BlockDevice>,
     block_size: BlockSize,
-    /// What checksums start from, where blocks have them.
+    /// The seed of checksums, if blocks have them.
     seed: Option<FsSeed>,
     slots: RefCell<Slots>,
 }
 
 impl Stage {
-    /// Nothing in memory yet. `seed` is `None` where blocks have no checksums.
+    /// Nothing in memory yet. `seed` is `None` if blocks have no checksums.
     pub fn new(device: Arc<dyn BlockDevice>, block_size: BlockSize, seed: Option<FsSeed>) -> Self {
         Self {
             device,
@@ -70,7 +70,7 @@ impl Stage {
         }
     }
 
-    /// A block as it is now, without a look at its checksum.
+    /// A block as it is now, without a check of its checksum.
     pub fn peek(&self, block: BlockNumber) -> Result<Arc<Vec<u8>>> {
         if let Some(slot) = self.slots.borrow().by_block.get(&block) {
             return Ok(Arc::clone(&slot.bytes));
@@ -121,7 +121,7 @@ impl Stage {
         Ok(Arc::make_mut(&mut slot.bytes))
     }
 
-    /// A block that has been allocated just now, to be filled; it begins as zeros.
+    /// A newly allocated block, to be filled; it begins as zeros.
     pub fn create(&mut self, block: BlockNumber, kind: Kind) -> &mut Vec<u8> {
         self.forget(block);
         let slots = self.slots.get_mut();
@@ -134,8 +134,8 @@ impl Stage {
         Arc::make_mut(&mut slot.into_mut().bytes)
     }
 
-    /// Drops a block that holds no metadata any more, so that a flush does not write over what
-    /// comes to lie there.
+    /// Drops a block that holds no metadata any more, so that a flush does not overwrite what is
+    /// stored there next.
     pub fn forget(&mut self, block: BlockNumber) {
         let slots = self.slots.get_mut();
         if slots.by_block.remove(&block).is_some_and(|slot| slot.dirty) {
@@ -170,8 +170,8 @@ impl Stage {
         }
     }
 
-    /// Writes what is staged if that is much, which takes nothing away from [`Stage::flush`]. Called
-    /// between changes, when all that is staged fits together.
+    /// Writes what is staged if there is much of it; [`Stage::flush`] is still needed. Called
+    /// between changes, when all that is staged is consistent.
     pub fn relieve(&mut self) -> Result<()> {
         if self.slots.get_mut().dirty > DIRTY_BYTES / self.block_size.len() {
             self.flush()?;

@@ -1,4 +1,4 @@
-//! Targets of symbolic links: in the inode where they are short, else in a block.
+//! Targets of symbolic links: in the inode if they are short, else in a block.
 
 use super::dir::nokey;
 use super::format::inode::{I_BLOCK_LEN, Inode, flags};
@@ -18,7 +18,8 @@ impl Ext4 {
         if !inode.has_flag(flags::ENCRYPT) {
             return Ok(target);
         }
-        // The length of what is encrypted, then that; shown as a kernel does without the key.
+        // The length of the encrypted target, then the target; shown as a kernel shows it without
+        // the key.
         let encrypted = target.split_first_chunk::<2>().and_then(|(len, rest)| {
             let len = usize::from(u16::from_le_bytes(*len));
             rest.get(..len)
@@ -64,13 +65,13 @@ impl Ext4 {
     /// perhaps one of attributes.
     pub(super) fn is_target_in_inode(&self, inode: &Inode) -> bool {
         let block_size = self.geometry.block_size;
-        // What is taken for the attributes is a whole cluster.
+        // The block of attributes takes a whole cluster.
         let cluster = block_size.sectors() * u64::from(self.geometry.cluster_blocks);
         let for_xattrs = inode.xattr_block().map_or(0, |_| cluster);
         inode.sectors(block_size) == for_xattrs
     }
 
-    /// Checks that a target fits the one block that it may have.
+    /// Checks that a target fits one block, the most that it may have.
     pub(super) fn check_target(&self, target: &[u8]) -> Result<()> {
         let limit = self.geometry.block_size.len() - 1;
         if target.len() <= limit {

@@ -1,4 +1,4 @@
-//! An opened filesystem: what of it is in memory, operations as units, and flushing.
+//! An opened filesystem: its parts in memory, changes as units, and flushing.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -26,32 +26,32 @@ pub struct Ext4 {
     pub(super) geometry: Geometry,
     pub(super) groups: Groups,
     pub(super) stage: Stage,
-    /// What checksums start from.
+    /// The seed of the checksums.
     pub(super) seed: FsSeed,
     pub(super) zone: SystemZone,
     /// Names of large directories without an index.
     pub(super) names: RefCell<NameCache>,
-    /// `None` where the filesystem was opened for reading.
+    /// `None` if the filesystem was opened for reading.
     pub(super) options: Option<WriteOptions>,
     /// Whether anything was changed since the last flush.
     pub(super) changed: bool,
-    /// Whether what is read here is not yet so on the disk, because the disk needs recovery.
+    /// Whether this was recovered in memory only, so that the disk still needs recovery.
     pub(super) recovered_in_memory: bool,
-    /// Why the journal was not replayed although it should be, of a filesystem that is read as it is
-    /// without that.
+    /// Why the journal was not replayed although it should be: the filesystem is then read without
+    /// it.
     pub(super) journal_unread: Option<String>,
-    /// Whether a change or a flush has failed: what is staged and on the device is of no use then.
+    /// Whether a change or a flush has failed: what is staged and on the device is useless then.
     failed: bool,
 }
 
 impl Ext4 {
     /// Opens a filesystem for reading: nothing is ever written to the device. One that was not
     /// unmounted is read as it is after its recovery, which is done in memory; if its journal is
-    /// damaged, it is read without, which a check reports.
+    /// damaged, it is read without it, which a check reports.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where the superblock, the group descriptors or the journal are not
-    /// sound, [`Error::Incompatible`] where they use what we cannot read.
+    /// [`Error::Corrupt`] if the superblock, the group descriptors or the journal are not sound,
+    /// [`Error::Incompatible`] if they use what we cannot read.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let superblock = read_superblock(&*device)?;
         if !superblock.needs_recovery() {
@@ -59,7 +59,8 @@ impl Ext4 {
         }
         match Self::recover_in_memory(Arc::clone(&device), &superblock) {
             Err(error @ (Error::Corrupt { .. } | Error::NotWritable { .. })) => {
-                // As a kernel reads it with `noload`. The check reports it, and no writing does this.
+                // As a kernel reads it with `noload`. The check reports it; opening for writing never
+                // does this.
                 tracing::warn!(%error, "the journal cannot be replayed; reading without it");
                 let mut fs = Self::with(device, superblock, None)?;
                 fs.journal_unread = Some(error.to_string());
@@ -73,8 +74,8 @@ impl Ext4 {
     /// on the device.
     ///
     /// # Errors
-    /// As [`Ext4::open`]; and [`Error::Incompatible`] where it has a feature that we do not write,
-    /// [`Error::NotWritable`] where it is in a state in which it must not be written.
+    /// As [`Ext4::open`]; and [`Error::Incompatible`] if it has a feature that we do not write,
+    /// [`Error::NotWritable`] if it is in a state in which it must not be written.
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
         let superblock = read_superblock(&*device)?;
         check_writable(&superblock)?;
@@ -139,7 +140,7 @@ impl Ext4 {
         })
     }
 
-    /// What changes are made with.
+    /// The options for changes.
     pub(super) fn options(&self) -> Result<&WriteOptions> {
         self.check_usable()?;
         self.options
@@ -147,7 +148,7 @@ impl Ext4 {
             .ok_or_else(|| not_writable("it is opened for reading only"))
     }
 
-    /// Refuses to go on after a change or a flush that failed.
+    /// Refuses to continue after a failed change or flush.
     fn check_usable(&self) -> Result<()> {
         if self.failed {
             return Err(Error::Spoilt { fs: FS });
@@ -155,7 +156,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Makes a change. If it fails, what is staged is of no use any more.
+    /// Makes a change. If it fails, what is staged is useless.
     pub(super) fn change<T>(
         &mut self,
         operation: impl FnOnce(&mut Self) -> Result<T>,
@@ -173,7 +174,7 @@ impl Ext4 {
     /// Writes all that is staged: blocks, descriptors, and the superblock last. Copies of the
     /// superblock and of the descriptors elsewhere stay as they are, as a kernel leaves them.
     ///
-    /// If that fails, nothing can be changed any more.
+    /// If that fails, nothing more can be changed.
     pub(super) fn write_staged(&mut self) -> Result<()> {
         self.check_usable()?;
         if !self.changed {

@@ -1,5 +1,5 @@
-//! Extended attributes of files: in the inode where they fit, else in a block, which several
-//! inodes may share; and the access control lists among them.
+//! Extended attributes of files: in the inode if they fit, else in a block, which several inodes
+//! may share; and the access control lists among them.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::volume::Ext4;
 use imgasm_fs::acl::Acl;
 use imgasm_fs::error::{Error, Location, Result};
 
-/// The longest value that the kernel's interface passes, in bytes.
+/// The longest value that the kernel's interface accepts, in bytes.
 const LONGEST_VALUE: u32 = 1 << 16;
 
 /// The attributes of an inode, by where they lie.
@@ -111,7 +111,7 @@ impl Ext4 {
             }
             (_, value) => value.map(<[u8]>::to_vec),
         };
-        // Setting what is set changes no times either.
+        // Setting the value that is there already does not change times either.
         if self.stored_value(number, &inode, index, rest)? == value.clone().map(Value::Here) {
             return Ok(());
         }
@@ -134,7 +134,8 @@ impl Ext4 {
         Ok(found.map(|attribute| attribute.value))
     }
 
-    /// Puts a value where the kernel would: into the inode if it fits there, else into the block.
+    /// Puts a value where the kernel would put it: into the inode if it fits there, else into the
+    /// block.
     fn store_value(
         &mut self,
         number: InodeNumber,
@@ -183,7 +184,7 @@ impl Ext4 {
     }
 
     /// Stores the attributes that belong in an inode's block: in the block that it has, unless
-    /// others share it, or in a new one; without attributes it has none.
+    /// other inodes share it, or in a new one; without such attributes it has no block.
     fn store_block(
         &mut self,
         number: InodeNumber,
@@ -228,8 +229,8 @@ impl Ext4 {
         Ok(header.references)
     }
 
-    /// Refuses to change or drop attributes whose values lie in inodes of their own: those count who
-    /// refers to them.
+    /// Refuses to change or drop attributes whose values lie in inodes of their own: these count
+    /// their references.
     pub(super) fn refuse_values_elsewhere(&self, number: InodeNumber, inode: &Inode) -> Result<()> {
         let incompat = self.geometry.features().incompat;
         if !incompat.contains(Incompat::EA_INODE) {
@@ -246,8 +247,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Takes an inode's block of attributes away from it: the block is freed with its last
-    /// reference.
+    /// Detaches an inode's block of attributes: the block is freed with its last reference.
     pub(super) fn release_xattr_block(
         &mut self,
         number: InodeNumber,
@@ -268,7 +268,7 @@ impl Ext4 {
         self.add_blocks(number, inode, -1)
     }
 
-    /// The feature that says that there are attributes at all.
+    /// Turns on the feature that says that there are attributes at all.
     fn note_attributes_in_superblock(&mut self) {
         if !self.superblock.features().compat.contains(Compat::EXT_ATTR) {
             let bits = self.superblock.s_feature_compat.get();

@@ -1,4 +1,4 @@
-//! The blocks that hold the filesystem's own structures, which no file may lay claim to.
+//! The blocks that hold the filesystem's own structures, which no file may claim.
 
 use std::ops::Range;
 

@@ -217,7 +217,7 @@ impl Check<'_> {
         Ok(false)
     }
 
-    /// Notes the clusters of a chain; gives their number, or nothing where the chain is faulty.
+    /// Notes the clusters of a chain; gives their number, or nothing if the chain is faulty.
     fn follow(&mut self, first: u32, name: &str) -> Result<Option<u64>> {
         let mut cluster = first;
         let mut count = 0;

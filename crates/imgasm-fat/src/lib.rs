@@ -14,8 +14,8 @@
 //! - `mkfs`: making a volume.
 //!
 //! FAT has no owners, permissions, links, device nodes or attributes. Everything belongs to root;
-//! directories show as 0755, files as 0644, or 0444 where they are marked read-only. Times are
-//! taken as UTC. Changes are written at once; there is nothing to flush.
+//! directories show as 0755, files as 0644, or 0444 if they are marked read-only. Times are taken
+//! as UTC. Changes are written at once; there is nothing to flush.
 
 mod check;
 mod edit;
@@ -66,7 +66,7 @@ impl Fat {
     /// Opens the volume on `device` for reading.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where there is none.
+    /// [`Error::Corrupt`] if there is none.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         Ok(Self {
             volume: Volume::open(device)?,
@@ -80,7 +80,7 @@ impl Fat {
     /// Opens the volume on `device` for reading and writing.
     ///
     /// # Errors
-    /// [`Error::NotWritable`] where a check finds anything wrong with it.
+    /// [`Error::NotWritable`] if a check finds anything wrong with it.
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
         let mut fat = Self::open(device)?;
         let mut first = None;

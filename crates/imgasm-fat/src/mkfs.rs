@@ -29,7 +29,7 @@ const FAT32_FROM: u64 = 512 << 20;
 /// Makes an empty volume on all of `device`: FAT12, FAT16 or FAT32 by its length.
 ///
 /// # Errors
-/// [`Error::Unstorable`] where the label is none or the device's length does not suit.
+/// [`Error::Unstorable`] if the label is none or the device's length does not suit.
 pub fn format(device: &Arc<dyn BlockDevice>, options: &FormatOptions) -> Result<()> {
     let label = label(&options.label)?;
     let len = device.len();

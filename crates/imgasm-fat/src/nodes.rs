@@ -83,7 +83,7 @@ impl Nodes {
         Ok(chain)
     }
 
-    /// Notes that a directory lies at `place`; `false` where another one does.
+    /// Notes that a directory lies at `place`; `false` if another one does.
     pub fn may_own(&self, place: Place, directory: NodeId) -> bool {
         *self.owners.borrow_mut().entry(place).or_insert(directory.0) == directory.0
     }

@@ -129,7 +129,7 @@ impl Table {
     /// The chain that begins with `first`, at most `limit` clusters of it.
     ///
     /// # Errors
-    /// [`imgasm_fs::Error::Corrupt`] where it leads to a cluster that is free, bad or not there.
+    /// [`imgasm_fs::Error::Corrupt`] if it leads to a cluster that is free, bad or not there.
     pub fn chain(&self, first: u32, limit: u64) -> Result<Vec<u32>> {
         let mut chain = Vec::new();
         let mut cluster = first;

@@ -120,7 +120,7 @@ impl Volume {
     /// The clusters of a file's content, as many as its size needs.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] where the chain is shorter.
+    /// [`Error::Corrupt`] if the chain is shorter.
     pub fn file_chain(&self, entry: &Entry) -> Result<Vec<u32>> {
         let needed = self.clusters_for(entry.size.into());
         if needed == 0 {
@@ -167,8 +167,8 @@ impl Volume {
         ))
     }
 
-    /// The number of free clusters, as an error that says how many are missing where `needed` are
-    /// more than that.
+    /// The number of free clusters, as an error that says how many are missing if `needed` are more
+    /// than that.
     pub fn require(&self, needed: u64) -> Result<()> {
         let free = self.table.count_free()?.into();
         if needed > free {

@@ -61,7 +61,7 @@ impl Accounts {
         groups.find(|group| group.name == name.as_bytes())
     }
 
-    /// The name of a user, or its number where no name is known.
+    /// The name of a user, or its number if no name is known.
     pub fn user_name(&self, uid: u32) -> String {
         let user = self.users.iter().find(|user| user.uid == uid);
         user.map_or_else(
@@ -70,7 +70,7 @@ impl Accounts {
         )
     }
 
-    /// The name of a group, or its number where no name is known.
+    /// The name of a group, or its number if no name is known.
     pub fn group_name(&self, gid: u32) -> String {
         let group = self.groups.iter().find(|group| group.gid == gid);
         group.map_or_else(

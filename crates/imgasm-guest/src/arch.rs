@@ -36,8 +36,8 @@ const PROGRAMS: [&str; 5] = [
 const HEADER_LEN: usize = 20;
 
 impl Arch {
-    /// Takes the architecture from the first common program that is an ELF file; `None` where
-    /// there is none.
+    /// Takes the architecture from the first common program that is an ELF file; `None` if there is
+    /// none.
     pub fn detect(fs: &dyn FileSystem) -> Result<Option<Self>> {
         for program in PROGRAMS {
             let path = known_path(program);

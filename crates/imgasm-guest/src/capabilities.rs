@@ -61,8 +61,8 @@ struct Sets {
     inheritable: u64,
 }
 
-/// The attribute's value for capabilities in the words of `cap_from_text(3)`; `None` where the text
-/// is not in those words.
+/// The attribute's value for capabilities in the words of `cap_from_text(3)`; `None` if the text is
+/// not in those words.
 pub fn attribute(text: &str) -> Option<Vec<u8>> {
     let sets = parse(text)?;
     let magic = REVISION_2 | if sets.effective == 0 { 0 } else { EFFECTIVE };

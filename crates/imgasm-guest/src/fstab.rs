@@ -149,8 +149,8 @@ impl Entry {
         format!("{}{}", padded.concat(), rest.join("\t"))
     }
 
-    /// Whether a line of the file is about the same thing: the mount point, or the device where
-    /// there is none.
+    /// Whether a line of the file is about the same thing: the mount point, or the device if there
+    /// is none.
     fn is_about(&self, fields: &[&str]) -> bool {
         let own = self.fields();
         let index = usize::from(self.mount.as_str() != "none");

@@ -18,7 +18,7 @@ pub enum Init {
 }
 
 impl Init {
-    /// Finds the init system, or `None` where there is no sign of one.
+    /// Finds the init system, or `None` if there is no sign of one.
     ///
     /// What `/sbin/init` is a link to tells systemd; beyond that the directories do, so that a tree
     /// without programs has an init system too.

@@ -13,7 +13,7 @@ pub struct OsRelease {
 }
 
 impl OsRelease {
-    /// Reads the first of `/etc/os-release` and `/usr/lib/os-release` that is there; `None` where
+    /// Reads the first of `/etc/os-release` and `/usr/lib/os-release` that is there; `None` if
     /// neither is.
     pub fn read(fs: &dyn FileSystem) -> Result<Option<Self>> {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {
@@ -38,7 +38,7 @@ impl OsRelease {
         }
     }
 
-    /// `ID`: `amzn`, `debian`, …; `linux` where the file does not say.
+    /// `ID`: `amzn`, `debian`, …; `linux` if the file does not say.
     pub fn id(&self) -> &str {
         self.field("ID").unwrap_or("linux")
     }

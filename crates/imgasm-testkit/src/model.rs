@@ -79,7 +79,7 @@ impl Model {
         model
     }
 
-    /// Fails where the kernel has come to another tree than the model, which is then wrong.
+    /// Fails if the kernel has come to another tree than the model, which is then wrong.
     pub fn check(&self, tree: &Tree) -> Result<(), String> {
         let told = Self::new(tree);
         if told.paths.keys().ne(self.paths.keys()) {

@@ -255,7 +255,7 @@ pub fn reseal_xfs_log(device: &dyn BlockDevice, damaged: u64) -> imgasm_block::R
 }
 
 /// Makes the checksums right of the primary and the backup GPT of a disk with sectors of 512 bytes,
-/// where they are anything like headers.
+/// if they are anything like headers.
 pub fn reseal_gpt(device: &dyn BlockDevice) -> imgasm_block::Result<()> {
     // UEFI specification, "GPT Header".
     for offset in [SECTOR, device.len() / SECTOR * SECTOR - SECTOR] {

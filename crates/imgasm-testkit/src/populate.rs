@@ -398,8 +398,8 @@ impl Filler<'_> {
     }
 }
 
-/// Fills a filesystem of a few MiB: each form once, large enough to have inner blocks where blocks
-/// are of 1 KiB.
+/// Fills a filesystem of a few MiB: each form once, large enough to have inner blocks if blocks are
+/// of 1 KiB.
 pub fn populate_small(root: &Path, set: &Set, seed: u64) {
     let mut filler = Filler {
         root,

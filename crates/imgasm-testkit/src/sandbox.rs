@@ -140,7 +140,7 @@ impl Watch {
 
     fn begin(&self, seed: u64) {
         self.current.store(seed, Ordering::Relaxed);
-        // Where the process dies of a failed allocation, this is what tells of which.
+        // If the process dies of a failed allocation, this is what tells of which.
         std::fs::write(&self.note, seed.to_string()).expect("room for a number");
     }
 }

@@ -25,7 +25,7 @@ pub struct Instance {
     pub arch: Arch,
     /// The devices of its volumes, the root first.
     pub devices: Vec<String>,
-    /// The user data, where there is some.
+    /// The user data, if there is some.
     pub user_data: Option<Vec<u8>>,
     /// Whether requests need a session token.
     pub requires_token: bool,

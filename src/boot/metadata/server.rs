@@ -1,7 +1,7 @@
 //! The metadata service: HTTP as EC2's has it (EC2 User Guide, "Use the Instance Metadata Service").
 //!
-//! A request carries a session token, which a `PUT` gives, or none where the image's AMI allows that.
-//! A `PUT` that came through a proxy is refused. The number of hops of an answer is not limited,
+//! A request carries a session token, which a `PUT` gives, or none if the image's AMI allows that. A
+//! `PUT` that came through a proxy is refused. The number of hops of an answer is not limited,
 //! because QEMU's network does not let it be set.
 
 use std::collections::{BTreeMap, HashMap};

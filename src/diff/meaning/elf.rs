@@ -13,7 +13,7 @@ const PT_NOTE: u64 = 4;
 /// Type of the note that holds the build id.
 const NT_GNU_BUILD_ID: u64 = 3;
 
-/// The build id; none where the file has none; `None` where it is no ELF file.
+/// The build id; none if the file has none; `None` if it is no ELF file.
 pub(super) fn facts(head: &[u8]) -> Option<Facts> {
     if !head.starts_with(b"\x7fELF") {
         return None;

@@ -7,7 +7,7 @@ use flate2::read::MultiGzDecoder;
 use super::{Facts, LIMIT_BYTES, text};
 use imgasm_block::Digest;
 
-/// The name and the time in the header, and the content; `None` where the file is not a gzip file.
+/// The name and the time in the header, and the content; `None` if the file is not a gzip file.
 pub(super) fn facts(head: &[u8], whole: impl Fn() -> Option<Vec<u8>>) -> Option<Facts> {
     if !head.starts_with(b"\x1f\x8b\x08") {
         return None;

@@ -28,7 +28,7 @@ impl Database {
         (FOLDERS.into_iter().any(is_in_folder) || *path == side_file::path()).then_some(Self::Rpm)
     }
 
-    /// The packages that differ. Where one side cannot be read, why not, and how many packages the
+    /// The packages that differ. If one side cannot be read, why not, and how many packages the
     /// other one has.
     pub(super) fn compare(self, old: &dyn FileSystem, new: &dyn FileSystem) -> Vec<FieldChange> {
         let read = |fs| match self {

@@ -6,10 +6,10 @@ use super::fields;
 use crate::diff::{FieldChange, FileSystemReport, PathChange, PathChangeKind, PathChanges, Report};
 use imgasm_fs::text::name_text;
 
-/// A report. Every list is there, empty where nothing differs.
+/// A report. Every list is there, empty if nothing differs.
 #[derive(Debug, Serialize)]
 pub struct Document<'a> {
-    /// What could not be read; `null` where the comparison is whole.
+    /// What could not be read; `null` if the comparison is whole.
     error: Option<String>,
     record: Vec<Field>,
     disk: Vec<Field>,
@@ -52,7 +52,7 @@ struct Path {
     /// Whether a renamed path only went along with its directory.
     with_parent: bool,
     fields: Vec<Field>,
-    /// What the change means, where that is known.
+    /// What the change means, if that is known.
     meanings: Vec<Field>,
     hunks: Option<String>,
     /// Whether there are hunks that are not shown because they hold a secret.

@@ -27,8 +27,8 @@ const HUNK: Style = AnsiColor::Cyan.on_default();
 pub(super) const HIDDEN: &str = "changed (hidden)";
 const HEADING: Style = Style::new().bold();
 
-/// Gives the report as text to `put`, piece by piece, with colours as escape sequences; nothing
-/// where nothing differs.
+/// Gives the report as text to `put`, piece by piece, with colours as escape sequences; nothing if
+/// nothing differs.
 ///
 /// # Errors
 /// The first one of `put`.

@@ -6,7 +6,7 @@ use super::{Context, Error};
 use crate::config::values::Line;
 use imgasm_fs::path::ImagePath;
 
-/// Adds a line to the end of a file that does not have it, making the file where it is missing.
+/// Adds a line to the end of a file that does not have it, making the file if it is missing.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppendLine {

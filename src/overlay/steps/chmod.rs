@@ -7,8 +7,8 @@ use crate::config::Mode;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, LastLink};
 
-/// Sets the permissions of what a path leads to, and of everything below it where it is
-/// `recursive`. Symbolic links below have none to set.
+/// Sets the permissions of what a path leads to, and of everything below it if it is `recursive`.
+/// Symbolic links below have none to set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Chmod {

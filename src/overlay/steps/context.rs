@@ -163,7 +163,7 @@ impl Context<'_, '_> {
         Ok(tree::read_file(self.editor.fs(), path, EDIT_LIMIT)?)
     }
 
-    /// As [`Context::read`]; nothing where the file is missing.
+    /// As [`Context::read`]; nothing if the file is missing.
     pub fn read_or_empty(&self, path: &ImagePath) -> Result<Vec<u8>, Error> {
         let place = tree::locate(self.editor.fs(), path, LastLink::Follow)?;
         match place.node {
@@ -181,7 +181,7 @@ impl Context<'_, '_> {
         Ok(written?)
     }
 
-    /// `path` and, where it is `recursive`, everything below it.
+    /// `path` and, if it is `recursive`, everything below it.
     pub fn paths(&self, path: &ImagePath, recursive: bool) -> Result<Vec<ImagePath>, Error> {
         let (_, real) = tree::resolve(self.editor.fs(), path, LastLink::Follow)?;
         if !recursive {

@@ -11,7 +11,7 @@ use imgasm_guest::{Init, known_path};
 const MAX_NAME: usize = 64;
 const MAX_LABEL: usize = 63;
 
-/// Sets the host's name: in `/etc/sysconfig/network` where Red Hat's scripts read it, else in
+/// Sets the host's name: in `/etc/sysconfig/network` if Red Hat's scripts read it, else in
 /// `/etc/hostname`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

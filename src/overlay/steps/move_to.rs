@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::{Context, Error};
 use imgasm_fs::path::ImagePath;
 
-/// Moves a file or a tree to exactly the path given, replacing a file there. Where it has been
-/// moved before, nothing is left to do.
+/// Moves a file or a tree to exactly the path given, replacing a file there. If it has been moved
+/// before, nothing is left to do.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Move {

@@ -56,7 +56,7 @@ enum Scriptlets {
     Skip,
 }
 
-/// What is done where the database cannot be written.
+/// What is done if the database cannot be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Database {
@@ -103,7 +103,7 @@ impl PackageFile {
         Ok(())
     }
 
-    /// What it wants done where the database cannot be written.
+    /// What it wants done if the database cannot be written.
     pub fn unwritable(&self) -> Unwritable {
         match self.database {
             Database::Refuse => Unwritable::Refuse,

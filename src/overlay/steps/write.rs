@@ -7,8 +7,8 @@ use crate::config::{Account, Mode};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::LastLink;
 
-/// Creates or replaces a file; where the path is a link, the file that it leads to. Its directory
-/// must be there.
+/// Creates or replaces a file; if the path is a link, the file that it leads to. Its directory must
+/// be there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Write {

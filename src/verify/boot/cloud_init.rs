@@ -41,7 +41,7 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
 const DATA_SOURCE: &str =
     "/usr/lib/python*/{site,dist}-packages/cloudinit/sources/DataSourceEc2.py";
 
-/// Whether cloud-init can get a session token, where the metadata service wants one. Its code is
+/// Whether cloud-init can get a session token, if the metadata service wants one. Its code is
 /// looked at, since old versions have got it from their distributions.
 pub(super) fn check_token(machine: &Machine<'_>) -> Result<Findings, Error> {
     let mut findings = Findings::default();

@@ -90,7 +90,7 @@ fn efi_partition(table: &PartitionTable) -> Option<u32> {
     found.map(|partition| partition.number)
 }
 
-/// Whether a program lies where the firmware looks where nothing tells it otherwise (UEFI
+/// Whether a program lies where the firmware looks if nothing tells it otherwise (UEFI
 /// specification, "Removable Media Boot Behavior").
 fn holds_loader(disk: &Disk, number: u32) -> Result<bool, Error> {
     let fs = disk.open_filesystem(Place::Partition(number))?;

@@ -99,7 +99,7 @@ fn parse(text: &str) -> Named {
     named
 }
 
-/// A path without the device before it; `None` where variables of the loader make it up.
+/// A path without the device before it; `None` if variables of the loader make it up.
 fn plain_path(word: &str) -> Option<String> {
     let path = match word.split_once(')') {
         Some((device, path)) if device.starts_with('(') => path,

@@ -54,11 +54,11 @@ impl fmt::Display for KnownFilesystem {
 pub struct Machine<'a> {
     /// The root filesystem.
     pub root: &'a dyn FileSystem,
-    /// The disk that holds it, where it is more than the filesystem.
+    /// The disk that holds it, if it is more than the filesystem.
     pub disk: Option<&'a Disk>,
     /// All filesystems that the machine will have, those of data volumes too.
     pub filesystems: Vec<KnownFilesystem>,
-    /// How it is to be started; where that is not known, either way will do.
+    /// How it is to be started; if that is not known, either way will do.
     pub boot_mode: Option<BootMode>,
     /// Whether its metadata service wants a session token.
     pub requires_token: bool,

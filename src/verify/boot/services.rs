@@ -155,7 +155,7 @@ fn problem_of(fs: &dyn FileSystem, program: &str) -> Result<Option<String>, Erro
     })
 }
 
-/// The program that runs a script; that behind `env` where that is named.
+/// The program that runs a script; that behind `env` if that is named.
 fn interpreter(start: &[u8]) -> Option<String> {
     let line = start
         .strip_prefix(b"#!")?

@@ -16,8 +16,8 @@ const CONTENT_LIMIT: u64 = 64 << 20;
 
 /// Where the versions of packages come from.
 pub trait Packages {
-    /// The version of an installed package, with its release behind a `-` where it has one; `None`
-    /// where it is not installed.
+    /// The version of an installed package, with its release behind a `-` if it has one; `None` if
+    /// it is not installed.
     ///
     /// # Errors
     /// Why it cannot be told.

@@ -19,7 +19,7 @@ pub use seen::Seen;
 /// The most memory that a compiled pattern may take, in bytes.
 const PATTERN_LIMIT: usize = 16 << 20;
 
-/// How long a started machine gets to become what is expected, where nothing else is said.
+/// How long a started machine gets to become what is expected, if nothing else is said.
 const USUAL_WITHIN: Duration = Duration::from_mins(1);
 
 /// The longest that a machine may be given, in seconds.
@@ -76,7 +76,7 @@ pub enum Subject {
     },
     /// No other units than these fail.
     FailedUnits(Vec<String>),
-    /// The boot takes no more than this, where the machine runs at its own speed.
+    /// The boot takes no more than this, if the machine runs at its own speed.
     BootTime(Duration),
 }
 

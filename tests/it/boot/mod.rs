@@ -40,7 +40,7 @@ fn imgasm(dir: &Path, args: &[&str]) -> Output {
 
 /// Starts the machine of the recipe in `dir`; gives the report and the exit status.
 fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
-    // As in continuous integration, where the host's own processor is not to be had.
+    // As in continuous integration, if the host's own processor is not to be had.
     let usual = ["boot", "--json", "--accel", "tcg", "--timeout", "1500"];
     let output = imgasm(dir, &[&usual[..], args].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -49,7 +49,7 @@ impl Drop for Script {
 }
 
 impl Server {
-    /// Starts a server with the bucket [`BUCKET`]; `None` where there is no Python for it.
+    /// Starts a server with the bucket [`BUCKET`]; `None` if there is no Python for it.
     pub fn start() -> Option<Self> {
         let (script, line) = Script::start(
             Command::new(python()?)
@@ -139,7 +139,7 @@ impl Server {
         self.tell("snapshot", &wanted);
     }
 
-    /// Fails where a request was sent that the real services would not have taken.
+    /// Fails if a request was sent that the real services would not have taken.
     pub fn assert_no_violations(&self) {
         let violations = self.tell("violations", &Value::Null);
         assert_eq!(violations, json!([]));

@@ -88,7 +88,7 @@ pub fn build(dir: &Path) -> PathBuf {
     out
 }
 
-/// Fails with what a command said where it did not succeed.
+/// Fails with what a command said if it did not succeed.
 pub fn assert_success(output: &Output) {
     assert!(
         output.status.success(),

@@ -63,7 +63,7 @@ const NAMES: [(&str, OutputFormat); 8] = [
 pub struct UnknownFormat(String);
 
 impl OutputFormat {
-    /// The format that a file's name asks for by its extension; `None` where it does not.
+    /// The format that a file's name asks for by its extension; `None` if it does not.
     pub fn of_name(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match &extension[..] {
@@ -139,7 +139,7 @@ pub fn write_file(
 ///
 /// # Errors
 /// [`Error::Unwritable`] for a qcow2, which begins with what is known at its end only, and for
-/// disks that a format cannot hold; [`Error::Write`] where `out` fails.
+/// disks that a format cannot hold; [`Error::Write`] if `out` fails.
 pub fn write_stream(
     device: &dyn BlockDevice,
     chunk_map: &ChunkMap,

@@ -80,7 +80,7 @@ pub(super) fn write(
 struct Writer<'a> {
     output: &'a Output,
     l1: Vec<u64>,
-    /// The second-level table under way, empty where it has no cluster yet, and its number.
+    /// The second-level table under way, empty if it has no cluster yet, and its number.
     l2: Vec<u64>,
     l2_index: usize,
     /// The next cluster of the file that is free.

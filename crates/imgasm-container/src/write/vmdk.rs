@@ -123,9 +123,9 @@ fn compress(piece: &[u8], offset: u64) -> Vec<Grain> {
 
 struct Writer<'a> {
     out: Sink<'a>,
-    /// Where each grain table lies, in sectors; 0 where there is none.
+    /// Where each grain table lies, in sectors; 0 if there is none.
     directory: Vec<u32>,
-    /// The grain table under way, empty where it has no grain yet, and its number.
+    /// The grain table under way, empty if it has no grain yet, and its number.
     table: Vec<u32>,
     table_index: usize,
 }

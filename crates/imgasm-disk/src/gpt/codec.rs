@@ -209,7 +209,7 @@ pub struct NewPartition {
     pub last_lba: u64,
 }
 
-/// Encodes an entry; `None` where the name is too long.
+/// Encodes an entry; `None` if the name is too long.
 pub fn encode_entry(new: &NewPartition) -> Option<[u8; ENTRY_LEN as usize]> {
     let mut partition_name = [U16::ZERO; 36];
     for (at, unit) in new.name.encode_utf16().enumerate() {

@@ -48,8 +48,8 @@ pub enum Reading {
 }
 
 impl Gpt {
-    /// Reads the table of `device`, from its primary copy or, where that is damaged, the backup.
-    /// The sector size is the one at which a sound header is found.
+    /// Reads the table of `device`, from its primary copy or, if that is damaged, the backup. The
+    /// sector size is the one at which a sound header is found.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for a table with sound checksums that cannot be right.
@@ -118,7 +118,7 @@ impl Gpt {
     /// Lays out a new table for all of a device of `device_len` bytes.
     ///
     /// # Errors
-    /// [`Error::Layout`] where the partitions do not fit, overlap, or share a number.
+    /// [`Error::Layout`] if the partitions do not fit, overlap, or share a number.
     pub fn new(
         device_len: u64,
         sector_size: SectorSize,
@@ -185,7 +185,7 @@ impl Gpt {
     /// as it can; gives its new last block. The old backup is wiped.
     ///
     /// # Errors
-    /// [`Error::Layout`] where the device is too small or another partition lies behind.
+    /// [`Error::Layout`] if the device is too small or another partition lies behind.
     pub fn grow(&mut self, device: &dyn BlockDevice, number: u32) -> Result<u64> {
         let mut grown = self.clone();
         grown.fit(device.len())?;

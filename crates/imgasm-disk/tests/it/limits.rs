@@ -29,7 +29,7 @@ struct Image {
 }
 
 impl Image {
-    /// An empty image of a set, of another size than the set's own. `None` where the machine has not
+    /// An empty image of a set, of another size than the set's own. `None` if the machine has not
     /// what it takes.
     fn new(kind: Kind, name: &str, size: u64) -> Option<Self> {
         if !need::mounts(kind.tools()) {

@@ -37,7 +37,8 @@ impl Ext4 {
     }
 
     /// Takes a run of at least one and at most `wanted` blocks, near a goal and below a limit. A
-    /// run does not reach over the end of a group; the next one continues it where that is free.
+    /// run ends with its group at the latest; the next run continues it if the blocks there are
+    /// free.
     pub(crate) fn allocate_run(
         &mut self,
         goal: BlockNumber,
@@ -57,7 +58,7 @@ impl Ext4 {
         let within = index_in_group(&self.geometry, goal);
         let mut best: Option<(GroupNumber, u32, u32)> = None;
         let mut tried = 0;
-        // The home group twice: from the goal on, and at the end all of it.
+        // The home group is searched twice: from the goal on, and at the end as a whole.
         for step in 0..=self.geometry.group_count {
             let number =
                 (u64::from(home.0) + u64::from(step)) % u64::from(self.geometry.group_count);
@@ -97,7 +98,7 @@ impl Ext4 {
         self.take(group, start, len)
     }
 
-    /// The bit behind the last one of a group that stands for a block below a limit.
+    /// One past the last bit of a group that stands for a block below a limit.
     fn limit_in_group(&self, group: GroupNumber, below: u64) -> u32 {
         let first = self.geometry.group_first_block(group).0;
         let len = self.geometry.blocks_in_group(group);
@@ -125,7 +126,7 @@ impl Ext4 {
         Ok((block, len))
     }
 
-    /// Refuses to take or give back blocks if they come in clusters.
+    /// Refuses to allocate or free blocks if the filesystem has clusters.
     fn refuse_clusters(&self) -> Result<()> {
         if self.geometry.cluster_blocks > 1 {
             return Err(incompatible(
@@ -135,7 +136,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Gives blocks back. What is staged of them is dropped.
+    /// Frees blocks. Staged changes to them are dropped.
     pub(crate) fn free_blocks(&mut self, start: BlockNumber, len: u64) -> Result<()> {
         self.refuse_clusters()?;
         if !self.geometry.contains(start, len) || self.zone.overlaps(start, len) {
@@ -175,7 +176,7 @@ fn index_in_group(geometry: &Geometry, block: BlockNumber) -> u32 {
     u32::try_from(index).expect("below the blocks of a group")
 }
 
-/// Splits a range of blocks at the borders of groups.
+/// Splits a range of blocks at the boundaries of groups.
 fn pieces(geometry: &Geometry, range: Range<u64>) -> Vec<Range<u64>> {
     let mut pieces = Vec::new();
     let mut at = range.start;

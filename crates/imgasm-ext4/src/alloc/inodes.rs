@@ -64,7 +64,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Gives an inode back.
+    /// Frees an inode.
     pub(crate) fn free_inode(&mut self, number: InodeNumber, is_directory: bool) -> Result<()> {
         let Some((group, index)) = self.geometry.locate_inode(number) else {
             return Err(corrupt(

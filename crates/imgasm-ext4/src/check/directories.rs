@@ -14,7 +14,7 @@ use crate::stage::Kind;
 use imgasm_fs::error::{Location, Result};
 use imgasm_fs::types::FileType;
 
-/// Blocks that are refused before a directory is given up: a forged one can be very large.
+/// After so many refused blocks a directory is given up: a forged one can be very large.
 const MOST_REFUSED: u32 = 1000;
 
 impl Check<'_> {
@@ -32,7 +32,7 @@ impl Check<'_> {
     }
 
     fn directory(&mut self, number: InodeNumber) -> Result<()> {
-        // What is wrong with the inode itself is known already.
+        // What is wrong with the inode itself has been reported already.
         let Ok(inode) = self.fs.read_inode_unchecked(number) else {
             return Ok(());
         };
@@ -77,7 +77,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Looks at a block of entries; false where it cannot be read to its end.
+    /// Looks at a block of entries; false if it cannot be read to its end.
     fn leaf(
         &mut self,
         directory: &mut Directory,
@@ -85,7 +85,7 @@ impl Check<'_> {
         leaf: Option<Leaf>,
     ) -> Result<bool> {
         let Some(block) = directory.block(file_block) else {
-            // That there is a hole is known from the size.
+            // That there is a hole has been reported with the size.
             return Ok(true);
         };
         let seed = self.fs.inode_seed(directory.number, &directory.inode);
@@ -141,7 +141,7 @@ impl Check<'_> {
         self.count(target, place, entry);
     }
 
-    /// Makes sure that a directory says what its parent is.
+    /// Makes sure that a directory names its parent.
     fn dots_present(&mut self, directory: &Directory) {
         let node = self.nodes.get(directory.number);
         if node.is_some_and(|node| node.dot_dot.is_none()) {
@@ -267,7 +267,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks that a name's hash belongs into its leaf.
+    /// Checks that a name's hash belongs in its leaf.
     fn hash(
         &mut self,
         directory: &Directory,
@@ -275,7 +275,7 @@ impl Check<'_> {
         entry: &Entry<'_>,
         leaf: Option<Leaf>,
     ) {
-        // Those of encrypted names and of names that ignore case are not made of the bytes alone.
+        // Hashes of encrypted names and of names that ignore case do not depend on the bytes alone.
         let is_plain = !directory.is_encrypted() && !directory.inode.has_flag(flags::CASEFOLD);
         let Some(leaf) = leaf.filter(|leaf| !leaf.is_root && is_plain) else {
             return;

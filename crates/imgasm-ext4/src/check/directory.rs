@@ -1,4 +1,4 @@
-//! A directory as its names are looked at.
+//! A directory while its names are checked.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::format::numbers::{BlockNumber, FileBlock, InodeNumber};
 use crate::mapping::Mapping;
 use imgasm_fs::error::Location;
 
-/// A directory as its names are looked at.
+/// A directory while its names are checked.
 pub(super) struct Directory {
     pub(super) number: InodeNumber,
     pub(super) inode: Inode,
@@ -31,7 +31,7 @@ impl Directory {
         (!extent.unwritten).then(|| extent.start.plus(u64::from(within)))
     }
 
-    /// Its blocks in their order; holes are passed over, so that a forged size takes no time.
+    /// Its blocks in their order; holes are skipped, so that a forged size costs no time.
     pub(super) fn blocks(&self) -> Vec<FileBlock> {
         let extents = self.mapping.extents.iter();
         extents

@@ -1,5 +1,5 @@
-//! Encrypted files: each bears the policy by which it is encrypted, and what lies in an encrypted
-//! directory has its policy. Kernel documentation, "Filesystem-level encryption (fscrypt)".
+//! Encrypted files: each has the policy by which it is encrypted, and what lies in an encrypted
+//! directory has the same policy. Kernel documentation, "Filesystem-level encryption (fscrypt)".
 
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ impl Policies {
     }
 }
 
-/// What of an attribute's value says how a file is encrypted, without what is its own (the nonce);
-/// `None` if it is neither of the two forms.
+/// The part of an attribute's value that says how a file is encrypted, without the file's own
+/// nonce; `None` if it is neither of the two forms.
 fn policy_of(context: &[u8]) -> Option<&[u8]> {
     match (context.first(), context.len()) {
         (Some(1), 28) => Some(&context[..12]),
@@ -58,7 +58,7 @@ impl Check<'_> {
             && let Some(block) = inode.xattr_block()
             && self.fs.check_file_blocks(number, block, 1).is_ok()
         {
-            // What is wrong with the block itself is known already.
+            // What is wrong with the block itself has been reported already.
             let bytes = self.fs.stage.get(block, Kind::Xattrs);
             let in_block = bytes.map(|bytes| xattr::decode_block(&bytes));
             found = in_block

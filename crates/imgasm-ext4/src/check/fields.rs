@@ -34,7 +34,7 @@ pub(super) fn problems(fs: &Ext4, number: InodeNumber, inode: &Inode) -> Vec<Str
     found
 }
 
-/// Reserved inodes are empty but for those that are in use.
+/// Reserved inodes are empty, except those that have a purpose.
 fn reserved(fs: &Ext4, number: InodeNumber, inode: &Inode) -> Option<&'static str> {
     const BAD_BLOCKS: u32 = 1;
     const QUOTAS: [u32; 2] = [3, 4];
@@ -96,7 +96,7 @@ fn directory(fs: &Ext4, inode: &Inode) -> Vec<String> {
     found
 }
 
-/// A short target lies where block numbers would, and no kernel looks for extents there.
+/// A short target lies in place of the block numbers, and no kernel looks for extents there.
 fn link(inode: &Inode) -> Option<&'static str> {
     let is_short = (1..60).contains(&inode.size());
     if inode.has_flag(flags::IMMUTABLE | flags::APPEND) {
@@ -108,7 +108,7 @@ fn link(inode: &Inode) -> Option<&'static str> {
     }
 }
 
-/// Devices, pipes and sockets hold nothing but perhaps a device number.
+/// Devices, pipes and sockets hold at most a device number.
 fn special(inode: &Inode) -> Option<&'static str> {
     if inode.has_flag(flags::EXTENTS | flags::INLINE_DATA | flags::INDEX) {
         Some("a device, pipe or socket has flags of a file")
@@ -128,7 +128,7 @@ pub(super) fn is_frozen(inode: &Inode) -> bool {
     !is_file && inode.has_flag(flags::IMMUTABLE | flags::APPEND)
 }
 
-/// What all inodes have.
+/// What holds for all inodes.
 fn common(fs: &Ext4, inode: &Inode) -> Vec<String> {
     const FIRST_LARGE: u64 = 0x8000_0000;
     let features = fs.geometry.features();
@@ -181,7 +181,7 @@ fn common(fs: &Ext4, inode: &Inode) -> Vec<String> {
     found
 }
 
-/// In which form the inode keeps its content.
+/// What is wrong with the form in which the inode keeps its content.
 fn form(fs: &Ext4, number: InodeNumber, inode: &Inode) -> Option<&'static str> {
     const EXTENT_MAGIC: u16 = 0xf30a;
     let incompat = fs.geometry.features().incompat;

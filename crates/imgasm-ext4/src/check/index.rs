@@ -1,4 +1,4 @@
-//! The hash index of a directory: that it leads to each leaf once, and which hashes to which.
+//! The hash index of a directory: it must lead to each leaf once; gives the hashes of each leaf.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::format::numbers::FileBlock;
 use crate::stage::Kind;
 use imgasm_fs::error::Result;
 
-/// The hashes that a root can name: legacy, half MD4, TEA, and `SipHash`, which is keyed by what an
-/// encrypted directory's key gives.
+/// The hashes that a root can name: legacy, half MD4, TEA, and `SipHash`, which is keyed by an
+/// encrypted directory's key.
 const HASH_VERSIONS: [u8; 4] = [0, 1, 2, 6];
 
-/// What the index says of a block of entries.
+/// What the index says about a block of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leaf {
     /// Whether it is the root, which holds `.` and `..` only.
@@ -32,7 +32,7 @@ impl Leaf {
     }
 }
 
-/// An index block that is yet to be looked at.
+/// An index block that has not been checked yet.
 struct Pending {
     block: FileBlock,
     place: Place,
@@ -53,8 +53,8 @@ struct Walk {
 }
 
 impl Check<'_> {
-    /// Looks at the index of a directory. Gives the blocks that hold entries with what the index
-    /// says of them; `None` where the index cannot be read.
+    /// Looks at the index of a directory. Gives the blocks that hold entries, with what the index
+    /// says about them; `None` if the index cannot be read.
     pub(super) fn index(&mut self, directory: &Directory) -> Result<Option<BTreeMap<u32, Leaf>>> {
         let Some(info) = self.index_root(directory)? else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Check<'_> {
         Ok(Some(seen))
     }
 
-    /// What the root of an index says; `None` where it cannot be used.
+    /// What the root of an index says; `None` if it cannot be used.
     fn index_root(&mut self, directory: &Directory) -> Result<Option<RootInfo>> {
         let place = directory.at(FileBlock(0));
         let Some(root) = directory.block(FileBlock(0)) else {

@@ -14,7 +14,7 @@ use imgasm_fs::types::FileType;
 const MOST_LINKS: u32 = 65000;
 
 impl Check<'_> {
-    /// Compares what names say of each inode with what it says itself.
+    /// Compares what the names say about each inode with what the inode says.
     pub(super) fn links(&mut self) -> Result<()> {
         let mut reached = HashMap::from([(InodeNumber::ROOT, true)]);
         let mut number = InodeNumber(0);
@@ -61,8 +61,8 @@ impl Check<'_> {
         self.note(at_inode(number), problem);
     }
 
-    /// Checks that the root leads to a directory. Those on the way up are remembered, so that none
-    /// is met more than twice.
+    /// Checks that a directory can be reached from the root. Those on the way up are remembered, so
+    /// that none is met more than twice.
     fn reach(&mut self, number: InodeNumber, reached: &mut HashMap<InodeNumber, bool>) {
         let mut way = Vec::new();
         let mut at = number;
@@ -70,12 +70,13 @@ impl Check<'_> {
             if let Some(&known) = reached.get(&at) {
                 break known;
             }
-            // Until it is known better, a directory on the way is not reached: so a circle ends.
+            // A directory on the way counts as not reached until the opposite is known, so that a
+            // circle ends.
             reached.insert(at, false);
             way.push(at);
             match self.nodes.get(at).and_then(|node| node.named_in) {
                 Some(parent) => at = parent,
-                // That it has no name is reported where it is met itself.
+                // That it has no name is reported when it is checked itself.
                 None => break false,
             }
         };
@@ -99,8 +100,8 @@ impl Check<'_> {
             );
         }
         let counted = if overflows { 1 } else { node.names };
-        // A directory that once had more links than can be counted says 1 from then on. So many
-        // names are only ever found by an index.
+        // A directory that once had more links than can be counted says 1 from then on. Only a
+        // directory with an index can have that many.
         let uncounted = stated == 1 && is_directory && node.is_indexed;
         // One that no directory names is reported as such.
         if stated != counted && node.names > 0 && !uncounted {

@@ -1,15 +1,15 @@
 //! Checking all metadata against itself, reading only.
 //!
-//! What the readers of the engine refuse is a finding; what a reader does not need to look at is
-//! compared here: who uses which block and inode, how often, and what the filesystem says of it.
+//! What the engine's readers refuse is a finding. What readers need not look at is compared here:
+//! who uses which block and inode, how often, and what the filesystem says about that.
 //!
-//! An error is what `e2fsck -fn` leaves with a status other than 0, or what keeps us from reading on;
-//! a warning is what it accepts.
+//! An error is what makes `e2fsck -fn` exit with a status other than 0, or what keeps us from reading
+//! on; a warning is what it accepts.
 //!
 //! - `superblock`: the state, the copies, the journal, the list of orphans.
 //! - `usage`: which blocks are in use.
 //! - `nodes`: what is known of each inode in use.
-//! - `inodes`, `fields`: the pass over the inode tables, and what one inode says of itself.
+//! - `inodes`, `fields`: the pass over the inode tables, and the fields of one inode.
 //! - `xattrs`: attributes, blocks of them that inodes share, and inodes that hold values.
 //! - `encryption`: policies of encrypted files.
 //! - `directories`, `directory`, `index`: the pass over the names.
@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use usage::Usage;
 use xattrs::SharedBlocks;
 
-/// A check as it goes on.
+/// A check in progress.
 struct Check<'a> {
     fs: &'a Ext4,
     report: &'a mut dyn FnMut(Finding),
@@ -49,7 +49,7 @@ struct Check<'a> {
     policies: Policies,
     /// How many attributes refer to each inode that holds a value.
     value_references: BTreeMap<InodeNumber, u64>,
-    /// Inodes that the superblock names and no directory does.
+    /// Inodes that are named by the superblock and by no directory.
     hidden: Vec<InodeNumber>,
 }
 

@@ -1,4 +1,5 @@
-//! What is known of each inode in use: from its inode, and from the names that stand for it.
+//! What is known about each inode in use: from the inode itself, and from the names that lead to
+//! it.
 
 use crate::format::geometry::Geometry;
 use crate::format::numbers::{InodeNumber, to_usize};
@@ -7,17 +8,17 @@ use imgasm_fs::types::FileType;
 /// An inode in use.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Node {
-    /// What it is; `None` where its mode does not say.
+    /// What it is; `None` if its mode does not say.
     pub(super) file_type: Option<FileType>,
     /// `i_links_count`.
     pub(super) links: u16,
     /// Whether it is a directory with an index.
     pub(super) is_indexed: bool,
-    /// Whether it says that it holds the value of an attribute.
+    /// Whether its flags say that it holds the value of an attribute.
     pub(super) is_value: bool,
     /// Whether it is one of those that no directory names: the journal, quotas, …
     pub(super) hidden: bool,
-    /// Names that stand for it, `.` and `..` among them.
+    /// Names that lead to it, including `.` and `..`.
     pub(super) names: u32,
     /// Of a directory: the one that has a name for it.
     pub(super) named_in: Option<InodeNumber>,
@@ -28,12 +29,12 @@ pub(super) struct Node {
 /// All inodes in use.
 pub(super) struct Nodes {
     inodes_per_group: u32,
-    /// By group, as far as the group was looked at.
+    /// By group; empty for a group that was not looked at.
     groups: Vec<Vec<Option<Node>>>,
 }
 
 impl Nodes {
-    /// With none in use.
+    /// All inodes, none in use.
     pub(super) fn new(geometry: &Geometry) -> Self {
         Self {
             inodes_per_group: geometry.inodes_per_group,
@@ -49,7 +50,7 @@ impl Nodes {
         ))
     }
 
-    /// Makes an inode one in use.
+    /// Marks an inode as in use.
     pub(super) fn insert(&mut self, number: InodeNumber, node: Node) {
         let (group, index) = self.place(number).expect("inodes are counted from 1");
         let group = &mut self.groups[group];
@@ -59,13 +60,13 @@ impl Nodes {
         group[index] = Some(node);
     }
 
-    /// An inode, where it is in use.
+    /// An inode, if it is in use.
     pub(super) fn get(&self, number: InodeNumber) -> Option<&Node> {
         let (group, index) = self.place(number)?;
         self.groups.get(group)?.get(index)?.as_ref()
     }
 
-    /// An inode, where it is in use, to be changed.
+    /// An inode, if it is in use, to be changed.
     pub(super) fn get_mut(&mut self, number: InodeNumber) -> Option<&mut Node> {
         let (group, index) = self.place(number)?;
         self.groups.get_mut(group)?.get_mut(index)?.as_mut()

@@ -31,7 +31,7 @@ impl Check<'_> {
         ];
         for (what, stated, counted) in totals {
             if stated != counted {
-                // Whoever opens it sums the groups' counts up anew.
+                // Everybody who opens the filesystem adds up the groups' counts anew.
                 self.warn(
                     Location::Superblock,
                     format!("it says {stated} {what}, {counted} are there"),
@@ -103,7 +103,7 @@ impl Check<'_> {
                 ),
             );
         }
-        // With the feature, the inodes of such a group were not even looked at.
+        // With the feature, the inodes of such a group were not looked at.
         let is_unused = !has_uninitialised && flags & INODE_UNINIT != 0 && used > 0;
         if is_unused || (!self.fs.is_uninit(group, INODE_UNINIT) && unused > per_group - last_used)
         {

@@ -1,5 +1,5 @@
-//! The superblock: its state and its copies; the journal; the list of orphans; what the
-//! filesystem's own structures take.
+//! The superblock: its state and its copies; the journal; the list of orphans; the blocks of the
+//! filesystem's own structures.
 
 use super::Check;
 use crate::format::features::{Compat, Incompat, RoCompat};
@@ -12,7 +12,7 @@ use imgasm_fs::error::{Location, Result};
 use imgasm_fs::types::FileType;
 
 impl Check<'_> {
-    /// Checks the superblock, its copies, and what it says of journal and orphans.
+    /// Checks the superblock, its copies, the journal, and the orphans.
     pub(super) fn superblock(&mut self) -> Result<()> {
         let sb = &self.fs.superblock;
         let state = sb.s_state.get();
@@ -116,7 +116,7 @@ impl Check<'_> {
                 Err(problem) => Some(problem.to_string()),
                 Ok(copy) => self.difference(&copy),
             };
-            // A filesystem can do without, and no kernel looks at them.
+            // A filesystem works without the copies, and no kernel looks at them.
             if let Some(problem) = problem {
                 self.warn(
                     Location::Block(block.0),
@@ -127,7 +127,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What a copy of the superblock says otherwise.
+    /// What differs in a copy of the superblock.
     fn difference(&self, copy: &Superblock) -> Option<String> {
         let sb = &self.fs.superblock;
         let fields = [
@@ -216,7 +216,7 @@ impl Check<'_> {
 
     /// Checks that the orphan file is sound, and in use if the superblock says so.
     fn orphan_file(&mut self) -> Result<()> {
-        // Those of the geometry are from before a recovery.
+        // The geometry's features are from before a recovery.
         let features = self.fs.superblock.features();
         let is_present = features.ro_compat.contains(RoCompat::ORPHAN_PRESENT);
         if !features.compat.contains(Compat::ORPHAN_FILE) {
@@ -262,7 +262,7 @@ impl Check<'_> {
         if self.fs.geometry.locate_inode(number).is_none() {
             return Ok(());
         }
-        // What is wrong with the inode itself is found with all others.
+        // What is wrong with the inode itself is found along with all others.
         if let Ok(inode) = self.fs.read_inode_unchecked(number)
             && (inode.head.i_links_count.get() > 0 || inode.head.i_blocks_lo.get() > 0)
         {
@@ -274,7 +274,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks the block by which two hosts keep from using one filesystem (`mmp`).
+    /// Checks the block that keeps two hosts from using one filesystem (`mmp`).
     fn in_use_elsewhere(&mut self) -> Result<()> {
         const MAGIC: u32 = 0x004d_4d50;
         const CLEAN: u32 = 0xff4d_4d50;
@@ -313,7 +313,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks what descriptors say of places.
+    /// Checks the places that descriptors name.
     fn descriptors(&mut self) {
         for (group, problem) in self.fs.groups.doubtful().to_vec() {
             self.warn(

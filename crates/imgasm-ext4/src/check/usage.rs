@@ -1,4 +1,4 @@
-//! Which blocks are in use, counted by clusters: one bit each, in groups where any is.
+//! Which blocks are in use: one bit per cluster, kept for groups with any in use.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use crate::format::numbers::{BlockNumber, GroupNumber, to_usize};
 /// The bitmaps as they ought to be.
 pub(super) struct Usage {
     geometry: Geometry,
-    /// By group; `None` where nothing is in use.
+    /// By group; `None` if nothing is in use.
     groups: Vec<Option<Vec<u8>>>,
 }
 
 impl Usage {
-    /// With nothing in use.
+    /// Bitmaps with nothing in use.
     pub(super) fn new(geometry: &Geometry) -> Self {
         Self {
             geometry: geometry.clone(),
@@ -22,8 +22,8 @@ impl Usage {
         }
     }
 
-    /// Takes a range of blocks, which begins inside the filesystem. Gives the first one that was in
-    /// use already, if there is one.
+    /// Marks a range of blocks, which begins inside the filesystem, as in use. Gives the first one
+    /// that was already, if any.
     pub(super) fn claim(&mut self, blocks: Range<u64>) -> Option<BlockNumber> {
         let mut taken = None;
         let cluster = u64::from(self.geometry.cluster_blocks);

@@ -10,7 +10,7 @@ use crate::problem::at_inode;
 use crate::stage::Kind;
 use imgasm_fs::error::{Location, Result};
 
-/// Blocks of attributes.
+/// The blocks of attributes, by number.
 #[derive(Default)]
 pub(super) struct SharedBlocks {
     blocks: BTreeMap<u64, SharedBlock>,
@@ -19,7 +19,7 @@ pub(super) struct SharedBlocks {
 struct SharedBlock {
     /// Inodes that refer to it.
     counted: u32,
-    /// How many it says, if it can be read.
+    /// The number that the block states, if it can be read.
     stated: Option<u32>,
     /// Clusters in other inodes that hold values of its attributes.
     value_clusters: u64,
@@ -39,7 +39,7 @@ impl Check<'_> {
             }
             for attribute in &within {
                 let problem = if attribute.hash == 0 {
-                    // In an inode, none is needed.
+                    // In an inode, a hash is not needed.
                     None
                 } else {
                     hash_problem(attribute)
@@ -110,7 +110,7 @@ impl Check<'_> {
         }
         let expected = xattr::block_hash(&attributes);
         if header.hash != 0 && header.hash != expected {
-            // Only who looks for a block to share goes by it.
+            // It only matters to the search for a block to share.
             self.warn(
                 place(),
                 format!(
@@ -122,8 +122,8 @@ impl Check<'_> {
         Ok(Some(header.references))
     }
 
-    /// Looks at the inode that holds the value of an attribute, if one does; gives the clusters that
-    /// the value takes.
+    /// Looks at the inode that holds the value of an attribute, if there is one; gives the clusters
+    /// of the value.
     fn value(
         &mut self,
         number: InodeNumber,
@@ -159,7 +159,7 @@ impl Check<'_> {
             format!("{holder} holds the value of attribute {name:?}, but its flag is not set")
         } else {
             *self.value_references.entry(holder).or_default() += 1;
-            // Lustre's are accounted for in the inode that holds them.
+            // Lustre's clusters are accounted for in the inode that holds the value.
             let is_counted = attribute.hash == hash;
             return Ok(u64::from(is_counted) * self.clusters_for(len));
         };
@@ -173,7 +173,7 @@ impl Check<'_> {
         u64::from(len).div_ceil(cluster)
     }
 
-    /// Looks at an inode that only attributes refer to: it counts them itself.
+    /// Looks at an inode to which only attributes refer, and which counts them itself.
     pub(super) fn value_holder(&mut self, number: InodeNumber, references: u64) -> Result<()> {
         let inode = self.fs.read_inode_unchecked(number);
         let Some(inode) = self.note_refused(inode)? else {
@@ -181,7 +181,7 @@ impl Check<'_> {
         };
         let head = &inode.head;
         let stated = u64::from(head.i_ctime.get()) << 32 | u64::from(head.i_version.get());
-        // Those of Lustre do not count.
+        // Lustre's inodes do not count them.
         if stated != references && head.i_ctime != head.i_atime {
             self.note(
                 at_inode(number),
@@ -200,7 +200,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares how many inodes refer to each block with what it says.
+    /// Compares the number of inodes that refer to each block with the number that it states.
     pub(super) fn shared_blocks(&mut self) {
         let shared = std::mem::take(&mut self.shared.blocks);
         for (
@@ -224,7 +224,7 @@ impl Check<'_> {
     }
 }
 
-/// What is wrong with the hash of an attribute in a block, as far as its value is there.
+/// What is wrong with the hash of an attribute whose value is in the block.
 fn hash_problem(attribute: &Attribute) -> Option<String> {
     let Value::Here(value) = &attribute.value else {
         return None;

@@ -1,6 +1,6 @@
 //! The content of regular files.
 //!
-//! - [`read`]: reading, and where it lies.
+//! - [`read`]: reading content, and where it lies.
 //! - [`replace`]: new content in place of all that was there.
 //! - [`mod@write`]: writing into a part of it.
 //!
@@ -59,18 +59,18 @@ impl Ext4 {
         self.set_size_field(&mut inode, size);
         self.touch(&mut inode, &[TimeField::Modified, TimeField::Changed])?;
         self.write_inode(number, &mut inode)?;
-        // Nothing behind the end may come to light when the file grows, now or later.
+        // What lies behind the end must not show when the file grows, now or later.
         self.zero_to_block_end(&after, size.min(old_size), None)
     }
 
-    /// Gives all blocks of an inode back.
+    /// Frees all blocks of an inode.
     pub(super) fn free_content(&mut self, number: InodeNumber, inode: &mut Inode) -> Result<()> {
         let before = self.mapping(number, inode)?;
         self.free_extents(&before.extents)?;
         self.store_mapping(number, inode, &before, &mut Mapping::default())
     }
 
-    /// Gives runs of blocks back.
+    /// Frees runs of blocks.
     pub(super) fn free_extents(&mut self, extents: &[Extent]) -> Result<()> {
         for extent in extents {
             self.free_blocks(extent.start, u64::from(extent.len))?;

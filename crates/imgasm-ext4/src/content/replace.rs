@@ -13,19 +13,19 @@ use imgasm_fs::holes::{data_runs, read_content};
 
 /// Bytes of content that are in memory at a time.
 const CHUNK: usize = 1 << 20;
-/// Content up to this size is held in memory to be written into the blocks that it replaces, where
-/// there is no room for both.
+/// Content up to this size is held in memory, to be written over the old content if there is no
+/// room for both.
 const HELD: u64 = 32 << 20;
 
-/// Data on its way to blocks.
+/// Data on its way to the disk.
 struct Output {
-    /// Blocks that were taken and are not used yet.
+    /// Blocks that are allocated and not used yet.
     next: BlockNumber,
     left: u32,
     /// Blocks that may still be needed.
     expected: u64,
     below: u64,
-    /// Data to be written when all metadata is staged; `None` where it is written at once.
+    /// Data to be written when all metadata is staged; `None` if it is written at once.
     held: Option<Vec<(BlockNumber, Vec<u8>)>>,
     mapping: Mapping,
     longest: fn(bool) -> u32,
@@ -87,7 +87,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Carries `size` bytes over to blocks, a chunk at a time.
+    /// Writes `size` bytes to blocks, a chunk at a time.
     fn put_content(
         &mut self,
         number: InodeNumber,

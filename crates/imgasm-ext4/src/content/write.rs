@@ -64,8 +64,8 @@ impl Ext4 {
         self.mapping_of_range(number, inode, block..block + 1)
     }
 
-    /// Gives blocks to holes in a range, and makes unwritten ones written; gives the ranges that
-    /// hold nothing yet.
+    /// Allocates blocks for the holes in a range, and marks unwritten ones as written; gives the
+    /// ranges that hold nothing yet.
     fn fill_holes(
         &mut self,
         number: InodeNumber,
@@ -131,8 +131,8 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Zeros the bytes from `offset` to the end of its block, or to `until` where that comes
-    /// first, unless the block is a hole or reads as zeros.
+    /// Zeros the bytes from `offset` to the end of its block, or to `until` if that comes first,
+    /// unless the block is a hole or reads as zeros.
     pub(crate) fn zero_to_block_end(
         &self,
         mapping: &Mapping,

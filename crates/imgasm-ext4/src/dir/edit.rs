@@ -23,7 +23,8 @@ impl Ext4 {
         if self.is_indexed(inode) {
             return self.insert_indexed(number, inode, new);
         }
-        // An index that is not kept up must not be believed if `dir_index` is turned on later.
+        // An index that is not kept up to date must not be trusted if `dir_index` is turned on
+        // later.
         inode.clear_flag(flags::INDEX);
         if let Some(block) = self.block_with_room(number, inode, new.name)?
             && self.insert_in_block(number, inode, block, new)?
@@ -68,7 +69,7 @@ impl Ext4 {
         Ok(fits)
     }
 
-    /// Adds an entry to a block; false where it does not fit.
+    /// Adds an entry to a block; false if it does not fit.
     pub(super) fn insert_in_block(
         &mut self,
         number: InodeNumber,
@@ -91,7 +92,7 @@ impl Ext4 {
         Ok(true)
     }
 
-    /// Keeps what is remembered of a directory's names up to date.
+    /// Keeps the remembered names of a directory up to date.
     fn note_added(
         &self,
         number: InodeNumber,
@@ -143,7 +144,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Gives a directory one block more, which the caller fills.
+    /// Appends a block to a directory; the caller fills it.
     pub(super) fn append_block(
         &mut self,
         number: InodeNumber,

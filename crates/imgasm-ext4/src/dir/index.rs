@@ -15,17 +15,17 @@ use imgasm_fs::error::{Error, Result};
 use super::leaf::{self, NewEntry};
 use super::{Found, at_file_block};
 
-/// An index block on the way to a leaf.
+/// An index block on the path to a leaf.
 #[derive(Debug, Clone)]
 struct Frame {
     block: BlockNumber,
     place: Place,
     entries: Vec<IndexEntry>,
-    /// Which entry the way goes through.
+    /// The entry that the path goes through.
     at: usize,
 }
 
-/// The way to a leaf.
+/// The path to a leaf.
 #[derive(Debug, Clone)]
 pub(super) struct Path {
     hash: NameHash,
@@ -33,7 +33,7 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// The leaf that the way leads to.
+    /// The leaf that the path leads to.
     fn leaf(&self) -> FileBlock {
         let frame = self.frames.last().expect("a path has a root");
         frame.entries[frame.at].block
@@ -41,7 +41,7 @@ impl Path {
 }
 
 impl Ext4 {
-    /// The hash by which an index is ordered; `None` where it is one that we cannot compute.
+    /// The hash by which an index is ordered; `None` if it is one that we cannot compute.
     pub(crate) fn index_hash(&self, inode: &Inode, version: u8, name: &[u8]) -> Option<NameHash> {
         if inode.has_flag(flags::CASEFOLD) {
             return None;
@@ -65,7 +65,7 @@ impl Ext4 {
         if large { 2 } else { 1 }
     }
 
-    /// The way to the first leaf that may hold a name; `None` where the index is ordered by a hash
+    /// The path to the first leaf that may hold a name; `None` if the index is ordered by a hash
     /// that we cannot compute.
     pub(super) fn probe(
         &self,
@@ -132,7 +132,7 @@ impl Ext4 {
         })
     }
 
-    /// Goes on to the next leaf where that may hold names of the same hash.
+    /// Moves on to the next leaf if that may hold names with the same hash.
     fn next_with_same_hash(
         &self,
         number: InodeNumber,
@@ -159,7 +159,7 @@ impl Ext4 {
         Ok(true)
     }
 
-    /// Finds a name along the way that [`Ext4::probe`] gave for it.
+    /// Finds a name along the path that [`Ext4::probe`] gave for it.
     pub(super) fn find_along(
         &self,
         number: InodeNumber,
@@ -218,7 +218,7 @@ impl Ext4 {
         let mut level = path.frames.len() - full;
         if level == 0 && full > 0 {
             self.grow_root(number, inode, path)?;
-            // The root's entries are in a node now, which has a little more room than a root.
+            // The root's entries are in a node now, which has slightly more room than the root.
             level = 2;
         }
         for level in level..path.frames.len() {
@@ -440,7 +440,7 @@ impl Ext4 {
     }
 }
 
-/// Where to split entries so that the upper part takes at most half of a block; 0 where there is
+/// Where to split entries so that the upper part takes at most half of a block; 0 if there is
 /// nothing to split.
 fn split_point(entries: &[(u32, NewEntry<'_>)], area_len: usize) -> usize {
     let mut upper = 0;
@@ -453,7 +453,7 @@ fn split_point(entries: &[(u32, NewEntry<'_>)], area_len: usize) -> usize {
     entries.len() / 2
 }
 
-/// Where a block of a directory is in its list of blocks, for the largest ones that can be.
+/// Refuses a block number in a directory that an index cannot hold.
 pub(super) fn storable(block: FileBlock) -> Result<()> {
     if htree::storable(block) {
         return Ok(());

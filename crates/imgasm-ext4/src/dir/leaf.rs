@@ -131,7 +131,7 @@ mod tests {
             assert_eq!(find(&area, name), Ok(None));
         }
         assert_eq!(names(&area), [b"n001", b"n002", b"n005", b"n006"]);
-        // n003 and n004 left 24 bytes behind n002, and 16 are the most elsewhere.
+        // n003 and n004 left 24 bytes behind n002; no other gap is longer than 16.
         assert!(room(&area, 16).expect("sound").is_some());
         assert_eq!(room(&area, 17), Ok(None));
     }

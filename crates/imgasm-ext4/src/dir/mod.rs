@@ -31,7 +31,7 @@ use crate::volume::Ext4;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::{FileType, NodeId};
 
-/// The number of blocks from which on names of directories without an index are remembered.
+/// The names of a directory without an index are remembered if it has at least so many blocks.
 const LARGE: u32 = 4;
 
 /// An entry that was found.
@@ -73,7 +73,7 @@ impl Ext4 {
         on && inode.has_flag(flags::INDEX)
     }
 
-    /// The code that a directory entry has for a file type: 0 where the filesystem keeps none.
+    /// The code for a file type in a directory entry: 0 if the filesystem does not store it.
     pub(super) fn type_code(&self, file_type: FileType) -> u8 {
         let kept = self
             .geometry
@@ -97,7 +97,7 @@ impl Ext4 {
         Ok(inode)
     }
 
-    /// Makes a directory that lies in its inode one of a block.
+    /// Moves a directory that lies in its inode to a block.
     fn move_names_out_of_inode(&mut self, number: InodeNumber, inode: &mut Inode) -> Result<()> {
         let entries = self.list(number, inode)?;
         let parent = self.parent_of(number, inode)?;

@@ -1,15 +1,15 @@
-//! What encrypted names look like without the key: a kernel shows them so, and nobody can take one
-//! for the name that is encrypted. Linux, `fs/crypto/fname.c`, `struct fscrypt_nokey_name`.
+//! What encrypted names look like without the key: a form that the kernel shows, too, and that
+//! nobody can mistake for the real name. Linux, `fs/crypto/fname.c`, `struct fscrypt_nokey_name`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of the encrypted name that are shown; of the rest, its SHA-256.
+/// Bytes of the encrypted name that are shown; of the rest, the SHA-256 is shown.
 const SHOWN: usize = 149;
 
-/// The name that stands for an encrypted one. `hash` and `minor` are those by which its directory is
-/// ordered, 0 if it is not.
+/// The name that stands for an encrypted one. `hash` and `minor` are its hashes in the directory's
+/// index, 0 if there is no index.
 pub fn encode((hash, minor): (u32, u32), encrypted: &[u8]) -> Vec<u8> {
     let mut shown = Vec::new();
     shown.extend(hash.to_le_bytes());

@@ -1,5 +1,5 @@
-//! Access control lists on the disk, which are shorter than what `getxattr` gives: version 1, and an
-//! id only in those entries that name somebody.
+//! Access control lists on the disk, in a shorter form than `getxattr` gives: version 1, and an id
+//! only in entries that name somebody.
 //!
 //! Source: Linux, `fs/ext4/acl.h`.
 

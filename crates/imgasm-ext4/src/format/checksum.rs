@@ -3,16 +3,16 @@
 
 use super::numbers::{BlockNumber, GroupNumber, InodeNumber};
 
-/// The start of a CRC-32C that is seeded by nothing else.
+/// The initial value of a CRC-32C without another seed.
 pub const INITIAL: u32 = !0;
 
-/// Carries a CRC-32C on over `bytes`, without the inversions before and after that the usual
-/// definition has and ext4 has not.
+/// Continues a CRC-32C over `bytes`, without the inversions at the start and the end, which ext4
+/// leaves out.
 pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     !crc32c::crc32c_append(!crc, bytes)
 }
 
-/// Carries an ANSI CRC-16 on over pieces of bytes, from all ones.
+/// The ANSI CRC-16 over pieces of bytes, starting from all ones.
 pub fn crc16(pieces: &[&[u8]]) -> u16 {
     const ANSI: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_MODBUS);
     let mut digest = ANSI.digest();
@@ -22,16 +22,16 @@ pub fn crc16(pieces: &[&[u8]]) -> u16 {
     digest.finalize()
 }
 
-/// What all checksums of one filesystem start from.
+/// The seed of all checksums of one filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FsSeed(pub u32);
 
-/// What the checksums of an inode, its directory blocks and its extent blocks start from.
+/// The seed for the checksums of an inode, its directory blocks and its extent blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InodeSeed(pub u32);
 
 impl FsSeed {
-    /// From the filesystem's UUID, where the superblock does not store a seed.
+    /// The seed made from the filesystem's UUID, for a superblock that does not store one.
     pub fn from_uuid(uuid: &[u8; 16]) -> Self {
         Self(crc32c(INITIAL, uuid))
     }

@@ -21,8 +21,8 @@ pub fn decode(i_block: &[u8; I_BLOCK_LEN]) -> DeviceNumber {
     }
 }
 
-/// An `i_block` for a number, in the old form where it fits, as the kernel does; `None` where it
-/// fits neither: 12 bits of major and 20 bits of minor number.
+/// An `i_block` for a number, in the old form if it fits, as the kernel does; `None` if it fits
+/// neither, which takes at most 12 bits of major and 20 bits of minor number.
 pub fn encode(number: DeviceNumber) -> Option<[u8; I_BLOCK_LEN]> {
     let DeviceNumber { major, minor } = number;
     let mut i_block = [0; I_BLOCK_LEN];

@@ -1,6 +1,6 @@
 //! Directory entries: inode, record length, name length, file type, name; the records of a block
-//! fill it without gaps, up to a checksum where there is one. Kernel documentation, ext4,
-//! "Directory Entries", "Linear (Classic) Directories".
+//! fill it without gaps, up to a checksum if there is one. Kernel documentation, ext4, "Directory
+//! Entries", "Linear (Classic) Directories".
 
 use super::checksum::InodeSeed;
 use super::numbers::{InodeNumber, to_u32};
@@ -12,7 +12,7 @@ use imgasm_fs::types::FileType;
 pub const HEADER_LEN: usize = 8;
 /// Bytes of the record at the end of a block that holds the block's checksum.
 pub const TAIL_LEN: usize = 12;
-/// What the checksum's record has in place of a file type.
+/// The file type of the checksum's record.
 const TAIL_FILE_TYPE: u8 = 0xde;
 
 /// A directory entry.
@@ -22,16 +22,16 @@ pub struct Entry<'a> {
     pub offset: usize,
     /// Bytes up to the next entry.
     pub rec_len: usize,
-    /// The inode; `None` where the entry is unused.
+    /// The inode; `None` if the entry is unused.
     pub inode: Option<InodeNumber>,
-    /// The code of the file type; 0 where the filesystem does not keep it.
+    /// The code of the file type; 0 if the filesystem does not store it.
     pub file_type: u8,
     /// The name.
     pub name: &'a [u8],
 }
 
 impl Entry<'_> {
-    /// Bytes that the entry itself needs: none where it is unused.
+    /// Bytes that the entry itself needs: none if it is unused.
     pub fn used_len(&self) -> usize {
         if self.inode.is_some() {
             record_len(self.name.len())
@@ -51,7 +51,7 @@ pub fn entries_len(block_len: usize, has_checksum: bool) -> usize {
     block_len - if has_checksum { TAIL_LEN } else { 0 }
 }
 
-/// The entries of a block, or of what part of it they fill. Ends with the first problem.
+/// The entries of a block, or of the part of it that they fill. Ends with the first problem.
 pub fn entries(area: &[u8]) -> Entries<'_> {
     Entries { area, offset: 0 }
 }
@@ -213,7 +213,7 @@ pub const fn file_type_code(file_type: FileType) -> u8 {
     }
 }
 
-/// The file type that a code in a directory entry stands for, if it does for one.
+/// The file type that a code in a directory entry stands for, if any.
 pub const fn file_type_of(code: u8) -> Option<FileType> {
     Some(match code {
         1 => FileType::Regular,
@@ -244,7 +244,7 @@ pub fn put_dots(
     }
 }
 
-/// The room that the longest unused stretch of a block's entries offers to a new one.
+/// The longest unused stretch among a block's entries, as room for a new one.
 pub fn largest_gap(area: &[u8]) -> Decoded<u32> {
     let mut largest = 0;
     for entry in entries(area) {

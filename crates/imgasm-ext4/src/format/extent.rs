@@ -53,7 +53,7 @@ pub struct Child {
 pub enum Node {
     /// Extents, at depth 0.
     Leaf(Vec<Extent>),
-    /// Nodes, and how many levels they are above the leaves, plus one.
+    /// Child nodes.
     Index {
         /// Levels below this node: at least 1.
         depth: u16,
@@ -63,7 +63,7 @@ pub enum Node {
 }
 
 impl Node {
-    /// Takes a node apart: sorted entries that do not overlap, as many as the header says, at most
+    /// Decodes a node: sorted entries that do not overlap, as many as the header says, and at most
     /// as many as there is room for.
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
         let magic = read_u16(bytes, 0);
@@ -99,8 +99,8 @@ impl Node {
         }
     }
 
-    /// Writes the node into `bytes`, which is the root's place or a block; the checksum is not
-    /// made. Callers have made sure that the entries fit.
+    /// Writes the node into `bytes`, which is the root's place or a block, without a checksum.
+    /// Callers have made sure that the entries fit.
     pub fn encode_into(&self, bytes: &mut [u8]) {
         let max = to_u32(bytes.len() / ENTRY_LEN - 1);
         let (count, depth) = match self {
@@ -141,7 +141,7 @@ pub fn block_entries(block_size: BlockSize) -> usize {
 }
 
 /// Where a block's checksum lies: right behind the room for entries, which is the end of the block
-/// only for some block sizes. `None` where the header is not sound.
+/// only for some block sizes. `None` if the header is not sound.
 fn checksum_at(block: &[u8]) -> Option<usize> {
     let at = ENTRY_LEN * (usize::from(read_u16(block, 4)) + 1);
     (at + 4 <= block.len()).then_some(at)

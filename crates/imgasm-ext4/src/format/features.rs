@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// Features that an implementation which does not know them may ignore.
+    /// Features that may be ignored by an implementation that does not know them.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Compat: u32 {
         const DIR_PREALLOC = 0x1;
@@ -112,7 +112,7 @@ const RO_WRITABLE: RoCompat = RoCompat::SPARSE_SUPER
     .union(RoCompat::VERITY)
     .union(RoCompat::ORPHAN_PRESENT);
 
-/// Compatible features that nevertheless mean more than we keep up.
+/// Compatible features that would need upkeep that we do not do.
 const NOT_KEPT_UP: Compat = Compat::EXCLUDE_BITMAP;
 
 /// All features of a filesystem.

@@ -1,5 +1,5 @@
-//! What the superblock says about sizes and places, checked once so that everything that uses it
-//! can calculate without fear.
+//! What the superblock says about sizes and places, checked once so that whatever uses it can
+//! calculate safely.
 
 use super::features::{Compat, Features, Incompat, RoCompat};
 use super::group::{LEN_32, LEN_64};
@@ -45,7 +45,7 @@ pub struct Geometry {
     pub inode_table_blocks: u32,
     /// Blocks after the descriptor table into which it may grow.
     pub reserved_gdt_blocks: u32,
-    /// Whether the Hurd made it, which keeps other things in some fields of inodes.
+    /// Whether the Hurd made it: it keeps other things in some fields of inodes.
     pub is_hurd: bool,
     features: Features,
     first_meta_bg: u32,
@@ -158,7 +158,7 @@ impl Geometry {
         })
     }
 
-    /// Bits that a group's block bitmap uses: one a cluster.
+    /// Bits that a group's block bitmap uses: one per cluster.
     pub fn clusters_in_group(&self, group: GroupNumber) -> u32 {
         self.blocks_in_group(group).div_ceil(self.cluster_blocks)
     }
@@ -168,8 +168,8 @@ impl Geometry {
         self.blocks_per_group / self.cluster_blocks
     }
 
-    /// The group that an inode lies in, and its number in the group, from 0; `None` where there is
-    /// no such inode.
+    /// The group that an inode lies in, and its number in the group, from 0; `None` if there is no
+    /// such inode.
     pub fn locate_inode(&self, inode: InodeNumber) -> Option<(GroupNumber, u32)> {
         if inode.0 == 0 || inode.0 > self.inodes_count {
             return None;
@@ -186,7 +186,7 @@ impl Geometry {
         InodeNumber(group.0 * self.inodes_per_group + index + 1)
     }
 
-    /// Whether a block of the filesystem has this number. Block 0 is never a file's.
+    /// Whether all of these blocks can belong to a file of this filesystem. Block 0 never does.
     pub fn contains(&self, block: BlockNumber, len: u64) -> bool {
         block.0 >= u64::from(self.first_data_block).max(1)
             && block
@@ -236,8 +236,8 @@ impl Geometry {
             .plus(u64::from(self.superblock_blocks(group)))
     }
 
-    /// Blocks at the start of a group up to the end of its superblock. The first one lies in
-    /// block 1 where blocks have 1 KiB, and with `bigalloc` block 0 belongs to the group, too.
+    /// Blocks at the start of a group up to the end of its superblock. With blocks of 1 KiB the
+    /// first one lies in block 1; with `bigalloc`, block 0 belongs to the group, too.
     fn superblock_blocks(&self, group: GroupNumber) -> u32 {
         let block_before = self.block_size.bytes() == 1024 && self.first_data_block == 0;
         u32::from(self.has_superblock(group)) + u32::from(group.0 == 0 && block_before)

@@ -17,7 +17,7 @@ pub const LEN_64: u16 = 64;
 pub const INODE_UNINIT: u16 = 1;
 /// Bit of `bg_flags`: the block bitmap is not initialised and only metadata is in use.
 pub const BLOCK_UNINIT: u16 = 2;
-/// Bit of `bg_flags`: the inode table is all zeros where it is not used.
+/// Bit of `bg_flags`: the inode table is all zeros if it is not used.
 pub const INODE_ZEROED: u16 = 4;
 /// Where `bg_checksum` lies.
 const CHECKSUM_AT: usize = 0x1e;
@@ -56,8 +56,8 @@ pub struct GroupDescriptor {
 
 const _: () = assert!(size_of::<GroupDescriptor>() == 64);
 
-/// Makes a getter and a setter of a number in two halves. With 32-byte descriptors the high half
-/// is zero when read and is not written, and no number that fits the group needs it.
+/// Makes a getter and a setter for a number in two halves. With 32-byte descriptors the high half
+/// reads as zero and is not written; no valid number needs it then.
 macro_rules! halves {
     ($($get:ident, $set:ident: $lo:ident, $hi:ident;)+) => {
         $(
@@ -76,7 +76,7 @@ macro_rules! halves {
 }
 
 impl GroupDescriptor {
-    /// Takes a descriptor apart. `bytes` has the superblock's descriptor size.
+    /// Decodes a descriptor. `bytes` has the superblock's descriptor size.
     pub fn decode(bytes: &[u8]) -> Self {
         let mut descriptor = Self::new_zeroed();
         let known = bytes.len().min(to_usize(u32::from(LEN_64)));
@@ -157,7 +157,7 @@ fn join_block(low: U32, high: U32) -> BlockNumber {
     BlockNumber(u64::from(low.get()) | u64::from(high.get()) << 32)
 }
 
-/// The checksum of a descriptor, where the filesystem has one.
+/// The checksum of a descriptor, if the filesystem has one.
 fn group_checksum(
     place: &[u8],
     group: GroupNumber,

@@ -13,7 +13,7 @@ const ROOT_INFO_AT: usize = 0x18;
 const ROOT_INFO_LEN: u8 = 8;
 /// Bytes of an entry, and of the checksum behind the room for entries.
 const ENTRY_LEN: usize = 8;
-/// The bit of an entry's hash that says: the block before ends with the same hash.
+/// The bit of an entry's hash that says that the block before ends with the same hash.
 pub const CONTINUED: u32 = 1;
 
 /// Where the entries of an index block begin.
@@ -43,7 +43,7 @@ impl Place {
 /// What `dx_root_info` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RootInfo {
-    /// Which hash, without regard to the sign of the bytes.
+    /// Which hash; whether bytes are signed is not part of it.
     pub hash_version: u8,
     /// Levels of nodes between the root and the leaves.
     pub indirect_levels: u8,
@@ -142,8 +142,8 @@ pub fn init_node(block: &mut [u8]) {
     dirent::put_unused(block, 0, len);
 }
 
-/// Whether a block looks like a node of an index: one unused entry that takes all of it. So does
-/// an empty block of entries without checksum, and neither holds a name.
+/// Whether a block looks like a node of an index: one unused entry that takes all of it. An empty
+/// block of entries without a checksum looks the same; neither holds a name.
 pub fn looks_like_node(block: &[u8]) -> bool {
     read_u32(block, 0) == 0
         && matches!(dirent::entries(block).next(), Some(Ok(entry)) if entry.rec_len == block.len())
@@ -193,7 +193,7 @@ pub fn child_for(entries: &[IndexEntry], hash: u32) -> usize {
     entries.partition_point(|entry| entry.hash <= hash).max(1) - 1
 }
 
-/// Whether the block number of an entry is one that an index can hold.
+/// Whether an index can hold this block number.
 pub fn storable(block: FileBlock) -> bool {
     block.0 <= 0x0fff_ffff
 }

@@ -14,7 +14,7 @@ use imgasm_fs::types::{FileType, Timestamp};
 pub const HEAD_LEN: usize = 128;
 /// Bytes of `i_block`.
 pub const I_BLOCK_LEN: usize = 60;
-/// Bytes after the first 128 that we know fields in: what `i_extra_isize` of a new inode says.
+/// Bytes of the fields that we know after the first 128: the `i_extra_isize` of a new inode.
 pub const EXTRA_LEN: u16 = 32;
 
 /// Bits of `i_flags`.
@@ -35,10 +35,10 @@ pub mod flags {
     pub const EXTENTS: u32 = 0x8_0000;
     /// Sealed by fs-verity.
     pub const VERITY: u32 = 0x10_0000;
-    /// What is made in the directory belongs to its project.
+    /// New nodes in the directory belong to its project.
     pub const PROJINHERIT: u32 = 0x2000_0000;
-    /// Flags that what is made in a directory has, too: those of `chattr +suc…`, as in the kernel's
-    /// `EXT4_FL_INHERITED`.
+    /// Flags that new nodes inherit from their directory: those of `chattr +suc…`, as in the
+    /// kernel's `EXT4_FL_INHERITED`.
     pub const INHERITED: u32 = 0x1
         | 0x2
         | 0x4
@@ -52,9 +52,9 @@ pub mod flags {
         | 0x0200_0000
         | PROJINHERIT
         | CASEFOLD;
-    /// Those of them that only directories have.
+    /// The inherited flags that only directories have.
     pub const OF_DIRECTORIES: u32 = 0x1_0000 | PROJINHERIT | CASEFOLD;
-    /// Those of them that nodes have which are neither files nor directories.
+    /// The inherited flags of nodes that are neither files nor directories.
     pub const OF_OTHERS: u32 = 0x40 | 0x80;
     /// Holds the value of an extended attribute.
     pub const EA_INODE: u32 = 0x20_0000;
@@ -99,7 +99,7 @@ const _: () = assert!(size_of::<InodeHead>() == HEAD_LEN);
 /// Where `i_checksum_lo` lies in the head.
 const CHECKSUM_LO_AT: usize = 0x7c;
 
-/// Fields behind the first 128 bytes, by where they lie behind them.
+/// Fields behind the first 128 bytes, by their offset from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extra {
     /// Half of the checksum; 16 bits.
@@ -148,8 +148,8 @@ impl Inode {
         }
     }
 
-    /// Takes an inode apart and checks that its extra size lies within it. `bytes` has the
-    /// superblock's inode size, at least 128.
+    /// Decodes an inode and checks that its extra size lies within it. `bytes` has the superblock's
+    /// inode size, at least 128.
     pub fn decode(bytes: &[u8]) -> Decoded<Self> {
         let mut head = InodeHead::new_zeroed();
         head.as_mut_bytes().copy_from_slice(&bytes[..HEAD_LEN]);
@@ -175,13 +175,13 @@ impl Inode {
         bytes
     }
 
-    /// What the checksums of this inode and of its blocks start from.
+    /// The seed of the checksums of this inode and of its blocks.
     pub fn seed(&self, fs: FsSeed, number: InodeNumber) -> InodeSeed {
         fs.inode(number, self.head.i_generation.get())
     }
 
-    /// The checksum that the inode should bear; where it has no high half, only the low 16 bits
-    /// are stored.
+    /// The checksum that the inode should have; if it has no room for the high half, only the low
+    /// 16 bits are stored.
     fn computed_checksum(&self, seed: InodeSeed) -> u32 {
         let head = self.head.as_bytes();
         let mut tail = self.tail.clone();
@@ -232,7 +232,7 @@ impl Inode {
         }
     }
 
-    /// Sets the number of bytes of fields behind the first 128; nothing where there is no room.
+    /// Sets the number of bytes of fields behind the first 128; does nothing if there is no room.
     pub fn set_extra_isize(&mut self, size: u16) {
         if usize::from(size) <= self.tail.len() && size >= 4 {
             put_u16(&mut self.tail, 0, size);
@@ -244,20 +244,20 @@ impl Inode {
         field as usize + width <= self.extra_isize()
     }
 
-    /// A 32-bit field behind the first 128 bytes, where the inode has it.
+    /// A 32-bit field behind the first 128 bytes, if the inode has it.
     pub fn extra(&self, field: Extra) -> Option<u32> {
         self.has_extra(field)
             .then(|| read_u32(&self.tail, field as usize))
     }
 
-    /// Sets a 32-bit field behind the first 128 bytes, where the inode has it.
+    /// Sets a 32-bit field behind the first 128 bytes, if the inode has it.
     pub fn set_extra(&mut self, field: Extra, value: u32) {
         if self.has_extra(field) {
             put_u32(&mut self.tail, field as usize, value);
         }
     }
 
-    /// The room for extended attributes, behind the fields; empty where there is none.
+    /// The room for extended attributes, behind the fields; empty if there is none.
     pub fn xattr_area(&self) -> &[u8] {
         match self.extra_isize() {
             0 => &[],
@@ -273,7 +273,7 @@ impl Inode {
         }
     }
 
-    /// The project that it belongs to (`i_projid`): 0 if it says none.
+    /// The project that it belongs to (`i_projid`): 0 if it does not store one.
     pub fn project(&self) -> u32 {
         self.extra(Extra::Project).unwrap_or(0)
     }
@@ -331,7 +331,7 @@ impl Inode {
         u64::from(self.head.i_size_lo.get()) | u64::from(high) << 32
     }
 
-    /// Sets the size in bytes; what is not a regular file stays below 4 GiB.
+    /// Sets the size in bytes; only a regular file can have 4 GiB or more.
     pub fn set_size(&mut self, size: u64) {
         let (low, high) = halves(size);
         self.head.i_size_lo = U32::new(low);
@@ -350,7 +350,7 @@ impl Inode {
     }
 
     /// Sets the number of sectors, which is a multiple of a block's. More than 32 bits need
-    /// `huge_file`, and more than 48 bits its other unit; `None` where it cannot be stored.
+    /// `huge_file`, and more than 48 bits its other unit; `None` if it cannot be stored.
     #[must_use]
     pub fn set_sectors(
         &mut self,
@@ -373,7 +373,7 @@ impl Inode {
         Some(())
     }
 
-    /// The block of extended attributes, where there is one.
+    /// The block of extended attributes, if there is one.
     pub fn xattr_block(&self) -> Option<BlockNumber> {
         let block = u64::from(self.head.i_file_acl_lo.get())
             | u64::from(self.head.i_file_acl_high.get()) << 32;
@@ -413,13 +413,13 @@ impl Inode {
         self.set_extra(extra, more);
     }
 
-    /// The time of creation, where the inode has it.
+    /// The time of creation, if the inode has it.
     pub fn created(&self) -> Option<Timestamp> {
         let seconds = self.extra(Extra::Created)?;
         Some(time::decode(seconds, self.extra(Extra::CreatedMore)))
     }
 
-    /// Sets the time of creation, where the inode has it.
+    /// Sets the time of creation, if the inode has it.
     pub fn set_created(&mut self, to: Timestamp) {
         let (seconds, more) = time::encode(to, self.has_extra(Extra::CreatedMore));
         self.set_extra(Extra::Created, seconds);

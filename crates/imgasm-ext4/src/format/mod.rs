@@ -1,7 +1,7 @@
 //! The on-disk structures of ext2, ext3 and ext4, as bytes and as values; no I/O.
 //!
 //! Facts about the format are from the kernel's documentation, "ext4 Data Structures and
-//! Algorithms"; fields bear its names. All numbers on the disk are little-endian.
+//! Algorithms"; fields have its names. All numbers on the disk are little-endian.
 //!
 //! - [`numbers`]: block, inode and group numbers, the block size.
 //! - [`checksum`]: CRC-32C and CRC-16 over the structures.
@@ -13,7 +13,7 @@
 //! - [`extent`]: nodes of extent trees.
 //! - [`dirent`], [`htree`]: directory entries and the hash index above them.
 //! - [`xattr`], [`acl`]: extended attributes.
-//! - [`quota`]: the hidden files that count who uses what.
+//! - [`quota`]: the hidden files that count what each owner uses.
 
 pub mod acl;
 pub mod checksum;

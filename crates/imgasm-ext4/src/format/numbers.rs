@@ -1,4 +1,4 @@
-//! Numbers with a unit, so that a block of a file is not taken for a block of the filesystem.
+//! Numbers with a unit, so that a block of a file cannot be mistaken for a block of the filesystem.
 
 use std::fmt;
 
@@ -23,9 +23,9 @@ pub struct GroupNumber(pub u32);
 impl InodeNumber {
     /// The root directory.
     pub const ROOT: Self = Self(2);
-    /// The hidden file that keeps the blocks into which the descriptor table may grow.
+    /// The hidden file that reserves the blocks into which the descriptor table may grow.
     pub const RESIZE: Self = Self(7);
-    /// The journal, where the superblock names no other inode.
+    /// The journal, if the superblock names no other inode.
     pub const JOURNAL: Self = Self(8);
 }
 

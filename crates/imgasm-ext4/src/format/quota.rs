@@ -1,6 +1,6 @@
-//! Quota files of version 2, revision 1: a header, then a tree of four levels by the 32 bits of an
-//! id, whose leaves are blocks of entries. All blocks have 1 KiB.
-//! Linux, `fs/quota/quota_tree.h` and `fs/quota/quotaio_v2.h`.
+//! Quota files of version 2, revision 1: a header, then a tree of four levels, indexed by the 32
+//! bits of an id, whose leaves are blocks of entries. All blocks have 1 KiB. Linux,
+//! `fs/quota/quota_tree.h` and `fs/quota/quotaio_v2.h`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::problem::{Decoded, Problem};
 const BLOCK_LEN: usize = 1024;
 /// Where the tree begins.
 const ROOT_BLOCK: u32 = 1;
-/// Levels of blocks of references, each by eight bits of the id.
+/// Levels of blocks of references, each indexed by eight bits of the id.
 const DEPTH: u32 = 4;
 /// Bytes of the header of a block of entries, and of an entry.
 const LEAF_HEADER_LEN: usize = 16;
@@ -26,10 +26,10 @@ const INFO_AT: usize = 8;
 const BLOCKS_AT: usize = INFO_AT + 12;
 const FREE_BLOCK_AT: usize = INFO_AT + 16;
 const FREE_ENTRY_AT: usize = INFO_AT + 20;
-/// The longest file that is read: more entries than there are inodes need no more.
+/// The longest file that is read; an entry per inode needs no more.
 pub const LONGEST_FILE: u64 = 1 << 30;
 
-/// Whose usage a file counts.
+/// What kind of owner a file counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuotaKind {
     /// Owners'.
@@ -76,7 +76,7 @@ pub struct QuotaFile {
 }
 
 impl QuotaFile {
-    /// Takes a whole file apart.
+    /// Decodes a whole file.
     pub fn decode(kind: QuotaKind, file: &[u8]) -> Decoded<Self> {
         let header = file
             .get(..BLOCK_LEN)
@@ -97,7 +97,8 @@ impl QuotaFile {
         Ok(decoded)
     }
 
-    /// Reads what is below a block, `levels` above the entries. Each block is visited once.
+    /// Reads what is below a block that lies `levels` above the entries. Each block is visited
+    /// once.
     fn read_tree(
         &mut self,
         file: &[u8],
@@ -136,7 +137,7 @@ impl QuotaFile {
         Ok(())
     }
 
-    /// The bytes of the file, with as few blocks as can be.
+    /// The bytes of the file, with as few blocks as possible.
     pub fn encode(&self, kind: QuotaKind) -> Vec<u8> {
         let mut file = vec![0; 2 * BLOCK_LEN];
         let mut leaf = 0;
@@ -223,7 +224,8 @@ fn encode_entry(id: u32, quota: &Quota, entry: &mut [u8]) {
         place.copy_from_slice(&field.to_le_bytes());
     }
     if entry.iter().all(|&byte| byte == 0) {
-        // An entry of zeros would be a free one: that of id 0 gets a time instead, as the kernel's.
+        // An entry of zeros would be a free one: the entry of id 0 gets a time instead, as in the
+        // kernel.
         entry[64] = 1;
     }
 }

@@ -18,7 +18,7 @@ pub const MAGIC: u16 = 0xef53;
 pub const STATE_VALID: u16 = 1;
 /// Bit of `s_state`: errors were found.
 pub const STATE_ERROR: u16 = 2;
-/// `s_rev_level` from which on inode size, first inode and features are stored.
+/// The first `s_rev_level` that stores inode size, first inode and features.
 pub const DYNAMIC_REVISION: u32 = 1;
 /// The only value of `s_checksum_type`.
 const CHECKSUM_TYPE_CRC32C: u8 = 1;
@@ -138,7 +138,7 @@ pub struct Superblock {
 const _: () = assert!(size_of::<Superblock>() == LEN);
 
 impl Superblock {
-    /// Takes a superblock apart and checks its magic number and checksum.
+    /// Decodes a superblock and checks its magic number and checksum.
     pub fn decode(bytes: &[u8; LEN]) -> Decoded<Self> {
         let sb: Self = zerocopy::transmute!(*bytes);
         if sb.s_magic.get() != MAGIC {
@@ -165,7 +165,7 @@ impl Superblock {
         Ok(sb)
     }
 
-    /// The bytes of the superblock, with its checksum where it has one.
+    /// The bytes of the superblock, with its checksum if it has one.
     pub fn encode(&self) -> [u8; LEN] {
         let mut bytes: [u8; LEN] = zerocopy::transmute!(self.clone());
         if self.features().metadata_csum() {
@@ -191,18 +191,18 @@ impl Superblock {
         }
     }
 
-    /// Whether the journal holds what the disk does not.
+    /// Whether the journal holds changes that the disk does not.
     pub fn needs_recovery(&self) -> bool {
         self.features().incompat.contains(Incompat::NEEDS_RECOVERY)
     }
 
-    /// Whether inodes wait to be freed or cut off.
+    /// Whether inodes wait to be freed or truncated.
     pub fn has_orphans(&self) -> bool {
         self.s_last_orphan.get() != 0
             || self.features().ro_compat.contains(RoCompat::ORPHAN_PRESENT)
     }
 
-    /// What checksums start from.
+    /// The seed of the checksums.
     pub fn checksum_seed(&self) -> FsSeed {
         if self
             .features()

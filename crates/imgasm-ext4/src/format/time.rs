@@ -1,13 +1,12 @@
-//! Times: 32 bits of seconds in every inode, and 32 further bits where inodes have room: two that
-//! extend the seconds to 34 bits and thirty of nanoseconds. Kernel documentation, ext4, "Inode
-//! Timestamps".
+//! Times: 32 bits of seconds in every inode, and 32 more if inodes have room: two that extend the
+//! seconds to 34 bits and thirty of nanoseconds. Kernel documentation, ext4, "Inode Timestamps".
 
 use imgasm_fs::types::Timestamp;
 
 /// The last second that two epoch bits can express: 2446-05-10T22:38:55Z.
 const LAST_WITH_EPOCH: i64 = 0x3_7fff_ffff;
 
-/// The time in a field of seconds and, where the inode has it, the extra field.
+/// The time in a field of seconds and, if the inode has it, the extra field.
 pub fn decode(seconds: u32, extra: Option<u32>) -> Timestamp {
     let base = i64::from(seconds.cast_signed());
     let extra = extra.unwrap_or(0);
@@ -18,9 +17,9 @@ pub fn decode(seconds: u32, extra: Option<u32>) -> Timestamp {
     }
 }
 
-/// The two fields for a time, which is brought into the range that the fields can hold: without
-/// an extra field from 1901 to 2038, with one up to 2446. As in the kernel, the first and the last
-/// second of it have no nanoseconds.
+/// The two fields for a time, which is brought into the range that the fields can hold: without an
+/// extra field from 1901 to 2038, with one up to 2446. As in the kernel, the first and the last
+/// second of that range have no nanoseconds.
 pub fn encode(time: Timestamp, has_extra: bool) -> (u32, u32) {
     let last = if has_extra {
         LAST_WITH_EPOCH

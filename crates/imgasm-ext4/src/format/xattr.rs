@@ -24,8 +24,8 @@ pub const INDEX_SYSTEM: u8 = 7;
 /// The index that stands for `encryption.`; the policy of an encrypted file is `encryption.c`.
 pub const INDEX_ENCRYPTION: u8 = 9;
 
-/// The prefixes that names begin with, by the numbers that stand for them; those without a dot at
-/// the end are whole names. Other numbers are not shown to users, as on a kernel mount.
+/// The prefixes of names, by the numbers that stand for them; those without a dot at the end are
+/// whole names. Attributes with other numbers are hidden, as on a kernel mount.
 const PREFIXES: [(u8, &[u8]); 5] = [
     (1, b"user."),
     (INDEX_ACL_ACCESS, b"system.posix_acl_access"),
@@ -67,7 +67,7 @@ pub struct Attribute {
 }
 
 impl Attribute {
-    /// The full name; `None` where the prefix's number is not known.
+    /// The full name; `None` if the prefix's number is not known.
     pub fn full_name(&self) -> Option<Vec<u8>> {
         let (_, prefix) = PREFIXES.iter().find(|(index, _)| *index == self.index)?;
         Some([prefix, self.name.as_slice()].concat())
@@ -95,8 +95,7 @@ pub fn split_name(full: &[u8]) -> Option<(u8, &[u8])> {
     })
 }
 
-/// Reads the attributes in an inode's area; none where the area does not begin with the magic
-/// number.
+/// Reads the attributes in an inode's area; none if the area does not begin with the magic number.
 pub fn decode_inode_area(area: &[u8]) -> Decoded<Vec<Attribute>> {
     if area.len() < INODE_HEADER_LEN + 4 || read_u32(area, 0) != MAGIC {
         return Ok(Vec::new());
@@ -120,7 +119,7 @@ pub fn value_in_inode_area(area: &[u8], index: u8, name: &[u8]) -> Option<Range<
     None
 }
 
-/// Writes attributes into an inode's area; false, with nothing changed, where they do not fit.
+/// Writes attributes into an inode's area; false, with nothing changed, if they do not fit.
 #[must_use]
 pub fn encode_inode_area(area: &mut [u8], attributes: &[Attribute]) -> bool {
     if attributes.is_empty() {
@@ -141,7 +140,7 @@ pub fn encode_inode_area(area: &mut [u8], attributes: &[Attribute]) -> bool {
 pub struct BlockHeader {
     /// Inodes that refer to the block.
     pub references: u32,
-    /// Hash of all entries' hashes; 0 where the block is not to be shared.
+    /// Hash of all entries' hashes; 0 if the block is not to be shared.
     pub hash: u32,
 }
 
@@ -176,7 +175,7 @@ pub fn decode_block(block: &[u8]) -> Decoded<Vec<Attribute>> {
 }
 
 /// Writes a block with one reference, its attributes in the order in which the kernel searches
-/// them, and with their hashes; false, with nothing changed, where they do not fit.
+/// them, and with their hashes; false, with nothing changed, if they do not fit.
 #[must_use]
 pub fn encode_block(block: &mut [u8], attributes: &mut [Attribute]) -> bool {
     if !fits(attributes, block.len() - BLOCK_HEADER_LEN) {
@@ -211,8 +210,9 @@ pub fn verify_checksum(block: &[u8], seed: FsSeed, number: BlockNumber) -> Decod
     }
 }
 
-/// `e_hash` of a name and a value in a block, as kernels since 6.2 and e2fsprogs make it. Kernels
-/// before took the bytes of the name as signed where the machine did, and both are accepted.
+/// `e_hash` of a name and a value in a block, as kernels since 6.2 and e2fsprogs make it. Earlier
+/// kernels treated the bytes of the name as signed if the machine's `char` is, and both are
+/// accepted.
 pub fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
     let hash = name
         .iter()
@@ -220,8 +220,8 @@ pub fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
     value_hash(hash, value)
 }
 
-/// `e_hash` of a name and of a value that an inode holds, by the hash of the value that the inode
-/// bears.
+/// `e_hash` of a name and of a value that an inode holds, from the hash of the value that the inode
+/// stores.
 pub fn entry_hash_of_inode(name: &[u8], value_hash: u32) -> u32 {
     entry_hash(name, &value_hash.to_le_bytes())
 }
@@ -265,8 +265,8 @@ pub fn inode_layout_problem(area: &[u8]) -> Option<String> {
     layout_problem(&area[INODE_HEADER_LEN..], 0)
 }
 
-/// Entries grow from `first` on, values from the end: no two may share a byte. Entries themselves
-/// lie one behind the other, so that it is enough to look at the values.
+/// Entries grow from `first` on, values from the end: no two may share a byte. Entries follow one
+/// another, so that only the values need to be checked.
 fn layout_problem(area: &[u8], first: usize) -> Option<String> {
     let mut at = first;
     let mut values: Vec<Range<usize>> = Vec::new();
@@ -284,7 +284,7 @@ fn layout_problem(area: &[u8], first: usize) -> Option<String> {
         at += (ENTRY_LEN + usize::from(raw[0])).next_multiple_of(4);
     }
     values.sort_unstable_by_key(|value| value.start);
-    // The mark that ends the list takes four bytes.
+    // The mark at the end of the list takes four bytes.
     let mut taken = at + 4;
     for value in values {
         if value.start < taken || value.end > area.len() {

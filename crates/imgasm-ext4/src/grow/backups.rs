@@ -9,7 +9,7 @@ use crate::volume::Ext4;
 use imgasm_fs::Result;
 
 impl Ext4 {
-    /// Writes them after what is on the device.
+    /// Writes them from what is on the device.
     pub(super) fn write_backups(&self) -> Result<()> {
         let geometry = &self.geometry;
         let block_size = geometry.block_size;
@@ -19,7 +19,8 @@ impl Ext4 {
             }
             let first = geometry.group_first_block(group);
             let mut copy = self.superblock.clone();
-            // A backup does not claim to be clean; its number stops at what the field can hold.
+            // A backup is not marked as clean; its group number is capped at what the field can
+            // hold.
             copy.s_state = U16::new(copy.s_state.get() & !STATE_VALID);
             copy.s_block_group_nr = U16::new(u16::try_from(group.0).unwrap_or(u16::MAX));
             let recovery = Incompat::NEEDS_RECOVERY.bits();

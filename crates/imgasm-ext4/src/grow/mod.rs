@@ -1,8 +1,8 @@
 //! Making a filesystem larger, as resize2fs and the kernel do it.
 //!
-//! - [`target`]: how large it becomes, and what its superblock says then.
+//! - [`target`]: how large it becomes, and its new superblock.
 //! - [`tables`]: where the bitmaps and inode tables of the new groups lie.
-//! - [`resize_inode`]: the file that keeps the room behind the descriptor tables.
+//! - [`resize_inode`]: the file that reserves the room behind the descriptor tables.
 //! - [`backups`]: the copies of the superblock and of the descriptors.
 //!
 //! Nothing that is in use moves. Descriptors for which there is no room behind the table lie in their
@@ -81,7 +81,7 @@ impl Ext4 {
         self.write_backups()
     }
 
-    /// Makes the blocks that the last group gains free.
+    /// Marks the blocks that the last group gains as free.
     fn extend_last_group(&mut self, target: &Target) -> Result<()> {
         let last = GroupNumber(self.geometry.group_count - 1);
         let before = self.geometry.clusters_in_group(last);
@@ -123,7 +123,7 @@ impl Ext4 {
         Ok(())
     }
 
-    /// Makes blocks that nobody uses yet read as zeros; what is a hole already stays one.
+    /// Makes blocks that nobody uses yet read as zeros; holes stay holes.
     fn make_zeros(&self, start: BlockNumber, len: u64) -> Result<()> {
         let block_size = self.geometry.block_size;
         let end = block_size.offset_of(start.plus(len));

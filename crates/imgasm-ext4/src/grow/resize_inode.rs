@@ -12,7 +12,7 @@ use crate::volume::Ext4;
 use imgasm_fs::Result;
 use imgasm_fs::error::Error;
 
-/// The pointer of `i_block` to a block of pointers to blocks of pointers.
+/// The pointer in `i_block` to a block of pointers to blocks of pointers.
 const DOUBLE_INDIRECT: usize = 13;
 
 impl Ext4 {
@@ -29,7 +29,7 @@ impl Ext4 {
         Ok(top)
     }
 
-    /// Makes the file hold the blocks that are reserved now, and none that has become one of the
+    /// Makes the file hold the blocks that are reserved now, and none that has become part of the
     /// descriptor table.
     pub(super) fn fill_resize_inode(&mut self) -> Result<()> {
         let number = InodeNumber::RESIZE;
@@ -68,7 +68,7 @@ impl Ext4 {
         self.write_inode(number, &mut inode)
     }
 
-    /// Clears the file, all of whose blocks become a part of the descriptor table.
+    /// Clears the file; all of its blocks become part of the descriptor table.
     pub(super) fn drop_resize_inode(&mut self) -> Result<()> {
         let number = InodeNumber::RESIZE;
         let inode = self.read_inode_unchecked(number)?;

@@ -15,9 +15,9 @@ use crate::space::Space;
 use imgasm_fs::Result;
 use imgasm_fs::error::Error;
 
-/// The groups by which a filesystem becomes larger.
+/// The groups that a filesystem gains.
 pub(super) struct NewGroups {
-    /// Their descriptors, the checksums of bitmaps not made.
+    /// Their descriptors, still without the checksums of bitmaps.
     pub(super) descriptors: Vec<GroupDescriptor>,
     space: Space,
 }
@@ -67,7 +67,7 @@ impl NewGroups {
         Ok(new)
     }
 
-    /// Takes room for the structures of some groups, in these groups.
+    /// Allocates room for the structures of some groups, in these groups.
     fn place(&mut self, geometry: &Geometry, groups: Range<u32>) -> Result<Places> {
         let start = geometry.group_first_block(GroupNumber(groups.start)).0;
         let last = GroupNumber(groups.end - 1);
@@ -81,7 +81,7 @@ impl NewGroups {
         })
     }
 
-    /// Takes `count` runs of `len` blocks, side by side if there is room for that.
+    /// Allocates `count` runs of `len` blocks, side by side if there is room for that.
     fn take(
         &mut self,
         geometry: &Geometry,
@@ -136,7 +136,7 @@ impl NewGroups {
             }
             descriptor.set_itable_unused(geometry.inodes_per_group);
             let mut flags = INODE_UNINIT | INODE_ZEROED;
-            // The bitmap of the last group is always there, because its padding is.
+            // The last group always has a bitmap, because it has padding.
             if !is_host && number + 1 < geometry.group_count {
                 flags |= BLOCK_UNINIT;
             }
@@ -161,12 +161,12 @@ impl NewGroups {
     }
 }
 
-/// As many blocks as the clusters that so many blocks lie in: structures share none.
+/// Rounds a number of blocks up to whole clusters: structures do not share one.
 fn whole_clusters(geometry: &Geometry, blocks: u64) -> u64 {
     blocks.next_multiple_of(u64::from(geometry.cluster_blocks))
 }
 
-/// The groups in which structures of the group at `index` of those from `first` on lie, but itself.
+/// The other groups that hold structures of a group: the one at `index`, counted from `first`.
 fn foreign_hosts(geometry: &Geometry, places: &Places, index: usize, first: u32) -> Vec<u32> {
     let own = u64::from(first) + to_u64(index);
     let table = places.inode_tables[index];

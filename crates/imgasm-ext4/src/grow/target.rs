@@ -9,15 +9,15 @@ use crate::format::superblock::Superblock;
 use imgasm_fs::Result;
 use imgasm_fs::error::{Error, Location};
 
-/// Blocks that a last group must have besides its own structures; resize2fs and mke2fs leave a
-/// smaller rest of the device unused.
+/// Blocks that a last group must have besides its own structures; as with resize2fs and mke2fs, a
+/// smaller rest of the device stays unused.
 const LEAST_FREE: u32 = 50;
 
 /// A filesystem as it is to become.
 pub(super) struct Target {
-    /// Its superblock; the counts of what is free are still the old ones.
+    /// Its superblock; the free counts are still the old ones.
     pub(super) superblock: Superblock,
-    /// What that says.
+    /// Its geometry, from that superblock.
     pub(super) geometry: Geometry,
 }
 
@@ -74,7 +74,7 @@ impl Target {
 }
 
 /// Gives a filesystem that has become larger than one or two groups the backups that `sparse_super2`
-/// names. Those that it has stay where they are.
+/// names. Backups that exist stay where they are.
 fn set_backup_groups(sb: &mut Superblock, before: u32, after: u32) {
     if !sb.features().compat.contains(Compat::SPARSE_SUPER2) {
         return;
@@ -87,8 +87,8 @@ fn set_backup_groups(sb: &mut Superblock, before: u32, after: u32) {
     }
 }
 
-/// Says where further descriptors lie: in the blocks that are kept behind the table, and if those do
-/// not suffice, in the groups that they describe.
+/// Decides where further descriptors lie: in the blocks that are kept behind the table, and if those
+/// do not suffice, in the groups that they describe.
 fn place_descriptors(sb: &mut Superblock, old: &Geometry, groups: u32) {
     let features = old.features();
     let needed = groups.div_ceil(old.descriptors_per_block());

@@ -36,7 +36,7 @@ pub const INCOMPAT_CSUM_V3: u32 = 0x10;
 /// `JBD2_FEATURE_INCOMPAT_FAST_COMMIT`: the end of the journal holds fast commits.
 pub const INCOMPAT_FAST_COMMIT: u32 = 0x20;
 
-/// The features of which a replay knows what to do.
+/// The features that a replay supports.
 pub const KNOWN_INCOMPAT: u32 = INCOMPAT_REVOKE
     | INCOMPAT_64BIT
     | INCOMPAT_ASYNC_COMMIT
@@ -49,7 +49,7 @@ pub const CHECKSUM_CRC32: u8 = 1;
 /// `JBD2_CRC32C_CHKSUM`: the `s_checksum_type` that goes with checksums of version 2 and 3.
 pub const CHECKSUM_CRC32C: u8 = 4;
 
-/// Fast commit blocks where `s_num_fc_blks` is zero.
+/// Fast commit blocks if `s_num_fc_blks` is zero.
 const DEFAULT_FAST_COMMIT_BLOCKS: u32 = 256;
 
 /// Bytes of the journal superblock.
@@ -82,7 +82,7 @@ pub struct JournalSuperblock {
     pub s_first: U32,
     /// First transaction that is expected in the log.
     pub s_sequence: U32,
-    /// Block in which the log starts; 0 where it is empty.
+    /// Block in which the log starts; 0 if it is empty.
     pub s_start: U32,
     /// Error that the journal was aborted with.
     pub s_errno: U32,
@@ -108,7 +108,7 @@ pub struct JournalSuperblock {
     pub s_padding2: [u8; 3],
     /// Blocks at the end that are kept for fast commits; 0 stands for 256.
     pub s_num_fc_blks: U32,
-    /// Block in which the next transaction starts, in a journal that is written round and round.
+    /// Block in which the next transaction starts, in a journal that is reused cyclically.
     pub s_head: U32,
     /// Unused.
     pub s_padding: [U32; 40],
@@ -121,7 +121,8 @@ pub struct JournalSuperblock {
 const _: () = assert!(size_of::<JournalSuperblock>() == SUPERBLOCK_LEN);
 
 impl JournalSuperblock {
-    /// That of an empty journal of `blocks` blocks. The kernel turns features on when it mounts.
+    /// The superblock of an empty journal of `blocks` blocks. The kernel turns features on when it
+    /// mounts.
     pub fn fresh(block_size: u32, blocks: u32, uuid: [u8; 16]) -> Self {
         let mut superblock = Self::new_zeroed();
         superblock.header.h_magic = MAGIC.into();
@@ -135,7 +136,7 @@ impl JournalSuperblock {
         superblock
     }
 
-    /// Decodes the first bytes of block 0 of the journal; `None` where there are too few.
+    /// Decodes the first bytes of block 0 of the journal; `None` if there are too few.
     pub fn decode(block: &[u8]) -> Option<Self> {
         let (superblock, _) = Self::read_from_prefix(block).ok()?;
         Some(superblock)
@@ -170,14 +171,14 @@ impl JournalSuperblock {
         self.has_incompat(INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3)
     }
 
-    /// The checksum that belongs into `s_checksum`.
+    /// The checksum that belongs in `s_checksum`.
     pub fn checksum(&self) -> u32 {
         let mut copy = *self;
         copy.s_checksum = U32::ZERO;
         crc32c(!0, copy.as_bytes())
     }
 
-    /// What the checksums of the journal's blocks start from.
+    /// The seed of the checksums of the journal's blocks.
     pub fn checksum_seed(&self) -> u32 {
         crc32c(!0, &self.s_uuid)
     }
@@ -247,7 +248,7 @@ pub struct Tag {
     pub home: u64,
     /// Whether its first four bytes are zeroed in the log and must be made [`MAGIC`] again.
     pub escaped: bool,
-    /// As much of its checksum as there is.
+    /// The part of its checksum that is stored.
     checksum: u32,
 }
 
@@ -346,8 +347,8 @@ impl Layout {
         Ok(homes)
     }
 
-    /// Whether the checksum at the end of a descriptor or revoke block is right, as far as there
-    /// is one. `seed` is [`JournalSuperblock::checksum_seed`].
+    /// Whether the checksum at the end of a descriptor or revoke block is right, if there is one.
+    /// `seed` is [`JournalSuperblock::checksum_seed`].
     pub fn tail_is_valid(self, block: &[u8], seed: u32) -> bool {
         if self.tag_checksum == TagChecksum::None {
             return true;
@@ -358,8 +359,7 @@ impl Layout {
         crc32c(crc32c(seed, body), &[0; TAIL_LEN]) == u32::from_be_bytes(*tail)
     }
 
-    /// Whether the checksum in its tag fits a data block as the log holds it, as far as there is
-    /// one.
+    /// Whether a data block, as the log holds it, matches the checksum in its tag, if there is one.
     pub fn data_is_valid(self, tag: &Tag, data: &[u8], sequence: u32, seed: u32) -> bool {
         let checksum = || crc32c(crc32c(seed, &sequence.to_be_bytes()), data);
         match self.tag_checksum {
@@ -421,14 +421,14 @@ pub struct CommitHeader {
 }
 
 impl CommitHeader {
-    /// Decodes the start of a commit block; `None` where there are too few bytes.
+    /// Decodes the start of a commit block; `None` if there are too few bytes.
     pub fn decode(block: &[u8]) -> Option<Self> {
         let (header, _) = Self::read_from_prefix(block).ok()?;
         Some(header)
     }
 
     /// Whether the CRC-32C of the commit `block` that it heads is right. A block of which only the
-    /// header reached the disk, before zeros, counts as right: the kernel takes it for whole.
+    /// header reached the disk, followed by zeros, counts as right, as in the kernel.
     pub fn block_checksum_is_valid(&self, block: &[u8], seed: u32) -> bool {
         let mut copy = *self;
         copy.h_chksum[0] = U32::ZERO;

@@ -113,7 +113,7 @@ impl JournalFile<'_> {
     }
 }
 
-/// The part of the journal that transactions are written to, round and round.
+/// The part of the journal that transactions are written to, cyclically.
 pub(super) struct Log {
     pub(super) blocks: Range<u32>,
 }

@@ -3,7 +3,7 @@
 //! - [`mod@format`]: what the journal's blocks mean.
 //! - `log`: where they lie.
 //! - `recover`: which blocks of the filesystem the log replaces.
-//! - [`replay`]: writes those and empties the log.
+//! - [`replay`]: writes these blocks and empties the log.
 
 pub mod format;
 mod log;
@@ -38,15 +38,14 @@ pub struct Replayed {
 
 /// Writes every block that the log holds to its home and empties the log.
 ///
-/// Nothing is written before the whole log is found to be sound. The superblock's
-/// `needs_recovery` is the caller's to clear, after it has read the superblock anew: the log may
-/// hold a newer one.
+/// Nothing is written before the whole log is found to be sound. The superblock's `needs_recovery`
+/// is the caller's to clear, after reading the superblock again: the log may hold a newer one.
 ///
 /// # Errors
 /// [`Error::Incompatible`] for a journal feature that is not known, and for fast commits;
-/// [`Error::Corrupt`] where a committed transaction does not fit its checksums or names blocks
-/// that the filesystem does not have; [`Error::NotWritable`] where the kernel aborted the journal
-/// because of an error.
+/// [`Error::Corrupt`] if a committed transaction does not match its checksums or names blocks that
+/// the filesystem does not have; [`Error::NotWritable`] if the kernel aborted the journal because
+/// of an error.
 pub fn replay(device: &dyn BlockDevice, journal: &Journal<'_>) -> Result<Replayed> {
     let file = JournalFile {
         device,
@@ -102,8 +101,8 @@ pub fn read_superblock(
 
 /// Refuses a journal whose last blocks hold fast commits that belong after the log's end.
 ///
-/// Kernel documentation, ext4, "Fast commits": the area is in use where it begins with a head tag
-/// that carries the number of the transaction it continues.
+/// Kernel documentation, ext4, "Fast commits": the area is in use if it begins with a head tag that
+/// carries the number of the transaction it continues.
 fn refuse_fast_commits(
     file: &JournalFile<'_>,
     superblock: &JournalSuperblock,

@@ -1,8 +1,8 @@
 //! Which blocks a log recovers: the three passes of jbd2 over it.
 //!
 //! The first pass finds the transactions that were committed whole, the second collects the homes
-//! that they revoke, the third gives every home its last data that was not revoked. None of them
-//! writes anything.
+//! that they revoke, the third gives every home the last data for it that was not revoked. None of
+//! them writes anything.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(super) struct Recovery {
     pub(super) blocks: BTreeMap<u64, Source>,
     /// Number of transactions that were committed whole.
     pub(super) transactions: u32,
-    /// The first transaction that was not.
+    /// The first transaction that was not committed whole.
     pub(super) end_sequence: u32,
 }
 
@@ -80,15 +80,15 @@ struct Pass<'a> {
     seed: u32,
 }
 
-/// CRC-32 with the bits in the order of their significance, as commit blocks carry it.
+/// CRC-32 with the most significant bit first, as in commit blocks.
 const CRC32_BIG_ENDIAN: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_MPEG_2);
 
 impl Pass<'_> {
     /// Finds the transactions that were committed whole, from the start of the log to the first
     /// block that does not belong to it.
     ///
-    /// A block with a wrong checksum may be left from an earlier life of the log: then the log
-    /// ends before its transaction. Only the time in the commit block tells: where time goes on
+    /// A block with a wrong checksum may be left over from an earlier round of the log: then the
+    /// log ends before its transaction. Only the time in the commit block decides: if time advances
     /// from transaction to transaction, the journal is damaged.
     fn scan(&self) -> Result<Committed> {
         let mut committed = Committed {
@@ -171,7 +171,7 @@ impl Pass<'_> {
                 }
                 _ => break,
             }
-            // A log whose transactions overlap would keep us here for ever.
+            // A log whose transactions overlap would keep us here forever.
             blocks_left = blocks_left
                 .checked_sub(data_blocks + 1)
                 .filter(|&left| left > 0)
@@ -237,7 +237,7 @@ impl Pass<'_> {
     }
 }
 
-/// The type of a block that belongs to transaction `sequence`, `None` where it does not.
+/// The type of a block that belongs to transaction `sequence`, `None` if it does not.
 fn log_block_kind(bytes: &[u8], sequence: u32) -> Option<u32> {
     let (header, _) = BlockHeader::ref_from_prefix(bytes).ok()?;
     let belongs = header.h_magic.get() == MAGIC && header.h_sequence.get() == sequence;
@@ -249,7 +249,7 @@ fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0
 }
 
-/// A block of a transaction that was committed does not fit its checksum.
+/// A block of a committed transaction does not match its checksum.
 fn wrong_checksum(journal_block: u32, sequence: u32) -> imgasm_fs::Error {
     corrupt(
         journal_block,

@@ -1,5 +1,5 @@
 //! The files that a fresh filesystem holds: the root directory, `/lost+found`, and the hidden ones
-//! with the journal and the room for more group descriptors.
+//! that hold the journal and the room for more group descriptors.
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
@@ -23,16 +23,16 @@ use imgasm_fs::{FileType, Result};
 const BAD_BLOCKS_INODE: InodeNumber = InodeNumber(1);
 /// `/lost+found`.
 const LOST_AND_FOUND: InodeNumber = InodeNumber(FIRST_INODE);
-/// What `/lost+found` has room for, so that e2fsck need not allocate blocks.
+/// The size of `/lost+found`, so that e2fsck need not allocate blocks.
 const LOST_AND_FOUND_BYTES: u64 = 16384;
-/// It has no more blocks than an inode without extents can point to by itself.
+/// Its most blocks: what an inode without extents can point to directly.
 const LOST_AND_FOUND_MAX_BLOCKS: u64 = 12;
 /// `s_jnl_backup_type`: `s_jnl_blocks` holds a copy of the journal's `i_block` and size.
 const JOURNAL_BACKUP_BLOCKS: u8 = 1;
-/// The pointer of `i_block` to a block of pointers to blocks of pointers.
+/// The pointer in `i_block` to a block of pointers to blocks of pointers.
 const DOUBLE_INDIRECT: usize = 13;
 
-/// Makes the first files: takes their blocks from `layout` and writes them and their inodes.
+/// Makes the first files: allocates their blocks from `layout` and writes them and their inodes.
 pub(super) fn write(
     device: &dyn BlockDevice,
     sb: &mut Superblock,
@@ -65,7 +65,7 @@ pub(super) fn write(
 struct Files<'a> {
     device: &'a dyn BlockDevice,
     geometry: &'a Geometry,
-    /// That of group 0, in which all these files are.
+    /// The inode table of group 0, in which all these files are.
     inode_table: BlockNumber,
     seed: FsSeed,
     options: &'a FormatOptions,
@@ -183,7 +183,7 @@ impl Files<'_> {
         self.write_inode(number, &mut inode)
     }
 
-    /// The empty file of bad blocks, which bears no mode and no link.
+    /// The empty file of bad blocks, which has no mode and no link.
     fn bad_blocks(&self) -> Result<()> {
         let mut inode = self.unused_inode();
         self.set_times(&mut inode);
@@ -204,7 +204,7 @@ impl Files<'_> {
             .collect();
 
         let first = u64::from(geometry.first_data_block) + 1 + in_use;
-        // Where group 0 alone would have its bitmaps and inode table, if they were not packed.
+        // The place behind the bitmaps and the inode table of group 0, if they were not packed.
         let goal = first + reserved + 1 + u64::from(geometry.inode_table_blocks);
         let top = layout.claim_block(goal)?;
         let mut top_bytes = self.empty_block();
@@ -250,7 +250,7 @@ impl Files<'_> {
             layout.claim(start..start + u64::from(len));
             extents.push(extent_of(u64::from(placed), start, len));
             if extents.len() == usize::from(ROOT_ENTRIES) + 1 {
-                // The inode has no room for more; a block in front of the journal has.
+                // The inode has no room for more extents; a block in front of the journal has.
                 leaf_block = Some(layout.claim_block(extents[0].start.0 - 1)?);
             }
             placed += len;
@@ -281,7 +281,7 @@ impl Files<'_> {
         Ok(())
     }
 
-    /// Gives an inode its extents, size and number of blocks. The extents lie in `leaf_block` where
+    /// Gives an inode its extents, size and number of blocks. The extents lie in `leaf_block` if
     /// the inode has no room for them.
     fn map(
         &self,

@@ -50,8 +50,8 @@ fn usage(device_bytes: u64) -> (u32, u64) {
     }
 }
 
-/// Blocks of the journal, by the number of blocks of the filesystem; `None` where a journal would
-/// take too much of it.
+/// Blocks of the journal, by the number of blocks of the filesystem; `None` if a journal would take
+/// too much of it.
 pub(super) fn journal_blocks(filesystem_blocks: u64) -> Option<u32> {
     const K: u64 = 1024;
     Some(match filesystem_blocks {

@@ -17,7 +17,7 @@ use imgasm_fs::Result;
 /// The root directory and `/lost+found`.
 const DIRECTORIES: u32 = 2;
 
-/// Writes all of them. The counts in the superblock are set on the way.
+/// Writes all of them, and sets the counts in the superblock.
 pub(super) fn write(
     device: &dyn BlockDevice,
     sb: &mut Superblock,
@@ -50,8 +50,8 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Makes the descriptor of a group, and writes the bitmaps of which the descriptor does not say
-/// that they need not be read.
+/// Makes the descriptor of a group, and writes its bitmaps unless the descriptor says that they
+/// need not be read.
 fn write_group(
     device: &dyn BlockDevice,
     sb: &Superblock,
@@ -76,7 +76,7 @@ fn write_group(
     descriptor.set_itable_unused(free_inodes);
     let mut flags = INODE_ZEROED;
 
-    // The bitmap of the last group is always there, because its padding is.
+    // The last group always has a bitmap, because it has padding.
     if layout.initialised[index(group)] || group == geometry.group_count - 1 {
         let mut bitmap = vec![0; block_size.len()];
         for run in layout.space.used_in(blocks.clone()) {
@@ -123,7 +123,7 @@ fn write_superblock(
     let offset = if group.0 == 0 {
         OFFSET_BYTES
     } else {
-        // A backup does not claim to be clean; its number stops at what the field can hold.
+        // A backup is not marked as clean; its group number is capped at what the field can hold.
         copy.s_state = U16::ZERO;
         copy.s_block_group_nr = U16::new(u16::try_from(group.0).unwrap_or(u16::MAX));
         geometry.block_size.offset_of(first)
@@ -134,7 +134,7 @@ fn write_superblock(
     Ok(())
 }
 
-/// Blocks that no file can ever have, as the kernel counts them when it mounts.
+/// Blocks that no file can ever have, counted as the kernel counts them at a mount.
 fn overhead(layout: &Layout<'_>, sb: &Superblock) -> u32 {
     let geometry = layout.geometry;
     let groups: u64 = (0..geometry.group_count)

@@ -1,4 +1,4 @@
-//! What a fresh filesystem shall be like.
+//! The options for a fresh filesystem.
 
 use imgasm_fs::{Error, Result, Timestamp};
 
@@ -8,17 +8,17 @@ pub const MAX_LABEL_LEN: usize = 16;
 /// The largest share of blocks that can be kept for the superuser, in percent.
 const MAX_RESERVED_PERCENT: u8 = 50;
 
-/// What a fresh filesystem shall be like.
+/// The options for a fresh filesystem.
 ///
-/// Nothing has a default that depends on the host: who makes a filesystem says when, and under
-/// which identity.
+/// No default depends on the host: the caller says when the filesystem is made, and with which
+/// identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatOptions {
     /// Identity of the filesystem.
     pub uuid: [u8; 16],
     /// Seed of the hashes by which large directories are ordered; must not be all zeros.
     pub hash_seed: [u8; 16],
-    /// The time at which it is made, as far as it is stored: whole seconds.
+    /// The time at which it is made; whole seconds are stored.
     pub now: Timestamp,
     /// At most [`MAX_LABEL_LEN`] bytes without NUL.
     pub label: Vec<u8>,
@@ -34,7 +34,7 @@ pub struct FormatOptions {
 }
 
 impl FormatOptions {
-    /// A filesystem without a label, with what mke2fs does when it is told nothing.
+    /// A filesystem without a label, with the defaults of mke2fs.
     pub fn new(uuid: [u8; 16], hash_seed: [u8; 16], now: Timestamp) -> Self {
         Self {
             uuid,

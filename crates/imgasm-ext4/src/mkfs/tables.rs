@@ -1,8 +1,8 @@
 //! Where bitmaps and inode tables lie.
 //!
-//! Those of sixteen groups are packed together at the start of the first of them (`flex_bg`): the
-//! block bitmaps, the inode bitmaps, the inode tables. The search for room is mke2fs's, so that
-//! the layout is too.
+//! The structures of sixteen groups are packed together at the start of the first of them
+//! (`flex_bg`): the block bitmaps, the inode bitmaps, the inode tables. The search for room is that
+//! of mke2fs, so that the layout is the same.
 
 use std::ops::Range;
 
@@ -53,7 +53,7 @@ impl<'a> Layout<'a> {
         Ok(layout)
     }
 
-    /// Takes `run`, which is free, for something that lies in it.
+    /// Marks `run`, which is free, as in use.
     pub(super) fn claim(&mut self, run: Range<u64>) {
         let first = self.geometry.group_of_block(BlockNumber(run.start));
         let last = self.geometry.group_of_block(BlockNumber(run.end - 1));
@@ -63,7 +63,7 @@ impl<'a> Layout<'a> {
         self.space.claim(run);
     }
 
-    /// Takes the first free block at or after `goal`, or else the first one at all.
+    /// Allocates the first free block at or after `goal`, or else the first one at all.
     pub(super) fn claim_block(&mut self, goal: u64) -> Result<u64> {
         let block = self
             .space
@@ -140,7 +140,8 @@ impl<'a> Layout<'a> {
         })
     }
 
-    /// Takes `len` blocks for a group's part, near where the one of the group before it ends.
+    /// Allocates `len` blocks for a structure of a group, near the end of the same structure of the
+    /// group before it.
     fn place(&mut self, group: u32, flex_last: u32, after: Option<u64>, len: u64) -> Result<u64> {
         let flex_start = self.group_blocks(group / FLEX_GROUPS * FLEX_GROUPS).start;
         let last_block = self.group_blocks(flex_last).end - 1;

@@ -1,5 +1,5 @@
-//! The checker of ext4 against e2fsck: what one finds nothing wrong with, the other must not either,
-//! and what one complains of, the other must too.
+//! The checker of ext4 against e2fsck: what one accepts, the other must accept, and what one
+//! complains about, the other must, too.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,7 +65,7 @@ fn filled(set: &'static Set, folder: &Path) -> PathBuf {
     path
 }
 
-/// All feature sets where `IMGASM_TEST_SETS` is `all`, else these.
+/// All feature sets if `IMGASM_TEST_SETS` is `all`, else these.
 fn chosen(names: &[&str]) -> Vec<&'static Set> {
     let all = std::env::var_os("IMGASM_TEST_SETS").is_some_and(|value| value == "all");
     sets(Kind::Ext)
@@ -215,13 +215,13 @@ fn number(text: &str) -> Option<String> {
     (!number.is_empty()).then(|| number.to_owned())
 }
 
-/// Puts numbers in for what stands in braces; `None` where an image has no such thing.
+/// Replaces what stands in braces by numbers; `None` if an image has no such thing.
 fn resolve(fault: &str, path: &Path) -> Option<String> {
     let Some((before, rest)) = fault.split_once('{') else {
         return Some(fault.to_owned());
     };
     let (what, after) = rest.split_once('}').unwrap();
-    // debugfs tells its version on standard error.
+    // debugfs prints its version on standard error.
     let answer = |request: &str| debugfs(request, path).replace("debugfs 1.", "");
     let found = match what.split_once(':') {
         Some(("bg", field)) => {
@@ -315,7 +315,7 @@ fn random_damage_is_found() {
             let Err(complaints) = verdict(&damaged) else {
                 continue;
             };
-            // What it offers to mend, but for making things smaller.
+            // What it offers to repair, except what only makes things smaller.
             let is_fault = |line: &str| line.ends_with("? no") && !line.ends_with("Optimize? no");
             if !complaints.lines().any(is_fault) || complaints.contains("is in the future") {
                 continue;

@@ -1,4 +1,4 @@
-//! Features that concern single files: what does not need them can be changed beside what does.
+//! Features that concern single files: other files can be changed beside those.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -379,7 +379,7 @@ fn list(fs: &Ext4, directory: imgasm_fs::NodeId, prefix: &str, lines: &mut Vec<S
     }
 }
 
-/// Attributes in inodes of their own are read; what has none can be changed.
+/// Attributes in inodes of their own are read; files without them can be changed.
 #[test]
 fn values_in_inodes_of_their_own_stay() {
     let Some(image) = Image::new(32 * MIB, &["-t", "ext4", "-O", "ea_inode"]) else {
@@ -412,7 +412,7 @@ fn values_in_inodes_of_their_own_stay() {
     image.compare();
 }
 
-/// With clusters, what takes or gives back blocks is refused, and nothing else.
+/// With clusters, changes that allocate or free blocks are refused, and nothing else.
 #[test]
 fn clusters_are_left_alone() {
     let args = ["-t", "ext4", "-O", "bigalloc", "-C", "16384", "-b", "1024"];

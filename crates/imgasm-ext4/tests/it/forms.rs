@@ -33,7 +33,7 @@ fn profiles() -> Vec<(u32, &'static str)> {
     profiles
 }
 
-/// A fresh image; `None` if the machine has not what it takes.
+/// A fresh image; `None` if the machine lacks what is needed.
 fn image(block_size: u32, kind: &str, features: &str) -> Option<Image> {
     let block_size = block_size.to_string();
     Image::new(
@@ -74,8 +74,8 @@ fn name(number: u64, len: usize) -> String {
     format!("{number:0len$}")
 }
 
-/// The counts of names at which a directory takes on another form: those at which it gets more than
-/// one block at once, and the first at which it gets one at all.
+/// The counts of names at which a directory changes its form: those at which it gains more than one
+/// block at once, and the first at which it gains one at all.
 fn directory_transitions(image: &Image, len: usize, most: u64) -> Vec<u64> {
     image.edit(|fs| {
         let root = fs.root();

@@ -72,7 +72,7 @@ fn fill(root: &Path, free: u64) {
     }
     drop(file);
     std::fs::remove_file(&path).expect("it is there");
-    // What is removed is free when the journal has it.
+    // What is removed is free once the journal has recorded it.
     File::open(root)
         .and_then(|root| root.sync_all())
         .expect("it can be written");
@@ -121,7 +121,7 @@ fn grown(mke2fs: &[&str], first: u64, steps: &[u64]) -> Option<String> {
         assert_eq!(ours, theirs, "{mke2fs:?} to {step} KiB");
         let block_size = field(&image.path, &[], "Block size");
         assert_eq!(len, field(&image.path, &[], "Block count") * block_size);
-        // A group's structures may lie elsewhere, and meta_bg keeps no room for descriptors.
+        // A group's structures may lie elsewhere, and meta_bg reserves no room for descriptors.
         let [ours, theirs] = what("Free blocks");
         let slack = 600.max(theirs / 100);
         assert!(
@@ -171,7 +171,8 @@ fn backups_are_right(image: &Path, block_size: u64) {
         if !has_table {
             continue;
         }
-        // It takes the descriptors behind the backup; only what a backup never keeps may differ.
+        // e2fsck takes the descriptors behind the backup; only what a backup never stores may
+        // differ.
         let (block, size) = (place.to_owned(), block_size.to_string());
         let checked = output(
             Command::new("e2fsck")
@@ -347,7 +348,7 @@ fn what_the_format_cannot_have_is_refused() {
     assert_eq!(same, 20 * MIB);
 }
 
-/// What it costs depends on the groups that are new, not on what is there.
+/// The cost depends on the new groups, not on what is there.
 #[test]
 fn growing_to_a_tib_writes_little() {
     let Some(image) = Image::new(2048 * MIB, &["-t", "ext4"]) else {

@@ -15,14 +15,14 @@ use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::need;
 use imgasm_testkit::tree::{Comparison, Tree};
 
-/// An image in a folder that goes with it.
+/// An image in a folder that is removed with it.
 pub struct Image {
     pub path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Image {
-    /// A fresh filesystem; `None` where the machine has not what it takes.
+    /// A fresh filesystem; `None` if the machine lacks what is needed.
     pub fn new(size: u64, mke2fs: &[&str]) -> Option<Self> {
         if !need::mounts(Kind::Ext.tools()) {
             return None;

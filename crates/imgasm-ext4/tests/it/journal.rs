@@ -196,7 +196,7 @@ comparisons! {
     orphan_file_without_checksums: ["-t", "ext4", "-O", "orphan_file,^metadata_csum"], "";
 }
 
-/// A log that has gone round: later transactions lie before earlier ones.
+/// A log that has wrapped around: later transactions lie before earlier ones.
 #[test]
 fn a_log_that_wraps() {
     const ROUND: &str = r#"
@@ -223,7 +223,7 @@ cp --sparse=always "$image" "$copy"
         .unwrap();
 }
 
-/// A file that was being cut off when the machine stopped.
+/// A file that was being truncated when the machine stopped.
 #[test]
 fn a_truncation_is_finished() {
     if !need::mounts(Kind::Ext.tools()) {
@@ -275,7 +275,7 @@ fn a_truncation_is_finished() {
     }
 }
 
-/// What the checker says of an image, in one text.
+/// What the checker says about an image, in one text.
 fn check(path: &Path) -> String {
     let fs = Ext4::open(image(path)).unwrap();
     let mut found = Vec::new();

@@ -41,7 +41,7 @@ fn sparse(path: &Path, len: u64) {
     File::create(path).unwrap().set_len(len).unwrap();
 }
 
-/// What mke2fs makes of `len` bytes.
+/// The filesystem of `len` bytes that mke2fs makes.
 fn mke2fs(path: &Path, len: u64, extended: &str, extra: &[&str]) {
     sparse(path, len);
     let status = Command::new("mke2fs")
@@ -58,7 +58,7 @@ fn mke2fs(path: &Path, len: u64, extended: &str, extra: &[&str]) {
     assert!(status.success());
 }
 
-/// What we make of `len` bytes.
+/// The filesystem of `len` bytes that we make.
 fn format(path: &Path, len: u64, options: &FormatOptions) {
     sparse(path, len);
     let device = FileDevice::open_writable(path).unwrap();
@@ -78,8 +78,8 @@ fn e2fsck(path: &Path) {
     );
 }
 
-/// Offsets in a superblock of what may differ: the lifetime count of written bytes, which tells of
-/// the writer and not of the filesystem, and the checksum over it.
+/// Offsets in a superblock of what may differ: the lifetime count of written bytes, which depends
+/// on the writer, not on the filesystem, and the checksum over it.
 const OWN_FIELDS: [Range<u64>; 2] = [0x178..0x180, 0x3fc..0x400];
 /// Offset in a superblock of the copy of the journal's `i_block`.
 const JOURNAL_BACKUP: Range<u64> = 0x10c..0x148;
@@ -173,8 +173,8 @@ fn same_bytes(ours: &Path, theirs: &Path) {
     e2fsck(ours);
 }
 
-/// Both have the same bytes but in the journal's inode: one of more than four pieces leaves what
-/// was in the inode before behind the root of its extents, which we do not imitate.
+/// Both have the same bytes but in the journal's inode: for a journal of more than four pieces,
+/// mke2fs leaves old bytes of the inode behind the root of its extents, which we do not imitate.
 fn same_bytes_but_journal_root(ours: &Path, theirs: &Path) {
     let [written, checksum] = OWN_FIELDS;
     let fields = [written, checksum, JOURNAL_BACKUP];

@@ -1,5 +1,5 @@
-//! One case for each structure of ext4 that ordinary trees seldom have: the engine changes it,
-//! `e2fsck` and a kernel mount say whether it did so rightly.
+//! One case for each structure of ext4 that ordinary trees seldom have: the engine changes it;
+//! `e2fsck` and a kernel mount judge whether it did so correctly.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -66,7 +66,7 @@ fn unwritten_extents_read_as_zeros_and_are_written_piecewise() {
     };
     image.kernel(|root| {
         let path = root.join("reserved");
-        // What lies in the blocks before must not come to light.
+        // The old content of the blocks must not show.
         std::fs::write(root.join("old"), vec![0xee; 8 << 20]).expect("room");
         run(Command::new("sync").arg("-f").arg(root));
         std::fs::remove_file(root.join("old")).expect("it is there");
@@ -191,7 +191,7 @@ fn access_lists_and_modes_keep_in_step_as_the_kernel_has_them() {
     });
 }
 
-/// A source that breaks off.
+/// A source that ends early.
 struct Broken(u64);
 
 impl Read for Broken {

@@ -101,7 +101,7 @@ pub struct Geometry {
     pub fat_len: u64,
     /// Number of FATs.
     pub fats: u32,
-    /// Which FAT is in use, where they are no copies of each other.
+    /// Which FAT is in use, if they are no copies of each other.
     pub active_fat: Option<u32>,
     /// The root directory.
     pub root: Root,

@@ -124,13 +124,13 @@ struct RawPart {
 /// A file or directory, as its entry tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The long name, or the short one where there is none.
+    /// The long name, or the short one if there is none.
     pub name: String,
     /// The short name, as it is stored.
     pub short: [u8; 11],
     /// Attribute bits.
     pub attributes: u8,
-    /// First cluster of the content, 0 where there is none.
+    /// First cluster of the content, 0 if there is none.
     pub cluster: u32,
     /// Bytes in a file.
     pub size: u32,
@@ -248,8 +248,8 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
     listing
 }
 
-/// The name that a short entry tells: base and extension, in lower case where its flags say so.
-/// What is not ASCII depends on a code page that the volume does not name, and becomes U+FFFD.
+/// The name that a short entry tells: base and extension, in lower case if its flags say so. What
+/// is not ASCII depends on a code page that the volume does not name, and becomes U+FFFD.
 fn short_name(raw: [u8; 11], lower_case: u8) -> String {
     let part = |bytes: &[u8], lower: bool| -> String {
         let text: String = bytes
@@ -287,7 +287,7 @@ fn checksum(short: &[u8; 11]) -> u8 {
 struct LongName {
     /// Units of the parts read, in the order of the name.
     units: Vec<u16>,
-    /// The order that the next part must have; 0 where the short entry must come.
+    /// The order that the next part must have; 0 if the short entry must come.
     next: u8,
     checksum: u8,
 }

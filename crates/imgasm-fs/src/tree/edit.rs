@@ -1,4 +1,4 @@
-//! Changes by path, made only where something differs.
+//! Changes by path, made only if something differs.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};

@@ -4,7 +4,7 @@
 //! - [`read`]: the content of a file, whole or as a stream.
 //! - [`walk()`]: everything below a path, in order of names.
 //! - [`glob()`]: the paths that a pattern matches.
-//! - `edit`, with the [`Editor`]: changes by path, made only where something differs, and recorded.
+//! - `edit`, with the [`Editor`]: changes by path, made only if something differs, and recorded.
 
 pub mod edit;
 #[cfg(feature = "glob")]

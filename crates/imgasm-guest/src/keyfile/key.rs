@@ -50,7 +50,7 @@ impl Format {
     }
 }
 
-/// A key: a text whose dots lead downwards, or the list of its names where they have dots.
+/// A key: a text whose dots lead downwards, or the list of its names if they have dots.
 ///
 /// In an ini file the first dot ends the section; a name of a shell variable has no dots to split.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

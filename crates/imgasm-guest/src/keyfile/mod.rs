@@ -1,6 +1,6 @@
 //! Configuration files with keys: one key is set, and every other byte stays.
 //!
-//! - [`set`]: the one operation, over the format. Where the key has the value already, the content
+//! - [`set`]: the one operation, over the format. If the key has the value already, the content
 //!   comes back as it is, which also answers whether it has.
 //! - `key`, with [`Key`]: which key. [`Format`]: how the file is written.
 //! - A file for each format: [`yaml`], [`ini`], [`shell`], [`json`], [`toml`].

@@ -102,7 +102,7 @@ fn word_end(text: &str, start: usize) -> Result<usize, Error> {
     }
 }
 
-/// What a word stands for; `None` where only a shell could tell.
+/// What a word stands for; `None` if only a shell could tell.
 fn unquote(word: &str) -> Option<String> {
     let mut value = String::new();
     let mut quote = None;

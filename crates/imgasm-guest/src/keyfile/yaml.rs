@@ -105,7 +105,7 @@ fn check_mapping(lines: &[Line<'_>], start: usize, end: usize) -> Result<(), Err
     }
 }
 
-/// What follows `name` and its colon, where the line begins with them.
+/// What follows `name` and its colon, if the line begins with them.
 fn after_key<'l>(body: &'l str, name: &str) -> Option<&'l str> {
     let rest = [
         body.strip_prefix(name),
@@ -278,7 +278,7 @@ const TYPED: [&str; 10] = [
     "true", "false", "yes", "no", "on", "off", "y", "n", "null", "~",
 ];
 
-/// A text, quoted where a reader could take it for something else.
+/// A text, quoted if a reader could take it for something else.
 fn scalar(text: &str) -> String {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "_./@-+".contains(c);
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_')

@@ -103,7 +103,7 @@ impl Contexts {
         self.distribution_substitutions = substitutions(text);
     }
 
-    /// What the policy says of the file at the absolute path `path`; `None` where no line matches.
+    /// What the policy says of the file at the absolute path `path`; `None` if no line matches.
     pub fn lookup(
         &self,
         path: &[u8],

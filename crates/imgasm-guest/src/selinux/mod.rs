@@ -4,8 +4,8 @@
 //! - [`contexts`]: all lines of a policy, and the look-up.
 //! - `labeller`, with the [`Labeller`]: labels for what an edit has made.
 //!
-//! An image has a policy where `/etc/selinux/config` names one whose `file_contexts` is there.
-//! Whether the policy is enforced does not matter here: it can be turned on later.
+//! An image has a policy if `/etc/selinux/config` names one whose `file_contexts` is there. Whether
+//! the policy is enforced does not matter here: it can be turned on later.
 
 pub mod contexts;
 mod labeller;
@@ -22,7 +22,7 @@ use imgasm_fs::tree;
 /// The extended attribute that holds a label. Its value is the context and a NUL byte.
 pub const XATTR: &[u8] = b"security.selinux";
 
-/// The policy that counts where the configuration names none: libselinux's own default.
+/// The policy that counts if the configuration names none: libselinux's own default.
 const DEFAULT_POLICY: &str = "targeted";
 
 /// Why an image's policy cannot be used.

@@ -9,7 +9,7 @@ use imgasm_fs::FileType;
 pub struct Spec {
     /// An anchored regular expression for the whole path.
     pub pattern: String,
-    /// The only type of file that is meant, where the line names one.
+    /// The only type of file that is meant, if the line names one.
     pub file_type: Option<FileType>,
     /// The context; `None` for `<<none>>`: the file is to have no label from this policy.
     pub context: Option<String>,

@@ -151,7 +151,7 @@ pub enum State {
     Disabled,
     /// It cannot be started at all.
     Masked,
-    /// It starts only where something else asks for it.
+    /// It starts only if something else asks for it.
     Static,
     /// It cannot be enabled itself, but names units that can.
     Indirect,

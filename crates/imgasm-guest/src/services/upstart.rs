@@ -69,7 +69,7 @@ fn file(job: &str, suffix: &str) -> ImagePath {
     known_path("/etc/init").child(format!("{job}.{suffix}").as_bytes())
 }
 
-/// Whether the last of the stanzas `start on` and `manual` is the former; `None` where there is
+/// Whether the last of the stanzas `start on` and `manual` is the former; `None` if there is
 /// neither.
 fn has_start_after_manual(text: &str) -> Option<bool> {
     text.lines()

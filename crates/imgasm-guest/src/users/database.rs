@@ -271,8 +271,8 @@ impl Database {
         Ok(())
     }
 
-    /// The next number that is free as a user's and, where the user gets a group of the same
-    /// number, as a group's too.
+    /// The next number that is free as a user's and, if the user gets a group of the same number,
+    /// as a group's too.
     fn free_uid(&self, spec: &UserSpec) -> Result<u32> {
         let kind = spec.range();
         let used = self.passwd.numbers(passwd::UID);
@@ -280,7 +280,7 @@ impl Database {
             .ok_or_else(|| Error::NoNumber(spec.name.clone()))
     }
 
-    /// The user's own group: with the user's number where that is free.
+    /// The user's own group: with the user's number if that is free.
     fn own_group(&mut self, spec: &UserSpec, uid: u32) -> Result<u32> {
         if let Some(gid) = self.group.number(&spec.name, group::GID) {
             return Ok(gid);
@@ -401,7 +401,7 @@ impl Database {
         was_member
     }
 
-    /// Gives a user numbers for the users and groups of containers, where the image does that.
+    /// Gives a user numbers for the users and groups of containers, if the image does that.
     fn add_subordinates(&mut self, name: &str) {
         for (file, key) in [(&mut self.subuid, "SUB_UID"), (&mut self.subgid, "SUB_GID")] {
             let Some(file) = file else { continue };

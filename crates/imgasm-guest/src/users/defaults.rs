@@ -50,8 +50,8 @@ impl Defaults {
 
     /// Whether a user gets a group of the same name.
     pub fn user_groups(&self) -> bool {
-        // shadow-utils has no group of one's own where the key is missing; every distribution
-        // that is shipped as an image sets it.
+        // shadow-utils has no group of one's own if the key is missing; every distribution that is
+        // shipped as an image sets it.
         self.yes("USERGROUPS_ENAB")
     }
 
@@ -138,8 +138,8 @@ impl Defaults {
 }
 
 /// The next number in a range, as shadow-utils chooses it: users' numbers grow upwards from the
-/// highest in use, those of services downwards from the lowest; where that end is reached, the
-/// first free one from the other end. `None` where all are taken.
+/// highest in use, those of services downwards from the lowest; if that end is reached, the first
+/// free one from the other end. `None` if all are taken.
 pub fn next_id(range: RangeInclusive<u32>, kind: Range, used: &[u32]) -> Option<u32> {
     let taken = |id: &u32| used.contains(id);
     let in_range = used.iter().copied().filter(|id| range.contains(id));

@@ -102,7 +102,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct GroupSpec {
     /// Its name.
     pub name: String,
-    /// Its number; the next free one where none is given.
+    /// Its number; the next free one if none is given.
     pub gid: Option<u32>,
     /// Whether it is one of a service, which only matters for the number.
     pub system: bool,
@@ -113,10 +113,10 @@ pub struct GroupSpec {
 pub struct UserSpec {
     /// The name.
     pub name: String,
-    /// The number; the next free one where none is given.
+    /// The number; the next free one if none is given.
     pub uid: Option<u32>,
     /// Name or number of the primary group, which must be there. Without it the user gets a group
-    /// of the same name, where the image has it so.
+    /// of the same name, if the image has it so.
     pub group: Option<String>,
     /// Further groups, which must be there.
     pub groups: Vec<String>,

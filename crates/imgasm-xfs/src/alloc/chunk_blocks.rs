@@ -76,8 +76,8 @@ impl Allocator {
         Ok(true)
     }
 
-    /// Makes a part of a chunk of inodes where there is no room for a whole one, if the filesystem
-    /// has sparse chunks; false if there is no room for that either.
+    /// Makes a part of a chunk of inodes if there is no room for a whole one, if the filesystem has
+    /// sparse chunks; false if there is no room for that either.
     fn make_part_of_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
         let geometry = &volume.geometry;
         let Some(blocks) = geometry.sparse_chunk_blocks else {

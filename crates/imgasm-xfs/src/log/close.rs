@@ -46,7 +46,7 @@ pub(crate) struct Empty {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Makes an empty log where the filesystem has it.
+/// Makes an empty log if the filesystem has it.
 ///
 /// # Errors
 /// [`imgasm_fs::Error::Corrupt`] if it has it nowhere.

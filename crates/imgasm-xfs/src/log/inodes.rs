@@ -151,7 +151,7 @@ fn put_bytes(fork: &mut [u8], new: &[u8]) -> Option<()> {
 }
 
 /// Puts the root of a tree of extents, which the log has as a block: with a long header, and with
-/// the pointers where there is an end to the keys that it has room for.
+/// the pointers if there is an end to the keys that it has room for.
 fn put_root(fork: &mut [u8], block: &[u8]) -> Option<()> {
     const BLOCK_HEADER: usize = 72;
     const ROOT_HEADER: usize = format::extent::ROOT_HEADER_LEN;

@@ -363,7 +363,7 @@ fn a_full_filesystem_says_so_and_stays_sound() {
             .map(|(number, &size)| Content::noise(number, size))
             .collect();
         assert!(written.len() > 14, "{} files", written.len());
-        // A mount for writing makes the kernel's own reserves, and complains where they fail.
+        // A mount for writing makes the kernel's own reserves, and complains if they fail.
         image.kernel(Access::ReadWrite, |root| {
             let seen = |name: &str| std::fs::read(root.join(name)).expect("it is there");
             assert!(seen("old") == old.bytes(), "what could not be replaced");

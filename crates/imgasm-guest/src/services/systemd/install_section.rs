@@ -17,7 +17,7 @@ pub struct InstallSection {
     pub upheld_by: Vec<String>,
     /// Units that are enabled and disabled with it.
     pub also: Vec<String>,
-    /// The instance that is meant where a template is enabled.
+    /// The instance that is meant if a template is enabled.
     pub default_instance: Option<String>,
 }
 

@@ -44,7 +44,7 @@ pub fn has_unit(fs: &dyn FileSystem, name: &UnitName) -> Result<bool> {
 /// Makes the links that a unit and those in its `Also=` ask for (`systemctl enable`).
 ///
 /// # Errors
-/// [`Error::NothingToEnable`] where no link is asked for and the distribution brings none either.
+/// [`Error::NothingToEnable`] if no link is asked for and the distribution brings none either.
 pub fn enable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
     let first = existing(editor.fs(), name)?;
     if first.by_configured_alias {
@@ -260,7 +260,7 @@ fn leads_to_unit(fs: &dyn FileSystem, link: &ImagePath, file: &ImagePath) -> Res
         && in_search_path(&file))
 }
 
-/// Where a path leads; where it leads to nothing, as far as it can be followed.
+/// Where a path leads; if it leads to nothing, as far as it can be followed.
 fn real_path(fs: &dyn FileSystem, path: &ImagePath) -> Result<ImagePath> {
     match locate(fs, path, LastLink::Follow) {
         Ok(place) => Ok(place.path),

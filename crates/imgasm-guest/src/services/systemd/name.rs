@@ -54,7 +54,7 @@ impl UnitName {
         (valid_prefix && valid_instance).then(|| Self(name.to_owned()))
     }
 
-    /// `name` as people give it: a service where it has no suffix of a unit.
+    /// `name` as people give it: a service if it has no suffix of a unit.
     pub fn from_user(name: &str) -> Option<Self> {
         Self::new(name).or_else(|| Self::new(&format!("{name}.service")))
     }
@@ -97,7 +97,7 @@ impl UnitName {
         }
     }
 
-    /// The instance of a template; `None` where this is none or the name would not be valid.
+    /// The instance of a template; `None` if this is none or the name would not be valid.
     pub fn with_instance(&self, instance: &str) -> Option<Self> {
         match self.kind() {
             NameKind::Template if !instance.is_empty() => {

@@ -46,7 +46,7 @@ pub enum Found {
 pub struct Unit {
     /// Its name, after aliases were followed.
     pub name: UnitName,
-    /// The file, as links to it name it: in the search path where it lies there.
+    /// The file, as links to it name it: in the search path if it lies there.
     pub path: ImagePath,
     /// Whether the file lies elsewhere and was linked into the search path.
     pub linked: bool,
@@ -63,7 +63,7 @@ impl Unit {
     }
 }
 
-/// The directories in which this image has units, in order. `/lib` is left out where it is only
+/// The directories in which this image has units, in order. `/lib` is left out if it is only
 /// another name for `/usr/lib`.
 pub fn search_path(fs: &dyn FileSystem) -> Result<Vec<ImagePath>> {
     let mut directories = Vec::new();
@@ -217,9 +217,8 @@ fn drop_ins(
     configuration_files(fs, &folders, b".conf")
 }
 
-/// The files in `folders` whose name ends in `suffix`, in the order of their names; of two with
-/// one name, that in the earlier folder counts, and not even that where it is a link to
-/// `/dev/null`.
+/// The files in `folders` whose name ends in `suffix`, in the order of their names; of two with one
+/// name, that in the earlier folder counts, and not even that if it is a link to `/dev/null`.
 pub fn configuration_files(
     fs: &dyn FileSystem,
     folders: &[ImagePath],

@@ -60,9 +60,9 @@ impl fmt::Display for Runlevels {
 pub struct Priority(u8);
 
 impl Priority {
-    /// What chkconfig takes where a script has only an LSB block.
+    /// What chkconfig takes if a script has only an LSB block.
     pub const MIDDLE: Self = Self(50);
-    /// What update-rc.d takes for every link where nothing orders them.
+    /// What update-rc.d takes for every link if nothing orders them.
     pub const FIRST: Self = Self(1);
 
     /// A priority from 0 to 99.
@@ -109,18 +109,18 @@ pub struct LsbBlock {
     pub required_start: Vec<String>,
     /// What must still run when this stops.
     pub required_stop: Vec<String>,
-    /// The runlevels in which it starts, where the block says so.
+    /// The runlevels in which it starts, if the block says so.
     pub default_start: Option<Runlevels>,
-    /// The runlevels in which it stops, where the block says so.
+    /// The runlevels in which it stops, if the block says so.
     pub default_stop: Option<Runlevels>,
 }
 
 /// What a script says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Header {
-    /// The chkconfig line, where there is a valid one.
+    /// The chkconfig line, if there is a valid one.
     pub chkconfig: Option<ChkconfigLine>,
-    /// The LSB block, where there is one that ends.
+    /// The LSB block, if there is one that ends.
     pub lsb: Option<LsbBlock>,
 }
 
@@ -148,7 +148,7 @@ impl Header {
     }
 
     /// Levels and priorities as chkconfig sees them before it looks at other scripts: the LSB
-    /// block's levels go before the line's. `None` where the script has neither convention.
+    /// block's levels go before the line's. `None` if the script has neither convention.
     pub fn defaults(&self) -> Option<ChkconfigLine> {
         let from_line = self.chkconfig;
         let lsb_levels = self.lsb.as_ref().map(|lsb| lsb.default_start);

@@ -91,8 +91,8 @@ pub enum Wish {
 }
 
 /// The changes that give `service` the links which chkconfig(8) gives it: in the runlevels that
-/// `wish` names exactly the link asked for, with the priority of `defaults`; in the others the
-/// link that is there, or, where there is none, the one of `defaults`.
+/// `wish` names exactly the link asked for, with the priority of `defaults`; in the others the link
+/// that is there, or, if there is none, the one of `defaults`.
 pub fn plan_chkconfig(
     service: &str,
     defaults: &ChkconfigLine,
@@ -125,7 +125,7 @@ pub fn plan_chkconfig(
     changes
 }
 
-/// The changes that update-rc.d of Debian's init-system-helpers makes where no insserv computes an
+/// The changes that update-rc.d of Debian's init-system-helpers makes if no insserv computes an
 /// order: a service without links gets those of its LSB block with priority 01; then the links in
 /// the runlevels 2 to 5 are turned.
 ///

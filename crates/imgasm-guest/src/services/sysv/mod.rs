@@ -133,7 +133,7 @@ pub fn set(editor: &mut Editor<'_>, service: &str, wish: Wish) -> Result<()> {
     Ok(())
 }
 
-/// The runlevels in which a service is started; `None` where no runlevel knows it.
+/// The runlevels in which a service is started; `None` if no runlevel knows it.
 pub fn started_in(fs: &dyn FileSystem, service: &str) -> Result<Option<Vec<u8>>> {
     let layout = Layout::of(fs)?;
     let mut known = false;

@@ -43,7 +43,7 @@ fn extents_of_a_file() {
     let list = GEOMETRY.literal() / 16;
     let root = (GEOMETRY.literal() - 4) / 16;
     let (leaf, node) = capacity(72, 16, 16);
-    // A leaf is filled to three quarters where there are many.
+    // A leaf is filled to three quarters if there are many.
     let filled = leaf * 3 / 4;
     let lasts = [list, leaf, root * filled, root * leaf, 2 * node * filled];
     let counts: BTreeSet<usize> = lasts.into_iter().flat_map(around).collect();
