@@ -45,7 +45,7 @@ fn make(path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints what lies below a directory. The trees of sound filesystems have no circles.
+/// Prints what lies below a directory. The trees of sound filesystems have no cycles.
 fn list(fs: &Ext4, directory: NodeId, indent: usize) -> Result<(), Box<dyn Error>> {
     for entry in fs.read_dir(directory)? {
         let metadata = fs.metadata(entry.node)?;

@@ -16,8 +16,8 @@ use imgasm_block::{BlockDevice, Delta, FileDevice};
 use imgasm_fs::{FileSystem, FileType, NewNode, NodeId, NodeKind, Timestamp, WriteOptions};
 use imgasm_xfs::Xfs;
 
-/// Puts a file into the root of the filesystem. All changes go to a delta, which comes to the image
-/// only if everything has succeeded.
+/// Puts a file into the root of the filesystem. All changes go to a delta, which is written to the
+/// image only if everything has succeeded.
 fn put(image: &Path, source: &Path) -> Result<(), Box<dyn Error>> {
     let device: Arc<dyn BlockDevice> = Arc::new(FileDevice::open_writable(image)?);
     let delta = Arc::new(Delta::new(Arc::clone(&device)));
@@ -45,7 +45,7 @@ fn put(image: &Path, source: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints what lies below a directory. The trees of sound filesystems have no circles.
+/// Prints what lies below a directory. The trees of sound filesystems have no cycles.
 fn list(fs: &Xfs, directory: NodeId, indent: usize) -> Result<(), Box<dyn Error>> {
     for entry in fs.read_dir(directory)? {
         let metadata = fs.metadata(entry.node)?;

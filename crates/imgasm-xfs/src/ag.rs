@@ -1,4 +1,4 @@
-//! The allocation groups: their heads, and all that their trees hold, checked against the heads.
+//! The allocation groups: their heads, and what their trees hold, checked against the heads.
 
 use imgasm_fs::{Location, Result};
 
@@ -146,8 +146,8 @@ pub(crate) struct InodeChunks {
     pub(crate) free_tree_blocks: TreeBlocks,
 }
 
-/// Reads a group's inode chunks: the tree of all and that of those with free inodes, which must
-/// agree with each other and with the head.
+/// Reads a group's inode chunks: the tree of all chunks and the tree of those with free inodes,
+/// which must agree with each other and with the head.
 pub(crate) fn read_inode_chunks(volume: &Volume, group: u32) -> Result<InodeChunks> {
     let geometry = &volume.geometry;
     let bad = |problem: String| corrupt(Location::Group(group), problem);
@@ -236,7 +236,7 @@ pub(crate) fn read_refcounts(
     Ok((records, blocks))
 }
 
-/// Reads what a group's blocks belong to.
+/// Reads the owners of a group's blocks.
 pub(crate) fn read_owners(
     volume: &Volume,
     group: u32,

@@ -34,7 +34,7 @@ impl Home {
         }
     }
 
-    /// The block that a pointer means, and the number by which it is remembered.
+    /// The block that a pointer names.
     pub(crate) fn block(self, volume: &Volume, pointer: u64) -> Option<FsBlock> {
         match self {
             Self::Inode(_) => {
@@ -50,7 +50,7 @@ impl Home {
     }
 }
 
-/// What a tree was found to be.
+/// A tree that has been read.
 #[derive(Debug)]
 pub(crate) struct Tree<R> {
     /// All records, in the order of the leaves.
@@ -59,8 +59,8 @@ pub(crate) struct Tree<R> {
     pub(crate) blocks: Vec<u64>,
 }
 
-/// Reads the subtrees under `roots`, whose blocks stand at `level` (leaves are at 0), checking
-/// each block and the order of the records.
+/// Reads the subtrees under `roots`, whose blocks are at `level` (leaves are at 0), checking each
+/// block and the order of the records.
 pub(crate) fn read<R: Record>(
     volume: &Volume,
     kind: Kind,

@@ -72,7 +72,7 @@ impl ExtentMap {
             .filter_map(move |extent| extent.clip(from, to))
     }
 
-    /// Takes out what lies between two blocks of the fork, and gives what was there.
+    /// Removes what lies between two blocks of the fork, and gives what was there.
     pub(crate) fn remove(&mut self, from: u64, to: u64) -> Vec<Extent> {
         let first = self.position(from);
         let after = self
@@ -100,7 +100,7 @@ impl ExtentMap {
         removed
     }
 
-    /// Puts an extent where none is, joining it to its neighbours if they continue it.
+    /// Puts an extent where there is none, joining it to its neighbours if they continue it.
     pub(crate) fn insert(&mut self, extent: Extent) {
         let mut at = self.position(extent.file_block);
         debug_assert!(

@@ -1,5 +1,5 @@
 //! Growing a filesystem onto a device that has become larger, as the kernel does it: the last group
-//! is made whole, and new ones are made behind it.
+//! is completed, and new ones are added behind it.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use crate::writes::Writes;
 use crate::xfs::Xfs;
 
 /// The most groups that a filesystem gets: each has a head to be written now, and to be read whenever
-/// it is opened. `mkfs.xfs` makes no more of 16 TiB.
+/// it is opened. `mkfs.xfs` makes no more for 16 TiB.
 const MAX_GROUPS: u32 = 1 << 20;
 
-/// How large a filesystem shall be.
+/// The size that a filesystem is to have.
 struct Target {
     blocks: u64,
     groups: u32,
 }
 
 impl Target {
-    /// All of a device of `len` bytes, but for a rest that is too small for a group; `None` if the
+    /// All of a device of `len` bytes, except a rest that is too small for a group; `None` if the
     /// filesystem has that already.
     fn of(geometry: &Geometry, len: u64) -> Result<Option<Self>> {
         let group = u64::from(geometry.group_blocks);
@@ -54,8 +54,8 @@ impl Target {
 }
 
 impl Xfs {
-    /// Makes the filesystem as large as a device of `len` bytes allows; gives its bytes. What is
-    /// staged is flushed before.
+    /// Makes the filesystem as large as a device of `len` bytes allows; gives its size in bytes.
+    /// What is staged is flushed first.
     pub(crate) fn grow_to(&mut self, len: u64) -> Result<u64> {
         if let Some(target) = Target::of(&self.volume.geometry, len)? {
             self.check_writer()?;

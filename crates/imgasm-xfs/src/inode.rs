@@ -12,7 +12,7 @@ use crate::volume::Volume;
 /// A fork in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fork {
-    /// The number of a device, in the form that the disk has.
+    /// The number of a device, in its form on the disk.
     Device(u32),
     /// The content itself.
     Local(Vec<u8>),
@@ -21,7 +21,7 @@ pub(crate) enum Fork {
 }
 
 impl Fork {
-    /// The extents; none if the fork is kept in the inode.
+    /// The extents; `None` if the fork is in the inode.
     pub(crate) fn map(&self) -> Option<&ExtentMap> {
         match self {
             Self::Extents(map) => Some(map),
@@ -132,7 +132,7 @@ impl Inode {
         })
     }
 
-    /// The extents of the data fork, for what must have some.
+    /// The extents of the data fork, which must have them.
     pub(crate) fn data_map(&self) -> Result<&ExtentMap> {
         self.data.map().ok_or_else(|| {
             corrupt(

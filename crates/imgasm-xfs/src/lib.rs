@@ -29,16 +29,16 @@
 //! ```
 //!
 //! What can be done with a filesystem is in [`imgasm_fs::FileSystem`]; this crate makes one
-//! ([`format()`]), knows one when it sees it ([`probe`]) and opens it ([`Xfs::open`],
-//! [`Xfs::open_writable`]).
+//! ([`format()`]), recognises one ([`probe`]) and opens it ([`Xfs::open`], [`Xfs::open_writable`]).
 //!
 //! # What it knows
-//! Versions 4 and 5 are read, version 5 is written: directories, attributes and extents in all their
+//! It reads versions 4 and 5, and writes version 5: directories, attributes and extents in all their
 //! forms, free-inode, reverse-mapping and reference-count trees, shared blocks, sparse inode chunks,
-//! `bigtime`, `nrext64`, `inobtcount`. Quotas are marked to be counted anew by the kernel. What cannot
-//! be written (parent pointers, names without regard to case, unknown features) is refused by name
+//! `bigtime`, `nrext64`, `inobtcount`. Quotas are marked, so that the kernel counts them anew. What
+//! it does not write (parent pointers, case-insensitive names, unknown features) is refused by name
 //! before the first write. The log of a filesystem that was not unmounted is replayed: on the device
-//! for writing, in memory for reading. There is no realtime section, and no log on another device.
+//! for writing, in memory for reading. Realtime sections and logs on another device are not
+//! supported.
 //!
 //! # Errors
 //! [`imgasm_fs::Error`]: `Corrupt` if the image contradicts its format, with the place and what was
@@ -56,16 +56,16 @@
 //! - `extent_map`, `bmap`, `fork`: where the blocks of a fork are.
 //! - `inode`: inodes with both their forks.
 //! - `dir`, `attr`, `symlink`, `content`: what inodes hold, by their kind.
-//! - `owners`: who has which blocks.
+//! - `owners`: the owners of blocks.
 //! - `alloc`: free blocks and inodes while writing.
-//! - `write`, `writes`: changes in memory, and how they come to the device.
-//! - `grow`: onto a device that has become larger.
-//! - `check`: all metadata against itself.
+//! - `write`, `writes`: changes in memory, and how they reach the device.
+//! - `grow`: growing onto a device that has become larger.
+//! - `check`: checks all metadata against itself.
 //! - `log`, `recovery`: the log, and opening what was not unmounted.
 //! - `xfs`, `filesystem`: an opened filesystem, and all this as [`imgasm_fs::FileSystem`].
 //! - `mkfs`: making a fresh filesystem.
 //!
-//! Format facts come from the kernel's documentation, "XFS Filesystem Disk Structures"; fields bear
+//! Format facts come from the kernel's documentation, "XFS Filesystem Disk Structures"; fields have
 //! the kernel's names.
 
 mod ag;

@@ -1,4 +1,4 @@
-//! Who has which blocks, as the tree of owners keeps it (`xfs_rmap_rec`).
+//! The owners of blocks, as the tree of owners stores them (`xfs_rmap_rec`).
 
 use std::collections::BTreeMap;
 
@@ -86,7 +86,7 @@ fn add_fork(
     Ok(())
 }
 
-/// The records of blocks that are no file's: one a run.
+/// The records of blocks that belong to no file: one per run.
 pub(crate) fn runs_of(owner: u64, mut blocks: Vec<u32>) -> Vec<OwnerRecord> {
     blocks.sort_unstable();
     blocks.dedup();

@@ -43,7 +43,7 @@ pub(crate) fn bad_log(block: u64, problem: impl Into<String>) -> Error {
     corrupt(Location::Journal(block), problem)
 }
 
-/// The log holds what is not known.
+/// The log holds something unknown.
 pub(crate) fn unknown_in_log(what: impl std::fmt::Display) -> Error {
     incompatible(format!(
         "replaying a log with {what} (mount and unmount it once instead)"

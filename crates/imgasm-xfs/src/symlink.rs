@@ -29,7 +29,7 @@ pub(crate) fn read(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
         if missing == 0 || extent.unwritten {
             break;
         }
-        // No buffer needs more blocks than a whole target and its header.
+        // No buffer has more blocks than a whole target needs with its header.
         let blocks = extent
             .blocks
             .min(geometry.blocks_for((MAX_TARGET + HEADER_LEN) as u64));

@@ -1,4 +1,4 @@
-//! The device with the geometry that gives its bytes their places.
+//! The device, and the geometry that says where its structures are.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Volume {
         Ok(self.geometry.byte_offset(group, in_group))
     }
 
-    /// The address of a block in 512-byte units, as metadata blocks bear it.
+    /// The address of a block in 512-byte units, as metadata blocks store it.
     pub(crate) fn daddr(&self, block: FsBlock) -> Result<u64> {
         Ok(self.byte_offset(block)? / 512)
     }

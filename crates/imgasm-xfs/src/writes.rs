@@ -1,4 +1,4 @@
-//! What is to be written to the device, once all of it is known.
+//! What is to be written to the device; it is written when all of it is known.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::format::bytes::as_u64;
 /// The most bytes that are written at once.
 const MAX_WRITE: usize = 1 << 20;
 
-/// Finished pieces by their byte offset on the device. None overlaps another in part; a piece put
-/// at the place of an earlier one replaces it.
+/// Finished pieces by their byte offset on the device. No two overlap in part; a piece at the place
+/// of an earlier one replaces it.
 #[derive(Debug, Default)]
 pub(crate) struct Writes(BTreeMap<u64, Vec<u8>>);
 

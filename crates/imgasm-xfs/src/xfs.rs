@@ -1,4 +1,4 @@
-//! An opened filesystem, and what of it was read last.
+//! An opened filesystem, and a cache of what was read last.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct Xfs {
     pub(crate) writer: Option<Writer>,
 }
 
-/// What was read last, because callers ask several things of an inode in a row.
+/// What was read last: callers often ask several things about one inode in a row.
 #[derive(Default)]
 pub(crate) struct Cache {
     inode: Option<Arc<Inode>>,
@@ -44,13 +44,13 @@ const CACHED_NAMES: usize = 1 << 18;
 
 impl Xfs {
     /// Opens the filesystem for reading. One that was not unmounted is read as it is after its
-    /// recovery, which is done in memory; [`FileSystemInfo::needs_recovery`] tells. Of version 4
-    /// what is read then is what the disk says without it.
+    /// recovery, which is done in memory; [`FileSystemInfo::needs_recovery`] says so. A filesystem
+    /// of version 4 is read as it is on the disk, without recovery.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the superblock or the log is damaged, [`Error::Incompatible`]
-    /// if the filesystem uses what is not supported: a realtime section, directories of the
-    /// first form, features that are not known, items of the log that are not known.
+    /// [`Error::Corrupt`] if the superblock or the log is damaged, [`Error::Incompatible`] if the
+    /// filesystem uses what is not supported: a realtime section, directories of the first form,
+    /// unknown features, unknown items of the log.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let mut xfs = Self::as_it_is(device)?;
         if xfs.log == log::State::Dirty && xfs.superblock.features.crc {
@@ -81,8 +81,7 @@ impl Xfs {
     /// # Errors
     /// Those of [`Self::open`]; [`Error::NotWritable`] if its log is elsewhere, its counters
     /// contradict each other or it is of version 4; [`Error::Incompatible`] if it uses what can
-    /// only be read: parent pointers, names without regard to case, features that are not
-    /// known.
+    /// only be read: parent pointers, case-insensitive names, unknown features.
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
         let mut xfs = Self::as_it_is(Arc::clone(&device))?;
         check_features(&xfs.superblock)?;
@@ -105,7 +104,7 @@ impl Xfs {
         Ok(xfs)
     }
 
-    /// Refuses to change what is opened for reading only, or what a change that failed has left.
+    /// Refuses to change what is opened for reading only, or what a failed change has left.
     pub(crate) fn check_writer(&self) -> Result<()> {
         match &self.writer {
             Some(writer) => writer.check_usable(),
@@ -113,7 +112,7 @@ impl Xfs {
         }
     }
 
-    /// Makes a change. If it fails, what is staged is of no use any more.
+    /// Makes a change. If it fails, what is staged is useless.
     pub(crate) fn change<T>(
         &mut self,
         change: impl FnOnce(&mut Writer, &Volume) -> Result<T>,
@@ -172,8 +171,8 @@ impl Xfs {
         Ok(directory)
     }
 
-    /// Blocks in the groups' trees of free space. The superblock counts too the blocks that the
-    /// trees themselves and their free lists hold, which are in use as far as anyone else can tell.
+    /// Blocks in the groups' trees of free space. The superblock also counts the blocks of the
+    /// trees themselves and of their free lists, which everybody else counts as used.
     pub(crate) fn free_blocks(&self) -> Result<u64> {
         if let Some(writer) = &self.writer {
             return Ok(writer.free_blocks());
@@ -183,7 +182,7 @@ impl Xfs {
             .sum()
     }
 
-    /// What a name's inode is; filesystems without `ftype` keep that in the inode only.
+    /// The file type of a name's inode; filesystems without `ftype` store it in the inode only.
     pub(crate) fn entry_type(&self, entry: &Entry) -> Result<FileType> {
         match entry.file_type {
             Some(file_type) => Ok(file_type),

@@ -1,5 +1,5 @@
-//! Chunks of inodes on the disk: inodes are taken from them, new ones are made and written, and those
-//! in which no inode is in use any more are given back.
+//! Chunks of inodes on the disk: inodes are allocated from them, new chunks are made and written, and
+//! chunks without an inode in use are freed.
 
 use std::ops::Range;
 
@@ -14,8 +14,8 @@ use crate::volume::Volume;
 use crate::writes::Writes;
 
 impl Allocator {
-    /// Takes an inode near another: a free one of its group, else one of a new chunk there, else
-    /// of another group.
+    /// Allocates an inode near another: a free one of its group, else one of a new chunk there,
+    /// else one of another group.
     pub(crate) fn allocate_inode(&mut self, volume: &Volume, near: u64) -> Result<u64> {
         let geometry = &volume.geometry;
         let (home, near) = geometry.inode_in_group(near).unwrap_or((0, 0));
@@ -47,7 +47,7 @@ impl Allocator {
         Ok(taken)
     }
 
-    /// Makes a full chunk of inodes, or as many as fill a block; false if there is no room.
+    /// Makes a full chunk of inodes, or as many chunks as fill a block; false if there is no room.
     fn make_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
         let geometry = &volume.geometry;
         let inodes = CHUNK_INODES.max(geometry.inodes_per_block());
@@ -90,7 +90,7 @@ impl Allocator {
         {
             return Ok(false);
         }
-        // All of the chunk must lie in the group, where it has blocks or not.
+        // The whole chunk must lie in the group, including the parts without blocks.
         let align = geometry.inode_alignment;
         let chunk_of = |block: u32| block - block % align;
         let fits =
@@ -124,7 +124,7 @@ impl Allocator {
         Ok(true)
     }
 
-    /// Gives back the blocks of chunks in which no inode is in use any more.
+    /// Frees the blocks of chunks in which no inode is in use any more.
     pub(crate) fn drop_empty_chunks(&mut self, volume: &Volume) -> Result<()> {
         for group in self.groups.values_mut() {
             let dropped = drop_empty_chunks(volume, group)?;
@@ -152,13 +152,13 @@ pub(crate) fn write_new_inodes(
     }
 }
 
-/// The generation of an inode that never was in use: differs by filesystem and inode, as the
+/// The generation of an inode that was never in use: it differs per filesystem and inode, as the
 /// kernel's random one does.
 pub(crate) fn first_generation(seed: [u8; 16], number: u64) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&seed), &number.to_be_bytes())
 }
 
-/// How much was given back.
+/// How much was freed.
 #[derive(Default)]
 struct Dropped {
     blocks: u64,
@@ -173,7 +173,7 @@ fn drop_empty_chunks(volume: &Volume, group: &mut Group) -> Result<Dropped> {
     };
     let given_back = std::mem::take(&mut inodes.chunks.given_back);
     if geometry.inodes_per_block() > CHUNK_INODES {
-        // A block has several chunks; such blocks stay, as they do in the kernel.
+        // A block holds several chunks; such blocks stay, as in the kernel.
         return Ok(dropped);
     }
     let mut freed = Vec::new();

@@ -10,12 +10,12 @@ use crate::format::geometry::CHUNK_INODES;
 pub(crate) struct Chunks {
     all: BTreeMap<u32, InodeRecord>,
     with_free: BTreeSet<u32>,
-    /// Chunks in which inodes were given back, which may be empty now.
+    /// Chunks in which inodes were freed, which may be empty now.
     pub(crate) given_back: BTreeSet<u32>,
 }
 
 impl Chunks {
-    /// From the records of a group.
+    /// The chunks in the records of a group.
     pub(crate) fn new(records: &[InodeRecord]) -> Self {
         let mut chunks = Self::default();
         for record in records {
@@ -34,7 +34,7 @@ impl Chunks {
         self.all.insert(record.start, record);
     }
 
-    /// Takes a whole chunk away.
+    /// Removes a whole chunk.
     pub(crate) fn remove(&mut self, start: u32) {
         self.all.remove(&start);
         self.with_free.remove(&start);
@@ -55,7 +55,7 @@ impl Chunks {
         self.all.get(&start)
     }
 
-    /// Inodes that there are, and free ones.
+    /// The number of inodes, and of free ones.
     pub(crate) fn counts(&self) -> (u32, u32) {
         self.all.values().fold((0, 0), |(count, free), record| {
             (
@@ -84,7 +84,7 @@ impl Chunks {
         (inode - record.start < CHUNK_INODES).then_some(*record)
     }
 
-    /// Takes a free inode, of the chunk nearest to `near`.
+    /// Allocates a free inode of the chunk nearest to `near`.
     pub(crate) fn take(&mut self, near: u32) -> Option<u32> {
         let behind = self.with_free.range(near..).next();
         let before = self.with_free.range(..near).next_back();
@@ -106,7 +106,7 @@ impl Chunks {
         Some(start + index)
     }
 
-    /// Gives an inode back; false if it is not in use.
+    /// Frees an inode; false if it is not in use.
     #[must_use]
     pub(crate) fn give(&mut self, inode: u32) -> bool {
         if !self.is_in_use(inode) {

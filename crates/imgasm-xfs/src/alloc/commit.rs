@@ -1,5 +1,5 @@
-//! Writing down what the groups have: their trees are built anew from the records in memory, in
-//! the blocks that they have already and as many more as they need.
+//! Storing the state of the groups: their trees are built anew from the records in memory, in the
+//! blocks that they already have and as many more as they need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,12 +28,12 @@ use crate::problem::corrupt;
 use crate::volume::Volume;
 use crate::writes::Writes;
 
-/// What has become of the blocks of changed inodes.
+/// The changes to the blocks of inodes.
 #[derive(Debug, Default)]
 pub(crate) struct OwnerChanges {
-    /// Inodes of which all earlier records are void.
+    /// Inodes whose earlier records are all void.
     pub(crate) inodes: BTreeSet<u64>,
-    /// Their records now, by group.
+    /// Their new records, by group.
     pub(crate) records: GroupRecords,
     /// Whether those are the records of all inodes.
     all: bool,
@@ -55,7 +55,7 @@ impl OwnerChanges {
     }
 }
 
-/// By how much the superblock's counters change.
+/// The changes to the superblock's counters.
 #[derive(Debug, Default)]
 pub(crate) struct CounterChanges {
     pub(crate) free_blocks: i64,
@@ -143,7 +143,7 @@ pub(crate) fn lengthen(
     Ok(counters)
 }
 
-/// Makes a tree have as many blocks as it needs.
+/// Gives a tree as many blocks as it needs.
 fn resize(group: &mut Group, blocks: &mut TreeBlocks, needed: usize) -> Result<()> {
     while blocks.len() > needed {
         let block = blocks.pop().expect("there are more than needed");
@@ -155,7 +155,7 @@ fn resize(group: &mut Group, blocks: &mut TreeBlocks, needed: usize) -> Result<(
     Ok(())
 }
 
-/// Takes the first free block of a group, or one of its list if there is no other.
+/// Allocates the first free block of a group, or one from its list if there is no other.
 fn take_one(group: &mut Group) -> Result<u32> {
     if let Some(block) = group.free.find(0, 1, 1) {
         group.take(block, 1);
@@ -269,7 +269,7 @@ fn commit_shared(volume: &Volume, group: &mut Group, writes: &mut Writes) -> Res
     Ok(())
 }
 
-/// The trees of free space and of owners, whose own blocks change what they hold: they are given
+/// The trees of free space and of owners. Their own blocks change what they hold, so they are given
 /// blocks until they have enough.
 fn commit_space(
     volume: &Volume,
@@ -309,8 +309,7 @@ fn commit_space(
             break;
         }
         for (blocks, need) in &mut trees {
-            // What is too much is given back once; later on it goes to the list, so that this
-            // comes to an end.
+            // Surplus blocks are freed once; after that they go to the list, so that this ends.
             while shrunk && blocks.len() > *need {
                 let block = blocks.pop().expect("there are more than needed");
                 group.list.push(block);
@@ -359,8 +358,8 @@ fn commit_space(
     Ok(())
 }
 
-/// Who has the group's blocks now: what is known of before, if it still holds, and the rest
-/// from what has been read of the group and from the changed inodes.
+/// The owners of the group's blocks now: the earlier records that still hold, and the rest from
+/// what has been read of the group and from the changed inodes.
 fn owner_records(
     volume: &Volume,
     group: &Group,

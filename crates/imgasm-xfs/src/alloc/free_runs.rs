@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::btree::records::FreeRecord;
 
-/// How many runs near a wanted place are looked at before any that is long enough will do.
+/// How many runs near a wanted place are tried before any run that is long enough is taken.
 const NEAR_RUNS: usize = 64;
 
 /// Runs of free blocks, found by place and by length.
@@ -16,7 +16,7 @@ pub(crate) struct FreeRuns {
 }
 
 impl FreeRuns {
-    /// From runs that do not touch each other.
+    /// The free blocks in `records`, runs that do not touch each other.
     pub(crate) fn new(records: &[FreeRecord]) -> Self {
         let mut runs = Self::default();
         for record in records {
@@ -66,7 +66,7 @@ impl FreeRuns {
         (block - start < len).then_some((start, len))
     }
 
-    /// Takes blocks that are known to be free.
+    /// Allocates blocks that are known to be free.
     pub(crate) fn take(&mut self, start: u32, len: u32) {
         let (run, run_len) = self.containing(start).expect("the blocks are free");
         let (before, after) = (start - run, run + run_len - (start + len));
@@ -79,7 +79,7 @@ impl FreeRuns {
         }
     }
 
-    /// Gives blocks back; false if some of them are free already.
+    /// Frees blocks; false if some of them are free already.
     #[must_use]
     pub(crate) fn give(&mut self, start: u32, len: u32) -> bool {
         let end = start + len;
@@ -103,8 +103,8 @@ impl FreeRuns {
         true
     }
 
-    /// Where `len` blocks could be taken in one run: at `near` if they are free, else in a run
-    /// behind or before it, else in the shortest run that has them.
+    /// Where `len` blocks can be allocated in one run: at `near` if they are free, else in a run
+    /// behind or before it, else in the shortest run that is long enough.
     pub(crate) fn find(&self, near: u32, len: u32, align: u32) -> Option<u32> {
         let fits = |start: u32, run_len: u32| {
             let aligned = start.checked_next_multiple_of(align)?;

@@ -1,5 +1,5 @@
-//! A group that is made: its head and the roots of its trees, where `mkfs.xfs` and a kernel that
-//! grows a filesystem put them.
+//! A new group: its head and the roots of its trees, where `mkfs.xfs` and a kernel that grows a
+//! filesystem put them.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use crate::format::geometry::{CHUNK_INODES, Geometry};
 use crate::owners::runs_of;
 use crate::writes::Writes;
 
-/// Where the roots of a new group's trees lie, a block each: behind the head, in this order.
+/// Where the roots of a new group's trees lie, one block per root: behind the head, in this order.
 struct Roots {
     by_block: u32,
     by_size: u32,
@@ -59,13 +59,13 @@ impl Roots {
     }
 }
 
-/// The first block of a new group that is not of its head or its trees.
+/// The first block of a new group behind its head and its trees.
 pub(crate) fn first_free(geometry: &Geometry) -> u32 {
     Roots::of(geometry).end
 }
 
 /// How many blocks a group whose trees have one level keeps on its list (`xfs_alloc_min_freelist`):
-/// for each tree of free space and of owners as many as it has levels after a split.
+/// for each tree of free space and of owners, as many as it has levels after a split.
 fn list_len(geometry: &Geometry) -> u32 {
     let group = geometry.group_blocks;
     let split = |levels: u32| levels.min(2);
@@ -93,7 +93,7 @@ fn most_levels<R: Record>(kind: Kind, geometry: &Geometry, records: u32) -> u32 
     levels
 }
 
-/// A group that is made.
+/// A new group.
 pub(crate) struct FreshGroup {
     number: u32,
     roots: Roots,
@@ -105,7 +105,7 @@ pub(crate) struct FreshGroup {
 }
 
 impl FreshGroup {
-    /// A group all of whose blocks are free but those of its head and its trees.
+    /// A group whose blocks are all free, except those of its head and its trees.
     pub(crate) fn new(geometry: &Geometry, number: u32) -> Self {
         let roots = Roots::of(geometry);
         let free = FreeRecord {
@@ -128,7 +128,7 @@ impl FreshGroup {
         self.log = Some(blocks);
     }
 
-    /// Fills the list of free blocks, as far as there is room. A kernel does so later, when it
+    /// Fills the list of free blocks, as far as there is room. A kernel does that later, when it
     /// first needs the list.
     pub(crate) fn fill_list(&mut self, geometry: &Geometry) {
         let len = list_len(geometry);
@@ -162,12 +162,12 @@ impl FreshGroup {
         true
     }
 
-    /// Free blocks as the superblock counts them, with those of the list.
+    /// Free blocks as the superblock counts them, including those on the list.
     pub(crate) fn free_blocks(&self) -> u64 {
         u64::from(self.free.total()) + self.list.len() as u64
     }
 
-    /// The inodes that there are, by their numbers in the group.
+    /// The inodes of the group, by their numbers in it.
     pub(crate) fn inodes(&self) -> Range<u32> {
         let first = self.chunks.first().map_or(0, |chunk| chunk.start);
         first..first + as_u32(self.chunks.len()) * CHUNK_INODES
@@ -286,7 +286,7 @@ impl FreshGroup {
         }
     }
 
-    /// Who has the blocks that are not free.
+    /// The owners of the blocks that are not free.
     fn owners(&self, geometry: &Geometry) -> Vec<OwnerRecord> {
         let roots = &self.roots;
         let mut space = vec![roots.by_block, roots.by_size];

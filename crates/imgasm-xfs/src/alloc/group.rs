@@ -11,7 +11,7 @@ use crate::format::agi::Agi;
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
-/// A group's free space, and what else of it has been read.
+/// A group's free space, and whatever else of it has been read.
 pub(crate) struct Group {
     pub(crate) number: u32,
     /// The head as it is on the disk.
@@ -23,7 +23,7 @@ pub(crate) struct Group {
     pub(crate) list: Vec<u32>,
     pub(crate) inodes: Option<GroupInodes>,
     pub(crate) shared: Option<GroupShared>,
-    /// Whether blocks have been taken or given, or who has them has changed.
+    /// Whether blocks have been allocated or freed, or owners have changed.
     pub(crate) changed: bool,
 }
 
@@ -87,13 +87,13 @@ impl Group {
         Ok(self.shared.as_mut().expect("just read"))
     }
 
-    /// Takes blocks that are free.
+    /// Allocates blocks that are free.
     pub(crate) fn take(&mut self, start: u32, len: u32) {
         self.free.take(start, len);
         self.changed = true;
     }
 
-    /// Gives blocks back, which must not be free.
+    /// Frees blocks that must not be free.
     pub(crate) fn give(&mut self, start: u32, len: u32) -> Result<()> {
         self.changed = true;
         if self.free.give(start, len) {
@@ -106,7 +106,7 @@ impl Group {
         }
     }
 
-    /// Gives back one owner's hold on blocks that may be shared; gives how many are free now.
+    /// Releases one owner's hold on blocks that may be shared; gives how many became free.
     pub(crate) fn give_shared(&mut self, volume: &Volume, start: u32, len: u32) -> Result<u32> {
         self.changed = true;
         let unowned = self.shared(volume)?.runs.release(start, len);

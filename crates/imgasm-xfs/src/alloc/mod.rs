@@ -2,10 +2,11 @@
 //! touch of a group on.
 //!
 //! - [`free_runs`], [`shared`], [`chunks`]: what a group has, without the trees that hold it.
-//! - [`group`]: a group; [`fresh`]: one that is made.
-//! - [`reserve`]: what is not given to files.
-//! - [`chunk_blocks`]: inodes as they are made and given back.
-//! - [`commit`]: the trees, built anew from what the groups have; [`trees`], one of them for the disk.
+//! - [`group`]: a group; [`fresh`]: a new one.
+//! - [`reserve`]: free blocks that files do not get.
+//! - [`chunk_blocks`]: chunks of inodes, made and freed.
+//! - [`commit`]: the trees, built anew from the state of the groups; [`trees`], one of them for the
+//!   disk.
 //! - here: choosing a group and a place.
 
 pub(crate) mod chunk_blocks;
@@ -41,14 +42,14 @@ use crate::volume::Volume;
 pub(crate) enum Purpose {
     /// Contents of files and new inodes, which must leave the reserve alone.
     Content,
-    /// What is needed to write down what has been promised.
+    /// What is needed to store what has been promised.
     Metadata,
 }
 
 /// Where blocks are wanted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish {
-    /// As near to here as can be.
+    /// As near to here as possible.
     pub(crate) near: FsBlock,
     /// How many are wanted now.
     pub(crate) blocks: u64,
@@ -57,7 +58,7 @@ pub(crate) struct Wish {
     pub(crate) purpose: Purpose,
 }
 
-/// The groups and their sums.
+/// The groups and their totals.
 pub(crate) struct Allocator {
     groups: BTreeMap<u32, Group>,
     /// Free blocks of all groups.
@@ -153,7 +154,7 @@ impl Allocator {
         })
     }
 
-    /// Checks that so many blocks can be had for contents.
+    /// Checks that `blocks` blocks are available for contents.
     pub(crate) fn check_room(&self, blocks: u64) -> Result<()> {
         let free = self.free.saturating_sub(self.reserve.total());
         if blocks <= free {
@@ -167,9 +168,9 @@ impl Allocator {
         }
     }
 
-    /// Takes a run of at least one block, of those wished for. Metadata too comes from the reserve
-    /// only if there is nothing else, because a group that lacks its reserve makes the kernel
-    /// complain.
+    /// Allocates a run of at least one of the wanted blocks. Even metadata is taken from the
+    /// reserve only if there is nothing else, because the kernel complains about a group without
+    /// its reserve.
     pub(crate) fn allocate(&mut self, volume: &Volume, wish: &Wish) -> Result<(FsBlock, u64)> {
         let limit = |blocks: u64| {
             u32::try_from(blocks.min(Extent::MAX_BLOCKS)).expect("extents have 21 bits of length")
@@ -194,7 +195,7 @@ impl Allocator {
         })
     }
 
-    /// Takes a run of what may be given for a purpose, if there is any.
+    /// Allocates a run of the blocks that a purpose may use, if there are any.
     fn allocate_for(
         &mut self,
         volume: &Volume,
@@ -234,7 +235,7 @@ impl Allocator {
         Ok(Some(self.take(volume, number, place, len.min(want))))
     }
 
-    /// Free blocks of a group that has been read that may be given for a purpose.
+    /// How many free blocks of a group that has been read a purpose may use.
     fn usable(&self, number: u32, purpose: Purpose) -> u32 {
         let free = self.groups[&number].free.total();
         match purpose {
@@ -253,7 +254,7 @@ impl Allocator {
         (volume.geometry.fs_block(number, start), u64::from(len))
     }
 
-    /// Gives back blocks that nothing else has.
+    /// Frees blocks that nothing else has.
     pub(crate) fn free(&mut self, volume: &Volume, start: FsBlock, blocks: u64) -> Result<()> {
         let (group, start, len) = Self::locate(volume, start, blocks)?;
         self.group(volume, group)?.give(start, len)?;
@@ -261,7 +262,7 @@ impl Allocator {
         Ok(())
     }
 
-    /// Gives back a file's hold on blocks of its content, which others may have too.
+    /// Releases a file's hold on blocks of its content, which others may share.
     pub(crate) fn free_content(
         &mut self,
         volume: &Volume,
@@ -293,14 +294,14 @@ impl Allocator {
         Ok((u64::from(len), is_shared))
     }
 
-    /// Notes that what the blocks of a group are to their owner has changed.
+    /// Notes that the records of the owners of a group's blocks have changed.
     pub(crate) fn touch(&mut self, volume: &Volume, block: FsBlock) -> Result<()> {
         let (group, ..) = Self::locate(volume, block, 1)?;
         self.group(volume, group)?.changed = true;
         Ok(())
     }
 
-    /// Notes that a group has no unlinked inodes that are in use.
+    /// Notes that a group has no more unlinked inodes that are in use.
     pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: u32) -> Result<()> {
         let inodes = self.group(volume, number)?.inodes(volume)?;
         inodes.agi.agi_unlinked = [NO_INODE.into(); 64];
@@ -308,7 +309,7 @@ impl Allocator {
         Ok(())
     }
 
-    /// Has these blocks of a group be free and shared, whatever its trees hold.
+    /// Makes these blocks of a group the free and the shared ones, whatever its trees hold.
     pub(crate) fn replace(
         &mut self,
         volume: &Volume,
@@ -334,7 +335,7 @@ impl Allocator {
         Ok(inodes.chunks.has(inode))
     }
 
-    /// Gives an inode back.
+    /// Frees an inode.
     pub(crate) fn free_inode(&mut self, volume: &Volume, number: u64) -> Result<()> {
         let bad = |problem: &str| corrupt(Location::Inode(number), problem);
         let (group, inode) = volume

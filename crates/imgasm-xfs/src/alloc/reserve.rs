@@ -1,8 +1,8 @@
-//! Free blocks that are not given to files.
+//! Free blocks that files do not get.
 //!
-//! The kernel keeps back as many blocks of each group as its trees could still need, and a pool of
-//! blocks of the whole filesystem. A filesystem in which they are missing mounts with a warning, so
-//! they are kept here too. Nothing on the disk tells of them.
+//! The kernel reserves as many blocks of each group as its trees could still need, and a pool of
+//! blocks of the whole filesystem. A filesystem that lacks them mounts with a warning, so they are
+//! reserved here, too. Nothing on the disk records them.
 
 use crate::format::agf::Agf;
 use crate::format::agi::Agi;
@@ -12,12 +12,12 @@ use crate::format::geometry::Geometry;
 
 /// The most blocks in the pool.
 const MAX_POOL: u64 = 8192;
-/// The part of all blocks that the pool has at most: one in so many.
+/// The largest share of all blocks that the pool has: one in so many.
 const POOL_PART: u64 = 20;
-/// The least part of a group for the tree of owners: one block in so many.
+/// The smallest share of a group for the tree of owners: one block in so many.
 const OWNERS_PART: u32 = 100;
 
-/// How many blocks are kept back.
+/// How many blocks are reserved.
 #[derive(Debug)]
 pub(crate) struct Reserve {
     groups: Vec<u32>,
@@ -59,12 +59,12 @@ impl Reserve {
         self.groups.push(missing.min(blocks));
     }
 
-    /// Blocks kept back in a group.
+    /// Blocks reserved in a group.
     pub(crate) fn of_group(&self, group: u32) -> u32 {
         self.groups.get(group as usize).copied().unwrap_or(0)
     }
 
-    /// Blocks kept back in all.
+    /// Blocks reserved in all.
     pub(crate) fn total(&self) -> u64 {
         self.pool
             + self

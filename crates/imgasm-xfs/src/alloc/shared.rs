@@ -15,7 +15,7 @@ pub(crate) struct SharedRuns {
 }
 
 impl SharedRuns {
-    /// From the records of a group.
+    /// The runs in the records of a group.
     pub(crate) fn new(records: &[RefcountRecord]) -> Self {
         let (staged, shared): (Vec<_>, Vec<_>) = records
             .iter()
@@ -30,7 +30,7 @@ impl SharedRuns {
         }
     }
 
-    /// From records that are to take the place of a group's.
+    /// Runs from records that replace those of a group.
     pub(crate) fn changed(records: &[RefcountRecord]) -> Self {
         Self {
             changed: true,
@@ -38,7 +38,7 @@ impl SharedRuns {
         }
     }
 
-    /// Whether anything is other than it was.
+    /// Whether anything has changed.
     pub(crate) fn is_changed(&self) -> bool {
         self.changed
     }
@@ -66,7 +66,7 @@ impl SharedRuns {
         }
     }
 
-    /// Takes one owner from some blocks; gives the runs that have none any more.
+    /// Removes one owner from some blocks; gives the runs that have none left.
     pub(crate) fn release(&mut self, start: u32, len: u32) -> Vec<(u32, u32)> {
         let end = start + len;
         let mut free = Vec::new();
@@ -96,7 +96,7 @@ impl SharedRuns {
         free
     }
 
-    /// The records, with neighbours of one count joined.
+    /// The records, with neighbours that have the same count joined.
     pub(crate) fn records(&self) -> Vec<RefcountRecord> {
         let mut records: Vec<RefcountRecord> = Vec::with_capacity(self.runs.len());
         for (&start, &(len, count)) in &self.runs {

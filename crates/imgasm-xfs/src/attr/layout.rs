@@ -12,10 +12,10 @@ use crate::format::stamp::{HASH_TREE, REMOTE, Stamp};
 /// A block of an attribute fork: how it is sealed, and its bytes.
 pub(crate) type LaidBlock = (Stamp, Vec<u8>);
 
-/// Lays attributes out in blocks from the fork's first on, none left out: the root of the tree or
-/// the only leaf, the leaves, the nodes between, the values that have blocks of their own.
+/// Lays attributes out in consecutive blocks from the fork's first on: the root of the tree or the
+/// only leaf, the leaves, the nodes between, the values that have blocks of their own.
 pub(crate) fn layout(geometry: &Geometry, attributes: &Attributes) -> Vec<LaidBlock> {
-    // How many blocks stand before the values depends on the leaves only, whose lengths do not
+    // The number of blocks before the values depends on the leaves only, whose lengths do not
     // depend on the values' places.
     let mut leaves = leaf_attributes(geometry, attributes, 0);
     let tree = build_tree(geometry, &leaves);

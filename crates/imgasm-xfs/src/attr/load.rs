@@ -24,8 +24,8 @@ pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Attributes> {
     }
 }
 
-/// Reads the leaves from the first to the last; in a tree the nodes above them give only the way
-/// to the first.
+/// Reads the leaves from the first to the last; in a tree, the nodes above them only lead to the
+/// first.
 fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attributes> {
     let geometry = &volume.geometry;
     let mut attributes = Attributes::new();

@@ -1,4 +1,4 @@
-//! Attributes in blocks: every one can be found by the hash of its name.
+//! Attributes in blocks: each must be found by the hash of its name.
 
 use imgasm_fs::{Location, Result};
 

@@ -1,5 +1,5 @@
-//! Who has which block: all claims of a group's blocks, in order, leave no gap and overlap only
-//! if the filesystem counts that they do.
+//! Who has which block: all claims on a group's blocks, in order, must leave no gap, and may
+//! overlap only if the filesystem counts the blocks as shared.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::format::btree::records::{COPY_ON_WRITE, FreeRecord, RefcountRecord};
 use crate::format::numbers::FsBlock;
 use crate::volume::Volume;
 
-/// A run of a group's blocks and who has it.
+/// A run of a group's blocks and its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     start: u32,
@@ -22,7 +22,7 @@ struct Claim {
     owner: Owner,
 }
 
-/// Who has blocks.
+/// An owner of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
     Head,
@@ -44,7 +44,7 @@ impl Claims {
         self.push(group, start, len, owner, false);
     }
 
-    /// Notes that `inode` has a run of blocks that is known to exist.
+    /// Notes that `inode` has a run of blocks, which lies inside the filesystem.
     pub(super) fn add_run(
         &mut self,
         volume: &Volume,
@@ -94,7 +94,7 @@ impl Claims {
         }
     }
 
-    /// Takes the claims of a group's blocks in order, and gives what they leave and share.
+    /// Takes the claims on a group's blocks in order, and gives the gaps and the shared runs.
     pub(super) fn sweep(&mut self, group: u32, length: u32, report: Report<'_>) -> Swept {
         let mut claims = self.0.remove(&group).unwrap_or_default();
         claims.sort_unstable();
@@ -166,7 +166,7 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
     }
 }
 
-/// What a group's claims come to.
+/// The result of a group's claims.
 pub(super) struct Swept {
     /// Runs of blocks that nothing has.
     pub(super) gaps: Vec<FreeRecord>,
@@ -174,13 +174,13 @@ pub(super) struct Swept {
     pub(super) shared: Vec<RefcountRecord>,
 }
 
-/// Goes over a group's claims in order.
+/// Goes through a group's claims in order.
 fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Swept {
     let mut gaps = Vec::new();
     let mut exclusive_end = 0;
     let mut covered = 0;
     let mut last = Owner::Head;
-    // How many more and fewer files have the blocks from here on.
+    // By how many the number of owners changes from this block on.
     let mut steps: BTreeMap<u32, i64> = BTreeMap::new();
     let mut shareable_end = 0;
     for claim in claims {
@@ -244,7 +244,7 @@ fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Swept
     Swept { gaps, shared }
 }
 
-/// The same runs with neighbours of one count joined.
+/// The same runs, with neighbours that have the same count joined.
 pub(super) fn merged(records: &[RefcountRecord]) -> Vec<RefcountRecord> {
     let mut merged: Vec<RefcountRecord> = Vec::new();
     for record in records {

@@ -1,4 +1,5 @@
-//! Which blocks are free, shared and whose, by what the files and the groups' other trees have.
+//! Which blocks are free or shared, and who owns them, derived from the files and the groups' other
+//! trees.
 
 use imgasm_fs::{Finding, Result};
 

@@ -76,7 +76,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Checks what the data blocks say of their own unused bytes.
+/// Checks what the data blocks say about their own unused bytes.
 fn check_room(
     volume: &Volume,
     inode: u64,
@@ -102,7 +102,7 @@ fn check_room(
     Ok(())
 }
 
-/// Walks the index from its root, and then takes what no node leads to: the blocks of rooms. `None` if
+/// Walks the index from its root, and then reads what no node leads to: the blocks of rooms. `None` if
 /// the index could not be walked to its end.
 fn read_index(
     volume: &Volume,

@@ -17,7 +17,7 @@ pub(super) struct Group {
     pub(super) owners: Option<(Vec<OwnerRecord>, Vec<u32>)>,
 }
 
-/// Reads a group, whose heads and trees must be sound by themselves.
+/// Reads a group, whose heads and trees must be sound in themselves.
 pub(super) fn read_group(volume: &Volume, number: u32) -> Result<Group> {
     let free = read_free_space(volume, number)?;
     let inodes = read_inode_chunks(volume, number)?;

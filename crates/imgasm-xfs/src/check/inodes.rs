@@ -1,4 +1,4 @@
-//! Inodes: each is sound, what is in use has a name, and has as many as it says.
+//! Inodes: each is sound, and each in use has as many names as it says, at least one.
 
 use std::collections::BTreeMap;
 
@@ -24,13 +24,13 @@ pub(super) struct Held {
     pub(super) owners: GroupRecords,
 }
 
-/// What is known of an inode that is in use.
+/// What is known about an inode that is in use.
 pub(super) struct Known {
     file_type: FileType,
     links: u32,
-    /// Names found, and for a directory its own `.` and the `..` of those in it.
+    /// Names found, and for a directory its own `.` and the `..` of its subdirectories.
     names: u32,
-    /// For a directory what its `..` names.
+    /// For a directory, what its `..` names.
     parent: u64,
 }
 
@@ -50,7 +50,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Checks every inode by itself, and notes the blocks that they have.
+/// Checks every inode by itself, and notes its blocks.
 pub(super) fn scan(
     volume: &Volume,
     groups: &[Group],
@@ -84,7 +84,7 @@ fn claim_chunk(volume: &Volume, group: u32, chunk: &InodeRecord, claims: &mut Cl
     for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {
         let inode = chunk.start + index;
         let block = geometry.inode_block(inode);
-        // Several chunks share a block if it holds more inodes than one; the first claims it.
+        // Chunks share a block that holds more inodes than one chunk; the first one claims it.
         let begins = inode.is_multiple_of(geometry.inodes_per_block()) || last.is_some();
         if last != Some(block) && begins {
             claims.add(group, block, 1, Owner::Inodes);

@@ -1,10 +1,10 @@
-//! The checker: all metadata against itself.
+//! The checker: checks all metadata against itself.
 //!
 //! - here: the order of things.
 //! - [`report`]: where findings go; [`group`]: a group to be checked.
-//! - [`blocks`]: every block belongs to one thing, or to as many files as is counted.
-//! - [`derive`](mod@derive): which blocks are free and shared, by what the files have.
-//! - [`owners`]: and so says the tree of owners.
+//! - [`blocks`]: every block has one owner, or as many files as are counted.
+//! - [`derive`](mod@derive): which blocks are free and shared, derived from the files.
+//! - [`owners`]: the tree of owners agrees with that.
 //! - [`superblocks`]: the superblock, its copies and its counters.
 //! - [`hash_trees`]: the trees by hash above names and attributes.
 //! - [`directories`], [`attributes`]: every name and every attribute can be found.
@@ -42,7 +42,7 @@ pub(crate) fn run(volume: &Volume, superblock: &Superblock, report: Report<'_>) 
     let mut held = Held::default();
     inodes::check(volume, superblock, &groups, &mut held, report)?;
     if groups.len() < volume.geometry.groups as usize {
-        // Whole groups are missing from the sums.
+        // Whole groups are missing from the totals.
         return Ok(());
     }
     blocks::check(volume, &groups, held.claims, report);

@@ -10,8 +10,8 @@ pub(super) fn finding(report: Report<'_>, at: Location, problem: impl Into<Strin
     report(Finding::error(at, problem));
 }
 
-/// Takes a value, or reports why there is none. What is no contradiction of the image stays an
-/// error.
+/// Gives a value, or reports why there is none. An error that is not a contradiction in the image
+/// stays an error.
 pub(super) fn found<T>(report: Report<'_>, result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -8,8 +8,8 @@ use crate::format::features::{incompat, version};
 use crate::format::superblock::{RawSuperblock, Superblock};
 use crate::volume::Volume;
 
-/// Checks that the filesystem is not marked as damaged, and that each copy of the superblock says
-/// where things are as the first one does. What the kernel changes in the first one only may differ.
+/// Checks that the filesystem is not marked as damaged, and that each copy of the superblock agrees
+/// with the first one. Only fields that the kernel changes in the first one alone may differ.
 pub(super) fn check(volume: &Volume, superblock: &Superblock, report: Report<'_>) -> Result<()> {
     if superblock.features.needs_repair {
         finding(
@@ -84,7 +84,7 @@ fn difference(first: &RawSuperblock, copy: &RawSuperblock) -> Option<&'static st
     .find_map(|(field, same)| (!same).then_some(field))
 }
 
-/// Compares the counters of the superblock with the groups' sums.
+/// Compares the counters of the superblock with the groups' totals.
 pub(super) fn check_counters(
     volume: &Volume,
     superblock: &Superblock,

@@ -11,7 +11,7 @@ use crate::format::dir::index::space;
 use crate::format::geometry::Geometry;
 
 impl DataBlock {
-    /// Where an entry of `len` bytes finds room between two bounds.
+    /// Where there is room for an entry of `len` bytes between two bounds.
     fn find_room(&mut self, geometry: &Geometry, len: u32, first: u32, end: u32) -> Option<u32> {
         let used_to = self
             .entries
@@ -80,7 +80,7 @@ impl Directory {
         self.place(block, offset, entry)
     }
 
-    /// The first number that no data block has.
+    /// The lowest number that no data block has.
     fn unused_number(&self) -> u32 {
         let count = as_u32(self.blocks.len());
         match self.blocks.last_key_value() {
@@ -91,7 +91,7 @@ impl Directory {
         }
     }
 
-    /// Takes a name away; gives what it named.
+    /// Removes a name; gives what it named.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Entry> {
         let (number, offset) = self.names.remove(name)?;
         let block = self.blocks.get_mut(&number)?;
@@ -108,7 +108,7 @@ impl Directory {
         Some(entry)
     }
 
-    /// Makes a name that is there name another inode; gives what it named.
+    /// Makes an existing name refer to another inode; gives what it named before.
     pub(crate) fn replace(
         &mut self,
         name: &[u8],
@@ -124,7 +124,7 @@ impl Directory {
         Some(before)
     }
 
-    /// Makes `..` name another directory.
+    /// Makes `..` refer to another directory.
     pub(crate) fn set_parent(&mut self, parent: u64) {
         self.parent = parent;
         self.changed.insert(0);

@@ -1,4 +1,4 @@
-//! From a directory in memory to the form that the disk gets: the smallest that holds it.
+//! From a directory in memory to its form on the disk: the smallest that holds it.
 
 use crate::dir::{DataBlock, Directory, Form, shortform};
 use crate::format::bytes::{as_u16, as_u32, put_u32};
@@ -9,7 +9,7 @@ use crate::format::dir::{data, index};
 use crate::format::geometry::Geometry;
 use crate::format::stamp::{DIRECTORY, Stamp};
 
-/// The form that a directory gets.
+/// The form that a directory gets on the disk.
 pub(crate) enum Layout {
     /// In the inode: its bytes.
     Inode(Vec<u8>),
@@ -26,17 +26,17 @@ pub(crate) enum Layout {
 pub(crate) struct LaidBlock {
     /// The first of its blocks in the fork.
     pub(crate) file_block: u64,
-    /// How it is sealed, and its bytes; none if the disk has it already.
+    /// How it is sealed, and its bytes; `None` if the disk has it already.
     pub(crate) content: Option<(Stamp, Vec<u8>)>,
 }
 
-/// Bytes that the names and the index of a whole directory fill in one block.
+/// Bytes that a whole directory in one block fills with names and index.
 fn whole_len(names_end: u32, names: usize) -> usize {
     names_end as usize + (names + 2) * INDEX_ENTRY_LEN + TAIL_LEN
 }
 
 impl Directory {
-    /// Bytes that the directory would fill in the inode, if it could be there at all.
+    /// Bytes that the directory would fill in the inode, if it can be there at all.
     pub(crate) fn inode_len(&self, geometry: &Geometry) -> Option<usize> {
         let len = shortform::encoded_len(self, geometry);
         (self.packed_len(geometry) <= geometry.directory_block_len()).then_some(len)
@@ -76,7 +76,7 @@ impl Directory {
         self.layout_whole(geometry, itself)
     }
 
-    /// The sorted index; for a block's own index of names, `.` and `..` among them.
+    /// The sorted index; that of a directory in one block includes `.` and `..`.
     pub(crate) fn index_entries(&self, geometry: &Geometry) -> Vec<IndexEntry> {
         let header = data::header_len(geometry);
         let dots = [

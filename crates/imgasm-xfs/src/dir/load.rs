@@ -12,7 +12,7 @@ use crate::inode::{Fork, Inode};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
-/// Reads all of a directory. The index is not needed for that; checking it is the checker's.
+/// Reads all of a directory. The index is not needed for that; the checker checks it.
 pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Directory> {
     inode.expect_directory()?;
     match &inode.data {

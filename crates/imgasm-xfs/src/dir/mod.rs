@@ -1,10 +1,10 @@
 //! Directories. (Kernel documentation of XFS, "Directories".)
 //!
-//! - here: a directory in memory: names in data blocks, whatever form the disk gives them.
+//! - here: a directory in memory: names in data blocks, whatever their form on the disk.
 //! - [`shortform`]: a few names in the inode.
 //! - [`load`]: from the disk to memory.
 //! - [`edit`]: changes in memory.
-//! - [`layout`]: from memory to the form that the disk gets.
+//! - [`layout`]: from memory to the form on the disk.
 
 pub(crate) mod edit;
 pub(crate) mod layout;
@@ -32,10 +32,10 @@ impl Default for DataBlock {
     }
 }
 
-/// More than the longest entry has units of eight bytes.
+/// More units of eight bytes than the longest entry has.
 const LENGTH_CLASSES: usize = 40;
 
-/// The form in which the disk has a directory.
+/// The form of a directory on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// In the inode, or not at all yet.
@@ -48,8 +48,8 @@ pub(crate) enum Form {
 
 /// A directory in memory.
 ///
-/// Names stay where they lie, so that a change touches few blocks of the disk. A directory in the
-/// inode has the places too that its names would have in a block.
+/// Names stay where they lie, so that a change touches few blocks of the disk. Names of a directory
+/// in the inode have the places that they would have in a block.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     /// The inode that `..` names.
@@ -58,9 +58,9 @@ pub(crate) struct Directory {
     pub(crate) blocks: BTreeMap<u32, DataBlock>,
     /// Where each name is: block and offset.
     names: HashMap<Vec<u8>, (u32, u32)>,
-    /// The form that the disk has.
+    /// The form on the disk.
     form: Form,
-    /// Data blocks that differ from the disk's.
+    /// Data blocks that differ from those on the disk.
     changed: BTreeSet<u32>,
     /// For each length of entries, in units of eight bytes, the first block that may have room.
     candidates: [u32; LENGTH_CLASSES],
@@ -90,7 +90,7 @@ impl Directory {
         known.is_none()
     }
 
-    /// What a name names.
+    /// What a name refers to.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Entry> {
         let (block, offset) = self.names.get(name)?;
         self.blocks.get(block)?.entries.get(offset)

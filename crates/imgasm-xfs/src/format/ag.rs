@@ -1,5 +1,5 @@
-//! The head of an allocation group: a sector each for the superblock's copy, the free space, the
-//! inodes and the reserve of free blocks for the trees.
+//! The head of an allocation group: one sector each for the superblock's copy, the free space, the
+//! inodes, and the list of free blocks for the trees.
 
 /// The sectors of a group's head.
 pub(crate) mod sector {

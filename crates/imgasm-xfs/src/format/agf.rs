@@ -51,7 +51,7 @@ pub(crate) struct Agf {
 }
 
 impl Agf {
-    /// The head of a group that is made, without its trees.
+    /// The head of a new group, without its trees.
     pub(crate) fn new(geometry: &Geometry, group: u32) -> Self {
         let mut agf: Self = <Self as zerocopy::FromZeros>::new_zeroed();
         agf.agf_magicnum = MAGIC.into();

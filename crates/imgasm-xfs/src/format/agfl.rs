@@ -68,10 +68,10 @@ pub(crate) fn encode_into(sector: &mut [u8], geometry: &Geometry, blocks: &[u32]
     encode_from(0, sector, geometry, blocks);
 }
 
-/// The slot at which the list of a group that is made starts.
+/// The slot at which the list of a new group starts.
 pub(crate) const FIRST_SLOT: usize = 1;
 
-/// The sector of a group that is made, with a list that starts at [`FIRST_SLOT`].
+/// The sector of a new group, with a list that starts at [`FIRST_SLOT`].
 pub(crate) fn new_sector(geometry: &Geometry, group: u32, blocks: &[u32]) -> Vec<u8> {
     let mut sector = vec![0xff; geometry.sector_size as usize];
     sector[..HEADER_LEN].fill(0);

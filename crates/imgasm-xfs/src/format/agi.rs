@@ -30,7 +30,7 @@ pub(crate) struct Agi {
     /// The chunk allocated last.
     pub(crate) agi_newino: U32,
     pub(crate) agi_dirino: U32,
-    /// Heads of the lists of inodes that are open and have no name.
+    /// Heads of the lists of inodes that are open but have no name.
     pub(crate) agi_unlinked: [U32; 64],
     pub(crate) agi_uuid: [u8; 16],
     /// Little-endian.
@@ -46,7 +46,7 @@ pub(crate) struct Agi {
 }
 
 impl Agi {
-    /// The head of a group that is made, without its trees.
+    /// The head of a new group, without its trees.
     pub(crate) fn new(geometry: &Geometry, group: u32) -> Self {
         let mut agi: Self = <Self as zerocopy::FromZeros>::new_zeroed();
         agi.agi_magicnum = MAGIC.into();

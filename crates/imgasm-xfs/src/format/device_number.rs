@@ -2,7 +2,7 @@
 
 use imgasm_fs::DeviceNumber;
 
-/// The number of a device in the form that the disk has: 14 bits above 18.
+/// The number of a device from its form on the disk: 14 bits above 18.
 pub(crate) fn decode_device(raw: u32) -> DeviceNumber {
     DeviceNumber {
         major: raw >> 18 & 0x3fff,
@@ -10,7 +10,7 @@ pub(crate) fn decode_device(raw: u32) -> DeviceNumber {
     }
 }
 
-/// The form that the disk has of a device's number, if it can store it.
+/// The form of a device's number on the disk, if it fits.
 pub(crate) fn encode_device(number: DeviceNumber) -> Option<u32> {
     (number.major <= 0x3fff && number.minor <= 0x3_ffff)
         .then_some(number.major << 18 | number.minor)

@@ -1,4 +1,4 @@
-//! A run of a fork's blocks, as the inode's list and the trees below it keep it. (Kernel
+//! A run of a fork's blocks, as stored in the inode's list and in the trees below it. (Kernel
 //! documentation of XFS, "Data Extents"; `xfs_bmbt_rec`, `xfs_bmdr_block`.)
 
 use crate::format::btree::Record;
@@ -15,7 +15,7 @@ pub(crate) struct Extent {
     pub(crate) start: FsBlock,
     /// Number of blocks, at most [`Extent::MAX_BLOCKS`].
     pub(crate) blocks: u64,
-    /// Allocated, but to be read as zeros.
+    /// Allocated, but read as zeros.
     pub(crate) unwritten: bool,
 }
 

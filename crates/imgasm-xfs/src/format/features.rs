@@ -1,4 +1,4 @@
-//! What a filesystem uses of what the format offers: `sb_versionnum`, `sb_features2`, and the feature
+//! Which features of the format a filesystem uses: `sb_versionnum`, `sb_features2`, and the feature
 //! words of version 5.
 
 use imgasm_fs::Result;
@@ -9,10 +9,10 @@ use crate::problem::incompatible;
 pub(crate) mod version {
     /// Extended attributes are in use.
     pub(crate) const ATTRIBUTES: u16 = 0x0010;
-    /// Version 5; `di_nlink` counts, inodes are aligned, the log has its second form, and the extents
-    /// that are not written are marked: what every filesystem that is made now has.
+    /// Version 5; `di_nlink` is used, inodes are aligned, the log has its second form, and unwritten
+    /// extents are marked: what every new filesystem has.
     const BASE: u16 = 5 | 0x0020 | 0x0080 | 0x0400 | 0x1000;
-    /// `sb_unit` and `sb_width` count.
+    /// `sb_unit` and `sb_width` are used.
     const STRIPED: u16 = 0x0100;
     /// Sectors have more than 512 bytes.
     const SECTOR: u16 = 0x0800;
@@ -20,10 +20,10 @@ pub(crate) mod version {
     pub(crate) const DIRECTORY_V2: u16 = 0x2000;
     /// Names are compared without regard to ASCII case.
     pub(crate) const ASCII_CI: u16 = 0x4000;
-    /// `sb_features2` counts.
+    /// `sb_features2` is used.
     pub(crate) const MORE_BITS: u16 = 0x8000;
 
-    /// What a filesystem that is made gets.
+    /// The bits of a new filesystem.
     pub(crate) fn fresh(large_sectors: bool, striped: bool) -> u16 {
         let sectors = if large_sectors { SECTOR } else { 0 };
         let stripe = if striped { STRIPED } else { 0 };
@@ -38,7 +38,7 @@ pub(crate) mod features2 {
     pub(crate) const PROJID32: u32 = 0x0080;
     const CRC: u32 = 0x0100;
     pub(crate) const FTYPE: u32 = 0x0200;
-    /// What a filesystem that is made gets.
+    /// The bits of a new filesystem.
     pub(crate) const FRESH: u32 = LAZY_COUNT | ATTR2 | PROJID32 | CRC;
 }
 
@@ -67,13 +67,13 @@ pub(crate) mod incompat {
         [(0x100, "metadir"), (0x200, "zoned"), (0x400, "zone-gaps")];
 }
 
-/// What a filesystem uses of what the format offers.
+/// Which features of the format a filesystem uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // each is a bit on the disk
 pub(crate) struct Features {
     /// Version 5: checksums and identities in every block.
     pub(crate) crc: bool,
-    /// Blocks bear a UUID of their own, `sb_meta_uuid`.
+    /// Blocks carry a UUID of their own, `sb_meta_uuid`.
     pub(crate) meta_uuid: bool,
     pub(crate) ftype: bool,
     pub(crate) finobt: bool,
@@ -128,10 +128,10 @@ pub(crate) struct FeatureWords {
     pub(crate) features_incompat: u32,
 }
 
-/// What the feature words say.
+/// The features that the feature words name.
 ///
 /// # Errors
-/// [`imgasm_fs::Error::Incompatible`] if the filesystem cannot be read for one of them.
+/// [`imgasm_fs::Error::Incompatible`] if one of them makes the filesystem unreadable for us.
 pub(crate) fn decode_features(words: &FeatureWords) -> Result<Features> {
     let version_bits = words.versionnum;
     let version = version_bits & 0xf;

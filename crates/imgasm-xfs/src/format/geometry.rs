@@ -1,5 +1,5 @@
-//! Where things are: the numbers of the superblock that do not change, and the arithmetic of
-//! block and inode addresses.
+//! Where things are: the fixed numbers of the superblock, and the arithmetic of block and inode
+//! addresses.
 
 use crate::format::features::Features;
 use crate::format::numbers::FsBlock;
@@ -35,9 +35,9 @@ pub(crate) struct Geometry {
     /// Blocks of the smallest part of an inode chunk, if chunks may be sparse. Parts begin at
     /// multiples of it.
     pub(crate) sparse_chunk_blocks: Option<u32>,
-    /// The UUID that metadata blocks bear.
+    /// The UUID in metadata blocks.
     pub(crate) metadata_uuid: [u8; 16],
-    /// The UUID that the log bears.
+    /// The UUID in the log.
     pub(crate) uuid: [u8; 16],
     /// Bytes of which each record of the log is a multiple.
     pub(crate) log_unit: u32,
@@ -46,7 +46,7 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// From a superblock whose sizes have been checked.
+    /// The geometry in a superblock whose sizes have been checked.
     pub(crate) fn of(superblock: &Superblock) -> Self {
         let Superblock { raw, features } = superblock;
         let log_start = raw.sb_logstart.get();
@@ -143,7 +143,7 @@ impl Geometry {
         (u64::from(group) * u64::from(self.group_blocks) + u64::from(block)) << self.block_log
     }
 
-    /// Number of an inode's group, of its block in that, and of the inode in the block.
+    /// The number of an inode's group, of its block in the group, and of the inode in the block.
     pub(crate) fn split_inode(&self, inode: u64) -> Option<(u32, u32, u32)> {
         let block = FsBlock(inode >> self.inodes_per_block_log);
         let (group, in_group) = self.split(block)?;
@@ -151,12 +151,12 @@ impl Geometry {
         Some((group, in_group, index))
     }
 
-    /// The number of an inode from its group and its number in that.
+    /// The number of an inode from its group and its number in the group.
     pub(crate) fn inode_number(&self, group: u32, in_group: u32) -> u64 {
         (u64::from(group) << (self.group_log + self.inodes_per_block_log)) | u64::from(in_group)
     }
 
-    /// The group of an inode, and the inode's number in that.
+    /// The group of an inode, and the inode's number in it.
     pub(crate) fn inode_in_group(&self, inode: u64) -> Option<(u32, u32)> {
         let (group, block, index) = self.split_inode(inode)?;
         Some((group, (block << self.inodes_per_block_log) | index))

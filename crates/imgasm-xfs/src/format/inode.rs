@@ -11,7 +11,8 @@ use crate::format::geometry::Geometry;
 /// `IN`.
 pub(crate) const MAGIC: u16 = 0x494e;
 const CRC_OFFSET: usize = 100;
-/// Where the next inode of a list of unlinked ones stands, and where the attribute fork's place.
+/// The offset of the next inode in a list of unlinked ones, and the offset of the attribute fork's
+/// place.
 pub(crate) const NEXT_UNLINKED: usize = 96;
 pub(crate) const FORK_OFFSET: usize = 82;
 /// Bytes of the core before version 3.
@@ -26,7 +27,7 @@ pub(crate) mod flags {
     /// The inode of the realtime section's bitmap.
     pub(crate) const NEW_BITMAP: u16 = 0x0004;
     pub(crate) const INHERIT_PROJECT: u16 = 0x0200;
-    /// `di_extsize` counts, for the file itself and for new ones in the directory.
+    /// `di_extsize` is used: for the file itself, and for new ones in the directory.
     pub(crate) const EXTENT_SIZE: u16 = 0x0800;
     pub(crate) const INHERIT_EXTENT_SIZE: u16 = 0x1000;
 }
@@ -39,7 +40,7 @@ pub(crate) mod flags2 {
     pub(crate) const BIGTIME: u64 = 0x8;
     pub(crate) const NREXT64: u64 = 0x10;
 
-    /// The form that a new inode gets.
+    /// The flags of a new inode.
     pub(crate) fn of_new(features: Features) -> u64 {
         let bigtime = if features.bigtime { BIGTIME } else { 0 };
         let nrext64 = if features.nrext64 { NREXT64 } else { 0 };
@@ -47,7 +48,7 @@ pub(crate) mod flags2 {
     }
 }
 
-/// How a fork is kept (`di_format`, `di_aformat`).
+/// How a fork is stored (`di_format`, `di_aformat`).
 pub(crate) mod format {
     pub(crate) const DEVICE: u8 = 0;
     pub(crate) const LOCAL: u8 = 1;
@@ -136,7 +137,7 @@ impl Core {
         self.di_version >= 3 && self.di_flags2.get() & flag != 0
     }
 
-    /// One of the times; inodes before version 3 know no time of creation.
+    /// One of the times; inodes before version 3 have no time of creation.
     pub(crate) fn time(&self, which: Time) -> Timestamp {
         let raw = match which {
             Time::Accessed => self.di_atime,
@@ -161,8 +162,8 @@ impl Core {
         }
     }
 
-    /// Sets one of the times, as near to what is asked as the inode's form can store; the first
-    /// and the last second of it have no nanoseconds, as the kernel has it for every filesystem.
+    /// Sets one of the times, as close as the inode's form can store it; the first and the last
+    /// second of its range have no nanoseconds, as in the kernel for every filesystem.
     pub(crate) fn set_time(&mut self, which: Time, time: Timestamp) {
         let bigtime = self.has(flags2::BIGTIME);
         let (first, last) = if bigtime {
@@ -191,7 +192,7 @@ impl Core {
         }
     }
 
-    /// Gives the inode the wider form of times, which the kernel does too with what it changes.
+    /// Gives the inode the wider form of times, as the kernel does with inodes that it changes.
     pub(crate) fn use_bigtime(&mut self) {
         const ALL: [Time; 4] = [Time::Accessed, Time::Modified, Time::Changed, Time::Created];
         if !self.has(flags2::BIGTIME) {
@@ -203,7 +204,7 @@ impl Core {
         }
     }
 
-    /// What an inode in use says that it must not, although it can be read.
+    /// What is wrong with an inode in use, although it can be read.
     pub(crate) fn contradiction(&self, geometry: &Geometry, file_type: FileType) -> Option<String> {
         const BELOW_SECOND: u64 = 0xffff_ffff;
         let flags = self.di_flags.get();

@@ -1,10 +1,10 @@
 //! The on-disk structures of XFS, as bytes and as values; no I/O.
 //!
-//! All numbers on the disk are big-endian, but for checksums. Decoders say in a sentence what cannot
-//! be; where it stands is added by those who read it.
+//! All numbers on the disk are big-endian, except checksums. Decoders say in a sentence what is
+//! wrong; their callers add the place.
 //!
 //! - [`bytes`], [`numbers`]: numbers in blocks, and numbers with a unit.
-//! - [`checksum`], [`stamp`]: the checksum and the identity that every metadata block bears.
+//! - [`checksum`], [`stamp`]: the checksum and the identity of every metadata block.
 //! - [`features`], [`superblock`], [`geometry`]: what the filesystem is, and where its blocks are.
 //! - [`mod@ag`], [`agf`], [`agfl`], [`agi`]: the head of an allocation group.
 //! - [`btree`]: blocks of trees and their records.

@@ -99,7 +99,7 @@ impl Stamp {
     }
 
     /// Writes the identity into a finished block. The log sequence number is 0: the block was not
-    /// written by way of the log.
+    /// written through the log.
     pub(crate) fn seal(self, block: &mut [u8], geometry: &Geometry, daddr: u64, owner: u64) {
         put_u64(block, self.daddr, daddr);
         put_u64(block, self.lsn, 0);
@@ -116,7 +116,7 @@ impl Stamp {
     }
 }
 
-/// Where the log finds what it needs of a block.
+/// Where the log finds what it needs in a block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Marks {
     pub(crate) crc: usize,
@@ -125,7 +125,7 @@ pub(crate) struct Marks {
 }
 
 impl Stamp {
-    /// What of the identity concerns the log.
+    /// The parts of the identity that the log needs.
     pub(crate) const fn marks(self) -> Marks {
         Marks {
             crc: self.crc,

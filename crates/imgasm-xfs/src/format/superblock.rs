@@ -24,8 +24,8 @@ const LOGGED_ATTRIBUTES: u32 = 0x1;
 
 /// Bits of `sb_qflags`.
 pub(crate) mod quota {
-    /// What users, groups and projects have has been counted (`XFS_UQUOTA_CHKD`, `XFS_OQUOTA_CHKD`,
-    /// `XFS_GQUOTA_CHKD`, `XFS_PQUOTA_CHKD`).
+    /// The usage of users, groups and projects has been counted (`XFS_UQUOTA_CHKD`,
+    /// `XFS_OQUOTA_CHKD`, `XFS_GQUOTA_CHKD`, `XFS_PQUOTA_CHKD`).
     pub(crate) const CHECKED: u16 = 0x0004 | 0x0020 | 0x0100 | 0x0400;
 }
 
@@ -111,7 +111,7 @@ impl Superblock {
     }
 
     /// Decodes the first sector of any group: `mkfs.xfs` leaves all but the first one marked as
-    /// being made.
+    /// unfinished.
     pub(crate) fn decode_copy(sector: &[u8]) -> Result<Self> {
         let bad = |problem: String| corrupt(Location::Superblock, problem);
         let (raw, _) = RawSuperblock::read_from_prefix(sector)
@@ -141,7 +141,7 @@ impl Superblock {
         Ok(Self { raw, features })
     }
 
-    /// Refuses a log that is said to hold what is not known.
+    /// Refuses a log that may hold entries of unknown kinds.
     pub(crate) fn check_log_features(&self) -> Result<()> {
         let unknown = self.raw.sb_features_log_incompat.get() & !LOGGED_ATTRIBUTES;
         if self.features.crc && unknown != 0 {
@@ -152,7 +152,7 @@ impl Superblock {
         Ok(())
     }
 
-    /// Whether a feature is on that allows reading only.
+    /// The unknown features that allow reading only.
     pub(crate) fn unknown_ro_features(&self) -> u32 {
         if self.features.crc {
             self.raw.sb_features_ro_compat.get() & !ro_compat::KNOWN

@@ -9,7 +9,7 @@ use crate::format::stamp::REMOTE;
 const MAGIC: u32 = 0x5853_4c4d;
 /// Bytes of the header.
 pub(crate) const HEADER_LEN: usize = 56;
-/// No target is as long as this, in bytes (`XFS_SYMLINK_MAXLEN`).
+/// A target is shorter than this, in bytes (`XFS_SYMLINK_MAXLEN`).
 pub(crate) const MAX_TARGET: usize = 1024;
 
 /// The part of a target that the buffer at `daddr` holds: from byte `from` of the target on, of which

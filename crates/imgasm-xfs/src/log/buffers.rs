@@ -1,7 +1,7 @@
-//! Buffers: what the log says that is new in a run of blocks.
+//! Buffers: the log's changes to a run of blocks.
 //!
-//! A block that bears the number of a later change than the log's is left alone. What is changed
-//! gets the log's number and a new checksum.
+//! A block whose own sequence number is later than the log's is left alone. A changed block gets
+//! the log's number and a new checksum.
 
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result};
@@ -16,7 +16,7 @@ use crate::problem::unknown_in_log;
 
 /// The most blocks of a buffer: 64 KiB.
 pub(super) const MAX_BLOCKS: u32 = 128;
-/// What a buffer holds by the log's numbers: quotas, and inodes.
+/// What a buffer holds, in the log's numbers: quotas, and inodes.
 const QUOTAS: std::ops::RangeInclusive<u16> = 1..=3;
 const INODES: u16 = 8;
 
@@ -43,7 +43,7 @@ const AGFL: Marks = Marks {
     uuid: 8,
 };
 
-/// Where a block bears what the log needs, by what it begins with.
+/// Where a block holds what the log needs, by its magic number.
 fn marks(bytes: &[u8]) -> Option<Marks> {
     Some(match &bytes[..4] {
         b"XFSB" => SUPERBLOCK,
@@ -62,7 +62,7 @@ fn marks(bytes: &[u8]) -> Option<Marks> {
     })
 }
 
-/// The change after which a block was written last, if it tells.
+/// The sequence number of the last change that a block contains, if it has one.
 fn written_at(bytes: &[u8], geometry: &Geometry) -> Option<u64> {
     let marks = marks(bytes)?;
     let uuid = &bytes[marks.uuid..marks.uuid + 16];
@@ -93,7 +93,7 @@ pub(super) fn read(
     Ok((offset, bytes))
 }
 
-/// Carries out the change of a buffer that the log made at `lsn`.
+/// Applies the change to a buffer that was logged at `lsn`.
 pub(super) fn apply(
     device: &dyn BlockDevice,
     geometry: &Geometry,
@@ -129,8 +129,8 @@ pub(super) fn apply(
     Ok(device.write_at(offset, &bytes)?)
 }
 
-/// Of a buffer of inodes only the lists of unlinked inodes count: all else of an inode is in the
-/// inode's own item.
+/// In a buffer of inodes, only the lists of unlinked inodes matter: everything else about an inode
+/// is in the inode's own item.
 fn change_unlinked(
     bytes: &mut [u8],
     geometry: &Geometry,

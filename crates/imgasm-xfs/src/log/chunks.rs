@@ -1,4 +1,4 @@
-//! New inodes: the log has only that they were made.
+//! New inodes: the log only says that they were made.
 
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result};
@@ -11,7 +11,7 @@ use crate::log::items::ChunkItem;
 /// The most inodes that are made at once: more than fill a block of any size.
 const MAX_INODES: u32 = 256;
 
-/// The bytes of the device that new inodes have.
+/// The bytes of new inodes on the device.
 pub(super) fn range(
     device: &dyn BlockDevice,
     geometry: &Geometry,

@@ -16,7 +16,7 @@ const OPERATION_LEN: usize = 20;
 const HEADER_LEN: usize = 12;
 /// `Un`, in the machine's order.
 const UNMOUNT_TYPE: u16 = 0x556e;
-/// Who logs it.
+/// The client that logs it.
 const CLIENT: u8 = 0xaa;
 /// Any number: no transaction is open.
 const NUMBER: u32 = 0xb0c0_d0d0;
@@ -34,7 +34,7 @@ fn unmount() -> [u8; OPERATION_LEN] {
     operation
 }
 
-/// How a log begins in which nothing ever was.
+/// The beginning of a log that never held anything.
 pub(crate) struct Empty {
     /// The group that holds the log.
     pub(crate) group: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Empty {
 /// Makes an empty log if the filesystem has it.
 ///
 /// # Errors
-/// [`imgasm_fs::Error::Corrupt`] if it has it nowhere.
+/// [`imgasm_fs::Error::Corrupt`] if it has no log.
 pub(crate) fn empty(geometry: &Geometry) -> Result<Empty> {
     let place = geometry.log.and_then(|(start, blocks)| {
         let (group, block) = geometry.split(start)?;
@@ -86,7 +86,7 @@ pub(super) fn close(ring: &Ring<'_>, records: &Records) -> Result<()> {
     if unit > MAX_UNIT || u64::from(unit) % BLOCK != 0 || blocks >= ring.blocks {
         return Err(bad_log(before, format!("records of {unit} bytes")));
     }
-    // A record has a header and one block more at least.
+    // A record has a header and at least one more block.
     let blocks = blocks.max(2);
     let round_of = |block: u64| {
         let rounds = u32::try_from(block / ring.blocks).expect("once round at most");
@@ -105,7 +105,7 @@ pub(super) fn close(ring: &Ring<'_>, records: &Records) -> Result<()> {
         device.write_at(ring.byte_offset(block), bytes)?;
     }
     if records.torn {
-        // What was not written to its end must not look like the log's end.
+        // A record that was not written to its end must not look like the log's end.
         let end = start + blocks;
         for block in end..(end + BLOCKS_UNDER_WAY).min(before + ring.blocks) {
             let older = round_of(block).wrapping_sub(1);

@@ -1,5 +1,5 @@
-//! Inodes: the core and the forks that the log has of one. In the log the core is in the numbers of
-//! the machine that wrote it. (`xfs_log_dinode`.)
+//! Inodes: an inode's core and forks in the log. There, the numbers of the core have the byte order
+//! of the machine that wrote the log. (`xfs_log_dinode`.)
 
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result};
@@ -14,8 +14,8 @@ use crate::problem::unknown_in_log;
 
 /// Bytes of a core.
 const CORE_LEN: usize = format::inode::V3_LEN;
-/// Bytes of the numbers of a core, and where they stand: what is not listed are single bytes or
-/// identities, which are the same in any order, or numbers by the inode's form.
+/// The lengths of the numbers of a core, and where they stand. What is not listed are single bytes
+/// and identities, which are the same in any order, and numbers that depend on the inode's form.
 const NUMBERS: [(usize, usize); 21] = [
     (0, 2),
     (2, 2),
@@ -41,7 +41,7 @@ const NUMBERS: [(usize, usize); 21] = [
 ];
 /// Where the times stand.
 const TIMES: [usize; 4] = [32, 40, 48, 144];
-/// Where the numbers of extents stand: one of eight bytes is in [`NUMBERS`].
+/// Where the numbers of extents stand; the one of eight bytes is in [`NUMBERS`].
 const COUNTS: usize = 76;
 const LSN: usize = 112;
 const FLAGS2: usize = 120;
@@ -65,13 +65,13 @@ fn to_disk(core: &[u8], lsn: u64) -> [u8; CORE_LEN] {
     if flags & flags2::NREXT64 == 0 {
         disk[COUNTS + 4..COUNTS + 6].reverse();
     }
-    // Neither is kept if the log has it.
+    // Neither field is stored, although the log has it.
     put_u16(&mut disk, 6, 0);
     put_u64(&mut disk, LSN, lsn);
     disk
 }
 
-/// Carries out the change of an inode that the log made at `lsn`.
+/// Applies the change to an inode that was logged at `lsn`.
 pub(super) fn apply(
     device: &dyn BlockDevice,
     geometry: &Geometry,
@@ -140,7 +140,7 @@ pub(super) fn apply(
     Ok(device.write_at(offset + as_u64(at), inode)?)
 }
 
-/// Puts a fork's bytes or list; padding to four bytes may reach over its end.
+/// Stores a fork's bytes or list; padding to four bytes may exceed its end.
 fn put_bytes(fork: &mut [u8], new: &[u8]) -> Option<()> {
     if new.len() > fork.len().next_multiple_of(4) {
         return None;
@@ -150,8 +150,8 @@ fn put_bytes(fork: &mut [u8], new: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Puts the root of a tree of extents, which the log has as a block: with a long header, and with
-/// the pointers if there is an end to the keys that it has room for.
+/// Stores the root of a tree of extents. The log has it in the form of a block: with a long header,
+/// and with the pointers behind the room for all the keys that would fit.
 fn put_root(fork: &mut [u8], block: &[u8]) -> Option<()> {
     const BLOCK_HEADER: usize = 72;
     const ROOT_HEADER: usize = format::extent::ROOT_HEADER_LEN;

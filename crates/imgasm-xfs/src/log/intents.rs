@@ -1,5 +1,5 @@
-//! Intents: what a transaction says that later ones will do. A log that ends between the two leaves
-//! it to be done.
+//! Intents: a transaction says what later ones will do. If the log ends between the two, that is
+//! still to be done.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ pub(crate) enum IntentKind {
     Owner,
     /// The tree of shared blocks follows (CUI).
     Share,
-    /// Blocks come to a file, or go from one (BUI).
+    /// Blocks are added to a file or removed from one (BUI).
     Mapping,
     /// An attribute changes (ATTRI).
     Attribute,
     /// Two files exchange extents (XMI).
     Exchange,
-    /// Any of these of a realtime section.
+    /// Any of these for a realtime section.
     Realtime,
 }
 
 impl IntentKind {
-    /// What kind of intent an item is of, and whether it begins one.
+    /// The kind of intent that an item belongs to, and whether the item begins it.
     pub(super) fn from_item(kind: u16) -> Option<(Self, bool)> {
         Some(match kind {
             0x1236 => (Self::Free, true),
@@ -57,16 +57,16 @@ pub(crate) struct Mapping {
     pub(crate) flags: u32,
 }
 
-/// Something that was begun.
+/// An intent that was begun.
 pub(super) struct Intent {
     pub(super) kind: IntentKind,
     /// The number by which its end names it.
     pub(super) id: u64,
-    /// For [`IntentKind::Mapping`] what it is.
+    /// For [`IntentKind::Mapping`], the changes.
     pub(super) mappings: Vec<Mapping>,
 }
 
-/// What was begun and has not ended.
+/// The intents that were begun and have not ended.
 #[derive(Default)]
 pub(super) struct Intents {
     open: BTreeMap<(IntentKind, u64), (u64, Vec<Mapping>)>,
@@ -81,11 +81,11 @@ impl Intents {
     }
 
     pub(super) fn end(&mut self, kind: IntentKind, id: u64) {
-        // What began before the log counts is done already.
+        // What began before the log's first valid record is done already.
         self.open.remove(&(kind, id));
     }
 
-    /// What is left to be done: whether there is anything, and changes of mappings in order.
+    /// What is left to be done: `None` if nothing is, else the changes of mappings in order.
     pub(super) fn left(self) -> Result<Option<Vec<Mapping>>> {
         for (kind, _) in self.open.keys() {
             match kind {

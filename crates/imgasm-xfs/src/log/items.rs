@@ -1,6 +1,6 @@
-//! What items are: their first regions, decoded. Their numbers are those of the machine that wrote
-//! the log. (`xfs_buf_log_format`, `xfs_inode_log_format`, `xfs_icreate_log`, and the log formats
-//! of the intents.)
+//! The kinds of items: their first regions, decoded. Numbers have the byte order of the machine
+//! that wrote the log. (`xfs_buf_log_format`, `xfs_inode_log_format`, `xfs_icreate_log`, and the
+//! log formats of the intents.)
 
 use imgasm_fs::Result;
 
@@ -36,9 +36,9 @@ pub(super) enum Item {
     Inode(InodeItem),
     Chunk(ChunkItem),
     Begun(Intent),
-    /// What was begun by this number has ended.
+    /// The intent with this number has ended.
     Ended(IntentKind, u64),
-    /// Something of a quota, which counts nothing if there are none.
+    /// A change of a quota, which matters only if the filesystem has quotas.
     Quota,
 }
 
@@ -52,9 +52,9 @@ pub(super) struct Blocks {
 /// A change of a buffer.
 pub(super) struct BufferItem {
     pub(super) blocks: Blocks,
-    /// Whether the buffer is given up, so that what was logged of it before is void.
+    /// Whether the buffer is cancelled, so that its earlier changes in the log are void.
     pub(super) cancels: bool,
-    /// Whether it holds inodes, of which only the lists of unlinked ones are changed so.
+    /// Whether it holds inodes: then only their lists of unlinked inodes change.
     pub(super) of_inodes: bool,
     /// What it holds (`XFS_BLFT_*`).
     pub(super) content: u16,
@@ -67,11 +67,11 @@ pub(super) struct InodeItem {
     pub(super) number: u64,
     /// The buffer that holds it.
     pub(super) blocks: Blocks,
-    /// Where it is in that, in bytes.
+    /// Where it is in the buffer, in bytes.
     pub(super) offset: u32,
     /// What has changed (`XFS_ILOG_*`).
     pub(super) fields: u32,
-    /// The number of a device in the form that the disk has.
+    /// The number of a device in its form on the disk.
     pub(super) device: u32,
     pub(super) core: Vec<u8>,
     pub(super) data: Option<Vec<u8>>,
@@ -85,9 +85,9 @@ pub(super) mod fields {
     pub(crate) const DATA: u32 = 0x002 | 0x004 | DATA_TREE;
     pub(crate) const DEVICE: u32 = 0x010;
     pub(crate) const ATTRIBUTE_TREE: u32 = 0x100;
-    /// The same of the attribute fork.
+    /// The same for the attribute fork.
     pub(crate) const ATTRIBUTES: u32 = 0x040 | 0x080 | ATTRIBUTE_TREE;
-    /// The blocks of the forks' trees have got another owner.
+    /// The blocks of the forks' trees have a new owner.
     pub(crate) const OWNERS: u32 = 0x200 | 0x400;
 }
 
@@ -238,7 +238,7 @@ fn decode_buffer(mut raw: RawItem, bad: Bad<'_>) -> Result<BufferItem> {
 }
 
 fn decode_inode(mut raw: RawItem, bad: Bad<'_>) -> Result<InodeItem> {
-    /// What 32-bit machines wrote is shorter.
+    /// Items written by 32-bit machines are shorter.
     const LEN: usize = 56;
     let first = first_region(&raw, 4, bad)?;
     if first.len() < LEN {

@@ -7,11 +7,11 @@
 //! - [`ring`]: the ring's blocks, and where they begin and end.
 //! - [`record`]: a record's header and bytes.
 //! - [`transactions`]: from records to transactions.
-//! - [`items`]: what items are.
-//! - [`buffers`], [`inodes`], [`chunks`]: carrying items out.
-//! - [`intents`]: what was begun and not ended.
+//! - [`items`]: the kinds of items.
+//! - [`buffers`], [`inodes`], [`chunks`]: applying items.
+//! - [`intents`]: what was begun and has not ended.
 //! - [`mod@replay`]: all of it in order.
-//! - [`close`]: the record of a clean unmount, with which a log is empty.
+//! - [`close`]: the record of a clean unmount, which makes a log empty.
 
 mod buffers;
 mod chunks;

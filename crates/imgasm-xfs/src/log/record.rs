@@ -1,8 +1,8 @@
 //! A record: a header of one or more blocks, and the bytes of its operations. (`xlog_rec_header`,
 //! `xlog_rec_ext_header`.)
 //!
-//! The first four bytes of each block make way for the number of the round; what stood there is in
-//! the headers.
+//! The first four bytes of each block are replaced by the number of the round; the original bytes
+//! are in the headers.
 
 use crate::format::bytes::{as_u32, as_u64, as_usize, put_u32, put_u64, u32_at, u64_at};
 use crate::format::geometry::Geometry;
@@ -16,15 +16,15 @@ const BYTES_PER_HEADER: u32 = 32 * 1024;
 const WORDS_PER_HEADER: usize = 64;
 /// The most bytes of operations (`XLOG_MAX_RECORD_BSIZE`).
 const MAX_LEN: u32 = 256 * 1024;
-/// Where the words are kept: in the first header block, and in the others.
+/// Where those words are: in the first header block, and in the others.
 const WORDS: usize = 44;
 const MORE_WORDS: usize = 4;
 /// Where the checksum stands.
 const CRC: usize = 32;
-/// Bytes of the first header that are summed up: on machines that align 64-bit numbers to eight
-/// bytes, and on others.
+/// Bytes of the first header that the checksum covers: on machines that align 64-bit numbers to
+/// eight bytes, and on others.
 const SUMMED: [usize; 2] = [328, 324];
-/// Bytes of the other headers that are summed up.
+/// Bytes of the other headers that the checksum covers.
 const SUMMED_MORE: usize = 260;
 /// The flag of headers that may have more than one block.
 const LONG_HEADERS: u32 = 2;
@@ -42,7 +42,7 @@ pub(super) struct Header {
     pub(super) lsn: u64,
     tail_lsn: u64,
     pub(super) operations: u32,
-    /// How numbers in items are kept.
+    /// The byte order of numbers in items.
     pub(super) format: u32,
     uuid: [u8; 16],
     /// Bytes of operations that the kernel's buffer had room for.
@@ -65,7 +65,7 @@ impl Header {
         }
     }
 
-    /// Says what cannot be in a header found at `block`.
+    /// Checks a header found at `block`; the error says what is wrong.
     pub(super) fn check(&self, block: u64, geometry: &Geometry) -> Result<(), String> {
         if self.len == 0 || self.len > MAX_LEN || self.size > MAX_LEN {
             return Err(format!("a record of {} bytes", self.len));
@@ -93,7 +93,7 @@ impl Header {
         self.header_blocks() + u64::from(self.len).div_ceil(as_u64(BLOCK_LEN))
     }
 
-    /// The block from which on the log counts.
+    /// The first block of the log that is still valid.
     pub(super) fn tail_block(&self) -> u64 {
         self.tail_lsn & 0xffff_ffff
     }
@@ -112,7 +112,7 @@ impl Header {
         }
     }
 
-    /// The checksum, with so many bytes of the first header.
+    /// The checksum, with `summed` bytes of the first header.
     fn sum(&self, raw: &[u8], summed: usize) -> u32 {
         let mut crc = crc32c::crc32c(&raw[..CRC]);
         crc = crc32c::crc32c_append(crc, &[0; 4]);
@@ -156,8 +156,8 @@ pub(super) struct Place {
     pub(super) before: u32,
 }
 
-/// A record of one operation from which on the log is empty; `round_of` gives the round of each of
-/// its blocks.
+/// A record of one operation that makes the log empty; `round_of` gives the round of each of its
+/// blocks.
 pub(super) fn encode(
     operation: &[u8],
     place: &Place,

@@ -1,7 +1,7 @@
-//! The replay: what the log holds is carried out, and the log is empty.
+//! The replay: applies what the log holds, and empties the log.
 //!
-//! The log is read twice, because a buffer that was given up must not be changed by what was logged
-//! of it before: its blocks may hold the data of a file by now, which is not logged. Within a
+//! The log is read twice, because a buffer that was cancelled must not get the changes that were
+//! logged before: its blocks may hold the data of a file by now, which is not logged. Within a
 //! transaction buffers come before inodes, and lists of unlinked inodes after them.
 
 use std::collections::BTreeMap;
@@ -18,18 +18,18 @@ use crate::log::{buffers, chunks, inodes};
 use crate::problem::{bad_log, incompatible};
 use crate::volume::Volume;
 
-/// What a replay has left to be done.
+/// What a replay leaves to be done.
 pub(crate) struct Replayed {
-    /// Changes of files' mappings that were begun, if anything was begun and not ended: then
-    /// the trees of free, shared and owned blocks do not follow the files yet.
+    /// Changes of files' mappings that were begun, if anything was begun and not ended: then the
+    /// trees of free, shared and owned blocks do not match the files yet.
     pub(crate) unfinished: Option<Vec<Mapping>>,
 }
 
 /// Replays the log of a version 5 filesystem onto its device, and empties it.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if the log contradicts itself or the filesystem, [`Error::Incompatible`]
-/// if it holds what is not known. Some of it may be on the device by then.
+/// [`Error::Corrupt`] if the log contradicts itself or the filesystem, [`Error::Incompatible`] if
+/// it holds something unknown. A part of it may have reached the device by then.
 pub(crate) fn replay(volume: &Volume) -> Result<Replayed> {
     let ring = Ring::new(volume)?.ok_or_else(|| incompatible("a log on another device"))?;
     let records = ring.records()?;
@@ -52,12 +52,12 @@ pub(crate) fn replay(volume: &Volume) -> Result<Replayed> {
 
 struct Replay<'a> {
     ring: &'a Ring<'a>,
-    /// Buffers that the rest of the log gives up, and how often.
+    /// Buffers that the rest of the log cancels, and how often.
     cancelled: BTreeMap<Blocks, u32>,
     intents: Intents,
 }
 
-/// When an item comes, among those of its transaction.
+/// The place of an item in the order of its transaction.
 fn order(item: &Item) -> u8 {
     match item {
         Item::Buffer(buffer) if buffer.cancels => 3,
@@ -137,7 +137,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Whether the rest of the log gives up a buffer in a range of bytes.
+    /// Whether the rest of the log cancels a buffer in a range of bytes.
     fn gives_up(&self, range: &std::ops::Range<u64>) -> bool {
         let from = Blocks {
             first: (range.start / 512).saturating_sub(u64::from(MAX_BLOCKS)),

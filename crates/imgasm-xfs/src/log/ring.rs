@@ -1,4 +1,4 @@
-//! The ring of blocks, and where what it holds begins and ends.
+//! The ring of blocks, and where its content begins and ends.
 //!
 //! Each block begins with the number of the round in which it was written. The head is where the
 //! numbers drop by one. The log is empty if the record before the head is the one that a clean
@@ -15,9 +15,9 @@ use crate::volume::Volume;
 pub(super) const BLOCK: u64 = 512;
 /// The most blocks in a record: 256 KiB and its headers.
 const MAX_RECORD_BLOCKS: u64 = 512 + 8;
-/// Records that the kernel may have under way at the same time.
+/// Records that the kernel may be writing at the same time.
 pub(super) const RECORDS_UNDER_WAY: usize = 8;
-/// Blocks before and after the head that writes under way may have touched.
+/// Blocks before and after the head that unfinished writes may have touched.
 pub(super) const BLOCKS_UNDER_WAY: u64 = RECORDS_UNDER_WAY as u64 * 512;
 /// The flag of the operation that a clean unmount logs.
 pub(super) const UNMOUNT: u8 = 0x20;
@@ -29,11 +29,11 @@ pub(crate) enum State {
     Clean,
     /// Changes that a mount would replay.
     Dirty,
-    /// It is on another device, so that there is no knowing.
+    /// It is on another device, so its state is unknown.
     External,
 }
 
-/// Looks whether the log holds changes.
+/// Whether the log holds changes.
 pub(crate) fn state(volume: &Volume) -> Result<State> {
     match Ring::new(volume)? {
         Some(ring) => ring.state(),
@@ -50,10 +50,10 @@ pub(super) struct Ring<'a> {
     pub(super) blocks: u64,
 }
 
-/// The records from the oldest that counts to the newest, and what follows them.
+/// The records from the oldest valid one to the newest, and what follows them.
 pub(super) struct Records {
     pub(super) headers: Vec<Header>,
-    /// Whether there is something behind the last one that was not written to its end.
+    /// Whether a record that was not written to its end follows the last one.
     pub(super) torn: bool,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Ring<'a> {
         }))
     }
 
-    /// The bytes of the device that the log has.
+    /// The bytes of the log on the device.
     pub(super) fn range(&self) -> std::ops::Range<u64> {
         self.offset..self.offset + self.blocks * BLOCK
     }
@@ -95,7 +95,8 @@ impl<'a> Ring<'a> {
         Ok(bytes)
     }
 
-    /// Reads `count` blocks, of which the log has at least as many, round its end if need be.
+    /// Reads `count` blocks, no more than the log has, past its end and on from its beginning if
+    /// need be.
     pub(super) fn read_run(&self, block: u64, count: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; as_usize(count * BLOCK)];
         let block = block % self.blocks;
@@ -132,8 +133,8 @@ impl<'a> Ring<'a> {
         Ok(not)
     }
 
-    /// The head as far as what is before it is whole: if blocks just before it still have an
-    /// older round, because writes came out of order, it is the first of those.
+    /// The head, corrected so that everything before it is whole: if blocks just before it still
+    /// have an older round, because writes came out of order, it is the first of those.
     fn whole_head(&self) -> Result<u64> {
         let head = self.head()?;
         let written = self.round(head + self.blocks - 1)?;
@@ -141,7 +142,7 @@ impl<'a> Ring<'a> {
         let start = head + self.blocks - looked_at;
         let bytes = self.read_run(start, looked_at)?;
         for (block, bytes) in (start..).zip(bytes.chunks_exact(as_usize(BLOCK))) {
-            // What lies before the ring's end was written a round earlier than what begins it.
+            // The blocks up to the ring's end were written one round before those at its beginning.
             let expected = if block < self.blocks {
                 written.wrapping_sub(u32::from(head != 0))
             } else {
@@ -207,7 +208,7 @@ impl<'a> Ring<'a> {
             let Some((block, problem)) = bad else {
                 return Ok(Records { headers, torn });
             };
-            // How many records lie behind is only known of those that are whole.
+            // The number of records behind it is known only for those that are whole.
             let distance = (head + self.blocks - block) % self.blocks;
             if distance > BLOCKS_UNDER_WAY {
                 return Err(bad_log(block, problem));
@@ -218,8 +219,8 @@ impl<'a> Ring<'a> {
         Err(bad_log(head, "too many records are not whole"))
     }
 
-    /// Goes from record to record, from the tail to the head; gives those up to the first that is
-    /// not sound, and what is wrong with that.
+    /// Goes from record to record, from the tail to the head; gives those up to the first unsound
+    /// one, and what is wrong with that one.
     #[allow(clippy::type_complexity)] // the place and the problem of one record
     fn walk(&self, tail: u64, head: u64) -> Result<(Vec<Header>, Option<(u64, String)>)> {
         let mut headers = Vec::new();
@@ -259,7 +260,7 @@ impl<'a> Ring<'a> {
     }
 }
 
-/// The round that a block's first bytes tell.
+/// The round in a block's first bytes.
 fn round_of(bytes: &[u8]) -> u32 {
     match u32_at(bytes, 0) {
         MAGIC => u32_at(bytes, 4),

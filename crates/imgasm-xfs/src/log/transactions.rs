@@ -15,21 +15,21 @@ use crate::problem::{bad_log, unknown_in_log};
 
 /// Bytes before an operation's own.
 const HEADER_LEN: usize = 12;
-/// Who logs: transactions, and the log itself.
+/// The clients of the log: transactions, and the log itself.
 const CLIENTS: [u8; 2] = [0x69, 0xaa];
-/// Bytes of what a transaction begins with, and its first four (`TRAN`).
+/// Bytes of the header of a transaction, and the first four of them (`TRAN`).
 const TRANSACTION_LEN: usize = 16;
 const TRANSACTION_MAGIC: u32 = 0x5452_414e;
 /// The most regions of an item (`XLOG_MAX_REGIONS_IN_ITEM`).
 const MAX_REGIONS: u16 = 257;
 
-/// What an operation is.
+/// Bits that say what an operation is.
 mod flags {
     pub(super) const START: u8 = 0x01;
     pub(super) const COMMIT: u8 = 0x02;
-    /// Its region goes on in another record.
+    /// Its region continues in another record.
     pub(super) const CONTINUED: u8 = 0x04;
-    /// It goes on with a region of another record.
+    /// It continues a region of another record.
     pub(super) const CONTINUES: u8 = 0x08;
     pub(super) const END: u8 = 0x10;
 }
@@ -49,7 +49,7 @@ pub(super) struct RawItem {
     pub(super) regions: Vec<Vec<u8>>,
 }
 
-/// A transaction of which not all has been seen.
+/// A transaction that has not been seen to its end.
 struct Pending {
     lsn: u64,
     header: Vec<u8>,
@@ -84,7 +84,7 @@ pub(super) fn for_each(
     Ok(())
 }
 
-/// Makes an error at the record that is read.
+/// Makes an error for the record that is being read.
 type Bad<'a> = &'a dyn Fn(String) -> imgasm_fs::Error;
 
 fn read_record(
@@ -116,7 +116,7 @@ fn read_record(
                 let lsn = header.lsn;
                 pending.insert(number, Pending::new(lsn));
             }
-            // Anything else began before what counts of the log.
+            // Anything else began before the valid part of the log.
             continue;
         };
         if flags & flags::COMMIT != 0 {

@@ -1,5 +1,5 @@
 //! How many blocks and groups there are and where the log is: what follows from the size of the
-//! device, as `mkfs.xfs` has it.
+//! device, as with `mkfs.xfs`.
 
 use imgasm_fs::Result;
 use zerocopy::FromZeros;
@@ -21,11 +21,11 @@ const TIB: u64 = 1 << 40;
 const MIN_BYTES: u64 = 300 * MIB;
 /// The smallest group.
 const MIN_GROUP_BYTES: u64 = 16 * MIB;
-/// A group is smaller than this.
+/// The size below which every group stays.
 const GROUP_LIMIT_BYTES: u64 = TIB;
 /// The smallest log.
 const MIN_LOG_BYTES: u64 = 64 * MIB;
-/// The log has one byte of so many, if that is neither too little nor too much.
+/// The log takes one byte in so many, if that is neither too little nor too much.
 const LOG_PART: u64 = 2048;
 /// The largest log.
 const MAX_LOG_BYTES: u64 = 2 * GIB - 10 * MIB;
@@ -35,7 +35,8 @@ const INODE_SIZE: u32 = 512;
 /// Blocks of a group that the log leaves free: its list, and one more.
 const LEFT_BY_LOG: u64 = 4 + 1;
 
-/// The superblock of a fresh filesystem on a device of `len` bytes, without what its groups count.
+/// The superblock of a fresh filesystem on a device of `len` bytes, without the counts of its
+/// groups.
 ///
 /// # Errors
 /// [`imgasm_fs::Error::Unstorable`].
@@ -89,7 +90,7 @@ fn groups(len: u64, options: &FormatOptions) -> Result<(u64, u32)> {
             let up = group.next_multiple_of(unit);
             group = if up > most { up - unit } else { up };
         }
-        // Heads of groups would all lie on the same part of the stripe.
+        // Otherwise the heads of all groups would lie on the same part of the stripe.
         if group.is_multiple_of(width) && width != unit && options.groups.is_none() {
             group -= unit;
         }

@@ -1,5 +1,5 @@
 //! The first inodes: the root directory, and the two of the realtime section, which every filesystem
-//! has although this one has no such section.
+//! has, even without such a section.
 
 use crate::alloc::chunk_blocks::{first_generation, write_new_inodes};
 use crate::alloc::fresh::FreshGroup;
@@ -10,10 +10,10 @@ use crate::format::superblock::Superblock;
 use crate::mkfs::options::FormatOptions;
 use crate::writes::Writes;
 
-/// How many they are.
+/// Their number.
 pub(super) const COUNT: u32 = 3;
 
-/// At what multiple of blocks the first chunk of inodes starts.
+/// The multiple of blocks at which the first chunk of inodes starts.
 pub(super) fn alignment(superblock: &Superblock) -> u32 {
     let (own, unit) = (
         superblock.raw.sb_inoalignmt.get().max(1),

@@ -1,4 +1,4 @@
-//! What a fresh filesystem shall be like.
+//! The options for a fresh filesystem.
 
 use imgasm_fs::{Result, Timestamp};
 
@@ -7,15 +7,16 @@ use crate::problem::unstorable;
 /// The longest label, in bytes (`sb_fname`).
 pub const MAX_LABEL_LEN: usize = 12;
 
-/// Bytes in a log's unit at most.
+/// The most bytes in a log's unit.
 const MAX_LOG_UNIT: u32 = 256 * 1024;
-/// Blocks in a stripe at most: a number that the superblock's fields hold, and groups exceed.
+/// The most blocks in a stripe: a number that the superblock's fields can hold, and that is less
+/// than a group.
 const MAX_STRIPE_BLOCKS: u32 = 1 << 16;
 
-/// What a fresh filesystem shall be like.
+/// The options for a fresh filesystem.
 ///
-/// Nothing has a default that depends on the host: who makes a filesystem says when, and under
-/// which identity. What is left at `None` follows from the size as it does with `mkfs.xfs`.
+/// No default depends on the host: the caller says when the filesystem is made, and with which
+/// identity. What stays `None` follows from the size as with `mkfs.xfs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatOptions {
     /// Identity of the filesystem.
@@ -24,7 +25,7 @@ pub struct FormatOptions {
     pub now: Timestamp,
     /// At most [`MAX_LABEL_LEN`] bytes without NUL.
     pub label: Vec<u8>,
-    /// What the format offers beyond what every filesystem of version 5 has.
+    /// The features beyond those of every filesystem of version 5.
     pub features: FormatFeatures,
     /// Bytes in a block: a power of two from 1024 to 65536. Kernels before 6.12 mount only blocks
     /// that are no larger than their pages.
@@ -57,8 +58,8 @@ pub struct Stripe {
     pub units: u32,
 }
 
-/// What can be chosen of the features, by the names that `mkfs.xfs` has for them. Checksums,
-/// `finobt`, `ftype` and `attr2` are always on.
+/// The features that can be chosen, by the names that `mkfs.xfs` uses. Checksums, `finobt`, `ftype`
+/// and `attr2` are always on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // each is a bit on the disk
 pub struct FormatFeatures {
@@ -66,7 +67,7 @@ pub struct FormatFeatures {
     pub sparse: bool,
     /// Files may share blocks.
     pub reflink: bool,
-    /// It is kept whose each block is.
+    /// The owner of each block is stored.
     pub rmapbt: bool,
     /// Times until 2486.
     pub bigtime: bool,
@@ -192,8 +193,8 @@ impl FormatOptions {
         Ok(())
     }
 
-    /// Blocks of which each record of the log is a multiple, and at which the log starts; `None`
-    /// if neither is so.
+    /// The number of blocks of which each record of the log, and the log's first block, is a
+    /// multiple; `None` if there is no such rule.
     pub(super) fn log_unit_blocks(&self) -> Option<u32> {
         const TOO_LARGE: u32 = 32 * 1024;
         let bytes = match (self.log_unit, self.stripe) {

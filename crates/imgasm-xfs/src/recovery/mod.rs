@@ -2,7 +2,7 @@
 //! finished.
 //!
 //! - here: the order of things.
-//! - [`space`]: the trees that follow from what the files have, made anew.
+//! - [`space`]: the trees that follow from the files, made anew.
 
 mod space;
 
@@ -19,7 +19,7 @@ use crate::log::Mapping;
 use crate::volume::{Volume, read_superblock};
 use crate::write::{Writer, check_features};
 
-/// What is done here depends on no time, and no inode is made.
+/// Nothing here depends on the time, and no inode is made.
 const OPTIONS: WriteOptions = WriteOptions {
     now: Timestamp {
         seconds: 0,
@@ -31,8 +31,8 @@ const OPTIONS: WriteOptions = WriteOptions {
 /// Recovers a filesystem in memory: gives a device that reads as the recovered one. The device
 /// below stays as it is.
 ///
-/// A filesystem with a feature that can only be read is not finished: inodes that have lost their
-/// last name stay in use.
+/// If it has a feature that we cannot write, pending work is not finished: inodes that have lost
+/// their last name stay in use.
 pub(super) fn in_memory(below: &Volume, superblock: &Superblock) -> Result<Arc<Delta>> {
     superblock.check_log_features()?;
     let delta = Arc::new(Delta::new(Arc::clone(&below.device)));
@@ -58,8 +58,8 @@ pub(super) fn on_device(volume: &Volume, superblock: &Superblock) -> Result<()> 
     Ok(delta.copy_changes(&delta.changes()?, &volume.device)?)
 }
 
-/// Sets the superblock's counters to the groups' sums, because they are not logged, and says that
-/// the log holds nothing that only some can replay.
+/// Sets the superblock's counters to the groups' totals, because they are not logged, and clears
+/// the mark that the log holds what not every kernel can replay.
 fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
     let (mut free, mut inodes, mut free_inodes) = (0, 0, 0);
     for group in 0..volume.geometry.groups {
@@ -81,7 +81,7 @@ fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
     Ok(volume.device.write_at(0, &sector)?)
 }
 
-/// Does what was begun, frees what is staged for copy on write, and frees the inodes that have lost
+/// Finishes what was begun, frees what is staged for copy on write, and frees the inodes that lost
 /// their last name while they were open.
 fn finish(
     volume: &Volume,

@@ -1,7 +1,7 @@
-//! The trees of free, shared and owned blocks, made anew from what the files have.
+//! The trees of free, shared and owned blocks, made anew from the files.
 //!
-//! Where a log ends between a change of a file and the changes of these trees that follow from it,
-//! the kernel makes those one by one. All of them follow from the files, so they are derived here
+//! If a log ends between a change of a file and the changes of these trees that follow from it, the
+//! kernel makes those one by one. All of them follow from the files, so here the trees are derived
 //! from all files at once, whatever was still to be done.
 
 use imgasm_fs::Result;
@@ -16,7 +16,7 @@ use crate::format::superblock::Superblock;
 use crate::volume::Volume;
 use crate::writes::Writes;
 
-/// Whether blocks are staged for copy on write. Nobody knows any more for which file.
+/// Whether blocks are staged for copy on write. For which file is no longer known.
 pub(super) fn has_staged(volume: &Volume) -> Result<bool> {
     if !volume.geometry.features.reflink {
         return Ok(false);

@@ -1,5 +1,5 @@
-//! Contents of regular files. Bytes go to the device at once, to blocks that are free or the
-//! file's own; where the blocks lie is kept in memory until all is flushed.
+//! Contents of regular files. Bytes go to the device at once, to blocks that are free or belong to
+//! the file alone; where the blocks lie is kept in memory until the flush.
 
 use std::io::Read;
 
@@ -31,7 +31,7 @@ struct Blocks {
     at: u64,
     /// How many.
     len: u64,
-    /// The extent that the file has there, and whether other files have it too.
+    /// The extent that the file has there, and whether it shares it with other files.
     owned: Option<(Extent, bool)>,
 }
 
@@ -79,7 +79,7 @@ impl Writer {
         let mut map = ExtentMap::default();
         self.write_new(volume, number, &mut map, size, content)?;
         let mut old = self.take_map(volume, number)?;
-        // The blocks of the old tree serve the new one, or are freed when that is laid out.
+        // The blocks of the old tree are used for the new one, or freed when that is laid out.
         map.tree_blocks = std::mem::take(&mut old.tree_blocks);
         self.put_map(volume, number, map)?;
         let core = &mut self.regular(volume, number)?.core;
@@ -117,7 +117,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes whole blocks if the file has none, to new blocks.
+    /// Writes whole blocks, at a place where the file has none, to new blocks.
     fn write_run(
         &mut self,
         volume: &Volume,
@@ -130,7 +130,7 @@ impl Writer {
         let block_len = volume.geometry.block_len();
         let end = first + (bytes.len() / block_len) as u64;
         if self.allocator.check_room(end - first).is_err() {
-            // The error says what all of the content lacks.
+            // The error says how much room is missing for the whole content.
             self.allocator.check_room(room.max(end - first))?;
         }
         let mut at = first;

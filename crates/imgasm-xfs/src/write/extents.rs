@@ -68,7 +68,7 @@ impl Writer {
         })
     }
 
-    /// Makes the tree of a fork have as many blocks as it needs.
+    /// Gives the tree of a fork as many blocks as it needs.
     fn resize_tree(
         &mut self,
         volume: &Volume,
@@ -95,8 +95,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes a fork have all blocks of a range, as far as it has not; near each other if that
-    /// can be.
+    /// Gives a fork the missing blocks of a range, near each other if possible.
     pub(super) fn fill_range(
         &mut self,
         volume: &Volume,
@@ -128,7 +127,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes the blocks of a range from a fork of metadata.
+    /// Frees the blocks of a range in a fork of metadata.
     pub(super) fn free_range(
         &mut self,
         volume: &Volume,

@@ -46,7 +46,7 @@ impl Writer {
             let bits = next.raw.sb_versionnum.get() | version::ATTRIBUTES;
             next.raw.sb_versionnum = bits.into();
         }
-        // Nobody counts here what users, groups and projects have: the kernel counts it anew.
+        // The usage of users, groups and projects is not counted here: the kernel counts it anew.
         let counted = next.raw.sb_qflags.get() & !quota::CHECKED;
         next.raw.sb_qflags = counted.into();
         let mut sector = volume.read_sector(0, 0)?;
@@ -60,7 +60,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Who has the blocks of the changed inodes, for filesystems that keep that.
+    /// The owners of the blocks of changed inodes, for filesystems that store owners.
     fn owner_changes(&self, volume: &Volume) -> Result<OwnerChanges> {
         let mut changes = OwnerChanges::default();
         if !volume.geometry.features.rmapbt {

@@ -1,11 +1,11 @@
-//! Writing: changes are kept in memory, by inode, and become blocks when all is flushed.
+//! Writing: changes are kept in memory, by inode, and become blocks with the flush.
 //!
 //! - here: the inodes that have changed.
 //! - [`namespace`]: names and nodes.
 //! - [`content`]: contents of regular files, which go to the device at once.
 //! - [`metadata`]: owners, times, attributes.
 //! - [`flush`]: from memory to the device.
-//! - [`recovery`]: what was begun before and is to be finished.
+//! - [`recovery`]: finishing what was begun before.
 //! - [`settle`]: the forks of an inode, laid out for the disk; [`extents`], their extents.
 
 mod content;
@@ -63,7 +63,7 @@ pub(crate) struct Writer {
     staged: BTreeMap<u64, Staged>,
     /// Inodes that are free now, with what is left of them.
     freed: BTreeMap<u64, Core>,
-    /// Whether a change or a flush has failed: what is staged and on the device is of no use then.
+    /// Whether a change or a flush has failed: what is staged and on the device is useless then.
     failed: bool,
 }
 
@@ -83,7 +83,7 @@ impl Writer {
         })
     }
 
-    /// Refuses to go on after a change or a flush that failed.
+    /// Refuses to continue after a failed change or flush.
     pub(crate) fn check_usable(&self) -> Result<()> {
         if self.failed {
             return Err(Error::Spoilt { fs: FS });
@@ -108,7 +108,7 @@ impl Writer {
         self.allocator.free_runs(group)
     }
 
-    /// An inode as it has become, if it has changed; an error if it is free now.
+    /// The state of an inode, if it has changed; an error if it is free now.
     pub(crate) fn changed_inode(&self, number: u64) -> Result<Option<&Staged>> {
         if self.freed.contains_key(&number) {
             return Err(corrupt(
@@ -174,8 +174,8 @@ impl Writer {
             })
     }
 
-    /// Takes one run of blocks for a fork, near what stands before them in it; gives as much of
-    /// what is wanted as lies together.
+    /// Allocates one run of blocks for a fork, near the blocks before them in the fork; gives as
+    /// many of the wanted blocks as fit one run.
     fn allocate_for(
         &mut self,
         volume: &Volume,
@@ -204,7 +204,7 @@ impl Writer {
         })
     }
 
-    /// Gives back all blocks of a fork.
+    /// Frees all blocks of a fork.
     fn free_fork(&mut self, volume: &Volume, fork: &Fork, file_type: FileType) -> Result<()> {
         let Some(map) = fork.map() else {
             return Ok(());
@@ -238,7 +238,7 @@ impl Staged {
     }
 }
 
-/// Refuses what cannot be written, or must not be as it is.
+/// Refuses a filesystem that cannot be written, or must not be in its present state.
 pub(crate) fn check_features(superblock: &Superblock) -> Result<()> {
     let features = &superblock.features;
     if !features.crc {

@@ -41,7 +41,7 @@ impl Writer {
         }
     }
 
-    /// Makes the number of names of a node larger or smaller by one.
+    /// Increases or decreases a node's number of names.
     fn add_links(&mut self, volume: &Volume, number: u64, more: i32) -> Result<u32> {
         let core = &mut self.stage(volume, number)?.inode_mut().core;
         let links = core
@@ -106,8 +106,8 @@ impl Writer {
         Ok(number)
     }
 
-    /// The core of an inode that is taken into use; its generation differs from that of the file
-    /// that had the number before.
+    /// The core of a newly allocated inode; its generation differs from that of the file that had
+    /// the number before.
     fn new_core(&mut self, volume: &Volume, number: u64) -> Result<Core> {
         let geometry = &volume.geometry;
         let generation = match self.freed.get(&number) {
@@ -152,7 +152,7 @@ impl Writer {
         self.add_name(volume, directory, name, number, file_type)
     }
 
-    /// Removes a name, which is the node's `number`.
+    /// Removes a name of the node `number`.
     pub(crate) fn remove(
         &mut self,
         volume: &Volume,
@@ -165,7 +165,7 @@ impl Writer {
         self.drop_name(volume, directory, number)
     }
 
-    /// Takes from a node one of its names, which was in `directory`.
+    /// Takes one of its names from a node; the name was in `directory`.
     fn drop_name(&mut self, volume: &Volume, directory: u64, number: u64) -> Result<()> {
         let file_type = self.stage(volume, number)?.inode.file_type;
         if file_type == FileType::Directory {

@@ -1,4 +1,4 @@
-//! What recovery changes of inodes.
+//! Changes to inodes during recovery.
 
 use imgasm_fs::{Location, Result};
 
@@ -21,7 +21,7 @@ mod flags {
 }
 
 impl Writer {
-    /// Does what the log says that was to be done with a file's mapping.
+    /// Makes a change of a file's mapping that the log says was still to be made.
     pub(crate) fn finish_mapping(&mut self, volume: &Volume, mapping: &Mapping) -> Result<()> {
         let number = mapping.inode;
         let bad = |problem: String| corrupt(Location::Inode(number), problem);
@@ -73,7 +73,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes along a list. One that bites its own tail comes to an inode that is free.
+    /// Frees the inodes of a list. A circular list comes back to an inode that is free.
     fn free_list(&mut self, volume: &Volume, group: u32, first: u32) -> Result<()> {
         let mut next = first;
         while next != NO_INODE {

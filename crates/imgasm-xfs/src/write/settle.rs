@@ -24,15 +24,15 @@ use crate::write::{Staged, Want, Writer};
 use crate::writes::Writes;
 use crate::{attr, dir, inode};
 
-/// Room that the root of a tree must have at least, with three children of the data fork's and two
-/// of the attribute fork's.
+/// The least room for the root of a tree: three children in the data fork, two in the attribute
+/// fork.
 const DATA_ROOT: usize = (ROOT_HEADER_LEN + 3 * 16usize).next_multiple_of(8);
 const ATTRIBUTE_ROOT: usize = (ROOT_HEADER_LEN + 2 * 16usize).next_multiple_of(8);
-/// What the number of a device fills.
+/// Bytes that the number of a device fills.
 const DEVICE: usize = 8;
 
 impl Writer {
-    /// Lays out an inode and all that hangs from it.
+    /// Lays out an inode with its forks and their blocks.
     pub(super) fn settle(
         &mut self,
         volume: &Volume,
@@ -308,7 +308,7 @@ impl Writer {
     }
 }
 
-/// Bytes that the data fork would fill in the inode, were there room.
+/// Bytes that the data fork would fill in the inode if there were room.
 fn data_need(volume: &Volume, staged: &Staged) -> usize {
     if let Some(directory) = &staged.directory {
         // In blocks it has one extent at first.

@@ -98,7 +98,7 @@ fn at_place(image: &Image, file: &Path, place: &Place, command: &str) -> String 
     text(&output(db.arg(file)))
 }
 
-/// What our checker says: its first finding, or the refusal to go on.
+/// What our checker says: its first finding, or the error that ended it.
 fn ours(file: &Path) -> Option<String> {
     let fs = match Xfs::open(imgasm_testkit::engine::image(file)) {
         Ok(fs) => fs,
@@ -174,7 +174,7 @@ fn fields(printed: &str) -> Vec<String> {
             array = None;
             let value = value.trim();
             match name.split_once('[') {
-                // The names of the members stand where values stand else.
+                // Names of members take the place of values here.
                 Some((name, _)) if value.starts_with('[') => {
                     array = Some((name, value.trim_matches(['[', ']']).split(',').collect()));
                 }

@@ -148,7 +148,7 @@ fn a_large_growth_writes_no_more_than_the_kernel() {
     if !need::mounts(Kind::Xfs.tools()) {
         return;
     }
-    // The geometry of Amazon Linux 2023, grown from 8 to 30 GiB before.
+    // The geometry of Amazon Linux 2023, grown from 8 to 30 GiB beforehand.
     let (formatted, deployed, wanted) = (8_577_351_680, 30 << 30, 100 << 30);
     let ours = Image::sparse(formatted);
     run(Command::new("mkfs.xfs")
@@ -183,7 +183,7 @@ fn a_large_growth_writes_no_more_than_the_kernel() {
     assert!(changed <= written, "{changed} bytes, the kernel {written}");
 }
 
-/// Sectors that have been written to the device of a mounted filesystem since it is there.
+/// Sectors that have been written to the device of a mounted filesystem since it was attached.
 fn sectors_written(root: &Path) -> u64 {
     let source = run(Command::new("findmnt")
         .args(["-n", "-o", "SOURCE"])

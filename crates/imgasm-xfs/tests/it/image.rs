@@ -26,7 +26,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// An empty filesystem; `None` if the machine lacks what it takes.
+    /// An empty filesystem; `None` if the machine lacks what is needed.
     pub fn new(mkfs: &[&str]) -> Option<Self> {
         if !need::mounts(Kind::Xfs.tools()) {
             return None;

@@ -139,7 +139,7 @@ impl Dirty {
     }
 }
 
-/// Both the engine and the kernel go on with what was recovered, and the log is good for use.
+/// Both the engine and the kernel can work with what was recovered, and the log is usable again.
 fn use_further(image: &Path, tree: &Tree) {
     let device = Arc::new(FileDevice::open_writable(image).unwrap());
     let mut fs = Xfs::open_writable(device, OPTIONS).unwrap();
@@ -213,8 +213,8 @@ comparisons! {
     current_defaults: "defaults", "-f";
 }
 
-/// A log that has gone round: later records lie before earlier ones, and one may lie on both sides
-/// of the end.
+/// A log that has wrapped around: later records lie before earlier ones, and one may lie on both
+/// sides of the end.
 #[test]
 fn a_log_that_wraps() {
     const ROUND: &str = r#"

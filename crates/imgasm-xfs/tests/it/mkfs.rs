@@ -1,5 +1,5 @@
-//! Filesystems that the engine makes beside those of `mkfs.xfs`: the same superblock, the same heads
-//! and trees of the groups, nothing to repair, and a kernel that works on them.
+//! Filesystems that the engine makes, compared with those of `mkfs.xfs`: the same superblock, the
+//! same heads and trees of the groups, nothing to repair, and a kernel that works on them.
 
 use std::fs::File;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn described(image: &Path) -> Vec<String> {
         for head in ["agf", "agi", "agfl"] {
             commands.extend([format!("{head} {group}"), "p".to_owned()]);
         }
-        // With the bit of the feature that has the tree.
+        // With the bit of the feature that the tree belongs to.
         for (head, root, feature) in [
             ("agf", "bnoroot", 0),
             ("agf", "cntroot", 0),

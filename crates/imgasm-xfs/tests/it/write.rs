@@ -331,7 +331,7 @@ fn a_full_filesystem_says_so_and_stays_sound() {
             assert!(matches!(error, Error::NoSpace { .. }), "{error}");
             assert!(matches!(fs.flush(), Err(Error::Spoilt { .. })));
         };
-        // How many of a size fit is tried out.
+        // How many files of a size fit is found by trying.
         let mut sizes = Vec::new();
         for size in [16 * MIB, MIB, 4096, 1] {
             let more = image.try_out(|fs| {
@@ -425,17 +425,19 @@ fn tens_of_thousands_of_entries() {
 
 #[test]
 fn inodes_if_no_whole_chunk_has_room() {
-    // These would make the kernel keep room for their trees, which is free space to anyone else.
+    // These features would make the kernel reserve room for their trees, which everybody else
+    // counts as free.
     const PLAIN: &str = "finobt=0,rmapbt=0,reflink=0,inobtcount=0";
     for block in [4096, 1024] {
         let size = format!("size={block}");
         let Some(image) = Image::new(&["-m", PLAIN, "-b", &size]) else {
             return;
         };
-        // A chunk of 64 inodes has 32 KiB and begins at a multiple of that, half a one fits.
+        // A chunk of 64 inodes has 32 KiB and begins at a multiple of that; half a chunk fits.
         let chunk = 32 * 1024;
         image.kernel(Access::ReadWrite, |root| {
-            // Else the kernel keeps a reserve, which is free space in one piece to anyone else.
+            // Otherwise the kernel keeps a reserve, which everybody else counts as free space in
+            // one piece.
             run(Command::new("xfs_io")
                 .args(["-x", "-c", "resblks 0"])
                 .arg(root));

@@ -39,7 +39,7 @@ pub(crate) fn to_kernel(stored: &[u8]) -> Result<Vec<u8>, String> {
     Ok(shown)
 }
 
-/// From the kernel's form to that on the disk; `None` if the value is no access control list.
+/// From the kernel's form to that on the disk; `None` if the value is not an access control list.
 pub(crate) fn from_kernel(shown: &[u8]) -> Option<Vec<u8>> {
     let (version, entries) = shown.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*version) != VERSION || !entries.len().is_multiple_of(SHOWN_LEN) {

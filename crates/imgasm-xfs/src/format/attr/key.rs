@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 pub(crate) mod flag {
     /// The value stands beside the name.
     pub(crate) const LOCAL: u8 = 0x01;
-    /// Of the namespace `trusted`, in which access control lists are kept too.
+    /// Of the namespace `trusted`, which also holds access control lists.
     pub(crate) const ROOT: u8 = 0x02;
     /// Of the namespace `security`.
     pub(crate) const SECURE: u8 = 0x04;
-    /// Not an attribute, but a name of the inode and the directory that has it.
+    /// Not an attribute, but a name of the inode and the directory that holds the name.
     pub(crate) const PARENT: u8 = 0x08;
-    /// Left by a write that was cut off.
+    /// Left by an interrupted write.
     pub(crate) const INCOMPLETE: u8 = 0x80;
-    /// Those that belong to the name.
+    /// The bits that belong to the name.
     pub(crate) const NAMESPACE: u8 = ROOT | SECURE | PARENT;
 }
 

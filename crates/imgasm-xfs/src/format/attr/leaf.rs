@@ -33,7 +33,7 @@ pub(crate) struct LeafAttribute {
     pub(crate) value: Value,
 }
 
-/// Whether a block's magic number, which stands behind its sibling pointers, is a leaf's.
+/// Whether the magic number behind a block's sibling pointers is that of a leaf.
 pub(crate) fn is_leaf(magic: u16, geometry: &Geometry) -> bool {
     magic
         == if geometry.features.crc {
@@ -67,14 +67,14 @@ pub(crate) fn hashes(bytes: &[u8], geometry: &Geometry) -> Result<Vec<u32>, Stri
     Ok(entries.map(|entry| u32_at(entry, 0)).collect())
 }
 
-/// Whether a leaf has an attribute that a write which was cut off left.
+/// Whether a leaf has an attribute that an interrupted write has left.
 pub(crate) fn has_incomplete(bytes: &[u8], geometry: &Geometry) -> Result<bool, String> {
     let mut entries = entries(bytes, geometry)?.chunks_exact(ENTRY_LEN);
     Ok(entries.any(|entry| entry[6] & flag::INCOMPLETE != 0))
 }
 
-/// Checks that the names of a leaf that has been decoded lie behind the entries, none over another,
-/// and that the header counts their bytes.
+/// Checks that the names of a decoded leaf lie behind the entries and do not overlap, and that the
+/// header counts their bytes.
 pub(crate) fn check_room(bytes: &[u8], geometry: &Geometry) -> Result<(), String> {
     let entries = entries(bytes, geometry)?;
     let end = header_len(geometry) + entries.len();
@@ -113,7 +113,7 @@ pub(crate) fn check_room(bytes: &[u8], geometry: &Geometry) -> Result<(), String
     Ok(())
 }
 
-/// Bytes of a name with its value or the value's place, or what is left of the block if it is cut off.
+/// Bytes of a name with its value or the value's place, or what is left of the block if that is less.
 fn stored_len(bytes: &[u8], at: usize, flags: u8) -> usize {
     let byte = |offset: usize| usize::from(bytes.get(at + offset).copied().unwrap_or(0));
     let len = if flags & flag::LOCAL != 0 {
@@ -124,7 +124,7 @@ fn stored_len(bytes: &[u8], at: usize, flags: u8) -> usize {
     len.next_multiple_of(4)
 }
 
-/// Decodes a leaf whose identity has been checked. Attributes that a cut-off write left are not
+/// Decodes a leaf whose identity has been checked. Attributes left by an interrupted write are not
 /// given.
 pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Vec<LeafAttribute>, String> {
     let entries = entries(bytes, geometry)?;
@@ -170,7 +170,7 @@ impl LeafAttribute {
     fn name_len(&self) -> usize {
         let len = match &self.value {
             Value::Local(value) => 3 + self.key.name.len() + value.len(),
-            // Two bytes more than there are, as the kernel's structure once had them.
+            // Two more bytes than are stored, because the kernel's structure once had them.
             Value::Remote { .. } => 11 + self.key.name.len(),
         };
         len.next_multiple_of(4)

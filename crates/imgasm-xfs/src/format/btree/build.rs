@@ -12,8 +12,8 @@ use crate::format::geometry::Geometry;
 pub(crate) struct Shape(pub(crate) Vec<usize>);
 
 impl Shape {
-    /// The shape of a tree with `records` records whose top level has at most `top` blocks: one
-    /// if the root is a block, as many as the inode has room for if the root is there.
+    /// The shape of a tree with `records` records whose top level has at most `top` blocks: one if
+    /// the root is a block; if the root is in the inode, as many as fit there.
     pub(crate) fn new<R: Record>(
         kind: Kind,
         geometry: &Geometry,
@@ -40,8 +40,8 @@ impl Shape {
     }
 }
 
-/// How many blocks of the given capacity `items` fill to about three quarters, each at least to
-/// the half.
+/// How many blocks of the given capacity `items` fill: each to about three quarters, and at least
+/// to one half.
 fn spread(items: usize, capacity: usize) -> usize {
     if items <= capacity {
         return 1;
@@ -69,7 +69,7 @@ struct Child<K> {
 }
 
 /// Lays out `records` in blocks at `pointers`, of which there are as many as `shape` says. The
-/// blocks are complete but for their identity, which [`Kind::seal`] gives them.
+/// blocks are complete except for their identity, which [`Kind::seal`] adds.
 pub(crate) fn build<R: Record>(
     kind: Kind,
     geometry: &Geometry,

@@ -1,5 +1,5 @@
-//! B+trees: one codec for those of the allocation groups (short pointers) and for those of a
-//! file's extents (long pointers). (Kernel documentation of XFS, "Variable Length Record B+trees".)
+//! B+trees: one codec for the trees of the allocation groups (short pointers) and those of a file's
+//! extents (long pointers). (Kernel documentation of XFS, "Variable Length Record B+trees".)
 //!
 //! - [`records`]: what the leaves hold.
 //! - [`build`]: from sorted records to blocks.
@@ -11,7 +11,7 @@ use crate::format::bytes::{u32_at, u64_at};
 use crate::format::geometry::Geometry;
 use crate::format::stamp::{LONG_TREE, SHORT_TREE, Stamp};
 
-/// What a tree holds: how its records lie on the disk and how they are found.
+/// A record of a tree: its form on the disk, and the key by which it is found.
 pub(crate) trait Record: Copy {
     /// What records are found by.
     type Key: Copy + Ord + std::fmt::Debug;
@@ -19,10 +19,10 @@ pub(crate) trait Record: Copy {
     const LEN: usize;
     /// Bytes of a key.
     const KEY_LEN: usize;
-    /// Whether records may overlap, so that a node gives the highest key below it too.
+    /// Whether records may overlap, so that a node also gives the highest key below it.
     const OVERLAPPING: bool;
 
-    /// Decodes a record of [`Self::LEN`] bytes; a message says what cannot be.
+    /// Decodes a record of [`Self::LEN`] bytes; the error says what is wrong.
     fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Self, String>;
     /// Encodes the record into [`Self::LEN`] bytes.
     fn encode(&self, bytes: &mut [u8], geometry: &Geometry);
@@ -105,7 +105,7 @@ impl Kind {
         if self.long { 8 } else { 4 }
     }
 
-    /// Checks the pointers of a block to those at its left and right, of which there may be none.
+    /// Checks the pointers of a block to its left and right neighbours, if it has any.
     pub(crate) fn check_siblings(
         self,
         bytes: &[u8],
@@ -141,7 +141,7 @@ impl Kind {
     }
 }
 
-/// Bytes of what a node stores of a child: its lowest key, and its highest if they overlap.
+/// Bytes that a node stores for a child: its lowest key, and its highest if records may overlap.
 pub(crate) const fn node_key_len<R: Record>() -> usize {
     if R::OVERLAPPING {
         2 * R::KEY_LEN

@@ -4,7 +4,7 @@ use crate::format::btree::Record;
 use crate::format::bytes::{put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::format::geometry::{CHUNK_INODES, Geometry};
 
-/// A run of free blocks of a group (`xfs_alloc_rec`); of the tree by block and of that by size.
+/// A run of free blocks of a group (`xfs_alloc_rec`); in the tree by block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FreeRecord {
     /// First block, by its number in the group.
@@ -66,13 +66,13 @@ impl Record for SizedFreeRecord {
 pub(crate) struct InodeRecord {
     /// First inode, by its number in the group.
     pub(crate) start: u32,
-    /// Which quarters of a quarter (four inodes a bit) are not there.
+    /// Which inodes are not there; one bit per four inodes.
     pub(crate) holes: u16,
     /// How many inodes are there.
     pub(crate) count: u8,
     /// How many of those are free.
     pub(crate) free_count: u8,
-    /// Which inodes are free; the bits of those that are not there are set too.
+    /// Which inodes are free; the bits of those that are not there are set, too.
     pub(crate) free: u64,
 }
 
@@ -97,7 +97,7 @@ impl InodeRecord {
     }
 
     /// Adds inodes that were missing, all of them free; false if some are there already or `first` and
-    /// `count` are no multiples of what a hole's bit stands for.
+    /// `count` are not multiples of four inodes, for which a bit of the hole mask stands.
     #[must_use]
     pub(crate) fn fill(&mut self, first: u32, count: u32) -> bool {
         let aligned =
@@ -175,7 +175,7 @@ impl Record for InodeRecord {
     }
 }
 
-/// A run of blocks that have as many owners (`xfs_refcount_rec`).
+/// A run of blocks with the same number of owners (`xfs_refcount_rec`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RefcountRecord {
     /// First block, by its number in the group; the top bit marks blocks staged for copy on write.
@@ -222,13 +222,13 @@ pub(crate) struct OwnerRecord {
     pub(crate) start: u32,
     /// An inode's number, or one of [`owner`].
     pub(crate) owner: u64,
-    /// For a file's extents the first block in the file, with the bits of [`owner_offset`].
+    /// For a file's extents, the first block in the file, with the bits of [`owner_offset`].
     pub(crate) offset: u64,
     /// Number of blocks.
     pub(crate) len: u32,
 }
 
-/// Owners that are no inodes (`XFS_RMAP_OWN_*`).
+/// Owners other than inodes (`XFS_RMAP_OWN_*`).
 pub(crate) mod owner {
     /// The heads of the groups.
     pub(crate) const HEADS: u64 = u64::MAX - 2;
@@ -250,7 +250,7 @@ pub(crate) mod owner {
 pub(crate) mod owner_offset {
     /// The blocks belong to the attribute fork.
     pub(crate) const ATTRIBUTES: u64 = 1 << 63;
-    /// The blocks are of the tree of the fork's extents.
+    /// The blocks belong to the tree of the fork's extents.
     pub(crate) const TREE: u64 = 1 << 62;
     /// The blocks are allocated but not written.
     pub(crate) const UNWRITTEN: u64 = 1 << 61;

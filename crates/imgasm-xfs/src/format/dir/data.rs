@@ -9,7 +9,7 @@ use crate::format::dir::entry::{Entry, code_of_type, type_from_code};
 use crate::format::geometry::Geometry;
 use crate::format::stamp::DIRECTORY;
 
-/// What marks unused space where an inode number could stand.
+/// The mark of unused space, in the place of an inode number.
 pub(crate) const UNUSED: u16 = 0xffff;
 /// Bytes of the tail of a block that is a whole directory.
 pub(crate) const TAIL_LEN: usize = 8;
@@ -21,7 +21,7 @@ pub(crate) const INDEX_ENTRY_LEN: usize = 8;
 pub(crate) enum BlockKind {
     /// The whole directory, with its index at the end.
     Whole,
-    /// One of several, with an index of their own.
+    /// One of several data blocks; the index has blocks of its own.
     Part,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn entry_len(geometry: &Geometry, name_len: usize) -> u32 {
     (fixed + name).next_multiple_of(8)
 }
 
-/// What kind of data block it is, once its identity is checked.
+/// The kind of a data block, after a check of its identity.
 pub(crate) fn check_identity(
     bytes: &[u8],
     geometry: &Geometry,
@@ -173,7 +173,7 @@ pub(crate) fn unused_runs(
     runs
 }
 
-/// The three longest unused runs, longest first; of equal ones the earlier stands before.
+/// The three longest unused runs, longest first; of equal ones the earlier first.
 fn best_three(runs: &[(u32, u32)]) -> [(u32, u32); 3] {
     let mut best = [(0, 0); 3];
     for &run in runs {
@@ -185,8 +185,8 @@ fn best_three(runs: &[(u32, u32)]) -> [(u32, u32); 3] {
     best
 }
 
-/// Checks what the header of a decoded block says of its longest unused runs, and the tags of
-/// all of them; `runs` is what the names leave.
+/// Checks what the header of a decoded block says about its longest unused runs, and the tags of
+/// all unused runs; `runs` are the gaps between the names.
 pub(crate) fn check_unused(
     bytes: &[u8],
     geometry: &Geometry,

@@ -1,8 +1,8 @@
-//! A name in a directory, and the codes of what names stand for.
+//! A name in a directory, and the codes of file types.
 
 use imgasm_fs::FileType;
 
-/// A name with what it names.
+/// A name with what it refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,

@@ -9,7 +9,7 @@ use crate::format::hash_tree::{
 };
 use crate::format::stamp::{DIRECTORY, HASH_TREE, Stamp};
 
-/// A leaf that has the room of the data blocks at its end, from version 5 on and before.
+/// A leaf that has the room of the data blocks at its end: from version 5 on, and before.
 const LONE_LEAF_MAGIC: u16 = 0x3df1;
 const LONE_LEAF_MAGIC_V4: u16 = 0xd2f1;
 /// A leaf of several.
@@ -20,7 +20,7 @@ const FREE_MAGIC: u32 = 0x5844_4633;
 const FREE_MAGIC_V4: u32 = 0x5844_3246;
 /// Bytes of the header of a free-index block.
 const FREE_HEADER_LEN: usize = 64;
-/// What stands for a data block that there is not.
+/// The number that stands for a missing data block.
 pub(crate) const NO_BLOCK: u16 = 0xffff;
 
 /// Where the data blocks, the index and the free index start in a directory's fork, in bytes.
@@ -94,8 +94,8 @@ pub(crate) fn build(
     }]
 }
 
-/// Leaves below nodes, and the room of the data blocks in blocks of their own. A node leads to two
-/// blocks at least: names that fit one leaf, but not beside the rooms, are in a leaf at the root.
+/// Leaves below nodes, and the room of the data blocks in blocks of their own. A node leads to at
+/// least two blocks: names that fit one leaf, but not beside the rooms, are in a leaf at the root.
 fn build_tree(
     geometry: &Geometry,
     entries: &[IndexEntry],
@@ -180,7 +180,7 @@ pub(crate) enum Part<'a> {
     Free {
         first: u32,
         rooms: &'a [u8],
-        /// How many of the data blocks there are, by the block's own count.
+        /// How many of those data blocks exist, by the block's own count.
         used: u32,
     },
 }

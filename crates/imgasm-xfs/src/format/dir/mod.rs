@@ -3,7 +3,7 @@
 //! - [`entry`]: a name, and the codes of types.
 //! - [`data`]: blocks of names.
 //! - [`hash`]: the hash of a name.
-//! - [`index`]: the blocks by which names are found and room for new ones.
+//! - [`index`]: the blocks through which names, and room for new ones, are found.
 
 pub(crate) mod data;
 pub(crate) mod entry;

@@ -1,4 +1,4 @@
-//! Attributes of as many and as long values as each form just holds.
+//! Attributes whose number and lengths just fit each form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,7 +74,7 @@ fn run(geometry: &Geometry, cases: &BTreeSet<Case>, rng: &mut Rng) {
     let Some(image) = Image::new(&mkfs) else {
         return;
     };
-    // What the kernel sets before the engine has its turn.
+    // What the kernel sets before it is the engine's turn.
     let before = |way: &str, case: &Case| match way {
         "grown" => case.count.saturating_sub(1),
         "cut" => case.count + 3,

@@ -1,4 +1,4 @@
-//! Directories of as many names as each form just holds.
+//! Directories whose number of names just fits each form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ struct Names {
 
 impl Names {
     /// The last count of each form, smallest first: in the inode, in one block, with one leaf that
-    /// has the rooms of the blocks too, with one leaf.
+    /// also has the rooms of the blocks, with one leaf.
     fn lasts(&self) -> [usize; 4] {
         let block = self.geometry.directory_block;
         let entry = (8 + 1 + self.len + 1 + 2usize).next_multiple_of(8);
@@ -53,7 +53,7 @@ impl Names {
     }
 }
 
-/// How a directory comes to its count.
+/// How a directory gets its number of names.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     /// The engine makes it at once.
@@ -84,7 +84,7 @@ impl Case {
         counts.iter().copied().flat_map(each).collect()
     }
 
-    /// The names that are there before the engine has its turn.
+    /// The number of names before it is the engine's turn.
     fn before(&self) -> usize {
         match self.way {
             Way::Made => 0,
@@ -95,8 +95,7 @@ impl Case {
     }
 }
 
-/// Gives a directory the names of `from..to`, or takes them away if there are fewer after than
-/// before.
+/// Adds the names `from..to` to a directory, or removes them if `to` is less than `from`.
 fn by_engine(fs: &mut Xfs, names: &Names, directory: &str, from: usize, to: usize) {
     let root = fs.root();
     let found = |fs: &Xfs, name: &str| {
@@ -132,7 +131,7 @@ fn look(root: &Path, names: &Names, case: &Case) {
     assert!(none.is_err(), "{} finds what it has not", case.name);
 }
 
-/// The kernel adds some names, and takes away all in an order of its own.
+/// The kernel adds some names, and removes all in an order of its own.
 fn empty(root: &Path, names: &Names, case: &Case, rng: &mut Rng) {
     let folder = root.join(&case.name);
     let more = usize::try_from(rng.range(0..6)).expect("small");

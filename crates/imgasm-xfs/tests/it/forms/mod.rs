@@ -1,13 +1,13 @@
 //! The moments at which a structure changes its form on the disk: two below and two above each,
 //! reached from below, from above and at once. Every case ends with `xfs_repair`, a kernel that sees
-//! what it should and takes everything away again, and `xfs_repair` once more.
+//! what it should and removes everything, and `xfs_repair` once more.
 //!
 //! - [`directories`]: names in the inode, in a block, below a leaf, below nodes.
 //! - [`attributes`]: in the inode, in a leaf, below nodes, in blocks of their own.
 //! - [`trees`]: extents of files, free space, inodes, owners and shares.
 //!
-//! `IMGASM_FORMS_ROUNDS` is how many further geometries are drawn (0), from `IMGASM_FORMS_SEED` on
-//! (1), and goes through the large directories too.
+//! `IMGASM_FORMS_ROUNDS` is how many further geometries are drawn (default 0), from the seed
+//! `IMGASM_FORMS_SEED` (1) on; with it the large directories are tried, too.
 
 mod attributes;
 mod directories;

@@ -1,4 +1,4 @@
-//! Trees of as many records as a list, a leaf and a root just hold.
+//! Trees whose number of records just fits a list, a leaf and a root.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -33,7 +33,7 @@ fn capacity(header: usize, record: usize, key_and_pointer: usize) -> (usize, usi
     (room / record, room / key_and_pointer)
 }
 
-/// The file's pieces: a block each, and a hole after each.
+/// The file's pieces: each one block, followed by a hole.
 fn pieces(count: usize) -> impl Iterator<Item = (u64, [u8; 8])> {
     (0..count as u64).map(|n| (n * 2 * BLOCK, n.to_le_bytes()))
 }
@@ -101,7 +101,7 @@ fn free_space() {
     let Some(image) = image("rmapbt=1,reflink=0") else {
         return;
     };
-    // Files of a block each lie together. Every second one that goes leaves a run of its own, beside
+    // Files of one block lie together. Removing every second one leaves a free run for each, beside
     // the few that a fresh filesystem has.
     let name = |n: usize| format!("file-{n}");
     let most = 3 * leaf + 4;
