@@ -1,8 +1,8 @@
 //! How much may come out of a file that is unpacked.
 //!
-//! A few bytes can unpack to any number of them. So that nobody waits for days or fills a disk, what
-//! comes out is bounded by what went in: every real disk compresses to more than a thousandth of what
-//! it has beyond a few GiB of zeros.
+//! A few bytes can unpack to any number of them. So that nobody waits for days or fills a disk, the
+//! output is bounded by the length of the input: a real disk compresses to more than a thousandth of
+//! its length, apart from a few GiB of zeros.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -10,10 +10,10 @@ use std::io::{self, Read};
 /// Bytes in the largest disk: that of EBS and of GCE is 64 TiB.
 const DISK_LIMIT_BYTES: u64 = 64 << 40;
 
-/// What any file may unpack to.
+/// How much any file may unpack to.
 const FREE_BYTES: u64 = 16 << 30;
 
-/// What each byte of the file may add to that: deflate does not get further.
+/// How much each byte of the file may add to that: the limit of deflate.
 const RATIO: u64 = 1032;
 
 /// The most bytes that may come out of a file.
@@ -21,7 +21,7 @@ const RATIO: u64 = 1032;
 pub(super) struct Budget(u64);
 
 impl Budget {
-    /// What is allowed if the user has not said so, for a file of `packed_len` bytes.
+    /// The default for a file of `packed_len` bytes.
     pub(super) fn usual(packed_len: u64) -> Self {
         let by_ratio = packed_len.saturating_mul(RATIO);
         Self(by_ratio.saturating_add(FREE_BYTES).min(DISK_LIMIT_BYTES))
@@ -43,14 +43,14 @@ impl Budget {
         ))
     }
 
-    /// The limit that was exceeded, if that is what an error is about.
+    /// The limit that was exceeded, if that is the cause of an error.
     pub(super) fn exceeded(error: &io::Error) -> Option<u64> {
         let Exceeded(limit) = error.get_ref()?.downcast_ref()?;
         Some(*limit)
     }
 }
 
-/// More has come out than may.
+/// More has come out than is allowed.
 #[derive(Debug)]
 struct Exceeded(u64);
 
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn what_is_usual_suits_disks_and_not_bombs() {
         const GIB: u64 = 1 << 30;
-        // 87 bytes that unpack to 4 TiB; a disk of 30 GiB with next to nothing in it.
+        // 87 bytes that would unpack to 4 TiB; a disk of 30 GiB with hardly anything in it.
         assert!(Budget::usual(87).check(17 * GIB).is_err());
         assert!(Budget::usual(20 << 20).check(30 * GIB).is_ok());
         assert!(Budget::usual(u64::MAX).check(65 << 40).is_err());

@@ -3,7 +3,7 @@
 /// The `N` bytes at `at`.
 ///
 /// # Panics
-/// If they do not lie inside `header`, which is a mistake of the caller's, not of the file.
+/// If they do not lie inside `header`, which is a mistake of the caller, not of the file.
 pub(super) fn array<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
     *header[at..]
         .first_chunk()

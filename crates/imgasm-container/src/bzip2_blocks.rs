@@ -3,8 +3,8 @@
 //! A stream is `BZh` and a digit, blocks, and an end. Each block begins with 48 bits that mark it,
 //! at any bit of a byte, and can be decoded by itself: with a header before it and an end after it,
 //! it is a stream of one block. So the marks are looked for, and what lies between two of them is
-//! given to a thread. That the same 48 bits occur by chance inside a block happens once in some
-//! hundred TiB; then two pieces that do not decode are one that does.
+//! given to a thread. The same 48 bits occur by chance inside a block about once in some hundred
+//! TiB; then neither of the two pieces decodes, but both together do.
 //!
 //! Source of the format: the documentation of bzip2 1.0.8 and of its `bzip2recover`.
 
@@ -18,7 +18,7 @@ use imgasm_block::pool::{self, Workers};
 
 /// The 48 bits at the start of a block, followed by the CRC of its content.
 const BLOCK_MARK: u64 = 0x3141_5926_5359;
-/// The 48 bits at the end of a stream, followed by the CRC over those of the blocks.
+/// The 48 bits at the end of a stream, followed by the CRC over the CRCs of the blocks.
 const END_MARK: u64 = 0x1772_4538_5090;
 const MARK_BITS: u64 = 48;
 const MARK_MASK: u64 = (1 << MARK_BITS) - 1;
@@ -27,13 +27,13 @@ const CRC_BITS: u64 = 32;
 /// No block of 900,000 bytes takes more than this.
 const PACKED_LIMIT_BYTES: usize = 2 << 20;
 
-/// Five bytes of a block stand for 259 at most, before a block is counted by its digit.
+/// Five bytes of a block stand for at most 259; the digit limits the bytes before that expansion.
 const CONTENT_LIMIT_BYTES: usize = 900_000 / 5 * 259 + 259;
 
 /// How many blocks may be under way: each can hold 45 MiB.
 const AHEAD: usize = 3;
 
-/// Some bits, the first of them the highest of the first byte.
+/// A run of bits; the first one is the highest of the first byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Bits {
     bytes: Vec<u8>,
@@ -41,7 +41,7 @@ struct Bits {
 }
 
 impl Bits {
-    /// The `len` bits of `bytes` after the first `skip`, which are fewer than 8.
+    /// The `len` bits of `bytes` after the first `skip`, which is less than 8.
     fn part(bytes: &[u8], skip: u64, len: u64) -> Self {
         let shift = 8 + u32::try_from(skip).expect("fewer than 8");
         let count = usize::try_from(len.div_ceil(8)).expect("inside a buffer");
@@ -115,7 +115,7 @@ impl Block {
             if matches!(status, Status::StreamEnd) {
                 return Ok(content);
             }
-            // There is room, so it is input that is wanting.
+            // There is room, so input is missing.
             if content.len() < content.capacity() || content.len() > CONTENT_LIMIT_BYTES {
                 return Err(io::ErrorKind::InvalidData.into());
             }
@@ -129,11 +129,11 @@ struct Scanner {
     level: u8,
     /// The last eight bytes.
     window: u64,
-    /// What has been read from the byte on in which the current block begins.
+    /// What has been read, from the byte in which the current block begins.
     bytes: Vec<u8>,
-    /// Bits of the first of them that belong to what was before.
+    /// Bits of the first of those bytes that belong to what was before.
     skip: u64,
-    /// How many bits of `bytes` are before the mark of the end, if that was seen.
+    /// How many bits of `bytes` are before the mark of the end, if it was seen.
     end: Option<u64>,
 }
 
@@ -142,11 +142,11 @@ enum Found {
     Nothing,
     /// A block.
     Block(Block),
-    /// The stream: its last block, unless it is empty, and the CRC over those of all.
+    /// The stream: its last block, unless it is empty, and the CRC over the CRCs of all.
     End(Option<Block>, u32),
 }
 
-/// Whether a byte can be the last but one that holds any of a mark.
+/// Whether a byte can be the last but one with bits of a mark.
 const POSSIBLE: [bool; 256] = possible();
 
 const fn possible() -> [bool; 256] {
@@ -212,7 +212,7 @@ impl Scanner {
         self.begun(len)
     }
 
-    /// Nothing but a mark may follow the header.
+    /// Only a mark may follow the header.
     fn begun(&self, len: u64) -> io::Result<Found> {
         if len == MARK_BITS && self.skip == 0 && self.window & MARK_MASK != BLOCK_MARK {
             return Err(io::ErrorKind::InvalidData.into());
@@ -229,11 +229,11 @@ impl Scanner {
     }
 }
 
-/// What comes next of the streams.
+/// What comes next in the streams.
 enum Step {
     /// The content of the next block.
     Block,
-    /// The end of a stream, with the CRC over those of its blocks.
+    /// The end of a stream, with the CRC over the CRCs of its blocks.
     End(u32),
 }
 
@@ -244,7 +244,7 @@ pub(super) struct Blocks<R> {
     scanner: Option<Scanner>,
     steps: VecDeque<Step>,
     workers: Workers<Block, (Block, io::Result<Vec<u8>>)>,
-    /// The CRC over those of the stream's blocks so far.
+    /// The CRC over the CRCs of the stream's blocks so far.
     crc: u32,
     current: io::Cursor<Vec<u8>>,
 }
@@ -275,7 +275,7 @@ impl<R: BufRead> Blocks<R> {
     fn fill(&mut self) -> io::Result<()> {
         while self.workers.under_way() < AHEAD.min(pool::size() + 1) {
             let Some(scanner) = &mut self.scanner else {
-                // Only what looks like another stream belongs to these.
+                // Only what looks like another stream belongs to the content.
                 if self.input.fill_buf()?.first() != Some(&b'B') {
                     return Ok(());
                 }
@@ -329,7 +329,7 @@ impl<R: BufRead> Blocks<R> {
     fn next_block(&mut self) -> io::Result<Vec<u8>> {
         let (mut block, mut content) = self.taken();
         if content.is_err() && matches!(self.steps.front(), Some(Step::Block)) {
-            // The mark between these two may be a chance.
+            // The mark between these two may have occurred by chance.
             self.steps.pop_front();
             block.bits.append(&self.taken().0.bits);
             content = block.content();

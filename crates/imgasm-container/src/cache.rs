@@ -4,24 +4,24 @@
 //! | --- | --- |
 //! | `DIGEST.raw` | the disk in the file with this SHA-256, sparse |
 //! | `DIGEST.chunks` | its chunk map |
-//! | `DIGEST.json` | what it was wrapped in; written last, so it says that the others are whole |
-//! | `paths/KEY.json` | what is known of the file at a path: its stamp and its SHA-256 |
+//! | `DIGEST.json` | what it was wrapped in; written last, so its presence shows that the others are whole |
+//! | `paths/KEY.json` | what is known about the file at a path: its stamp and its SHA-256 |
 //! | `paths/KEY.chunks` | the chunk map of a raw image, which is used where it is |
 //! | `paths/KEY.lock` | held while the file at that path is looked at or unpacked |
 //! | `pairs/KEY.json` | in which bytes two raw images differ; see [`super::known`] |
 //!
-//! `KEY` is the SHA-256 of the path. What is known of a file counts while its stamp (`stamp`) is the
-//! same. A file that changed in the last moments before it was hashed gets no entry, because a
-//! further change might leave the same times.
+//! `KEY` is the SHA-256 of the path. What is known about a file is valid while its stamp (`stamp`)
+//! is the same. A file that changed just before it was hashed gets no entry, because another change
+//! might leave the same times.
 //!
-//! A stamp only says which digests to expect: a page that was written through a mapping leaves all
-//! times alike. So the file is opened once, a raw image is compared with its chunk map as it is read
-//! ([`Verified`]), and the folder is ours alone (`folder`). What was unpacked into it is taken as it is,
-//! and a packed file as hashed while its stamp is the same, if the cache is trusted
-//! ([`Cache::trusting`]); else that is read and compared, too.
+//! A stamp only says which digests to expect: writing a page through a mapping need not change the
+//! times. So the file is opened once, a raw image is compared with its chunk map as it is read
+//! ([`Verified`]), and the folder is ours alone (`folder`). If the cache is trusted
+//! ([`Cache::trusting`]), what was unpacked into it is used without comparison, and a packed file with
+//! an unchanged stamp is not hashed again; else both are read and compared, too.
 //!
-//! Everything is made under another name and renamed when it is on the disk, so a killed process
-//! leaves nothing that looks whole. The folder may be removed at any time.
+//! Everything is made under a temporary name and renamed when it is on the disk, so a killed
+//! process leaves nothing that looks whole. The folder may be removed at any time.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -36,7 +36,7 @@ use super::unpack::unpack;
 use super::{Error, Found, Image, Progress, Reading, Result, folder, look, once, open, open_disk};
 use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output, Verified};
 
-/// The mode of what is kept: nobody has a reason to write it.
+/// The mode of cached files: nobody has a reason to write them.
 const READ_ONLY: u32 = 0o400;
 
 /// A folder of unpacked base images.
@@ -47,12 +47,12 @@ pub struct Cache {
     pub(super) is_trusted: bool,
 }
 
-/// Why the bytes of a base are those of its digests.
+/// Why the bytes of a base match its digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binding {
     /// They are compared as they are read.
     Compared,
-    /// They lie in the cache, which is ours alone, and nobody compares them.
+    /// They lie in the cache, which is ours alone, and are not compared.
     Trusted,
 }
 
@@ -61,16 +61,16 @@ pub enum Binding {
 pub struct Base {
     /// The disk, as a raw file on the host: cheap to clone.
     pub device: Arc<dyn BlockDevice>,
-    /// Why its bytes are those of the digests.
+    /// Why its bytes match the digests.
     pub binding: Binding,
     /// Its chunks.
     pub chunk_map: Arc<ChunkMap>,
     /// SHA-256 of the file as it was given. A raw image is hashed only if a digest was asked for:
     /// reading all its zeros takes longer than the rest of a build.
     pub sha256: Option<Digest>,
-    /// As [`Image::wrapping`].
+    /// Like [`Image::wrapping`].
     pub wrapping: Vec<String>,
-    /// As [`Image::recovery`].
+    /// Like [`Image::recovery`].
     pub recovery: Option<imgasm_block::Recovery>,
 }
 
@@ -88,7 +88,7 @@ struct Entry {
     wrapping: Vec<String>,
 }
 
-/// What is known of one path while its lock is held.
+/// What is known about one path while its lock is held.
 struct Place<'a> {
     path: &'a Path,
     /// The file, opened once.
@@ -96,7 +96,7 @@ struct Place<'a> {
     /// `paths/KEY` in the cache.
     stem: PathBuf,
     stamp: Stamp,
-    /// Whether the stamp is worth writing down.
+    /// Whether the stamp may be remembered.
     at_rest: bool,
     known: Option<Known>,
     _lock: File,
@@ -119,7 +119,7 @@ impl Cache {
         Self { is_trusted, ..self }
     }
 
-    /// The same cache for files that are to be read in a certain way.
+    /// The same cache, for files that are read as `reading` says.
     #[must_use]
     pub fn reading(self, reading: Reading) -> Self {
         Self { reading, ..self }
@@ -139,8 +139,8 @@ impl Cache {
             .or_else(|| set("HOME").map(|dir| dir.join(".cache").join("imgasm")))
     }
 
-    /// Opens any image for reading. One that can be read where it is, is; others are unpacked into
-    /// the cache or found there.
+    /// Opens any image for reading: where it lies if possible; else it is unpacked into the cache
+    /// or found there.
     pub fn open(&self, path: &Path, progress: &Progress<'_>) -> Result<Image> {
         let file = open(path)?;
         match look(&file, path, self.reading)? {
@@ -156,8 +156,8 @@ impl Cache {
         }
     }
 
-    /// What can be unpacked of a file that is cut short or damaged, for as long as the device is
-    /// held; `None` if that is nothing.
+    /// As much as can be unpacked from a file that is cut short or damaged; it exists as long as
+    /// the device does. `None` if nothing can be unpacked.
     pub fn salvage(&self, path: &Path, progress: &Progress<'_>) -> Option<FileDevice> {
         let file = open(path).ok()?;
         let Ok(Found::Packed) = look(&file, path, self.reading) else {
@@ -165,7 +165,7 @@ impl Cache {
         };
         let place = self.place(path, file).ok()?;
         let output = Output::create(&self.incoming(&place)).ok()?;
-        // What is wrong with it is known to those who ask for this.
+        // The caller already knows what is wrong with the file.
         let _ = unpack(
             path,
             place.file.file(),
@@ -178,7 +178,7 @@ impl Cache {
     }
 
     /// Opens any image as a base: the disk as a raw file and its chunk map. A raw image is used
-    /// where it is, what else is in the cache or put there.
+    /// where it is; anything else is found in the cache or unpacked into it.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`] if the file is not the one that `expected` names.
@@ -230,7 +230,7 @@ impl Cache {
             if known.is_some() && self.is_trusted {
                 return Ok(base);
             }
-            // What led here is a stamp or a wish: the file is yet to be read.
+            // Only a stamp or the recipe's digest led here: the file still has to be read.
             let (found, _) = once::read(&place.file, progress)?;
             check(place.path, expected, found)?;
             place.remember(Some(found))?;
@@ -254,7 +254,7 @@ impl Cache {
         if disk.host_file().is_some() {
             return self.keep(output, unpacked.digest, &unpacked.chunk_map, wrapping);
         }
-        // What was unpacked is not the disk itself yet.
+        // What was unpacked is a disk in another format.
         wrapping.push(format.to_string());
         let raw = Output::create(&self.incoming(place).with_extension("disk"))?;
         raw.write_device(&disk)?;
@@ -296,7 +296,7 @@ impl Cache {
         self.dir.join(folder::PATHS).join(key.to_string())
     }
 
-    /// The name of a file that is being made for a path.
+    /// The temporary name of a file that is being made for a path.
     fn incoming(&self, place: &Place<'_>) -> PathBuf {
         let key = place.stem.file_name().unwrap_or_default();
         let mut name = std::ffi::OsString::from("incoming-");
@@ -308,7 +308,7 @@ impl Cache {
         self.dir.join(format!("{digest}.{extension}"))
     }
 
-    /// What is kept of the file with this digest, if it is whole.
+    /// The cached disk of the file with this digest, if it is whole.
     fn entry(&self, digest: Digest) -> Result<Option<Base>> {
         let open = || {
             let entry: Entry = read_json(&self.file(digest, "json"))?;
@@ -346,7 +346,7 @@ impl Cache {
         wrapping: Vec<String>,
     ) -> Result<Base> {
         let raw = self.file(digest, "raw");
-        // Nobody compares it with a digest again.
+        // It may never be compared with a digest again.
         output.sync()?;
         output.restrict(READ_ONLY)?;
         output.commit_as(&raw)?;
@@ -362,8 +362,8 @@ impl Place<'_> {
         self.known.as_ref().and_then(|known| known.sha256)
     }
 
-    /// The file read by a chunk map that was made of it. If it turns out to be another, what is known
-    /// of it is forgotten.
+    /// The file, compared with a chunk map that was made of it. If it turns out to differ, what is
+    /// known about it is forgotten.
     fn verified(&self, chunk_map: &Arc<ChunkMap>) -> Result<Arc<dyn BlockDevice>> {
         let known = self.stem.with_extension("json");
         let verified = Verified::new(Arc::clone(&self.file), Arc::clone(chunk_map), forget(known))?;
@@ -390,7 +390,7 @@ impl Place<'_> {
                 let (digest, map) = once::read(&self.file, progress)?;
                 (Some(digest), map)
             } else {
-                // Hashing all zeros takes longer than the rest of a build.
+                // Hashing all the zeros takes longer than the rest of a build.
                 (None, ChunkMap::compute(&self.file)?)
             };
             write(&self.stem.with_extension("chunks"), &read.1.encode())?;
@@ -411,7 +411,7 @@ impl Place<'_> {
         })
     }
 
-    /// Reads all of the file: its digest, and the file as it was when it had that.
+    /// Reads the whole file: gives its digest, and the content that has that digest.
     fn whole(
         &self,
         expected: Option<Digest>,
@@ -423,7 +423,7 @@ impl Place<'_> {
         Ok((digest, self.verified(&Arc::new(chunk_map))?))
     }
 
-    /// Writes down what was learned, if the file is still what it was before.
+    /// Stores what was learned, if the file has not changed since.
     fn remember(&self, sha256: Option<Digest>) -> Result<()> {
         let now = Stamp::of(self.file.file()).map_err(|e| cannot_read(self.path, e))?;
         if !self.at_rest || now != self.stamp {
@@ -438,7 +438,7 @@ impl Place<'_> {
     }
 }
 
-/// Removes the file that says that others of the cache are true.
+/// Removes the file whose presence shows that others in the cache are valid.
 fn forget(mark: PathBuf) -> impl Fn() + Send + Sync {
     move || {
         // If it stays, the next run finds the same difference.
@@ -464,7 +464,7 @@ fn cannot_read(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// A file of the cache; one that cannot be read is one that is not there, and is made anew.
+/// A file of the cache; one that cannot be read counts as missing, and is made anew.
 pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
@@ -473,7 +473,7 @@ pub(super) fn read_chunk_map(path: &Path) -> Option<ChunkMap> {
     ChunkMap::decode(&fs::read(path).ok()?).ok()
 }
 
-/// Writes a file of the cache, for nobody else to read.
+/// Writes a file of the cache that nobody else can read.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let output = Output::create(path)?;
     output.restrict(0o600)?;

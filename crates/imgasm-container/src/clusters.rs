@@ -1,4 +1,4 @@
-//! A disk that lies in clusters all over a file, found through a table.
+//! A disk that lies in scattered clusters of a file, found through a table.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use imgasm_block::{BlockDevice, check_range};
 /// Memory for unpacked clusters.
 const UNPACKED_BYTES: u64 = 16 << 20;
 
-/// The most that one range of data spans. A caller that goes on from its end loses nothing, and
-/// one that wants less does not pay for all.
+/// The longest range of data that is given at once. A caller that continues from its end loses
+/// nothing, and one that wants less does not pay for all.
 const RANGE_BYTES: u64 = 16 << 20;
 
-/// What a stretch of the disk is.
+/// What a stretch of the disk holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mapping {
     /// Zeros, stored nowhere.
@@ -26,7 +26,7 @@ pub(super) enum Mapping {
     Packed {
         /// Where the compressed bytes lie in the file.
         offset: u64,
-        /// How many there are; the format may have rounded this up.
+        /// Their number; the format may have rounded it up.
         len: u64,
         /// Where the stretch begins in the unpacked cluster.
         start: u64,
@@ -38,7 +38,7 @@ pub(super) enum Mapping {
 pub(super) struct Stretch {
     /// Bytes until something else begins; never zero.
     pub(super) len: u64,
-    /// What it is.
+    /// What it holds.
     pub(super) mapping: Mapping,
 }
 

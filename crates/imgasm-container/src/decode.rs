@@ -16,8 +16,8 @@ const XZ_PARALLEL_BYTES: u64 = 160 << 20;
 /// Memory for decoding an .xz file at all: the dictionary of preset 9, and some.
 const XZ_LIMIT_BYTES: u64 = 200 << 20;
 
-/// What a compressed stream holds. Streams that follow each other in one file are one, as their
-/// own tools have it, and zeros may follow the last.
+/// What a compressed stream holds. Streams that follow each other in one file count as one, as for
+/// their own tools, and zeros may follow the last.
 pub(super) struct Decoder<R: BufRead> {
     codec: Codec,
     state: State<R>,

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// How many bytes from the beginning decide what a file is: the superblock of btrfs is the
-/// furthest.
+/// How many bytes at the beginning decide what a file is: the superblock of btrfs is the furthest.
 pub(super) const HEAD_LEN: usize = 68 << 10;
 
 /// How a stream is compressed.
@@ -20,7 +19,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The bytes that a stream of it begins with.
+    /// The bytes that such a stream begins with.
     pub(super) fn magic(self) -> &'static [u8] {
         match self {
             Self::Gzip => b"\x1f\x8b\x08",
@@ -79,7 +78,7 @@ pub(super) enum Content {
     Packed(Codec),
     /// A tar file.
     Tar,
-    /// A disk image. Raw ones are known by a partition table or a filesystem.
+    /// A disk image. Raw ones are recognised by a partition table or a filesystem.
     Disk(DiskFormat),
     /// A format that holds disks or files but is not read, by its name.
     Foreign(&'static str),

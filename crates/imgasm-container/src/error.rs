@@ -70,7 +70,7 @@ pub enum Error {
         /// How many bytes had been decoded before.
         output_offset: u64,
     },
-    /// More comes out of a file than may.
+    /// More comes out of a file than is allowed.
     #[error(
         "{}: unpacks to more than {limit} bytes, the limit for a file of this length: \
          `imgasm convert --max-size` allows more",
@@ -82,7 +82,7 @@ pub enum Error {
         /// The most bytes that may come out of it.
         limit: u64,
     },
-    /// The file is nothing that is known.
+    /// The file is nothing that we know.
     #[error(
         "{}: this is neither a container that can be read nor a disk or filesystem; if it is a raw \
          disk all the same, `imgasm convert --input-format raw` takes it as one",
@@ -123,7 +123,7 @@ pub enum Error {
         /// Their names.
         names: Vec<String>,
     },
-    /// Compressed or tar data is wrapped more often than anybody does.
+    /// Compressed or tar data is wrapped more often than is sensible.
     #[error("{}: wrapped more than {limit} times", path.display())]
     TooDeep {
         /// The file.
@@ -131,7 +131,7 @@ pub enum Error {
         /// The most that is unwrapped.
         limit: u32,
     },
-    /// The folder of the cache may hold what others put there.
+    /// Others may have put files into the cache's folder.
     #[error(
         "{} cannot be the cache: {problem}; set IMGASM_CACHE to a folder of your own",
         dir.display()

@@ -1,4 +1,4 @@
-//! The cache's folder is ours alone: nobody else can put anything there that is believed.
+//! The cache's folder is ours alone: nobody else can put anything there that would be trusted.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Error, Result};
 
-/// The folder in the cache for what is known of files elsewhere.
+/// The folder in the cache for what is known about files elsewhere.
 pub(super) const PATHS: &str = "paths";
 
 /// What nobody but the owner may do.
@@ -38,7 +38,7 @@ pub(super) fn own(dir: &Path) -> Result<()> {
         )));
     }
     let mode = metadata.mode() & 0o777;
-    // Where other things lie, the mode is not ours to change.
+    // If the folder holds other things, its mode is not ours to change.
     let is_ours = || {
         let mut entries = fs::read_dir(dir).ok()?;
         let is_empty = entries.next().is_none();
@@ -51,7 +51,7 @@ pub(super) fn own(dir: &Path) -> Result<()> {
         let private = Permissions::from_mode(PRIVATE);
         fs::set_permissions(dir, private).ok()
     });
-    // Who can only read it puts nothing there.
+    // Those who can only read it cannot put anything there.
     if is_private.is_none() && mode & OTHERS_WRITE != 0 {
         return Err(foreign(format!(
             "its mode is {mode:03o}: others can write it"

@@ -1,7 +1,7 @@
 //! Decoding zstd frames on all cores.
 //!
 //! Frames are independent of each other, and one that says how much it holds can be decoded by
-//! itself. Where a frame ends is found by stepping over its blocks (RFC 8878, section 3.1.1).
+//! itself. The end of a frame is found by skipping its blocks (RFC 8878, section 3.1.1).
 
 use std::io::{self, BufRead, Read};
 
@@ -10,7 +10,7 @@ use imgasm_block::pool::{self, Workers};
 
 const MAGIC: [u8; 4] = *b"\x28\xb5\x2f\xfd";
 
-/// The most that a frame may hold to be decoded in memory.
+/// The largest content of a frame that is decoded in memory.
 const FRAME_LIMIT_BYTES: u64 = 16 << 20;
 
 /// How much may be decoded ahead.
@@ -31,7 +31,7 @@ pub(super) struct Frames<R> {
     /// What has been read of a frame that is not small enough.
     unfit: Vec<u8>,
     workers: Workers<Frame, io::Result<Vec<u8>>>,
-    /// How much the frames under way hold.
+    /// How much the unfinished frames hold.
     ahead_bytes: u64,
     current: io::Cursor<Vec<u8>>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Frames<R> {
 pub(super) struct FrameHeader {
     /// Its bytes, with the magic number.
     pub(super) bytes: Vec<u8>,
-    /// How much the frame holds, if it says so and it is little enough.
+    /// How much the frame holds, if it says so and that is small enough.
     content_len: Option<u64>,
     has_checksum: bool,
 }
@@ -76,7 +76,7 @@ impl FrameHeader {
         let size_at = bytes.len();
         more(input, &mut bytes, size_len)?;
         size[..size_len].copy_from_slice(&bytes[size_at..]);
-        // Two bytes count from 256 on.
+        // A field of two bytes counts from 256.
         let content_len =
             u64::from_le_bytes(size).saturating_add(if size_len == 2 { 256 } else { 0 });
         let told = size_len > 0 && dictionary_len == 0 && content_len <= FRAME_LIMIT_BYTES;
@@ -92,11 +92,11 @@ impl FrameHeader {
         self.content_len.is_some()
     }
 
-    /// Reads the rest of a frame that is fit.
+    /// Reads the rest of a fit frame.
     fn rest(self, input: &mut impl BufRead) -> io::Result<Frame> {
         let mut packed = self.bytes;
         let content_len = self.content_len.unwrap_or(0);
-        // No encoder lets a frame grow by so much.
+        // No encoder makes a frame that much larger than its content.
         let limit = content_len + content_len / 8 + BLOCK_LIMIT_BYTES;
         loop {
             let at = packed.len();
@@ -136,7 +136,7 @@ fn more(input: &mut impl BufRead, bytes: &mut Vec<u8>, len: usize) -> io::Result
 }
 
 impl<R: BufRead> Frames<R> {
-    /// Begins with a frame that is fit, of which the header has been read.
+    /// Begins with a fit frame whose header has been read.
     pub(super) fn begin(header: FrameHeader, mut input: R) -> io::Result<Self> {
         let first = header.rest(&mut input)?;
         let mut frames = Self {
@@ -160,7 +160,7 @@ impl<R: BufRead> Frames<R> {
         self.workers.submit(frame);
     }
 
-    /// Gives the workers frames until they have enough or none is left that is fit.
+    /// Gives the workers frames until they have enough or no fit one is left.
     fn fill(&mut self) -> io::Result<()> {
         while self.unfit.is_empty()
             && self.workers.under_way() < 4 * pool::size()

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// What is around deflated data.
+/// What surrounds deflated data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrapper {
     /// Nothing.
@@ -13,8 +13,8 @@ pub(super) enum Wrapper {
     Zlib,
 }
 
-/// Inflates `packed`, which must give at least `len` bytes, to just so many. What follows the
-/// compressed data is not looked at: formats round its length up.
+/// Inflates `packed`, which must give at least `len` bytes, to exactly `len` bytes. What follows
+/// the compressed data is ignored: formats round its length up.
 pub(super) fn exactly(packed: &[u8], len: usize, wrapper: Wrapper) -> Result<Vec<u8>, String> {
     let mut decoder = Decompress::new(wrapper == Wrapper::Zlib);
     let mut out = vec![0; len];

@@ -1,12 +1,12 @@
-//! What the cache remembers of raw images, which stay where they are: their chunk maps, and in which
-//! bytes two of them differ.
+//! What the cache remembers about raw images, which stay where they are: their chunk maps, and the
+//! bytes in which two of them differ.
 //!
-//! What is remembered is used only while the file is the one that it was made of: the same device
+//! What is remembered is used only while the file is the one that it was made from: the same device
 //! and inode number, length, and times of the last change of content and of inode to the nanosecond
-//! (`stamp`), taken of the opened file. Nothing is remembered of a file whose times could not show
-//! a further change.
+//! (`stamp`), taken from the opened file. Nothing is remembered about a file whose times could not
+//! show another change.
 //!
-//! The cache only saves time, so what cannot be read or written there is left out without a word.
+//! The cache only saves time, so what cannot be read or written there is left out silently.
 
 use std::fs::{self, File};
 use std::ops::Range;
@@ -20,7 +20,7 @@ use super::folder;
 use super::stamp::{Stamp, Written};
 use imgasm_block::{ChunkMap, Digest, FileDevice};
 
-/// The most ranges that are remembered of two images: two that differ more have little in common.
+/// The most ranges that are remembered for two images: two that differ more have little in common.
 const MOST_RANGES: usize = 100_000;
 
 /// `pairs/KEY.json`: how two files differ.
@@ -32,7 +32,7 @@ struct Pair {
     differing: Vec<Range<u64>>,
 }
 
-/// Two files, as they were when a comparison of them began.
+/// Two files, with their stamps from the beginning of a comparison.
 #[derive(Debug)]
 pub struct Compared {
     path: PathBuf,
@@ -57,7 +57,7 @@ impl Cache {
         (known.stamp == stamp && chunk_map.device_len() == stamp.len()).then_some(chunk_map)
     }
 
-    /// Remembers the chunk map of a file that was just written and has got its name.
+    /// Remembers the chunk map of a file that was just written and has its final name.
     pub fn keep_chunks(&self, path: &Path, written: &Written, chunk_map: &ChunkMap) {
         let keep = || {
             let whole = fs::canonicalize(path).ok()?;
@@ -67,7 +67,7 @@ impl Cache {
             let lock = File::create(stem.with_extension("lock")).ok()?;
             lock.lock().ok()?;
             let stamp = written.stamp().ok()??;
-            // While it is not yet whole, there is nothing known.
+            // Until all is written, nothing is known.
             let known = stem.with_extension("json");
             let _ = fs::remove_file(&known);
             write(&stem.with_extension("chunks"), &chunk_map.encode()).ok()?;
@@ -78,11 +78,11 @@ impl Cache {
             };
             write_json(&known, &of_this).ok()
         };
-        // Nobody waits for it.
+        // A failure does not matter.
         let _: Option<()> = keep();
     }
 
-    /// Takes note of two raw images before they are compared.
+    /// Takes the stamps of two raw images before they are compared.
     pub fn compared(&self, old: &FileDevice, new: &FileDevice) -> Option<Compared> {
         if !self.is_trusted {
             return None;
@@ -99,13 +99,13 @@ impl Cache {
         })
     }
 
-    /// In which bytes two raw images differ, if it is known.
+    /// The bytes in which two raw images differ, if known.
     pub fn known_difference(&self, compared: &Compared) -> Option<Vec<Range<u64>>> {
         let pair: Pair = read_json(&compared.path)?;
         (pair.old == compared.old && pair.new == compared.new).then_some(pair.differing)
     }
 
-    /// Remembers in which bytes two raw images differ, if they are what they were before.
+    /// Remembers the bytes in which two raw images differ, if the images have not changed since.
     pub fn keep_difference(
         &self,
         compared: Compared,
@@ -124,7 +124,7 @@ impl Cache {
             differing: differing.to_vec(),
         };
         let folder = self.dir.join("pairs");
-        // Nobody waits for it.
+        // A failure does not matter.
         let _ = fs::create_dir_all(folder).map(|()| write_json(&compared.path, &pair));
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX,
 //!   VDI.
-//! - [`cache`]: the same for compressed files and tars too, which are unpacked once and kept.
+//! - [`cache`]: the same, and compressed files and tars as well, which are unpacked once and kept.
 //! - `once`: a file's digest and chunk map from one reading of it; `folder`: the cache is ours alone.
-//! - [`known`]: what the cache remembers of raw images; `stamp` tells whether they are as they were.
+//! - [`known`]: what the cache remembers about raw images; `stamp` shows whether they have changed.
 //! - [`mod@detect`]: what a file is, judged by its content; `bytes`: numbers in its headers.
 //! - [`error`]: why a container could not be read or written.
 //! - [`tar`]: the members of an archive; `tar_file`: one that lies on the host.
 //! - `unpack`, `peel`, `decode`: from a compressed file or a tar to a sparse file, of no
 //!   more than `budget` allows; `frames`,
 //!   `bzip2_blocks`, `inflate`: on all cores if the format allows it.
-//! - `clusters`: a disk that lies in clusters all over a file, which is what `qcow2`, `vmdk`, `vhd`,
-//!   `vhdx` (after its log, `vhdx_log`) and `vdi` read.
+//! - `clusters`: a disk that lies in scattered clusters of a file, which is what `qcow2`, `vmdk`,
+//!   `vhd`, `vhdx` (after its log, `vhdx_log`) and `vdi` read.
 //! - [`write`](mod@write): a disk in the formats that others read.
 
 mod budget;
@@ -54,7 +54,7 @@ pub use write::{OutputFormat, write_file, write_stream};
 use detect::{Content, HEAD_LEN, detect};
 use imgasm_block::{BlockDevice, FileDevice, InPlace, Recovery};
 
-/// Is told how far a file has been read: bytes done, and bytes in all.
+/// Called with how far a file has been read: bytes done, and bytes in all.
 pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
 /// An opened disk image.
@@ -77,22 +77,22 @@ enum Found {
     Packed,
 }
 
-/// What to do about a disk that lies in a form that is not read. No command is named: those that
-/// know more forms follow the names of other files that an image holds, wherever they lead.
+/// What to do about a disk in a form that we do not read. No command is named: the tools that know
+/// more forms follow the names of other files in an image, wherever they lead.
 const WHOLE_DISK: &str =
     "have it exported as one whole disk, raw or in a qcow2, where it comes from";
 
 /// How a file is to be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// The file is a raw disk whatever it holds: nothing is unwrapped.
+    /// The file is a raw disk, whatever it looks like: nothing is unwrapped.
     pub is_raw: bool,
-    /// The most bytes that may come out of a compressed file or a tar; if this is not said, 16 GiB
-    /// and about a thousand times the file's length.
+    /// The most bytes that may come out of a compressed file or a tar; by default 16 GiB plus about
+    /// a thousand times the file's length.
     pub max_bytes: Option<u64>,
 }
 
-/// Opens a file, once for all that is done with it.
+/// Opens a file, once for everything that is done with it.
 fn open(path: &Path) -> Result<Arc<FileDevice>> {
     let file = FileDevice::open(path).map_err(|source| Error::Read {
         path: path.to_owned(),
@@ -101,11 +101,11 @@ fn open(path: &Path) -> Result<Arc<FileDevice>> {
     Ok(Arc::new(file))
 }
 
-/// Looks what an opened file is.
+/// Finds out what an opened file is.
 ///
 /// # Errors
 /// [`imgasm_block::Error::Interrupted`] for a raw image that was left half-changed;
-/// [`Error::Unknown`] for what is no container and no disk.
+/// [`Error::Unknown`] for what is neither a container nor a disk.
 fn look(file: &Arc<FileDevice>, path: &Path, reading: Reading) -> Result<Found> {
     let recovery = InPlace::check(file)?;
     if reading.is_raw {
@@ -150,14 +150,14 @@ fn content(device: &dyn BlockDevice, path: &Path) -> Result<Content> {
     }
 }
 
-/// The disk in an image that lies on `device`, and the format in which it lies there.
+/// The disk in the image on `device`, and the image's format.
 fn open_disk(
     device: Arc<dyn BlockDevice>,
     path: &Path,
 ) -> Result<(DiskFormat, Arc<dyn BlockDevice>)> {
     let format = match content(&device, path)? {
         Content::Disk(format) if format != DiskFormat::Raw => format,
-        // A fixed VHD is known by its end only.
+        // A fixed VHD is recognised by its end only.
         content => match vhd::open_fixed(&device)? {
             Some(disk) => return Ok((DiskFormat::Vhd, disk)),
             None if content == Content::Unknown => {

@@ -12,7 +12,7 @@ use imgasm_block::{BlockDevice, ChunkMap, ChunkMapBuilder, Digest, FileDevice, p
 /// How much is read in one step.
 const READ_BYTES: u64 = 1 << 20;
 
-/// How many pieces may be under way between the two threads.
+/// How many pieces may be in the queue between the two threads.
 const QUEUE: usize = 8;
 
 /// What lies next in the file.
@@ -44,7 +44,7 @@ fn hash(file: &FileDevice, to_map: &SyncSender<Piece>, progress: &Progress<'_>) 
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     let mut hasher = Sha256::new();
     let mut at = 0;
-    // The other thread takes until this one ends.
+    // The other thread receives until this one ends.
     let send = |piece| {
         let _ = to_map.send(piece);
     };

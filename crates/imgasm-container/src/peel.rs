@@ -1,4 +1,4 @@
-//! Taking off what a disk is wrapped in, while it streams by.
+//! Unwrapping a disk as a stream.
 
 use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
@@ -34,7 +34,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// What the bytes of the disk are given to.
+/// The receiver of the bytes of the disk.
 pub(super) trait Sink {
     /// Takes all that `input` holds.
     fn take(&mut self, input: &mut dyn Read) -> io::Result<()>;
@@ -134,7 +134,7 @@ impl Peeler<'_> {
         }
     }
 
-    /// Looks at every file of a tar. There must be just one disk.
+    /// Looks at every file of a tar. There must be exactly one disk.
     fn visit_tar(
         &mut self,
         input: &mut dyn Read,
@@ -182,7 +182,7 @@ impl Peeler<'_> {
         Ok(!disks.is_empty())
     }
 
-    /// A failure to read what the layers hold.
+    /// The error for a failure to read what the layers hold.
     fn failed(&self, layers: &[Layer], source: io::Error) -> Error {
         let path = self.path.to_owned();
         if let Some(limit) = Budget::exceeded(&source) {
@@ -209,7 +209,7 @@ impl Peeler<'_> {
         }
     }
 
-    /// A failure to find the next file of a tar.
+    /// The error for a failure to find the next file of a tar.
     fn failed_tar(&self, layers: &[Layer], source: io::Error) -> Error {
         let is_over = Budget::exceeded(&source).is_some();
         if tar::is_damage(&source) || (layers.is_empty() && !is_over) {

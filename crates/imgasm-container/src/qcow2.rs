@@ -28,12 +28,12 @@ const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 
 /// Bits 9 to 55 of a table entry are an offset in the file.
 const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
-/// The second-level entry is of a compressed cluster.
+/// The second-level entry belongs to a compressed cluster.
 const COMPRESSED: u64 = 1 << 62;
-/// The cluster reads as zeros whatever it holds; only in standard second-level entries.
+/// The cluster reads as zeros, whatever it holds; only in standard second-level entries.
 const READS_ZEROS: u64 = 1;
 
-/// Subclusters in a cluster, where second-level entries are extended.
+/// Subclusters in a cluster, if second-level entries are extended.
 const SUBCLUSTERS: u64 = 32;
 
 /// Opens the disk in a qcow2 file. It cannot be written.
@@ -267,7 +267,7 @@ impl Table for Qcow2 {
     }
 
     fn packed_limit(&self) -> u64 {
-        // The number of sectors has so many bits that it can name two clusters.
+        // The number of sectors has enough bits for two clusters.
         2 * self.cluster_bytes()
     }
 }

@@ -1,4 +1,4 @@
-//! What changes when a file on the host does.
+//! Properties of a file on the host that change when the file does.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 /// are at worst those of FAT, which are 2 s apart.
 const AT_REST: Duration = Duration::from_secs(2);
 
-/// More than the kernel's ticks are apart, of which the last one is the time of a change.
+/// Longer than a tick of the kernel: the time of a change is that of the last tick.
 const TICK: Duration = Duration::from_millis(20);
 
 /// File systems of this machine whose times have nanoseconds, by their numbers (`linux/magic.h`):
 /// ext4, XFS, btrfs, tmpfs, overlayfs.
 const FINE: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630];
 
-/// What Linux calls this start of the machine: another UUID at every one (`random(4)`).
+/// Linux's identity of this boot: another UUID at every boot (`random(4)`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Device and inode number, length, the times of a file's last change of content and of inode, and
-/// when the machine was started.
+/// the machine's boot.
 ///
-/// The kernel sets the times by its clock on every write, and nobody can set the second back. Two
-/// equal stamps are those of one file with one content, where the first was taken when the file had
-/// been at rest for longer than its times can tell apart. A machine that stops may lose what it had
-/// not yet brought to the disk and keep the times, so no stamp outlives its start.
+/// The kernel sets the times by its clock on every write, and nobody can set the second one back.
+/// Two equal stamps mean one file with one content, if the first was taken when the file had been
+/// at rest for longer than the resolution of its times. A machine that stops may lose data that had
+/// not reached the disk and keep the times, so no stamp is valid after a reboot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     device: u64,
@@ -44,9 +44,9 @@ impl Stamp {
         file.metadata().map(|metadata| Self::new(&metadata))
     }
 
-    /// The stamp of a file of which this is known.
+    /// The stamp of a file with this metadata.
     pub(super) fn new(metadata: &Metadata) -> Self {
-        // Without a `/proc` nothing is trusted.
+        // Without `/proc` nothing is trusted.
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         Self {
             device: metadata.dev(),
@@ -63,13 +63,13 @@ impl Stamp {
         self.len
     }
 
-    /// Whether the last change is long enough ago to tell a further one by the times.
+    /// Whether the last change is long enough ago that the times would show another one.
     pub(super) fn is_at_rest(&self) -> bool {
         !self.boot.is_empty() && self.age().is_some_and(|age| age > AT_REST)
     }
 
-    /// Whether two stamps are those of one content, the first taken before the file got its name:
-    /// that alone changed the time of the inode.
+    /// Whether two stamps mean one content, if the first was taken before the file got its name:
+    /// renaming alone changed the time of the inode.
     fn is_renamed(&self, later: &Self) -> bool {
         (self.device, self.inode, self.len) == (later.device, later.inode, later.len)
             && self.modified == later.modified
@@ -89,7 +89,8 @@ impl Stamp {
     }
 }
 
-/// A file that was just written and has not got its final name yet, so that nobody else writes it.
+/// A file that was just written and does not have its final name yet, so that nobody else writes
+/// it.
 #[derive(Debug)]
 pub struct Written {
     file: File,
@@ -97,8 +98,8 @@ pub struct Written {
 }
 
 impl Written {
-    /// Takes note of a file that is written and not changed any more by the caller. Its time becomes
-    /// one that no later change can have. `None` if times are too coarse for that.
+    /// Takes the stamp of a file that the caller has written and will not change again. The file
+    /// gets a time that no later change can have. `None` if times are too coarse for that.
     pub fn new(file: &File) -> io::Result<Option<Self>> {
         let file = file.try_clone()?;
         let kind = rustix::fs::fstatfs(&file)?.f_type;
@@ -107,7 +108,7 @@ impl Written {
             .any(|fine| i128::from(*fine) == i128::from(kind));
         file.set_modified(SystemTime::now() - TICK)?;
         let stamp = Stamp::of(&file)?;
-        // A file system of old has whole seconds only, whatever its kind.
+        // Old file systems of these kinds may have whole seconds only.
         let has_nanoseconds = stamp.modified.1 != 0 && stamp.changed.1 != 0;
         let is_worth_it = is_fine && has_nanoseconds && !stamp.boot.is_empty();
         Ok(is_worth_it.then_some(Self { file, stamp }))

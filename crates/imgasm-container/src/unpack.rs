@@ -1,8 +1,8 @@
 //! Unpacking a compressed file or a tar into a sparse file.
 //!
 //! Three threads work side by side: one reads the file and hashes it as it is, the calling one
-//! decodes ([`super::peel`]), and one hashes the chunks of what comes out and writes what is
-//! not zeros. So decoding runs on one core and all the rest on the other.
+//! decodes ([`super::peel`]), and one hashes the chunks of what comes out and writes what is not
+//! zeros. So decoding runs on one core and everything else on the other.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,10 +21,10 @@ use imgasm_block::{CHUNK_BYTES, ChunkMap, ChunkMapBuilder, Digest, Output, pool}
 /// How much of the file is read in one step.
 const READ_LEN: usize = 512 << 10;
 
-/// How many buffers may be under way between two threads.
+/// How many buffers may be in the queue between two threads.
 const QUEUE: usize = 8;
 
-/// What was learned in unpacking.
+/// What was learned while unpacking.
 #[derive(Debug)]
 pub(super) struct Unpacked {
     /// SHA-256 of the file that was unpacked.
@@ -35,7 +35,7 @@ pub(super) struct Unpacked {
     pub(super) layers: Vec<Layer>,
 }
 
-/// Unpacks `input` into `output`, whose length becomes that of what was in it.
+/// Unpacks `input` into `output`, which gets the length of the disk in it.
 pub(super) fn unpack(
     path: &Path,
     input: &File,
@@ -63,7 +63,7 @@ pub(super) fn unpack(
         };
         let peeled = peel::peel(path, &mut source, budget, &mut sink);
         if peeled.is_ok() || expected.is_some() {
-            // The digest is of the whole file, and a wrong file is known by it whatever is wrong.
+            // The digest covers the whole file, and shows a wrong file whatever is wrong with it.
             source.drain();
         }
         peeled
@@ -81,7 +81,7 @@ pub(super) fn unpack(
         });
     }
     let chunk_map = written?;
-    // Also of what is cut short: somebody may look at that.
+    // Also for input that is cut short: somebody may want to look at what there is.
     output
         .file()
         .set_len(chunk_map.device_len())
@@ -93,7 +93,7 @@ pub(super) fn unpack(
     })
 }
 
-/// Reads and hashes the file until its end, or until nobody wants it any more.
+/// Reads and hashes the file until its end, or until nobody receives it any more.
 fn read(
     path: &Path,
     mut input: &File,
@@ -139,7 +139,7 @@ fn write(
                 .write_all_at(data, at)
                 .map_err(|e| imgasm_block::Error::io(output.path(), "write", at, byte_len(data), e))
         })?;
-        // A buffer that nobody takes back is simply freed.
+        // A buffer that is not taken back is simply freed.
         let _ = to_spare.try_send(chunk);
     }
     Ok(builder.finish())
@@ -161,7 +161,7 @@ impl Source {
         }
     }
 
-    /// Lets the reading thread go on to the end.
+    /// Lets the reading thread continue to the end.
     fn drain(&mut self) {
         while self.from_file.recv().is_ok() {}
     }

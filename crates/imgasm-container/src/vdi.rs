@@ -10,7 +10,7 @@ use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "vdi";
 const HEADER_BYTES: u64 = 512;
-/// The major and the minor number in one.
+/// The major and the minor number as one.
 const VERSION: u32 = 0x0001_0001;
 
 /// Types of image that are whole disks.
@@ -59,7 +59,7 @@ impl Vdi {
         if version != VERSION {
             return Err(unsupported(format!("a VDI of version {version:#010x}")));
         }
-        // A difference names the image that it belongs to.
+        // A differencing image names its parent.
         let parent = &header[0x1a8..0x1b8];
         if ![TYPE_DYNAMIC, TYPE_FIXED].contains(&kind) || parent.iter().any(|&byte| byte != 0) {
             return Err(unsupported(format!(

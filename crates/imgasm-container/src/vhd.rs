@@ -28,7 +28,7 @@ pub(super) const BLOCK_ABSENT: u32 = u32::MAX;
 /// blocks that are read.
 const TABLE_BYTES_LIMIT: u64 = 64 << 20;
 
-/// The disk in a fixed VHD, which is a raw disk before a footer; `None` if it is none.
+/// The disk in a fixed VHD, which is a raw disk followed by a footer; `None` if it is not one.
 pub(super) fn open_fixed(device: &Arc<dyn BlockDevice>) -> Result<Option<Arc<dyn BlockDevice>>> {
     let Some(disk_len) = device.len().checked_sub(FOOTER_BYTES) else {
         return Ok(None);
@@ -144,7 +144,7 @@ impl Table for Dynamic {
         let index = usize::try_from(offset / self.block_bytes).ok();
         let entry = index.and_then(|index| self.blocks.get(index));
         let inside = offset % self.block_bytes;
-        // In a disk without a parent, sectors that the bitmap has as unused are zeros as stored.
+        // In a disk without a parent, sectors that the bitmap marks as unused are stored as zeros.
         let mapping = match entry.copied().unwrap_or(BLOCK_ABSENT) {
             BLOCK_ABSENT => Mapping::Zeros,
             sector => {

@@ -12,7 +12,7 @@ use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "vhdx";
 
-/// Both headers, of which the one with the higher sequence number counts, and both region tables,
+/// Both headers, of which the one with the higher sequence number is valid, and both region tables,
 /// which are equal.
 const HEADERS: [u64; 2] = [64 << 10, 128 << 10];
 const REGION_TABLES: [u64; 2] = [192 << 10, 256 << 10];
@@ -25,14 +25,14 @@ const ITEM_FILE_PARAMETERS: Uuid = uuid!("caa16737-fa36-4d43-b3b6-33f0aa44e76b")
 const ITEM_DISK_LEN: Uuid = uuid!("2fa54224-cd1b-4876-b211-5dbed83bf4b8");
 const ITEM_SECTOR_BYTES: Uuid = uuid!("8141bf1d-a96f-4709-ba47-f233a8faab5f");
 
-/// The disk is a difference to a parent.
+/// The disk is a differencing one with a parent.
 const FLAG_HAS_PARENT: u32 = 1 << 1;
 
 /// States of a block, in the low three bits of its entry.
 const BLOCK_STATE: u64 = 0b111;
 const BLOCK_PRESENT: u64 = 6;
 const BLOCK_PARTIALLY_PRESENT: u64 = 7;
-/// The other bits that count are its offset, in MiB.
+/// The other bits that matter are its offset, in MiB.
 const BLOCK_OFFSET: u64 = !((1 << 20) - 1);
 
 /// The largest disk of the format, and the block sizes it allows.
@@ -122,7 +122,7 @@ impl Vhdx {
     }
 }
 
-/// The header that counts.
+/// The header that is valid.
 fn header(file: &ClusterFile) -> Result<Vec<u8>> {
     let mut newest: Option<Vec<u8>> = None;
     for offset in HEADERS {
@@ -163,8 +163,7 @@ fn region(file: &ClusterFile, wanted: Uuid) -> Result<(u64, u64)> {
     Err(corrupt(file, "both region tables are damaged".to_owned()))
 }
 
-/// Whether a header or table bears its signature and checksum: CRC-32C with its own place as
-/// zeros.
+/// Whether a header or table has its signature and checksum: CRC-32C with its own place as zeros.
 fn is_whole(bytes: &[u8], signature: &[u8]) -> bool {
     let (before, rest) = bytes.split_at(4);
     let (stored, after) = rest.split_at(4);

@@ -1,5 +1,5 @@
-//! The log of a VHDX: what was to be written when the file was last used, and may be in its place or
-//! not ("\[MS-VHDX\]", 2.3 "Log" and 2.3.3 "Log Replay"). It is replayed in memory.
+//! The log of a VHDX: what was to be written when the file was last used, and may or may not be in
+//! its place ("\[MS-VHDX\]", 2.3 "Log" and 2.3.3 "Log Replay"). It is replayed in memory.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,22 +21,22 @@ const MOST_GROWTH: u64 = 1 << 30;
 struct Entry {
     /// Where it begins in the log.
     at: usize,
-    /// Its bytes, put together if they go around the log's end.
+    /// Its bytes, joined if they wrap around the log's end.
     bytes: Vec<u8>,
     sequence: u64,
 }
 
 impl Entry {
-    /// Where the oldest entry begins that was needed when this one was written.
+    /// Where the oldest entry that was needed when this one was written begins.
     fn tail(&self) -> usize {
         usize::try_from(le_u32(&self.bytes, 12)).unwrap_or(usize::MAX)
     }
 }
 
-/// The file with its log replayed: what differs is in memory. `header` is the one that counts.
+/// The file with its log replayed: the differences are in memory. `header` is the valid one.
 ///
 /// # Errors
-/// In words, if the log is damaged: then nobody knows what the file holds.
+/// In words, if the log is damaged: then the file's content is unknown.
 pub(super) fn replay(
     device: &Arc<dyn BlockDevice>,
     header: &[u8],
@@ -73,11 +73,11 @@ pub(super) fn replay(
     Ok(replayed)
 }
 
-/// The entries to be replayed: of all runs of entries that follow one another and are as long as the
-/// last of them says, the one that ends with the highest number.
+/// The entries to be replayed: among all runs of consecutive entries that are as long as their last
+/// entry says, the one that ends with the highest number.
 fn newest_sequence(log: &[u8], guid: &[u8; 16]) -> Result<VecDeque<Entry>, String> {
     let mut newest: VecDeque<Entry> = VecDeque::new();
-    // Whatever a forged log says, it is read a few times at most.
+    // Whatever a forged log says, it is read only a few times.
     let mut budget = log.len().saturating_mul(4);
     let mut start = 0;
     while start < log.len() {
@@ -100,7 +100,7 @@ fn newest_sequence(log: &[u8], guid: &[u8; 16]) -> Result<VecDeque<Entry>, Strin
         };
         let (tail, sequence) = (last.tail(), last.sequence);
         let is_newer = newest.back().is_none_or(|last| sequence > last.sequence);
-        // A run goes around the end once at most, and then there is nothing behind it.
+        // A run wraps around the end at most once, and then nothing follows it.
         start = if at > start { at } else { log.len() };
         if run.iter().any(|entry| entry.at == tail) && is_newer {
             while run.front().is_some_and(|entry| entry.at != tail) {
@@ -147,7 +147,7 @@ fn entry_at(
     }))
 }
 
-/// Carries out what an entry says.
+/// Applies an entry.
 fn apply(entry: &Entry, device: &dyn BlockDevice) -> Result<(), String> {
     let bytes = &entry.bytes;
     let count = usize::try_from(le_u32(bytes, 24)).unwrap_or(usize::MAX);

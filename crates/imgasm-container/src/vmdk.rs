@@ -12,7 +12,7 @@ use imgasm_block::BlockDevice;
 const FORMAT: &str = "vmdk";
 const SECTOR_BYTES: u64 = 512;
 
-/// The grain directory is behind the data; a footer near the end of the file says where.
+/// The grain directory is behind the data; a footer near the end of the file names its place.
 const DIRECTORY_AT_END: u64 = u64::MAX;
 
 /// Bits of `flags`.
@@ -110,9 +110,9 @@ impl Vmdk {
     }
 }
 
-/// Refuses a disk that is only a part: by the text that a file carries about itself.
+/// Refuses a disk that is only a part of one, by the descriptor in the file.
 fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
-    // More than this nobody writes; what is further on is not needed.
+    // Nobody writes more than this; what lies beyond is not needed.
     let sectors = le_u64(header, 36).min(64);
     let offset = le_u64(header, 28).saturating_mul(SECTOR_BYTES);
     let text = match offset {
@@ -127,7 +127,7 @@ fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
     let parent = value("parentCID").is_some_and(|id| !id.trim().eq_ignore_ascii_case("ffffffff"));
     let extents = text.lines().filter(|line| line.starts_with("RW ")).count();
     let what = if !text.starts_with("# Disk DescriptorFile") {
-        // Only a part of a disk does not say what it is a part of.
+        // Only a part of a disk lacks the descriptor.
         "one extent of a VMDK of several files"
     } else if parent {
         "a VMDK with a parent"

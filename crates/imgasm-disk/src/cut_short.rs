@@ -1,4 +1,4 @@
-//! A disk of which the end is missing.
+//! A disk whose end is missing.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use imgasm_block::bytes::byte_len;
 use imgasm_block::{BlockDevice, Error, Result, check_range};
 
-/// A device with zeros behind its end: only the partition table is read through it, which says how
-/// long the disk was.
+/// A device with zeros behind its end. Only the partition table, which says how long the disk was,
+/// is read through it.
 pub(super) struct CutShort(pub(super) Arc<dyn BlockDevice>);
 
 /// Longer than any disk.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Place;
 
-/// What one place on a disk turned out to hold, for messages that list the choices.
+/// What was found at one place on a disk, for messages that list the choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Where.
@@ -13,7 +13,7 @@ pub struct Candidate {
     pub description: String,
 }
 
-/// Lists candidates, one a line.
+/// Lists candidates, one per line.
 struct Listed<'a>(&'a [Candidate]);
 
 impl fmt::Display for Listed<'_> {

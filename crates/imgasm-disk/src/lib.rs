@@ -4,7 +4,7 @@
 //! - [`gpt`] and [`mbr`]: the two kinds of table, as bytes and on a device.
 //! - [`mod@probe`]: what a device holds, by its magic bytes; `open`: the engine for it.
 //! - [`root`]: which partition holds the root filesystem.
-//! - `cut_short`: a disk of which the end is missing.
+//! - `cut_short`: a disk whose end is missing.
 //! - [`error`]: why a disk could not be understood or changed.
 
 mod cut_short;
@@ -83,7 +83,7 @@ pub enum TableKind {
         disk_guid: Uuid,
         /// First and last block that partitions may use.
         usable: (u64, u64),
-        /// Whether the MBR before it lists partitions too.
+        /// Whether the MBR before it also lists partitions.
         hybrid: bool,
     },
     /// A master boot record.
@@ -103,12 +103,12 @@ impl TableKind {
     }
 }
 
-/// What has become of the contents of a place that has grown.
+/// What happened to the contents of a place that has grown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Growth {
     /// What the place holds, as [`probe()`] names it.
     pub kind: Option<&'static str>,
-    /// Bytes that its filesystem had, and has; none if there is no engine for it.
+    /// The old and the new size of its filesystem in bytes; `None` if there is no engine for it.
     pub bytes: Option<(u64, u64)>,
 }
 
@@ -123,7 +123,7 @@ pub struct Disk {
 impl Disk {
     /// Reads how `device` is divided.
     ///
-    /// As the Linux kernel does, this takes a GPT only if the MBR says that there is one.
+    /// Like the Linux kernel, this reads a GPT only if the MBR says that there is one.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::BothDamaged`]; [`Error::Unknown`] if there is neither a
@@ -141,7 +141,8 @@ impl Disk {
                     return Err(Error::BothDamaged { primary, backup });
                 }
             },
-            // A FAT boot sector bears the MBR's signature, and code where the MBR has its entries.
+            // A FAT boot sector has the MBR's signature, and code in the place of the MBR's
+            // entries.
             mbr::RecordKind::Table if kind_at(&device, Place::WholeDisk)? != Some("vfat") => {
                 let mbr = Mbr::read(&device, mbr_sector_size(&device)?)?;
                 warnings.extend_from_slice(&mbr.findings);
@@ -159,7 +160,7 @@ impl Disk {
     }
 
     /// Reads how a device was divided before its end was cut off. What lies on what is left can be
-    /// read; a partition that reaches past the end is an error where it is opened.
+    /// read; a partition that reaches past the end is an error when it is opened.
     pub fn open_cut_short(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let whole = Self::open(Arc::new(CutShort(Arc::clone(&device))))?;
         Ok(Self { device, ..whole })
@@ -206,7 +207,7 @@ impl Disk {
         }))
     }
 
-    /// Where there may be filesystems: each partition but an extended one, or the whole disk.
+    /// Where there may be filesystems: each partition except an extended one, or the whole disk.
     pub fn places(&self) -> Vec<Place> {
         match &self.table {
             Table::Bare => vec![Place::WholeDisk],
@@ -219,7 +220,7 @@ impl Disk {
         }
     }
 
-    /// The bytes of the disk that a place has; `None` if there is no such partition.
+    /// The bytes of the disk that belong to a place; `None` if there is no such partition.
     pub fn range(&self, place: Place) -> Option<Range<u64>> {
         match place {
             Place::WholeDisk => Some(0..self.device.len()),
@@ -247,7 +248,7 @@ impl Disk {
             });
         };
         let bytes = partition.bytes(self.sector_size());
-        // The entry of an MBR may reach past the end, which is a finding of its own.
+        // An entry of an MBR may reach past the end, which is reported separately.
         let bytes = match &self.table {
             Table::Mbr(_) => clipped(&bytes, self.device.len()),
             Table::Bare | Table::Gpt(_) => bytes,
@@ -255,7 +256,7 @@ impl Disk {
         Ok(Arc::new(Slice::new(Arc::clone(&self.device), bytes)?))
     }
 
-    /// Which kind of filesystem, or of other contents, a place holds: see [`fn@probe`].
+    /// The kind of filesystem, or of other contents, that a place holds: see [`fn@probe`].
     pub fn probe(&self, place: Place) -> Result<Option<&'static str>> {
         kind_at(&self.slice(place)?, place)
     }
@@ -276,13 +277,13 @@ impl Disk {
     }
 
     /// Makes the table span the device, which has become larger since the table was written, and
-    /// one partition reach to its end: the given one, or else the one that lies last. Gives the place
-    /// that has grown, which is the whole disk if it is not divided; none if it has a table without
-    /// partitions. What is in it is not touched: see [`Disk::grow_filesystem`].
+    /// extends one partition to the end: the given one, or else the one that lies last. Gives the
+    /// place that has grown: the whole disk if it is not divided, `None` if it has a table without
+    /// partitions. The contents of the place are not touched: see [`Disk::grow_filesystem`].
     ///
     /// # Errors
-    /// [`Error::Layout`] if another partition lies behind, or the partition is a logical one of an
-    /// MBR; [`Error::NoPartition`].
+    /// [`Error::Layout`] if another partition follows, or the partition is a logical one of an MBR;
+    /// [`Error::NoPartition`].
     pub fn grow(&mut self, number: Option<u32>) -> Result<Option<Place>> {
         if self.table == Table::Bare && number.is_none() {
             return Ok(Some(Place::WholeDisk));
@@ -309,11 +310,11 @@ impl Disk {
     }
 
     /// Makes the filesystem of a place as large as the place is, and writes it. Gives the kind of
-    /// what is there, and the bytes that its filesystem had and has; these only if it is one of
-    /// those that there are engines for: what else a partition may hold grows by tools of its own.
+    /// what is there, and the old and the new size of the filesystem if there is an engine for it.
+    /// Other contents of a partition grow by tools of their own.
     ///
     /// # Errors
-    /// [`Error::FileSystem`] if it cannot grow, or not be written.
+    /// [`Error::FileSystem`] if it cannot grow or cannot be written.
     pub fn grow_filesystem(&self, place: Place, options: WriteOptions) -> Result<Growth> {
         let device = self.slice(place)?;
         let failed = |source| Error::FileSystem { place, source };
@@ -347,7 +348,7 @@ impl Disk {
     }
 }
 
-/// What of a range of bytes lies on a device of `len` bytes.
+/// The part of a range of bytes that lies on a device of `len` bytes.
 fn clipped(bytes: &Range<u64>, len: u64) -> Range<u64> {
     bytes.start.min(len)..bytes.end.min(len)
 }
@@ -356,8 +357,8 @@ fn kind_at(device: &dyn BlockDevice, place: Place) -> Result<Option<&'static str
     probe(device).map_err(|source| Error::FileSystem { place, source })
 }
 
-/// The size of a logical block of a disk with an MBR, which does not say it: the one at which some
-/// partition begins with contents that we know, else 512 bytes.
+/// The size of a logical block of a disk with an MBR, which does not store it: the size with which
+/// some partition begins with known contents, else 512 bytes.
 fn mbr_sector_size(device: &Arc<dyn BlockDevice>) -> Result<SectorSize> {
     for sector_size in SectorSize::ALL {
         let Ok(mbr) = Mbr::read(device, sector_size) else {

@@ -2,7 +2,7 @@
 //! record before a GPT.
 //!
 //! Sources: UEFI Specification 2.10, chapter 5.2 "LBA 0 Format", for the record; the numbering of
-//! logical partitions is the one that the Linux kernel uses: from 5 on, in the order of the chain.
+//! logical partitions is that of the Linux kernel: from 5 on, in the order of the chain.
 
 use std::collections::BTreeSet;
 
@@ -97,11 +97,11 @@ pub struct Mbr {
 /// What the first record of a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordKind {
-    /// It does not bear the signature, or has entries that no partitioner writes.
+    /// It lacks the signature, or has entries that no partitioner writes.
     None,
     /// It guards a GPT, and lists no other partition.
     Protective,
-    /// It guards a GPT and lists other partitions too.
+    /// It guards a GPT and also lists other partitions.
     Hybrid,
     /// It is a partition table.
     Table,
@@ -114,7 +114,7 @@ fn read_record(device: &dyn BlockDevice, offset: u64) -> Result<RawRecord> {
     Ok(zerocopy::transmute!(bytes))
 }
 
-/// Says what the first record of `device` is.
+/// What the first record of `device` is.
 pub fn record_kind(device: &dyn BlockDevice) -> Result<RecordKind> {
     if device.len() < 2 * SectorSize::B512.bytes() {
         return Ok(RecordKind::None);
@@ -151,7 +151,7 @@ pub fn boot_code(device: &dyn BlockDevice) -> Result<[u8; BOOT_CODE_LEN]> {
 }
 
 impl Mbr {
-    /// Reads the table of `device`, whose first record is one.
+    /// Reads the table of `device`; its first record must be a [`RecordKind::Table`].
     ///
     /// # Errors
     /// [`Error::Corrupt`] if no partition at all lies on the device.
@@ -183,11 +183,11 @@ impl Mbr {
         })
     }
 
-    /// Makes primary partition `number` reach to the end of `device`, which has become larger;
-    /// gives its new last block.
+    /// Extends primary partition `number` to the end of `device`, which has become larger; gives
+    /// its new last block.
     ///
     /// # Errors
-    /// [`Error::Layout`] if another partition lies behind, or the partition is a logical one.
+    /// [`Error::Layout`] if another partition follows, or the partition is a logical one.
     pub fn grow(&mut self, device: &dyn BlockDevice, number: u32) -> Result<u64> {
         let available = || self.partitions.iter().map(|p| p.number).collect();
         let Some(at) = self.partitions.iter().position(|p| p.number == number) else {
@@ -215,7 +215,7 @@ impl Mbr {
             return cannot(&format!("partition {} lies behind it", behind.number));
         }
         let align = (1 << 20) / self.sector_size.bytes();
-        // An MBR has 32 bits for first block and length; what lies further stays unused.
+        // An MBR has 32 bits for first block and length; what lies beyond stays unused.
         let limit = (device.len() / self.sector_size.bytes()).min(u64::from(u32::MAX));
         let new_last = last.max((limit / align * align).saturating_sub(1));
         let Ok(size) = u32::try_from(new_last - first + 1) else {
@@ -235,7 +235,7 @@ impl Mbr {
 /// Each record has one entry for a partition, relative to the record, and one for the next record,
 /// relative to the start of the extended partition.
 ///
-/// If the chain is broken, the partitions before that are those that there are, as for the kernel.
+/// If the chain is broken, only the partitions before that point are listed, as by the kernel.
 fn read_logical(
     device: &dyn BlockDevice,
     sector_size: SectorSize,
@@ -355,7 +355,7 @@ fn corrupt(problem: String) -> Error {
 }
 
 /// Cylinder, head and sector of a block, in the usual geometry of 255 heads and 63 sectors; `None`
-/// for blocks behind what they can tell.
+/// for blocks beyond what they can express.
 fn chs(lba: u64) -> Option<[u8; 3]> {
     let cylinder = lba / (255 * 63);
     if cylinder > 1023 {
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn chs_addresses_of_known_blocks() {
-        // As sgdisk and sfdisk write them for these blocks.
+        // The values that sgdisk and sfdisk write for these blocks.
         assert_eq!(chs(0), Some([0, 1, 0]));
         assert_eq!(chs(2048), Some([32, 33, 0]));
         assert_eq!(chs(6_143_999), Some([0x71, 0x73, 0x7e]));

@@ -6,7 +6,7 @@ use super::probe::probe;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, FileSystem, Result, WriteOptions};
 
-/// Whether there is an engine for what [`probe`] calls so.
+/// Whether there is an engine for contents with this name from [`probe`].
 pub(crate) fn has_engine(kind: &str) -> bool {
     matches!(kind, "ext2" | "ext3" | "ext4" | "vfat" | "xfs")
 }

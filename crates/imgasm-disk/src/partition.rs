@@ -27,8 +27,7 @@ pub struct Partition {
 impl Partition {
     /// The bytes of the disk that belong to the partition.
     ///
-    /// A table is only ever given out once its partitions were found to lie on the device, so the
-    /// numbers fit.
+    /// Partitions are only given out after a check that they lie on the device, so the numbers fit.
     pub fn bytes(&self, sector_size: SectorSize) -> Range<u64> {
         let size = sector_size.bytes();
         self.first_lba.saturating_mul(size)..self.last_lba.saturating_add(1).saturating_mul(size)

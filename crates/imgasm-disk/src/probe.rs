@@ -3,7 +3,7 @@
 use imgasm_block::BlockDevice;
 use imgasm_fs::Result;
 
-/// The bytes by which a kind of contents is known.
+/// The bytes by which a kind of contents is recognised.
 struct Magic {
     /// The kind, as `blkid` names it.
     kind: &'static str,
@@ -24,8 +24,8 @@ const fn magic(kind: &'static str, offset: u64, bytes: &'static [u8]) -> Magic {
 /// The first four bytes of a superblock of md RAID (`linux/raid/md_p.h`, `MD_SB_MAGIC`).
 const RAID_MAGIC: [u8; 4] = 0xa92b_4efc_u32.to_le_bytes();
 
-/// What we know by its magic bytes. Those at the device's start come first: they are overwritten
-/// last when a device gets new contents, so that a stale mark further back does not win.
+/// What is recognised by magic bytes. Those at the device's start come first: they are surely
+/// overwritten when a device gets new contents, so a stale mark further back does not win.
 const MAGICS: [Magic; 20] = [
     magic("xfs", 0, b"XFSB"),
     magic("squashfs", 0, b"hsqs"),
@@ -54,8 +54,8 @@ const MAGICS: [Magic; 20] = [
 /// What `device` holds, as `blkid` names it: a filesystem, or something else that fills a
 /// partition. `None` if nothing is known.
 ///
-/// A half of a mirror of md RAID that has its superblock at the end is reported as that, although the
-/// mirror's filesystem begins where it does: writing to one half would break the mirror.
+/// Half of an md RAID mirror with its superblock at the end is reported as such, although it begins
+/// with the mirror's filesystem: writing to one half would break the mirror.
 pub fn probe(device: &dyn BlockDevice) -> Result<Option<&'static str>> {
     if is_raid_by_its_end(device)? {
         return Ok(Some("linux_raid_member"));
@@ -78,7 +78,7 @@ pub fn probe(device: &dyn BlockDevice) -> Result<Option<&'static str>> {
     Ok(is_zfs(device)?.then_some("zfs_member"))
 }
 
-/// Whether the end of a device bears a superblock of md RAID, of version 1.0 or 0.90
+/// Whether a device ends with a superblock of md RAID, of version 1.0 or 0.90
 /// (`linux/raid/md_p.h`).
 fn is_raid_by_its_end(device: &dyn BlockDevice) -> Result<bool> {
     const SECTOR: u64 = 512;
@@ -87,7 +87,7 @@ fn is_raid_by_its_end(device: &dyn BlockDevice) -> Result<bool> {
         u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
     };
     let mut block = [0; 512];
-    // Version 1.0: at least 8 KiB before the end, at a multiple of 4 KiB. It says where it lies.
+    // Version 1.0: at least 8 KiB before the end, at a multiple of 4 KiB. It names its own place.
     if let Some(sector) = (device.len() / SECTOR).checked_sub(16) {
         let sector = sector / 8 * 8;
         device.read_padded(sector * SECTOR, &mut block)?;
@@ -105,7 +105,7 @@ fn is_raid_by_its_end(device: &dyn BlockDevice) -> Result<bool> {
     Ok(false)
 }
 
-/// Whether a device bears ZFS's first label: 128 KiB of uberblocks behind 128 KiB of other things
+/// Whether a device has ZFS's first label: 128 KiB of uberblocks behind 128 KiB of other things
 /// ("ZFS On-Disk Specification", 1.3). Which of them are used depends on the pool.
 fn is_zfs(device: &dyn BlockDevice) -> Result<bool> {
     const UBERBLOCKS: u64 = 128 << 10;
@@ -122,8 +122,8 @@ fn is_zfs(device: &dyn BlockDevice) -> Result<bool> {
     }))
 }
 
-/// Which of the three names an ext filesystem goes by: ext4 with a feature that ext3 does not
-/// know, ext3 with a journal, else ext2.
+/// Which of the three names an ext filesystem has: ext4 with a feature that ext3 does not know,
+/// ext3 with a journal, else ext2.
 fn ext_kind(device: &dyn BlockDevice) -> Result<&'static str> {
     // s_feature_compat, _incompat, _ro_compat: kernel documentation, ext4, "The Super Block".
     let mut words = [0; 12];

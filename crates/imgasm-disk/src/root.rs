@@ -1,20 +1,20 @@
 //! Which partition holds the root filesystem.
 //!
-//! The signs are looked at from the most to the least deliberate: a type GUID of the Discoverable
-//! Partitions Specification, the filesystem's label, the partition's name, and at last what the
-//! filesystem holds. The first sign that just one place bears decides; if several bear it, the next
-//! signs choose among those.
+//! The signs are checked from the most to the least deliberate: a type GUID of the Discoverable
+//! Partitions Specification, the filesystem's label, the partition's name, and finally what the
+//! filesystem holds. The first sign that exactly one place has decides; if several have it, the
+//! next signs choose among those.
 
 use super::error::{Candidate, Error, Result};
 use super::{Disk, Partition, Place};
 use imgasm_fs::{FileSystem, FileType};
 
-/// Labels by which distributions name their root filesystem: Amazon Linux, most others, Ubuntu.
+/// Labels that distributions give to their root filesystem: Amazon Linux, most others, Ubuntu.
 const LABELS: [&[u8]; 3] = [b"/", b"root", b"cloudimg-rootfs"];
 /// The same for partition names; Amazon Linux calls it `Linux`.
 const NAMES: [&str; 4] = ["/", "root", "cloudimg-rootfs", "Linux"];
 
-/// What is known of one place.
+/// What is known about one place.
 struct Seen {
     place: Place,
     partition: Option<Partition>,
@@ -24,8 +24,8 @@ struct Seen {
 }
 
 impl Disk {
-    /// The place of the root filesystem: the partition of the given number, or the one that bears
-    /// its signs.
+    /// The place of the root filesystem: the partition of the given number, or the one that has the
+    /// signs of one.
     ///
     /// # Errors
     /// [`Error::NoPartition`], [`Error::NoRoot`], [`Error::AmbiguousRoot`].
@@ -52,7 +52,8 @@ impl Disk {
         choose(&seen)
     }
 
-    /// Looks at what a place holds. A filesystem that cannot be read is described, no error.
+    /// Looks at what a place holds. A filesystem that cannot be read is described, and is not an
+    /// error.
     fn look_at(&self, place: Place, partition: Option<Partition>) -> Result<Seen> {
         let mut words = Vec::new();
         if let Some(partition) = &partition {

@@ -11,7 +11,7 @@ use imgasm_fs::{Finding, Location, Result};
 /// Bytes that are compared at once.
 const PIECE: u64 = 1 << 16;
 
-/// Which clusters some chain has been found to hold.
+/// Which clusters have been met in a chain.
 struct Seen(Vec<u64>);
 
 impl Seen {
@@ -30,7 +30,7 @@ impl Seen {
         self.0[word] & bit != 0
     }
 
-    /// Notes a cluster that the volume has; gives whether it was noted before.
+    /// Notes a cluster of the volume; gives whether it was noted before.
     fn note(&mut self, cluster: u32) -> bool {
         let before = self.has(cluster);
         let (word, bit) = Self::place(cluster);
@@ -62,7 +62,7 @@ impl Check<'_> {
         (self.report)(Finding::error(at, problem));
     }
 
-    /// The copies of the FAT, and of the boot sector.
+    /// Compares the copies of the FAT and of the boot sector.
     fn copies(&mut self) -> Result<()> {
         let Volume {
             device, geometry, ..
@@ -89,7 +89,7 @@ impl Check<'_> {
             device.read_at(offset, &mut sector)?;
             let mut backup = Geometry::decode(&sector, device.len());
             if let Ok(backup) = &mut backup {
-                // The mark of a mounted volume is kept in the first copy only.
+                // Only the first copy is marked while the volume is mounted.
                 backup.dirty = geometry.dirty;
             }
             if backup.as_ref() != Ok(geometry) {
@@ -115,7 +115,7 @@ impl Check<'_> {
         Ok(true)
     }
 
-    /// All directories, from the root on. Each cluster is entered once, so that this ends.
+    /// Checks all directories, from the root on. Each cluster is entered once, so that this ends.
     fn tree(&mut self) -> Result<()> {
         let mut left = vec![(Place::Root, Place::Root)];
         if let Root::Chain(cluster) = self.volume.geometry.root {
@@ -150,7 +150,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// That a directory begins with entries for itself and its parent.
+    /// Checks that a directory begins with entries for itself and its parent.
     fn dots(&mut self, entries: &[Entry], place: Place, parent: Place) {
         let clusters = [place.parent_cluster(), parent.parent_cluster()];
         for (slot, (short, cluster)) in DOTS.into_iter().zip(clusters).enumerate() {
@@ -171,7 +171,7 @@ impl Check<'_> {
         }
     }
 
-    /// One entry; gives whether it can be entered.
+    /// Checks one entry; gives whether it is a directory that can be entered.
     fn entry(
         &mut self,
         entry: &Entry,
@@ -217,7 +217,7 @@ impl Check<'_> {
         Ok(false)
     }
 
-    /// Notes the clusters of a chain; gives their number, or nothing if the chain is faulty.
+    /// Notes the clusters of a chain; gives their number, or `None` if the chain is faulty.
     fn follow(&mut self, first: u32, name: &str) -> Result<Option<u64>> {
         let mut cluster = first;
         let mut count = 0;
@@ -246,7 +246,7 @@ impl Check<'_> {
         }
     }
 
-    /// Clusters that are in use but belong to nothing, and the number of free ones.
+    /// Checks for clusters that are in use but belong to nothing, and the number of free ones.
     fn unseen(&mut self) -> Result<()> {
         let mut free = 0;
         let mut lost = Vec::new();

@@ -1,13 +1,13 @@
-//! Changes through the `fatfs` crate, and what has to be put right around it.
+//! Changes through the `fatfs` crate, and what has to be corrected around it.
 //!
-//! The crate writes the FAT, the entries with their long names, and file contents. It is only ever
-//! given a volume that [`check`](super::check) found nothing wrong with, because it trusts what it
-//! reads. Four things are done here instead, or again:
+//! The crate writes the FAT, the entries with their long names, and file contents. It trusts what
+//! it reads, so it only gets volumes in which [`check`](super::check) found nothing wrong. Four
+//! things are done here, instead of by the crate or after it:
 //!
 //! - a new directory gets sound `.` and `..` entries (the crate gives them long names),
 //! - a directory moved to another parent gets its `..` changed,
-//! - the cluster by which a directory grows is cleared (the crate leaves what was in the root's),
-//! - whether there is room is known before the first byte is written.
+//! - the cluster that a directory gains is cleared (the crate leaves the old bytes in the root's),
+//! - room is checked before the first byte is written.
 
 use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -30,7 +30,7 @@ pub type Engine = fatfs::FileSystem<Host>;
 /// Bytes of the device that are read at once when the crate asks for few, as it does in the FAT.
 const PAGE: u64 = 4096;
 
-/// The volume's device, with a position, as the crate wants it.
+/// The volume's device with a position, in the form that the crate needs.
 pub struct Host {
     device: Arc<dyn BlockDevice>,
     len: u64,
@@ -50,7 +50,7 @@ impl Host {
         }
     }
 
-    /// How many of `wanted` bytes there are from the position on.
+    /// How many of `wanted` bytes there are behind the position.
     fn clip(&self, wanted: usize) -> usize {
         let left = self.len.saturating_sub(self.position);
         usize::try_from(left).map_or(wanted, |left| wanted.min(left))
@@ -68,7 +68,7 @@ impl Read for Host {
         let within = usize::try_from(self.position - start).expect("below a page");
         let end = self.len.min(start + PAGE);
         let buf = match usize::try_from(end.saturating_sub(self.position)) {
-            // What fits into a page comes from there; anything larger goes right through.
+            // What fits into a page comes from there; anything larger is read directly.
             Ok(left) if buf.len() <= left => buf,
             _ => {
                 let count = self.clip(buf.len());
@@ -120,7 +120,7 @@ impl Seek for Host {
 }
 
 thread_local! {
-    /// What the crate is told that the time is. It takes its clock as a `&'static` only.
+    /// The time for the crate, which takes its clock only as a `&'static`.
     static NOW: Cell<Timestamp> = const { Cell::new(Timestamp { seconds: 0, nanoseconds: 0 }) };
 }
 
@@ -166,7 +166,7 @@ pub fn with_engine(
     outcome.and(closed)
 }
 
-/// What the crate's errors mean to us.
+/// The crate's errors as ours.
 pub fn failed(error: io::Error) -> Error {
     let words = error.to_string();
     let inner = error.into_inner();
@@ -208,7 +208,8 @@ pub fn storable(name: &[u8]) -> Result<&str> {
     Ok(text)
 }
 
-/// Checks that a directory can take an entry called `name`, and the volume `more` clusters besides.
+/// Checks that there is room for an entry called `name` in a directory, and for `more` clusters on
+/// the volume besides.
 ///
 /// # Errors
 /// [`Error::NoSpace`].
@@ -245,7 +246,7 @@ pub fn require_room(volume: &Volume, place: Place, name: &str, more: u64) -> Res
     volume.require(volume.clusters_for(bytes) + more)
 }
 
-/// Clears what follows the last entry of a directory that has grown from `before` clusters.
+/// Clears what follows the last entry of a directory that had `before` clusters and has grown.
 pub fn clear_growth(volume: &Volume, place: Place, before: usize, last_slot: usize) -> Result<()> {
     let chain = volume.directory_chain(place)?;
     let size = u64::from(volume.geometry.cluster_size);

@@ -259,7 +259,7 @@ impl FileSystem for Fat {
     }
 
     fn flush(&mut self) -> Result<()> {
-        // All has been written at once; only what a failed change has left must not be kept.
+        // Everything is on the device already; only what a failed change has left must not be kept.
         if self.failed {
             return Err(Error::Spoilt { fs: KIND });
         }

@@ -7,8 +7,8 @@
 //! - `table`: the file allocation table.
 //! - `volume`: directories and chains, read from a device.
 //! - `nodes`: the numbers by which files are known while the volume is open.
-//! - `edit`: changes through the `fatfs` crate, and what of them is ours and why; `write`: the
-//!   primitives of the trait made of them.
+//! - `edit`: changes through the `fatfs` crate, and which parts are ours and why; `write`: the
+//!   primitives of the trait, made from them.
 //! - `check`: checking a volume against itself.
 //! - `filesystem`: the trait, for a volume.
 //! - `mkfs`: making a volume.
@@ -56,7 +56,7 @@ pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
 pub struct Fat {
     volume: Volume,
     options: Option<WriteOptions>,
-    /// Whether a change has failed: what is on the device is of no use then.
+    /// Whether a change has failed: what is on the device is useless then.
     failed: bool,
     nodes: RefCell<Nodes>,
     listings: RefCell<BTreeMap<Place, Arc<Listing>>>,
@@ -95,7 +95,7 @@ impl Fat {
                 reason: format!("{at}: {problem}; repair it with fsck.vfat first"),
             });
         }
-        // The crate that writes goes by the number of clusters alone, as the format's text does.
+        // The crate decides the width by the number of clusters alone, as the specification does.
         if fat.volume.geometry.width == Width::Fat32 && fat.volume.geometry.clusters < 65525 {
             return Err(Error::NotWritable {
                 fs: KIND,
@@ -109,7 +109,7 @@ impl Fat {
         Ok(fat)
     }
 
-    /// The time of changes, if there may be any.
+    /// The time of changes, if the volume may be changed.
     fn now(&self) -> Result<Timestamp> {
         if self.failed {
             return Err(Error::Spoilt { fs: KIND });
@@ -152,7 +152,7 @@ impl Fat {
 
     /// The place of a directory.
     fn place(&self, node: NodeId) -> Result<Place> {
-        // From the root down, because a place is another's entry.
+        // From the root down, because a directory's place is in its parent's entry.
         let mut place = Place::Root;
         for (node, name) in self.nodes.borrow().ancestry(node)? {
             let listing = self.listing(place)?;
@@ -184,7 +184,7 @@ impl Fat {
             })
     }
 
-    /// The entry that bears `name` in a directory.
+    /// The entry called `name` in a directory.
     fn find(&self, place: Place, name: &[u8]) -> Result<Option<Entry>> {
         let Ok(name) = std::str::from_utf8(name) else {
             return Ok(None);
@@ -194,7 +194,7 @@ impl Fat {
         Ok(entries.find(|entry| entry.is_called(name)).cloned())
     }
 
-    /// The entry that bears `name` in a directory, which must have one.
+    /// The entry called `name` in a directory, which must have one.
     fn named(&self, directory: NodeId, name: &[u8]) -> Result<Entry> {
         self.find(self.place(directory)?, name)?
             .ok_or_else(|| Error::NotFound {

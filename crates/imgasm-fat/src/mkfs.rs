@@ -10,7 +10,7 @@ use super::volume::Volume;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result, Timestamp};
 
-/// What a new volume is to be.
+/// The options for a new volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatOptions {
     /// Its label: at most 11 characters of printable ASCII; empty for none.
@@ -21,7 +21,7 @@ pub struct FormatOptions {
     pub sector_size: u16,
 }
 
-/// Smallest device on which there is a file system worth the name.
+/// The smallest device that is worth a filesystem.
 const MIN_LEN: u64 = 64 << 10;
 /// From this length on volumes have 32-bit entries, as `mkfs.fat` makes them.
 const FAT32_FROM: u64 = 512 << 20;
@@ -29,7 +29,7 @@ const FAT32_FROM: u64 = 512 << 20;
 /// Makes an empty volume on all of `device`: FAT12, FAT16 or FAT32 by its length.
 ///
 /// # Errors
-/// [`Error::Unstorable`] if the label is none or the device's length does not suit.
+/// [`Error::Unstorable`] if the label is not valid, or the device's length does not suit.
 pub fn format(device: &Arc<dyn BlockDevice>, options: &FormatOptions) -> Result<()> {
     let label = label(&options.label)?;
     let len = device.len();
@@ -59,7 +59,7 @@ pub fn format(device: &Arc<dyn BlockDevice>, options: &FormatOptions) -> Result<
         volume = volume.volume_label(label);
     }
     format_volume(Host::new(Arc::clone(device), len), volume).map_err(failed)?;
-    // The crate leaves the number of free clusters open; counting them makes it known.
+    // The crate does not store the number of free clusters; they are counted here.
     let mut volume = Volume::open(Arc::clone(device))?;
     edit::with_engine(&mut volume, Timestamp::default(), |engine| {
         engine.stats().map(drop).map_err(failed)

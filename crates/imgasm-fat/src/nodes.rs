@@ -1,7 +1,7 @@
-//! The numbers by which files are known while a volume is open.
+//! The numbers that files have while a volume is open.
 //!
-//! FAT has no inodes, and an entry moves when a file is renamed. So files are numbered as they are
-//! met, each as a name in a directory.
+//! FAT has no inodes, and an entry moves when a file is renamed. So files are numbered when they
+//! are first met, each as a name in a directory.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::volume::Place;
 use imgasm_fs::{Error, NodeId, Result};
 
-/// Names nest no deeper than a path of the longest kind that Windows allows, by far.
+/// Far deeper than the longest path that Windows allows.
 const MAX_DEPTH: usize = 1024;
 
 /// The files that were met.
@@ -18,7 +18,7 @@ pub struct Nodes {
     known: BTreeMap<u64, (u64, String)>,
     numbers: BTreeMap<(u64, String), u64>,
     /// Which directory was first found at a place. A second one there is a fault that would let a
-    /// walk of the tree go on for ever.
+    /// walk of the tree go on forever.
     owners: RefCell<BTreeMap<Place, u64>>,
     next: u64,
 }
@@ -27,7 +27,7 @@ impl Nodes {
     /// The root directory.
     pub const ROOT: NodeId = NodeId(1);
 
-    /// The root alone.
+    /// The numbers of a volume of which only the root is known.
     pub fn new() -> Self {
         Self {
             known: BTreeMap::new(),

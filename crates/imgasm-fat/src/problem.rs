@@ -1,4 +1,4 @@
-//! What can be wrong with a volume, or cannot be put on one: the one place that makes the errors.
+//! What can be wrong with a volume, or cannot be stored on one. All errors are made here.
 
 use imgasm_fs::{Error, Location};
 

@@ -10,7 +10,7 @@ use super::problem::corrupt;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Location, Result};
 
-/// What the table says of a cluster.
+/// What the table says about a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// It is free.
@@ -23,8 +23,8 @@ pub enum Link {
     Bad,
 }
 
-/// Decodes the entry of `cluster` from the bytes of the table that begin with it, of which FAT12
-/// needs two, as FAT16 does, and FAT32 four.
+/// Decodes the entry of `cluster` from the bytes of the table that begin with it; FAT12 and FAT16
+/// need two of them, FAT32 four.
 fn decode(width: Width, cluster: u32, bytes: [u8; 4]) -> Link {
     let [a, b, c, d] = bytes;
     let (value, end) = match width {
@@ -90,7 +90,7 @@ impl Table {
         Ok(byte[0])
     }
 
-    /// What the table says of `cluster`, which it has.
+    /// What the table says about `cluster`, which must exist.
     pub fn link(&self, cluster: u32) -> Result<Link> {
         let index = u64::from(cluster);
         let (at, count) = match self.width {
@@ -114,7 +114,8 @@ impl Table {
         if known(&window, buf).is_some() {
             return Ok(());
         }
-        // An entry of twelve bits may lie across two windows, so each holds the next one's start.
+        // An entry of twelve bits may span two windows, so each window includes the start of the
+        // next.
         let start = at / WINDOW * WINDOW;
         let len = (WINDOW + 1).min(self.len.saturating_sub(start));
         let mut bytes = vec![0; usize::try_from(len).expect("at most a window")];

@@ -24,7 +24,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The cluster by which a `..` entry names the directory: 0 for the root, whatever the width.
+    /// The cluster with which a `..` entry names the directory: 0 for the root, whatever the width.
     pub fn parent_cluster(self) -> u32 {
         match self {
             Self::Root => 0,
@@ -69,7 +69,7 @@ impl Volume {
         }
     }
 
-    /// Number of clusters that `len` bytes take.
+    /// The number of clusters for `len` bytes.
     pub fn clusters_for(&self, len: u64) -> u64 {
         len.div_ceil(self.geometry.cluster_size.into())
     }

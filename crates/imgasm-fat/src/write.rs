@@ -1,4 +1,4 @@
-//! Changes: each is made on the device at once, through the crate and what is put right around it.
+//! Changes: each is made on the device at once, through the crate and the corrections around it.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
@@ -14,7 +14,7 @@ use imgasm_fs::{Location, MetadataChange, NewNode, NodeId, NodeKind, Rename, Res
 const PIECE: usize = 1 << 16;
 
 impl Fat {
-    /// Makes a change. If it fails, what it left on the device is of no use.
+    /// Makes a change. If it fails, what it left on the device is useless.
     pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.now()?;
         let result = change(self);
@@ -94,7 +94,7 @@ impl Fat {
         self.touch(node)
     }
 
-    /// Cuts a file off or fills it up with zeros.
+    /// Truncates a file or extends it with zeros.
     pub(super) fn resize(&mut self, node: NodeId, size: u64) -> Result<()> {
         let before = self.file(node)?.1.size.into();
         let path = self.writable_file(node, size, 0)?;
@@ -123,7 +123,7 @@ impl Fat {
         if self.find(self.place(to)?, rename.to_name)?.is_none() {
             return self.move_entry((from, &entry.name), (to, new), &entry);
         }
-        // The crate takes another spelling of a name for the same name.
+        // The crate treats another spelling of a name as the same name.
         let between = format!("{:.200}~", entry.name);
         self.move_entry((from, &entry.name), (from, &between), &entry)?;
         let renamed = Entry {
@@ -147,7 +147,7 @@ impl Fat {
         self.now()?;
         check_owner(change.uid, change.gid)?;
         let Some((place, entry)) = self.entry(node)? else {
-            // The root has no entry: nothing of it can be changed, and only times are lost.
+            // The root has no entry: nothing can be changed in it, and times are the only loss.
             return change
                 .permissions
                 .map_or(Ok(()), |p| check_permissions(p, true));
@@ -189,7 +189,7 @@ impl Fat {
         Ok(())
     }
 
-    /// The path of a name, as the crate takes it.
+    /// The path of a name, in the crate's form.
     fn path(&self, directory: NodeId, name: &str) -> Result<String> {
         let mut path = String::new();
         for (_, part) in self.nodes.borrow().ancestry(directory)? {
@@ -219,7 +219,7 @@ impl Fat {
         }
     }
 
-    /// What a directory that gets a new entry must be put right in.
+    /// Corrects a directory that has got a new entry.
     fn after_insertion(
         &mut self,
         directory: NodeId,
@@ -236,7 +236,7 @@ impl Fat {
         Ok(entry)
     }
 
-    /// Moves a name that nothing stands in the way of.
+    /// Moves a name to a place that is free.
     fn move_entry(
         &mut self,
         from: (NodeId, &str),
@@ -277,7 +277,7 @@ fn pad(file: &mut fatfs::File<'_, edit::Host>, size: u64, to: u64) -> Result<()>
     Ok(())
 }
 
-/// What a new node must be for FAT to hold it.
+/// Checks that FAT can hold a new node.
 pub(super) fn check_new(new: &NewNode<'_>) -> Result<()> {
     let kind = match new.kind {
         NodeKind::Regular | NodeKind::Directory => None,
@@ -305,8 +305,8 @@ fn check_owner(uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     Ok(())
 }
 
-/// Permissions that say no more than FAT can: an execute bit is not kept, but not refused either,
-/// because the kernel shows every file with one.
+/// Checks that permissions say no more than FAT can store: an execute bit is not kept, but not
+/// refused either, because the kernel shows every file with one.
 fn check_permissions(permissions: u16, directory: bool) -> Result<()> {
     let sound = match permissions {
         0o755 => true,

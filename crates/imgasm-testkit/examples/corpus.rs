@@ -1,12 +1,12 @@
-//! Compares what our checkers say of images with what the formats' own checkers say.
+//! Compares what our checkers say about images with what the formats' own checkers say.
 //!
 //! ```text
 //! cargo run -p imgasm-testkit --example corpus -- FOLDER_OR_IMAGE…
 //! ```
 //!
-//! Images may be packed (`.gz`, `.xz`, `.bz2`, `.zst`). A filesystem that we do not know is passed
-//! over. Each other image gets one line; the last one counts the differences, and the exit code is 1
-//! if there are more than `--allow` permits.
+//! Images may be packed (`.gz`, `.xz`, `.bz2`, `.zst`). A filesystem that we do not know is skipped.
+//! Each other image gets one line; the last one counts the differences, and the exit code is 1 if
+//! there are more than `--allow` permits.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ struct Arguments {
     /// Images of this format only: `ext`, `xfs`, `vfat`.
     #[arg(long)]
     only: Option<String>,
-    /// Differences to put up with, in per cent.
+    /// Differences to accept, in per cent.
     #[arg(long, default_value_t = 2.0)]
     allow: f64,
     /// Print what both found, for every image.
@@ -40,7 +40,7 @@ struct Arguments {
 struct Verdict {
     /// Whether it has nothing to repair.
     clean: bool,
-    /// What it said, a line per finding.
+    /// What it said, one line per finding.
     words: Vec<String>,
     took: Duration,
 }

@@ -37,7 +37,7 @@ struct Arguments {
     /// How many seeds, each for every set.
     #[arg(long, default_value_t = 1)]
     count: u64,
-    /// How many edits a seed.
+    /// How many edits per seed.
     #[arg(long, default_value_t = 400)]
     edits: usize,
     /// Files in the populated tree, beside those of every kind.
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes one comparison and tells of it; gives whether all was well.
+/// Makes one comparison and reports it; gives whether all was well.
 fn compare(arguments: &Arguments, set: &'static Set, seed: u64) -> bool {
     let start = Instant::now();
     let kept = arguments.keep.join(format!("{}-{seed}", set.name));
@@ -142,7 +142,7 @@ fn compare(arguments: &Arguments, set: &'static Set, seed: u64) -> bool {
     match result {
         Ok(()) => {
             println!("{} seed {seed}: as the kernel, {seconds:.1} s", set.name);
-            // The images of a success are of no use.
+            // The images of a success are not needed.
             let _ = std::fs::remove_dir_all(&kept);
             true
         }

@@ -17,8 +17,8 @@ use crate::tree::host_path;
 
 /// Makes an edit below the mount point `root`.
 ///
-/// All that it does besides counts: set-ID bits and capabilities that go, groups and access control
-/// lists that are inherited.
+/// Its side effects matter as well: set-ID bits and capabilities that are dropped, groups and
+/// access control lists that are inherited.
 pub fn by_kernel(root: &Path, edit: &Edit) -> Result<(), String> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let kernel = Kernel { root };
@@ -109,7 +109,7 @@ impl Kernel<'_> {
             Edit::SetXattr { path, name, value } => match value {
                 Some(value) => set_xattr(&self.path(path), &name.0, &value.0)?,
                 None => match rustix::fs::lremovexattr(self.path(path), &*name.0) {
-                    // An edit before this one has taken it away.
+                    // An earlier edit has removed it.
                     Ok(()) | Err(rustix::io::Errno::NODATA) => {}
                     Err(error) => return Err(error.into()),
                 },
@@ -194,7 +194,7 @@ impl Engine<'_> {
         resolve(self.fs, parent(&path.0))
     }
 
-    #[allow(clippy::too_many_lines)] // One arm a kind of edit.
+    #[allow(clippy::too_many_lines)] // One arm per kind of edit.
     fn apply(&mut self, edit: &Edit) -> imgasm_fs::Result<()> {
         match edit {
             Edit::Create {

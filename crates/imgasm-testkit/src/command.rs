@@ -20,7 +20,8 @@ pub fn succeeded(command: &mut Command) -> Output {
     output
 }
 
-/// Runs a command to its end, whatever that is: in English, and found where root finds it.
+/// Runs a command and gives its output, whatever its status. It runs in English, with root's search
+/// path.
 pub fn output(command: &mut Command) -> Output {
     let path = std::env::var("PATH").unwrap_or_default();
     command

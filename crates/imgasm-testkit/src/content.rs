@@ -1,4 +1,4 @@
-//! File contents that follow from a seed, without being kept anywhere.
+//! File contents that follow from a seed, without being stored anywhere.
 
 use std::io::{self, Read};
 
@@ -6,7 +6,7 @@ use crate::rng::Rng;
 
 const BLOCK: usize = 4096;
 
-/// How the bytes look.
+/// What the bytes look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// No two blocks alike, none of zeros.

@@ -35,7 +35,7 @@ pub fn sparse_disk(path: &Path, len: u64, seed: u64) {
     file.write_all_at(b"\x55\xaa", 510).unwrap();
 }
 
-/// All bytes of a device, read in pieces of odd sizes, with what is no data left as zeros.
+/// All bytes of a device, read in pieces of odd sizes; what is not data stays zero.
 pub fn bytes_of(device: &dyn BlockDevice) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(device.len()).unwrap()];
     let mut from = 0;

@@ -20,7 +20,7 @@ impl fmt::Debug for Bytes {
     }
 }
 
-/// What is made, beside its owner and mode.
+/// What is made, apart from its owner and mode.
 #[derive(Debug, Clone)]
 pub enum NewKind {
     Regular,
@@ -212,7 +212,7 @@ impl Generator {
         valid
     }
 
-    /// Takes from the budget, if there is as much left.
+    /// Takes from the budget, if enough is left.
     fn afford(&mut self, bytes: u64, nodes: u64) -> bool {
         let left = (
             self.budget.bytes.checked_sub(bytes + nodes * 4096),
@@ -245,7 +245,7 @@ impl Generator {
     }
 
     fn create(&mut self, path: Vec<u8>, kind: NewKind) -> bool {
-        // What is not given is what the kernel makes of the directory and the umask.
+        // What is not given follows from the directory and the umask, as in the kernel.
         let uid = self.rng.chance(50).then(|| self.owner());
         let gid = self.rng.chance(50).then(|| self.owner());
         let permissions = match kind {
@@ -387,7 +387,8 @@ impl Generator {
             0..4 => self.rng.range(0..size + 1),
             4..7 => size,
             7..9 => size + self.rng.magnitude(20),
-            // Far beyond, where only large maps reach; within what 1 KiB blocks without extents do.
+            // Far beyond, where only large maps reach, but within what 1 KiB blocks without extents
+            // can hold.
             _ => size.max(self.rng.magnitude(33)),
         };
         let len = 1 + self.rng.magnitude(17);
@@ -476,7 +477,7 @@ impl Generator {
 
     fn remove_tree(&mut self) {
         if let Some(path) = self.model.pick(&mut self.rng, Node::is_directory) {
-            // Not all that there is: there must be something left to edit.
+            // Not everything: something must be left to edit.
             if self.model.below(&path).count() < self.model.len() / 3 {
                 let path = Bytes(path);
                 self.push(Edit::RemoveTree { path });
@@ -613,7 +614,7 @@ pub fn random_xattr(rng: &mut Rng, file_type: FileType, limits: Limits) -> (Vec<
     }
 }
 
-/// An access control list in the form of its attribute; now and then one that says no more than
+/// An access control list in the form of its attribute; sometimes one that says no more than
 /// permission bits do.
 pub fn random_acl(rng: &mut Rng) -> Vec<u8> {
     const USER_OBJ: u16 = 1;

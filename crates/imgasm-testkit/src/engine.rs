@@ -1,4 +1,4 @@
-//! What the engines under test are given.
+//! The input of the engines under test.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use imgasm_block::{BlockDevice, FileDevice};
 use imgasm_fs::{Timestamp, WriteOptions};
 
-/// A time that differs from any clock's, so that what an engine stamps can be told from what the
-/// kernel stamps.
+/// A time that differs from any clock's, so that what an engine stamps can be distinguished from
+/// what the kernel stamps.
 pub const OPTIONS: WriteOptions = WriteOptions {
     now: Timestamp {
         seconds: 1_500_000_000,

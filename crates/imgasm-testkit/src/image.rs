@@ -1,4 +1,4 @@
-//! Images in the feature sets that are out there, made by the formats' own tools.
+//! Images in the feature sets that occur in practice, made by the formats' own tools.
 
 use std::fs::File;
 use std::path::Path;
@@ -27,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// The driver by which the kernel mounts it.
+    /// The driver with which the kernel mounts it.
     pub fn driver(self) -> &'static str {
         self.name()
     }

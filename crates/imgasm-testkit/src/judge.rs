@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::command::{output, text};
 use crate::image::Kind;
 
-/// Has the format's own checker look at an image that is not mounted; an error is all it said.
+/// Has the format's own checker look at an image that is not mounted; the error is all that it
+/// said.
 pub fn check(image: &Path, kind: Kind) -> Result<(), String> {
     match kind {
         Kind::Ext => e2fsck(image),
@@ -14,9 +15,10 @@ pub fn check(image: &Path, kind: Kind) -> Result<(), String> {
     }
 }
 
-/// `e2fsck -fn` must exit with 0 and say nothing but its passes and its summary: some faults that
-/// it offers to fix do not change the exit code. That a tree of extents could be narrower is none: in
-/// a file whose holes are filled, extents join, and a kernel leaves the nodes as empty as we do.
+/// `e2fsck -fn` must exit with 0 and say nothing but its passes and its summary: some faults that it
+/// offers to fix do not change the exit code. A tree of extents that could be narrower is not a
+/// fault: in a file whose holes are filled, extents join, and the kernel leaves the nodes as empty as
+/// we do.
 fn e2fsck(image: &Path) -> Result<(), String> {
     let result = output(Command::new("e2fsck").arg("-fn").arg(image));
     let text = text(&result);

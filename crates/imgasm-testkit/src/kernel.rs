@@ -20,7 +20,7 @@ pub enum Access {
     ReadWrite,
 }
 
-/// A mounted image. It is unmounted, and its loop device given back, when the value is dropped.
+/// A mounted image. It is unmounted, and its loop device detached, when the value is dropped.
 #[derive(Debug)]
 pub struct Mount {
     device: Loop,
@@ -71,7 +71,7 @@ impl Mount {
         self.directory.path()
     }
 
-    /// Unmounts, and fails with what the kernel complained of since the mount.
+    /// Unmounts, and fails with the kernel's complaints since the mount.
     pub fn finish(mut self) -> Result<(), String> {
         let mut command = Command::new("umount");
         command.arg(self.directory.path());

@@ -1,10 +1,10 @@
 //! What the tests of whole filesystems share.
 //!
-//! - [`rng`]: the deterministic numbers everything random here is made of.
+//! - [`rng`]: the deterministic generator of all that is random here.
 //! - [`content`]: file contents of any size from a seed.
-//! - [`need`]: what a test needs of the machine, and what happens if it is not there.
+//! - [`need`]: what a test needs from the machine, and what happens if it is missing.
 //! - [`command`], [`tools`]: running the tools that judge us.
-//! - [`image`]: images in the feature sets that are out there, made by the formats' own tools.
+//! - [`image`]: images in the feature sets that occur in practice, made by the formats' own tools.
 //! - [`mount`]: loop devices and mounts that end with their value.
 //! - [`kernel`]: mounts of images, and what the kernel says about them.
 //! - [`judge`]: `e2fsck`, `xfs_repair`.

@@ -1,5 +1,5 @@
-//! Asking a filesystem everything there is to ask, as far as a broken one may claim to go. Used by
-//! the fuzz targets too, so it needs nothing else of the test support.
+//! Asking a filesystem everything there is to ask, within bounds for a broken one. The fuzz targets
+//! use it, too, so it needs nothing else from the test support.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use imgasm_fs::{FileSystem, FileType, NodeId};
 /// How many nodes are looked at: more than any image here has, unless it is broken.
 const NODES: usize = 5000;
 
-/// Asks for everything, and takes errors for answers.
+/// Asks for everything, and accepts errors as answers.
 pub fn look_at_all(fs: &dyn FileSystem) {
     let _ = fs.info();
     let _ = fs.used_extents();

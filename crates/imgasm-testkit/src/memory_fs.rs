@@ -1,4 +1,4 @@
-//! A filesystem in memory, for tests of what stands above the engines.
+//! A filesystem in memory, for tests of what lies above the engines.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -12,7 +12,7 @@ use crate::tree::{Tree, join};
 
 /// The name of an access control list among the attributes.
 pub const ACL: &[u8] = b"system.posix_acl_access";
-/// That of the list for what is made in a directory.
+/// The name of the list for new nodes in a directory.
 pub const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
 /// A file, whatever its names.
@@ -24,7 +24,7 @@ pub struct Node {
     pub size: u64,
     /// Bytes that it may occupy.
     pub data: u64,
-    /// Length of each attribute's value, at most: what the kernel takes away by itself stays here.
+    /// The most that each attribute's value may take: what the kernel drops by itself stays here.
     pub xattrs: BTreeMap<Vec<u8>, usize>,
 }
 
@@ -37,14 +37,14 @@ impl Node {
         self.file_type == FileType::Regular
     }
 
-    /// Bytes of the names and values of all attributes but one.
+    /// Bytes of the names and values of all attributes except one.
     pub fn xattr_bytes_beside(&self, name: &[u8]) -> usize {
         let others = self.xattrs.iter().filter(|(other, _)| *other != name);
         others.map(|(name, len)| name.len() + len + 20).sum()
     }
 }
 
-/// A tree of which edits can be tried.
+/// A tree on which edits can be tried.
 #[derive(Debug, Clone)]
 pub struct Model {
     paths: BTreeMap<Vec<u8>, usize>,
@@ -79,7 +79,7 @@ impl Model {
         model
     }
 
-    /// Fails if the kernel has come to another tree than the model, which is then wrong.
+    /// Fails if the kernel's tree differs from the model, which is then wrong.
     pub fn check(&self, tree: &Tree) -> Result<(), String> {
         let told = Self::new(tree);
         if told.paths.keys().ne(self.paths.keys()) {

@@ -19,7 +19,7 @@ impl Loop {
     pub fn attach(image: &Path, options: &[&str]) -> Self {
         let mut command = Command::new("losetup");
         command.args(["--find", "--show"]).args(options).arg(image);
-        // Another process can take the free device between its being found and its being set up.
+        // Another process can take the free device after it was found and before it is set up.
         for _ in 0..20 {
             let result = output(&mut command);
             if result.status.success() {
@@ -62,8 +62,8 @@ impl Mounted {
         need::root().then(|| Self::by(&mut command, &dir.join("tmpfs")))
     }
 
-    /// An empty XFS, which can clone files, in an image of `bytes` in `dir`; `None` if that cannot
-    /// be had here.
+    /// An empty XFS, which can clone files, in an image of `bytes` in `dir`; `None` if that is not
+    /// possible here.
     #[track_caller]
     pub fn xfs(dir: &Path, bytes: u64) -> Option<Self> {
         if !need::mounts(&["mkfs.xfs"]) {

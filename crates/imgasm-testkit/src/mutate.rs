@@ -23,7 +23,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// What of a sound filesystem's used space is not content of files.
+    /// The used space of a sound filesystem, without the content of files.
     pub fn of_filesystem(fs: &dyn FileSystem, device: &dyn BlockDevice) -> imgasm_fs::Result<Self> {
         let mut content = Vec::new();
         let mut pending = vec![fs.root()];
@@ -132,7 +132,7 @@ fn flip_bits(rng: &mut Rng, device: &dyn BlockDevice, sector: u64) -> imgasm_blo
     Ok(())
 }
 
-/// Gives a field of one to eight bytes a value at which programs are wrong.
+/// Gives a field of one to eight bytes a value that programs often handle wrongly.
 fn set_field(rng: &mut Rng, device: &dyn BlockDevice, sector: u64) -> imgasm_block::Result<()> {
     let width = *rng.pick(&[1, 2, 2, 4, 4, 4, 8]);
     let len = usize::try_from(width).expect("at most eight");
@@ -199,8 +199,8 @@ const XFS_CHECKSUMS: [(usize, &[u8], usize, usize); 21] = [
     (8, b"\x3b\xee", 4096, 12),
 ];
 
-/// Makes the checksum right of whatever XFS structure a damaged place is in, so that the damage
-/// gets further than to the checksum.
+/// Corrects the checksum of the XFS structure that contains a damaged place, so that the damage
+/// gets past the check of the checksum.
 pub fn reseal_xfs(device: &dyn BlockDevice, damaged: u64) -> imgasm_block::Result<()> {
     for (magic_at, magic, len, checksum_at) in XFS_CHECKSUMS {
         let start = damaged / len as u64 * len as u64;
@@ -218,7 +218,7 @@ pub fn reseal_xfs(device: &dyn BlockDevice, damaged: u64) -> imgasm_block::Resul
     Ok(())
 }
 
-/// Makes the checksum right of the record of an XFS log that a damaged place is in, if it is in one.
+/// Corrects the checksum of the record of an XFS log that contains a damaged place, if one does.
 pub fn reseal_xfs_log(device: &dyn BlockDevice, damaged: u64) -> imgasm_block::Result<()> {
     const MOST_BLOCKS: u64 = 520;
     const HEADER_LEN: usize = 328;
@@ -254,8 +254,8 @@ pub fn reseal_xfs_log(device: &dyn BlockDevice, damaged: u64) -> imgasm_block::R
     Ok(())
 }
 
-/// Makes the checksums right of the primary and the backup GPT of a disk with sectors of 512 bytes,
-/// if they are anything like headers.
+/// Corrects the checksums of the primary and the backup GPT of a disk with sectors of 512 bytes, if
+/// they look like headers.
 pub fn reseal_gpt(device: &dyn BlockDevice) -> imgasm_block::Result<()> {
     // UEFI specification, "GPT Header".
     for offset in [SECTOR, device.len() / SECTOR * SECTOR - SECTOR] {

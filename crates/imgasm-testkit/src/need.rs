@@ -1,22 +1,22 @@
-//! What a test needs of the machine: every test that cannot run everywhere asks here.
+//! What a test needs from the machine: every test that cannot run everywhere asks here.
 //!
 //! A test that lacks something returns early, so it must not look like one that passed. Each skip
-//! is said on stderr at once, past the capture of the test harness, and appended to the file that
-//! [`RECORD`] names, from which `make test` makes its last lines. With [`REQUIRE_ALL`] a skip is a
-//! failure that names what is missing.
+//! is reported on stderr at once, past the capture of the test harness, and appended to the file
+//! that [`RECORD`] names, from which `make test` makes its last lines. With [`REQUIRE_ALL`] a skip
+//! is a failure that names what is missing.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 
-/// The variable that makes failures of skips, if it is `1`.
+/// The variable that turns skips into failures, if it is `1`.
 pub const REQUIRE_ALL: &str = "IMGASM_REQUIRE_ALL";
 
 /// The variable with the file to which each skip is appended: the test, a tab, what is missing.
 pub const RECORD: &str = "IMGASM_SKIPPED";
 
-/// Says that the running test lacks something; gives `false`, for the caller to return.
+/// Reports that the running test lacks something; gives `false`, for the caller to return.
 ///
 /// # Panics
 /// If [`REQUIRE_ALL`] is set.
@@ -31,7 +31,7 @@ pub fn lacking(what: &str) -> bool {
     record(&test, what);
     let is_required = std::env::var_os(REQUIRE_ALL).is_some_and(|value| value == "1");
     assert!(!is_required, "needs {what}, and {REQUIRE_ALL} is set");
-    // Not `eprintln!`, which is captured and shown of failing tests only.
+    // Not `eprintln!`, which is captured and shown for failing tests only.
     let _ = writeln!(std::io::stderr(), "skipped: {test}: needs {what}");
     false
 }
@@ -40,7 +40,8 @@ fn record(test: &str, what: &str) {
     let Some(file) = std::env::var_os(RECORD) else {
         return;
     };
-    // Test programs run side by side; one write to a file opened so is not torn.
+    // Test programs run side by side; a single write to a file that is opened for appending is not
+    // torn.
     let written = OpenOptions::new()
         .create(true)
         .append(true)

@@ -16,7 +16,7 @@ use crate::model::ACL;
 use crate::rng::Rng;
 use crate::tree::host_path;
 
-/// How much is put in.
+/// How much is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Amount {
     /// Files in directories of a random shape.
@@ -60,7 +60,7 @@ pub fn populate(root: &Path, set: &Set, seed: u64, amount: Amount) {
     }
 }
 
-/// Gives a label to a directory and all below it.
+/// Labels a directory and everything below it.
 fn label(directory: &Path) {
     done(
         directory,
@@ -189,7 +189,7 @@ impl Filler<'_> {
         }
     }
 
-    /// Files of which every other one is removed, and a file that has to fill what they leave.
+    /// Files of which every other one is removed, and a file that has to fill the gaps.
     fn fragmented_file(&mut self, pieces: u64) {
         let directory = self.directory("fragments");
         let small = |n| directory.join(format!("small-{n}"));
@@ -237,7 +237,7 @@ impl Filler<'_> {
             done(&path, file.write_all_at(&piece, offset));
         }
         let (file, path) = open("unwritten");
-        // Formats without extents cannot, which is a case too.
+        // Formats without extents cannot, which is a case as well.
         let reserved = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, 1 << 20);
         if reserved.is_ok() {
             done(
@@ -369,7 +369,7 @@ impl Filler<'_> {
         self.noise(&path, 5000);
     }
 
-    /// A directory that had many names and has few now.
+    /// A directory that had many names and now has few.
     fn shrunk_directory(&mut self) {
         let directory = self.directory("shrunk");
         let name = |n: u64| directory.join(format!("{n}-{}", "x".repeat(100)));

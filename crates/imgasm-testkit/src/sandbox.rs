@@ -1,5 +1,5 @@
-//! Running many cases of hostile input where none may panic, hang or need much memory: in a process
-//! of their own, whose address space is limited and whose cases are watched.
+//! Running many cases of hostile input, none of which may panic, hang or need much memory: in a
+//! process of their own with a limited address space and a time limit per case.
 //!
 //! A test calls [`run`], which starts this program again for one ignored test; that one calls
 //! [`cases`]. `IMGASM_MUTATION_COUNT` and `IMGASM_MUTATION_SEED` choose how many cases and which.
@@ -29,7 +29,7 @@ const FOLDER: &str = "IMGASM_MUTATION_FOLDER";
 /// How far a case came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was made of it.
+    /// It was refused.
     Refused,
     /// It was opened, and something failed later.
     Failed,
@@ -37,7 +37,7 @@ pub enum Outcome {
     Accepted,
 }
 
-/// Has the ignored test `cases` of a module of this program (its `module_path!()`) handle `count`
+/// Lets the ignored test `cases` of a module of this program (its `module_path!()`) handle `count`
 /// cases.
 pub fn run(module: &str, subject: &str, folder: &Path, count: u64) {
     let (_, module) = module.split_once("::").expect("a module of a test program");
@@ -107,7 +107,7 @@ pub fn cases(folder: &Path, case: impl Fn(u64) -> Outcome) {
     assert!(few == 0 || (refused + failed > few && failed + accepted > few));
 }
 
-/// Where the child notes which case it is at.
+/// Where the child notes which case it is working on.
 fn note(folder: &Path) -> PathBuf {
     folder.join("case")
 }
@@ -140,7 +140,7 @@ impl Watch {
 
     fn begin(&self, seed: u64) {
         self.current.store(seed, Ordering::Relaxed);
-        // If the process dies of a failed allocation, this is what tells of which.
+        // If the process dies of a failed allocation, this tells in which case.
         std::fs::write(&self.note, seed.to_string()).expect("room for a number");
     }
 }

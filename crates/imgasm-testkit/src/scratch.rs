@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// A folder that is removed in the end: in memory if that is possible, because images are
+/// A folder that is removed at the end: in memory if that is possible, because images are
 /// synchronised often, and because a file on ext4 cannot have 16 TiB.
 pub fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");

@@ -13,7 +13,7 @@ pub fn run<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) ->
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a tool to its end, whatever that is.
+/// Runs a tool and gives its output, whatever its status.
 pub fn output<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -> Output {
     crate::command::output(Command::new(program).args(args))
 }

@@ -41,7 +41,7 @@ pub struct Record {
 #[derive(Debug, Clone, Default)]
 pub struct Tree(pub BTreeMap<Vec<u8>, Record>);
 
-/// Which times two trees must agree in.
+/// In which times two trees must agree.
 #[derive(Debug, Clone)]
 pub enum Times {
     /// All of them: two views of one image.
@@ -58,8 +58,8 @@ pub enum Times {
 /// How two trees are compared.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// Whether directories must have the same size: true of two views of one image, while two
-    /// images may hold the same names in different blocks.
+    /// Whether directories must have the same size: true for two views of one image; two images may
+    /// hold the same names in different blocks.
     pub directory_sizes: bool,
     pub times: Times,
 }
@@ -398,7 +398,7 @@ pub fn mounted_xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     xattrs
 }
 
-/// Files up to this size are read through their holes too.
+/// Files up to this size are read with their holes.
 const READ_WHOLE: u64 = 64 << 20;
 
 fn engine_record(fs: &dyn FileSystem, node: NodeId) -> imgasm_fs::Result<Record> {

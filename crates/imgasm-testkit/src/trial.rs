@@ -36,7 +36,7 @@ fn at(stage: &'static str) -> impl Fn(String) -> Failure {
     move |details| Failure { stage, details }
 }
 
-/// A populated image, which is not changed any more, and what the kernel shows of it.
+/// A populated image, which no longer changes, and what the kernel shows of it.
 pub struct Base {
     set: &'static Set,
     seed: u64,
@@ -77,7 +77,7 @@ impl Base {
         generate(model, self.seed, count, self.set.limits, self.budget)
     }
 
-    /// Of these edits, those that are valid if some before them are left out.
+    /// Those of the edits that are still valid after some were left out.
     fn valid(&self, edits: &[Edit]) -> Vec<Edit> {
         let mut model = Model::new(&self.tree);
         edits
@@ -95,7 +95,7 @@ impl Base {
         check_room(&*fs, &self.image, self.set.kind).map_err(at("room in the kernel's image"))
     }
 
-    /// The engine makes of this image what the kernel makes of it by the same edits, and the format's
+    /// The engine's edits of this image have the same result as the kernel's, and the format's
     /// checker, the kernel and a further kernel workload find nothing wrong with it. Leaves its
     /// images in `folder`.
     pub fn check_edits(&self, edits: &[Edit], folder: &Path) -> Result<(), Failure> {
@@ -174,7 +174,7 @@ impl Base {
         (tree, start..end)
     }
 
-    /// Lets the kernel work on the engine's image, and has it checked once more.
+    /// Lets the kernel work on the engine's image, and checks it once more.
     fn use_further(&self, image: &Path, tree: &Tree) -> Result<(), Failure> {
         let stage = "using the engine's image further";
         let kind = self.set.kind;
@@ -188,12 +188,13 @@ impl Base {
         judge::check(image, kind).map_err(at("checking the engine's image after further use"))
     }
 
-    /// Leaves edits out while what is left still fails, and gives the last failure with them.
+    /// Leaves out edits as long as the rest still fails, and gives the remaining edits with their
+    /// failure.
     pub fn minimise(&self, edits: &[Edit], first: Failure, folder: &Path) -> (Vec<Edit>, Failure) {
         let (mut edits, mut failure) = (edits.to_vec(), first);
         let mut piece = edits.len().div_ceil(2);
         while piece > 0 {
-            // From the end: what comes first is what the rest stands on.
+            // From the end: later edits build on earlier ones.
             let mut end = edits.len();
             while end > 0 {
                 let start = end.saturating_sub(piece);
@@ -262,7 +263,7 @@ fn same_view(fs: &dyn FileSystem, tree: &Tree) -> Result<(), String> {
     }
 }
 
-/// The engine's account of free room is the kernel's, and agrees with the extents that it calls
+/// The engine's count of free space is the kernel's, and agrees with the extents that it reports as
 /// used.
 fn check_room(fs: &dyn FileSystem, image: &Path, kind: Kind) -> Result<(), String> {
     let info = fs.info().map_err(|e| e.to_string())?;
@@ -297,7 +298,7 @@ fn check_room(fs: &dyn FileSystem, image: &Path, kind: Kind) -> Result<(), Strin
     Ok(())
 }
 
-/// Two images are equal, holes read as zeros.
+/// Whether two images are equal, with holes read as zeros.
 fn same_bytes(one: &dyn BlockDevice, other: &dyn BlockDevice) -> Result<(), String> {
     const STEP: u64 = 1 << 20;
     if one.len() != other.len() {

@@ -3,9 +3,9 @@
 //! - `entry`: what an archive says of one of its members.
 //! - `sparse`: which bytes of a sparse file are stored.
 //!
-//! The `tar` crate decodes the headers. Going from one to the next is ours, because the crate holds
-//! a name or a record of any length in memory and does not know the sparse files that PAX records
-//! describe, which are what bsdtar and GNU tar write.
+//! The `tar` crate decodes the headers. Moving from one to the next is done here, because the crate
+//! holds names and records of any length in memory and does not know the sparse files of PAX
+//! records, which bsdtar and GNU tar write.
 
 mod entry;
 mod sparse;
@@ -19,14 +19,14 @@ use sparse::{Map, Piece};
 
 const BLOCK_BYTES: u64 = 512;
 
-/// Most bytes of one name or one set of records. A path has 4096 bytes on Linux; a sparse map of
-/// version 0.1 is a record too.
+/// The most bytes of one name or one set of records. A path has 4096 bytes on Linux; a sparse map
+/// of version 0.1 is a record too.
 const RECORD_LIMIT_BYTES: u64 = 4 << 20;
 
-/// Most records between two files, and most headers that only carry a map on.
+/// The most records between two files, and the most headers that only continue a map.
 const RECORDS_LIMIT: usize = 1 << 16;
 
-/// What an archive contradicts itself by.
+/// What is wrong with an archive.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Damage(String);
@@ -57,7 +57,7 @@ pub(super) fn is_header(block: &[u8]) -> bool {
         return false;
     };
     let header = tar::Header::from_byte_slice(block);
-    // A sum of spaces or zeros alone is that of an empty block.
+    // A checksum field of only spaces or zeros belongs to an empty block.
     let digits = &block[148..156];
     digits.iter().any(u8::is_ascii_digit) && header.cksum().is_ok_and(|sum| sum == checksum(block))
 }
@@ -71,7 +71,8 @@ fn checksum(block: &[u8; 512]) -> u32 {
 /// An archive that is read from its beginning to its end.
 pub struct Archive<'a> {
     input: &'a mut dyn Read,
-    /// Stored bytes of the current member that have not been read, and what fills up its block.
+    /// Stored bytes of the current member that have not been read, with the padding of its last
+    /// block.
     left: u64,
     padding: u64,
 }
@@ -172,8 +173,9 @@ impl<'a> Archive<'a> {
         Ok((map.unwrap_or_else(|| Map::whole(stored)), len))
     }
 
-    /// The map of an old GNU sparse file: four pieces in the header, 21 in each block that follows
-    /// for as long as the one before says so. The blocks are not counted in the file's size.
+    /// The map of an old GNU sparse file: four pieces in the header, then 21 in each following
+    /// block, as long as the block before says that one follows. The blocks are not counted in the
+    /// file's size.
     fn old_gnu_map(&mut self, header: &tar::Header) -> io::Result<(Map, u64)> {
         let gnu = header
             .as_gnu()
@@ -264,7 +266,7 @@ fn until_zero(mut name: Vec<u8>) -> Vec<u8> {
 pub struct Content<'a> {
     input: io::Take<&'a mut dyn Read>,
     left: &'a mut u64,
-    /// From the one that is being read, or comes next.
+    /// The pieces from the one that is being read, or comes next.
     pieces: &'a [Piece],
     at: u64,
     len: u64,

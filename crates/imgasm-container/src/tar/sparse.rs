@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use super::bad;
 
-/// Most pieces of one file: a disk of so many is not stored this way.
+/// The most pieces of one file: a disk with more is not stored this way.
 const PIECES_LIMIT: usize = 1 << 20;
 
 /// Bytes of a file that are stored in the archive, one piece after the other.
@@ -39,7 +39,8 @@ impl Map {
         Ok(())
     }
 
-    /// The pieces, if they are in order, lie in a file of `len` bytes, and are `stored` bytes.
+    /// The pieces, if they are in order, lie in a file of `len` bytes, and have `stored` bytes in
+    /// all.
     pub(super) fn checked(self, len: u64, stored: u64) -> io::Result<Vec<Piece>> {
         let (mut end, mut sum) = (0, 0_u64);
         for piece in &self.0 {
@@ -67,8 +68,8 @@ impl Map {
         Ok(map)
     }
 
-    /// Reads the map of PAX version 1.0 from before the stored bytes: the number of pieces, then
-    /// offsets and lengths, one per line, filled up to a block. Gives the bytes that it takes.
+    /// Reads the map of PAX version 1.0, which precedes the stored bytes: the number of pieces,
+    /// then offsets and lengths, one per line, padded to a block. Gives its length in bytes.
     pub(super) fn read(input: &mut dyn Read, stored: u64) -> io::Result<(Self, u64)> {
         let mut lines = Lines {
             input,

@@ -1,8 +1,8 @@
 //! Writing a disk in the formats that others read.
 //!
 //! - [`write_file`]: into a new file, any format.
-//! - [`write_stream`]: into anything that takes bytes in order, for the formats that can be made
-//!   so: an upload needs no file then.
+//! - [`write_stream`]: into anything that takes bytes in order, for formats that can be written in
+//!   order: then an upload needs no file.
 //! - `packed`, `vmdk`, `vhd`, `qcow2`: one format each. `pieces`: what they are
 //!   written from, all cores at work.
 //!
@@ -34,11 +34,11 @@ pub enum OutputFormat {
     Packed(Codec),
     /// QEMU's format.
     Qcow2,
-    /// VMDK as EC2 imports it and OVA files have it.
+    /// VMDK as EC2 imports it and as in OVA files.
     StreamOptimizedVmdk,
     /// VHD in which zeros take no room.
     DynamicVhd,
-    /// VHD as Azure takes it.
+    /// VHD as Azure accepts it.
     FixedVhd,
 }
 
@@ -54,7 +54,7 @@ const NAMES: [(&str, OutputFormat); 8] = [
     ("vhd-fixed", OutputFormat::FixedVhd),
 ];
 
-/// A text names no format.
+/// The text names no format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a format that can be written: use raw, raw.gz, raw.zst, raw.xz, qcow2, vmdk, vhd \
@@ -94,8 +94,8 @@ impl fmt::Display for OutputFormat {
     }
 }
 
-/// Writes a disk into a new file, which has its name only when it is whole. `chunk_map` is the
-/// disk's own.
+/// Writes a disk into a new file, which gets its name when it is whole. `chunk_map` is that of the
+/// disk.
 pub fn write_file(
     device: &dyn BlockDevice,
     chunk_map: &ChunkMap,
@@ -135,11 +135,11 @@ pub fn write_file(
     Ok(output.commit()?)
 }
 
-/// Writes a disk as a stream of bytes. `chunk_map` is the disk's own.
+/// Writes a disk as a stream of bytes. `chunk_map` is that of the disk.
 ///
 /// # Errors
-/// [`Error::Unwritable`] for a qcow2, which begins with what is known at its end only, and for
-/// disks that a format cannot hold; [`Error::Write`] if `out` fails.
+/// [`Error::Unwritable`] for qcow2, whose beginning is known only at its end, and for disks that a
+/// format cannot hold; [`Error::Write`] if `out` fails.
 pub fn write_stream(
     device: &dyn BlockDevice,
     chunk_map: &ChunkMap,
@@ -166,7 +166,7 @@ pub fn write_stream(
     }
 }
 
-/// What is written to, with a count of its bytes.
+/// The receiver of the bytes, with their count.
 struct Sink<'a> {
     out: &'a mut dyn Write,
     format: &'static str,

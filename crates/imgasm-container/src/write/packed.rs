@@ -1,7 +1,7 @@
 //! Writing a raw disk compressed.
 //!
 //! Pieces of the disk are compressed by themselves, on all cores, so that they can be decompressed
-//! on all cores too: gzip members, zstd frames, blocks of one .xz stream. Pieces have a fixed size
+//! on all cores, too: gzip members, zstd frames, blocks of one .xz stream. Pieces have a fixed size
 //! and nothing records a time, so the same disk gives the same bytes.
 
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ const PIECE_LEN: usize = 4 << 20;
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
-/// An .xz encoder of preset 6 takes 94 MiB for each thread, one of preset 4 half of that.
+/// An .xz encoder with preset 6 takes 94 MiB per thread, one with preset 4 half of that.
 const XZ_PRESET: u32 = 4;
 const XZ_BLOCK_BYTES: u64 = 12 << 20;
 const XZ_THREADS_LIMIT: usize = 4;
@@ -63,7 +63,7 @@ fn zstd_frame(piece: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Compresses piece by piece. What a whole piece of zeros becomes is found out once.
+/// Compresses piece by piece. A whole piece of zeros is compressed only once.
 fn pieces(
     device: &dyn BlockDevice,
     format: &'static str,

@@ -1,4 +1,4 @@
-//! The pieces of a device that a format is written from.
+//! The pieces of a device from which a format is written.
 
 use crate::Result;
 use imgasm_block::BlockDevice;

@@ -28,7 +28,7 @@ const DISK_LIMIT_BYTES: u64 = (32 << 20) / 8 * L2_SPAN_BYTES;
 const REFCOUNT_ORDER: u32 = 4;
 const COUNTS_IN_BLOCK: u64 = CLUSTER_BYTES / 2;
 
-/// The cluster has just one reference.
+/// The cluster has exactly one reference.
 const COPIED: u64 = 1 << 63;
 
 /// What one worker reads at a time.
@@ -80,7 +80,7 @@ pub(super) fn write(
 struct Writer<'a> {
     output: &'a Output,
     l1: Vec<u64>,
-    /// The second-level table under way, empty if it has no cluster yet, and its number.
+    /// The unfinished second-level table, empty if it has no cluster yet, and its number.
     l2: Vec<u64>,
     l2_index: usize,
     /// The next cluster of the file that is free.
@@ -102,7 +102,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes the second-level table under way, if it has a cluster.
+    /// Writes the unfinished second-level table, if it has a cluster.
     fn end_l2(&mut self) -> Result<()> {
         if !self.l2.is_empty() {
             let table = be_bytes(&self.l2);
@@ -114,7 +114,7 @@ impl Writer<'_> {
 
     fn finish(mut self, disk_len: u64, l1_clusters: u64) -> Result<()> {
         self.end_l2()?;
-        // The counts count their own blocks and table too.
+        // The counts include their own blocks and table.
         let used = self.next_cluster;
         let (mut blocks, mut table_clusters) = (0_u64, 0_u64);
         loop {
@@ -146,7 +146,7 @@ impl Writer<'_> {
         self.write_at(CLUSTER_BYTES, &be_bytes(&self.l1))?;
         let l1_entries = u32::try_from(self.l1.len()).expect("at most 4 million");
         let table_clusters = u32::try_from(table_clusters).expect("a few");
-        // A disk of no bytes has no first-level table, but its place is told all the same.
+        // A disk of no bytes has no first-level table, but the header names a place all the same.
         let l1_at = if l1_clusters == 0 { 0 } else { CLUSTER_BYTES };
         self.write_at(
             0,
@@ -157,7 +157,7 @@ impl Writer<'_> {
         Ok(grown.map_err(|e| imgasm_block::Error::io(self.output.path(), "write", 0, len, e))?)
     }
 
-    /// Writes what takes one cluster or more and says where.
+    /// Writes what takes one cluster or more; gives its offset.
     fn append(&mut self, bytes: &[u8]) -> Result<u64> {
         let offset = self.next_cluster * CLUSTER_BYTES;
         self.write_at(offset, bytes)?;

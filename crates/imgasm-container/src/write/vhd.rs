@@ -25,8 +25,8 @@ const DISK_LIMIT_BYTES: u64 = 2040 << 30;
 /// There is no next structure.
 const NOTHING_FOLLOWS: u64 = u64::MAX;
 
-/// Who made it. Readers take the size of the disk from its field if they know the maker, and from
-/// the rounded geometry elsewhere; this maker all of them know.
+/// The creator. Readers take the size of the disk from its field if they know the creator, and else
+/// from the rounded geometry; all of them know this one.
 const CREATOR: &[u8; 4] = b"win ";
 const CREATOR_HOST: &[u8; 4] = b"Wi2k";
 

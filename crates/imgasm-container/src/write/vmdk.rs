@@ -19,12 +19,12 @@ const FORMAT: &str = "vmdk";
 const SECTOR_BYTES: u64 = 512;
 const SECTOR_LEN: usize = 512;
 
-/// What everybody's tools use for both, and importers expect.
+/// The sizes that all tools use and importers expect.
 const GRAIN_SECTORS: u64 = 128;
 const GRAIN_LEN: usize = 64 << 10;
 const TABLE_ENTRIES: usize = 512;
 
-/// What one worker reads at a time: 32 pieces to a grain table.
+/// What one worker reads at a time: a grain table covers 32 pieces.
 const PIECE_LEN: usize = 1 << 20;
 const PIECE_BYTES: u64 = 1 << 20;
 const TABLE_SPAN_BYTES: u64 = 32 << 20;
@@ -35,11 +35,11 @@ const DESCRIPTOR_SECTORS: u64 = 20;
 /// Where the first grain may lie: importers expect the first 64 KiB for the header.
 const OVERHEAD_SECTORS: u64 = 128;
 
-/// Newlines are checked, there are markers, and grains are compressed.
+/// The newline test is valid, there are markers, and grains are compressed.
 const FLAGS: u32 = 1 | 1 << 16 | 1 << 17;
 const COMPRESS_DEFLATE: u16 = 1;
 
-/// In the header: the grain directory is told by the footer.
+/// In the header: the footer names the place of the grain directory.
 const DIRECTORY_AT_END: u64 = u64::MAX;
 
 /// Kinds of marker.
@@ -125,7 +125,7 @@ struct Writer<'a> {
     out: Sink<'a>,
     /// Where each grain table lies, in sectors; 0 if there is none.
     directory: Vec<u32>,
-    /// The grain table under way, empty if it has no grain yet, and its number.
+    /// The unfinished grain table, empty if it has no grain yet, and its number.
     table: Vec<u32>,
     table_index: usize,
 }
@@ -146,7 +146,7 @@ impl Writer<'_> {
         self.out.pad(SECTOR_BYTES)
     }
 
-    /// Writes the grain table under way, if it has a grain.
+    /// Writes the unfinished grain table, if it has a grain.
     fn end_table(&mut self) -> Result<()> {
         if self.table.is_empty() {
             return Ok(());
@@ -187,7 +187,7 @@ impl Writer<'_> {
     }
 }
 
-/// A number of grains or tables of a disk of at most 2 TiB.
+/// A number of grains or tables of a disk of at most 2 TiB, as an index.
 fn count(number: u64) -> usize {
     usize::try_from(number).expect("below 2^25")
 }
@@ -226,7 +226,7 @@ fn descriptor(capacity: u64, digest: Digest) -> Vec<u8> {
     // The usual geometry of a SCSI disk.
     let cylinders = capacity / (255 * 63);
     let [a, b, c, d, ..] = *digest.as_bytes();
-    // All ones is the mark of a disk without a parent, and no disk's own.
+    // All ones marks a disk without a parent, so no disk may have it as its id.
     let id = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
     let mut text = String::new();
     write!(

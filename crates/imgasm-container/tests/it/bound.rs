@@ -1,4 +1,4 @@
-//! The digests of a base speak for the bytes that are used, whoever writes them meanwhile.
+//! The digests of a base hold for the bytes that are used, whoever writes the file meanwhile.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -15,8 +15,8 @@ use imgasm_testkit::tools::{filter, run};
 
 const MIB: u64 = 1 << 20;
 
-/// Writes a page of a file through a mapping that was dirty before, as a virtual machine may: none
-/// of the file's times changes with it.
+/// Writes a page of a file through a mapping that was dirty before, as a virtual machine may do:
+/// that changes none of the file's times.
 const THROUGH_A_MAPPING: &str = "
 import mmap, os, sys, time
 f = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), 0)
@@ -107,7 +107,7 @@ fn another_file_under_the_name_is_not_used() {
         let base = meanwhile(&folder.cache(), &path, digest, swap).unwrap();
         assert!(read(&base).unwrap() == folder.bytes, "{form}");
         fs::rename(&aside, &path).unwrap();
-        // Nothing else has got into the cache under the digest either.
+        // Nothing else is in the cache under the digest either.
         let again = folder
             .cache()
             .base(&path, Some(digest), &|_, _| {})
@@ -189,7 +189,7 @@ fn a_page_written_through_a_mapping_is_noticed() {
         matches!(error, imgasm_block::Error::Changed { offset: 0, .. }),
         "{error}"
     );
-    // What was known of it is forgotten.
+    // What was known about it is forgotten.
     let error = folder
         .cache()
         .base(&path, Some(digest), &|_, _| {})
@@ -238,7 +238,7 @@ fn the_cache_is_ours_alone() {
     let open = || folder.cache().base(&path, None, &|_, _| {}).map(|_| ());
     open().unwrap();
     assert_eq!(is_mode(), 0o700);
-    // One of an older version becomes private.
+    // A folder of an older version becomes private.
     mode(0o775);
     open().unwrap();
     assert_eq!(is_mode(), 0o700);

@@ -112,7 +112,7 @@ fn a_wrong_file_is_an_error_that_shows_both_digests() {
     let wrong = Digest::of(b"wrong");
     rest();
     for path in [&packed, &raw, &broken] {
-        // The second time the digest is known already.
+        // The second time, the digest is known.
         for _ in 0..2 {
             let error = base(&cache, path, Some(wrong)).0.err().expect("a mismatch");
             let text = error.to_string();

@@ -134,7 +134,7 @@ fn sparse_files_of_every_tar_form() {
     fs::copy(&raw, dir.path().join(&long)).unwrap();
     let in_dir = dir.path().to_str().unwrap();
     let file = dir.path().join("image.tar");
-    // The last one is bsdtar's own form too.
+    // The last one is also the form of bsdtar.
     let forms: [&[&str]; 7] = [
         &["tar", "--format=v7"],
         &["tar", "--format=ustar"],
@@ -219,7 +219,7 @@ fn records_of_a_tar_are_bounded() {
     ]
     .concat();
     refused(&name.repeat(70_000), 0, "too many records");
-    // A map that does not end, pieces out of order, and a size that is none.
+    // A map that does not end, pieces out of order, and a size that is not a number.
     for records in [
         "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n28 GNU.sparse.realsize=5000\n",
         "24 GNU.sparse.size=5000\n30 GNU.sparse.map=100,10,50,20\n",
@@ -250,7 +250,7 @@ fn what_comes_out_is_bounded() {
         assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
         assert!(error.to_string().contains("--max-size"), "{error}");
     };
-    // A disk of 64 MiB in a few bytes, once and twice packed.
+    // A disk of 64 MiB in a few bytes, packed once and twice.
     let mut disk = vec![0; 16 << 20];
     disk[510..512].copy_from_slice(b"\x55\xaa");
     let zeros = zstd::bulk::compress(&vec![0; 16 << 20], 3).unwrap();
@@ -271,7 +271,7 @@ fn what_comes_out_is_bounded() {
     fs::write(&nested, zstd::bulk::compress(&packed, 3).unwrap()).unwrap();
     too_large(&nested, small);
 
-    // 60 TiB of holes in two blocks: refused for its length alone, however much it says.
+    // 60 TiB of holes in two blocks: refused for its length alone, whatever the header says.
     let mut block = header("disk.raw", b'S', b"00000001000\0");
     block[257..265].copy_from_slice(b"ustar  \0");
     block[386..398].copy_from_slice(b"00000000000\0");

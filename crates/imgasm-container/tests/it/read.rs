@@ -129,8 +129,7 @@ fn a_vdi_of_another_kind_is_refused() {
     }
 }
 
-/// A file whose table of blocks is in its log only: what QEMU makes of it by its repair is what it
-/// holds.
+/// A file whose table of blocks is in its log only: it holds what QEMU's repair makes of it.
 #[test]
 fn the_log_of_a_vhdx_is_replayed() {
     if !need::tools(&["qemu-img"]) {
@@ -198,7 +197,7 @@ fn the_log_of_a_vhdx_is_replayed() {
     );
     assert!(bytes_of(&*seen.device) == fs::read(&repaired).unwrap());
 
-    // A log that is damaged is no log to go by.
+    // A damaged log must not be followed.
     file[log + 5000] ^= 1;
     fs::write(&image, &file).unwrap();
     let error = open(dir.path(), &image).err().unwrap().to_string();
@@ -273,7 +272,7 @@ fn compressed_disks() {
         assert_eq!(image.wrapping, [*format]);
         assert!(bytes_of(&*image.device) == bytes, "{program} {args:?}");
 
-        // Several streams after each other are one, and zeros may follow.
+        // Several consecutive streams count as one, and zeros may follow.
         let half = bytes.len() / 2 + 1000;
         let mut both = Vec::new();
         for part in [&bytes[..half], &bytes[half..]] {
@@ -343,8 +342,8 @@ fn cut_off_or_damaged_streams_are_one_clear_error() {
     assert_no_leftovers(dir.path());
 }
 
-/// Frames that tell their size are decoded side by side; others, and frames to be skipped, may
-/// stand between them.
+/// Frames that state their size are decoded side by side; others, and skippable frames, may stand
+/// between them.
 #[test]
 fn zstd_frames_of_every_kind() {
     if !need::tools(&["zstd"]) {
@@ -406,7 +405,7 @@ fn zstd_frames_of_every_kind() {
     );
 }
 
-/// Damage anywhere in a stream is an error or other data, never a panic or a hang.
+/// Damage anywhere in a stream gives an error or other data, never a panic or a hang.
 #[test]
 fn damaged_streams_are_survived() {
     let dir = tempfile::tempdir().unwrap();
@@ -579,7 +578,8 @@ fn what_is_not_read_is_refused_by_name() {
     ));
 }
 
-/// Any damage to a header or table is an error or other data, never a panic, a hang or memory.
+/// Any damage to a header or table gives an error or other data, never a panic, a hang or much
+/// memory.
 #[test]
 fn damaged_images_are_survived() {
     if !need::tools(&["qemu-img"]) {

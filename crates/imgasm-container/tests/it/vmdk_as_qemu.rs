@@ -1,5 +1,5 @@
-//! The streaming VMDK beside the one that is known to import into EC2: what `qemu-img` writes with
-//! `adapter_type=lsilogic,subformat=streamOptimized,compat6`.
+//! The streamed VMDK, compared with the one that EC2 is known to import: what `qemu-img` writes
+//! with `adapter_type=lsilogic,subformat=streamOptimized,compat6`.
 
 use std::fs;
 use std::path::Path;
@@ -14,8 +14,8 @@ use imgasm_testkit::tools::run;
 /// it lies, and its bytes.
 type Field = (&'static str, usize, usize);
 
-/// What must be the same. A stream has its grain directory at the end and no second one, so that
-/// `rgdOffset`, `gdOffset` and the flag that goes with the second directory are not among these.
+/// The fields that must be the same. A stream has its grain directory at the end and no second one,
+/// so `rgdOffset`, `gdOffset` and the flag that goes with the second directory are not among these.
 const SAME: [Field; 11] = [
     ("magicNumber", 0, 4),
     ("version", 4, 4),
@@ -39,7 +39,8 @@ fn number(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(bytes[..4].try_into().unwrap())
 }
 
-/// The lines of the descriptor, but for what is each file's own: its content's id and its name.
+/// The lines of the descriptor, except those that belong to one file: its content's id and its
+/// name.
 fn descriptor(vmdk: &[u8]) -> Vec<String> {
     let text = &vmdk[SECTOR..21 * SECTOR];
     let end = text.iter().position(|byte| *byte == 0).unwrap();

@@ -41,7 +41,7 @@ fn disks(dir: &Path) -> Vec<PathBuf> {
     };
     let mut disks: Vec<PathBuf> = (0..).zip(lens).map(disk).collect();
     let empty = dir.join("empty.raw");
-    // But for the mark by which a disk is known.
+    // All zeros, except the signature by which a disk is recognised.
     let mut sector = vec![0; 512];
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     fs::write(&empty, sector).unwrap();

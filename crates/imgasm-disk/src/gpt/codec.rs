@@ -1,7 +1,7 @@
 //! The bytes of a GPT: header and partition entries.
 //!
 //! Source: UEFI Specification 2.10, chapter 5.3 "GUID Partition Table (GPT) Disk Layout". All
-//! numbers are little-endian; GUIDs have their first three fields little-endian too.
+//! numbers are little-endian; the first three fields of a GUID are little-endian, too.
 
 use uuid::Uuid;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -11,14 +11,14 @@ use crate::partition::{Partition, PartitionKind};
 
 /// What a header begins with.
 pub const SIGNATURE: [u8; 8] = *b"EFI PART";
-/// Revision 1.0, the only one there is.
+/// Revision 1.0, the only one.
 const REVISION: u32 = 0x0001_0000;
 /// Bytes of a header that its checksum covers, as this revision defines it.
 const HEADER_LEN: u32 = 92;
 /// Bytes of a partition entry. The specification allows powers of two times this; the Linux kernel
 /// takes no other.
 pub const ENTRY_LEN: u32 = 128;
-/// More entries than any partitioner makes; it bounds what is read for a header that lies.
+/// More entries than any partitioner makes; bounds what is read for a forged header.
 const MAX_ENTRIES: u32 = 4096;
 
 /// A GPT header, on disk. The rest of its logical block is zero.
@@ -134,7 +134,8 @@ impl Header {
         })
     }
 
-    /// Encodes the header with its checksum; the rest of the logical block is to be zero.
+    /// Encodes the header with its checksum; the caller fills the rest of the logical block with
+    /// zeros.
     pub fn encode(&self) -> Vec<u8> {
         let mut raw = RawHeader {
             signature: SIGNATURE,

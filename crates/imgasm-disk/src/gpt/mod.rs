@@ -4,7 +4,7 @@
 //!
 //! The array of entries is kept as the bytes that were read, and a change patches the few bytes
 //! that it is about. So numbers, gaps between them, names, attributes and whatever else an entry
-//! holds come out as they went in, which partitioning crates that rebuild the array do not give.
+//! holds stay as they were, which crates that rebuild the array do not guarantee.
 
 pub mod codec;
 
@@ -17,7 +17,7 @@ use super::mbr;
 use super::partition::{Partition, SectorSize};
 use imgasm_block::BlockDevice;
 
-/// Entries in a new table: the fewest that the specification allows, and what everyone makes.
+/// Entries in a new table: the fewest that the specification allows, and the usual number.
 const NEW_ENTRIES: u32 = 128;
 
 /// A partition that grows ends on a multiple of this many bytes.
@@ -33,7 +33,7 @@ pub struct Gpt {
     entries: Vec<u8>,
 }
 
-/// What was found where a GPT may be.
+/// What was found at the places of a GPT.
 #[derive(Debug)]
 pub enum Reading {
     /// A sound table, and what is wrong with its other copy.
@@ -49,10 +49,10 @@ pub enum Reading {
 
 impl Gpt {
     /// Reads the table of `device`, from its primary copy or, if that is damaged, the backup. The
-    /// sector size is the one at which a sound header is found.
+    /// sector size is the one with which a sound header is found.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a table with sound checksums that cannot be right.
+    /// [`Error::Corrupt`] for a table that is wrong although its checksums are right.
     pub fn read(device: &dyn BlockDevice) -> Result<Reading> {
         const ABSENT: &str = "there is no header";
         let mut problems = [None, None];
@@ -98,7 +98,7 @@ impl Gpt {
         Ok(Reading::Damaged { primary, backup })
     }
 
-    /// A table of sound bytes, if it can be that of `device`.
+    /// A table with right checksums, if it fits `device`.
     fn found(
         device: &dyn BlockDevice,
         sector_size: SectorSize,
@@ -181,11 +181,11 @@ impl Gpt {
             .collect()
     }
 
-    /// Makes the table span `device`, which has become larger, and partition `number` reach as far
-    /// as it can; gives its new last block. The old backup is wiped.
+    /// Makes the table span `device`, which has become larger, and extends partition `number` as
+    /// far as possible; gives its new last block. The old backup is wiped.
     ///
     /// # Errors
-    /// [`Error::Layout`] if the device is too small or another partition lies behind.
+    /// [`Error::Layout`] if the device is too small or another partition follows.
     pub fn grow(&mut self, device: &dyn BlockDevice, number: u32) -> Result<u64> {
         let mut grown = self.clone();
         grown.fit(device.len())?;
@@ -219,7 +219,7 @@ impl Gpt {
         Ok(last_lba)
     }
 
-    /// Writes both copies, and the protective MBR around what boot code there is.
+    /// Writes both copies, and the protective MBR around any boot code.
     pub fn write(&self, device: &dyn BlockDevice) -> Result<()> {
         let size = self.sector_size.bytes();
         let mut primary = self.header.clone();
@@ -241,7 +241,7 @@ impl Gpt {
         mbr::write_protective(device, primary.alternate_lba)
     }
 
-    /// Sets what follows from the device's length.
+    /// Sets the fields that follow from the device's length.
     fn fit(&mut self, device_len: u64) -> Result<()> {
         let blocks = device_len / self.sector_size.bytes();
         let array = array_blocks(self.header.entry_count, self.sector_size);
@@ -274,7 +274,7 @@ impl Gpt {
         let size = self.sector_size.bytes();
         let array = array_blocks(self.header.entry_count, self.sector_size);
         let last = self.header.alternate_lba;
-        // Only what is a backup: a table may say anything about where its other copy lies.
+        // Only if it is a backup: a table may name any place for its other copy.
         if last > self.header.last_usable_lba + array
             && matches!(read_copy(device, self.sector_size, last)?, Copy::Sound(..))
         {
@@ -290,7 +290,7 @@ impl Gpt {
             .get_mut(at..at.checked_add(usize_of(ENTRY_LEN))?)
     }
 
-    /// Checks that the table can be that of `device`.
+    /// Checks that the table fits `device`.
     fn check(&self, device: &dyn BlockDevice) -> Result<()> {
         let corrupt = |problem| Error::Corrupt {
             table: "GPT",

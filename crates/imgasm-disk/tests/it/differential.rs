@@ -1,9 +1,9 @@
 //! Engines against the kernel.
 //!
 //! An image is made by the format's own tool and filled through a kernel mount. Then the engine must
-//! show of it what the kernel shows; and after the same random edits, made by the kernel on one copy
-//! and by the engine on another, both must be the same tree, and the checker and the kernel must
-//! find nothing wrong with the engine's.
+//! show what the kernel shows. After the same random edits, made by the kernel on one copy and by
+//! the engine on another, both must be the same tree, and the checker and the kernel must find
+//! nothing wrong with the engine's copy.
 //!
 //! These are a few fixed seeds; `cargo run --example differential -- --help` takes any.
 

@@ -1,4 +1,4 @@
-//! A device that fails in the midst of a flush: the engine says so, and refuses to go on.
+//! A device that fails in the middle of a flush: the engine reports it, and refuses to go on.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -74,7 +74,7 @@ fn check(mkfs: &str, args: &[&str]) {
         };
         assert!(matches!(error, Error::Block(_)), "{error}");
         failed += 1;
-        // Were the device to work again, what it has would still be unknown.
+        // Even if the device works again, what reached it is unknown.
         device.writes_left.store(i64::MAX, Ordering::Relaxed);
         let refused = |result: imgasm_fs::Result<()>| match result {
             Err(Error::Spoilt { .. }) => {}

@@ -43,7 +43,7 @@ fn amazon(dir: &Path) -> PathBuf {
     image
 }
 
-/// What sgdisk says of the disk and of each partition, without the sizes of the free space.
+/// What sgdisk says about the disk and each partition, without the sizes of the free space.
 fn judged(image: &Path, numbers: &[u32]) -> String {
     numbers
         .iter()
@@ -346,7 +346,7 @@ fn layouts_that_cannot_be_are_refused() {
     assert!(Gpt::new(16 << 10, SectorSize::B512, Uuid::nil(), &[]).is_err());
 }
 
-/// A table read from a device whose bytes are arbitrary is one, or an error; never a panic.
+/// Reading a table from arbitrary bytes gives a table or an error, never a panic.
 #[test]
 fn mutated_tables_are_a_table_or_an_error() {
     let partitions = [
@@ -374,7 +374,7 @@ fn mutated_tables_are_a_table_or_an_error() {
             let at = [446 + random(66), 512 + random(92), 1024 + random(1024)][random(3)];
             header[at] = [0, 1, 0x7f, 0x80, 0xff][random(5)];
         }
-        // Checksums that hold let the damage through to what comes after them.
+        // Right checksums let the damage reach the code behind their check.
         let mut array = header[1024..].to_vec();
         array.extend(&sound[2048..1024 + 128 * 128]);
         let crc = crc32fast::hash(&array).to_le_bytes();
@@ -400,7 +400,7 @@ fn mutated_tables_are_a_table_or_an_error() {
 
 #[test]
 fn what_sgdisk_refuses_is_said_by_it_too() {
-    // Guards the judge itself: it must find a fault where there is one.
+    // Guards the judge itself: it must find a fault that is there.
     if !need::tools(&["sgdisk"]) {
         return;
     }

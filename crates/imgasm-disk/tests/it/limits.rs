@@ -1,4 +1,4 @@
-//! As large, as many and as deep as it gets, and as full; the kernel and the format's checker say
+//! The largest, the most, the deepest, and the fullest; the kernel and the format's checker judge
 //! whether it is right.
 
 use std::io::Read;
@@ -29,8 +29,8 @@ struct Image {
 }
 
 impl Image {
-    /// An empty image of a set, of another size than the set's own. `None` if the machine has not
-    /// what it takes.
+    /// An empty image of a set, of another size than the set's own. `None` if the machine lacks
+    /// what is needed.
     fn new(kind: Kind, name: &str, size: u64) -> Option<Self> {
         if !need::mounts(kind.tools()) {
             return None;
@@ -279,7 +279,7 @@ fn many_extents(kind: Kind, name: &str) {
     assert_eq!(content(b"/engine"), content(b"/reference"));
     assert_eq!(content(b"/kernel"), content(b"/reference"));
 
-    // The same changes by both: cut in the middle, written further, filled in between.
+    // The same changes by both: cut in the middle, extended, filled in between.
     let cut = 27_000 * 2048 + 100;
     let more = Stripes {
         seed: 2,
@@ -355,7 +355,7 @@ fn assert_spoilt(fs: &mut dyn FileSystem, error: &Error) {
 }
 
 /// Filled to the last block: the error says so and ends the work on that delta, nothing that was
-/// there is lost, the filesystem is sound, and room that is given back can be used.
+/// there is lost, the filesystem is sound, and room that is freed can be used.
 fn no_blocks_left(kind: Kind, name: &str) {
     let Some(image) = Image::new(kind, name, 64 * MIB) else {
         return;
@@ -366,7 +366,8 @@ fn no_blocks_left(kind: Kind, name: &str) {
         fs.write_content(node, old.size, &mut old.reader())
             .expect("there is room");
     });
-    // Smaller and smaller, until not one block is left. How many of a size fit is tried out.
+    // Smaller and smaller, until not one block is left. How many files of a size fit is found by
+    // trying.
     let mut sizes: Vec<u64> = Vec::new();
     for size in [MIB, 64 << 10, 4096, 1024, 1] {
         let more = image.try_out(|fs| {

@@ -35,7 +35,7 @@ fn table(image: &Path) -> PartitionTable {
     disk.table().expect("read").expect("a table")
 }
 
-/// What sfdisk says of each partition: number, start, size, type, boot flag.
+/// What sfdisk says about each partition: number, start, size, type, boot flag.
 fn judged(image: &Path) -> Vec<(u32, u64, u64, String, bool)> {
     let text = run("sfdisk", ["--json", arg(image)]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");

@@ -147,7 +147,7 @@ fn xfs_log() {
     mutate(CRASHED, 600);
 }
 
-/// There is no kernel to fill it, so the engine does.
+/// The engine fills it: the kernel does not populate FAT here.
 #[test]
 fn fat() {
     if !need::tools(&["mkfs.vfat"]) {
@@ -167,14 +167,14 @@ fn fat() {
     };
     let tree = Tree::of_engine(&*fs).expect("just made");
     for edit in generate(Model::new(&tree), 3, 300, EXT4.limits, budget) {
-        // Most kinds of edits are none that FAT can store.
+        // FAT cannot store most kinds of edits.
         let _ = by_engine(&mut *fs, &edit);
     }
     fs.flush().expect("there is room");
     sandbox::run(module_path!(), "fat", folder.path(), 800);
 }
 
-/// Makes an image of a set, and has its damaged copies handled by a child process.
+/// Makes an image of a set, and lets a child process handle damaged copies of it.
 fn mutate(name: &str, count: u64) {
     let set = small(name).expect("a set of this name");
     if !need::mounts(set.kind.tools()) {

@@ -1,4 +1,4 @@
-//! What a device holds, as `blkid` sees it too.
+//! What a device holds, compared with `blkid`.
 
 use imgasm_block::{BlockDevice, MemoryDevice};
 use imgasm_testkit::images::{arg, device, sparse};

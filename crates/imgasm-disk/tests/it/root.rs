@@ -175,7 +175,7 @@ fn a_number_overrides_and_an_unreadable_place_is_described() {
     }
     let dir = tempfile::tempdir().expect("a directory");
     let image = disk(dir.path(), &[TREE, TREE]);
-    // A superblock that no engine takes, with its magic number left.
+    // A superblock that no engine accepts, with its magic number intact.
     let superblock = 2 * 16384 * 512 + 1024;
     device(&image)
         .write_at(superblock, &[0xff; 48])

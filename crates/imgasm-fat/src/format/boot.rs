@@ -11,7 +11,7 @@ pub const BOOT_LEN: usize = 512;
 pub const ENTRY_LEN: u32 = 32;
 /// The first cluster that holds data; the numbers below have other uses.
 pub const FIRST_CLUSTER: u32 = 2;
-/// Most clusters of a volume whose entries have 12 bits.
+/// The most clusters of a volume whose entries have 12 bits.
 const MOST_FAT12: u32 = 4084;
 
 /// The part of the boot sector that all three widths share.
@@ -34,7 +34,7 @@ struct RawCommon {
     total_sectors_32: U32,
 }
 
-/// What follows on FAT32, before the fields that FAT12 and FAT16 have right away.
+/// What follows on FAT32; on FAT12 and FAT16 the last fields follow at once.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawFat32 {
@@ -101,7 +101,7 @@ pub struct Geometry {
     pub fat_len: u64,
     /// Number of FATs.
     pub fats: u32,
-    /// Which FAT is in use, if they are no copies of each other.
+    /// Which FAT is in use, if they are not copies of each other.
     pub active_fat: Option<u32>,
     /// The root directory.
     pub root: Root,
@@ -127,7 +127,7 @@ impl Geometry {
     /// Decodes the first sector of a volume that lies on `device_len` bytes.
     ///
     /// # Errors
-    /// Why it is no boot sector of a FAT volume, in words.
+    /// Why it is not the boot sector of a FAT volume, in words.
     pub fn decode(sector: &[u8; BOOT_LEN], device_len: u64) -> Result<Self, String> {
         let short = || "the boot sector is too short".to_owned();
         let (raw, rest) = RawCommon::ref_from_prefix(sector.as_slice()).map_err(|_| short())?;
@@ -146,7 +146,7 @@ impl Geometry {
         Ok(geometry)
     }
 
-    /// Computes where everything lies, as far as it must be known to compute it.
+    /// Computes where everything lies, and checks only what the computation needs.
     fn lay_out(raw: &RawCommon, large: Option<&RawFat32>, tail: &RawTail) -> Result<Self, String> {
         let sector_size = u32::from(raw.bytes_per_sector.get());
         let per_cluster = u32::from(raw.sectors_per_cluster);
@@ -253,7 +253,7 @@ impl Geometry {
             Width::Fat32 => (32, 0x0fff_fff4),
         };
         let needed = ((u64::from(clusters) + u64::from(FIRST_CLUSTER)) * bits).div_ceil(8);
-        // Partitioning tools round up generously, but a table that is mostly unused is no table.
+        // Formatting tools round up generously, but a table that is mostly unused is not valid.
         if clusters == 0 || clusters > most || needed > fat_len || fat_len > 2 * needed + (1 << 20)
         {
             return Err(format!(
@@ -275,14 +275,14 @@ impl Geometry {
         Ok(())
     }
 
-    /// Whether `cluster` is one that can hold data.
+    /// Whether `cluster` can hold data.
     pub fn has(&self, cluster: u32) -> bool {
         cluster
             .checked_sub(FIRST_CLUSTER)
             .is_some_and(|index| index < self.clusters)
     }
 
-    /// Offset in bytes of a cluster that [`Self::has`] holds.
+    /// Offset in bytes of a cluster for which [`Self::has`] is true.
     pub fn offset(&self, cluster: u32) -> u64 {
         let index = u64::from(cluster.saturating_sub(FIRST_CLUSTER));
         self.data_offset + index * u64::from(self.cluster_size)

@@ -16,7 +16,7 @@ use imgasm_fs::Timestamp;
 pub mod attribute {
     /// Not to be written.
     pub const READ_ONLY: u8 = 0x01;
-    /// The volume's label, no file.
+    /// The volume's label, not a file.
     pub const VOLUME: u8 = 0x08;
     /// A directory.
     pub const DIRECTORY: u8 = 0x10;
@@ -121,7 +121,7 @@ struct RawPart {
     name_3: [U16; 2],
 }
 
-/// A file or directory, as its entry tells of it.
+/// A file or directory, as its entry describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The long name, or the short one if there is none.
@@ -155,13 +155,13 @@ impl Entry {
         DOTS.contains(&self.short)
     }
 
-    /// The names it goes by, in the form in which they are compared.
+    /// Its names, in the form in which they are compared.
     pub fn names(&self) -> BTreeSet<String> {
         [fold(&self.name), fold(&short_name(self.short, 0))].into()
     }
 
-    /// Whether the entry goes by `name`: upper and lower case are the same, and the short name is
-    /// a name too, as in the Linux kernel.
+    /// Whether the entry is called `name`: upper and lower case are the same, and the short name
+    /// counts as well, as in the Linux kernel.
     pub fn is_called(&self, name: &str) -> bool {
         self.names().contains(&fold(name))
     }
@@ -199,7 +199,7 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
             continue;
         }
         if ended {
-            // The format ends a directory with the first zero; the Linux kernel reads on.
+            // By the format, a directory ends with the first zero; the Linux kernel reads on.
             let problem = format!("entry {slot} lies behind the directory's end");
             listing.problems.push(problem);
         }
@@ -248,8 +248,8 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
     listing
 }
 
-/// The name that a short entry tells: base and extension, in lower case if its flags say so. What
-/// is not ASCII depends on a code page that the volume does not name, and becomes U+FFFD.
+/// The name in a short entry: base and extension, in lower case if its flags say so. What is not
+/// ASCII depends on a code page that the volume does not name, and becomes U+FFFD.
 fn short_name(raw: [u8; 11], lower_case: u8) -> String {
     let part = |bytes: &[u8], lower: bool| -> String {
         let text: String = bytes
@@ -275,7 +275,7 @@ fn short_name(raw: [u8; 11], lower_case: u8) -> String {
     name
 }
 
-/// The sum by which the parts of a long name say to which short entry they belong.
+/// The checksum that ties the parts of a long name to their short entry.
 fn checksum(short: &[u8; 11]) -> u8 {
     short
         .iter()
@@ -345,7 +345,7 @@ impl LongName {
         Some(String::from_utf16_lossy(name))
     }
 
-    /// Notes that parts lead to no short entry.
+    /// Reports parts that lead to no short entry.
     fn abandon(&mut self, slot: usize, problems: &mut Vec<String>) {
         if self.is_open() {
             problems.push(format!(

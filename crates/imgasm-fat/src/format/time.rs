@@ -1,13 +1,13 @@
 //! FAT's dates and times, taken as UTC.
 //!
 //! A date has 7 bits for the years since 1980, 4 for the month and 5 for the day; a time 5 bits for
-//! the hour, 6 for the minute and 5 for the seconds, counted by twos.
+//! the hour, 6 for the minute and 5 for the seconds, counted in twos.
 
 use imgasm_fs::Timestamp;
 
 /// Seconds in a day.
 const DAY: i64 = 86_400;
-/// 1980-01-01T00:00:00Z, the first moment that FAT can tell.
+/// 1980-01-01T00:00:00Z, the first moment that FAT can store.
 const FIRST: i64 = 315_532_800;
 /// 2107-12-31T23:59:59Z, the last.
 const LAST: i64 = 4_354_819_199;
@@ -30,7 +30,7 @@ pub struct Civil {
 }
 
 impl Civil {
-    /// The nearest moment to `time` that FAT can tell.
+    /// The nearest moment to `time` that FAT can store.
     pub fn new(time: Timestamp) -> Self {
         let seconds = time.seconds.clamp(FIRST, LAST);
         let (mut days, rest) = ((seconds - FIRST) / DAY, (seconds - FIRST) % DAY);
@@ -66,8 +66,8 @@ impl Civil {
     }
 }
 
-/// The moment that a date, a time and hundredths of a second tell; fields that are out of range
-/// count as their nearest sound value.
+/// The moment of a date, a time and hundredths of a second; fields that are out of range count as
+/// their nearest sound value.
 pub fn decode(date: u16, time: u16, hundredths: u8) -> Timestamp {
     let year = i64::from(date >> 9) + 1980;
     let month = (date >> 5 & 0xf).clamp(1, 12);

@@ -738,7 +738,7 @@ fn floppies_are_read_and_written() {
         assert_eq!(judged(&image), ours(&fs), "{maker} {options:?}");
         assert_sound(&image);
     }
-    // A FAT that says otherwise than the boot sector is odd, no more.
+    // A FAT that contradicts the boot sector is odd, but no error.
     let mut boot = [0; 512];
     let volume = device(&image);
     volume.read_at(0, &mut boot).expect("read");
@@ -816,7 +816,7 @@ fn faults_that_fsck_finds_are_found_and_not_written_over() {
         std::fs::write(&image, &sound).expect("restore");
         device(&image).write_at(offset, bytes).expect("damage");
         if offset < 100_000 {
-            // Both copies of the FAT, so that it is this fault and no other.
+            // In both copies of the FAT, so that it is this fault and no other.
             let copy = offset + fat_len(&sound);
             device(&image).write_at(copy, bytes).expect("damage");
         }
@@ -874,7 +874,7 @@ fn mutated_volumes_end_in_a_tree_or_an_error() {
         }
         let used = fs.used_extents().expect("used");
         let metadata = used[0].end;
-        // The head of the volume, which holds all that matters, and holes behind.
+        // The head of the volume, which holds all that matters, followed by holes.
         let head = usize::try_from(metadata + MIB).expect("small");
         let mut sound = vec![0; head];
         device(&image).read_at(0, &mut sound).expect("read");
