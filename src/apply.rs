@@ -36,12 +36,12 @@ pub struct Options {
     pub with_digests: bool,
 }
 
-/// What identifiers of what is made are derived from: an image that is edited in place has no recipe,
-/// and so no name to derive them from.
+/// The seed of new identifiers: an image that is edited in place has no recipe, and so no name from
+/// which they could be derived.
 const SEED: [u8; 16] = *b"imgasm apply    ";
 
-/// Applies overlays in their order; gives every path that then differs. If none does, the image is
-/// not written.
+/// Applies overlays in their order; gives every path that differs afterwards. If none does, the
+/// image is not written.
 pub fn apply(
     image: InPlace,
     overlays: &[Overlay],
@@ -67,11 +67,11 @@ pub fn apply(
     Ok(edited.changed_paths)
 }
 
-/// Reads the overlays in these folders. Each variable in `set` goes to every overlay that has one of
-/// that name, the last value counting.
+/// Reads the overlays in these folders. Each variable in `set` goes to every overlay that declares
+/// it; of several values the last one is used.
 ///
 /// # Errors
-/// Also if no overlay has a variable that is set.
+/// Also if a variable is set that no overlay declares.
 pub fn load(folders: &[PathBuf], set: &[(String, String)]) -> config::Result<Vec<Overlay>> {
     let mut files = Vec::with_capacity(folders.len());
     for folder in folders {

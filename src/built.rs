@@ -1,5 +1,5 @@
-//! What `build` has left: the image, its volumes and the manifest, checked against each other and
-//! the recipe, as an import takes them.
+//! What `build` has made: the image, its volumes and the manifest, checked against each other and
+//! the recipe before an import.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use imgasm_container::{Cache, Progress};
 use imgasm_disk::Disk;
 use imgasm_guest::Arch;
 
-/// Why what was built cannot be taken.
+/// Why what was built cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no manifest.
@@ -27,7 +27,7 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
-    /// The manifest is not one.
+    /// The file is not a manifest.
     #[error("{} is not a manifest", path.display())]
     Manifest {
         /// The manifest.
@@ -35,7 +35,7 @@ pub enum Error {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// What was built is not what the recipe says now.
+    /// What was built no longer matches the recipe.
     #[error("{} is out of date: {problem}", dir.display())]
     Stale {
         /// The folder.
@@ -69,7 +69,7 @@ impl Error {
     }
 }
 
-/// Opens what the recipe's build has left in a folder.
+/// Opens what the recipe's build has made in a folder.
 pub fn open(
     dir: &Path,
     recipe: &Recipe,

@@ -18,7 +18,7 @@ use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, shared};
 use imgasm_container::Cache;
 use imgasm_disk::Disk;
 
-/// The longest file that is looked at as a manifest: with a line for each of a million paths.
+/// The longest file that may be a manifest: one with a line for each of a million paths.
 const MANIFEST_LIMIT_BYTES: u64 = 256 << 20;
 
 /// Why there is nothing to compare.
@@ -49,13 +49,13 @@ pub enum OpenError {
     /// The file could not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// What the disk is wrapped in could not be taken off.
+    /// The container of the disk could not be read.
     #[error(transparent)]
     Container(#[from] imgasm_container::Error),
     /// The disk could not be understood.
     #[error(transparent)]
     Disk(#[from] imgasm_disk::Error),
-    /// The file is named as a manifest is, and is none.
+    /// The file is named like a manifest, but is not one.
     #[error("this is no manifest")]
     NoManifest(#[source] serde_json::Error),
     /// The file beside a manifest is not the image that the manifest describes.
@@ -94,7 +94,7 @@ impl Error {
     }
 }
 
-/// What there is to compare.
+/// One side of a comparison.
 pub enum Side {
     /// A disk.
     Disk(Image),
@@ -103,7 +103,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// Why not all of it could be compared.
+    /// Why a part of it could not be compared.
     pub fn damage(self) -> Option<Error> {
         match self {
             Self::Disk(image) => image
@@ -114,14 +114,14 @@ impl Side {
     }
 }
 
-/// A disk, with what is known of it.
+/// A disk, with what is known about it.
 pub struct Image {
     disk: Disk,
     /// Its chunks, if they are known without reading it.
     chunk_map: Option<Arc<ChunkMap>>,
-    /// Why not all of it can be compared, and the file.
+    /// The file of which a part cannot be compared, and why.
     damage: Option<(PathBuf, Box<OpenError>)>,
-    /// Where standard input was put, until the comparison is done.
+    /// The temporary folder with standard input, until the comparison is done.
     _spooled: Option<TempDir>,
 }
 
@@ -226,7 +226,7 @@ fn image(path: &Path, opener: &mut Opener<'_>) -> Result<Image, OpenError> {
     }
 }
 
-/// What is left of a disk, of which this is known to be wrong, can be compared all the same.
+/// Opens what is left of a damaged disk, which can be compared all the same.
 fn cut_short(
     path: &Path,
     device: Arc<dyn BlockDevice>,
@@ -263,12 +263,12 @@ fn manifest(path: &Path) -> Result<Option<Manifest>, OpenError> {
 /// The image beside a manifest, if it is there.
 fn image_of(path: &Path, manifest: &Manifest) -> Option<PathBuf> {
     let name = Path::new(&manifest.image.file);
-    // A manifest may come from anywhere and leads to no other folder.
+    // A manifest may come from anywhere and must not lead to another folder.
     let file = path.with_file_name(name.file_name().filter(|file| *file == name)?);
     file.is_file().then_some(file)
 }
 
-/// The image beside a manifest, which must be the one that the manifest describes.
+/// The image beside a manifest, after a check that it is the one that the manifest describes.
 fn checked_image(
     path: &Path,
     manifest: &Manifest,
@@ -289,7 +289,7 @@ fn checked_image(
     Ok(Image::new(disk, Some(base.chunk_map)))
 }
 
-/// Standard input: in place if it is a file, else put into a temporary file without its zeros.
+/// Standard input: in place if it is a file, else copied to a temporary file without its zeros.
 fn standard_input(opener: &mut Opener<'_>) -> Result<Side, OpenError> {
     let stdin = Path::new("/dev/stdin");
     if fs::metadata(stdin).is_ok_and(|metadata| metadata.is_file())
@@ -324,7 +324,7 @@ fn copy_sparse(from: &mut dyn Read, to: &File) -> io::Result<()> {
     }
 }
 
-/// Compares what is there to compare. The cache remembers how two files differ.
+/// Compares two sides. The cache remembers how two files differ.
 pub fn compare(
     old: &Side,
     new: &Side,
@@ -347,7 +347,7 @@ pub fn compare(
     }
 }
 
-/// Compares two disks, with what is known of them, and remembers how they differ.
+/// Compares two disks, using what is known about them, and remembers how they differ.
 fn compare_disks(
     old: &Image,
     new: &Image,

@@ -1,7 +1,7 @@
-//! What the environment of the process says, read once by `main` and handed down.
+//! The environment of the process, read once by `main` and handed down.
 //!
-//! Nothing else in this crate looks at environment variables, so that the same arguments and the
-//! same [`Environment`] always do the same.
+//! Nothing else in this crate reads environment variables, so the same arguments and the same
+//! [`Environment`] always do the same.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use imgasm_container::Cache;
 
 use crate::config::Epoch;
 
-/// The time that builds give to what they make.
+/// The variable with the time that builds give to what they make.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
-/// A variable of the environment holds what it cannot hold.
+/// A variable of the environment has an impossible value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable {name}: {problem}")]
 pub struct Error {
@@ -23,17 +23,17 @@ pub struct Error {
     pub problem: String,
 }
 
-/// The environment of a process. A variable that is set to nothing counts as not set.
+/// The environment of a process. A variable with an empty value counts as not set.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     source_date_epoch: Option<OsString>,
     /// The folder in which unpacked images are kept: `IMGASM_CACHE`, else a folder below
     /// `XDG_CACHE_HOME` or `HOME`; `None` if none of them is set.
     pub cache_dir: Option<PathBuf>,
-    /// Whether what lies in the cache is taken as it is: not if `CI` is set, because what runs there
-    /// for one pull request may have put it there for another.
+    /// Whether the cache is used without comparison: not if `CI` is set, because there the jobs of
+    /// one pull request may fill the cache for another.
     pub trusts_cache: bool,
-    /// What is logged, in the words of `tracing`: `IMGASM_LOG`.
+    /// What is logged, as a filter of `tracing`: `IMGASM_LOG`.
     pub log: Option<String>,
     /// The region to connect to: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
     pub aws_region: Option<String>,
@@ -61,7 +61,7 @@ impl Environment {
     /// The time that `SOURCE_DATE_EPOCH` names, if it is set.
     ///
     /// # Errors
-    /// If it is no number of seconds since 1970. It is checked here and not by
+    /// If it is not a number of seconds since 1970. That is checked here and not by
     /// [`Environment::read`], so that commands which need no time work all the same.
     pub fn source_date_epoch(&self) -> Result<Option<Epoch>, Error> {
         let Some(value) = &self.source_date_epoch else {

@@ -17,7 +17,7 @@ pub enum Error {
         /// The bytes asked for.
         asked: u64,
     },
-    /// There is nothing in the partition table that could grow.
+    /// The partition table has no partition that could grow.
     #[error("the disk has no partition that could grow")]
     NoPartition,
     /// The table or the filesystem could not be made larger.
@@ -28,9 +28,9 @@ pub enum Error {
     Block(#[from] imgasm_block::Error),
 }
 
-/// Makes an image `len` bytes long. The partition of this number, or else the last one, gets what the
-/// disk gains, and its filesystem all that the partition has. Gives where that is, and what became
-/// of it.
+/// Makes an image `len` bytes long. The partition with this number, or else the last one, gets the
+/// room that the disk gains, and its filesystem fills it. Gives the place of that filesystem, and how
+/// it has grown.
 pub fn grow(
     image: InPlace,
     len: u64,

@@ -9,7 +9,7 @@ use imgasm_fs::FileSystemInfo;
 use imgasm_fs::text::name_text;
 use imgasm_guest::{Arch, Facts, Init};
 
-/// A disk, described for people and machines. `null` is what does not apply or is not known.
+/// A disk, described for people and machines. What does not apply or is not known is `null`.
 #[derive(Debug, Serialize)]
 pub struct Description {
     /// What the disk is wrapped in, outermost first; empty for a raw image.
@@ -35,7 +35,7 @@ pub struct TableDescription {
     pub id: String,
     /// Bytes in a logical block.
     pub sector_size: u64,
-    /// Whether the MBR before a GPT lists partitions too.
+    /// Whether the MBR before a GPT also lists partitions.
     pub hybrid: bool,
     /// SHA-256 of the boot code, if there is some.
     pub boot_code_sha256: Option<String>,
@@ -119,7 +119,7 @@ pub struct RootDescription {
     pub architecture: Option<&'static str>,
 }
 
-/// Describes a disk. The root filesystem is sought as [`Disk::root`] does.
+/// Describes a disk. The root filesystem is found by [`Disk::root`].
 pub fn describe(
     disk: &Disk,
     container: Vec<String>,
@@ -138,7 +138,7 @@ pub fn describe(
                 None
             }
         },
-        // A number that was asked for must be there; a disk without a root is still a disk.
+        // A partition that was asked for must exist; a disk without a root is still a disk.
         Err(error) if partition.is_some() => return Err(error),
         Err(error) => {
             warnings.push(error.to_string());
@@ -155,7 +155,7 @@ pub fn describe(
     })
 }
 
-/// The system in the root filesystem, or why it cannot be told.
+/// The system in the root filesystem, or why it is unknown.
 fn root(disk: &Disk, place: Place) -> Result<RootDescription, String> {
     let fs = disk
         .open_filesystem(place)
@@ -179,7 +179,7 @@ fn number(place: Place) -> Option<u32> {
     }
 }
 
-/// A partition table in the words of the description.
+/// A partition table in the description's form.
 pub fn table_description(table: &imgasm_disk::PartitionTable) -> TableDescription {
     let (id, hybrid) = match table.kind {
         TableKind::Gpt {

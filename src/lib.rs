@@ -16,15 +16,15 @@
 //! - [`sbom`]: the packages in an image, as a bill of materials.
 //! - [`diff`]: what differs between two images.
 //! - [`session`]: an image that is being edited.
-//! - [`apply`]: overlays on an image where it lies; [`grow`]: the image made larger there.
+//! - [`apply`]: applying overlays to an image where it lies; [`grow`]: making it larger there.
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - [`plan`]: what a build would do.
 //! - [`reproduce`]: whether the same inputs give the same bytes.
 //! - [`opener`]: opening the images that users name.
 //! - [`compare`]: comparing what users name.
 //! - [`verification`]: all checks of an image, with what its recipe expects.
-//! - [`built`]: what a build has left, for an import.
-//! - [`boot`]: an image, started.
+//! - [`built`]: what a build has made, for an import.
+//! - [`boot`]: starting an image.
 //! - [`cli`]: the command line.
 
 pub mod apply;

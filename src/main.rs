@@ -1,4 +1,4 @@
-//! The `imgasm` binary: reads the environment, and leaves all else to [`imgasm::cli`].
+//! The `imgasm` binary: reads the environment, and leaves everything else to [`imgasm::cli`].
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use imgasm_block::{Digest, Output};
 /// The name of the file.
 pub const FILE_NAME: &str = "manifest.json";
 
-/// The record that `build` leaves beside the image. It holds nothing of the host or of the time of
+/// The record that `build` writes beside the image. It holds nothing about the host or the time of
 /// the build, so that equal inputs give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -24,7 +24,7 @@ pub struct Manifest {
     pub name: String,
     /// The time given to everything that was made or changed, in seconds since 1970.
     pub source_date_epoch: i64,
-    /// What the image was built upon.
+    /// The base of the image.
     pub base: Base,
     /// The identity of the recipe: its bytes, its variables, and its overlays with theirs.
     pub recipe_sha256: Digest,
@@ -41,7 +41,7 @@ pub struct Manifest {
     pub volumes: Vec<Volume>,
     /// Every path that an overlay changed, in order.
     pub changes: Vec<Change>,
-    /// The AMIs that the image became, one a region; in the form that Packer has for them.
+    /// The AMIs that the image became, one per region, in Packer's form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<Artifact>,
     /// The [`Artifact::packer_run_uuid`] of those that were made last.
@@ -49,20 +49,20 @@ pub struct Manifest {
     pub last_run_uuid: Option<String>,
 }
 
-/// What an image was built upon.
+/// The base of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// The name of the file, or of the folder with the root filesystem.
     pub name: String,
-    /// SHA-256 of the file if the recipe gives it or the file had to be unpacked; of a folder, its
-    /// identity.
+    /// SHA-256 of the file, if the recipe gives it or the file had to be unpacked; for a folder,
+    /// its identity.
     pub sha256: Option<Digest>,
     /// SHA-256 over the SHA-256s of the non-zero 512 KiB chunks of the disk, in order.
     pub digest: Digest,
     /// Bytes of the disk.
     pub size: u64,
-    /// How the bytes that were used were bound to the digests; not there if they were made for this
-    /// build, and in manifests of old.
+    /// How the bytes that were used were bound to the digests; absent if they were made for this
+    /// build, and in old manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
     /// The AMI that it was pulled from.
@@ -102,10 +102,10 @@ pub struct Package {
     pub arch: Option<String>,
     /// SHA-256 of its file.
     pub sha256: Digest,
-    /// Whether the base had it already.
+    /// Whether the base had it before.
     pub was_present: bool,
-    /// What its installation would have done that was not done: scripts that were passed over,
-    /// triggers, caches that were not rebuilt.
+    /// The parts of its installation that were not done: scripts that were skipped, triggers,
+    /// caches that were not rebuilt.
     pub skipped: Vec<String>,
 }
 
@@ -127,11 +127,11 @@ pub struct Image {
 pub struct Volume {
     /// The device of the mapping.
     pub device_name: String,
-    /// Size in GiB; `null` if the mapping is taken away, or is as large as its snapshot.
+    /// Size in GiB; `null` if the mapping is removed, or is as large as its snapshot.
     pub volume_size: Option<u64>,
     /// The kind of EBS volume.
     pub volume_type: String,
-    /// Whether the volume goes with the instance.
+    /// Whether the volume is deleted with the instance.
     pub delete_on_termination: bool,
     /// The filesystem that was made.
     pub filesystem: Option<VolumeFilesystem>,
@@ -144,7 +144,7 @@ pub struct VolumeFilesystem {
     pub file: String,
     /// Bytes of the image.
     pub size: u64,
-    /// As [`Image::digest`].
+    /// See [`Image::digest`].
     pub digest: Digest,
     /// Its kind.
     pub kind: String,

@@ -9,7 +9,7 @@ use imgasm_disk::Disk;
 /// Why an image could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What the disk is wrapped in could not be taken off.
+    /// The container of the disk could not be read.
     #[error(transparent)]
     Container(#[from] imgasm_container::Error),
     /// The disk could not be understood.
@@ -26,9 +26,9 @@ pub enum Error {
 pub struct Opener<'a> {
     /// Where unpacked images are kept.
     pub cache: &'a Cache,
-    /// Is told how far a file has been read.
+    /// Called with how far a file has been read.
     pub progress: &'a Progress<'a>,
-    /// Is told of an interrupted change that was dealt with.
+    /// Called with what was done about an interrupted change.
     pub recovered: &'a mut dyn FnMut(&Path, &Recovery),
 }
 
@@ -54,7 +54,7 @@ impl Opener<'_> {
         })
     }
 
-    /// The disk in a file, not looked into.
+    /// The disk in a file, without a look into it.
     pub fn container(&mut self, path: &Path) -> imgasm_container::Result<imgasm_container::Image> {
         let image = self.cache.open(path, self.progress)?;
         if let Some(recovery) = &image.recovery {

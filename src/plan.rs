@@ -23,13 +23,14 @@ pub struct Plan<'a> {
     pub changed_blocks: u64,
     /// Bytes in those blocks.
     pub changed_bytes: u64,
-    /// 512 KiB chunks to be uploaded if the base is there already.
+    /// 512 KiB chunks to be uploaded if the base has been uploaded already.
     pub upload_chunks: u64,
     /// Bytes in those chunks, and of the volumes.
     pub upload_bytes: u64,
-    /// Bytes to be uploaded if nothing is there: every chunk that holds data, of all disks.
+    /// Bytes to be uploaded if nothing has been uploaded: every chunk that holds data, of all
+    /// disks.
     pub full_upload_bytes: u64,
-    /// What `imgasm diff --json` prints of the base and the image.
+    /// What `imgasm diff --json` prints for the base and the image.
     pub diff: Document<'a>,
 }
 
@@ -46,7 +47,7 @@ pub fn compare(build: &Build, options: diff::Options) -> diff::Result<Report> {
 }
 
 impl<'a> Plan<'a> {
-    /// The plan of a build, with what [`compare`] gave for it.
+    /// The plan of a build, with the result of [`compare`].
     pub fn new(build: &'a Build, report: &'a Report) -> Self {
         let changes = build.changes.iter();
         let changed_bytes = changes

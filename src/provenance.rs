@@ -1,7 +1,7 @@
 //! Where an image comes from, as a statement that others can check and sign.
 //!
 //! An in-toto statement (`in-toto.io/Statement/v1`) whose predicate is SLSA provenance
-//! (`slsa.dev/provenance/v1`). It is made of the manifest alone and the bytes of the outputs, so
+//! (`slsa.dev/provenance/v1`). It is made only from the manifest and the bytes of the outputs, so
 //! that equal builds give equal statements.
 
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ use crate::manifest::Manifest;
 use crate::recipe::Base;
 use imgasm_block::Digest;
 
-/// What a build of this program is, by name.
+/// The name of the kind of build that this program does.
 const BUILD_TYPE: &str = "https://github.com/imgasm/imgasm/build/v1";
-/// Who builds.
+/// The builder.
 const BUILDER: &str = "https://github.com/imgasm/imgasm";
-/// The name of a digest over the digests of the chunks of a disk, as manifests have it.
+/// The name of a digest over the digests of the chunks of a disk, as in manifests.
 const CHUNKS: &str = "imgasmChunks512k";
 /// The name of the identity of a folder or recipe.
 const IDENTITY: &str = "imgasmIdentity";
@@ -83,7 +83,7 @@ struct Builder {
 
 impl Statement {
     /// The statement of a build from `base` whose disks are the files `disks`: the image, then the
-    /// volumes. They are read for their digests, and so is the program `tool` that made them.
+    /// volumes. They are read for their digests, as is the program `tool` that made them.
     pub fn new(manifest: &Manifest, base: &Base, disks: &[&Path], tool: &Path) -> io::Result<Self> {
         let volumes = manifest.volumes.iter();
         let chunks = std::iter::once(manifest.image.digest)

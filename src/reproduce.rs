@@ -31,18 +31,18 @@ pub enum Error {
 
 /// The second build: how to run it, and what to give it.
 pub struct Again<'a> {
-    /// The program and the arguments that build the same recipe, but for `--output`. Relative paths
+    /// The program and the arguments that build the same recipe, without `--output`. Relative paths
     /// are not allowed, because it runs in another folder.
     pub command: &'a [std::ffi::OsString],
     /// The time that the first build gave to everything, in seconds since 1970.
     pub source_date_epoch: i64,
-    /// The folder with the first outputs; the second are put beside them for a while.
+    /// The folder with the first outputs; the second ones are put beside them temporarily.
     pub out: &'a Path,
     /// The first outputs.
     pub outputs: &'a [PathBuf],
 }
 
-/// An output that a second build makes otherwise.
+/// An output that differs in a second build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The first output.
@@ -52,7 +52,7 @@ pub struct Difference {
 }
 
 /// Builds again, in another folder, with an empty cache and in another environment (time zone, locale,
-/// home, umask, folder), and compares all that came out. Gives what differs.
+/// home, umask, folder), and compares all outputs. Gives what differs.
 pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
     // Beside the first outputs, if there is as much room.
     let folder = tempfile::Builder::new()
@@ -98,7 +98,7 @@ pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
     Ok(differences)
 }
 
-/// What is not as a manifest records it, a line for each field.
+/// What is not as a manifest records it, one line per field.
 pub fn not_as_recorded(recorded: &Manifest, now: &Manifest) -> Vec<String> {
     let report = record::compare(recorded, now);
     let value = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());

@@ -1,7 +1,7 @@
 //! A bill of materials: the packages that are installed in an image, as CycloneDX 1.5
 //! (<https://cyclonedx.org/docs/1.5/json/>).
 //!
-//! It is made of the image alone, without the time: equal images have equal documents.
+//! It is made from the image alone, without the time: equal images have equal documents.
 
 use std::collections::BTreeMap;
 
@@ -42,21 +42,21 @@ pub enum Error {
     Document(#[from] serde_json::Error),
 }
 
-/// Which kind of packages a database records: the type of their package URLs.
+/// The kind of packages in a database: the type of their package URLs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Rpm,
     Deb,
 }
 
-/// A document, with the properties that are used here.
+/// A document, with the properties that we use.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Bom {
     #[allow(clippy::struct_field_names, reason = "the format has this name")]
     bom_format: &'static str,
     spec_version: &'static str,
-    /// Of this document under its serial number.
+    /// The version of this document under its serial number.
     version: u32,
     serial_number: String,
     metadata: Metadata,
@@ -96,7 +96,7 @@ pub fn document(manifest: &Manifest, root: &dyn FileSystem) -> Result<Vec<u8>, E
     };
     let distribution = OsRelease::read(root)?;
     let distribution = distribution.as_ref().map_or("", OsRelease::id);
-    // By their references, each of which may be there once only.
+    // By reference: each may occur only once.
     let mut components = BTreeMap::new();
     for package in &packages {
         let component = component(kind, distribution, package)?;
@@ -150,7 +150,7 @@ fn component(kind: Kind, distribution: &str, package: &Package) -> Result<Compon
         .and_then(GenericPurlBuilder::build)
         .map_err(failed)?
         .to_string()
-        // The crate leaves it as it is, and the specification does not.
+        // The specification encodes it, the crate does not.
         .replace('+', "%2B");
     Ok(Component {
         classification: "library",

@@ -1,8 +1,8 @@
 //! An image that is being edited: `build`, `plan` and `apply` all change an image through one.
 //!
 //! A session opens the root filesystem of a disk on a delta, hands out an [`Applier`] to edit it, and
-//! gives back what has become of it. Its base is never written: a session that fails, or that is
-//! dropped, leaves nothing behind.
+//! gives back the result. Its base is never written: a session that fails, or that is dropped, leaves
+//! nothing behind.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub struct Options {
     pub partition: Option<u32>,
     /// The time given to everything that is made or changed.
     pub now: Timestamp,
-    /// What identifiers of what is made are derived from.
+    /// The seed of new identifiers.
     pub seed: [u8; 16],
 }
 
@@ -56,7 +56,7 @@ pub struct Session {
 
 /// An image that was edited.
 pub struct Edited {
-    /// The image: the base with what differs.
+    /// The image: the base with the changes.
     pub delta: Arc<Delta>,
     /// The disk in it.
     pub disk: Disk,
@@ -66,7 +66,7 @@ pub struct Edited {
     pub changed_paths: Vec<ChangedPath>,
 }
 
-/// What is done when the edits are done.
+/// What is done after the edits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Finish {
     /// Whether what the root filesystem does not use becomes holes.
@@ -76,8 +76,8 @@ pub struct Finish {
 }
 
 impl Session {
-    /// Opens an image of `len` bytes upon `base`. If that is more than the base has, the disk grows,
-    /// with its last partition and the filesystem in it.
+    /// Opens an image of `len` bytes above `base`. If that is more than the base has, the disk
+    /// grows, with its last partition and the filesystem in it.
     pub fn open(base: Arc<dyn BlockDevice>, len: u64, options: Options) -> Result<Self, Error> {
         let grows = len > base.len();
         let delta = Arc::new(Delta::grown(base, len));
@@ -101,7 +101,7 @@ impl Session {
         })
     }
 
-    /// Edits the root filesystem. After an error the session is of no more use.
+    /// Edits the root filesystem. After an error the session is useless.
     pub fn edit<E: From<overlay::Error>>(
         &mut self,
         edit: impl FnOnce(&mut Applier<'_>) -> Result<(), E>,
@@ -114,8 +114,8 @@ impl Session {
         Ok(())
     }
 
-    /// Writes the edits into the delta. Paths that ended as they were in the base count as not
-    /// changed, and if that is true of all of them, the image is the base.
+    /// Writes the edits into the delta. Paths that end up as they were in the base count as not
+    /// changed; if that holds for all of them, the image is the base.
     pub fn finish(self, finish: Finish) -> Result<Edited, Error> {
         let Self {
             delta,
@@ -129,7 +129,7 @@ impl Session {
         root.flush().map_err(failed)?;
         let is_grown = delta.len() > delta.base().len();
         if report.has_changed() {
-            // A disk that grew has its root elsewhere in its table, but the same place in both.
+            // The table of a disk that grew has changed, but the root has the same place in both.
             let base = Disk::open(delta.base().clone())?;
             let before = base.open_filesystem(place)?;
             report.retain_net_changes(before.as_ref(), root.as_ref(), options.now)?;

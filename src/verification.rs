@@ -22,13 +22,13 @@ use imgasm_guest::known_path;
 /// Why an image could not be checked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The recipe does not say how the AMI boots, but something wrong.
+    /// What the recipe says about how the AMI boots is wrong.
     #[error(transparent)]
     Config(#[from] config::Error),
     /// A volume beside the image could not be opened.
     #[error(transparent)]
     Open(#[from] opener::Error),
-    /// The disk could not be read, or its root not be found or opened.
+    /// The disk could not be read, or its root could not be found or opened.
     #[error(transparent)]
     Disk(#[from] imgasm_disk::Error),
     /// The root filesystem could not be looked at.
@@ -41,7 +41,7 @@ pub enum Error {
 pub struct Summary {
     /// Checks that found all well.
     pub passed: usize,
-    /// Faults that do not make the image unfit.
+    /// Faults that do not make the image unusable.
     pub warned: usize,
     /// Faults that do.
     pub failed: usize,
@@ -66,7 +66,7 @@ pub struct Subject<'a> {
 /// Does all checks of an image.
 ///
 /// # Errors
-/// If the image has no root that can be read, because then nothing else can be said of it.
+/// If the image has no readable root, because then nothing else can be said about it.
 pub fn verify(subject: &Subject<'_>, opener: &mut Opener<'_>) -> Result<Summary, Error> {
     let ami = match subject.recipe {
         Some(recipe) => recipe.any_ami()?,

@@ -28,7 +28,7 @@ pub enum Error {
         /// What was said about it.
         source: imgasm_fs::Error,
     },
-    /// Its files could not be put in.
+    /// Its files could not be stored.
     #[error("volume `{label}`: cannot put in {}", files.display())]
     Files {
         /// The volume's label.
@@ -107,8 +107,8 @@ pub fn format(
     })
 }
 
-/// Has the root filesystem mount a volume, or use it for swapping: the mount point, and the line in
-/// `/etc/fstab`.
+/// Lets the root filesystem mount a volume, or use it as swap: makes the mount point and the line
+/// in `/etc/fstab`.
 pub fn mount(filesystem: &Filesystem, editor: &mut Editor<'_>) -> edits::Result<()> {
     let Some(mount) = &filesystem.mount else {
         return Ok(());

@@ -28,7 +28,7 @@ const BLOCK: u64 = 4096;
 pub struct AssembleOptions {
     /// The time given to everything.
     pub now: Timestamp,
-    /// From which the GUIDs, the filesystems' identities and their seeds are derived.
+    /// The source of the GUIDs, the filesystems' identities and their seeds.
     pub seed: [u8; 16],
 }
 

@@ -14,7 +14,7 @@ use imgasm_fs::{FileSystem, FileType, MetadataChange, NewNode, NodeId, NodeKind}
 /// [`Error::Host`] if a file cannot be read, [`Error::Fill`] if it cannot be stored.
 pub fn fill(fs: &mut dyn FileSystem, tree: &Tree) -> Result<()> {
     let mut nodes = BTreeMap::from([(ImagePath::root(), fs.root())]);
-    // Further names come last, when the files that they name are there.
+    // Further names come last, when the files that they name exist.
     let (links, items): (Vec<_>, Vec<_>) = tree
         .iter()
         .partition(|(_, item)| matches!(item.content, Content::HardLink(_)));
@@ -80,7 +80,7 @@ fn kind(content: &Content) -> NodeKind<'_> {
     }
 }
 
-/// The directory in which a path lies, and the name in it.
+/// The directory that contains a path, and the name in it.
 fn place<'a>(
     nodes: &BTreeMap<ImagePath, NodeId>,
     path: &'a ImagePath,

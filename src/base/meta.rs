@@ -1,4 +1,4 @@
-//! The file beside a root filesystem's tree, with what a checkout of the tree cannot keep.
+//! The file beside a root filesystem's tree, with what a checkout of the tree cannot store.
 //!
 //! For `rootfs/` it is `rootfs.meta.toml`:
 //!
@@ -30,10 +30,10 @@ use imgasm_fs::{DeviceNumber, FileType};
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Meta {
-    /// Directories that are there even where nothing lies in them.
+    /// Directories that exist even if they are empty.
     #[serde(default)]
     directories: Vec<String>,
-    /// Further names of files: the new name, and one that there is.
+    /// Further names of files: the new name, and an existing one.
     #[serde(default)]
     hard_links: BTreeMap<String, String>,
     /// Device nodes and named pipes.
@@ -84,7 +84,7 @@ pub struct Set {
 pub type Special = (FileType, Option<DeviceNumber>);
 
 impl Meta {
-    /// What the file at `path` says, which has these bytes.
+    /// What the file at `path` with these bytes says.
     ///
     /// # Errors
     /// [`Error::Meta`] with the place and the text.
@@ -97,7 +97,7 @@ impl Meta {
         toml::from_str(text).map_err(|error| wrong(error.to_string()))
     }
 
-    /// The directories that are there even where nothing lies in them.
+    /// The directories that exist even if they are empty.
     pub fn directories(&self) -> Result<Vec<ImagePath>, String> {
         self.directories
             .iter()
@@ -105,7 +105,7 @@ impl Meta {
             .collect()
     }
 
-    /// The further names of files, each with a name that there is.
+    /// The further names of files, each with an existing name.
     pub fn hard_links(&self) -> Result<Vec<(ImagePath, ImagePath)>, String> {
         let links = self.hard_links.iter();
         links
@@ -141,7 +141,7 @@ impl Meta {
 impl RawSet {
     fn compile(&self) -> Result<Set, String> {
         let pattern = |text: &String| {
-            // A pattern begins with a slash, as the paths do; `*` does not cross one.
+            // A pattern begins with a slash, as paths do; `*` does not match one.
             let glob = GlobBuilder::new(text).literal_separator(true).build();
             let glob = glob.map_err(|error| error.to_string())?;
             Ok((text.clone(), glob.compile_matcher()))

@@ -1,7 +1,8 @@
 //! What a root filesystem is to hold, from a tree on the host and the file beside it.
 //!
-//! Of the tree count names, contents, the targets of symbolic links, and whether a file's owner may
-//! execute it: what git keeps. The host's users, times, umask and order of directories do not.
+//! From the tree come names, contents, the targets of symbolic links, and whether a file's owner
+//! may execute it: what git stores. The host's users, times, umask and order of directories have no
+//! effect.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -79,11 +80,11 @@ pub fn meta_path(root: &Path) -> PathBuf {
     root.with_file_name(name)
 }
 
-/// The most that is read of the file beside a tree, in bytes.
+/// The largest file beside a tree that is read, in bytes.
 const META_LIMIT: u64 = 4 << 20;
 
-/// What is in the file beside a tree, if there is one. It is there itself and not only a link to
-/// elsewhere, lines of which a message might show.
+/// The content of the file beside a tree, if there is one. A link is refused: it could lead
+/// elsewhere, and a message might show lines from there.
 pub fn meta_bytes(root: &Path) -> Result<Option<Vec<u8>>> {
     let path = meta_path(root);
     let file = match open_regular(&path) {

@@ -1,8 +1,8 @@
-//! What the machine writes to its console, and what that says about where its start ends.
+//! What the machine writes to its console, and what that says about how far it starts.
 
 use std::io::{self, Read, Write};
 
-/// The most bytes of the console that are kept: a machine may write for ever.
+/// The most bytes of the console that are kept: a machine may write forever.
 const LIMIT: usize = 8 << 20;
 
 /// Everything that was written to the console.
@@ -12,17 +12,17 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Takes what `source` gives until it ends, and hands it to `watch` too.
+    /// Adds output. If it becomes too much, the older part is dropped.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         if self.text.len() + bytes.len() > LIMIT {
-            // The end tells more than the middle.
+            // The end says more than the beginning.
             let kept = self.text.len().min(LIMIT / 2);
             self.text.drain(..self.text.len() - kept);
         }
         self.text.extend(bytes);
     }
 
-    /// The lines, without the signs that move the cursor or set colours.
+    /// The lines, without escape sequences that move the cursor or set colours.
     pub(super) fn lines(&self) -> Vec<String> {
         let plain = anstream::adapter::strip_bytes(&self.text).into_vec();
         let text = String::from_utf8_lossy(&plain);
@@ -34,7 +34,7 @@ impl Console {
     }
 }
 
-/// Copies until the end of `source`, as far as each piece can be taken.
+/// Copies until the end of `source`; a piece that cannot be taken is lost.
 pub(super) fn copy(mut source: impl Read, mut take: impl FnMut(&[u8])) {
     let mut buffer = [0; 4096];
     loop {
@@ -47,10 +47,10 @@ pub(super) fn copy(mut source: impl Read, mut take: impl FnMut(&[u8])) {
     }
 }
 
-/// Shows what is written to the console to who watches.
+/// Shows what is written to the console to whoever watches.
 pub(super) fn show(bytes: &[u8]) {
     let mut stderr = io::stderr().lock();
-    // Whoever does not listen any more misses nothing that counts.
+    // Whoever has stopped listening misses nothing important.
     let _ = stderr.write_all(bytes).and_then(|()| stderr.flush());
 }
 
@@ -58,7 +58,7 @@ pub(super) fn show(bytes: &[u8]) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// The firmware found nothing, or nothing was heard of what it found.
+    /// The firmware found nothing, or what it found said nothing.
     Firmware,
     /// The boot loader.
     Loader,
@@ -68,13 +68,13 @@ pub enum Stage {
     Init,
 }
 
-/// A reason for a start to fail, as a line of the console gives it away.
+/// A sign in a line of the console of why a start fails.
 struct Sign {
     /// What the line contains.
     mark: &'static str,
     /// What it means; the line follows.
     meaning: &'static str,
-    /// Whether nothing more comes after it.
+    /// Whether nothing more comes after that line.
     is_end: bool,
 }
 
@@ -86,7 +86,7 @@ const fn sign(mark: &'static str, meaning: &'static str, is_end: bool) -> Sign {
     }
 }
 
-/// The signs, those first that tell more.
+/// The signs, the most telling ones first.
 const SIGNS: [Sign; 24] = [
     sign(
         "No bootable device",
@@ -193,7 +193,7 @@ const SIGNS: [Sign; 24] = [
 /// Lines that say that a sign's words are about something else.
 const HARMLESS: [&str; 2] = ["Command not found", "module not found"];
 
-/// How far the start came by what was written.
+/// How far the start came, judged by the console.
 pub(super) fn stage(lines: &[String]) -> Stage {
     let has = |marks: &[&str]| {
         lines
@@ -217,7 +217,7 @@ pub(super) fn stage(lines: &[String]) -> Stage {
     }
 }
 
-/// Whether the machine stands still for good.
+/// Whether the machine has stopped for good.
 pub(super) fn has_ended(lines: &[String]) -> bool {
     let ends = |sign: &Sign| sign.is_end && lines.iter().any(|line| line.contains(sign.mark));
     SIGNS.iter().any(ends)
@@ -228,7 +228,7 @@ pub(super) fn causes(lines: &[String]) -> Vec<String> {
     let stage = stage(lines);
     let mut causes = Vec::new();
     for sign in &SIGNS {
-        // A file that something else does not find is nothing for the loader.
+        // A file that something else does not find has nothing to do with the loader.
         if sign.mark == "not found." && stage > Stage::Loader {
             continue;
         }
@@ -242,7 +242,7 @@ pub(super) fn causes(lines: &[String]) -> Vec<String> {
     causes
 }
 
-/// A line without the kernel's time before it.
+/// A line without the kernel's time at its start.
 fn without_time(line: &str) -> &str {
     let line = line.trim_start();
     match line

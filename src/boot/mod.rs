@@ -1,14 +1,14 @@
-//! An image, started: a machine of QEMU that is like an instance of EC2, and what becomes of it.
+//! Starting an image in a machine of QEMU that is like an EC2 instance, and watching what happens.
 //!
-//! The disks are deltas; nothing that the machine writes lasts.
+//! The disks are deltas; nothing that the machine writes is kept.
 //!
 //! - [`boot()`]: starts a [`Subject`] and gives a [`Report`].
 //! - [`metadata`]: the instance metadata service.
-//! - [`nbd`]: how the machine reaches its disks.
-//! - [`probe`]: what looks at the machine from within.
-//! - [`qemu`]: the machine that is started; [`running`]: while it runs.
-//! - [`console`]: what its console says.
-//! - [`verdict`]: what to make of all that.
+//! - [`nbd`]: serves the machine's disks.
+//! - [`probe`]: looks at the machine from within.
+//! - [`qemu`]: the machine that is started; [`running`]: the machine while it runs.
+//! - [`console`]: reads its console.
+//! - [`verdict`]: draws the conclusions.
 //! - [`junit`]: a report for continuous integration.
 
 mod console;
@@ -45,30 +45,30 @@ pub use verdict::Report;
 /// Why a machine could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The program that would be the machine is not there.
+    /// The program that runs the machine is missing.
     #[error("there is no {program} on this host")]
     NoProgram {
         /// The program.
         program: &'static str,
-        /// The package of Debian that brings it.
+        /// Debian's package of it.
         package: &'static str,
     },
-    /// The firmware is not there.
+    /// The firmware is missing.
     #[error("there is no UEFI firmware for the machine on this host")]
     NoFirmware {
-        /// The package of Debian that brings it.
+        /// Debian's package of it.
         package: &'static str,
     },
     /// The host's processor cannot be used.
     #[error("the host's KVM cannot run this machine")]
     NoKvm,
-    /// There is no machine for it.
+    /// There is no machine for this processor.
     #[error("the image is for {}, and there are machines of x86_64 and arm64 only", .0.name())]
     Architecture(Arch),
-    /// The bus is full.
+    /// There are more volumes than slots on the bus.
     #[error("the machine has room for {most} volumes beside its root")]
     TooManyVolumes {
-        /// So many.
+        /// The most that fit.
         most: usize,
     },
     /// QEMU could not be started.
@@ -115,14 +115,14 @@ impl Error {
     }
 }
 
-/// What carries the machine out.
+/// What runs the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Accelerator {
     Kvm,
     Tcg,
 }
 
-/// What is to carry the machine out.
+/// The user's choice of what runs the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Acceleration {
     /// The host's own processor if that works, else emulation.
@@ -137,13 +137,13 @@ pub enum Acceleration {
 /// How a machine is started.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// What carries it out.
+    /// What runs it.
     pub acceleration: Acceleration,
     /// Its memory in MiB.
     pub memory_mib: u32,
     /// Its processors.
     pub cpus: u32,
-    /// How long it may take altogether.
+    /// How long it may take in all.
     pub timeout: Duration,
     /// A port of this host that leads to the machine's SSH.
     pub ssh_port: Option<u16>,
@@ -151,7 +151,7 @@ pub struct Options {
     pub has_probe: bool,
     /// Whether its console is shown.
     pub is_watched: bool,
-    /// Whether its console is handed over when all was seen.
+    /// Whether its console is handed over when everything was seen.
     pub stays: bool,
 }
 
@@ -188,24 +188,24 @@ pub struct Subject {
     pub partition: Option<u32>,
     /// The device of the root's mapping.
     pub root_device: String,
-    /// The disks beside it.
+    /// The further disks.
     pub volumes: Vec<Volume>,
     /// How the AMI boots, if that is known.
     pub boot_mode: Option<BootMode>,
-    /// What is expected of the running machine.
+    /// The expectations of the running machine.
     pub live: Vec<Live>,
-    /// The region that it believes to be in.
+    /// The region in which it believes itself to be.
     pub region: String,
     /// Its user data.
     pub user_data: Option<Vec<u8>>,
     /// Whether its metadata service wants a session token.
     pub requires_token: bool,
-    /// Seconds since 1970, for files that are put in and for the metadata service.
+    /// Seconds since 1970, for files that are added and for the metadata service.
     pub now: i64,
 }
 
-/// Starts a machine, watches what becomes of it, and ends it. `lint` gives what can be said of the
-/// image without starting it, and is asked if something is wrong.
+/// Starts a machine, watches it, and ends it. `lint` gives what can be said about the image without
+/// starting it, and is called if something is wrong.
 pub fn boot(
     subject: &Subject,
     options: &Options,
@@ -259,9 +259,9 @@ pub fn boot(
     Ok(report)
 }
 
-/// The processor that the image is for; most of EC2 if it has no programs that say.
+/// The processor that the image is for; if no program in it says so, the most common one in EC2.
 fn architecture(disk: &Disk, partition: Option<u32>) -> Result<Arch, Error> {
-    // A root that cannot be found or read is what the machine is to show.
+    // The machine itself will show that the root cannot be found or read.
     let root = disk
         .root(partition)
         .and_then(|place| disk.open_filesystem(place));
@@ -305,7 +305,7 @@ fn accelerator(
     }
 }
 
-/// The root disk for the machine to write to, with a probe in it, or why there is none.
+/// The root disk for the machine to write to, and why it has no probe, if it has none.
 fn with_probe(
     subject: &Subject,
     options: &Options,
@@ -327,7 +327,7 @@ fn with_probe(
                 seed: *b"imgasm boot seed",
             },
         )?;
-        // The probe says what it sees while there is time left to take it down.
+        // The probe reports what it sees while there is time left to record it.
         let patience = options.timeout.saturating_sub(Duration::from_secs(30));
         session.edit(|applier| {
             applier.edit("boot", "probe", |editor, _| {
@@ -358,7 +358,7 @@ fn instance(subject: &Subject, arch: Arch) -> Instance {
     }
 }
 
-/// What the firmware has said on its own port.
+/// What the firmware has written to its own port.
 fn firmware_log(sockets: &Sockets) -> Vec<String> {
     let log: PathBuf = sockets.firmware_log();
     let mut console = console::Console::default();

@@ -1,7 +1,7 @@
 //! A disk for QEMU: a block device served over a Unix socket by the NBD protocol (the protocol's
 //! `doc/proto.md`: "Fixed newstyle negotiation", "Transmission phase"), to one client at a time.
 //!
-//! So the machine runs on the delta that the build made, whatever the image is wrapped in, and its
+//! So the machine runs on the delta that the build made, whatever the image's container, and its
 //! writes go into that delta and nowhere else.
 
 use std::io::{self, Read, Write};
@@ -45,7 +45,7 @@ const CMD_WRITE_ZEROES: u16 = 6;
 const EIO: u32 = 5;
 const EINVAL: u32 = 22;
 
-/// The most bytes in one request ("Block size constraints": what a client may send at most if
+/// The most bytes in one request ("Block size constraints": the most that a client may send if
 /// nothing else was agreed).
 const PAYLOAD_LIMIT: u32 = 32 << 20;
 
@@ -58,7 +58,7 @@ pub(super) fn serve(path: &Path, device: Arc<dyn BlockDevice>) -> io::Result<()>
     thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else { return };
-            // The client sees that the connection ends; there is nobody else to say it to.
+            // The client sees that the connection ends; there is nobody else to report to.
             if let Err(error) = Session::new(stream, &*device).run() {
                 tracing::debug!("a disk of the machine: {error}");
             }
@@ -102,7 +102,7 @@ impl<'a> Session<'a> {
         Ok(u64::from_be_bytes(bytes))
     }
 
-    /// Agrees with the client on the one disk that there is; gives whether it goes on.
+    /// Agrees with the client on the only disk; gives whether it continues.
     fn negotiate(&mut self) -> io::Result<bool> {
         let mut hello = Vec::new();
         hello.extend(INIT_MAGIC.to_be_bytes());

@@ -1,5 +1,5 @@
-//! What is put into the throw-away delta, so that the machine says how it fares: a script that looks
-//! at it, and a unit that starts the script early and keeps it out of everybody's way.
+//! What is added to the throw-away delta so that the machine reports its state: a script that looks
+//! at it, and a unit that starts the script early without affecting anything else.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::verify::live::{Live, Subject};
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 use imgasm_guest::{Init, known_path};
 
-/// The script, up to what is asked for.
+/// The fixed part of the script; what is asked for follows.
 const SCRIPT: &str = include_str!("probe.sh");
 
 /// Where policies let services run programs.
@@ -23,10 +23,10 @@ const PORT: &str = "/dev/ttyS1";
 /// Seconds between two looks at the machine.
 const PAUSE_SECONDS: u64 = 5;
 
-/// Why a probe could not be put in.
+/// Why a probe could not be added.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// Nothing would start it.
+    /// There is no systemd to start it.
     #[error("the probe is a unit of systemd, which does not start this machine")]
     NoSystemd,
     /// The root filesystem could not be changed.
@@ -34,7 +34,7 @@ pub(super) enum Error {
     Tree(#[from] tree::Error),
 }
 
-/// Puts the probe in. It looks at the machine when that is up, or after `patience`.
+/// Adds the probe. It looks at the machine when the boot is done, or after `patience`.
 pub(super) fn insert(
     editor: &mut Editor<'_>,
     live: &[Live],
@@ -73,8 +73,8 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// The unit. It needs nothing that may be broken, nothing waits for it, and the way into emergency
-/// mode does not end it.
+/// The unit. It needs nothing that may be broken, nothing waits for it, and emergency mode does not
+/// end it.
 fn unit(patience: Duration) -> String {
     format!(
         "[Unit]\nDescription=Tells imgasm how the machine fares\nDefaultDependencies=no\n\
@@ -119,7 +119,7 @@ fn script(live: &[Live]) -> String {
     script
 }
 
-/// A word of the shell.
+/// A word, quoted for the shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -1,4 +1,4 @@
-//! The machine that QEMU is told to be: as much like an EC2 instance of the Nitro system as it can.
+//! The machine that QEMU emulates: as close to an EC2 instance of the Nitro system as possible.
 
 use std::fs;
 use std::io;
@@ -49,13 +49,13 @@ const ARM_FIRMWARE: [(&str, &str); 3] = [
     ),
 ];
 
-/// An identity as instances have one: firmware and cloud-init know EC2 by its beginning.
+/// An identity like that of an instance: firmware and cloud-init recognise EC2 by its beginning.
 const SYSTEM_UUID: &str = "ec200000-b007-4000-8000-00000000b007";
 
-/// The slots of the machine's bus, where instances of EC2 have these devices.
+/// The slots of the machine's bus in which EC2 instances have these devices.
 const ROOT_SLOT: u8 = 4;
 const NETWORK_SLOT: u8 = 5;
-/// Volumes come after these; a bus has 32 slots, and the machine has devices of its own in some.
+/// Volumes come after these; a bus has 32 slots, some of which hold the machine's own devices.
 const VOLUME_SLOTS: std::ops::Range<u8> = 6..30;
 
 /// Where the machine's sockets are.
@@ -88,7 +88,7 @@ impl Sockets {
     }
 }
 
-/// The program that is the machine, and Debian's package of it.
+/// The program that runs the machine, and Debian's package of it.
 pub(super) fn program(arch: Arch) -> Result<(&'static str, &'static str), Error> {
     match arch {
         Arch::X86_64 => Ok(("qemu-system-x86_64", "qemu-system-x86")),
@@ -97,8 +97,8 @@ pub(super) fn program(arch: Arch) -> Result<(&'static str, &'static str), Error>
     }
 }
 
-/// Whether the machine can run on the host's own processor. QEMU makes one and lets it stand: a device
-/// that can be opened need not work, nor one that makes a machine without a processor.
+/// Whether the machine can run on the host's own processor. QEMU creates a halted machine to find out:
+/// it is not enough that the device can be opened, or that it can make a machine without a processor.
 pub(super) fn can_accelerate(program: &str, arch: Arch) -> bool {
     let Ok(mut child) = Command::new(program)
         .args(["-accel", "kvm", "-cpu", "host", "-S", "-m", "64"])
@@ -113,13 +113,13 @@ pub(super) fn can_accelerate(program: &str, arch: Arch) -> bool {
     };
     if let Some(mut stdin) = child.stdin.take() {
         let quit = b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}\n";
-        // A process that is gone says so by its status.
+        // If the process is gone, its status shows that.
         let _ = io::Write::write_all(&mut stdin, quit);
     }
     child.wait().is_ok_and(|status| status.success())
 }
 
-/// The firmware for a way to boot: nothing to name if it is the BIOS, which QEMU brings.
+/// The firmware for a boot mode; `None` for the BIOS, which is a part of QEMU.
 pub(super) fn firmware(arch: Arch, is_uefi: bool) -> Result<Option<(PathBuf, PathBuf)>, Error> {
     let (known, package): (&[_], _) = match arch {
         Arch::Arm64 => (&ARM_FIRMWARE, "qemu-efi-aarch64"),
@@ -135,8 +135,8 @@ pub(super) fn firmware(arch: Arch, is_uefi: bool) -> Result<Option<(PathBuf, Pat
     }
 }
 
-/// Whether a machine that may boot either way does so by UEFI: if its AMI says so, or if the disk
-/// has nothing for a BIOS.
+/// Whether the machine boots through UEFI: always on Arm, else if the AMI says so, or if the AMI
+/// says nothing and the disk has no code for a BIOS.
 pub(super) fn is_uefi(arch: Arch, mode: Option<BootMode>, has_bios_code: bool) -> bool {
     match (arch, mode) {
         (Arch::Arm64, _) | (_, Some(BootMode::Uefi | BootMode::UefiPreferred)) => true,
@@ -185,7 +185,7 @@ pub(super) fn command(
             .arg("-drive")
             .arg(format!("{drive}{}", escaped(&copy)));
     } else {
-        // SeaBIOS says on a port of its own what it finds.
+        // SeaBIOS reports what it finds on a port of its own.
         command.arg("-debugcon");
         command.arg(format!("file:{}", escaped(&sockets.firmware_log())));
         command.args(["-global", "isa-debugcon.iobase=0x402"]);
@@ -207,7 +207,7 @@ fn board(arch: Arch) -> &'static str {
     }
 }
 
-/// What instances of EC2 have in their DMI tables.
+/// The content of the DMI tables of EC2 instances.
 fn identity(instance: &Instance) -> [String; 4] {
     let (kind, id) = (instance.kind(), Instance::ID);
     [
@@ -226,7 +226,7 @@ fn serial_ports(command: &mut Command, sockets: &Sockets, is_arm: bool) {
         command.arg("-chardev");
         command.arg(format!("socket,id={name},path={}", escaped(&path)));
         if is_arm {
-            // As on instances; the board's own port would be called otherwise.
+            // As on instances; the board's own port would have another name.
             command.arg("-device");
             command.arg(format!("pci-serial,chardev={name}"));
         } else {
@@ -235,11 +235,11 @@ fn serial_ports(command: &mut Command, sockets: &Sockets, is_arm: bool) {
     }
 }
 
-/// A network that holds nothing but the metadata service: what is tested must not reach what is
-/// real, least of all the metadata service of a host that is an instance itself.
+/// A network that holds nothing but the metadata service: a tested machine must not reach real
+/// services, least of all the metadata service of a host that is an instance itself.
 ///
-/// It is so wide that the service's address lies in it: QEMU answers for addresses of the machine's
-/// own network only.
+/// It is wide enough to contain the service's address: QEMU only answers for addresses in the
+/// machine's own network.
 fn network(command: &mut Command, sockets: &Sockets, options: &Options) -> Result<(), Error> {
     let own = std::env::current_exe()?;
     let relay = format!(
@@ -265,7 +265,7 @@ fn network(command: &mut Command, sockets: &Sockets, options: &Options) -> Resul
     Ok(())
 }
 
-/// NVMe disks with serial numbers as EBS volumes have them, the root first.
+/// NVMe disks with serial numbers like those of EBS volumes, the root first.
 fn disks(command: &mut Command, sockets: &Sockets) -> Result<(), Error> {
     let slots = std::iter::once(ROOT_SLOT).chain(VOLUME_SLOTS);
     let mut slots = slots.take(sockets.disks);
@@ -291,7 +291,7 @@ fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
-/// A word as GLib reads it in a command.
+/// A word, quoted as GLib reads it in a command.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -1,4 +1,4 @@
-//! The machine while it runs: its process, what it writes, and when enough was seen.
+//! The machine while it runs: its process, what it writes, and when enough has been seen.
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,16 +20,16 @@ static RUNNING: Mutex<Option<(u32, PathBuf)>> = Mutex::new(None);
 /// How long QEMU may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a machine that stands still may go on to write about it.
+/// How long a machine that has stopped may still write about it.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// The most bytes of one line of the probe.
 const LINE_LIMIT: u64 = 1 << 20;
 
-/// How long a look at the state of things lasts.
+/// The interval between two looks at the state of things.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Ends the machine that runs, if one does, and removes its folder: for a process that is told to
+/// Ends the running machine, if there is one, and removes its folder: for a process that has to
 /// stop.
 pub fn end() {
     let running = RUNNING
@@ -48,23 +48,23 @@ pub fn end() {
     }
 }
 
-/// What came from the machine.
+/// Something that came from the machine.
 enum Event {
     Console(Vec<u8>),
     Round(Seen),
 }
 
-/// Why no more is to be seen.
+/// Why the watching ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
-    /// All was seen that was to be seen.
+    /// Everything was seen.
     Seen,
-    /// The machine stands still.
+    /// The machine stopped.
     StoodStill,
     /// The machine powered off or restarted.
     PoweredOff,
-    /// The time was over.
+    /// The time ran out.
     TimedOut,
 }
 
@@ -146,8 +146,8 @@ impl Machine {
         })
     }
 
-    /// Watches until `is_enough` says so of a round of the probe, the machine ends or stands still, or
-    /// the time is over. `firmware` gives what the firmware has said.
+    /// Watches until a round of the probe `is_enough`, the machine ends or stops, or the time is over.
+    /// `firmware` gives what the firmware has written.
     pub(super) fn watch(
         &mut self,
         options: &Options,
@@ -208,7 +208,7 @@ impl Machine {
         }
     }
 
-    /// Gives the console to who sits at the keyboard, until the machine or the input ends.
+    /// Connects the keyboard to the console, until the machine or the input ends.
     pub(super) fn hand_over(&mut self) -> io::Result<()> {
         let mut keyboard = self.keyboard.try_clone()?;
         thread::spawn(move || {
@@ -219,7 +219,7 @@ impl Machine {
     }
 }
 
-/// The machine goes with what it was started for.
+/// The machine ends with this value.
 impl Drop for Machine {
     fn drop(&mut self) {
         stop(&mut self.child);
@@ -227,13 +227,13 @@ impl Drop for Machine {
 }
 
 fn stop(child: &mut Child) {
-    // Neither fails but for a process that is gone.
+    // Both fail only for a process that is gone.
     let _ = child.kill();
     let _ = child.wait();
     *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// Waits for QEMU to connect, or to end instead.
+/// Waits until QEMU connects or ends.
 fn accept(listener: &UnixListener, child: &mut Child) -> io::Result<UnixStream> {
     listener.set_nonblocking(true)?;
     let start = Instant::now();
@@ -256,7 +256,7 @@ fn accept(listener: &UnixListener, child: &mut Child) -> io::Result<UnixStream> 
     }
 }
 
-/// Sends each round that comes from the probe.
+/// Sends on each round of the probe.
 fn take_rounds(probe: UnixStream, sender: &Sender<Event>) {
     let mut reader = BufReader::new(probe);
     let (mut seen, mut line) = (Seen::default(), Vec::new());

@@ -1,4 +1,4 @@
-//! What to make of what was seen of a machine.
+//! The conclusions from what was seen of a machine.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use super::running::{Ending, Watched};
 use crate::verify::live::{Clock, Live, Seen, Subject, evaluate};
 use crate::verify::{CheckResult, Verdict};
 
-/// Lines of the console that a report ends with.
+/// Lines of the console at the end of a report.
 const LAST_LINES: usize = 30;
 
-/// Why no probe is in the machine.
+/// Why there is no probe in the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NoProbe {
     /// It was not wanted.
     NotAsked,
-    /// It could not be put in.
+    /// It could not be added.
     Failed(String),
 }
 
-/// What became of a machine.
+/// What happened to a machine.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// What was started.
@@ -33,7 +33,7 @@ pub struct Report {
     pub emulated: bool,
     /// How far it came.
     pub stage: Stage,
-    /// Why no more was looked at.
+    /// Why the watching ended.
     pub ending: Ending,
     /// Seconds on the host until then.
     pub host_seconds: f64,
@@ -42,7 +42,7 @@ pub struct Report {
     pub boot_seconds: Option<f64>,
     /// Checks that found all well.
     pub passed: usize,
-    /// Faults that do not make the machine unfit.
+    /// Faults that do not make the machine unusable.
     pub warned: usize,
     /// Faults that do.
     pub failed: usize,
@@ -50,15 +50,15 @@ pub struct Report {
     pub skipped: usize,
     /// Every result, in the order of the checks.
     pub results: Vec<CheckResult>,
-    /// Why it did not start, as far as that can be told, each in a line.
+    /// Why it did not start, as far as known; one line per cause.
     pub causes: Vec<String>,
-    /// What units that failed have logged last.
+    /// The last log lines of units that failed.
     pub journals: Vec<Journal>,
     /// The end of the console, if something failed.
     pub console: Vec<String>,
-    /// What can be said of the image without starting it, if something failed.
+    /// What can be said about the image without starting it, if something failed.
     pub lint: Vec<CheckResult>,
-    /// What it asked the metadata service.
+    /// Its requests to the metadata service.
     pub metadata: Vec<Request>,
 }
 
@@ -71,7 +71,7 @@ pub struct Journal {
     pub lines: Vec<String>,
 }
 
-/// Judges a machine by what is expected of it.
+/// Compares a machine with what is expected of it.
 pub(super) struct Judge<'a> {
     live: &'a [Live],
     clock: Clock,
@@ -87,7 +87,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether a round tells all that there is to tell: nothing is wrong, or nothing will change.
+    /// Whether a round is the last that is needed: nothing is wrong, or nothing will change.
     pub(super) fn is_enough(&self, seen: &Seen, console: &[String]) -> bool {
         let is_well = |results: &[CheckResult]| !results.iter().any(CheckResult::has_failed);
         if is_well(&self.judge(seen, console)) {
@@ -122,7 +122,7 @@ impl<'a> Judge<'a> {
         results
     }
 
-    /// The results of a machine that no probe tells of.
+    /// The results for a machine without a probe's report.
     fn without_rounds(&self, watched: &Watched) -> Vec<CheckResult> {
         let mut results = Vec::new();
         let why = match &self.no_probe {
@@ -228,7 +228,7 @@ fn since_boot(seen: &Seen) -> Duration {
 
 fn is_up(seen: &Seen) -> CheckResult {
     let verdict = match state(seen).as_str() {
-        // What has failed is another check's.
+        // Failed units are another check's business.
         "running" | "degraded" => Verdict::Passed,
         "maintenance" => Verdict::Failed {
             message: "it is in emergency or rescue mode".to_owned(),
@@ -257,7 +257,7 @@ fn is_up(seen: &Seen) -> CheckResult {
     result("the machine is up", verdict)
 }
 
-/// systemd breaks a circle of units by leaving one out, and goes on.
+/// systemd breaks a cycle of units by leaving one out, and continues.
 fn no_cycle(console: &[String]) -> Vec<CheckResult> {
     let mut lines = console.iter();
     let Some(line) = lines.find(|line| line.contains("Found ordering cycle")) else {
@@ -339,7 +339,7 @@ fn sudoers(seen: &Seen) -> Option<CheckResult> {
     Some(result("sudo can be used", verdict))
 }
 
-/// A full disk fails what writes to it, now or a little later.
+/// On a full disk, whatever writes to it fails sooner or later.
 fn space(seen: &Seen) -> CheckResult {
     const CHECK: &str = "the root filesystem has room";
     const LEAST_KIB: u64 = 16 << 10;
@@ -371,7 +371,7 @@ fn journals(seen: &Seen) -> Vec<Journal> {
     journals.collect()
 }
 
-/// Why a machine that nothing tells of is not up, in a line.
+/// Why a machine without a probe's report did not come up, in one line.
 fn cause(watched: &Watched) -> String {
     let mut causes = console::causes(&watched.console);
     if !causes.is_empty() {

@@ -1,4 +1,4 @@
-//! What a build begins with: a disk from a file, or one that is assembled from a folder.
+//! The base of a build: a disk from a file, or one that is assembled from a folder.
 
 use std::fs;
 use std::io;
@@ -16,18 +16,18 @@ use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole};
 use imgasm_container::{Binding, Cache, Progress};
 use imgasm_fs::text::chain;
 
-/// A base disk that is ready to be built upon.
+/// A base disk, ready for a build.
 pub(super) struct OpenedBase {
     pub(super) device: Arc<dyn BlockDevice>,
     pub(super) chunk_map: Arc<ChunkMap>,
     pub(super) record: manifest::Base,
     pub(super) partition: Option<u32>,
     pub(super) recovery: Option<imgasm_block::Recovery>,
-    /// The mode bits that an image made of it may have.
+    /// The mode bits that an image made from it may have.
     pub(super) mask: u32,
 }
 
-/// What the owner of an image may do with it, whatever its base's mode.
+/// What the owner of an image may always do with it, whatever the mode of its base.
 const OWNER: u32 = 0o600;
 
 /// Opens the base of a recipe, or makes it.
@@ -47,7 +47,7 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
     };
     let base = cache.base(path, sha256, progress);
     let base = base.map_err(|reason| unusable(recipe, reason))?;
-    // What happens to be known of a raw file from another build must not show in this one's.
+    // What is known about a raw file from another build must not show in the manifest of this one.
     let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
     Ok(OpenedBase {
         record: manifest::Base {
@@ -69,7 +69,7 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
     })
 }
 
-/// Why a base cannot be used, at the place where the recipe names it.
+/// Why a base cannot be used, with the place where the recipe names it.
 fn unusable(recipe: &Recipe, reason: imgasm_container::Error) -> Error {
     let place = recipe.base_error(format!("the base cannot be used: {}", chain(&reason)));
     let hint = match &reason {

@@ -1,10 +1,10 @@
 //! The pipeline: recipe → base → delta → overlays → volumes → commit → manifest.
 //!
-//! [`Build::prepare`] does all but the commit, in memory: a plan is a build that is only looked
-//! at.
+//! [`Build::prepare`] does everything except the commit, in memory: a plan is a build that is only
+//! looked at.
 //!
-//! - `base`: what a build begins with.
-//! - `record`: what it leaves in the manifest.
+//! - `base`: the base of a build.
+//! - `record`: what it writes to the manifest.
 
 mod base;
 mod record;
@@ -69,7 +69,7 @@ pub enum Error {
     /// A device or an output failed.
     #[error(transparent)]
     Block(#[from] imgasm_block::Error),
-    /// What is known of where the base came from could not be read.
+    /// The record of where the base came from could not be read.
     #[error(transparent)]
     Origin(#[from] origin::Error),
     /// A folder on the host was written while the image was made from it.
@@ -109,7 +109,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An image with its volumes, in memory.
 pub struct Build {
-    /// The image: the base with what differs.
+    /// The image: the base with the changes.
     pub delta: Arc<Delta>,
     /// What differs from the base.
     pub changes: Vec<Change>,
@@ -123,14 +123,14 @@ pub struct Build {
     pub volumes: Vec<(String, FormattedVolume)>,
     /// What will be recorded.
     pub manifest: Manifest,
-    /// What was done about an interrupted change of the base; to be told to the user.
+    /// What was done about an interrupted change of the base, to be reported to the user.
     pub recovery: Option<imgasm_block::Recovery>,
     /// The mode bits that the image may have: it is as private as its base.
     mask: u32,
 }
 
 /// An identity for something that a recipe makes. It depends on the recipe's name alone, so that
-/// other changes of the recipe change no more of the image than they say.
+/// other changes of the recipe change nothing else in the image.
 fn identity(recipe: &Recipe, what: &str) -> Uuid {
     Uuid::new_v5(
         &Uuid::new_v5(&NAMESPACE, recipe.name.as_bytes()),
@@ -150,7 +150,7 @@ pub fn volume_uuid(recipe: &Recipe, volume: &Volume) -> Uuid {
     volume::uuid(volume_seed(recipe, volume))
 }
 
-/// The name of the file that a build leaves for a volume with this filesystem.
+/// The name of the file that a build makes for a volume with this filesystem.
 pub fn volume_file(recipe: &Recipe, filesystem: &Filesystem) -> String {
     format!("{}-{}.raw", recipe.name, filesystem.label.as_str())
 }

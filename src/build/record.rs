@@ -1,4 +1,4 @@
-//! What a build leaves in its manifest.
+//! What a build writes to its manifest.
 
 use crate::config::Variables;
 use crate::manifest::{self, Manifest};
@@ -11,7 +11,7 @@ use imgasm_block::BlockDevice;
 use imgasm_fs::text::name_text;
 use imgasm_guest::packages::Outcome;
 
-/// All that is recorded of a build.
+/// Everything that is recorded about a build.
 pub(super) fn manifest(
     recipe: &Recipe,
     base: manifest::Base,
@@ -93,7 +93,7 @@ fn volume<'a>(
     }
 }
 
-/// A package in the words of the manifest.
+/// A package in the manifest's form.
 fn package(outcome: &Outcome) -> manifest::Package {
     let Outcome {
         package,
@@ -111,7 +111,7 @@ fn package(outcome: &Outcome) -> manifest::Package {
     }
 }
 
-/// A changed path in the words of the manifest.
+/// A changed path in the manifest's form.
 pub fn change(changed: &ChangedPath) -> manifest::Change {
     manifest::Change {
         path: name_text(changed.path.as_bytes()),

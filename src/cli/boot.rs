@@ -203,7 +203,7 @@ fn of_recipe(
     Ok(subject)
 }
 
-/// An image, with the volumes of its recipe that lie beside it.
+/// An image, with the volumes of its recipe that were built beside it.
 fn of_image(
     path: &Path,
     args: &Args,
@@ -305,7 +305,7 @@ fn subject(
     })
 }
 
-/// What `verify` says of the image; nothing where it cannot look.
+/// What `verify` says about the image; nothing if it cannot look.
 fn lint(
     subject: &Subject,
     args: &Args,
@@ -316,7 +316,7 @@ fn lint(
     let Ok(disk) = Disk::open(subject.disk.clone()) else {
         return Vec::new();
     };
-    // Volumes are looked for beside an image; of a plan there are none.
+    // Volumes are looked for beside an image; a plan has none there.
     let nowhere = PathBuf::new();
     let checked = image::opening(environment, output, |opener| {
         verification::verify(
@@ -332,7 +332,7 @@ fn lint(
     checked.map(|summary| summary.results).unwrap_or_default()
 }
 
-/// A terminal whose keys go to the machine as they are pressed, as long as this lives.
+/// A terminal that passes keys to the machine as they are pressed, until this is dropped.
 struct Keyboard {
     settings: String,
 }

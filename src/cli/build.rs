@@ -63,7 +63,7 @@ pub(super) fn run(
     let build = recipe::prepare(&recipe, environment, output)?;
     let manifest = &build.manifest;
     let recorded = recorded.map(|mut recorded| {
-        // How they were compared makes no other bytes.
+        // How the bytes were compared does not change them.
         recorded.base.bound = manifest.base.bound;
         recorded
     });
@@ -139,7 +139,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
     serde_json::from_slice(&json).map_err(|error| failed(error.into()))
 }
 
-/// Refuses to take the place of what a recipe of another name has built.
+/// Refuses to replace what a recipe with another name has built.
 fn refuse_foreign(path: &Path, name: &str) -> Result<(), Failure> {
     let Ok(json) = fs::read(path) else {
         return Ok(());

@@ -69,7 +69,7 @@ pub(super) fn run(
     let policy = args.allow.as_deref().map(Policy::load).transpose()?;
     let options = recipe::Options {
         set: args.set.clone(),
-        // Images have the times that they have.
+        // The variable has no effect on images.
         source_date_epoch: if [&args.old, &args.new]
             .iter()
             .any(|path| compare::is_recipe(path))
@@ -95,7 +95,7 @@ pub(super) fn run(
         Ok(report) => (report, None),
         Err(Incomplete { report, error }) => (*report, Some(Failure::from(error))),
     };
-    // What is wrong with a whole side explains what is wrong with its parts.
+    // Damage to a whole side explains what is wrong with its parts.
     let damage = [old, new].into_iter().find_map(Side::damage);
     let failure = damage.map(explained).or(failure);
     let report = match &policy {
@@ -126,7 +126,7 @@ fn explained(error: compare::Error) -> Failure {
     }
 }
 
-/// Prints a report in the form that is asked for; nothing where there is nothing to say.
+/// Prints a report in the form that is asked for; nothing if there is nothing to say.
 fn print(
     args: &Args,
     report: &Report,

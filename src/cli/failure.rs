@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// A command's failure: an error of the library with what was being done, and a hint.
+/// A command's failure: an error from the library with what was being done, and a hint.
 #[derive(Debug)]
 pub enum Failure {
-    /// The reader of stdout went away; nothing is wrong and nobody listens.
+    /// The reader of stdout is gone; nothing is wrong, and nobody listens.
     StdoutClosed,
     /// Anything else.
     Failed {
@@ -28,7 +28,7 @@ impl Failure {
         }
     }
 
-    /// A failure in words of the command itself.
+    /// A failure in the command's own words.
     pub fn new(message: impl Into<String>) -> Self {
         Self::Failed {
             error: message.into().into(),
@@ -133,7 +133,7 @@ impl fmt::Display for Failure {
         let mut cause = error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            // A transparent error prints its cause as itself, and the message of a step has all of them.
+            // A transparent error prints its cause, and the message of a step includes all causes.
             if !said.contains(&text) {
                 write!(f, "\n  cause: {text}")?;
                 said.push_str(&text);

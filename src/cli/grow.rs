@@ -24,7 +24,7 @@ pub(super) struct Args {
     size: ByteSize,
 }
 
-/// Nothing is made that needs an identity.
+/// Growing makes nothing that needs an identity.
 const SEED: [u8; 16] = *b"imgasm grow     ";
 
 pub(super) fn run(

@@ -34,7 +34,7 @@ pub(super) fn cache(environment: &Environment) -> Result<Cache, Failure> {
     Ok(Cache::new(dir).trusting(environment.trusts_cache))
 }
 
-/// Opens images while bars show how far it is.
+/// Opens images, with progress bars.
 pub(super) fn opening<T, E: Into<Failure>>(
     environment: &Environment,
     output: &mut Output,
@@ -70,7 +70,8 @@ pub(super) fn root(
     Ok(disk.open_filesystem(disk.root(args.partition)?)?)
 }
 
-/// A failure about a path in an image, with the name that was probably meant if there is none such.
+/// A failure about a path in an image, with the name that was probably meant if the path does not
+/// exist.
 pub(super) fn explained(fs: &dyn FileSystem, error: tree::Error) -> Failure {
     let meant = match &error {
         tree::Error::NotFound { missing, .. } => nearest(fs, missing),
@@ -83,7 +84,7 @@ pub(super) fn explained(fs: &dyn FileSystem, error: tree::Error) -> Failure {
     }
 }
 
-/// What is beside a missing path and called almost alike.
+/// A path beside a missing one with almost the same name.
 fn nearest(fs: &dyn FileSystem, missing: &ImagePath) -> Option<ImagePath> {
     let (parent, name) = (missing.parent()?, missing.file_name()?);
     let name = std::str::from_utf8(name).ok()?;
@@ -94,7 +95,7 @@ fn nearest(fs: &dyn FileSystem, missing: &ImagePath) -> Option<ImagePath> {
     Some(parent.child(meant.as_bytes()))
 }
 
-/// Says what was done about a change that had been interrupted.
+/// Reports what was done about a change that had been interrupted.
 pub(super) fn tell_recovery(path: &Path, recovery: &Recovery, output: &mut Output) {
     output.warning(match recovery {
         Recovery::NotBegun => {

@@ -1,9 +1,9 @@
-//! What is printed commands nobody: neither a terminal nor a build service that reads the log.
+//! Printed text is inert: it commands neither a terminal nor a build service that reads the log.
 //!
-//! Terminals obey escape sequences, readers are misled by characters that are not seen, and build
-//! services take lines for commands: GitHub's begin with `::`, whatever space is before it, or hold
-//! `##[`, Azure's hold `##vso[`, TeamCity's `##teamcity[`. All text goes through here on its way to
-//! stdout and stderr; only what `cat` prints is a file's bytes as they are.
+//! Terminals obey escape sequences, invisible characters mislead readers, and build services take
+//! some lines for commands: GitHub's begin with `::`, after any white space, or contain `##[`,
+//! Azure's contain `##vso[`, TeamCity's `##teamcity[`. All text goes through here on its way to
+//! stdout and stderr; only `cat` prints a file's bytes as they are.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -13,7 +13,8 @@ use imgasm_fs::text::{is_hidden, shown_lines};
 /// What begins a command anywhere in a line.
 const MARKS: [&str; 3] = ["##[", "##vso[", "##teamcity["];
 
-/// A text of one or several lines in which no line is a command. Escape sequences in it are ours.
+/// A text of one or several lines in which no line is a command. The escape sequences in it are
+/// ours.
 pub(super) fn lines(text: &str) -> Cow<'_, str> {
     let is_command = |line: &str| line.trim_start().starts_with("::");
     let is_marked = || MARKS.iter().any(|mark| text.contains(mark));
@@ -45,8 +46,8 @@ pub(super) fn visible_lines(text: &str) -> String {
     lines(&shown_lines(text)).into_owned()
 }
 
-/// A writer of JSON in which characters that are not seen are written `\uNNNN`, as they may be in
-/// the strings of JSON and are nowhere else in it.
+/// A writer of JSON that writes invisible characters as `\uNNNN`: they only occur in strings, which
+/// may contain such escapes.
 pub(super) struct Json<W>(pub(super) W);
 
 impl<W: Write> Write for Json<W> {
@@ -80,7 +81,7 @@ impl<W: Write> Write for Json<W> {
     }
 }
 
-/// Where logs go: one write is one event.
+/// The destination of logs: one write is one event.
 pub(super) struct Log;
 
 impl Write for Log {

@@ -87,7 +87,7 @@ fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
         |error| Failure::from(error).in_context(format!("cannot write {}", path.display()));
     fs::create_dir_all(path.parent().unwrap_or(path)).map_err(failed)?;
     fs::write(path, content).map_err(failed)?;
-    // The program holds contents only; a script is known by its first line.
+    // The program only holds contents; a script is recognised by its first line.
     if content.starts_with(b"#!") {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
     }

@@ -1,4 +1,4 @@
-//! What becomes of a command that is told to stop.
+//! What happens to a command that is told to stop.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use signal_hook::low_level::emulate_default_handler;
 /// On SIGINT and SIGTERM, removes the outputs that are not whole, ends a machine that runs, and ends the process by that
 /// signal.
 pub(super) fn remove_partial_outputs() {
-    // Where there are no handlers, the next run overwrites what is left.
+    // Without handlers, the next run overwrites what is left.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
         return;
     };

@@ -46,7 +46,7 @@ pub(super) struct Args {
     digest: bool,
 }
 
-/// A file as `--json` shows it. Every key is always there; `null` is what does not apply.
+/// A file as `--json` shows it. Every key is always present; what does not apply is `null`.
 #[derive(Debug, Serialize)]
 struct Row {
     path: String,
@@ -86,7 +86,7 @@ pub(super) fn run(
         walk = walk.max_depth(1);
     }
     let entries = walk.filter(|entry| {
-        // Without -R a directory stands for what it holds.
+        // Without -R, a directory stands for its entries.
         args.recursive
             || !matches!(entry, Ok(e) if e.path == start && e.metadata.file_type == FileType::Directory)
     });
@@ -261,7 +261,7 @@ fn mode_text(file_type: FileType, permissions: u16) -> String {
     text
 }
 
-/// RFC 3339 in UTC; seconds since 1970 where the year has more than four digits.
+/// RFC 3339 in UTC; seconds since 1970 if the year has more than four digits.
 fn time_text(time: imgasm_fs::Timestamp) -> String {
     let nanoseconds = i32::try_from(time.nanoseconds).unwrap_or(0);
     match Timestamp::new(time.seconds, nanoseconds) {

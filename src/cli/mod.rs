@@ -7,11 +7,11 @@
 //! `connection`.
 //!
 //! - [`output`]: every byte that is printed goes through it, and through [`inert`], so that it
-//!   commands nobody; [`progress`]: bars on a terminal.
-//! - [`failure`]: the words for what went wrong.
+//!   commands nobody who reads it; [`progress`]: bars on a terminal.
+//! - [`failure`]: messages about what went wrong.
 //! - [`image`]: the `IMAGE` argument that most commands share; [`recipe`]: the arguments that give a
 //!   recipe; [`target`]: the file that a command was told to write.
-//! - [`interrupt`]: what becomes of a command that is told to stop.
+//! - [`interrupt`]: what happens to a command that is told to stop.
 //!
 //! Exit status: 0 done or the same, 1 different or a verification that failed, 2 an error.
 
@@ -137,7 +137,8 @@ pub fn main(environment: &Environment) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are data and no error; for the rest clap's own status is 2 as well.
+            // Help and version are data and not errors; for the rest, clap's own status is 2 as
+            // well.
             let _ = error.print();
             return if error.use_stderr() {
                 ExitCode::from(2)
@@ -147,7 +148,7 @@ pub fn main(environment: &Environment) -> ExitCode {
         }
     };
     start_logging(cli.verbose, environment);
-    // These have more to tidy up, and do so themselves.
+    // These commands have more to tidy up, and do so themselves.
     #[cfg(feature = "aws")]
     let tidies_up = matches!(
         cli.command,

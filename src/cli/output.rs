@@ -1,4 +1,4 @@
-//! Everything that is printed: data on stdout, words on stderr.
+//! Everything that is printed: data on stdout, messages on stderr.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -37,7 +37,7 @@ impl Output {
         io::stderr().is_terminal()
     }
 
-    /// A line of data: one, whatever is in it.
+    /// A line of data: always one, whatever is in it.
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         let line = line.to_string();
         let line = shown(&line);
@@ -49,13 +49,13 @@ impl Output {
         self.bytes(inert::visible_lines(text).as_bytes())
     }
 
-    /// Data as it is: of this program, or of a file that is asked for.
+    /// Data as it is: from this program, or from a file that was asked for.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stdout.write_all(bytes).map_err(Failure::stdout)
     }
 
-    /// Text with colours in it, which are left out where stdout does not want them. What in it is not
-    /// of this program has been through [`shown`].
+    /// Text with colours, which are left out if stdout does not want them. What does not come from
+    /// this program must have been through [`shown`].
     pub fn styled(&mut self, text: &str) -> Result<(), Failure> {
         if AutoStream::choice(&io::stdout()) == ColorChoice::Never {
             let text = anstream::adapter::strip_str(text).to_string();
@@ -79,7 +79,7 @@ impl Output {
         self.stdout.write_all(b"\n").map_err(Failure::stdout)
     }
 
-    /// Something done that is worth a line to a person.
+    /// Something that was done and is worth a line.
     pub fn note(&mut self, verb: &str, what: impl Display) {
         self.tell(NOTE, &format!("{verb:>12}"), " ", what);
     }
@@ -97,7 +97,7 @@ impl Output {
         }
     }
 
-    /// Nobody is left to be told when stderr itself fails.
+    /// If stderr itself fails, nobody is left to report to.
     fn tell(&mut self, style: Style, label: &str, separator: &str, text: impl Display) {
         let text = inert::visible_lines(&text.to_string());
         let _ = writeln!(self.stderr, "{style}{label}{style:#}{separator}{text}");
@@ -115,7 +115,7 @@ impl Default for Output {
     }
 }
 
-/// A number of bytes with three digits that matter.
+/// A number of bytes with three significant digits.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut unit = None;

@@ -13,7 +13,7 @@ fn style(template: &str) -> ProgressStyle {
     style.progress_chars("=> ")
 }
 
-/// Shows one bar at a time on stderr, where that is a terminal.
+/// Shows one bar at a time on stderr, if that is a terminal.
 pub(super) struct Bars {
     bar: ProgressBar,
 }
@@ -29,7 +29,7 @@ impl Bars {
         Self { bar }
     }
 
-    /// What to tell how many bytes of how many are done.
+    /// A function to call with the bytes done and the bytes in all.
     pub(super) fn reading(&self, what: &str) -> impl Fn(u64, u64) + Sync {
         self.bar.set_message(what.to_owned());
         |done, all| {
@@ -38,7 +38,7 @@ impl Bars {
         }
     }
 
-    /// Shows how many bytes of how many are done of something.
+    /// Shows how many bytes of something are done, and how many there are.
     #[cfg(feature = "aws")]
     pub(super) fn show(&self, what: &str, done: u64, all: u64) {
         if self.bar.message() != what {
@@ -49,7 +49,7 @@ impl Bars {
         self.bar.set_position(done);
     }
 
-    /// Shows how much of something that others do is done, and since when.
+    /// Shows the progress of something that others do, and the time since it began.
     #[cfg(feature = "aws")]
     pub(super) fn waiting(&self, what: &str, percent: u64) {
         if self.bar.message() != what {
@@ -61,13 +61,13 @@ impl Bars {
         self.bar.set_position(percent);
     }
 
-    /// Prints something while the bar is out of the way.
+    /// Prints something while the bar is hidden.
     #[cfg(feature = "aws")]
     pub(super) fn aside(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! The arguments by which a recipe is given.
+//! The arguments that select a recipe.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::manifest::Manifest;
 use crate::recipe::{Base, Options, Recipe};
 
-/// Which recipe, and what it is given.
+/// Which recipe, and the values of its variables.
 #[derive(Debug, clap::Args)]
 pub(super) struct RecipeArgs {
     /// The recipe; else the imgasm.toml of this folder or of the nearest one above it.
@@ -34,7 +34,7 @@ pub(super) struct OutsideArgs {
     pub(super) allow_outside: Vec<PathBuf>,
 }
 
-/// `NAME=VALUE`, as `--set` takes it.
+/// `NAME=VALUE`, the argument of `--set`.
 pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -57,7 +57,7 @@ impl RecipeArgs {
     }
 }
 
-/// What a recipe is called if nothing else is said.
+/// The default name of a recipe.
 const FILE_NAME: &str = "imgasm.toml";
 
 /// The recipe in this folder or the nearest one above it, by its relative path.
@@ -96,7 +96,7 @@ pub(super) fn load_file(
     )?)
 }
 
-/// Says what in a recipe is probably not meant.
+/// Prints warnings about what in a recipe is probably not meant.
 pub(super) fn warn(recipe: &Recipe, output: &mut Output) {
     for warning in &recipe.warnings {
         output.warning(warning);

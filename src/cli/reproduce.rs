@@ -1,4 +1,4 @@
-//! What `imgasm build` says of whether the same inputs give the same bytes.
+//! What `imgasm build` says about whether the same inputs give the same bytes.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::manifest::Manifest;
 use crate::recipe::Recipe;
 use crate::reproduce::{self, Again};
 
-/// Most differences that are named.
+/// The most differences that are named.
 const MOST_NAMED: usize = 10;
 
 /// Builds a recipe again and compares.
@@ -27,7 +27,7 @@ pub(super) fn check(
     let mut command = vec![std::env::current_exe()?.into_os_string(), "build".into()];
     let file = fs::canonicalize(recipe.source.name())?;
     command.extend(["--file".into(), file.into_os_string()]);
-    // The manifest says which it was.
+    // The manifest records it.
     let trusts_cache = environment.trusts_cache;
     command.push(format!("--trust-cache={trusts_cache}").into());
     for allowed in recipe.boundary.allowed() {
@@ -54,7 +54,7 @@ pub(super) fn check(
     Ok(Outcome::Differs)
 }
 
-/// What has become another since a manifest was written.
+/// The failure for a build that differs from what a manifest records.
 pub(super) fn not_the_recorded(recorded: &Manifest, now: &Manifest) -> Failure {
     let mut lines = reproduce::not_as_recorded(recorded, now);
     let more = lines.len().saturating_sub(MOST_NAMED);

@@ -7,7 +7,7 @@ use super::failure::Failure;
 
 /// Refuses to replace what is there, unless that was asked for.
 pub(super) fn refuse_existing(path: &Path, force: bool) -> Result<(), Failure> {
-    // A link that leads nowhere is something too.
+    // A dangling link counts, too.
     if force || fs::symlink_metadata(path).is_err() {
         return Ok(());
     }

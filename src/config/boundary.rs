@@ -1,8 +1,8 @@
-//! Where the files may lie that a recipe or an overlay names.
+//! The folders in which a recipe or an overlay may use files.
 //!
 //! A recipe may come from a stranger, as in a pull request, and must not bring files of the host into
-//! an image, nor lines of them into a message. So what it names lies in its project; what an overlay
-//! names lies in the overlay; and links count as what they lead to.
+//! an image, nor lines of them into a message. So what it names must lie in its project; what an
+//! overlay names must lie in the overlay; and a link counts as its target.
 
 use std::fs::File;
 use std::io;
@@ -13,19 +13,19 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, open, openat, statat};
 
 use super::{Error, Result};
 
-/// What marks the top of a project: a repository, or a file for this alone.
+/// The marks of the top of a project: a repository, or a file for this purpose.
 const MARKS: [&str; 2] = [".git", "imgasm.root"];
 
 /// The folders in which files may lie.
 #[derive(Debug, Clone)]
 pub struct Boundary {
-    /// As the host writes them, without links; the first is that of the project or overlay.
+    /// As absolute paths without links; the first is that of the project or overlay.
     roots: Vec<PathBuf>,
 }
 
 impl Boundary {
-    /// That of a recipe in `folder`: the nearest folder above it, or itself, that holds `.git` or
-    /// `imgasm.root`; if there is none, the recipe's own. Files may lie in the folders `allowed`, too.
+    /// The boundary of a recipe in `folder`: that folder or the nearest one above it that holds `.git`
+    /// or `imgasm.root`, or else `folder` itself. Files may lie in the folders `allowed`, too.
     pub fn of_recipe(folder: &Path, allowed: &[PathBuf]) -> Result<Self> {
         let folder = whole(folder)?;
         let is_top = |folder: &&Path| MARKS.iter().any(|mark| folder.join(mark).exists());
@@ -37,18 +37,18 @@ impl Boundary {
         Ok(Self { roots })
     }
 
-    /// One folder and what is in it.
+    /// A boundary of one folder and what is in it.
     pub fn of_folder(folder: &Path) -> Result<Self> {
         let roots = vec![whole(folder)?];
         Ok(Self { roots })
     }
 
-    /// The folders that are allowed beside it.
+    /// The folders that are allowed besides.
     pub fn allowed(&self) -> &[PathBuf] {
         self.roots.get(1..).unwrap_or_default()
     }
 
-    /// The folder that is named to those who look for what is allowed.
+    /// The folder that messages name as the allowed one.
     pub fn root(&self) -> &Path {
         self.roots.first().map_or(Path::new("/"), PathBuf::as_path)
     }
@@ -75,7 +75,7 @@ impl Boundary {
             path: path.to_owned(),
             source: error.into(),
         };
-        // The way has no link on it, so one that is there now was put there since.
+        // The path had no link on it, so a link that is there now was added since.
         let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut folder = open(root, step, Mode::empty()).map_err(io)?;
         let Some(name) = below.file_name() else {
@@ -101,7 +101,7 @@ impl Boundary {
         }
     }
 
-    /// The root in which `path` lies, and its way from there, without links.
+    /// The root in which `path` lies, and the path from there, without links.
     fn resolve(&self, path: &Path) -> Result<(&Path, PathBuf)> {
         let resolved = whole(path)?;
         let inside = |root: &&PathBuf| resolved.starts_with(root);
@@ -118,8 +118,8 @@ impl Boundary {
     }
 }
 
-/// Opens the regular file at `path`, which somebody looked at before: not through a link, and nothing
-/// else.
+/// Opens the regular file at `path`, which was looked at before: never through a link, and nothing
+/// but a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
     let before = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -142,7 +142,7 @@ fn not_a_file(path: &Path) -> Error {
     }
 }
 
-/// A path without links, as the host has it.
+/// An absolute path without links.
 fn whole(path: &Path) -> Result<PathBuf> {
     let path = if path.as_os_str().is_empty() {
         Path::new(".")

@@ -1,4 +1,4 @@
-//! TOML to values, with messages that say where and what instead.
+//! TOML to values, with messages that name the place and what was expected.
 
 use std::ops::Range;
 
@@ -23,23 +23,23 @@ pub fn parse(source: &Source) -> Result<Table<'_>, Diagnostic> {
     }
 }
 
-/// Turns a value into what it means.
+/// Decodes a value.
 pub fn decode<T: DeserializeOwned>(source: &Source, value: Value<'_>) -> Result<T, Diagnostic> {
     let span = value.span();
     T::deserialize(ValueDeserializer::from(value)).map_err(|error| explain(source, &error, span))
 }
 
-/// A value whose templates are rendered.
+/// A value whose templates have been rendered.
 #[derive(Debug, Clone)]
 pub struct Rendered<'v> {
     /// The value.
     pub value: Value<'v>,
-    /// The places where a template gave something else than text. What wants text there takes the
-    /// text that the value stands for.
+    /// The places at which a template gave something other than text. If text is expected there,
+    /// the value is written as text.
     pub typed: Vec<Range<usize>>,
 }
 
-/// As [`decode`], for a value whose templates are rendered.
+/// Like [`decode`], for a value whose templates have been rendered.
 pub fn decode_rendered<T: DeserializeOwned>(
     source: &Source,
     rendered: Rendered<'_>,
@@ -59,7 +59,7 @@ pub fn decode_rendered<T: DeserializeOwned>(
             Err(error) => error,
         };
         let place = error.span().unwrap_or(whole.clone());
-        // The first error at a place is about the value as the template gave it.
+        // The first error at a place is the one about the value that the template gave.
         let error = match first {
             Some(first) if first.span() == error.span() => first,
             _ => error,
@@ -95,7 +95,7 @@ fn to_text(value: &mut Value<'_>, places: &[Range<usize>]) {
     }
 }
 
-/// A deserializer's error, in the words of someone who writes a recipe.
+/// A deserializer's error, in words for the author of a recipe.
 fn explain(source: &Source, error: &toml::de::Error, whole: Range<usize>) -> Diagnostic {
     let span = error.span().unwrap_or(whole);
     let mut quoted = error.message().split('`').skip(1).step_by(2);
@@ -116,7 +116,7 @@ fn explain(source: &Source, error: &toml::de::Error, whole: Range<usize>) -> Dia
     }
 }
 
-/// What a message says it expected, in the words of TOML instead of Rust's.
+/// What a message expected, in the words of TOML instead of Rust's.
 fn plain(message: &str) -> String {
     const WORDS: [(&str, &str); 8] = [
         ("struct ", "a table"),
@@ -154,7 +154,7 @@ fn plain(message: &str) -> String {
     format!("{found}, expected {expected}")
 }
 
-/// Names the one of `known` that was probably meant, or all of them.
+/// Names the one in `known` that was probably meant, or all of them.
 pub fn alternatives(one: &str, many: &str, given: &str, known: &[&str]) -> String {
     let quote = |name: &&str| format!("`{name}`");
     match (nearest(given, known), known) {
@@ -168,7 +168,7 @@ pub fn alternatives(one: &str, many: &str, given: &str, known: &[&str]) -> Strin
     }
 }
 
-/// The one of `known` that was probably meant by `given`.
+/// The one in `known` that was probably meant by `given`.
 pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let distance = |name: &&str| strsim::damerau_levenshtein(given, name);
     let nearest = known.iter().copied().min_by_key(distance)?;

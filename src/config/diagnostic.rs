@@ -19,7 +19,7 @@ pub struct Diagnostic {
     hint: Option<String>,
 }
 
-/// Stands before every rendered message; taken away again.
+/// The prefix of every rendered message, which is removed again.
 const PREFIX: &str = "error: ";
 
 impl Diagnostic {
@@ -32,7 +32,7 @@ impl Diagnostic {
         }
     }
 
-    /// Adds what to do about it.
+    /// Adds advice.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -63,7 +63,7 @@ impl Diagnostic {
     }
 }
 
-/// The span within the text and on the boundaries of characters.
+/// The span, clamped to the text and to character boundaries.
 fn clamp(text: &str, span: Range<usize>) -> Range<usize> {
     let floor = |at: usize| text.floor_char_boundary(at.min(text.len()));
     let start = floor(span.start);

@@ -20,10 +20,10 @@ const CHUNK: usize = 128 << 10;
 /// For each entry in the order of the bytes of its relative path: a letter for its kind (`d`, `f`,
 /// `x` for a file that its owner may execute, `l`), the path, and the content of the file or the
 /// target of the link; path and content are each preceded by their length as eight bytes, least
-/// first. Where the folder lies, times, owners and other permissions make no difference.
+/// significant first. The folder's place, times, owners and other permissions make no difference.
 ///
 /// # Errors
-/// Where something is neither a folder nor a file nor a link.
+/// If something is neither a folder nor a file nor a link.
 pub fn folder(root: &Path) -> Result<Digest> {
     let mut hasher = Sha256::new();
     for entry in entries(root)? {

@@ -1,5 +1,5 @@
-//! What the recipe and the overlays have in common: text that a person wrote, and what to say when
-//! it is wrong.
+//! What recipes and overlays have in common: text that a person wrote, and messages about what is
+//! wrong in it.
 //!
 //! - [`source`]: a file with its name.
 //! - [`diagnostic`]: a message that shows the place.
@@ -8,7 +8,7 @@
 //! - [`variables`]: what may be set from outside, with defaults and help.
 //! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
 //! - [`digest`]: the identity of a folder's content.
-//! - [`boundary`]: where the files may lie that are named.
+//! - [`boundary`]: the folders in which named files may lie.
 
 pub mod boundary;
 pub mod decode;
@@ -34,15 +34,15 @@ pub enum Error {
     /// A file or folder of it could not be read.
     #[error("cannot read {}", path.display())]
     Io {
-        /// On the host.
+        /// Its path on the host.
         path: PathBuf,
         /// What the host said.
         source: io::Error,
     },
-    /// A file is not what it should be at all.
+    /// A file cannot be used.
     #[error("{} {problem}", path.display())]
     Unusable {
-        /// On the host.
+        /// Its path on the host.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
@@ -54,12 +54,12 @@ pub enum Error {
         root.display()
     )]
     Outside {
-        /// On the host.
+        /// Its path on the host.
         path: PathBuf,
-        /// Where it had to lie.
+        /// The folder in which it had to lie.
         root: PathBuf,
     },
-    /// What it says is wrong, at a place that can be shown.
+    /// Its text is wrong, at a place that can be shown.
     #[error(transparent)]
     Invalid(#[from] Box<Diagnostic>),
     /// A variable that was given from outside is not declared, or has a value of the wrong kind.
@@ -67,7 +67,7 @@ pub enum Error {
     Variable {
         /// Its name.
         name: String,
-        /// What is wrong, and what could be meant.
+        /// What is wrong, and what was probably meant.
         problem: String,
     },
 }

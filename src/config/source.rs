@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Diagnostic, Error, Result};
 
-/// The most that is read of a recipe, an overlay's description or a template, in bytes.
+/// The largest recipe, overlay description or template that is read, in bytes.
 const LIMIT: u64 = 4 << 20;
 
 /// A text that a person wrote, for messages about it. A copy shares the text.
@@ -52,7 +52,7 @@ impl Source {
         }
     }
 
-    /// A text that is at hand already.
+    /// A text that is already in memory.
     pub fn new(name: &str, text: &str) -> Self {
         Self {
             name: name.into(),
@@ -70,7 +70,7 @@ impl Source {
         &self.text
     }
 
-    /// Something is wrong at these bytes of the text.
+    /// An error at these bytes of the text.
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(self.clone(), span, message.into())
     }

@@ -1,10 +1,10 @@
 //! `{{ variables }}` in text.
 //!
-//! The language is Jinja's, as the minijinja crate has it, without macros and inclusion of other
-//! files. A template knows nothing but its variables, and uses of others are errors.
+//! The language is Jinja, as implemented by the minijinja crate, without macros and inclusion of
+//! other files. A template only sees its variables; using any other is an error.
 //!
 //! A text that is exactly `{{ expression }}` keeps the kind of the expression's value: a number, true
-//! or false, a list, a table. Within a longer text, values stand as TOML writes them.
+//! or false, a list, a table. Within a longer text, values are written as in TOML.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use super::variables::Setting;
 use super::variables::Variables;
 use super::{Diagnostic, Source};
 
-/// The steps that one template may take; loops over loops end here.
+/// The most steps that one template may take, so that nested loops end.
 const FUEL: u64 = 1_000_000;
 
 /// The names of the variables that the templates in a table use.
@@ -55,8 +55,8 @@ fn collect_used(environment: &Environment<'_>, value: &DeValue<'_>, names: &mut 
     }
 }
 
-/// The values of those texts that are exactly `{{ expression }}` and no text, as TOML writes them,
-/// each by where the text begins in its source.
+/// The values, written as in TOML, of the strings that are exactly `{{ expression }}` and whose
+/// value is not a string; by the offset of the string in its source.
 pub type Literals = BTreeMap<usize, String>;
 
 /// The [`Literals`] within a value.
@@ -87,14 +87,14 @@ fn collect_literals(value: &Value<'_>, variables: &Variables, found: &mut Litera
     }
 }
 
-/// The value of a text that is exactly `{{ expression }}`. `None` for anything else, for a value that
-/// is a text, and if something is wrong with it, which rendering will say.
+/// The value of a string that is exactly `{{ expression }}`. `None` for anything else, for a value
+/// that is a string, and for an expression with an error, which rendering will report.
 fn evaluate(text: &str, variables: &Variables) -> Option<Setting> {
     let inner = text.strip_prefix("{{")?.strip_suffix("}}")?;
     let is_one = !["{{", "}}", "{%", "{#"]
         .iter()
         .any(|mark| inner.contains(mark));
-    // These signs take away the white space around, and are no operators.
+    // These signs remove white space around the expression, and are not operators.
     let is_plain = !inner.starts_with(['-', '+']) && !inner.ends_with(['-', '+']);
     if !is_one || !is_plain {
         return None;
@@ -108,7 +108,7 @@ fn evaluate(text: &str, variables: &Variables) -> Option<Setting> {
     }
 }
 
-/// Renders every text within a value. Those that have `literals` become these.
+/// Renders every string within a value. Those that are in `literals` become those values.
 pub fn render_all<'v>(
     source: &Source,
     mut value: Value<'v>,
@@ -156,7 +156,7 @@ fn render_in_place<'v>(
     Ok(())
 }
 
-/// A value all of which stands at one place of the source.
+/// A value all of whose parts have the same place in the source.
 fn placed<'v>(value: DeValue<'v>, span: &Range<usize>) -> Value<'v> {
     let value = match value {
         DeValue::Array(values) => {
@@ -181,8 +181,8 @@ pub fn render_file(source: &Source, variables: &Variables) -> Result<String, Dia
     render_at(source, 0..text.len(), text, variables).map(Cow::into_owned)
 }
 
-/// Renders `text`, which stands at `span` of the source, with quotes around it and escapes in it if
-/// it is a value of TOML.
+/// Renders `text`, which is at `span` in the source; there it has quotes and escapes if it is a
+/// value of TOML.
 fn render_at<'t>(
     source: &Source,
     span: Range<usize>,
@@ -209,7 +209,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// Writes a value within a text. Jinja's words for true and false are Python's, which no
+/// Writes a value within a text. Jinja has Python's words for true and false, which no
 /// configuration file knows.
 fn format_value(
     out: &mut Output<'_>,
@@ -228,7 +228,7 @@ fn format_value(
     }
 }
 
-/// Jinja's own, and the newline at the end of a file stays.
+/// Jinja's own syntax; the newline at the end of a file stays.
 fn syntax() -> SyntaxConfig {
     let mut syntax = SyntaxConfig::builder();
     syntax.keep_trailing_newline(true);
@@ -242,7 +242,7 @@ fn explain(
     variables: &Variables,
     error: &minijinja::Error,
 ) -> Diagnostic {
-    // If the value has no escapes, its text stands in the source as it is.
+    // If the value has no escapes, the source contains its text as it is.
     let inner = source
         .text()
         .get(span.clone())

@@ -1,4 +1,4 @@
-//! The kinds of values that recipes and overlays hold.
+//! The kinds of values in recipes and overlays.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use imgasm_block::ByteSize;
 
-/// A number of seconds since 1970 that is not negative, as `SOURCE_DATE_EPOCH` has it
+/// A number of seconds since 1970 that is not negative, as in `SOURCE_DATE_EPOCH`
 /// (<https://reproducible-builds.org/specs/source-date-epoch/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(i64);
@@ -98,12 +98,12 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
-/// A user or a group: a number, or a name that the image's own files turn into one.
+/// A user or a group: a number, or a name that is looked up in the image's own files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Account {
     /// The number itself.
     Number(u32),
-    /// A name of `/etc/passwd` or `/etc/group`.
+    /// A name in `/etc/passwd` or `/etc/group`.
     Name(String),
 }
 

@@ -25,7 +25,7 @@ pub enum Setting {
     Float(f64),
     /// Text.
     Text(String),
-    /// Values in an order.
+    /// A list of values.
     List(Vec<Setting>),
     /// Values by name.
     Table(BTreeMap<String, Setting>),
@@ -43,8 +43,8 @@ fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 }
 
 impl Setting {
-    /// This value in the place of one like `example`: a text is read as what it stands for, a whole
-    /// number may stand for any number, and a number, true or false for a text. `None` if it cannot.
+    /// This value as one of the kind of `example`: a text is parsed, a whole number is accepted as
+    /// any number, and a number, true or false is accepted as text. `None` if that is not possible.
     fn like(self, example: &Self) -> Option<Self> {
         match (example, self) {
             (Self::Text(_), Self::Boolean(value)) => Some(Self::Text(value.to_string())),
@@ -86,10 +86,10 @@ impl Setting {
     }
 }
 
-/// Text as it is, all else as TOML has it.
+/// Text as it is, everything else as in TOML.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// JSON's escapes are TOML's too.
+        /// JSON's escapes are also TOML's.
         fn quoted(text: &str) -> String {
             serde_json::Value::from(text).to_string()
         }
@@ -103,7 +103,7 @@ impl fmt::Display for Setting {
         match self {
             Self::Boolean(value) => value.fmt(f),
             Self::Integer(value) => value.fmt(f),
-            // With a point in it, so that it is read as such again.
+            // With a decimal point, so that it is read as a float again.
             Self::Float(value) => write!(f, "{value:?}"),
             Self::Text(value) => value.fmt(f),
             Self::List(values) => {
@@ -168,7 +168,7 @@ pub struct Declaration {
 }
 
 impl Declaration {
-    /// A value from outside as one of the kind of the default.
+    /// A value from outside, as one of the kind of the default.
     fn fit(&self, value: Setting) -> Result<Setting, String> {
         let Some(default) = &self.default else {
             return Ok(value);
@@ -197,7 +197,7 @@ struct Described {
 }
 
 impl Declarations {
-    /// Reads the value of the key `variables`. Defaults are taken as they stand: they are no
+    /// Reads the value of the key `variables`. Defaults are used as they are: they are not
     /// templates, so that none can depend on another.
     pub fn decode(source: &Source, value: Option<Value<'_>>) -> Result<Self, Diagnostic> {
         let Some(value) = value else {
@@ -273,10 +273,10 @@ impl Declarations {
         }
     }
 
-    /// A warning for each variable that nothing uses; `used` are the names that something does.
+    /// A warning for each variable that nothing uses; `used` are the names that are used.
     pub fn unused(&self, source: &Source, used: &BTreeSet<String>) -> Vec<Diagnostic> {
         let unused = self.iter().filter(|(name, _)| !used.contains(*name));
-        // What is used and not declared here is what a mistyped name was meant for.
+        // A name that is used but not declared may be the one that was mistyped here.
         let others = used.iter().map(String::as_str);
         let others: Vec<_> = others.filter(|name| !self.contains(name)).collect();
         let warnings = unused.map(|(name, declaration)| {
@@ -320,7 +320,7 @@ impl Declarations {
     }
 }
 
-/// Whether a template can name it.
+/// Whether a template can use this name.
 fn is_name(name: &str) -> bool {
     let mut characters = name.chars();
     let first = characters.next();

@@ -20,15 +20,15 @@ pub struct Report {
     pub changed: Ranges,
     /// Where the partitions of the new disk lie, and what they are called.
     pub layout: Vec<(String, Range<u64>)>,
-    /// What manifests say and images do not, if a side is a manifest.
+    /// What only manifests record, if a side is a manifest.
     pub record: Vec<FieldChange>,
     /// The disk and its partition table.
     pub disk: Vec<FieldChange>,
     /// Partitions, by their numbers.
     pub partitions: Vec<PartitionChange>,
-    /// Filesystems that are there on both sides and differ, in the order of their partitions.
+    /// Filesystems that exist on both sides and differ, in the order of their partitions.
     pub filesystems: Vec<FileSystemReport>,
-    /// Bytes that differ and belong to nothing that the rest of the report tells of.
+    /// Bytes that differ and belong to nothing else in the report.
     pub raw: Vec<RawChange>,
 }
 
@@ -59,7 +59,7 @@ pub struct FieldChange {
 pub struct PartitionChange {
     /// Its number.
     pub number: u32,
-    /// What differs; for a partition that is new or gone everything that it has or had.
+    /// What differs; for a partition that is new or gone, everything that it has or had.
     pub fields: Vec<FieldChange>,
 }
 
@@ -73,16 +73,16 @@ pub struct FileSystemReport {
     /// Paths, in the order of a walk.
     pub paths: PathChanges,
     /// Bytes in sectors that differ and hold neither the content of files nor anything that the
-    /// report lists as raw bytes: the filesystem's own account of what differs.
+    /// report lists as raw bytes: the filesystem's own metadata.
     pub structure_bytes: u64,
 }
 
 /// Bytes that differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawChange {
-    /// Where they lie: a partition, or a region outside any.
+    /// Where they lie: a partition, or a region outside all partitions.
     pub region: String,
-    /// First and past-the-last byte of the disk between which all of them lie.
+    /// The range of the disk in which all of them lie.
     pub range: Range<u64>,
     /// How many bytes lie in sectors of 512 bytes that differ.
     pub bytes: u64,
@@ -91,7 +91,7 @@ pub struct RawChange {
 /// A path that differs between two filesystems.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathChange {
-    /// Where it is; where it was, for something that is gone.
+    /// Its path; if it is gone, the path that it had.
     pub path: ImagePath,
     /// What happened to it.
     pub kind: PathChangeKind,
@@ -106,7 +106,7 @@ pub struct PathChange {
 }
 
 impl PathChange {
-    /// Whether the path was renamed only because the directory that holds it was.
+    /// Whether the path was renamed only because its directory was.
     pub fn went_along(&self) -> bool {
         matches!(
             self.kind,
@@ -125,18 +125,18 @@ pub enum PathChangeKind {
     Added,
     /// It is gone.
     Removed,
-    /// It is there on both sides, and something of it differs.
+    /// It exists on both sides, and something about it differs.
     Changed,
-    /// What holds the same was there before under another path, which is gone.
+    /// The same content was there before under another path, which is gone.
     Renamed {
         /// The path before.
         from: ImagePath,
-        /// Whether it only went along with the directory that holds it: nothing else differs.
+        /// Whether it only moved with its directory, and nothing else differs.
         with_parent: bool,
     },
 }
 
-/// Everything of a file that a comparison looks at, but for a regular file's bytes.
+/// Everything about a file that a comparison looks at, except a regular file's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathState {
     /// What it is.
@@ -168,7 +168,8 @@ pub struct ContentChange {
     pub old: Option<Digest>,
     /// The SHA-256 after.
     pub new: Option<Digest>,
-    /// The lines that differ, as unified hunks, if both sides are text of a size to be shown.
+    /// The lines that differ, as unified hunks, if both sides are texts that are small enough to be
+    /// shown.
     pub hunks: Option<String>,
     /// Whether lines that differ are not shown because they hold a secret.
     pub is_hidden: bool,

@@ -1,19 +1,19 @@
-//! Many changes in little room: encoded and packed, decoded one by one.
+//! Many changes in little memory: encoded and compressed, decoded one by one.
 
 use super::PathChange;
 
-/// How many bytes of changes are packed together.
+/// How many bytes of changes are compressed together.
 const SLAB_BYTES: usize = 1 << 20;
 
-/// What zstd calls its fastest level but for negative ones.
+/// zstd's fastest level, apart from negative ones.
 const LEVEL: i32 = 1;
 
 /// The paths that differ, in the order of a walk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathChanges {
-    /// The first ones.
+    /// The earlier ones, compressed.
     packed: Vec<Packed>,
-    /// The last ones, one after the other.
+    /// The latest ones, one after the other.
     open: Vec<u8>,
     len: usize,
 }
@@ -69,11 +69,11 @@ impl PathChanges {
         packed.chain(Decoded::new(self.open.clone()))
     }
 
-    /// Makes something else of each change, or nothing. The function gets its place in the order.
+    /// Replaces or drops each change. The function gets the change's place in the order.
     #[must_use]
     pub fn rewrite(self, mut change: impl FnMut(usize, PathChange) -> Option<PathChange>) -> Self {
         let mut rewritten = Self::default();
-        // What was decoded of these is not held any more.
+        // Frees each part once it has been decoded.
         let packed = self.packed.into_iter();
         let packed = packed.flat_map(|slab| Decoded::new(slab.unpack()));
         let all = packed.chain(Decoded::new(self.open));
@@ -86,7 +86,7 @@ impl PathChanges {
     }
 }
 
-/// The changes that some bytes hold.
+/// Decodes the changes in some bytes.
 struct Decoded {
     bytes: Vec<u8>,
     at: usize,

@@ -88,13 +88,13 @@ impl File<'_> {
 pub struct DeviceBytes<'a> {
     /// Bytes of the disks; all others are the same on both.
     pub differing: &'a Ranges,
-    /// Where the filesystems begin on the disks; if that is not one byte, nothing can be said of
-    /// bytes at the same place in both.
+    /// Where the filesystems begin on the disks; if that differs, bytes at the same place in both
+    /// filesystems cannot be compared this way.
     pub starts: [u64; 2],
 }
 
 impl DeviceBytes<'_> {
-    /// What differs where an extent of one side lies.
+    /// The bytes that differ within an extent of one side.
     fn differing_in(&self, side: Side, extent: &FileExtent) -> Ranges {
         let start = match side {
             Side::Old => self.starts[0],
@@ -109,17 +109,17 @@ impl DeviceBytes<'_> {
     }
 }
 
-/// Bytes of the disks that differ, by what files make of them.
+/// Bytes of the disks that differ, by their role in files.
 #[derive(Debug, Default)]
 pub struct FileBytes {
-    /// They lie where the content of files is, or was, that differs, or has come to lie elsewhere.
+    /// Content of files that differs or was moved, before or after.
     pub content: Ranges,
-    /// They lie behind the end of files that are the same on both sides, in their last blocks.
+    /// Bytes behind the end of files that are the same on both sides, in their last blocks.
     pub slack: Ranges,
 }
 
 impl FileBytes {
-    /// Adds what differs where a file lies.
+    /// Adds the bytes that differ within a file.
     fn add_content(
         &mut self,
         path: &ImagePath,
@@ -135,8 +135,8 @@ impl FileBytes {
     }
 }
 
-/// Whether two files hold the same bytes, which are only read if the devices differ. What of them
-/// differs all the same is added to `bytes`.
+/// Whether two files hold the same bytes, which are only read if the devices differ there. Bytes
+/// that differ although the files are the same are added to `bytes`.
 pub(super) fn is_same(
     path: &ImagePath,
     old: &File<'_>,
@@ -160,7 +160,7 @@ pub(super) fn is_same(
         return Ok(false);
     }
     if is_in_place {
-        // Content within an inode shares its sector with what else is there.
+        // Content within an inode shares its sector with other things.
         let in_blocks =
             |extent: &&FileExtent| (extent.device_offset | extent.len).is_multiple_of(SECTOR_BYTES);
         bytes
@@ -201,7 +201,7 @@ fn has_same_content(path: &ImagePath, old: &File<'_>, new: &File<'_>) -> Result<
     Ok(true)
 }
 
-/// Ranges in order, none of which touches another.
+/// The ranges in order, joined if they touch.
 fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.sort_unstable_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
@@ -214,17 +214,17 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     merged
 }
 
-/// What of a content is described.
+/// How contents are described.
 #[derive(Debug, Default)]
 pub(super) struct Describing {
-    /// As [`super::Options::show_secrets`].
+    /// See [`super::Options::show_secrets`].
     pub(super) show_secrets: bool,
-    /// What may be hashed.
+    /// The budget of zeros that may still be hashed.
     pub(super) zeros: ZeroBudget,
 }
 
 /// Describes contents that differ, or the content of a file that is on one side only, and adds
-/// where they lie to `bytes`.
+/// their places to `bytes`.
 pub(super) fn describe(
     path: &ImagePath,
     old: Option<File<'_>>,

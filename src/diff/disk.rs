@@ -13,7 +13,7 @@ use crate::inspect::{TableDescription, table_description};
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::{FileSystem, FileSystemInfo};
 
-/// What ext2, ext3 and ext4 leave to boot loaders: the superblock begins behind it (kernel
+/// Bytes that ext2, ext3 and ext4 leave to boot loaders: the superblock follows them (kernel
 /// documentation, "ext4 Data Structures and Algorithms", Layout).
 const EXT_BOOT_BYTES: u64 = 1024;
 
@@ -62,7 +62,7 @@ fn compare_into(
     let differing = raw::differing(before, after, suspects)?;
     let mut explained = Ranges::new();
     if !report.is_empty() {
-        // What the table says was compared; if that differs, so do the sectors that hold it.
+        // The table has been compared, and explains differences in its sectors.
         explained.extend(table_sectors(&tables, [before.len(), after.len()]));
     }
     let mut failure = None;
@@ -70,7 +70,7 @@ fn compare_into(
     for place in places {
         let ranges = (old.range(place), new.range(place));
         let (Some(old_range), Some(new_range)) = ranges else {
-            // A partition on one side only is told of as such, with everything in it.
+            // A partition on one side only is reported as a whole, with everything in it.
             explained.extend(ranges.0.or(ranges.1));
             continue;
         };
@@ -90,7 +90,7 @@ fn compare_into(
             new,
             new_range,
         };
-        // What is damaged in one place says nothing about the others.
+        // Damage in one place does not concern the others.
         if let Err(error) = pair.compare(here, options, report) {
             failure.get_or_insert(error);
         }
@@ -143,11 +143,11 @@ struct Pair<'a> {
     new_range: Range<u64>,
 }
 
-/// A filesystem with what is to be compared of it.
+/// A filesystem and its properties.
 type Opened = (Box<dyn FileSystem>, FileSystemInfo);
 
 impl Pair<'_> {
-    /// Compares what lies here, where the bytes `differing` of the disks are not the same.
+    /// Compares what lies here; `differing` are the bytes of the disks that differ.
     fn compare(&self, differing: Ranges, options: Options, report: &mut Report) -> Result<()> {
         let name = self.place.to_string();
         let filesystems = (
@@ -222,8 +222,8 @@ impl Pair<'_> {
         Ok(())
     }
 
-    /// What of a place no change of a path can explain, with the names of these regions. All else
-    /// is the content of files, or keeps account of them.
+    /// The parts of a place that no change of a path can explain, with the names of these regions.
+    /// Everything else is the content of files, or metadata.
     fn regions(
         &self,
         old: (&dyn FileSystem, &FileSystemInfo),
@@ -232,7 +232,7 @@ impl Pair<'_> {
     ) -> Result<[(&'static str, Ranges); 4]> {
         let start = self.old_range.start.min(self.new_range.start);
         let end = self.old_range.end.max(self.new_range.end);
-        // What a filesystem of this kind leaves to boot loaders.
+        // The bytes that a filesystem of this kind leaves to boot loaders.
         let boot_bytes = if old.1.kind.starts_with("ext") && new.1.kind.starts_with("ext") {
             EXT_BOOT_BYTES
         } else {
@@ -280,7 +280,7 @@ impl Pair<'_> {
         }
     }
 
-    /// What a filesystem uses, as bytes of the disk.
+    /// The space that a filesystem uses, as bytes of the disk.
     fn used(&self, side: Side, fs: &dyn FileSystem, range: &Range<u64>) -> Result<Ranges> {
         let used = fs.used_extents().map_err(|source| Error::Disk {
             side,

@@ -7,7 +7,7 @@ use crate::inspect::{PartitionDescription, TableDescription};
 use imgasm_fs::FileSystemInfo;
 use imgasm_fs::text::name_text;
 
-/// The properties of something on both sides, of which those that differ are kept.
+/// The properties of something on both sides; only those that differ are kept.
 #[derive(Default)]
 pub(super) struct Fields(pub(super) Vec<FieldChange>);
 
@@ -28,7 +28,7 @@ impl Fields {
     }
 }
 
-/// The size of two disks, and their tables but for the partitions.
+/// The size of two disks, and their tables except the partitions.
 pub(super) fn of_disks(
     (old_len, old): (u64, Option<&TableDescription>),
     (new_len, new): (u64, Option<&TableDescription>),
@@ -84,7 +84,7 @@ pub(super) fn of_partitions(
         let (a, b) = (find(&old), find(&new));
         let (a, b) = (a.as_ref(), b.as_ref());
         let mut fields = Fields::default();
-        // The number of the type, and what it is called if it is known.
+        // The number of the type, and its name if that is known.
         let kind = |p: &PartitionDescription| match &p.type_name {
             Some(name) => format!("{} ({name})", p.r#type),
             None => p.r#type.clone(),
@@ -113,10 +113,10 @@ pub(super) fn of_partitions(
     changes
 }
 
-/// The parameter in which ext4 keeps where it was mounted last: a trace of use as times are.
+/// The parameter in which ext4 stores where it was mounted last: a trace of use, like times.
 const LAST_MOUNT: &str = "Last mounted on";
 
-/// The kind and the parameters of two filesystems; traces of use only where `times` are compared.
+/// The kind and the parameters of two filesystems; traces of use only if `times` are compared.
 pub(super) fn of_filesystems(
     old: &FileSystemInfo,
     new: &FileSystemInfo,

@@ -1,16 +1,16 @@
-//! What differs between two images, as a person has to know it.
+//! What differs between two images, for a person.
 //!
 //! - [`disk`]: the disk, its partition table, and what lies in each partition.
 //! - [`tree`]: the files of two filesystems beside each other; [`content`] compares their bytes.
 //! - [`renames`]: files that were moved, found by their content.
 //! - [`meaning`]: what a change of a known file means: packages, users, services, builds.
-//! - [`raw`]: which bytes of two devices differ, and which of those nothing else explains.
-//! - [`fields`]: the properties of two things beside each other.
+//! - [`raw`]: which bytes of two devices differ, and which of them nothing else explains.
+//! - [`fields`]: the properties of two things compared.
 //! - `secret`: lines that are not shown.
 //! - [`record`]: what two manifests say, or a manifest and an image.
 //! - [`policy`]: which changes are expected.
 //! - [`render`]: a report as text, JSON, Markdown and HTML.
-//! - [`change`]: all that a report can say, as values; [`changes`]: many of them in little room.
+//! - [`change`]: all that a report can say, as values; [`changes`]: many of them in little memory.
 //!
 //! Everything is reported: if bytes differ and no rule says why, the report says just that.
 
@@ -99,12 +99,12 @@ pub enum Error {
     File {
         /// Which image.
         side: Side,
-        /// Where in it.
+        /// The path in it.
         path: imgasm_fs::path::ImagePath,
         /// What its filesystem said.
         source: imgasm_fs::Error,
     },
-    /// A path that a manifest tells of could not be read.
+    /// A path in a manifest could not be read.
     #[error("cannot look at the {side} image")]
     Path {
         /// Which image.

@@ -1,6 +1,6 @@
 //! Which changes are expected: the file of `imgasm diff --allow`.
 //!
-//! A list of rules. A change passes if each thing that it does is allowed by some rule.
+//! A list of rules. A change passes if some rule allows each of its parts.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ enum Rule {
     },
     /// Properties of the disk, its partitions and filesystems, by their dotted names.
     Properties(Vec<GlobMatcher>),
-    /// Regions in which bytes differ that nothing else explains.
+    /// Regions of bytes that differ and that nothing else explains.
     Raw(Vec<GlobMatcher>),
 }
 
@@ -58,7 +58,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Under which kind a property of a path falls.
+    /// The kind to which a property of a path belongs.
     fn of_field(name: &str) -> Self {
         match name {
             "type" => Self::Type,
@@ -114,7 +114,7 @@ impl Policy {
         })
     }
 
-    /// What of a report is not allowed; empty if all of it is.
+    /// The part of a report that is not allowed; empty if all of it is.
     pub fn outside(&self, report: &Report) -> Report {
         let keep = |fields: &[FieldChange], above: &str| {
             let outside = |field: &&FieldChange| !self.allows_property(above, &field.name);

@@ -8,17 +8,17 @@ use std::thread;
 use super::{Error, Result, Side};
 use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap};
 
-/// Bytes compared as one: the smallest sector, so that what differs never reaches from a block of
-/// a filesystem into the next.
+/// The unit of comparison: the smallest sector, so that a difference never extends from one block
+/// of a filesystem into the next.
 pub(super) const SECTOR_BYTES: u64 = 512;
 const SECTOR_LEN: usize = 512;
 
 /// Ranges of bytes in order, of which no two touch.
 pub type Ranges = Vec<Range<u64>>;
 
-/// The ranges in which two devices differ, in whole sectors of 512 bytes. A device that is shorter
-/// counts as if zeros followed. If `suspects` are given, nothing outside them differs, and only
-/// they are read; else all that is not a hole on both sides is, on all cores.
+/// The ranges in which two devices differ, in whole sectors of 512 bytes. A shorter device counts
+/// as if zeros followed. If `suspects` are given, nothing outside them differs, and only they are
+/// read; else all that is not a hole on both sides is, on all cores.
 pub fn differing(
     old: &dyn BlockDevice,
     new: &dyn BlockDevice,
@@ -115,7 +115,7 @@ fn next_chunk(old: &dyn BlockDevice, new: &dyn BlockDevice, from: u64) -> Result
     })
 }
 
-/// Reads what the device has there; what it does not have is zeros.
+/// Reads from a device; what lies past its end is zeros.
 fn read(side: Side, device: &dyn BlockDevice, offset: u64, buf: &mut [u8]) -> Result<()> {
     let there = device.len().saturating_sub(offset);
     let (data, past) = match usize::try_from(there) {
@@ -150,8 +150,7 @@ pub(super) fn push(ranges: &mut Ranges, range: Range<u64>) {
     }
 }
 
-/// Brings ranges in order and joins those that touch or overlap, where they are: there may be
-/// millions.
+/// Sorts ranges and joins those that touch or overlap, in place: there may be millions.
 pub fn join(ranges: &mut Ranges) {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_unstable_by_key(|range| range.start);
@@ -205,7 +204,7 @@ pub fn difference(a: &[Range<u64>], b: &[Range<u64>]) -> Ranges {
     merged(left)
 }
 
-/// What of `ranges` lies in `range`.
+/// The parts of `ranges` that lie in `range`.
 pub fn within(ranges: &[Range<u64>], range: &Range<u64>) -> Ranges {
     let first = ranges.partition_point(|candidate| candidate.end <= range.start);
     let inside = ranges.iter().skip(first);

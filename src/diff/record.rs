@@ -1,4 +1,4 @@
-//! What a manifest says, beside another one or beside an image, if its own image is not at hand.
+//! Comparing a manifest with another one, or with an image, if its own image is not available.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use imgasm_fs::text::path_bytes;
 use imgasm_fs::tree::{self, LastLink, locate};
 use imgasm_fs::{FileSystem, FileType, digest};
 
-/// Compares two manifests: all that they say.
+/// Compares all that two manifests say.
 pub fn compare(old: &Manifest, new: &Manifest) -> Report {
     let tables = [old, new].map(|manifest| manifest.image.partition_table.as_ref());
     let (before, after) = (flat(old), flat(new));
@@ -38,8 +38,8 @@ pub fn compare(old: &Manifest, new: &Manifest) -> Report {
     }
 }
 
-/// Compares a manifest with a disk of which the digest is known: size, digest, partition table, and
-/// the paths that the manifest tells of. `side` is the manifest's.
+/// Compares a manifest with a disk whose digest is known: size, digest, partition table, and the
+/// paths in the manifest. `side` is the manifest's.
 pub fn compare_with_disk(
     manifest: &Manifest,
     side: Side,
@@ -85,7 +85,7 @@ pub fn compare_with_disk(
     let place = disk.root(None).map_err(failed)?;
     let root = disk.open_filesystem(place).map_err(failed)?;
     for change in &manifest.changes {
-        // A path that no image can have is not in this one.
+        // A path that is not possible in an image is not in this one.
         let Ok(path) = ImagePath::parse(path_bytes(&change.path)) else {
             continue;
         };
@@ -125,7 +125,7 @@ fn state(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<(Option<String>,
     Ok((Some(metadata.file_type.name().to_owned()), digest))
 }
 
-/// All values of a manifest but for those that reports have a place for, by dotted names.
+/// All values of a manifest by dotted names, except those that reports have a place for.
 fn flat(manifest: &Manifest) -> BTreeMap<String, String> {
     let mut value = serde_json::to_value(manifest).expect("plain values are always JSON");
     if let Some(image) = value.get_mut("image").and_then(Value::as_object_mut) {

@@ -12,12 +12,12 @@ use imgasm_block::Digest;
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 
-/// Makes one change of each pair of a path that is gone and a new one that holds the same.
+/// Makes one change out of each pair of a path that is gone and a new one with the same content.
 ///
 /// A directory is paired with one that holds the same tree, and what is in the one with what is in
-/// the other. Of other files that are equal, one of the same name goes before others, and one whose
-/// metadata are equal too before those if they are not; else the order of the paths decides. Empty
-/// files and empty directories by themselves are never paired.
+/// the other. Among other equal files, those with the same name are paired first, and among these,
+/// those whose metadata are equal, too; after that the order of the paths decides. Empty files and
+/// empty directories by themselves are never paired.
 pub(super) fn pair(changes: PathChanges) -> PathChanges {
     let is_there = |kind| changes.iter().any(|change| change.kind == kind);
     if !is_there(PathChangeKind::Added) || !is_there(PathChangeKind::Removed) {
@@ -30,33 +30,33 @@ pub(super) fn pair(changes: PathChanges) -> PathChanges {
     merge(changes, &gone, &new)
 }
 
-/// Half a SHA-256: enough to tell things apart, of which millions are held.
+/// Half a SHA-256: enough to distinguish things, of which millions are held.
 type Mark = [u8; 16];
 
-/// A path that is new or gone, by what can be paired of it.
+/// A path that is new or gone, with the properties by which it can be paired.
 struct Candidate {
     /// Its place among all changes.
     index: usize,
     /// The directory that holds it, among the candidates of its kind.
     parent: Option<usize>,
-    /// How many candidates are below it: those that follow it.
+    /// How many candidates are below it; they follow it.
     below: usize,
-    /// By what it is known again; of nothing that many files share.
+    /// The property by which it is recognised; `None` if many files could share it.
     identity: Option<Mark>,
     /// Its last name.
     name: Mark,
-    /// All of it but for where it is, what it is called and which other names it has.
+    /// Its state, apart from its directory, its name and its other names.
     state: Mark,
-    /// Of a directory, all that is below it, if that has something by which it is known again.
+    /// Of a directory, everything below it, if something there can be recognised.
     tree: Option<Mark>,
-    /// The candidate that it is one with.
+    /// The candidate with which it is paired.
     pair: Option<usize>,
 }
 
-/// All changes of a kind, which is either that of new paths or that of those that are gone.
+/// All changes of a kind: either the new paths or those that are gone.
 fn candidates(changes: &PathChanges, kind: &PathChangeKind) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
-    // The directories around the last one.
+    // The directories that contain the last one.
     let mut around: Vec<(ImagePath, usize)> = Vec::new();
     for (index, change) in changes.iter().enumerate() {
         let Some(state) = state(&change).filter(|_| change.kind == *kind) else {
@@ -66,7 +66,7 @@ fn candidates(changes: &PathChanges, kind: &PathChangeKind) -> Vec<Candidate> {
             found[above].below = found.len() - above - 1;
         }
         let content = change.content.as_ref().and_then(|c| c.new.or(c.old));
-        // The names of one file are told apart by their places, which are not compared.
+        // The names of one file differ only in their places, which are not compared.
         let alone = PathState {
             hard_link_to: None,
             ..state.clone()
@@ -92,8 +92,8 @@ fn candidates(changes: &PathChanges, kind: &PathChangeKind) -> Vec<Candidate> {
     found
 }
 
-/// What a file that was moved is known by: a regular file that is not empty by its content, a
-/// symbolic link by its target and its name, because many links share a target.
+/// What identifies a file that was moved: the content of a regular file that is not empty; the
+/// target and the name of a symbolic link, because many links share a target.
 fn identity(change: &PathChange, state: &PathState) -> Option<Mark> {
     match state.file_type {
         FileType::Regular if state.size > 0 => {
@@ -122,7 +122,7 @@ fn half(digest: Digest) -> Mark {
 
 /// Gives each directory the mark of what is below it.
 fn mark_trees(candidates: &mut [Candidate]) {
-    /// What was met of a directory's content, the last name first.
+    /// The content of a directory that was met so far, the last name first.
     #[derive(Default)]
     struct Content {
         hasher: Sha256,
@@ -150,7 +150,7 @@ fn mark_trees(candidates: &mut [Candidate]) {
     }
 }
 
-/// Candidates by some property, in their order.
+/// Candidates by a property, in their order.
 struct Queues<K>(HashMap<K, VecDeque<usize>>);
 
 impl<K: Hash + Eq> Queues<K> {
@@ -164,7 +164,7 @@ impl<K: Hash + Eq> Queues<K> {
         Self(queues)
     }
 
-    /// Takes the first one with this property that is not yet paired.
+    /// Takes the first candidate with this property that is not paired yet.
     fn take(&mut self, key: &K, candidates: &[Candidate]) -> Option<usize> {
         let queue = self.0.get_mut(key)?;
         std::iter::from_fn(|| queue.pop_front()).find(|&first| candidates[first].pair.is_none())
@@ -215,7 +215,7 @@ fn pair_files(gone: &mut [Candidate], new: &mut [Candidate]) {
     }
 }
 
-/// Puts each path that is gone into the new one that it became.
+/// Merges each path that is gone into the new one that it became.
 fn merge(changes: PathChanges, gone: &[Candidate], new: &[Candidate]) -> PathChanges {
     let by_index = |candidates: &[Candidate]| -> HashMap<usize, usize> {
         let paired = candidates
@@ -228,7 +228,7 @@ fn merge(changes: PathChanges, gone: &[Candidate], new: &[Candidate]) -> PathCha
     if new_by_index.is_empty() {
         return changes;
     }
-    // What was there before, and which names links lead to.
+    // What was there before, and the names to which links lead.
     let mut before: HashMap<usize, Before> = HashMap::new();
     let mut linked: HashSet<ImagePath> = HashSet::new();
     for (index, change) in changes.iter().enumerate() {
@@ -243,7 +243,7 @@ fn merge(changes: PathChanges, gone: &[Candidate], new: &[Candidate]) -> PathCha
         let (from, state) = before.get(&new[number].pair?)?.get();
         Some((number, from, state))
     };
-    // Where the names that links lead to were before.
+    // The earlier paths of the names to which links lead.
     let moved: HashMap<ImagePath, ImagePath> = changes
         .iter()
         .enumerate()
@@ -270,7 +270,7 @@ fn merge(changes: PathChanges, gone: &[Candidate], new: &[Candidate]) -> PathCha
     })
 }
 
-/// A path that is gone and what was there, in little room.
+/// A path that is gone and what was there, in little memory.
 struct Before(Box<[u8]>);
 
 impl Before {

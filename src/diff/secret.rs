@@ -1,8 +1,8 @@
 //! Lines that a comparison does not show: password hashes, private keys, tokens.
 //!
-//! A comparison is read by more people than the images are, and ends in logs and comments. So lines
-//! are hidden in files that are known to hold secrets, and in any other file if one of the lines looks
-//! like one. That a file differs, and its digests, are shown all the same.
+//! A comparison is read by more people than the images, and ends up in logs and comments. So lines are
+//! hidden in files that are known to hold secrets, and in any other file if one of the lines looks
+//! like one. The fact that a file differs, and its digests, are shown all the same.
 
 use std::sync::LazyLock;
 

@@ -1,9 +1,9 @@
 //! Two trees beside each other: one walk over both, in the order of names.
 //!
-//! A path is told of if anything that can be seen at it differs. Of a file with several names that
-//! is all of them. What names belong together is told by the first of them in the order of the
-//! walk, if those on both sides come before the others: a name that comes or goes changes nothing
-//! of the names that stay.
+//! A path is reported if anything that can be seen at it differs. For a file with several names,
+//! that is each of its names. The names of one file are tied together by the first of them in the
+//! order of the walk, with names that exist on both sides before the others: so a name that comes
+//! or goes changes nothing about the names that stay.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -20,7 +20,7 @@ use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
 pub struct TreeOptions<'a> {
     /// Whether a file whose modification time alone differs counts as changed.
     pub times: bool,
-    /// As [`super::Options::show_secrets`].
+    /// See [`super::Options::show_secrets`].
     pub show_secrets: bool,
     /// Which bytes of the devices below differ.
     pub device: DeviceBytes<'a>,
@@ -33,7 +33,7 @@ pub struct TreeChanges {
     pub paths: PathChanges,
     /// Bytes of the disks that differ and belong to files.
     pub bytes: FileBytes,
-    /// The first place that cannot be read: what comes behind it in the walk was not looked at.
+    /// The first place that could not be read: what follows in the walk was not looked at.
     pub failure: Option<Error>,
 }
 
@@ -73,9 +73,10 @@ struct Comparison<'a> {
     old: Tree<'a>,
     new: Tree<'a>,
     options: &'a TreeOptions<'a>,
-    /// How the contents of files with several names compare, so that each pair is read once.
+    /// How the contents of files with several names differ, so that each pair is read once.
     contents: HashMap<NodePair, Option<ContentChange>>,
-    /// Changes of names on one side only of files that have several, with the side's node.
+    /// The changes for names that exist on one side only, of files with several names; with the
+    /// nodes.
     lone_links: HashMap<usize, NodePair>,
     describing: Describing,
     changes: PathChanges,
@@ -85,7 +86,7 @@ struct Comparison<'a> {
 /// The nodes of a path on the old side and on the new one.
 type NodePair = (Option<NodeId>, Option<NodeId>);
 
-/// Two directories of one path, or one of them, with what is still to be looked at in them.
+/// The directories at one path, on one side or both, with what is still to be compared in them.
 struct Directory {
     path: ImagePath,
     old: Entries,
@@ -95,7 +96,7 @@ struct Directory {
 type Entries = Peekable<vec::IntoIter<DirEntry>>;
 
 impl Directory {
-    /// The next name, with the nodes that bear it.
+    /// The next name, with the nodes that have it.
     fn next(&mut self) -> Option<(Vec<u8>, NodePair)> {
         let order = match (self.old.peek(), self.new.peek()) {
             (None, None) => return None,
@@ -119,7 +120,7 @@ struct Tree<'a> {
     fs: &'a dyn FileSystem,
     /// Directories met, so that a loop is noticed.
     directories: HashSet<NodeId>,
-    /// What was met of each file that has several names.
+    /// The names met so far of each file that has several.
     links: HashMap<NodeId, Names>,
 }
 
@@ -127,7 +128,7 @@ struct Tree<'a> {
 struct Names {
     /// The first one met.
     first: ImagePath,
-    /// The first one met that is on both sides.
+    /// The first one met that exists on both sides.
     shared: Option<ImagePath>,
 }
 
@@ -141,7 +142,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Gives a filesystem's error the place at which it came.
+    /// Adds to a filesystem's error the path at which it arose.
     fn at<T>(&self, path: &ImagePath, result: imgasm_fs::Result<T>) -> Result<T> {
         result.map_err(|source| Error::File {
             side: self.side,
@@ -150,7 +151,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// What is there, if anything is, with the metadata it was made of.
+    /// The state of what is there, if anything is, and the file.
     fn state(
         &mut self,
         node: Option<NodeId>,
@@ -194,8 +195,8 @@ impl<'a> Tree<'a> {
         )))
     }
 
-    /// The name that stands for all of the file's, if that is another; of a path on one side only,
-    /// as far as is known now.
+    /// The name that stands for all names of the file, if it is not this one; for a path on one
+    /// side only, as far as is known now.
     fn first_link(
         &mut self,
         node: NodeId,
@@ -228,7 +229,7 @@ impl<'a> Tree<'a> {
         node.is_some_and(|node| self.links.contains_key(&node))
     }
 
-    /// The entries of a directory by the order of their names.
+    /// The entries of a directory in the order of their names.
     fn entries(&mut self, path: &ImagePath, directory: Option<NodeId>) -> Result<Entries> {
         let Some(directory) = directory else {
             return Ok(Vec::new().into_iter().peekable());
@@ -354,8 +355,8 @@ impl Comparison<'_> {
     }
 }
 
-/// Now that all names are known: a name on one side only is a link to the first one on both sides,
-/// if its file has such a name.
+/// All names are known now: a name on one side only is a link to the first name on both sides, if
+/// its file has one.
 fn name_lone_links(
     changes: PathChanges,
     lone_links: &HashMap<usize, NodePair>,

@@ -1,11 +1,11 @@
 //! A swap area, as `mkswap` makes it: a page with a header (`union swap_header` of the kernel), and
-//! pages of which nothing is known.
+//! pages with any content.
 
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Result};
 use uuid::Uuid;
 
-/// Bytes in a page. A machine whose pages are larger does not take the area.
+/// Bytes in a page. A machine with larger pages does not accept the area.
 const PAGE: usize = 4096;
 /// Where the header lies behind room for a boot loader: version, last page, bad pages, identity and
 /// label.

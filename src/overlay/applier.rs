@@ -1,4 +1,4 @@
-//! Carries overlays out on a filesystem.
+//! Applies overlays to a filesystem.
 
 use super::files;
 use super::model::{Overlay, Step};
@@ -28,7 +28,7 @@ pub enum Error {
     /// A step could not be done.
     #[error("{place}")]
     Step {
-        /// What was to be done where, and why it could not be, with the step's place.
+        /// What was to be done where, and why that was not possible, with the step's place.
         place: Box<Diagnostic>,
         /// Why; the message has it already.
         #[source]
@@ -61,7 +61,7 @@ pub struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    /// Looks at the root filesystem `fs`, to know which system it is. `now` is the day on which
+    /// Looks at the root filesystem `fs` to find out which system it is. `now` is the day on which
     /// passwords of new users are set.
     pub fn new(fs: &'a mut dyn FileSystem, now: Timestamp) -> Result<Self, Error> {
         Ok(Self {
@@ -78,7 +78,7 @@ impl<'a> Applier<'a> {
         &self.facts
     }
 
-    /// Lays the overlay's files and does its steps.
+    /// Copies the overlay's files and does its steps.
     pub fn apply(&mut self, overlay: &Overlay) -> Result<(), Error> {
         let mut done = Vec::with_capacity(overlay.steps.len() + 1);
         let mut context = Context {
@@ -176,7 +176,7 @@ fn hint_line(hint: Option<&str>) -> String {
     hint.map_or_else(String::new, |hint| format!("\n  hint: {hint}"))
 }
 
-/// What was touched, with labels for what is new.
+/// What was touched, after labelling what is new.
 fn take_labelled(
     labeller: &mut Labeller,
     editor: &mut Editor<'_>,

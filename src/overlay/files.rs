@@ -27,8 +27,8 @@ const EXECUTABLE: u16 = 0o755;
 /// Permissions of any other file.
 const PLAIN: u16 = 0o644;
 
-/// The `[files]` of an overlay: attributes for the paths that a pattern matches. What a later
-/// pattern gives counts.
+/// The `[files]` of an overlay: attributes for the paths that a pattern matches. A later pattern
+/// overrides an earlier one.
 #[derive(Debug, Clone, Default)]
 pub struct FileRules {
     rules: Vec<(Pattern, Rule)>,
@@ -68,7 +68,7 @@ impl FileRules {
         Ok(Self { rules })
     }
 
-    /// What the patterns that match `path` ask for.
+    /// The attributes from the patterns that match `path`.
     fn attributes(&self, context: &Context<'_, '_>, path: &ImagePath) -> Result<Attributes, Error> {
         let mut merged = Attributes::default();
         for (_, rule) in self
@@ -116,8 +116,8 @@ pub(super) fn lay(context: &mut Context<'_, '_>, rules: &FileRules) -> Result<()
     Ok(())
 }
 
-/// Copies a file, link or folder of the host to `to`. What is given in `attributes` is for all of
-/// it, but a mode is for files.
+/// Copies a file, link or folder of the host to `to`. The `attributes` apply to everything in it,
+/// but a mode only to files.
 pub(super) fn copy(
     context: &mut Context<'_, '_>,
     from: &Path,
@@ -152,14 +152,14 @@ pub(super) fn host_path(folder: &Path, relative: &Path) -> Result<PathBuf, Error
 
 /// What a step's `from` names in the overlay's folder.
 pub(super) enum Named {
-    /// What has just that path.
+    /// The file or folder with exactly that path.
     One(PathBuf),
-    /// All that match it as a pattern, in the order of their bytes; at least one.
+    /// All files and folders that match it as a pattern, in the order of their bytes; at least one.
     Matching(Vec<PathBuf>),
 }
 
-/// Looks up a step's `from` in the overlay's folder. It is a pattern only if nothing has just that
-/// path.
+/// Looks up a step's `from` in the overlay's folder. It is a pattern only if nothing has exactly
+/// that path.
 pub(super) fn named(folder: &Path, from: &RelativePath) -> Result<Named, Error> {
     let missing = match host_path(folder, from.as_path()) {
         Ok(path) => return Ok(Named::One(path)),
@@ -204,8 +204,9 @@ fn below(to: &ImagePath, relative: &Path) -> Result<ImagePath, Error> {
         })
 }
 
-/// Copies one thing. A link in the image is followed where it leads to a directory and a folder is
-/// laid on it; else what stands in the way gives way, unless it is a directory.
+/// Copies one file, link or folder. A link in the image is followed if it leads to a directory and
+/// a folder is copied to it; anything else that is in the way is replaced, unless it is a
+/// directory.
 fn put(
     context: &mut Context<'_, '_>,
     host: &Path,
@@ -263,7 +264,7 @@ fn put(
     Ok(())
 }
 
-/// A directory that is there keeps what it has, but for what is given.
+/// An existing directory keeps its attributes, except those that are given.
 fn put_folder(
     context: &mut Context<'_, '_>,
     path: &ImagePath,

@@ -1,11 +1,11 @@
 //! Overlays: folders that say what to change in an image.
 //!
 //! - [`model`]: an [`Overlay`] that was read and checked, with its variables filled in.
-//! - [`applier`]: carries overlays out on a filesystem.
+//! - [`applier`]: applies overlays to a filesystem.
 //! - [`report`]: what was touched by which step.
 //! - [`when`]: guards of steps.
 //! - [`files`]: the `files/` tree.
-//! - [`steps`]: the vocabulary, a file for each kind of step.
+//! - [`steps`]: the vocabulary, one file per kind of step.
 
 mod applier;
 pub mod files;

@@ -56,7 +56,7 @@ impl OverlayFile {
     pub fn read(name: &str, folder: &Path) -> config::Result<Self> {
         let path = folder.join(FILE_NAME);
         let boundary = Boundary::of_folder(folder).map_err(|error| match error {
-            // The folder is an overlay by this file alone.
+            // Only this file makes the folder an overlay.
             config::Error::Io { source, .. } => config::Error::Io {
                 path: path.clone(),
                 source,
@@ -79,8 +79,8 @@ impl OverlayFile {
         &self.declarations
     }
 
-    /// Fills in the variables: with what `given` has for them, else with their defaults. Checks
-    /// all steps.
+    /// Fills in the variables with what `given` has for them, or with their defaults. Checks all
+    /// steps.
     pub fn resolve(self, given: impl Fn(&str) -> Option<Setting>) -> config::Result<Overlay> {
         let variables = self.declarations.resolve(&self.source, given)?;
         let source = self.source.clone();
@@ -121,7 +121,7 @@ impl Overlay {
         self.steps.len()
     }
 
-    /// Looks whether the files of the overlay's folder that its steps name are there.
+    /// Checks that the files in the overlay's folder that its steps name exist.
     ///
     /// # Errors
     /// If one is not, with the place of the step.

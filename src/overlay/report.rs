@@ -76,9 +76,9 @@ impl Report {
         steps.any(StepReport::has_changed)
     }
 
-    /// Takes back the changes of those paths that are in `after` as they were in `before`: a file that
-    /// one step wrote and another wrote back is not changed. A time of last change that became `now`
-    /// is no difference of its own.
+    /// Drops the changes of paths that are the same in `after` as in `before`: a file that one step
+    /// wrote and another wrote back is not changed. A modification time that became `now` does not
+    /// count as a difference by itself.
     pub fn retain_net_changes(
         &mut self,
         before: &dyn FileSystem,
@@ -110,8 +110,8 @@ impl Report {
         Ok(())
     }
 
-    /// Every path that was changed, in the order of the paths' bytes, as it is in `fs` now; with the
-    /// digests of the files if these are to be read.
+    /// Every path that was changed, in the order of the paths' bytes, as it is in `fs` now, with the
+    /// digests of files if they are wanted.
     pub fn changed_paths(
         &self,
         fs: &dyn FileSystem,
@@ -228,7 +228,7 @@ fn has_same_content(
 fn state(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Option<(NodeId, FileType, u64)>> {
     let node = match tree::locate(fs, path, LastLink::Keep) {
         Ok(place) => place.node,
-        // What led to it may be gone too, or have become something else.
+        // What led to it may be gone, too, or have become something else.
         Err(tree::Error::NotFound { .. } | tree::Error::WrongType { .. }) => None,
         Err(error) => return Err(error),
     };

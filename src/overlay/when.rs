@@ -20,7 +20,7 @@ pub struct When {
     os_like: Option<OneOrMany<String>>,
     /// `VERSION_ID` of os-release, or its beginning up to a dot.
     version: Option<OneOrMany<String>>,
-    /// The init system; upstart counts as `sysv` too, because it runs those scripts.
+    /// The init system; upstart also counts as `sysv`, because it runs those scripts.
     init: Option<OneOrMany<Init>>,
     /// The architecture of the programs.
     arch: Option<OneOrMany<Arch>>,

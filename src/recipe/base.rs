@@ -10,7 +10,7 @@ use crate::config::{self, Boundary, ByteSize};
 use crate::filesystem::FilesystemKind;
 use imgasm_block::Digest;
 
-/// Bytes of a disk that is assembled from a folder if the recipe does not say.
+/// The default size of a disk that is assembled from a folder.
 const DEFAULT_ROOTFS_SIZE: ByteSize = ByteSize(2 << 30);
 
 /// What the image is made from.
@@ -22,7 +22,7 @@ pub enum Base {
         path: PathBuf,
         /// The digest that the file must have.
         sha256: Option<Digest>,
-        /// The number of the root partition, if it is not to be found by looking.
+        /// The number of the root partition; `None` looks for the root.
         partition: Option<u32>,
     },
     /// A folder or a tar file with the tree of a root filesystem, from which a disk is assembled.
@@ -39,7 +39,8 @@ pub enum Base {
 }
 
 impl Base {
-    /// Makes sure that it lies inside, if that matters: a disk whose digest is given may lie anywhere.
+    /// Makes sure that it lies inside the boundary, if that matters: a disk whose digest is given may
+    /// lie anywhere.
     pub(super) fn check_place(&self, boundary: &Boundary) -> config::Result<()> {
         match self {
             Self::File {

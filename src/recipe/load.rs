@@ -23,7 +23,7 @@ use crate::verify::live::Live;
 use imgasm_aws::wish::Ami;
 use imgasm_block::Digest;
 
-/// A recipe as it is written, but for its variables.
+/// A recipe as it is written, without its variables.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRecipe {
@@ -99,7 +99,7 @@ impl Recipe {
         Self::from_source(source, folder, options)
     }
 
-    /// As [`Recipe::load`], with the text at hand; paths are relative to `folder`.
+    /// Like [`Recipe::load`], for a text in memory; paths are relative to `folder`.
     pub fn from_source(source: Source, folder: &Path, options: &Options) -> config::Result<Self> {
         let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
         let text = source.clone();
@@ -108,7 +108,7 @@ impl Recipe {
         let variables = resolve(&source, &declarations, &options.set)?;
         let mut used = template::used(&table);
         if let Some(value) = table.remove("ami") {
-            // Rendered again when the image is known; what is wrong with it is wrong now.
+            // It is rendered again when the image is known, but its errors are reported now.
             ami(&source, value, &variables, &sample_facts())?;
         }
 
@@ -168,7 +168,7 @@ impl Recipe {
         })
     }
 
-    /// The recipe's `[ami]` for an image of which this is known; `None` if it has none.
+    /// The recipe's `[ami]` for an image with these facts; `None` if it has none.
     pub fn ami(&self, facts: &AmiFacts) -> config::Result<Option<Ami>> {
         let mut table = decode::parse(&self.source)?;
         let value = table.remove("ami");
@@ -176,7 +176,7 @@ impl Recipe {
         ami.transpose()
     }
 
-    /// The recipe's `[ami]` as far as it does not depend on what is known at the import only.
+    /// The recipe's `[ami]`, rendered without the facts that are known only at the import.
     pub fn any_ami(&self) -> config::Result<Option<Ami>> {
         self.ami(&AmiFacts {
             now: self.source_date_epoch,
@@ -186,8 +186,8 @@ impl Recipe {
     }
 }
 
-/// Takes the tables `[[expect.live]]` out of a recipe. TOML gives those that stand below an
-/// `[[expect]]` to that one, and makes a table of `expect` if they stand alone.
+/// Takes the tables `[[expect.live]]` out of a recipe. TOML puts those that follow an `[[expect]]`
+/// into that one, and makes `expect` a table if there is none.
 fn take_live<'t>(table: &mut decode::Table<'t>) -> Vec<Value<'t>> {
     fn take<'t>(expect: &mut decode::Table<'t>, live: &mut Vec<Value<'t>>) {
         match expect.remove("live") {
@@ -256,7 +256,7 @@ fn ami(
     }
     let mut all = variables.clone();
     for (name, value) in known {
-        // The recipe's own variables count first.
+        // The recipe's own variables take precedence.
         if all.get(name).is_none() {
             all.set(name, value);
         }
@@ -266,7 +266,7 @@ fn ami(
     Ok(ami)
 }
 
-/// Facts of no image, of the form that those of any have.
+/// Sample facts, in the form that those of an image have.
 fn sample_facts() -> AmiFacts {
     AmiFacts {
         now: Epoch::DEFAULT.seconds(),
@@ -288,7 +288,7 @@ fn resolve(
     Ok(declarations.resolve(source, |name| given.get(name).cloned())?)
 }
 
-/// The name begins the names of files.
+/// Checks the name, with which the names of files begin.
 fn checked_name(source: &Source, name: Spanned<String>) -> Result<String, Diagnostic> {
     let span = name.span();
     let name = name.into_inner();
@@ -321,7 +321,7 @@ fn volumes(
     Ok(volumes)
 }
 
-/// What two volumes have in common that they must not.
+/// What two volumes have in common but must not.
 fn clash(one: &Volume, other: &Volume) -> Option<String> {
     if one.settings.device_name == other.settings.device_name {
         let name = one.settings.device_name.as_str();
@@ -389,7 +389,7 @@ fn overlay(
     })
 }
 
-/// Why something that the recipe names cannot be used where it lies, at the place that names it.
+/// Why something that the recipe names must not lie where it does, with the place that names it.
 fn outside(
     source: &Source,
     span: std::ops::Range<usize>,
@@ -409,7 +409,7 @@ fn outside(
     source.error(span, error.to_string()).with_hint(hint).into()
 }
 
-/// The identity of a recipe with all that it was given.
+/// The identity of a recipe with everything that it was given.
 fn digest(
     source: &Source,
     variables: &Variables,

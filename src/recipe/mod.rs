@@ -1,6 +1,6 @@
 //! The recipe, `imgasm.toml`: what to build from what.
 //!
-//! - [`Recipe`]: one that was read and checked, with its variables filled in and its overlays
+//! - [`Recipe`]: a recipe that was read and checked, with its variables filled in and its overlays
 //!   read; [`load`] does that.
 //! - [`base`]: what the image is made from; `disk`: how a disk that is assembled is divided.
 //! - [`volume`]: the disks beside the root.
@@ -26,7 +26,7 @@ use imgasm_block::Digest;
 /// A recipe that was read and checked.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// The name of the image, which its files begin with.
+    /// The name of the image, with which the names of its files begin.
     pub name: String,
     /// What it is for.
     pub description: Option<String>,
@@ -36,7 +36,7 @@ pub struct Recipe {
     pub base: Base,
     /// Where the recipe says what the image is made from.
     pub(super) base_span: Range<usize>,
-    /// The size that the disk grows to, if it is to grow.
+    /// The size to which the disk grows, if it does.
     pub disk_size: Option<ByteSize>,
     /// Whether what the root filesystem does not use becomes holes.
     pub sparsify: bool,
@@ -52,13 +52,13 @@ pub struct Recipe {
     pub volumes: Vec<Volume>,
     /// What is expected of the image, in order.
     pub expectations: Vec<Expectation>,
-    /// What is expected of the machine once it runs, in order.
+    /// What is expected of the running machine, in order.
     pub live: Vec<Live>,
     /// The folder that the recipe's paths are relative to.
     pub folder: PathBuf,
-    /// Where what it names lies.
+    /// The boundary within which the files that it names lie.
     pub boundary: Boundary,
-    /// The identity of everything above but the base: the recipe's bytes, the values of its
+    /// The identity of everything above except the base: the recipe's bytes, the values of its
     /// variables, and its overlays and their variables.
     pub digest: Digest,
     /// What in it is probably not meant.
@@ -79,13 +79,13 @@ impl Recipe {
 pub struct Options {
     /// Values for variables, as on the command line.
     pub set: Vec<(String, String)>,
-    /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own counts before it.
+    /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own takes precedence.
     pub source_date_epoch: Option<Epoch>,
-    /// Folders outside of the recipe's project in which files may lie that it names.
+    /// Folders outside of the recipe's project that it may use, too.
     pub allow_outside: Vec<PathBuf>,
 }
 
-/// What the templates of `[ami]` see beside the recipe's variables.
+/// What the templates of `[ami]` see besides the recipe's variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AmiFacts {
     /// Seconds since 1970: `timestamp`, and as a day `date`.

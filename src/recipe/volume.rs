@@ -1,4 +1,4 @@
-//! The disks beside the root, by the names that Packer has for them.
+//! The disks beside the root, with Packer's names for their keys.
 
 use std::path::{Path, PathBuf};
 
@@ -17,21 +17,21 @@ use imgasm_guest::fstab::{Field, MountPoint};
 pub struct Volume {
     /// Its device and its kind.
     pub settings: VolumeSettings,
-    /// What it is.
+    /// What it holds.
     pub content: Content,
 }
 
 /// What a volume holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// The base's mapping of the device is taken away.
+    /// Nothing, and the base's mapping of the device is removed.
     None,
     /// Nothing: the volume is made when an instance starts.
     Empty {
         /// Its size.
         size: VolumeSize,
     },
-    /// A snapshot that is there already.
+    /// An existing snapshot.
     Snapshot {
         /// Its id.
         snapshot_id: String,
@@ -64,8 +64,8 @@ pub struct Filesystem {
 pub struct Files {
     /// Where it is.
     pub path: PathBuf,
-    /// The identity of its content and of the file beside it, when the recipe was read; of nothing
-    /// if it was not there.
+    /// The identity of its content and of the file beside it, when the recipe was read; `None` if
+    /// it did not exist.
     pub sha256: Option<Digest>,
 }
 
@@ -76,7 +76,7 @@ impl Files {
         Ok(files)
     }
 
-    /// The identity of what is there now.
+    /// The identity of what it holds now.
     pub fn identity(&self) -> config::Result<Option<Digest>> {
         let unusable = |error: base::Error| config::Error::Unusable {
             path: tree::meta_path(&self.path),

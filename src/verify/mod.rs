@@ -1,9 +1,10 @@
-//! Whether an image is what it should be. All but `live` is found out without starting it.
+//! Whether an image is what it should be. Everything except `live` is found out without starting
+//! it.
 //!
 //! - [`consistency`]: whether a filesystem agrees with itself.
 //! - [`boot`]: whether the machine can start and what it starts is there.
 //! - [`expect`]: what a recipe expects of the image.
-//! - [`live`]: what it expects of the machine once that runs.
+//! - [`live`]: what it expects of the running machine.
 //!
 //! Each gives a list of [`CheckResult`]s; nothing is printed here.
 
@@ -33,7 +34,7 @@ pub struct CheckResult {
 pub enum Verdict {
     /// All is well.
     Passed,
-    /// Something is amiss, but does not make the image unfit.
+    /// Something is wrong, but does not make the image unusable.
     Warned {
         /// What.
         message: String,
@@ -51,13 +52,13 @@ pub enum Verdict {
 }
 
 impl CheckResult {
-    /// Whether this makes the image unfit.
+    /// Whether this makes the image unusable.
     pub fn has_failed(&self) -> bool {
         matches!(self.verdict, Verdict::Failed { .. })
     }
 }
 
-/// What a check has to say before it becomes results.
+/// What a check has found, before it becomes results.
 #[derive(Debug, Default)]
 struct Findings {
     problems: Vec<String>,
@@ -106,7 +107,7 @@ impl Findings {
     }
 }
 
-/// The results of a check; that the image could not be read is one too.
+/// The results of a check, or a result that says that the image could not be read.
 fn results(check: &str, findings: Result<Findings, impl std::error::Error>) -> Vec<CheckResult> {
     let findings = findings.unwrap_or_else(|error| Findings {
         problems: vec![chain(&error)],

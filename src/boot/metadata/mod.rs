@@ -1,8 +1,8 @@
 //! The instance metadata service that the machine finds at 169.254.169.254.
 //!
-//! - [`Instance`]: what it says of the instance; [`tree`] makes paths of it, as EC2 has them.
+//! - [`Instance`]: what it says about the instance; [`tree`] makes EC2's paths from it.
 //! - [`server`]: the service, with and without session tokens.
-//! - [`relay`]: what joins a connection of the machine to it.
+//! - [`relay`]: connects the machine to it.
 
 pub mod relay;
 pub mod server;
@@ -13,11 +13,11 @@ use imgasm_guest::Arch;
 /// The address at which the machine finds the service.
 pub const ADDRESS: &str = "169.254.169.254";
 
-/// What the service says of an instance. Nothing of it exists: the account is the one that AWS's
-/// documentation uses, and the ids say what they are.
+/// What the service says about an instance. None of it exists: the account is the one in AWS's
+/// documentation, and the ids show that they are not real.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// The name, which becomes the tag `Name`.
+    /// The name, which is also the tag `Name`.
     pub name: String,
     /// The region.
     pub region: String,
@@ -41,7 +41,7 @@ impl Instance {
     /// Its address in the network.
     pub const ADDRESS: &'static str = "172.31.16.10";
 
-    /// The type: one of EC2's for the processor.
+    /// The type: one that EC2 has for the processor.
     pub fn kind(&self) -> &'static str {
         match self.arch {
             Arch::Arm64 => "m6g.large",

@@ -1,5 +1,5 @@
-//! What joins a connection of the machine to the metadata service. QEMU starts this program with
-//! `boot-relay` for each one, and gives it the connection as its input and output.
+//! Connects the machine to the metadata service. QEMU starts this program with `boot-relay` for
+//! each connection, and gives it the connection as its input and output.
 
 use std::io;
 use std::net::Shutdown;
@@ -11,7 +11,7 @@ use std::thread;
 pub fn run(socket: &Path) -> io::Result<()> {
     let mut service = UnixStream::connect(socket)?;
     let mut towards = service.try_clone()?;
-    // Not joined: the machine may keep its side open after the answer.
+    // This thread is not waited for: the machine may keep its side open after the answer.
     thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut towards);
         let _ = towards.shutdown(Shutdown::Write);

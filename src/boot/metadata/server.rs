@@ -1,8 +1,8 @@
-//! The metadata service: HTTP as EC2's has it (EC2 User Guide, "Use the Instance Metadata Service").
+//! The metadata service: HTTP like EC2's (EC2 User Guide, "Use the Instance Metadata Service").
 //!
-//! A request carries a session token, which a `PUT` gives, or none if the image's AMI allows that. A
-//! `PUT` that came through a proxy is refused. The number of hops of an answer is not limited,
-//! because QEMU's network does not let it be set.
+//! A request carries a session token, which a `PUT` returns, or none if the image's AMI allows that.
+//! A `PUT` that came through a proxy is refused. The hop limit of answers is not imitated, because
+//! QEMU's network cannot set it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -20,16 +20,16 @@ use super::tree;
 /// The most bytes of a request's head.
 const HEAD_LIMIT: u64 = 16 << 10;
 
-/// The most requests that are remembered, and tokens that are valid at a time.
+/// The most requests that are remembered, and the most tokens that are valid at a time.
 const MEMORY_LIMIT: usize = 10_000;
 
-/// How long a client may take over its request.
+/// How long a client may take for its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest that a token is valid, in seconds.
 const LONGEST_TOKEN: u64 = 21_600;
 
-/// A request of the machine, with the status of its answer.
+/// A request from the machine, with the status of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Request {
     /// The method and the path.
@@ -96,7 +96,7 @@ fn reason(status: u16) -> &'static str {
 struct Head {
     method: String,
     path: String,
-    /// By names in small letters.
+    /// By lower-case name.
     headers: HashMap<String, String>,
 }
 
@@ -135,7 +135,7 @@ impl State {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers one request, after which the connection ends.
+    /// Answers one request and ends the connection.
     fn serve(&self, mut stream: UnixStream) -> io::Result<()> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

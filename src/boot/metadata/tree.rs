@@ -12,7 +12,7 @@ const ACCOUNT: &str = "123456789012";
 const ROLE: &str = "imgasm-boot";
 const HOUR: i64 = 3600;
 
-/// Every path with its content; a folder is where a path goes on.
+/// Every path with its content; a path that others continue is a folder.
 pub(super) fn paths(instance: &Instance) -> BTreeMap<String, Vec<u8>> {
     let mut tree = BTreeMap::new();
     let mut put = |path: &str, value: &str| {
@@ -100,7 +100,7 @@ pub(super) fn paths(instance: &Instance) -> BTreeMap<String, Vec<u8>> {
     tree
 }
 
-/// Credentials of a role that look like some, and that no service takes.
+/// Credentials of a role that look real, but that no service accepts.
 fn credentials(instance: &Instance, put: &mut impl FnMut(&str, &str)) {
     let info = json!({
         "Code": "Success",

@@ -5,7 +5,7 @@
 
 use super::Facts;
 
-/// What is read of a file: headers and notes are at its beginning.
+/// How much of a file is read: headers and notes are at its beginning.
 pub(super) const HEAD_BYTES: u64 = 64 << 10;
 
 /// Type of a segment of notes.
@@ -13,7 +13,7 @@ const PT_NOTE: u64 = 4;
 /// Type of the note that holds the build id.
 const NT_GNU_BUILD_ID: u64 = 3;
 
-/// The build id; none if the file has none; `None` if it is no ELF file.
+/// The build id; no facts if the file has none; `None` if it is not an ELF file.
 pub(super) fn facts(head: &[u8]) -> Option<Facts> {
     if !head.starts_with(b"\x7fELF") {
         return None;

@@ -1,4 +1,4 @@
-//! Files of one entry a line: users and groups.
+//! Files of one entry per line: users and groups.
 
 use super::{Facts, text};
 
@@ -9,7 +9,7 @@ pub(super) fn users(passwd: &[u8]) -> Facts {
         let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
         if let [name, _password, uid, gid, _comment, home, shell] = *fields.as_slice() {
             let [uid, gid, home, shell] = [uid, gid, home, shell].map(text);
-            // The first line of a name counts, as it does for the C library.
+            // The first line with a name is used, as in the C library.
             users
                 .entry(format!("user {}", text(name)))
                 .or_insert_with(|| format!("uid {uid}, gid {gid}, home {home}, shell {shell}"));

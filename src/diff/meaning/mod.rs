@@ -1,12 +1,12 @@
-//! What a change of a known file means to a person.
+//! The meaning of a change to a known file, for a person.
 //!
 //! - `lines`: users and groups.
 //! - `packages`: packages of RPM and dpkg.
 //! - `elf`: the build of a program.
-//! - `gzip`: what is in a packed file.
-//! - `services`: what a link starts.
+//! - `gzip`: what is in a compressed file.
+//! - `services`: the services that links start.
 //!
-//! A file that is not what its name says has no meaning here: its bytes were compared all the same.
+//! A file that is not what its name says has no meaning here; its bytes were compared all the same.
 
 mod elf;
 mod gzip;
@@ -25,17 +25,18 @@ use imgasm_fs::text::name_text;
 use imgasm_fs::tree::{LastLink, locate};
 use imgasm_fs::{FileSystem, FileType};
 
-/// The most that is read of a file to say what it means.
+/// The most that is read of a file to find its meaning.
 const LIMIT_BYTES: u64 = 64 << 20;
 
-/// Values by their names, of one side.
+/// The facts of one side: values by name.
 type Facts = BTreeMap<String, String>;
 
 /// What changes mean, path by path in the order of the walk.
 pub(super) struct Meanings<'a> {
     old: &'a dyn FileSystem,
     new: &'a dyn FileSystem,
-    /// Databases of packages that were told of: of several files, at the first that differs.
+    /// Databases of packages that were reported already: one of several files is reported at the
+    /// first that differs.
     told: BTreeSet<Database>,
 }
 
@@ -76,7 +77,7 @@ impl<'a> Meanings<'a> {
     }
 }
 
-/// What a file tells, if it is one that is known.
+/// The facts in a file, if it is a known one.
 fn facts(fs: &dyn FileSystem, path: &ImagePath, size: u64) -> Option<Facts> {
     let read = |limit: u64| read(fs, path, size.min(limit));
     match path.as_bytes() {
@@ -112,7 +113,7 @@ fn differing(old: &Facts, new: &Facts) -> Vec<FieldChange> {
         .collect()
 }
 
-/// Bytes of a file of the image as text that stays on its line.
+/// Bytes of a file of the image as text of one line.
 fn text(bytes: &[u8]) -> String {
     name_text(bytes)
 }

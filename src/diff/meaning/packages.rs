@@ -28,8 +28,8 @@ impl Database {
         (FOLDERS.into_iter().any(is_in_folder) || *path == side_file::path()).then_some(Self::Rpm)
     }
 
-    /// The packages that differ. If one side cannot be read, why not, and how many packages the
-    /// other one has.
+    /// The packages that differ. If one side cannot be read, the reason, and the number of packages
+    /// on the other side.
     pub(super) fn compare(self, old: &dyn FileSystem, new: &dyn FileSystem) -> Vec<FieldChange> {
         let read = |fs| match self {
             Self::Rpm => packages::open_rpm(fs),

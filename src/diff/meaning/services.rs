@@ -4,7 +4,7 @@ use super::text;
 use crate::diff::change::{FieldChange, PathChange, PathState};
 use imgasm_fs::path::ImagePath;
 
-/// The service that a link is about, with what the link says of it before and after.
+/// The service that a link is about, with what the link says about it before and after.
 pub(super) fn of(change: &PathChange) -> Vec<FieldChange> {
     let old = change
         .old
@@ -16,7 +16,7 @@ pub(super) fn of(change: &PathChange) -> Vec<FieldChange> {
         .and_then(|state| fact(&change.path, state));
     let renamed = matches!(change.kind, crate::diff::PathChangeKind::Renamed { .. });
     match (old, new) {
-        // What was renamed said of another path what it says of this one.
+        // A renamed link says the same at both paths.
         _ if renamed => Vec::new(),
         (None, None) => Vec::new(),
         (old, new) if old == new => Vec::new(),
@@ -31,7 +31,7 @@ pub(super) fn of(change: &PathChange) -> Vec<FieldChange> {
     }
 }
 
-/// The name of a service, and what a link at this path says of it: `systemd.unit(5)`, and the
+/// The name of a service, and what a link at this path says about it: `systemd.unit(5)`, and the
 /// `rcN.d` links of System V init.
 fn fact(path: &ImagePath, state: &PathState) -> Option<(String, String)> {
     let target = state.target.as_deref()?;

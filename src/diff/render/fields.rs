@@ -7,7 +7,7 @@ use crate::diff::{FieldChange, PathChange, PathState};
 use imgasm_fs::DeviceNumber;
 use imgasm_fs::text::name_text;
 
-/// The properties that differ; for a path that is new or gone all that it has or had.
+/// The properties that differ; for a path that is new or gone, all that it has or had.
 pub fn of_path(change: &PathChange) -> Vec<FieldChange> {
     let (old, new) = (change.old.as_ref(), change.new.as_ref());
     let mut fields = Vec::new();

@@ -9,7 +9,7 @@ use imgasm_fs::text::name_text;
 /// A report. Every list is there, empty if nothing differs.
 #[derive(Debug, Serialize)]
 pub struct Document<'a> {
-    /// What could not be read; `null` if the comparison is whole.
+    /// What could not be read; `null` if the comparison is complete.
     error: Option<String>,
     record: Vec<Field>,
     disk: Vec<Field>,
@@ -49,7 +49,7 @@ struct Path {
     change: &'static str,
     /// Where a renamed path was before.
     from: Option<String>,
-    /// Whether a renamed path only went along with its directory.
+    /// Whether a renamed path only moved with its directory.
     with_parent: bool,
     fields: Vec<Field>,
     /// What the change means, if that is known.
@@ -68,7 +68,7 @@ struct Raw {
 }
 
 impl Document<'_> {
-    /// The document of a comparison that could not be brought to its end.
+    /// The document of a comparison that could not be completed.
     #[must_use]
     pub fn with_error(mut self, error: String) -> Self {
         self.error = Some(error);
@@ -112,7 +112,7 @@ fn filesystem(report: &FileSystemReport) -> FileSystem<'_> {
     }
 }
 
-/// Writes one path after the other: there may be many.
+/// Writes the paths one by one: there may be many.
 fn paths<S: Serializer>(paths: &PathChanges, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(paths.iter().map(path))
 }

@@ -1,4 +1,4 @@
-//! For a comment on a pull request: bounded in size, the most important first.
+//! A report as a comment on a pull request: bounded in size, the most important first.
 
 use std::fmt::Write;
 
@@ -7,13 +7,13 @@ use super::text::{HIDDEN, field_text, stat};
 use crate::diff::{PartitionChange, PathChange, PathChangeKind, Report};
 use imgasm_fs::text::{name_text, shown, shown_lines};
 
-/// The most bytes of a comment: GitHub takes 65,536 characters, and others take less.
+/// The most bytes of a comment: GitHub accepts 65,536 characters, others less.
 const LIMIT_BYTES: usize = 60_000;
 
 /// The most bytes of one file's hunks.
 const HUNKS_LIMIT_BYTES: usize = 8_000;
 
-/// The most lines of what a file's change means.
+/// The most lines about the meaning of a file's change.
 const MEANINGS_LIMIT: usize = 50;
 
 /// The report as Markdown, never longer than a comment may be; what is left out is counted.
@@ -63,7 +63,7 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
     text
 }
 
-/// Adds entries as long as there is room, and then how many there would be more.
+/// Adds entries as long as there is room, and then the number of those left out.
 fn bounded(text: &mut String, entries: impl Iterator<Item = String>, what: &str) {
     let mut left_out = 0_usize;
     for entry in entries {

@@ -1,6 +1,6 @@
-//! A report as something to read.
+//! A report in the forms that people and programs read.
 //!
-//! - [`text`]: a line a path, for a terminal.
+//! - [`text`]: one line per path, for a terminal.
 //! - [`json`]: the stable schema for machines.
 //! - [`html`]: a page to look at.
 //! - [`markdown`]: for a comment on a pull request.

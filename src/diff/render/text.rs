@@ -1,4 +1,4 @@
-//! A line a path.
+//! A report as text, one line per path.
 
 use std::fmt::Write;
 
@@ -8,12 +8,12 @@ use super::fields;
 use crate::diff::{FieldChange, PathChange, PathChangeKind, PathChanges, Report};
 use imgasm_fs::text::{name_text, shown, shown_lines};
 
-/// How much a text says.
+/// How detailed a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Only how many paths were added, changed, renamed and removed.
+    /// Only the numbers of paths added, changed, renamed and removed.
     Stat,
-    /// A line a path.
+    /// One line per path.
     Paths,
     /// The lines that differ in texts, too.
     Patch,
@@ -113,7 +113,7 @@ fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
         PathChangeKind::Added => line(text, ADDED, "A", &path),
         PathChangeKind::Removed => line(text, REMOVED, "D", &path),
         PathChangeKind::Changed => line(text, CHANGED, "M", &format!("{path}  {}", details())),
-        // The line of the directory stands for all that went along with it.
+        // The line of the directory stands for everything that moved with it.
         PathChangeKind::Renamed {
             with_parent: true, ..
         } => return,
@@ -170,8 +170,8 @@ pub(super) fn field_text(field: &FieldChange) -> String {
     )
 }
 
-/// How many paths were added, changed, renamed and removed. A directory that was renamed counts as
-/// one, with all that went along.
+/// How many paths were added, changed, renamed and removed. A renamed directory counts as one, with
+/// everything that moved with it.
 pub(super) fn stat(paths: &PathChanges) -> String {
     let (mut added, mut changed, mut renamed, mut removed) = (0, 0, 0, 0);
     for path in paths.iter().filter(|path| !path.went_along()) {

@@ -1,11 +1,11 @@
-//! Extended attributes in the words of the tools that show them.
+//! Extended attributes in the notation of the tools that show them.
 
 use imgasm_fs::text::value_text;
 use imgasm_guest::capabilities;
 
 /// The value of an attribute as text: capabilities as `getcap` writes them, access control lists as
 /// `getfacl` does, `SELinux` labels without the NUL behind them; anything else as it is. A value that
-/// is not what its name says is shown as any other.
+/// is not what its name says is shown like any other.
 pub(super) fn text(name: &[u8], value: &[u8]) -> String {
     let decoded = match name {
         b"security.capability" => capability_sets(value),

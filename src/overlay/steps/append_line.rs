@@ -1,4 +1,4 @@
-//! `append_line`: a line that a file has once.
+//! `append_line`: a line that is to be in a file once.
 
 use serde::Deserialize;
 
@@ -22,7 +22,7 @@ impl AppendLine {
     }
 }
 
-/// Adds a line, unless there is one like it.
+/// Adds a line, unless it is there already.
 pub(super) fn add_line(content: &mut Vec<u8>, line: &[u8]) {
     if content.split(|&b| b == b'\n').any(|known| known == line) {
         return;

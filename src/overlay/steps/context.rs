@@ -9,7 +9,7 @@ use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 use imgasm_guest::keyfile;
 use imgasm_guest::{Accounts, Facts, firstboot, packages, selinux, services, users};
 
-/// The most that a step reads of a file that it changes, in bytes.
+/// The largest file that a step changes, in bytes.
 const EDIT_LIMIT: u64 = 64 << 20;
 
 /// What a step works with.
@@ -24,7 +24,7 @@ pub struct Context<'c, 'fs> {
     pub variables: &'c Variables,
     /// The time that counts as now.
     pub now: Timestamp,
-    /// The packages that steps were about so far.
+    /// The packages that steps have installed so far.
     pub packages: &'c mut Vec<packages::Outcome>,
 }
 
@@ -77,7 +77,7 @@ pub enum Error {
         /// The pattern.
         pattern: String,
     },
-    /// What the path has does not fit the step.
+    /// What is at the path does not fit the step.
     #[error("{path}: {problem}")]
     Unfit {
         /// The path.
@@ -163,7 +163,7 @@ impl Context<'_, '_> {
         Ok(tree::read_file(self.editor.fs(), path, EDIT_LIMIT)?)
     }
 
-    /// As [`Context::read`]; nothing if the file is missing.
+    /// Like [`Context::read`]; empty if the file is missing.
     pub fn read_or_empty(&self, path: &ImagePath) -> Result<Vec<u8>, Error> {
         let place = tree::locate(self.editor.fs(), path, LastLink::Follow)?;
         match place.node {

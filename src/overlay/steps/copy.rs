@@ -1,4 +1,4 @@
-//! `copy`: a file or a tree of the overlay, or a file of the image.
+//! `copy`: a file or a tree from the overlay, or a file from the image.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -15,9 +15,9 @@ use imgasm_fs::tree::{self, Attributes, LastLink};
 /// Copies a file, link or folder of the overlay to a path in the image, or a file of the image
 /// itself.
 ///
-/// Of what comes from the overlay, modes come from the host's execute bit, and everything belongs
-/// to root, but for what the step gives; a mode that it gives is for files. What a pattern matches goes
-/// into the directory `to`, each file or folder under its own name. A file of the image keeps the mode and owners that the step does not give.
+/// Files from the overlay get their modes from the host's execute bit and belong to root, unless the step says otherwise; a mode in the step
+/// applies to files. What a pattern matches goes into the directory `to`, each file or folder under its own name. A file of the image keeps
+/// its mode and owners, unless the step says otherwise.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Keys")]
 pub struct Copy {
@@ -74,7 +74,7 @@ impl TryFrom<Keys> for Copy {
 }
 
 impl Copy {
-    /// What is copied, if it is of the overlay.
+    /// What is copied, if it comes from the overlay.
     pub(super) fn host_file(&self) -> Option<&RelativePath> {
         match &self.source {
             Origin::Overlay(from, _) => Some(from),

@@ -11,9 +11,9 @@ const PATTERN_LIMIT: usize = 16 << 20;
 
 /// Replaces every match of a pattern in a file.
 ///
-/// A pattern that matches less often than `count` is an error: whether the file is as the edit would
-/// leave it can be known only if the pattern matches what it leaves. A file that a second run would
-/// change again is an error too.
+/// It is an error if the pattern matches less often than `count`: that a file was edited already is
+/// known only if the pattern also matches the edited text. It is also an error if a second run would
+/// change the file again.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
@@ -92,7 +92,7 @@ impl Edit {
     }
 }
 
-/// Whether a text that is not empty stands in the content.
+/// Whether the content contains a text that is not empty.
 fn contains(content: &[u8], text: &[u8]) -> bool {
     !text.is_empty() && content.windows(text.len()).any(|window| window == text)
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Context, Error};
 use imgasm_guest::{fstab, known_path};
 
-/// Gives a mount point its line in `/etc/fstab`, in the place of one that it has.
+/// Gives a mount point its line in `/etc/fstab`, replacing an existing one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Fstab(fstab::Entry);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Context, Error};
 use imgasm_fs::path::ImagePath;
 
-/// Makes `path` a further name of the file `target`, in the place of a file or link there.
+/// Makes `path` a further name of the file `target`, replacing a file or link there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hardlink {

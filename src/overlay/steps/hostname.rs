@@ -7,7 +7,7 @@ use imgasm_fs::tree;
 use imgasm_guest::keyfile::shell;
 use imgasm_guest::{Init, known_path};
 
-/// The longest name that Linux keeps (`gethostname(2)`), and the longest label of one.
+/// The longest name that Linux stores (`gethostname(2)`), and the longest label in one.
 const MAX_NAME: usize = 64;
 const MAX_LABEL: usize = 63;
 
@@ -19,7 +19,7 @@ pub struct Hostname {
     name: HostName,
 }
 
-/// A name as RFC 1123, 2.1 has it.
+/// A name as in RFC 1123, 2.1.
 #[derive(Debug, Clone)]
 struct HostName(String);
 

@@ -6,7 +6,7 @@ use super::{Context, Error};
 use crate::config::{Account, Mode};
 use imgasm_fs::path::ImagePath;
 
-/// Makes a directory, with those above it that are missing; the attributes are for the last.
+/// Makes a directory, along with missing ones above it; the attributes are for the last one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mkdir {

@@ -7,7 +7,7 @@ use crate::config::{Account, Mode};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{DeviceNumber, NodeKind};
 
-/// Makes a device node or a named pipe, in the place of a file or link there.
+/// Makes a device node or a named pipe, replacing a file or link there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mknod {

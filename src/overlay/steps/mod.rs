@@ -1,6 +1,6 @@
-//! The vocabulary of overlays: a file for each kind of step.
+//! The vocabulary of overlays: one file per kind of step.
 //!
-//! A kind is a struct with the keys of its table and an `apply`. To add one: its file, and its
+//! A kind is a struct with the keys of its table and an `apply`. To add one, add its file, and its
 //! line in [`Action`].
 //!
 //! - [`context`]: what every step works with.
@@ -71,7 +71,7 @@ macro_rules! actions {
                 }
             }
 
-            /// The files of the overlay's folder that the step names.
+            /// The files in the overlay's folder that the step names.
             pub fn host_files(&self) -> Vec<&RelativePath> {
                 match self {
                     Self::Copy(step) => step.host_file().into_iter().collect(),

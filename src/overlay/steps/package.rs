@@ -23,12 +23,12 @@ pub struct PackageFile {
     path: RelativePath,
     /// The digest that it must have.
     sha256: Digest,
-    /// A file with armoured public keys, of which one must have signed it.
+    /// A file with armoured public keys, one of which must have signed it.
     keyring: Option<RelativePath>,
-    /// The broken digest algorithms that its signature and the keys may rest on all the same.
+    /// The broken digest algorithms that its signature and the keys may use all the same.
     #[serde(default)]
     weak_digests: Vec<WeakDigest>,
-    /// Whether its dependencies are not looked at.
+    /// Whether its dependencies are ignored.
     #[serde(default)]
     nodeps: bool,
     #[serde(default)]
@@ -37,7 +37,7 @@ pub struct PackageFile {
     database: Database,
 }
 
-/// A digest algorithm that signatures must not rest on, unless it is named.
+/// A digest algorithm that signatures must not use, unless it is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum WeakDigest {
@@ -49,10 +49,10 @@ enum WeakDigest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Scriptlets {
-    /// They are carried out; one that cannot be is an error.
+    /// They are carried out; one that cannot be carried out is an error.
     #[default]
     Native,
-    /// Those that cannot be carried out are passed over.
+    /// Those that cannot be carried out are skipped.
     Skip,
 }
 
@@ -68,7 +68,7 @@ enum Database {
 }
 
 impl PackageFile {
-    /// What it asks for, where its paths are relative to `folder`.
+    /// What it asks for; its paths are relative to `folder`.
     pub fn request(&self, folder: &Path) -> Request {
         let keyring = self.keyring.as_ref();
         Request {
@@ -91,7 +91,7 @@ impl PackageFile {
     /// Makes sure that its files lie inside and are files.
     ///
     /// # Errors
-    /// As [`Boundary::open`]; none for a file that is not there, which is missed later.
+    /// Those of [`Boundary::open`], but none for a missing file, which is reported later.
     pub fn check(&self, folder: &Path, boundary: &Boundary) -> config::Result<()> {
         for file in std::iter::once(&self.path).chain(&self.keyring) {
             match boundary.open(&folder.join(file.as_path())) {

@@ -1,4 +1,4 @@
-//! A hashed password, as shadow(5) keeps it.
+//! A hashed password, as in shadow(5).
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -26,7 +26,7 @@ impl<'de> Deserialize<'de> for PasswordHash {
     }
 }
 
-/// Whether crypt(5) lists a method that makes such a text.
+/// Whether crypt(5) lists a method that gives such a text.
 fn is_hash(field: &str) -> bool {
     if ["*", "!", "!!", "!*"].contains(&field) {
         return true;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{Context, Error};
 use imgasm_fs::tree::{self, glob};
 
-/// Removes everything that a pattern matches; a tree goes whole, a link is not followed.
+/// Removes everything that a pattern matches; a tree is removed as a whole, a link is not followed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Remove {

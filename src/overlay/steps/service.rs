@@ -23,11 +23,11 @@ struct Keys {
     name: String,
     /// Whether it starts at boot.
     enabled: Option<bool>,
-    /// Whether it is kept from being started at all.
+    /// Whether it is prevented from being started at all.
     masked: Option<bool>,
     /// Whether it is to be as the distribution wants it.
     preset: Option<bool>,
-    /// Whether a service that the image does not have is passed over.
+    /// Whether a service that the image does not have is skipped.
     #[serde(default)]
     missing_ok: bool,
 }

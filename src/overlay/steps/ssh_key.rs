@@ -20,7 +20,7 @@ pub struct SshKey {
     key: PublicKey,
 }
 
-/// A line as `*.pub` files have it: type, base64, comment.
+/// A line as in `*.pub` files: type, base64, comment.
 #[derive(Debug, Clone)]
 struct PublicKey(String);
 
@@ -36,8 +36,8 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// Whether the key says of itself what the type before it says (RFC 4253, 6.6: a key begins with
-/// its type as a string).
+/// Whether the key names the same type as the text before it (RFC 4253, 6.6: a key begins with its
+/// type as a string).
 fn is_key(line: &str) -> bool {
     let mut words = line.split(' ');
     let (Some(kind), Some(encoded)) = (words.next(), words.next()) else {

@@ -7,7 +7,7 @@ use crate::config::values::Line;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree;
 
-/// Makes a symbolic link, in the place of a file or link there.
+/// Makes a symbolic link, replacing a file or link there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Symlink {

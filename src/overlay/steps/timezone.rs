@@ -50,7 +50,7 @@ impl Timezone {
     }
 }
 
-/// The zone, and that the hardware clock runs in UTC, as it does on EC2.
+/// Writes the zone, and that the hardware clock runs in UTC, as on EC2.
 fn write_clock(context: &mut Context<'_, '_>, path: &ImagePath, zone: &str) -> Result<(), Error> {
     let content = context.read_or_empty(path)?;
     let content = String::from_utf8_lossy(&content);

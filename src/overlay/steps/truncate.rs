@@ -6,7 +6,7 @@ use super::{Context, Error};
 use crate::config::ByteSize;
 use imgasm_fs::path::ImagePath;
 
-/// Makes a file that is there exactly so long: cut off, or grown by a hole.
+/// Gives an existing file exactly this size: truncated, or extended by a hole.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Truncate {

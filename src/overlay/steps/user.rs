@@ -8,8 +8,8 @@ use imgasm_fs::tree;
 use imgasm_guest::known_path;
 use imgasm_guest::users::{UserSpec, ensure_user};
 
-/// Makes a user as the guest's own useradd would, or changes what the keys give of one that is
-/// there.
+/// Makes a user as the guest's own useradd would, or changes what the keys say about an existing
+/// one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {

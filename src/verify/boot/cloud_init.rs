@@ -37,12 +37,12 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-/// Where the part of cloud-init lies that knows EC2.
+/// The place of the part of cloud-init that knows EC2.
 const DATA_SOURCE: &str =
     "/usr/lib/python*/{site,dist}-packages/cloudinit/sources/DataSourceEc2.py";
 
 /// Whether cloud-init can get a session token, if the metadata service wants one. Its code is
-/// looked at, since old versions have got it from their distributions.
+/// looked at, since distributions have added that to old versions.
 pub(super) fn check_token(machine: &Machine<'_>) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     if !machine.requires_token {

@@ -36,7 +36,7 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-/// What systemd makes of a line that its writer did not mean.
+/// How systemd understands a line in a way that its author did not mean.
 fn problem_of(line: &str) -> Option<&'static str> {
     let line = line.trim_start();
     if line.starts_with(['#', ';']) {
@@ -46,7 +46,7 @@ fn problem_of(line: &str) -> Option<&'static str> {
     if name.trim_start().starts_with("export ") {
         return Some("systemd takes no `export`, and the line has no effect");
     }
-    // Within single quotes a shell would not put anything in either.
+    // Within single quotes a shell would not expand anything either.
     let is_literal = value.trim_start().starts_with('\'');
     (!is_literal && value.contains("${"))
         .then_some("systemd does not put variables in here: the value keeps its `${…}`")

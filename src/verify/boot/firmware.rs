@@ -10,7 +10,7 @@ use imgasm_fs::tree::walk;
 /// The type byte of an EFI system partition in an MBR.
 const MBR_EFI_SYSTEM: u8 = 0xef;
 
-/// How deep the loader lies in the EFI partition: `/EFI/BOOT/BOOTX64.EFI`.
+/// The depth of the loader in the EFI partition: `/EFI/BOOT/BOOTX64.EFI`.
 const LOADER_DEPTH: usize = 3;
 
 pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
@@ -90,8 +90,8 @@ fn efi_partition(table: &PartitionTable) -> Option<u32> {
     found.map(|partition| partition.number)
 }
 
-/// Whether a program lies where the firmware looks if nothing tells it otherwise (UEFI
-/// specification, "Removable Media Boot Behavior").
+/// Whether a program lies where the firmware looks by default (UEFI specification, "Removable Media
+/// Boot Behavior").
 fn holds_loader(disk: &Disk, number: u32) -> Result<bool, Error> {
     let fs = disk.open_filesystem(Place::Partition(number))?;
     for entry in walk(fs.as_ref(), &ImagePath::root())?.max_depth(LOADER_DEPTH) {

@@ -1,7 +1,7 @@
 //! Units that scripts of the first boot start while these units wait for cloud-init to end.
 //!
 //! cloud-init runs user data before it ends. A script there that starts such a unit, and waits for
-//! what the unit brings, waits for ever.
+//! what the unit brings, waits forever.
 
 use super::super::{Error, Findings};
 use imgasm_fs::FileSystem;
@@ -12,7 +12,7 @@ use imgasm_guest::services::systemd::name::UnitName;
 use imgasm_guest::services::systemd::syntax;
 use imgasm_guest::services::systemd::units::{Found, find};
 
-/// Where scripts lie that user data calls, or that cloud-init runs by itself.
+/// Where there are scripts that user data calls, or that cloud-init runs by itself.
 const SCRIPTS: [&str; 4] = [
     "/home/*/*.sh",
     "/root/*.sh",
@@ -20,7 +20,7 @@ const SCRIPTS: [&str; 4] = [
     "/usr/local/{bin,sbin}/*.sh",
 ];
 
-/// What is reached only when cloud-init is done.
+/// The units that are reached only when cloud-init is done.
 const ENDS: [&str; 2] = ["cloud-final.service", "cloud-init.target"];
 
 pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
@@ -29,7 +29,7 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
         for script in glob(fs, &Pattern::parse(pattern)?)? {
             let text = read_optional(fs, &script)?.unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            // A script that knows of cloud-init's end deals with it.
+            // A script that mentions the end of cloud-init takes care of it.
             if !text.starts_with("#!") || text.contains("cloud-final") {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! SELinux's labels: a machine that enforces its policy cannot use files without one.
+//! SELinux's labels: a machine that enforces its policy cannot use files without them.
 
 use super::super::{Error, Findings};
 use imgasm_fs::FileSystem;
@@ -9,7 +9,7 @@ use imgasm_guest::known_path;
 /// The attribute with the label.
 const ATTRIBUTE: &[u8] = b"security.selinux";
 
-/// Folders that a machine cannot start without.
+/// Folders without which a machine cannot start.
 const FOLDERS: [&str; 4] = ["/etc", "/usr/bin", "/usr/lib/systemd", "/home"];
 
 /// The most paths that are looked at, and that are named.

@@ -1,7 +1,7 @@
 //! The boot loader's configuration, and whether what it names is there.
 //!
-//! Read are those of GRUB (its manual, "Commands"), of GRUB Legacy (`menu.lst`), and entries of the
-//! Boot Loader Specification: all name kernel and initial RAM disk by a word and a path.
+//! It reads those of GRUB (its manual, "Commands"), of GRUB Legacy (`menu.lst`), and entries of the
+//! Boot Loader Specification: all name the kernel and the initial RAM disk by a word and a path.
 
 use super::super::{Error, Findings};
 use super::mounts::has_separate_boot;
@@ -69,8 +69,8 @@ pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-/// Whether a path of the configuration leads to something: as the root has it, or, as it would be
-/// with `/boot` for a filesystem of its own, without `/boot`.
+/// Whether a path of the configuration leads to something: in the root, or below `/boot`, as if
+/// that were a filesystem of its own.
 fn is_there(fs: &dyn FileSystem, path: &str) -> Result<bool, Error> {
     for candidate in [path.to_owned(), format!("/boot{path}")] {
         if tree::exists(fs, &ImagePath::parse(&candidate)?)? {
@@ -99,7 +99,7 @@ fn parse(text: &str) -> Named {
     named
 }
 
-/// A path without the device before it; `None` if variables of the loader make it up.
+/// A path without the device before it; `None` if it contains variables of the loader.
 fn plain_path(word: &str) -> Option<String> {
     let path = match word.split_once(')') {
         Some((device, path)) if device.starts_with('(') => path,

@@ -7,7 +7,7 @@
 //! - [`services`]: links of services, and the programs that enabled ones run.
 //! - [`cloud_init`]: cloud-init's configuration, and its metadata service.
 //! - [`environment`]: files of variables for services.
-//! - [`first_run`]: units that scripts of the first boot would wait for in vain.
+//! - [`first_run`]: units for which scripts of the first boot would wait in vain.
 //! - [`labels`]: SELinux's labels.
 
 mod cloud_init;
@@ -50,15 +50,15 @@ impl fmt::Display for KnownFilesystem {
     }
 }
 
-/// What is looked at.
+/// The machine that is checked.
 pub struct Machine<'a> {
     /// The root filesystem.
     pub root: &'a dyn FileSystem,
     /// The disk that holds it, if it is more than the filesystem.
     pub disk: Option<&'a Disk>,
-    /// All filesystems that the machine will have, those of data volumes too.
+    /// All filesystems that the machine will have, including those of data volumes.
     pub filesystems: Vec<KnownFilesystem>,
-    /// How it is to be started; if that is not known, either way will do.
+    /// How it is to be started; if that is not known, either mode will do.
     pub boot_mode: Option<BootMode>,
     /// Whether its metadata service wants a session token.
     pub requires_token: bool,
@@ -127,7 +127,7 @@ fn warnings(check: &str, findings: Result<Findings, Error>) -> Vec<CheckResult> 
     results
 }
 
-/// Whether systemd starts the machine; what cannot be read is another check's to say.
+/// Whether systemd starts the machine; what cannot be read is reported by another check.
 fn is_systemd(root: &dyn FileSystem) -> bool {
     services::is_systemd(root).unwrap_or(false)
 }
@@ -177,13 +177,13 @@ pub fn filesystems(disk: &Disk) -> imgasm_disk::Result<Vec<KnownFilesystem>> {
     Ok(known)
 }
 
-/// What the name of a device in `fstab` or `root=` stands for among the known filesystems.
+/// The filesystem that the name of a device in `fstab` or `root=` stands for.
 enum Device<'a> {
     /// This one.
     Known(&'a KnownFilesystem),
-    /// None of them, though it names one by something that only those have.
+    /// None of them, although it is a label, UUID or the like that one of them would have.
     Missing,
-    /// A device by a name that tells nothing before the machine runs.
+    /// A device by a name that means nothing before the machine runs.
     Untold,
 }
 

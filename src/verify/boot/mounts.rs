@@ -10,7 +10,7 @@ use imgasm_fs::tree::{self, LastLink};
 use imgasm_guest::files::{entry, read_known};
 use imgasm_guest::fstab;
 
-/// Filesystems without a device, which the kernel makes up.
+/// Filesystems without a device, which the kernel provides.
 const WITHOUT_DEVICE: [&str; 17] = [
     "proc",
     "sysfs",
@@ -31,7 +31,7 @@ const WITHOUT_DEVICE: [&str; 17] = [
     "bpf",
 ];
 
-/// A line that is to mount something: what, or why it cannot be told.
+/// A line that is to mount something: what, or why that is unknown.
 struct Line {
     number: usize,
     mount: Result<Mount, String>,
@@ -79,11 +79,11 @@ fn lines(machine: &Machine<'_>) -> Result<Option<Vec<Line>>, Error> {
     Ok(Some(lines.collect()))
 }
 
-/// Points whose mount the machine cannot do without.
+/// Mount points that the machine cannot do without.
 const NEEDED: [&str; 7] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/home"];
 
-/// What of the lines for data volumes makes a start fail that need not: systemd waits for a device
-/// that is not there, and then starts nothing else.
+/// Lines for data volumes that make the start fail needlessly: systemd waits for a missing device,
+/// and then starts nothing else.
 pub(super) fn check_volumes(machine: &Machine<'_>) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     for Line { number, mount } in lines(machine)?.unwrap_or_default() {
@@ -199,7 +199,7 @@ fn problems(
     Ok(problems)
 }
 
-/// ext4's driver mounts its forerunners too.
+/// ext4's driver also mounts ext2 and ext3.
 fn is_same_kind(found: &str, wanted: &str) -> bool {
     let is_ext = |kind: &str| ["ext2", "ext3", "ext4"].contains(&kind);
     found == wanted || (is_ext(found) && wanted == "ext4")

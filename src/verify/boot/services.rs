@@ -14,7 +14,7 @@ use imgasm_guest::services::sysv::all_links;
 use imgasm_guest::services::sysv::links::Action;
 use imgasm_guest::{Init, known_path};
 
-/// Where programs lie that are named without a folder.
+/// The folders of programs that are named without one.
 const PROGRAM_PATH: [&str; 6] = [
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -41,7 +41,7 @@ pub(super) fn check_links(fs: &dyn FileSystem) -> Result<Findings, Error> {
             let Some(unit) = std::str::from_utf8(&name).ok().and_then(UnitName::new) else {
                 continue;
             };
-            // systemd goes by the name of the link, wherever it leads.
+            // systemd uses the name of the link, wherever it leads.
             if let Found::Nothing | Found::Dangling(_) = find(fs, &unit)? {
                 findings.problem(format!("{}: there is no such unit", folder.child(&name)));
             }
@@ -50,7 +50,7 @@ pub(super) fn check_links(fs: &dyn FileSystem) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-/// Whether what enabled services run is there and can be run.
+/// Whether the programs of enabled services exist and can be run.
 pub(super) fn check_programs(fs: &dyn FileSystem) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     if is_systemd(fs)? {
@@ -83,7 +83,7 @@ pub(super) fn is_systemd(fs: &dyn FileSystem) -> Result<bool, Error> {
     Ok(!Init::detect(fs)?.is_some_and(Init::runs_sysv_scripts))
 }
 
-/// The units to which links below the configuration directory lead, each once.
+/// The units to which links below the configuration directory point, each once.
 pub(super) fn enabled_units(fs: &dyn FileSystem) -> Result<Vec<Unit>, Error> {
     let config = known_path(CONFIG_DIRECTORY);
     let mut seen = BTreeSet::new();
@@ -101,8 +101,8 @@ pub(super) fn enabled_units(fs: &dyn FileSystem) -> Result<Vec<Unit>, Error> {
     Ok(units)
 }
 
-/// The programs that a service runs to start, which must be there: not those that may fail, or
-/// whose being there is a condition.
+/// The programs that a service runs to start and that must exist: not those that may fail, or whose
+/// existence is a condition.
 fn programs(fs: &dyn FileSystem, unit: &Unit) -> Result<Vec<String>, Error> {
     let text = read_optional(fs, &unit.path)?.unwrap_or_default();
     let assignments = syntax::assignments(&String::from_utf8_lossy(&text));
@@ -155,7 +155,7 @@ fn problem_of(fs: &dyn FileSystem, program: &str) -> Result<Option<String>, Erro
     })
 }
 
-/// The program that runs a script; that behind `env` if that is named.
+/// The program that runs a script; if that is `env`, the program that it names.
 fn interpreter(start: &[u8]) -> Option<String> {
     let line = start
         .strip_prefix(b"#!")?

@@ -11,7 +11,7 @@ use imgasm_guest::keyfile;
 use imgasm_guest::packages::{self, Package};
 use imgasm_guest::{Accounts, services};
 
-/// The most that is read of a file whose content is looked at, in bytes.
+/// The largest file whose content is looked at, in bytes.
 const CONTENT_LIMIT: u64 = 64 << 20;
 
 /// Where the versions of packages come from.
@@ -20,18 +20,18 @@ pub trait Packages {
     /// it is not installed.
     ///
     /// # Errors
-    /// Why it cannot be told.
+    /// Why it is unknown.
     fn version(&self, name: &str) -> Result<Option<String>, String>;
 }
 
-/// The packages that an image's own database has, which is read when it is first asked.
+/// The packages in an image's own database, which is read when it is first needed.
 pub struct InstalledPackages<'a> {
     fs: &'a dyn FileSystem,
     packages: OnceCell<Result<Vec<Package>, String>>,
 }
 
 impl<'a> InstalledPackages<'a> {
-    /// Those of the system with this root filesystem.
+    /// The packages of the system with this root filesystem.
     pub fn of(fs: &'a dyn FileSystem) -> Self {
         let packages = OnceCell::new();
         Self { fs, packages }
@@ -39,7 +39,7 @@ impl<'a> InstalledPackages<'a> {
 }
 
 impl Packages for InstalledPackages<'_> {
-    /// Of several versions that are installed beside each other the newest counts.
+    /// Of several installed versions, the newest counts.
     fn version(&self, name: &str) -> Result<Option<String>, String> {
         let packages = self.packages.get_or_init(|| match packages::open(self.fs) {
             Ok(Some(packages)) => Ok(packages),
@@ -53,7 +53,7 @@ impl Packages for InstalledPackages<'_> {
     }
 }
 
-/// Looks at one image.
+/// Checks expectations of one image.
 pub struct Evaluator<'a> {
     /// Its root filesystem.
     pub fs: &'a dyn FileSystem,
@@ -104,7 +104,7 @@ impl Evaluator<'_> {
         let mut findings = Findings::default();
         let is_link_meant =
             expected.target.is_some() || expected.file_type == Some(FileType::Symlink);
-        // Something that must not be there must not be there as a dangling link either.
+        // What must not be there must not be a dangling link either.
         let last = if is_link_meant || !expected.is_there {
             LastLink::Keep
         } else {
@@ -224,7 +224,7 @@ impl Evaluator<'_> {
             findings.problem("it does not match");
         }
         if let Some(key) = key {
-            // A key that has the value already is the one that setting it leaves as it is.
+            // A key has the value already if setting it changes nothing.
             match keyfile::set(key.format, &content, &key.key, &key.value) {
                 Ok(same) if same == content => {}
                 Ok(_) => findings.problem("the key is missing or has another value"),

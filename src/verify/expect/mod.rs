@@ -24,16 +24,16 @@ const PATTERN_LIMIT: usize = 16 << 20;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Keys")]
 pub enum Expectation {
-    /// Of a path.
+    /// About a path.
     Path(Box<PathExpectation>),
-    /// Of a service: how it stands, in the words of `systemctl is-enabled`.
+    /// About a service: its state, in the words of `systemctl is-enabled`.
     Service {
         /// The unit, init script or job.
         name: String,
         /// `enabled`, `disabled`, `masked`, `static`, …
         state: String,
     },
-    /// Of a package.
+    /// About a package.
     Package {
         /// Its name.
         name: String,
@@ -47,14 +47,13 @@ pub enum Expectation {
 pub enum PackageVersion {
     /// That it is installed.
     Any,
-    /// That it is installed in this version: `1.7`, or with the release, `1.7-4`.
+    /// That this version is installed: `1.7`, or with the release, `1.7-4`.
     Is(String),
     /// That it is not installed.
     Absent,
 }
 
-/// What is expected of a path. A symbolic link at its end is followed, unless it is itself what is
-/// expected.
+/// What is expected of a path. A symbolic link at its end is followed, unless a link is expected.
 #[derive(Debug, Clone)]
 pub struct PathExpectation {
     path: ImagePath,

@@ -1,4 +1,4 @@
-//! Whether what a probe saw is what is expected.
+//! Compares what a probe saw with what is expected.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ struct Mounted<'a> {
 
 fn find_mount<'a>(table: &'a str, point: &str) -> Option<Mounted<'a>> {
     let wanted = point.replace(' ', "\\040");
-    // The last one hides those below it.
+    // A later mount hides those below it.
     table.lines().rev().find_map(|line| {
         let (first, second) = line.split_once(" - ")?;
         let fields: Vec<_> = first.split(' ').collect();
@@ -122,7 +122,7 @@ fn mount(
     findings
 }
 
-/// A name as udev writes it into a path: `\x20` stands for a space.
+/// A name without udev's escapes in paths: `\x20` stands for a space.
 fn unescaped(name: &str) -> String {
     let mut parts = name.split("\\x");
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -227,7 +227,7 @@ fn port_is_open(number: usize, port: u16, http: Option<&Http>, seen: &Seen) -> F
     findings
 }
 
-/// The status and the body of an answer with its head.
+/// The status and the body of an HTTP answer.
 fn split_answer(answer: &str) -> (Option<u16>, &str) {
     let (head, body) = answer
         .split_once("\r\n\r\n")

@@ -1,8 +1,8 @@
-//! What a recipe expects of the machine once it runs: its `[[expect.live]]` tables.
+//! What a recipe expects of the running machine: its `[[expect.live]]` tables.
 //!
 //! - [`Live`]: one table, about a service, a mount, a command, a port, or the whole machine.
 //! - [`seen`]: what a probe in the machine saw.
-//! - [`evaluate`](mod@evaluate): whether what was seen is what is expected.
+//! - [`evaluate`](mod@evaluate): compares what was seen with what is expected.
 
 mod evaluate;
 pub mod seen;
@@ -19,7 +19,7 @@ pub use seen::Seen;
 /// The most memory that a compiled pattern may take, in bytes.
 const PATTERN_LIMIT: usize = 16 << 20;
 
-/// How long a started machine gets to become what is expected, if nothing else is said.
+/// How long a started machine may take to become as expected, by default.
 const USUAL_WITHIN: Duration = Duration::from_mins(1);
 
 /// The longest that a machine may be given, in seconds.
@@ -31,7 +31,7 @@ const LONGEST_WITHIN_SECONDS: u64 = 3600;
 pub struct Live {
     /// What.
     pub subject: Subject,
-    /// How long after the boot it may take to come true.
+    /// How long after the boot it may take until it holds.
     pub within: Duration,
 }
 
@@ -60,11 +60,11 @@ pub enum Subject {
     Command {
         /// The command.
         command: String,
-        /// What it prints, but for white space at the end.
+        /// What it prints, apart from white space at the end.
         stdout: Option<String>,
         /// What its output matches.
         matches: Option<Regex>,
-        /// How it ends.
+        /// Its exit status.
         status: i32,
     },
     /// Something listens.
@@ -92,7 +92,7 @@ pub enum ServiceState {
 }
 
 impl ServiceState {
-    /// As systemd has it.
+    /// The name in systemd.
     pub fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -199,7 +199,7 @@ impl Keys {
         }
     }
 
-    /// The subject, with the keys that belong to it taken away.
+    /// The subject; removes the keys that belong to it.
     fn take_subject(&mut self) -> Result<Subject, String> {
         let given = [
             self.service.is_some(),

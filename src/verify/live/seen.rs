@@ -1,5 +1,5 @@
-//! What a probe saw in the machine, as it said it: lines of JSON, each with a key and its value in
-//! base64, and a line `end` when it has looked at everything once.
+//! What a probe saw in the machine, as it reports it: lines of JSON, each with a key and its value
+//! in base64, and a line `end` when it has looked at everything once.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ struct Line<'a> {
 }
 
 impl Seen {
-    /// Takes a line of the probe; gives whether it ends the round. A line that is not of the form
-    /// is passed over: anything may write to a serial port.
+    /// Takes a line of the probe; gives whether it ends the round. A line of another form is
+    /// skipped: anything may write to a serial port.
     pub fn take(&mut self, line: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(line) else {
             return false;

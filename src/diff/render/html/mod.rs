@@ -1,10 +1,10 @@
-//! One self-contained page: a map of the disk, and the tree of what differs, to be searched and
-//! unfolded.
+//! One self-contained page: a map of the disk, and the tree of what differs, which can be searched
+//! and unfolded.
 //!
-//! The page is whole without its script, which only adds the search. What it says comes from
-//! strangers, so a policy allows it that script and its style sheet and nothing else.
+//! The page is complete without its script, which only adds the search. Its content comes from
+//! strangers, so a policy allows this script and the style sheet and nothing else.
 //!
-//! - `fragments`: the templates that it is made of.
+//! - `fragments`: the templates that it is made from.
 //! - `tree`: the directories with what differs in them.
 
 mod fragments;
@@ -24,7 +24,7 @@ use crate::diff::{FieldChange, FileSystemReport, PathChangeKind, Report};
 use fragments::Fragments;
 use imgasm_block::Digest;
 
-/// Cells in the map of the disk: as many as a row of them can be told apart on a screen.
+/// Cells in the map of the disk: as many as can be distinguished in a row on a screen.
 const MAP_CELLS: u64 = 256;
 
 const STYLE: &str = include_str!("page.css");
@@ -71,8 +71,8 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
     page.text
 }
 
-/// What the page may load and run: what its own script and style sheet hash to (Content Security
-/// Policy Level 3).
+/// What the page may load and run: its own script and style sheet, by their hashes (Content
+/// Security Policy Level 3).
 fn policy() -> String {
     let hash = |text: &str| BASE64_STANDARD.encode(Digest::of(text.as_bytes()).as_bytes());
     format!(
@@ -83,7 +83,7 @@ fn policy() -> String {
     )
 }
 
-/// The page as far as it is written.
+/// The page that is being written.
 struct Page {
     fragments: Fragments,
     text: String,
@@ -238,13 +238,13 @@ fn cell(report: &Report, len: u64, x: u64) -> Option<Cell> {
     })
 }
 
-/// A part of the disk in percent, to the thousandth.
+/// A part of the disk in percent, to three decimal places.
 fn share(bytes: u64, len: u64) -> String {
     let share = u128::from(bytes.min(len)) * 100_000 / u128::from(len);
     format!("{}.{:03}%", share / 1000, share % 1000)
 }
 
-/// What is searched for, and which kinds of changes are shown.
+/// The search field, and the kinds of changes that are shown.
 #[derive(Serialize)]
 struct Filters {
     counts: BTreeMap<&'static str, usize>,

@@ -12,14 +12,14 @@ use crate::diff::{PathChange, PathChangeKind};
 use imgasm_fs::FileType;
 use imgasm_fs::text::name_text;
 
-/// A directory with what differs of it and below it.
+/// A directory with what differs in itself and below it.
 #[derive(Default)]
 struct Directory<'a> {
     /// By name.
     directories: BTreeMap<&'a [u8], Directory<'a>>,
-    /// What differs of the directory itself.
+    /// What differs in the directory itself.
     change: Option<&'a PathChange>,
-    /// What differs in it, but for directories.
+    /// What differs in it, except directories.
     changes: Vec<&'a PathChange>,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Directory<'a> {
         root
     }
 
-    /// The only directory in one of which there is nothing else to say.
+    /// The only directory in a directory about which there is nothing else to say.
     fn only_child(&self) -> Option<(&'a [u8], &Self)> {
         let mut children = self.directories.iter();
         match (
@@ -74,11 +74,11 @@ struct Open {
     path: Option<Path>,
 }
 
-/// What is said of a path.
+/// The entry of a path.
 #[derive(Serialize)]
 struct Path {
     class: &'static str,
-    /// What the script finds it by.
+    /// The text by which the script finds it.
     full: String,
     is_directory: bool,
     from: Option<String>,
