@@ -1,4 +1,4 @@
-//! Creating very many files in one directory: linear, and how fast.
+//! Creating very many files in one directory: whether the time is linear, and the rate.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ const OPTIONS: WriteOptions = WriteOptions {
     seed: [7; 16],
 };
 
-/// Prints how many files a second are made in one directory, for two numbers of files.
+/// Prints how many files per second are made in one directory, for two numbers of files.
 pub fn report() {
     println!("empty files in one directory, with the flush");
     for (format, mkfs) in [

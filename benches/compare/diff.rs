@@ -16,7 +16,7 @@ pub fn difference(bench: &Bench<'_>) {
     unknown(bench);
 }
 
-/// Two builds: their chunks are known since they were written.
+/// Two builds, whose chunks are known because they were just written.
 fn known(bench: &Bench<'_>) {
     let overlay = "mkdir -p ten/files/usr
         printf 'description = \"Ten files\"\\n' >ten/overlay.toml
@@ -48,7 +48,7 @@ fn known(bench: &Bench<'_>) {
     );
 }
 
-/// Two disks of which nothing is known.
+/// Two disks about which nothing is known.
 fn unknown(bench: &Bench<'_>) {
     shell(
         &format!(
@@ -66,7 +66,7 @@ fn unknown(bench: &Bench<'_>) {
             Way {
                 name: "cp of both images to /dev/null",
                 before: String::new(),
-                // Reads what is no hole.
+                // Reads what is not a hole.
                 script: "cp base.raw /dev/null; cp changed.raw /dev/null".to_owned(),
             },
             Way {
@@ -89,7 +89,7 @@ fn diff(old: &str, new: &str) -> String {
     format!("{CACHE} {IMGASM} diff {old} {new} || [ $? = 1 ]")
 }
 
-/// Contents and metadata, by what every system has.
+/// Contents and metadata, compared with tools that every system has.
 fn mounts(old: &str, new: &str) -> Way<'static> {
     let offset = EXT4.offset;
     let walk = "find . -xdev -printf '%p %y %m %U %G %s %l %n\\n' | sort

@@ -1,8 +1,8 @@
-//! imgasm beside what one would run instead, as ratios within one run: `make bench`.
+//! imgasm compared with what one would run instead, as ratios within one run: `make bench`.
 //!
-//! Needs root, for what the others do. The work folder is `IMGASM_BENCH_DIR`, else
-//! `target/compare`; it takes about 14 GiB and is kept. `IMGASM_BENCH_MIB` is how much the files on
-//! the 8 GiB disk hold (2048), `IMGASM_BENCH_TIMES` how often each way is run (5).
+//! Needs root, for the other tools. The work folder is `IMGASM_BENCH_DIR`, else `target/compare`;
+//! it takes about 14 GiB and is kept. `IMGASM_BENCH_MIB` is how much the files on the 8 GiB disk
+//! hold (2048), `IMGASM_BENCH_TIMES` how often each way is run (5).
 
 mod creates;
 mod diff;
@@ -109,7 +109,7 @@ impl Disk {
         )
     }
 
-    /// A new copy: what is there already need not be written again.
+    /// Makes a new copy, so that nothing is already as it should be.
     fn fresh(self, name: &str) -> String {
         format!(
             "rm -f {name}; cp --sparse=always {} {name}; mkdir -p mount",
@@ -124,7 +124,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures a job done by others, the first of `ways` being the measure, and by us, the last.
+    /// Measures a job in several ways: the first of `ways` is the measure, the last is ours.
     fn job(&self, title: &str, ways: &[Way<'_>]) {
         self.job_in(self.folder, title, ways);
     }
@@ -241,7 +241,7 @@ fn warm(bench: &Bench<'_>) {
     shell("rm -rf copy.raw out-warm cache", bench.folder);
 }
 
-/// The same in a work folder whose filesystem can share blocks between files.
+/// The same in a work folder on a filesystem that can share blocks between files.
 fn reflink(bench: &Bench<'_>) {
     let prepare = "umount reflink 2>/dev/null || true
         truncate -s 24G reflink.img
@@ -280,7 +280,7 @@ fn reflink(bench: &Bench<'_>) {
     );
 }
 
-/// From a packed base that is in no cache, to a sparse image with its digest.
+/// From a compressed base that is not in the cache to a sparse image with its digest.
 fn cold(bench: &Bench<'_>) {
     let digest = "openssl dgst -sha256 copy.raw";
     for (base, unpack) in [

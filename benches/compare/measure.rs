@@ -1,4 +1,4 @@
-//! Running a command and what it took.
+//! Running a command, and what that took.
 
 use std::io::{self, Seek};
 use std::path::Path;
@@ -34,7 +34,7 @@ impl Usage {
 /// One way of doing a job: a script for `sh -e` that runs in the work folder.
 pub struct Way<'a> {
     pub name: &'a str,
-    /// Brings everything to the state in which the job begins; not measured.
+    /// Sets up the state in which the job begins; not measured.
     pub before: String,
     pub script: String,
 }
@@ -71,8 +71,8 @@ pub fn run(script: &str, folder: &Path) -> Option<Usage> {
     })
 }
 
-/// Measures the ways in turns, so that what else the machine does falls on all of them. `None` for
-/// a way that fails.
+/// Measures the ways in turns, so that other load on the machine affects all of them. `None` for a
+/// way that fails.
 pub fn compare(ways: &[Way<'_>], times: usize, folder: &Path) -> Vec<Option<Usage>> {
     let mut runs = vec![Vec::new(); ways.len()];
     let mut failed = vec![false; ways.len()];
@@ -82,7 +82,7 @@ pub fn compare(ways: &[Way<'_>], times: usize, folder: &Path) -> Vec<Option<Usag
                 continue;
             }
             shell(&way.before, folder);
-            // What others left to be written is not this one's.
+            // What others left to be written must not count for this one.
             rustix::fs::sync();
             match run(&way.script, folder) {
                 Some(usage) => runs[number].push(usage),

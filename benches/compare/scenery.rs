@@ -1,5 +1,5 @@
-//! What the comparisons work on: a disk of 8 GiB with about 2 GiB of files as a server has them,
-//! in several wrappings, and overlays. Made once in a work folder, the same every time.
+//! The inputs of the comparisons: a disk of 8 GiB with about 2 GiB of files like those of a server,
+//! in several containers, and overlays. They are made once in a work folder, the same every time.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,14 +15,14 @@ pub const XFS_OFFSET: u64 = 12_582_912;
 /// Files on the disk with XFS, on which most directories are small.
 const XFS_FILES: u64 = 76_000;
 
-/// Where everything is, with what was found to be there.
+/// The work folder, and what is in it.
 pub struct Scenery {
     pub folder: PathBuf,
 }
 
 impl Scenery {
-    /// Uses what an earlier run made in `folder`, and makes the rest. `data_mib` is how much the
-    /// files on the disk hold.
+    /// Uses what an earlier run has made in `folder`, and makes the rest. `data_mib` is how much
+    /// the files on the disk hold.
     pub fn new(folder: &Path, data_mib: u64) -> Self {
         fs::create_dir_all(folder).expect("a folder for the images");
         let scenery = Self {
@@ -51,7 +51,7 @@ impl Scenery {
         scenery
     }
 
-    /// Makes a file or folder under a passing name, so that an interrupted run leaves none that
+    /// Makes a file or folder under a temporary name, so that an interrupted run leaves none that
     /// looks whole.
     fn once(&self, name: &str, make: impl FnOnce(&str)) {
         let whole = self.folder.join(name);
@@ -90,7 +90,7 @@ impl Scenery {
         drop(unmount);
     }
 
-    /// A disk as Amazon Linux 2023 has it: formatted with 8 GiB, then grown to 30.
+    /// A disk like that of Amazon Linux 2023: formatted with 8 GiB, then grown to 30.
     fn xfs_disk(&self, part: &str) {
         self.say(&format!("making an XFS disk with {XFS_FILES} files"));
         let partition = "-n 1:24576:0 -t 1:8300 -u 1:33333333-3333-4333-8333-333333333333";
@@ -179,7 +179,7 @@ impl Drop for Unmount<'_> {
     }
 }
 
-/// What makes a filesystem the root of a system.
+/// Makes a filesystem the root of a system.
 fn skeleton(root: &Path) {
     let files = [
         (
@@ -245,7 +245,7 @@ fn small_files(folder: &Path, count: u64) {
     }
 }
 
-/// Numbers (xorshift) and bytes that pack about as well as programs and texts do.
+/// Numbers (xorshift), and bytes that compress about as well as programs and texts do.
 struct Words(u64);
 
 impl Words {
@@ -261,7 +261,7 @@ impl Words {
         let mut text = String::with_capacity(len + 64);
         while text.len() < len {
             let number = self.next();
-            // A word of 512, with a number of its own now and then.
+            // One of 512 words, sometimes with a number of its own.
             let word = number >> 8 & 0x1ff;
             let _ = write!(text, "{:x} ", word * word * 7919);
             if number & 0xf < 5 {

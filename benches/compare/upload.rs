@@ -1,5 +1,6 @@
-//! From a built image to AWS: the conversion beside that of `qemu-img`, the upload beside that of the
-//! AWS CLI, and what memory both take. The other end is a server on loopback that throws all away.
+//! From a built image to AWS: the conversion compared with that of `qemu-img`, the upload with that
+//! of the AWS CLI, and the memory of both. The other end is a server on loopback that discards
+//! everything.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use crate::measure::{Way, run, shell};
 use crate::{Bench, IMGASM, build};
 
-/// The disk as EC2 imports it.
+/// The disk in the form that EC2 imports.
 pub fn convert(bench: &Bench<'_>) {
     bench.job(
         "the disk as a stream-optimized VMDK",

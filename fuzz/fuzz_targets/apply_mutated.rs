@@ -1,4 +1,4 @@
-//! Any bytes as a filesystem that the stock overlays are applied to.
+//! Any bytes as a filesystem to which the stock overlays are applied.
 #![no_main]
 
 use std::path::Path;

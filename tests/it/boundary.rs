@@ -1,4 +1,4 @@
-//! What a recipe and an overlay name lies in the project: nothing else of the host gets into an
+//! What a recipe or an overlay names must lie in the project: nothing else on the host gets into an
 //! image or a message.
 
 use std::fs;
@@ -12,7 +12,7 @@ use imgasm_testkit::need;
 
 const SECRET: &str = "[hidden\nroot:$6$secret-of-the-host";
 
-/// A project with a recipe, an overlay and a rootfs, beside a file that it must not get.
+/// A project with a recipe, an overlay and a rootfs, beside a file that it must not use.
 struct Project(tempfile::TempDir);
 
 impl Project {
@@ -137,7 +137,7 @@ fn a_folder_can_be_allowed() {
     project.refuses("an overlay", "lies outside of");
     let allowed = project.run("build", &["--allow-outside", "../outside"]);
     assert!(allowed.status.success(), "{allowed:?}");
-    // The project is what the nearest mark above says.
+    // The nearest mark above decides which folder is the project.
     fs::write(project.0.path().join("imgasm.root"), "").unwrap();
     let marked = project.run("build", &["--force"]);
     assert!(marked.status.success(), "{marked:?}");

@@ -1,4 +1,4 @@
-//! Small images that ask for a lot of work: done within bounds, or left out aloud.
+//! Small images that ask for a lot of work: it is done within bounds, or left out with a message.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -63,7 +63,7 @@ fn holes_are_neither_compared_nor_hashed_without_a_bound() {
     let said = String::from_utf8(listed.stderr).unwrap();
     assert!(said.contains("2 files have no digest"), "{said}");
     let lines = String::from_utf8(listed.stdout).unwrap();
-    // That of "1".
+    // The digest of "1".
     let digest = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b  /small";
     assert!(lines.lines().any(|line| line == digest), "{lines}");
 

@@ -1,4 +1,4 @@
-//! The example build: the same bytes everywhere, and sound by the judgement of other tools.
+//! The example build: the same bytes everywhere, and sound according to other tools.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use crate::support::example::{
     assert_success, build, copy_inputs, imgasm, same_bytes, shrink_volume,
 };
 
-/// The digest of the example's image. A change of it is a change of what users get for the same
-/// inputs: make it on purpose, and say so in the change log.
+/// The digest of the example's image. If it changes, users get other bytes for the same inputs:
+/// change it only on purpose, and say so in the change log.
 const IMAGE_DIGEST: &str = "a28bd1acf046a08e94ca8ef09a7ce4e1fa2c04fe9721d675e9670e86d32072cf";
 const OUTPUTS: [&str; 3] = ["ecs.raw", "ecs-docker.raw", "manifest.json"];
 

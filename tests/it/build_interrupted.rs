@@ -58,7 +58,7 @@ fn a_killed_build_leaves_whole_files_or_none() {
                 let hidden = left.filter(|entry| is_hidden(entry.as_ref().unwrap()));
                 assert_eq!(hidden.count(), 0, "after SIG{signal} at {} ms", 7 * step);
             }
-            // What was left does not stand in the way of the next build.
+            // What was left does not hinder the next build.
             assert!(build(dir.path(), &out).status().unwrap().success());
             let names = fs::read_dir(&out).unwrap().count();
             assert_eq!(names, OUTPUTS.len(), "after SIG{signal} at {} ms", 7 * step);

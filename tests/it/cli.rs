@@ -1,5 +1,5 @@
-//! The command line as its users and their scripts see it: what each command prints of the example
-//! image, and what it says and exits with when something is wrong.
+//! The command line as its users and their scripts see it: what each command prints about the
+//! example image, and what it says and exits with when something is wrong.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -58,7 +58,7 @@ fn qemu_finds_the_same_disk_in_what_extensions_ask_for() {
         if ["qcow2", "vmdk"].contains(&kind) {
             run("qemu-img", ["check", "-q", "-f", kind, &output]);
         }
-        // From there to the next format: what was read is what had been written.
+        // From there to the next format: what is read is what was written.
         converted(dir.path(), &[name, "again.qcow2", "--force"]);
         let again = path("again.qcow2");
         run(

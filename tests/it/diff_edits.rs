@@ -1,8 +1,8 @@
-//! `imgasm diff` on pairs of images of which the second is the first with edits that the kernel
-//! made: it lists just what the kernel shows to differ.
+//! `imgasm diff` on pairs of images, the second of which is the first with edits by the kernel: it
+//! lists exactly what the kernel shows to differ.
 //!
-//! What is expected is worked out here from two looks through a mount, and for one list of edits
-//! written down by hand.
+//! What is expected is computed from two looks through a mount, and written by hand for one list of
+//! edits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -115,8 +115,8 @@ fn walk_order(path: &[u8]) -> Vec<Vec<u8>> {
     names.map(<[u8]>::to_vec).collect()
 }
 
-/// Of each path on both sides that is one of several names of a file: the first of those names that
-/// is on both sides.
+/// For each path on both sides that is one of several names of a file, the first of those names
+/// that is on both sides.
 fn first_names(tree: &Tree, other: &Tree) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut groups: BTreeMap<&Vec<u8>, Vec<&Vec<u8>>> = BTreeMap::new();
     for (path, record) in &tree.0 {
@@ -178,7 +178,7 @@ fn names(path: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// Fails unless the report has each path that differs, as what it is, and no other.
+/// Fails unless the report has each path that differs, with the right kind of change, and no other.
 fn check(reported: &[Value], old: &Tree, new: &Tree, times: bool) {
     let links = [first_names(old, new), first_names(new, old)];
     let mut changed = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What is known of two images from before saves reading them, and never hides a change.
+//! What was known about two images before saves reading them, and never hides a change.
 
 use imgasm_testkit::mount::Mounted;
 use imgasm_testkit::need;
@@ -56,7 +56,7 @@ fn chunk_maps_of_outputs_and_earlier_comparisons() {
         return;
     }
     assert!(!differs(folder.path(), "imgasm.toml", "out/ecs.raw"));
-    // In the boot code, which no filesystem tells of.
+    // In the boot code, which lies outside all filesystems.
     change_secretly(&at("out/ecs.raw"), 100);
     assert!(differs(folder.path(), "imgasm.toml", "out/ecs.raw"));
 

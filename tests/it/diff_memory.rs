@@ -1,4 +1,4 @@
-//! How much memory `imgasm diff` takes: by the number of paths, of which there may be a million.
+//! How much memory `imgasm diff` takes, by the number of paths that differ: up to a million.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 use wait4::Wait4;
 
-/// What a million files may take.
+/// The most memory for a million files.
 const MILLION_BYTES: u64 = 256 << 20;
 
-/// What the program takes whatever it compares: each filesystem keeps 16 MiB of what it read.
+/// The memory of the program whatever it compares: each filesystem caches 16 MiB.
 const USUAL_BYTES: u64 = 56 << 20;
 
 /// Files in a folder.
@@ -92,7 +92,7 @@ fn compare(folder: &Path, args: &[&str]) -> (u64, usize) {
 }
 
 /// The peak of a process counts what its parent held when it was started (`getrusage(2)`, Linux), and
-/// the program of the tests holds much. So this runs in a process between them, which holds little.
+/// the program of the tests holds much. So this runs in a process in between, which holds little.
 #[test]
 fn memory_for_a_million_files() {
     if !need::tools(&["mke2fs"]) {
@@ -136,7 +136,7 @@ fn in_between() {
     );
     change(&at("new"));
     let paths = usize::try_from(files + files / IN_FOLDER).unwrap();
-    // The share of so many files in what a million may take.
+    // The share of so many files in the memory for a million.
     let bound = USUAL_BYTES + (MILLION_BYTES - USUAL_BYTES) * files / 1_000_000;
     let lines = |args: &[&str], expected: std::ops::Range<usize>| {
         let (held, lines) = compare(folder.path(), args);

@@ -1,5 +1,5 @@
-//! Packages: what `imgasm diff` says of their databases, and `imgasm build --sbom`, both beside
-//! what `rpm` itself says.
+//! Packages: what `imgasm diff` and `imgasm build --sbom` say about their databases, compared with
+//! `rpm` itself.
 
 use imgasm_testkit::need;
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ fn run(folder: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What a report says of packages: name, before, after.
+/// What a report says about packages: name, before, after.
 fn packages(report: &Value) -> Vec<[String; 3]> {
     let paths = report["filesystems"][0]["paths"].as_array().unwrap().iter();
     let meanings = paths.flat_map(|path| path["meanings"].as_array().unwrap());
@@ -100,7 +100,7 @@ fn packages_of_rpm_are_told_as_added_removed_and_updated() {
         String::from_utf8(output.stdout).unwrap()
     };
 
-    // What rpm says of the two roots, as sets of rows.
+    // What rpm says about the two roots, as sets of rows.
     let query = "package %{name} %{arch}|%|epoch?{%{epoch}:}:{}|%{version}-%{release}\\n";
     let rows = |root: &Path| -> BTreeSet<String> {
         let said = rpm(root, &["-qa", "--qf", query]);
@@ -193,7 +193,7 @@ fn a_bill_of_materials_lists_what_rpm_lists() {
     let said: BTreeSet<String> = said.lines().map(str::to_owned).collect();
     assert_eq!((listed.len(), &listed), (2, &said));
     let urls: Vec<&str> = components.map(|c| c["purl"].as_str().unwrap()).collect();
-    // By the rules of package URLs: `+` is written as a number, in names and in versions.
+    // By the rules of package URLs, `+` is percent-encoded, in names and in versions.
     assert_eq!(
         urls,
         [

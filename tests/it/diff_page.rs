@@ -13,7 +13,8 @@ use imgasm_testkit::mount::Mounted;
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 
-/// What Chromium makes of a page with a script added to its end, which its policy must allow.
+/// The DOM that Chromium makes from a page with an added script at its end, which the page's policy
+/// must allow.
 fn dom(folder: &Path, page: &str, script: &str) -> String {
     let path = folder.join("looked-at.html");
     let digest = BASE64_STANDARD.encode(Digest::of(script.as_bytes()).as_bytes());

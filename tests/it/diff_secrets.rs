@@ -1,4 +1,4 @@
-//! What a comparison shows, and what it only says is there.
+//! Which lines a comparison shows, and which it hides.
 
 use std::fs;
 use std::path::Path;

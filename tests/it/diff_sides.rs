@@ -1,4 +1,5 @@
-//! What `imgasm diff` takes beside raw images, the policy of `--allow`, and what a change means.
+//! What `imgasm diff` accepts besides raw images, the policy of `--allow`, and the meanings of
+//! changes.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -40,7 +41,7 @@ fn example() -> tempfile::TempDir {
     folder
 }
 
-/// Makes a disk other than it was: another message of the day, in place.
+/// Changes a disk in place: another message of the day.
 fn touch(image: &Path) {
     let device = std::sync::Arc::new(FileDevice::open_writable(image).unwrap());
     let disk = Disk::open(device).unwrap();
@@ -124,7 +125,7 @@ fn a_side_is_an_image_a_recipe_a_manifest_or_standard_input() {
         )
     );
 
-    // An image beside its manifest must be the one that it tells of.
+    // An image beside a manifest must be the one that the manifest describes.
     touch(&at("out/ecs.raw"));
     let output = diff(folder.path(), &["out/manifest.json", "other.raw"]);
     let (code, text) = code_and_text(&output);
@@ -181,7 +182,7 @@ fn a_plan_has_the_report_of_a_diff() {
         assert_success(&output);
         String::from_utf8(output.stdout).unwrap()
     };
-    // The base by itself: the recipe without what it does.
+    // The base by itself: the recipe without its overlays.
     let recipe = fs::read_to_string(folder.path().join("imgasm.toml")).unwrap();
     let start = recipe.find("base = ").unwrap();
     let base = recipe[start..].split('\n').next().unwrap();
@@ -239,7 +240,7 @@ fn a_policy_passes_over_what_it_expects() {
         whole.contains("M  /etc/fstab") && whole.contains("A  /data"),
         "{whole}"
     );
-    // A kind that the change is not of, and one of two that it is of.
+    // A kind that does not fit the change, and only one of the two that do.
     for kinds in ["\"mode\", \"owner\"", "\"added\", \"removed\", \"mode\""] {
         let text = format!(
             "[[allow]]\npaths = [\"/data\", \"/etc/rc.d/**\", \"/var/**\", \"/etc/[!f]*\", \"/etc/cloud/*\", \"/{{opt,usr,root,home,tmp}}/**\"]\n\
@@ -325,7 +326,7 @@ fn put(root: &Path, path: &str, content: &str) {
     fs::write(path, content).unwrap();
 }
 
-/// What the change of a path means, by a report: a line each.
+/// The meanings of the change of a path in a report, one line each.
 fn meanings(folder: &Path, path: &str) -> Vec<String> {
     let output = diff(folder, &["--json", "old", "new"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -506,7 +507,7 @@ fn damage_in_one_partition_does_not_hide_the_other() {
     let whole = String::from_utf8(whole.stdout).unwrap();
     let second = &whole[whole.find("partition 2\n").expect(&whole)..];
     assert!(second.contains("M  /file"), "{second}");
-    // The superblock of the first filesystem, but for its magic.
+    // The superblock of the first filesystem, except its magic number.
     let image = fs::File::options()
         .write(true)
         .open(folder.path().join("new"))
@@ -545,13 +546,13 @@ fn a_disk_that_is_cut_off_is_compared_as_far_as_it_goes() {
     hint: what could be compared is printed, and is not all that differs
     ");
 
-    // Even if nothing of what is left differs.
+    // Even if nothing in what is left differs.
     fs::copy(&path, folder.path().join("same")).unwrap();
     let (code, text) = code_and_text(&diff(folder.path(), &["new", "same"]));
     assert_eq!(code, Some(2), "{text}");
     assert!(text.starts_with("error: cannot open new\n"), "{text}");
 
-    // Packed, and the packed file cut off.
+    // Compressed, and the compressed file cut off.
     let packed = fs::read(folder.path().join("new.gz")).unwrap();
     fs::write(
         folder.path().join("cut.gz"),
@@ -575,7 +576,7 @@ fn a_disk_that_is_cut_off_is_compared_as_far_as_it_goes() {
 
 #[test]
 fn bytes_that_no_path_explains_are_told() {
-    // Its last block holds less than a sector of it.
+    // The file's last block holds less than a sector of it.
     let content = vec![b'x'; 4200];
     let folder = filled(|root, is_new| {
         fs::write(root.join("same"), &content).unwrap();
@@ -607,7 +608,7 @@ fn bytes_that_no_path_explains_are_told() {
         .collect::<Vec<_>>()
     };
     assert_eq!(lines(), []);
-    // Where the kernel put the end of the file, on both sides: blocks of 1 KiB.
+    // Where the kernel put the end of the file, on both sides, in blocks of 1 KiB.
     let blocks = |image: &Path| run("debugfs", ["-R", "blocks /same", image.to_str().unwrap()]);
     assert_eq!(blocks(&old), blocks(&new));
     let last: u64 = blocks(&new)

@@ -1,5 +1,5 @@
-//! What `imgasm verify` says of the example holds when its root is mounted by the kernel and looked
-//! at with ordinary tools.
+//! What `imgasm verify` says about the example also holds when the kernel mounts its root and
+//! ordinary tools look at it.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use imgasm_testkit::image::Kind;
 use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::need;
 
-/// The first byte and the length of partition 1, as `sfdisk` tells them.
+/// The first byte and the length of partition 1, according to `sfdisk`.
 fn partition(image: &Path) -> (u64, u64) {
     let dump = run(Command::new("sfdisk").arg("-J").arg(image));
     let dump: serde_json::Value = serde_json::from_str(&dump).unwrap();
@@ -67,7 +67,7 @@ fn the_mounted_example_is_what_verify_says() {
         at("readlink etc/localtime"),
         "/usr/share/zoneinfo/US/Eastern\n"
     );
-    // EST and EDT, by the zone file that the link leads to.
+    // EST and EDT, from the zone file that the link leads to.
     assert_eq!(
         at(
             "TZ=:$PWD/usr/share/zoneinfo/US/Eastern date -d @1577836800 +%Z

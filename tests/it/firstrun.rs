@@ -12,7 +12,7 @@ const SCRIPT: &str = include_str!("../../overlays/firstrun/firstrun.sh");
 const SYSTEMD_SCRIPT: &str = include_str!("../../overlays/firstrun/firstrun-systemd.sh");
 
 /// Runs the script for a cluster `web` as on a machine with upstart; the agent says that it is a
-/// member of `joined`. What the commands were called with is in `calls`.
+/// member of `joined`. The commands' arguments are in `calls`.
 fn run(folder: &Path, joined: &str, environment: &[(&str, &str)]) -> Output {
     let root = folder.display().to_string();
     for directory in ["bin", "etc/sysconfig"] {
@@ -161,7 +161,7 @@ fn failures_are_told() {
 }
 
 /// Runs the script for systemd, on a machine that has the units `units`; systemd's own command only
-/// writes down what it was called with.
+/// records its arguments.
 fn run_systemd(folder: &Path, units: &str, environment: &[(&str, &str)]) -> Output {
     let root = folder.display().to_string();
     for directory in ["bin", "etc/systemd/system", "etc/logrotate.d", "opt", "usr"] {
@@ -214,7 +214,7 @@ fn with_systemd_and_the_agent_of_cloudwatch() {
     let units = "amazon-cloudwatch-agent.service";
     let output = run_systemd(folder.path(), units, &SYSTEMD_ENVIRONMENT);
     assert!(output.status.success(), "{output:?}");
-    // The agent waits for cloud-init no longer.
+    // The agent no longer waits for cloud-init.
     assert_eq!(
         file(&folder, "etc/systemd/system/ecs.service"),
         "[Unit]\nAfter=docker.service\n[Service]\nExecStart=/x\n"
@@ -232,7 +232,7 @@ fn with_systemd_and_the_agent_of_cloudwatch() {
         logs[3]["log_group_name"],
         "stack/ec2/group/var/log/ecs/ecs-init"
     );
-    // Each is told of the proxy in its own way; a unit doubles its percent signs.
+    // Each gets the proxy in its own way; percent signs are doubled in units.
     for unit in ["docker", "containerd", "ecs"] {
         let name = format!("etc/systemd/system/{unit}.service.d/http-proxy.conf");
         let text = file(&folder, &name);
@@ -298,7 +298,7 @@ fn with_systemd_and_awslogs() {
             .join("etc/systemd/system/journal-files.service")
             .exists()
     );
-    // Another cluster than the agent's is a failure when the time is over.
+    // A cluster other than the agent's is a failure when the time is over.
     environment[0].1 = "other";
     let output = run_systemd(folder.path(), units, &environment);
     assert_eq!(output.status.code(), Some(1));

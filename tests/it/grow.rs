@@ -12,7 +12,7 @@ use imgasm_testkit::tools::run;
 const MIB: u64 = 1 << 20;
 const TOOLS: [&str; 5] = ["sgdisk", "mkfs.xfs", "xfs_repair", "xfs_info", "sfdisk"];
 
-/// A disk as cloud images have it: a small partition first, then the root, in XFS.
+/// A disk like that of cloud images: a small partition first, then the root, in XFS.
 fn disk(dir: &Path) -> PathBuf {
     let image = dir.join("disk.raw");
     let file = File::create(&image).unwrap();
@@ -78,10 +78,10 @@ fn an_image_grows_where_it_lies_with_its_filesystem() {
     assert!(verified.contains("No problems found"), "{verified}");
     let root = part(&image);
     run("xfs_repair", ["-n".as_ref(), root.path().as_os_str()]);
-    // All of the partition but for the end of its last mebibyte.
+    // All of the partition, except the end of its last mebibyte.
     assert!((897 * 256..898 * 256).contains(&blocks(&root)));
     drop(root);
-    // A second time there is nothing to do, and smaller it cannot be.
+    // The second time there is nothing to do, and it cannot become smaller.
     let before = fs::read(&image).unwrap();
     let again = imgasm().arg("grow").arg(&image).arg("900MiB").output();
     assert_success(&again.unwrap());

@@ -1,4 +1,4 @@
-//! Text of strangers reaches no terminal, log or page as it is.
+//! Untrusted text reaches no terminal, log or page as it is.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 
 /// What a stranger may have put anywhere: a build service's command after a line's end, escape
-/// sequences, characters that turn the direction of others or are not seen, markup.
+/// sequences, characters that are invisible or change the direction of others, markup.
 const HOSTILE: &str = "x\n::error file=a::spoofed\r  ::stop-commands::tok ##[add-mask]y ##vso[z]\
     \x1b[2J\x1b]0;title\x07\u{202e}gnp\u{200b}\u{2028}::debug::\u{feff}<script>alert(1)</script>`'\"";
 

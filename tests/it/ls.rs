@@ -18,7 +18,7 @@ use imgasm_testkit::tree::{host_path, join, mounted_xattrs};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Files with holes of gigabytes are cut to this: hashing zeros tells nothing and takes long.
+/// Files with holes of gigabytes are cut to this: hashing zeros shows nothing and takes long.
 const LONGEST: u64 = 40 << 20;
 
 /// What a row says, with names and values as bytes.
@@ -240,7 +240,7 @@ fn seconds(text: &str) -> (i64, i64) {
     (short(seconds), short(rest))
 }
 
-/// Takes the `\xNN` out of a name.
+/// Decodes the `\xNN` in a name.
 fn name_bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

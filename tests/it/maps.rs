@@ -1,5 +1,5 @@
 //! The map at the head of each `lib.rs` and `mod.rs` names the modules that are there, and none that
-//! is not; and what `src/lib.rs` says of who imports from whom is so.
+//! is not; and what `src/lib.rs` says about who imports from whom is true.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,8 +34,8 @@ fn map(text: &str) -> Vec<&str> {
     lines.map(str::trim).collect()
 }
 
-/// The names of modules in backticks: "`x`", "[`x`]", "[`mod@x`]", and of a function that
-/// a module is called after, "[`x()`]".
+/// The names of modules in backticks: "`x`", "[`x`]", "[`mod@x`]", and of the function that a
+/// module is named after, "[`x()`]".
 fn names(text: &str) -> BTreeSet<&str> {
     let quoted = text.split('`').skip(1).step_by(2);
     let names = quoted.map(|name| name.strip_prefix("mod@").unwrap_or(name));
@@ -50,7 +50,7 @@ fn is_module_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-/// The modules that a file declares to be in files of their own.
+/// The modules that a file declares in files of their own.
 fn modules(text: &str) -> BTreeSet<&str> {
     let declared = text.lines().filter_map(|line| {
         let line = line.strip_suffix(';')?;
@@ -64,7 +64,7 @@ fn modules(text: &str) -> BTreeSet<&str> {
     declared.filter(|name| *name != "tests").collect()
 }
 
-/// What the items of the map's lists are about: all before the first colon of each.
+/// The heads of the items in the map's lists: everything before the first colon.
 fn heads<'a>(map: &[&'a str]) -> Vec<&'a str> {
     let items = map.iter().filter_map(|line| line.strip_prefix("- "));
     let heads = items.filter_map(|item| item.split_once(": "));

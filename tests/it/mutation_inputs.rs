@@ -1,5 +1,6 @@
-//! Damaged inputs other than filesystems: partition tables, packed and wrapped disks, recipes and
-//! overlays. An error or success; never a panic, a hang, or more than 1 GiB of memory.
+//! Damaged inputs other than filesystems: partition tables, compressed and wrapped disks, recipes
+//! and overlays. They give an error or success; never a panic, a hang, or more than 1 GiB of
+//! memory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -250,7 +251,7 @@ fn overlay_case(seed: u64, folder: &Path) -> Outcome {
     }
 }
 
-/// Changes a text in one to three places: cut, doubled, exchanged, or with something odd put in.
+/// Changes a text in one to three places: cut, doubled, exchanged, or with something odd inserted.
 fn damaged_text(rng: &mut Rng, text: &str) -> String {
     const ODD: [&str; 18] = [
         "\"",

@@ -105,7 +105,7 @@ fn edit_error(content: &str, edit: &str) -> String {
 
 #[test]
 fn an_edit_whose_pattern_matches_nothing_is_an_error() {
-    // The replacement stands in a comment, or is the very line: the pattern is mistyped all the same.
+    // The replacement is in a comment, or is the very line: the pattern is wrong all the same.
     for content in [
         "# PermitEmptyPasswords no\n",
         "PermitEmptyPasswords no\n",

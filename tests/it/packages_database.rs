@@ -30,7 +30,7 @@ fn image(files: &[(&str, &[u8])]) -> MemoryFs {
     fs
 }
 
-/// What is installed, a line each.
+/// What is installed, one line per package.
 fn installed(fs: &dyn FileSystem) -> Vec<String> {
     let packages = packages::open(fs).unwrap().unwrap();
     let mut lines: Vec<_> = packages.iter().map(ToString::to_string).collect();
@@ -226,7 +226,7 @@ fn a_database_that_cannot_be_written_is_refused_or_gets_a_side_file() {
     assert_eq!(installed(&fs).len(), 5);
     let side = ImagePath::parse("/var/lib/imgasm/rpm-headers").unwrap();
     let side = imgasm_fs::tree::read_file(&fs, &side, 1 << 20).unwrap();
-    // RPM itself takes the file for a list of headers.
+    // RPM itself reads the file as a list of headers.
     let other = tempfile::tempdir().unwrap();
     rpm(other.path(), &["--initdb"]);
     let list = other.path().join("list");

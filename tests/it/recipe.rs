@@ -118,7 +118,7 @@ fn recipes_share_overlays_and_a_rootfs() {
         "name = 'web'\nbase = {{ rootfs = '../rootfs' }}\noverlays = ['../clock', '{absolute}']\n"
     );
     fs::write(inner.join("imgasm.toml"), text).unwrap();
-    // What is above it belongs to its project only if something says so.
+    // What is above it belongs to its project only if a mark says so.
     let error = load(&inner, &[]).unwrap_err();
     assert!(
         error.contains("lies outside of") && error.contains("--allow-outside"),
@@ -132,7 +132,7 @@ fn recipes_share_overlays_and_a_rootfs() {
     assert!(matches!(recipe.base, Base::Rootfs { path, .. } if path == inner.join("../rootfs")));
 }
 
-/// A recipe of which every key that is no text comes from a variable.
+/// A recipe in which every key that is not a string comes from a variable.
 const TYPED: &str = "name = 'web'
 base = { file = 'base.raw', partition = '{{ partition }}' }
 sparsify = '{{ sparsify }}'

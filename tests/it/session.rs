@@ -1,5 +1,5 @@
-//! What an overlay leaves in an image as a whole: applied again, it reports and writes nothing, even
-//! if its steps undo one another on the way. And what the environment's time does.
+//! The effect of an overlay as a whole: applied again, it reports and writes nothing, even if its
+//! steps undo one another on the way. Also the effect of the environment's time.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn apply(image: &Path, overlay: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Steps of which later ones undo what earlier ones do.
+/// Steps whose later ones undo what earlier ones do.
 const OVERLAY: &str = "
 [[step]]
 set = { path = '/etc/a.json', key = 'new', value = 2 }
@@ -133,7 +133,7 @@ fn a_time_that_is_no_number_is_an_error_everywhere() {
         }
     }
     assert!(fs::read(image).unwrap() == before);
-    // What needs no time does not mind.
+    // What needs no time still works.
     let listed = imgasm()
         .args(["ls", image, "/"])
         .env("SOURCE_DATE_EPOCH", "yesterday")

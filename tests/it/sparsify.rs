@@ -1,4 +1,5 @@
-//! `sparsify = true`: what the root filesystem does not use is not in the image, and all else is.
+//! `sparsify = true`: what the root filesystem does not use is not in the image, and everything
+//! else is.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

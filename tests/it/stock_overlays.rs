@@ -1,4 +1,4 @@
-//! The stock overlays on trees shaped like the systems that they are for.
+//! The stock overlays on trees shaped like their target systems.
 
 use std::path::PathBuf;
 
@@ -226,7 +226,7 @@ fn docker_disabled() {
         assert!(unit.contains("After=docker.service\n\n[Service]"), "{unit}");
         assert!(!exists(&fs, "/etc/systemd/system/docker.service"));
     }
-    // The order goes wherever it stands, and nothing else.
+    // The order is removed wherever it is, and nothing else.
     let mut system = amazon_linux_2023();
     system.extend([
         (

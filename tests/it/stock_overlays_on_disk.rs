@@ -1,5 +1,5 @@
-//! All stock overlays, put by the program onto the example's root filesystem on ext4 and on XFS: the
-//! format's own checker finds nothing, and a second time changes not one byte.
+//! All stock overlays, applied by the program to the example's root filesystem on ext4 and on XFS:
+//! the format's own checker finds nothing, and a second run changes not a single byte.
 
 use std::fs;
 use std::path::Path;
@@ -95,7 +95,7 @@ fn apply(image: &Path) -> String {
         .arg(image)
         .args(STOCK.map(|name| project().join("overlays").join(name)))
         .args(["--set", "proxy_url=http://proxy.example:3128"])
-        // Zones that are other names of one are made when a base is assembled.
+        // Zones that are other names of a zone are made when a base is assembled.
         .args(["--set", "timezone=Europe/Berlin"])
         .output()
         .unwrap();

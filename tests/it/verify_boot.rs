@@ -1,4 +1,4 @@
-//! The boot lint: a sound machine passes, and each fault is found where it is.
+//! The boot lint: a sound machine passes, and each fault is found.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -279,7 +279,7 @@ fn services_of_systemd() {
     );
 }
 
-/// What is warned of: the check and the message.
+/// The warnings: the check and the message.
 fn warnings(fs: &dyn FileSystem) -> Vec<String> {
     let results = check(fs);
     let warned = results.iter().filter_map(|result| match &result.verdict {
@@ -328,7 +328,7 @@ fn what_boots_badly_is_warned_of() {
                  cloud-final.service: from user data that never comes";
     let script = "#!/bin/bash\nsystemctl start --no-block ecs\n";
     assert_eq!(warned_with(&[ecs, ("/home/u/run.sh", script)]), [waits]);
-    // A unit in /etc takes its place, and a script may deal with it.
+    // A unit in /etc replaces it, and a script may take care of it.
     let freed = unit.replace("After=cloud-final.service\n", "");
     let own = ("/etc/systemd/system/ecs.service", freed.as_str());
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Data volumes of each kind, by the judgement of the tools that know them.
+//! Data volumes of each kind, judged by the tools that know them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 
-/// Builds the example with one volume of a kind more; gives the output folder.
+/// Builds the example with one more volume of a kind; gives the output folder.
 fn build_with(dir: &Path, kind: &str, more: &str) -> PathBuf {
     copy_inputs(dir);
     shrink_volume(dir);

@@ -1,6 +1,6 @@
 //! XFS images whose metadata `xfs_db` has trashed: reading, checking and editing them succeeds or
 //! fails with status 1 or 2, within 20 seconds and 1 GiB of memory, and a failed edit leaves the
-//! image as it was. `IMGASM_MUTATION_SEED` and `IMGASM_MUTATION_COUNT` choose which.
+//! image as it was. `IMGASM_MUTATION_SEED` and `IMGASM_MUTATION_COUNT` choose which images.
 
 use std::path::Path;
 use std::process::Command;

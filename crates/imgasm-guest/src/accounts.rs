@@ -14,7 +14,7 @@ pub struct User {
     pub uid: u32,
     /// Number of the primary group.
     pub gid: u32,
-    /// Home directory, as the file has it.
+    /// Home directory, as in the file.
     pub home: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ impl Accounts {
         }
     }
 
-    /// The user of this name. The first line counts, as it does for the C library.
+    /// The user of this name. The first line with it is used, as in the C library.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.users.iter().find(|user| user.name == name.as_bytes())
     }

@@ -23,7 +23,7 @@ pub enum Arch {
     Riscv64,
 }
 
-/// Programs that hardly any root filesystem is without.
+/// Programs that almost every root filesystem has.
 const PROGRAMS: [&str; 5] = [
     "/sbin/init",
     "/bin/sh",
@@ -36,7 +36,7 @@ const PROGRAMS: [&str; 5] = [
 const HEADER_LEN: usize = 20;
 
 impl Arch {
-    /// Takes the architecture from the first common program that is an ELF file; `None` if there is
+    /// The architecture of the first of these programs that is an ELF file; `None` if there is
     /// none.
     pub fn detect(fs: &dyn FileSystem) -> Result<Option<Self>> {
         for program in PROGRAMS {
@@ -81,7 +81,7 @@ impl Arch {
         }
     }
 
-    /// The name, as EC2 has it for those that it knows.
+    /// The name, which is EC2's for those that EC2 has.
     pub fn name(self) -> &'static str {
         match self {
             Self::X86_64 => "x86_64",

@@ -5,7 +5,8 @@ pub const XATTR: &[u8] = b"security.capability";
 
 /// Version 2 of the attribute (`VFS_CAP_REVISION_2`, linux/capability.h).
 const REVISION_2: u32 = 0x0200_0000;
-/// That the capabilities count from the start of the program on (`VFS_CAP_FLAGS_EFFECTIVE`).
+/// The flag that makes the capabilities effective from the start of the program
+/// (`VFS_CAP_FLAGS_EFFECTIVE`).
 const EFFECTIVE: u32 = 1;
 
 /// The capabilities in the order of their numbers (linux/capability.h).
@@ -53,7 +54,7 @@ pub const NAMES: [&str; 41] = [
     "checkpoint_restore",
 ];
 
-/// The three sets, a bit a capability.
+/// The three sets, one bit per capability.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Sets {
     effective: u64,
@@ -61,8 +62,8 @@ struct Sets {
     inheritable: u64,
 }
 
-/// The attribute's value for capabilities in the words of `cap_from_text(3)`; `None` if the text is
-/// not in those words.
+/// The attribute's value for capabilities in the notation of `cap_from_text(3)`; `None` if the text
+/// is not in that notation.
 pub fn attribute(text: &str) -> Option<Vec<u8>> {
     let sets = parse(text)?;
     let magic = REVISION_2 | if sets.effective == 0 { 0 } else { EFFECTIVE };
@@ -89,7 +90,7 @@ fn parse(text: &str) -> Option<Sets> {
                 '=' | '+' | '-' => {
                     operator = c;
                     if c == '=' {
-                        // Whatever was said of these before counts no more.
+                        // What was said about these before no longer applies.
                         sets.effective &= !bits;
                         sets.permitted &= !bits;
                         sets.inheritable &= !bits;
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn texts_become_attributes() {
-        // The value that `setcap cap_net_raw+ep` leaves, as getfattr(1) shows it.
+        // The value that `setcap cap_net_raw+ep` stores, as getfattr(1) shows it.
         let net_raw = hex::decode("0100000200200000000000000000000000000000").unwrap();
         assert_eq!(attribute("cap_net_raw=ep"), Some(net_raw.clone()));
         assert_eq!(attribute("cap_net_raw+pe"), Some(net_raw));

@@ -1,7 +1,7 @@
 //! A file of lines with fields between colons: `passwd`, `shadow`, `group`, `gshadow`, `subuid`.
 //!
-//! Format: passwd(5) and its kin. What is not changed keeps its bytes. [`Accounts`](crate::Accounts)
-//! reads such files, [`users`](crate::users) changes them.
+//! Format: passwd(5) and the like. What is not changed keeps its bytes.
+//! [`Accounts`](crate::Accounts) reads such files, [`users`](crate::users) changes them.
 
 /// The lines of such a file. A line's first field is its key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -93,7 +93,7 @@ impl ColonFile {
         self.set(key, field, &longer)
     }
 
-    /// Takes a name out of a field that lists names between commas; gives whether it was there.
+    /// Removes a name from a field that lists names between commas; gives whether it was there.
     pub fn remove_from_list(&mut self, key: &str, field: usize, name: &str) -> bool {
         let Some(row) = self.row(key) else {
             return false;
@@ -112,7 +112,7 @@ impl ColonFile {
         is_shorter && self.set(key, field, &shorter)
     }
 
-    /// Brings the names in a field that lists names between commas into their order.
+    /// Sorts the names in a field that lists names between commas.
     pub fn sort_list(&mut self, key: &str, field: usize) {
         let row = self.row(key).unwrap_or_default();
         let Some(&list) = row.get(field) else {

@@ -4,7 +4,7 @@ use super::{Arch, Init, OsRelease};
 use imgasm_fs::FileSystem;
 use imgasm_fs::tree::Result;
 
-/// What is known of a root filesystem; each part may be unknown.
+/// What is known about a root filesystem; each part may be unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The distribution.

@@ -1,9 +1,9 @@
 //! A script that runs once, when the machine first boots.
 //!
 //! The script lies in `/usr/libexec/firstboot`, where policies let services run programs, and is
-//! started by what the guest's init has for it: a one-shot unit, an upstart job, or an init script.
-//! When the script succeeds, it and what starts it are removed; when it fails, it runs again at
-//! the next boot.
+//! started in the way of the guest's init: by a one-shot unit, an upstart job, or an init script.
+//! When the script succeeds, it and what starts it are removed; when it fails, it runs again at the
+//! next boot.
 
 use super::services::{self, Wish};
 use super::{Init, known_path};
@@ -18,10 +18,10 @@ pub enum Error {
     /// The name cannot be part of the name of a service.
     #[error("{0:?} is not a name for a first-boot script: letters, digits, `-` and `_` only")]
     InvalidName(String),
-    /// Without `#!` the kernel does not know what to run it with.
+    /// Without `#!` the kernel does not know which program runs it.
     #[error("the first-boot script {0} does not begin with `#!`")]
     NoInterpreter(String),
-    /// Nothing is known that would start it.
+    /// No known init system would start it.
     #[error("the image has no init system that could start a script")]
     NoInit,
     /// The service could not be turned on.

@@ -11,9 +11,9 @@ const TAB_COLUMNS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// What is mounted: a device, `LABEL=…`, `UUID=…`.
+    /// The device that is mounted: a path, `LABEL=…`, `UUID=…`.
     pub device: Field,
-    /// Where: an absolute path, or `none`.
+    /// Where it is mounted: an absolute path, or `none`.
     pub mount: MountPoint,
     /// The kind of filesystem.
     #[serde(rename = "type")]
@@ -24,7 +24,7 @@ pub struct Entry {
     /// Whether `dump` backs it up: 0 or 1.
     #[serde(default)]
     pub dump: u8,
-    /// In which pass it is checked at boot: 0 is never, 1 the root, 2 all others.
+    /// The pass in which it is checked at boot: 0 for never, 1 for the root, 2 for all others.
     #[serde(default)]
     pub pass: u8,
 }
@@ -64,7 +64,7 @@ fn fields_of(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A text without white space at its ends and line ends, as a field can hold it.
+/// A text that a field can hold: no line ends, and no white space at its ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field(String);
 
@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for MountPoint {
 }
 
 impl Entry {
-    /// The fields as the file has them.
+    /// The fields, as written in the file.
     fn fields(&self) -> [String; 6] {
         [
             escape(self.device.as_str()),
@@ -160,8 +160,8 @@ impl Entry {
     }
 }
 
-/// Gives the entry its line in the file: in the place of the first that is about the same mount
-/// point, others about it going away, or else at the end. A line with the same fields stays as it
+/// Gives the entry its line in the file: it replaces the first line about the same mount point, and
+/// others about it are removed; or else it goes at the end. A line with the same fields stays as it
 /// is.
 pub fn set(content: &[u8], entry: &Entry) -> Vec<u8> {
     let own = entry.fields();

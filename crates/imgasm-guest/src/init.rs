@@ -20,8 +20,8 @@ pub enum Init {
 impl Init {
     /// Finds the init system, or `None` if there is no sign of one.
     ///
-    /// What `/sbin/init` is a link to tells systemd; beyond that the directories do, so that a tree
-    /// without programs has an init system too.
+    /// systemd is recognised by the target of `/sbin/init`; otherwise the directories decide, so
+    /// that a tree without programs has an init system, too.
     pub fn detect(fs: &dyn FileSystem) -> Result<Option<Self>> {
         let exists = |path| tree::exists(fs, &known_path(path));
         if init_is_systemd(fs)? {

@@ -1,19 +1,19 @@
-//! What imgasm knows of a Linux root filesystem.
+//! What imgasm knows about a Linux root filesystem.
 //!
-//! - [`facts`]: which system it is, as one value: what `when` guards ask for.
+//! - [`facts`]: which system it is, as one value, for `when` guards.
 //! - [`os_release`]: the distribution, by `/etc/os-release`.
 //! - [`init`]: which init system starts it.
 //! - [`arch`]: which processor its programs are for.
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
 //! - [`colon_file`]: a file of lines with fields between colons, such as `passwd`.
-//! - [`capabilities`]: what a program may do, in words and as its attribute.
+//! - [`capabilities`]: a program's capabilities, as text and as its attribute.
 //! - [`files`]: small files of the guest, read whole, with one limit.
 //! - [`firstboot`]: a script that runs once.
 //! - [`selinux`]: the label that the guest's policy gives a path.
 //! - [`services`]: what starts at boot.
 //! - [`users`]: new users and groups.
 //! - [`fstab`]: what is mounted where.
-//! - [`keyfile`]: configuration files in which one key is set and all else stays.
+//! - [`keyfile`]: configuration files in which one key is set and everything else stays.
 //! - [`packages`]: what is installed, and installing RPM files.
 
 pub mod accounts;

@@ -64,7 +64,7 @@ impl OsRelease {
     }
 }
 
-/// A value as a shell reads it: within single quotes as it is, else with backslashes taken away.
+/// A value as a shell reads it: within single quotes as it is, else with backslashes removed.
 fn unquote(value: &str) -> String {
     let value = value.trim_end();
     if let Some(inner) = value.strip_prefix('\'') {

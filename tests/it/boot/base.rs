@@ -1,5 +1,5 @@
-//! The disk that the machines are made of: Debian with GRUB for BIOS and for UEFI, in a GPT with the
-//! numbers that cloud images give their partitions.
+//! The disk of the machines: Debian with GRUB for BIOS and for UEFI, in a GPT with the partition
+//! numbers of cloud images.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -21,10 +21,10 @@ const EFI_START: u64 = 4096;
 const ROOT_START: u64 = 40_960;
 const ROOT_BYTES: u64 = 3 << 30;
 
-/// The identity of the root filesystem, by which the boot loader and the kernel find it.
+/// The identity of the root filesystem, with which the boot loader and the kernel find it.
 pub const ROOT_UUID: &str = "b0070000-0000-4000-8000-000000000001";
 
-/// What GRUB needs to find its configuration and start the kernel.
+/// The modules that GRUB needs to find its configuration and start the kernel.
 const MODULES: [&str; 14] = [
     "part_gpt",
     "ext2",
@@ -115,9 +115,9 @@ fn loaders(root: &Path) -> (Vec<u8>, PathBuf) {
     (fs::read(bios).expect("it was made"), efi)
 }
 
-/// What `grub-bios-setup` does: the first sector knows where the core lies, and the core's first
-/// sector where its rest does (GRUB's `boot.S`, `kernel_sector`; `diskboot.S`, the list of blocks at
-/// its end).
+/// Does what `grub-bios-setup` does: the first sector says where the core lies, and the core's first
+/// sector where the rest of it does (GRUB's `boot.S`, `kernel_sector`; `diskboot.S`, the list of
+/// blocks at its end).
 fn install_bios_loader(root: &Path, disk: &Path, core: &[u8]) {
     let boot = fs::read(root.join("usr/lib/grub/i386-pc/boot.img")).expect("the package is there");
     let file = OpenOptions::new()
@@ -178,7 +178,7 @@ fn install_root(root: &Path, kind: Kind, disk: &Path) {
     put(&partition, disk, ROOT_START);
 }
 
-/// What an installed Debian cloud image has and debootstrap does not make.
+/// Makes what an installed Debian cloud image has and debootstrap does not make.
 fn configure(root: &Path, kind: Kind) {
     let name = |link: &str| {
         let target = fs::read_link(root.join(link)).expect("Debian has a link to it");

@@ -1,4 +1,4 @@
-//! What of `imgasm boot` can be seen without a machine.
+//! What can be tested of `imgasm boot` without a machine.
 
 use super::{imgasm, write};
 use crate::support::example;

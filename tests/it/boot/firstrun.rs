@@ -1,6 +1,6 @@
 //! The first-run script as user data of a machine like an ECS container instance: Debian's real
-//! cloud-init, and stubs of Docker, the ECS agent and CloudWatch's agent in units that have the
-//! orders of the published ones.
+//! cloud-init, and stubs of Docker, the ECS agent and CloudWatch's agent in units that are ordered
+//! like the published ones.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{amiss, base, boot, write};
 
-/// The orders are those of `ecs.service` of amazon-ecs-init and of `docker.service`.
+/// The order is that of `ecs.service` of amazon-ecs-init and of `docker.service`.
 const INSTANCE: &str = r#"
 description = "A machine like an ECS container instance"
 
@@ -83,7 +83,7 @@ http.server.HTTPServer(("", 51678), Answer).serve_forever()
 """ }
 "#;
 
-/// What user data of today looks like.
+/// User data as it is written today.
 const USER_DATA: &str = "#!/bin/bash
 export ECS_CLUSTER=web STACK_NAME=stack AUTOSCALING_GROUP=group AWS_DEFAULT_REGION=<region>
 export PROXY_URL=<proxy> JOIN_TIMEOUT=<timeout>
@@ -213,9 +213,9 @@ fn another_cluster_is_a_failure() {
     assert_eq!(check(&report, "cloud-init is done")["status"], "failed");
 }
 
-/// The proof that the machines above show something: the script that was written for Amazon Linux 1
-/// and 2, on an image whose agent waits for cloud-init to end, waits until its own bound for an agent
-/// that cannot start.
+/// Shows that the tests above can fail: the script that was written for Amazon Linux 1 and 2, on an
+/// image whose agent waits for cloud-init to end, waits until its own bound for an agent that cannot
+/// start.
 #[test]
 #[ignore = "it takes minutes: make test-boot"]
 fn the_script_for_older_images_waits_in_vain() {

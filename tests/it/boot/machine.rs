@@ -121,7 +121,7 @@ fn start(kind: Kind, boot_mode: &str) {
     assert_eq!(report["emulated"], true);
     let junit = std::fs::read_to_string(dir.join("junit.xml")).expect("it was written");
     assert!(junit.contains("failures=\"0\""), "{junit}");
-    // cloud-init asked with a token, as the AMI's default wants.
+    // cloud-init sent a token, as the AMI's default demands.
     let asked = report["metadata"].as_array().expect("requests");
     let is_user_data = |request: &&serde_json::Value| {
         request["request"]

@@ -2,8 +2,8 @@
 //! `imgasm boot` under QEMU's software emulation. `make test-boot`: it takes minutes, and so is left
 //! out of the default run.
 //!
-//! - `base`: the disk that the machines are made of.
-//! - `machine`: a customised machine, on both filesystems and by both ways to boot.
+//! - `base`: the disk of the machines.
+//! - `machine`: a customised machine, on both filesystems and in both boot modes.
 //! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
 //! - `broken`: machines with a fault each, whose cause is named.
 //! - `command`: what of the command can be seen without a machine, in the default run too.
@@ -40,7 +40,7 @@ fn imgasm(dir: &Path, args: &[&str]) -> Output {
 
 /// Starts the machine of the recipe in `dir`; gives the report and the exit status.
 fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
-    // As in continuous integration, if the host's own processor is not to be had.
+    // As in continuous integration, if the host's own processor cannot be used.
     let usual = ["boot", "--json", "--accel", "tcg", "--timeout", "1500"];
     let output = imgasm(dir, &[&usual[..], args].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -13,7 +13,7 @@ pub fn imgasm() -> Command {
     run(env!("CARGO_BIN_EXE_imgasm").as_ref())
 }
 
-/// A program that is imgasm, without what the environment of the tests tells it.
+/// A program that is imgasm, without the influence of the tests' environment.
 pub fn run(program: &Path) -> Command {
     let mut command = Command::new(program);
     for name in ["SOURCE_DATE_EPOCH", "CI", "IMGASM_CACHE", "IMGASM_LOG"] {
@@ -28,7 +28,7 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A copy of the example's inputs in `dir`, as another checkout would have them.
+/// A copy of the example's inputs in `dir`, like another checkout.
 pub fn copy_inputs(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     for input in INPUTS {
@@ -40,7 +40,7 @@ pub fn copy_inputs(dir: &Path) {
             .unwrap();
         assert!(status.success(), "{input}");
     }
-    // A checkout keeps just the execute bit.
+    // A checkout only stores the execute bit.
     restore_execute_bits(project(), dir, Path::new("overlays"));
     restore_execute_bits(project(), dir, Path::new("rootfs"));
 }

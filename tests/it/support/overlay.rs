@@ -32,7 +32,7 @@ pub fn folder(toml: &str, files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-/// Reads an overlay with some of its variables set; an error has the folder's name taken out.
+/// Reads an overlay with some of its variables set; the folder's name is removed from errors.
 pub fn load(folder: &Path, variables: &[(&str, &str)]) -> Result<Overlay, String> {
     let given = |name: &str| {
         let found = variables.iter().find(|(known, _)| *known == name);

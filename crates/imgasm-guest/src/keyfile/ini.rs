@@ -27,7 +27,7 @@ pub(super) fn set(text: &str, names: &[&str], value: &Value) -> Result<String, E
         return Ok(text);
     };
 
-    // The last of several counts for most readers.
+    // Most readers use the last of several.
     let found = (start..end)
         .rev()
         .find(|&i| split(lines[i]).is_some_and(|(k, _, _)| k == key));
@@ -68,7 +68,7 @@ fn header(line: &str) -> Option<&str> {
     Some(inner.split_once(']')?.0.trim())
 }
 
-/// A line as: the key, all up to the value, and the value.
+/// A line split into the key, everything up to the value, and the value.
 fn split(line: &str) -> Option<(&str, &str, &str)> {
     let line = line.trim_end();
     let body = line.trim_start();
@@ -81,7 +81,7 @@ fn split(line: &str) -> Option<(&str, &str, &str)> {
     Some((line[..at].trim(), before, value))
 }
 
-/// What stands between key and value in the first line that has both.
+/// The text between key and value in the first line that has both.
 fn separator<'l>(lines: &[&'l str]) -> &'l str {
     let line = lines.iter().find_map(|line| {
         let (key, before, value) = split(line)?;

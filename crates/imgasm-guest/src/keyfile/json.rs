@@ -1,4 +1,4 @@
-//! JSON by the places of its values.
+//! JSON, edited by the places of its values.
 
 use std::collections::BTreeMap;
 
@@ -102,7 +102,7 @@ fn indented(value: &serde_json::Value, margin: &str) -> String {
     format!("{value:#}").replace('\n', &format!("\n{margin}"))
 }
 
-/// The value within the objects that lead to it.
+/// The value, wrapped in the objects that lead to it.
 fn nest(names: &[&str], value: serde_json::Value) -> serde_json::Value {
     names.iter().rev().fold(value, |value, name| {
         serde_json::Value::Object([((*name).to_owned(), value)].into_iter().collect())

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use imgasm_fs::path::ImagePath;
 
-/// How a configuration file is written.
+/// The format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -50,7 +50,7 @@ impl Format {
     }
 }
 
-/// A key: a text whose dots lead downwards, or the list of its names if they have dots.
+/// A key: a text that is split at its dots, or the list of its names if they contain dots.
 ///
 /// In an ini file the first dot ends the section; a name of a shell variable has no dots to split.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -1,9 +1,9 @@
 //! Configuration files with keys: one key is set, and every other byte stays.
 //!
-//! - [`set`]: the one operation, over the format. If the key has the value already, the content
-//!   comes back as it is, which also answers whether it has.
-//! - `key`, with [`Key`]: which key. [`Format`]: how the file is written.
-//! - A file for each format: [`yaml`], [`ini`], [`shell`], [`json`], [`toml`].
+//! - [`set`]: the only operation, for every format. If the key has the value already, the content
+//!   is returned as it is, which also answers whether it has.
+//! - `key`, with [`Key`]: which key. [`Format`]: the format of the file.
+//! - One file per format: [`yaml`], [`ini`], [`shell`], [`json`], [`toml`].
 
 mod ini;
 mod json;
@@ -14,7 +14,7 @@ mod yaml;
 
 pub use key::{Format, Key};
 
-/// The value of a key, as TOML has values.
+/// The value of a key, as a value of TOML.
 pub type Value = ::toml::Value;
 
 /// Why a key could not be set.
@@ -23,7 +23,7 @@ pub enum Error {
     /// The file is not text.
     #[error("the file is not UTF-8 text")]
     NotText,
-    /// The file is not written in the format, or in a way that is not understood.
+    /// The file is not in the format, or is written in a way that we do not understand.
     #[error("line {line}: {problem}")]
     Syntax {
         /// The line, from 1.
@@ -31,7 +31,7 @@ pub enum Error {
         /// What is wrong there.
         problem: String,
     },
-    /// The file is not written in the format, or is written in an unusual way.
+    /// The file is not in the format, or is written in an unusual way.
     #[error("the file is written in a way in which the key cannot be set safely")]
     Unclear,
     /// The key cannot be in a file of this format.
@@ -52,7 +52,7 @@ pub enum Error {
     },
 }
 
-/// Gives `content` with `key` set to `value`: replaced where it stands, else appended.
+/// Gives `content` with `key` set to `value`: replaced in place if it is there, else appended.
 pub fn set(format: Format, content: &[u8], key: &Key, value: &Value) -> Result<Vec<u8>, Error> {
     let text = std::str::from_utf8(content).map_err(|_| Error::NotText)?;
     let names = key.names(format);
@@ -75,15 +75,15 @@ pub fn set(format: Format, content: &[u8], key: &Key, value: &Value) -> Result<V
         Format::Toml => toml::set(text, &names, value),
     };
     let once = set(text)?;
-    // The formats are read by their lines, and a file may be written in a way that misleads: then
-    // the key is not found where it was just set.
+    // Some formats are read line by line, and an unusual file may mislead us: then the key is not
+    // found where it was just set.
     if set(&once).as_ref() != Ok(&once) {
         return Err(Error::Unclear);
     }
     Ok(once.into_bytes())
 }
 
-/// A value without parts, as a configuration file without types has it.
+/// A scalar value, as written in a configuration file without types.
 fn plain(format: &'static str, value: &Value) -> Result<String, Error> {
     let plain = match value {
         Value::String(text) => text.clone(),

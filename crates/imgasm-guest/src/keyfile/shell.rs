@@ -30,7 +30,7 @@ pub fn set(text: &str, name: &str, value: &str, always_quote: bool) -> Result<St
             problem: "is not the name of a shell variable",
         });
     }
-    // The last assignment is the one that counts.
+    // The last assignment is the one that is used.
     let Some(place) = assignments(text, name)?.pop() else {
         let mut text = text.to_owned();
         push_line(&mut text, &format!("{name}={}", quote(value, always_quote)));
@@ -102,7 +102,7 @@ fn word_end(text: &str, start: usize) -> Result<usize, Error> {
     }
 }
 
-/// What a word stands for; `None` if only a shell could tell.
+/// The value of a word; `None` if only a shell could know it.
 fn unquote(word: &str) -> Option<String> {
     let mut value = String::new();
     let mut quote = None;

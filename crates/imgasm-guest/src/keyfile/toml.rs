@@ -44,7 +44,7 @@ pub(super) fn set(text: &str, names: &[&str], value: &Value) -> Result<String, E
     Ok(document.to_string())
 }
 
-/// Whether two values are the same but for their layout.
+/// Whether two values are the same except for their layout.
 fn same(old: &toml_edit::Value, new: &toml_edit::Value) -> bool {
     let parse = |value: &toml_edit::Value| {
         let text = format!("v = {}", value.to_string().trim());

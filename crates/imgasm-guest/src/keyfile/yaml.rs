@@ -1,8 +1,8 @@
-//! YAML by its lines: block mappings in one document, as configuration files are written.
+//! YAML, edited by its lines: block mappings in one document, as in configuration files.
 //!
-//! What a key holds begins behind its colon and ends before the next line that is indented no
-//! deeper (YAML 1.2, "Block Style Productions"); what is in between is replaced as a whole, so
-//! that the kind of the old value does not matter.
+//! A key's value begins behind its colon and ends before the next line that is indented no deeper
+//! (YAML 1.2, "Block Style Productions"). It is replaced as a whole, so that the kind of the old
+//! value does not matter.
 
 use super::{Error, Value};
 
@@ -123,8 +123,8 @@ fn has_key(line: &Line<'_>, name: &str) -> bool {
     after_key(line.body, name).is_some()
 }
 
-/// A line with a key as: up to the colon, the value on the line, and the comment with the space
-/// before it.
+/// A line with a key, split into the part up to the colon, the value on the line, and the comment
+/// with the space before it.
 fn split_line<'l>(body: &'l str, name: &str) -> (&'l str, &'l str, &'l str) {
     let rest = after_key(body, name).unwrap_or_default();
     let key = &body[..body.len() - rest.len()];
@@ -163,7 +163,7 @@ fn split_line<'l>(body: &'l str, name: &str) -> (&'l str, &'l str, &'l str) {
     )
 }
 
-/// Bytes of a quoted scalar up to and with its closing quote.
+/// Bytes of a quoted scalar including its closing quote.
 fn quoted_len(value: &str, quote: char) -> usize {
     let mut escaped = false;
     for (i, c) in value.char_indices().skip(1) {
@@ -273,12 +273,12 @@ fn flow(value: &Value) -> String {
     }
 }
 
-/// Words that some reader of YAML takes for something else than text.
+/// Words that some reader of YAML does not read as text.
 const TYPED: [&str; 10] = [
     "true", "false", "yes", "no", "on", "off", "y", "n", "null", "~",
 ];
 
-/// A text, quoted if a reader could take it for something else.
+/// A text, quoted if a reader could read it as something else.
 fn scalar(text: &str) -> String {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "_./@-+".contains(c);
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/' || c == '_')
@@ -287,7 +287,7 @@ fn scalar(text: &str) -> String {
     if is_plain {
         text.to_owned()
     } else {
-        // A text of JSON is one of YAML (YAML 1.2, "Relation to JSON").
+        // A JSON string is a YAML string (YAML 1.2, "Relation to JSON").
         serde_json::Value::from(text).to_string()
     }
 }

@@ -1,9 +1,8 @@
 //! The label that a policy gives a path.
 //!
-//! Which of several matching lines counts: a line that is just a path goes before one with a
-//! regular expression, and of equals the last one counts. The files are taken in the order
-//! `file_contexts`, `.homedirs`, `.local`. Source: `selabel_file(5)`, "Notes", and the answers of
-//! `matchpathcon`.
+//! If several lines match, a plain path takes precedence over a regular expression, and among
+//! equals the last line is used. The files are taken in the order `file_contexts`, `.homedirs`,
+//! `.local`. Source: `selabel_file(5)`, "Notes", and the answers of `matchpathcon`.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -19,7 +18,7 @@ pub enum ContextsError {
     /// A line is malformed.
     #[error("{file}, line {line}: {source}")]
     Line {
-        /// Which file.
+        /// The file.
         file: String,
         /// Counted from 1.
         line: usize,
@@ -36,7 +35,7 @@ pub enum ContextsError {
     },
 }
 
-/// What a policy says of a path.
+/// What a policy says about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Label<'a> {
     /// It gets this context.
@@ -60,8 +59,8 @@ struct Entry {
 
 /// The contexts of a policy, ready for look-ups.
 ///
-/// A look-up tries only the lines whose literal beginning the path has, and a regular expression
-/// is compiled when it is first tried: a policy has thousands, a build needs few.
+/// A look-up tries only the lines whose literal prefix the path has, and a regular expression is
+/// compiled when it is first tried: a policy has thousands, a build needs few.
 #[derive(Debug, Default)]
 pub struct Contexts {
     entries: Vec<Entry>,
@@ -103,7 +102,7 @@ impl Contexts {
         self.distribution_substitutions = substitutions(text);
     }
 
-    /// What the policy says of the file at the absolute path `path`; `None` if no line matches.
+    /// What the policy says about the file at the absolute path `path`; `None` if no line matches.
     pub fn lookup(
         &self,
         path: &[u8],
@@ -152,7 +151,7 @@ impl Entry {
     }
 }
 
-/// Single slashes, and none at the end but the root's.
+/// The path with single slashes, and none at the end, except for the root.
 fn normalize(path: &[u8]) -> Vec<u8> {
     let mut normal = Vec::with_capacity(path.len());
     for &byte in path {
@@ -166,7 +165,7 @@ fn normalize(path: &[u8]) -> Vec<u8> {
     normal
 }
 
-/// The lines of a `.subs` file; of two for one path the later counts, so it comes first here.
+/// The lines of a `.subs` file; of two for one path the later one is used, so it comes first here.
 fn substitutions(text: &[u8]) -> Vec<Substitution> {
     let text = String::from_utf8_lossy(text);
     let mut list: Vec<_> = text

@@ -7,16 +7,16 @@ use imgasm_fs::tree::{self, ChangeKind, Editor, LastLink, Touch};
 
 /// Gives new and moved paths the labels of the image's policy.
 ///
-/// The policy is read when there is first something to label, and looked for again as long as the
-/// image has none: a step may bring it.
+/// The policy is read when there is something to label for the first time, and looked for again as
+/// long as the image has none: a step may install it.
 #[derive(Debug, Default)]
 pub struct Labeller {
     contexts: Option<Contexts>,
 }
 
 impl Labeller {
-    /// Labels what `touched` says was made. What was only changed keeps the label that it has, as
-    /// does a file that merely got a further name.
+    /// Labels what `touched` says was made. What was only changed keeps its label, as does a file
+    /// that only got a further name.
     pub fn label_created(
         &mut self,
         editor: &mut Editor<'_>,

@@ -22,7 +22,7 @@ use imgasm_fs::tree;
 /// The extended attribute that holds a label. Its value is the context and a NUL byte.
 pub const XATTR: &[u8] = b"security.selinux";
 
-/// The policy that counts if the configuration names none: libselinux's own default.
+/// The policy that is used if the configuration names none: libselinux's own default.
 const DEFAULT_POLICY: &str = "targeted";
 
 /// Why an image's policy cannot be used.

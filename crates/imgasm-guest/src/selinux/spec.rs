@@ -9,7 +9,7 @@ use imgasm_fs::FileType;
 pub struct Spec {
     /// An anchored regular expression for the whole path.
     pub pattern: String,
-    /// The only type of file that is meant, if the line names one.
+    /// The only type of file to which the line applies, if it names one.
     pub file_type: Option<FileType>,
     /// The context; `None` for `<<none>>`: the file is to have no label from this policy.
     pub context: Option<String>,
@@ -18,7 +18,7 @@ pub struct Spec {
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// The word between pattern and context is no file type.
+    /// The word between pattern and context is not a file type.
     #[error("`{0}` is not a file type (--, -b, -c, -d, -l, -p, -s)")]
     FileType(String),
     /// There is a pattern and no context.
@@ -48,7 +48,7 @@ impl Spec {
         }))
     }
 
-    /// Whether the pattern is just a path (with `\` before characters that would be more).
+    /// Whether the pattern is a plain path (with `\` before special characters).
     pub fn is_literal(&self) -> bool {
         let mut bytes = self.pattern.bytes();
         while let Some(byte) = bytes.next() {
@@ -65,7 +65,7 @@ impl Spec {
         true
     }
 
-    /// The bytes with which every path begins that the pattern can match.
+    /// The bytes with which every path that the pattern can match begins.
     pub fn literal_prefix(&self) -> Vec<u8> {
         let bytes = self.pattern.as_bytes();
         if has_alternatives(bytes) {
@@ -94,8 +94,8 @@ impl Spec {
     }
 }
 
-/// The regular expression of a policy, written for PCRE, in the syntax of the `regex` crate: what
-/// is an ordinary character to the one and special to the other gets a `\`.
+/// The regular expression of a policy, written for PCRE, in the syntax of the `regex` crate:
+/// characters that are ordinary in the former and special in the latter get a `\`.
 pub fn translated(pattern: &str) -> String {
     let mut translated = String::with_capacity(pattern.len());
     let mut rest = pattern;
@@ -139,7 +139,7 @@ pub fn translated(pattern: &str) -> String {
     translated
 }
 
-/// Whether `{` with `after` behind it says how often, as in `{2}`, `{2,}` and `{2,3}`.
+/// Whether `{` followed by `after` is a repetition, as in `{2}`, `{2,}` and `{2,3}`.
 fn begins_repetition(after: &str) -> bool {
     let Some((bounds, _)) = after.split_once('}') else {
         return false;

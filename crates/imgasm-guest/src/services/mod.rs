@@ -4,8 +4,9 @@
 //! - [`upstart`]: jobs that start on events.
 //! - [`systemd`]: units with dependencies.
 //!
-//! [`set`] and [`state`] find out which of the three knows a service. A systemd unit goes before
-//! an init script of the same name, and that before an upstart job, as the guest itself has it.
+//! [`set`] and [`state`] find out which of the three knows a service. A systemd unit takes
+//! precedence over an init script of the same name, and that over an upstart job, as in the guest
+//! itself.
 
 pub mod systemd;
 pub mod sysv;
@@ -37,7 +38,7 @@ pub enum Error {
         /// What was given.
         name: String,
     },
-    /// What was asked for has no meaning for the kind of service.
+    /// What was asked for has no meaning for this kind of service.
     #[error("{service} is {kind}, which cannot be {wish}")]
     Unsupported {
         /// Its name.
@@ -79,13 +80,13 @@ pub enum Error {
         /// The unit it leads to.
         unit: String,
     },
-    /// Aliases lead round in a circle.
+    /// Aliases form a cycle.
     #[error("the aliases of {unit} lead nowhere")]
     AliasLoop {
         /// The unit.
         unit: String,
     },
-    /// An `[Install]` section holds what only the running machine knows.
+    /// An `[Install]` section has a specifier that only the running machine can expand.
     #[error("{unit}: the specifier {specifier} in [Install] has no value in an image")]
     Specifier {
         /// The unit.
@@ -93,7 +94,7 @@ pub enum Error {
         /// The specifier.
         specifier: String,
     },
-    /// An `[Install]` section names what cannot be.
+    /// An `[Install]` section has an invalid name.
     #[error("{unit}: [Install] names `{value}`, which is not valid there")]
     InvalidInstall {
         /// The unit.
@@ -101,7 +102,7 @@ pub enum Error {
         /// What it names.
         value: String,
     },
-    /// Something else is where a link must go.
+    /// Something else is in the place of a link.
     #[error("{path} exists already and leads elsewhere")]
     InTheWay {
         /// Where.
@@ -115,7 +116,7 @@ pub enum Error {
 /// What operations on services return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is wanted of a service.
+/// What is wanted from a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// It starts at boot.
@@ -126,7 +127,7 @@ pub enum Wish {
     Masked,
     /// It is no longer masked.
     Unmasked,
-    /// What the distribution wants of it.
+    /// What the distribution's preset says.
     Preset,
 }
 
@@ -142,7 +143,7 @@ impl Wish {
     }
 }
 
-/// How a service stands.
+/// The state of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It starts at boot.
@@ -155,9 +156,9 @@ pub enum State {
     Static,
     /// It cannot be enabled itself, but names units that can.
     Indirect,
-    /// The name is another one of an enabled unit.
+    /// The name is an alias of an enabled unit.
     Alias,
-    /// Its file lies elsewhere and was linked into place, but it does not start at boot.
+    /// Its file lies elsewhere and is linked into the search path, but it does not start at boot.
     Linked,
 }
 
@@ -175,7 +176,7 @@ impl fmt::Display for State {
     }
 }
 
-/// Which part of the guest knows a service.
+/// The init system that knows a service.
 enum Manager {
     Systemd(UnitName),
     Sysv,
@@ -189,7 +190,7 @@ impl Manager {
                 name: service.to_owned(),
             });
         }
-        // A system that another init starts may carry units all the same.
+        // A system with another init may contain units all the same.
         if uses_systemd(fs)?
             && let Some(name) = UnitName::from_user(service)
             && systemd::has_unit(fs, &name)?
@@ -208,7 +209,7 @@ impl Manager {
     }
 }
 
-/// Makes a service what is wanted of it.
+/// Does what is wanted for a service.
 pub fn set(editor: &mut Editor<'_>, service: &str, wish: Wish) -> Result<()> {
     let manager = match (Manager::of(editor.fs(), service), wish) {
         // A unit may be masked before it is installed.
@@ -249,7 +250,7 @@ pub fn set(editor: &mut Editor<'_>, service: &str, wish: Wish) -> Result<()> {
     }
 }
 
-/// How a service stands.
+/// The state of a service.
 pub fn state(fs: &dyn FileSystem, service: &str) -> Result<State> {
     let enabled = match Manager::of(fs, service)? {
         Manager::Systemd(name) => return systemd::state(fs, &name),

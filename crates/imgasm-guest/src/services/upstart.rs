@@ -1,6 +1,6 @@
 //! Services that upstart starts: jobs in `/etc/init`.
 //!
-//! A job runs by what its own `start on` says. It is turned off by the stanza `manual` in a file
+//! A job starts as its own `start on` says. It is turned off by the stanza `manual` in a file
 //! `NAME.override` beside it: init(5), "Override files".
 
 use super::{Error, Result};
@@ -15,7 +15,7 @@ pub fn has_job(fs: &dyn FileSystem, job: &str) -> Result<bool> {
     Ok(entry(fs, &file(job, "conf"), LastLink::Follow)?.is_some())
 }
 
-/// Whether the job starts by itself.
+/// Whether the job starts at boot.
 pub fn is_enabled(fs: &dyn FileSystem, job: &str) -> Result<bool> {
     let text = read_optional(fs, &file(job, "conf"))?.ok_or_else(|| Error::Unknown {
         service: job.to_owned(),

@@ -34,10 +34,11 @@ mod shadow {
     pub const GROUP_MEMBERS: usize = 3;
 }
 
-/// A password that none matches.
+/// A password field that no password matches.
 const LOCKED: &str = "!";
 
-/// The accounts of an image. Files other than `passwd` and `group` may be missing and then stay so.
+/// The accounts of an image. Files other than `passwd` and `group` may be missing, and are not made
+/// then.
 #[derive(Debug)]
 pub struct Database {
     passwd: ColonFile,
@@ -68,7 +69,7 @@ pub(super) struct NewUser<'a> {
 /// Where a user's home is to be and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HomeOwner {
-    /// The path, as `passwd` has it.
+    /// The path, as in `passwd`.
     pub home: Vec<u8>,
     /// The user.
     pub uid: u32,
@@ -271,8 +272,8 @@ impl Database {
         Ok(())
     }
 
-    /// The next number that is free as a user's and, if the user gets a group of the same number,
-    /// as a group's too.
+    /// The next number that is free for a user and, if the user gets a group of the same number,
+    /// also for a group.
     fn free_uid(&self, spec: &UserSpec) -> Result<u32> {
         let kind = spec.range();
         let used = self.passwd.numbers(passwd::UID);
@@ -384,7 +385,7 @@ impl Database {
         }
     }
 
-    /// Brings the members of a group into the order of their names.
+    /// Sorts the members of a group by name.
     pub(super) fn sort_members(&mut self, group: &str) {
         self.group.sort_list(group, group::MEMBERS);
         if let Some(gshadow) = &mut self.gshadow {
@@ -392,7 +393,7 @@ impl Database {
         }
     }
 
-    /// Takes a user out of a group; gives whether it was in it.
+    /// Removes a user from a group; gives whether it was in it.
     pub(super) fn remove_member(&mut self, group: &str, user: &str) -> bool {
         let was_member = self.group.remove_from_list(group, group::MEMBERS, user);
         if let Some(gshadow) = &mut self.gshadow {
@@ -401,7 +402,8 @@ impl Database {
         was_member
     }
 
-    /// Gives a user numbers for the users and groups of containers, if the image does that.
+    /// Gives a user numbers for the users and groups of containers, if the image assigns such
+    /// numbers.
     fn add_subordinates(&mut self, name: &str) {
         for (file, key) in [(&mut self.subuid, "SUB_UID"), (&mut self.subgid, "SUB_GID")] {
             let Some(file) = file else { continue };
@@ -432,8 +434,8 @@ fn refuse_taken(file: &ColonFile, field: usize, name: &str, id: u32) -> Result<(
     }
 }
 
-/// The day of a time, as shadow(5) counts them. Day 0 would mean that the password must be changed
-/// at once; no day at all means that its age does not matter.
+/// The day of a time, as counted in shadow(5). Day 0 would mean that the password must be changed
+/// at once; an empty field means that its age does not matter.
 fn day(time: Timestamp) -> String {
     match time.seconds / 86_400 {
         day if day > 0 => day.to_string(),

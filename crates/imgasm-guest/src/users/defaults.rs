@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// The settings that new accounts are made by.
+/// The settings for new accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Defaults {
     values: BTreeMap<String, String>,
 }
 
-/// For which accounts a number is sought.
+/// The kind of account for which a number is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
     /// People's accounts.
@@ -50,12 +50,12 @@ impl Defaults {
 
     /// Whether a user gets a group of the same name.
     pub fn user_groups(&self) -> bool {
-        // shadow-utils has no group of one's own if the key is missing; every distribution that is
-        // shipped as an image sets it.
+        // In shadow-utils, users have no group of their own if the key is missing; every
+        // distribution that is shipped as an image sets it.
         self.yes("USERGROUPS_ENAB")
     }
 
-    /// The group of users that get none of their own.
+    /// The group of users who do not get one of their own.
     pub fn common_group(&self) -> String {
         self.text("GROUP", "100")
     }
@@ -65,7 +65,7 @@ impl Defaults {
         self.text("HOME", "/home")
     }
 
-    /// The folder whose content a new home folder gets.
+    /// The folder whose content is copied to a new home folder.
     pub fn skeleton(&self) -> String {
         self.text("SKEL", "/etc/skel")
     }
@@ -137,9 +137,9 @@ impl Defaults {
     }
 }
 
-/// The next number in a range, as shadow-utils chooses it: users' numbers grow upwards from the
-/// highest in use, those of services downwards from the lowest; if that end is reached, the first
-/// free one from the other end. `None` if all are taken.
+/// The next number in a range, as shadow-utils chooses it: numbers of users grow upwards from the
+/// highest in use, those of services downwards from the lowest; if the end of the range is reached,
+/// it is the first free number from the other end. `None` if all are taken.
 pub fn next_id(range: RangeInclusive<u32>, kind: Range, used: &[u32]) -> Option<u32> {
     let taken = |id: &u32| used.contains(id);
     let in_range = used.iter().copied().filter(|id| range.contains(id));

@@ -8,8 +8,8 @@ use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, Editor, LastLink, walk};
 
-/// Makes the folder with what the skeleton folder holds, all of it the user's. A folder that is
-/// there already stays as it is.
+/// Makes the folder with a copy of the skeleton folder's content; all of it belongs to the user. An
+/// existing folder stays as it is.
 pub(super) fn create(
     editor: &mut Editor<'_>,
     home: &ImagePath,

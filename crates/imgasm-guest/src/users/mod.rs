@@ -28,7 +28,7 @@ pub enum Error {
     /// The name is not one that an account can have.
     #[error("{0:?} is not a valid name for a user or group")]
     InvalidName(String),
-    /// A value cannot stand in the files that hold accounts.
+    /// A value is not possible in the files that hold accounts.
     #[error("the {field} {value:?} of {name} cannot stand in /etc/passwd")]
     InvalidField {
         /// The account.
@@ -38,7 +38,7 @@ pub enum Error {
         /// The value.
         value: String,
     },
-    /// The home folder is no path.
+    /// The home folder is not a path.
     #[error("the home folder of {name}")]
     Home {
         /// The user.
@@ -73,7 +73,7 @@ pub enum Error {
         /// The account that has it.
         owner: String,
     },
-    /// The account is there with another number.
+    /// The account exists with another number.
     #[error("{name} is there with the number {found}, not {wanted}")]
     OtherNumber {
         /// The account.
@@ -104,7 +104,7 @@ pub struct GroupSpec {
     pub name: String,
     /// Its number; the next free one if none is given.
     pub gid: Option<u32>,
-    /// Whether it is one of a service, which only matters for the number.
+    /// Whether it belongs to a service, which only matters for the number.
     pub system: bool,
 }
 
@@ -115,21 +115,21 @@ pub struct UserSpec {
     pub name: String,
     /// The number; the next free one if none is given.
     pub uid: Option<u32>,
-    /// Name or number of the primary group, which must be there. Without it the user gets a group
-    /// of the same name, if the image has it so.
+    /// Name or number of the primary group, which must exist. Without it the user gets a group of
+    /// the same name, if the image does that.
     pub group: Option<String>,
-    /// Further groups, which must be there.
+    /// Further groups, which must exist.
     pub groups: Vec<String>,
     /// The home folder.
     pub home: Option<String>,
     /// The shell.
     pub shell: Option<String>,
-    /// The full name or whatever else stands in that field.
+    /// The full name, or whatever is to be in that field.
     pub comment: Option<String>,
     /// Whether it is the account of a service: from another range of numbers, without a home
     /// folder of its own, without ageing of the password.
     pub system: bool,
-    /// Whether the home folder is made; for people's accounts it is unless this says otherwise.
+    /// Whether the home folder is made; by default, only for people's accounts.
     pub create_home: Option<bool>,
     /// The hashed password; a new user without one cannot log in by password.
     pub password: Option<String>,
@@ -143,8 +143,8 @@ pub fn ensure_group(editor: &mut Editor<'_>, spec: &GroupSpec) -> Result<()> {
     database.save(editor)
 }
 
-/// Makes a user with group and home folder. Of a user that is there, what `spec` gives is changed
-/// and the rest stays; the number cannot be changed.
+/// Makes a user with group and home folder. For an existing user, what `spec` gives is changed and
+/// the rest stays; the number cannot be changed.
 ///
 /// `now` is the day on which the password counts as set.
 pub fn ensure_user(editor: &mut Editor<'_>, spec: &UserSpec, now: Timestamp) -> Result<()> {
@@ -163,7 +163,7 @@ pub fn ensure_user(editor: &mut Editor<'_>, spec: &UserSpec, now: Timestamp) -> 
     Ok(())
 }
 
-/// Takes a user out of a group; gives whether it was in it.
+/// Removes a user from a group; gives whether it was in it.
 pub fn remove_from_group(editor: &mut Editor<'_>, user: &str, group: &str) -> Result<bool> {
     let mut database = Database::load(editor.fs())?;
     let was_member = database.remove_member(group, user);
@@ -171,7 +171,7 @@ pub fn remove_from_group(editor: &mut Editor<'_>, user: &str, group: &str) -> Re
     Ok(was_member)
 }
 
-/// The rule of useradd(8), "CAVEATS", with the capital letters and dots that Linux stands as well.
+/// The rule of useradd(8), "CAVEATS", with the capital letters and dots that Linux accepts as well.
 fn check_name(name: &str) -> Result<()> {
     let stem = name.strip_suffix('$').unwrap_or(name);
     let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';

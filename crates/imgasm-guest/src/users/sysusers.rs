@@ -13,17 +13,17 @@ use imgasm_fs::{FileSystem, Timestamp};
 
 /// The shell of accounts for which none is named.
 const SHELL: &str = "/usr/sbin/nologin";
-/// What stands in place of the password of new accounts: none matches it.
+/// The password field of new accounts: no password matches it.
 const PASSWORD: &str = "!*";
 
-/// A number as a line gives it.
+/// A number as given in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Id {
     /// The next that is free.
     Any,
     /// This one, if it is free.
     Wished(u32),
-    /// A user's and the group's, by number or name, which must be there.
+    /// The numbers of a user and of a group; the group, by number or name, must exist.
     WithGroup(u32, String),
     /// That of the owner of a file.
     Owner(ImagePath),
@@ -43,15 +43,15 @@ struct Line {
 struct Wanted {
     groups: Vec<Line>,
     users: Vec<Line>,
-    /// Users with the groups that they are to be in.
+    /// Users with the groups to which they are to belong.
     members: Vec<(String, String)>,
     ranges: Vec<(u32, u32)>,
 }
 
-/// Makes the accounts that the lines of a file ask for; those that are there stay as they are.
+/// Makes the accounts that the lines of a file ask for; existing ones stay as they are.
 ///
 /// # Errors
-/// If a line holds what only the running system knows, or names a group that is not there.
+/// If a line contains what only the running system knows, or names a group that does not exist.
 pub fn apply(editor: &mut Editor<'_>, text: &str, now: Timestamp) -> Result<()> {
     let mut wanted = Wanted::default();
     for line in text.lines() {
@@ -75,8 +75,8 @@ pub fn apply(editor: &mut Editor<'_>, text: &str, now: Timestamp) -> Result<()> 
     database.save(editor)
 }
 
-/// Whether systemd knows each line's type. It passes over others in its folders, and refuses a file
-/// on its command line that has one.
+/// Whether systemd knows each line's type. It skips other lines in its folders, but refuses a file
+/// on its command line with such a line.
 pub(crate) fn has_known_types(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim);
     lines.all(|line| {
@@ -129,7 +129,7 @@ impl Wanted {
                 } else {
                     &mut self.users
                 };
-                // Of several lines for one name the first counts.
+                // Of several lines for one name the first one is used.
                 if lines.iter().all(|known| known.name != line.name) {
                     lines.push(line);
                 }
@@ -145,13 +145,13 @@ impl Wanted {
                 self.ranges
                     .push(range.ok_or_else(|| bad("has no valid range"))?);
             }
-            // systemd passes over lines that it does not know, such as `u!` before its version 256.
+            // systemd skips lines that it does not know, such as `u!` before its version 256.
             _ => {}
         }
         Ok(())
     }
 
-    /// The accounts that memberships ask for without a line of their own.
+    /// Adds the accounts that are named in memberships and have no line of their own.
     fn add_implied(&mut self) {
         let plain = |name: &String| Line {
             name: name.clone(),
@@ -191,7 +191,7 @@ impl Numbers {
         Self { ranges, next }
     }
 
-    /// The next that `is_free` takes.
+    /// The next number that `is_free` accepts.
     fn take(&mut self, name: &str, is_free: impl Fn(u32) -> bool) -> Result<u32> {
         while let Some(number) = self.next {
             // The highest number below this one that lies in a range.
@@ -213,7 +213,7 @@ impl Numbers {
     }
 }
 
-/// The number of a group, which is made if it is not there.
+/// The number of a group, which is made if it does not exist.
 fn make_group(
     fs: &dyn FileSystem,
     database: &mut Database,
@@ -328,8 +328,8 @@ fn unescape_specifiers(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// The fields of a line, with quotes and the backslashes within them taken away; `None` if a quote
-/// has no end.
+/// The fields of a line, with quotes and the backslashes within them removed; `None` if a quote has
+/// no end.
 fn words(line: &str) -> Option<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     let mut chars = line.chars();

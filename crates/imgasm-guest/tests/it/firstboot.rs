@@ -1,4 +1,4 @@
-//! First-boot scripts for each init system: what is installed does run, and removes itself.
+//! First-boot scripts for each init system: what is installed runs, and removes itself.
 
 use std::fs;
 use std::path::Path;
@@ -118,7 +118,7 @@ fn an_init_script_runs_and_removes_itself() {
         assert_eq!(start.len(), 4, "{links:?}");
         assert!(start[0].starts_with(&format!("{rc}/rc2.d/S")));
 
-        // In memory: an overlay's upper layer cannot lie on an overlay.
+        // In memory, because an overlay's upper layer cannot lie on an overlay.
         let folder = scratch::folder();
         if !need::root() || !need::tools(&["unshare"]) {
             return;

@@ -13,7 +13,7 @@ fn after(format: Format, text: &str, key: &str, value: &str) -> Result<String, E
     Ok(String::from_utf8(once).unwrap())
 }
 
-/// The file of Amazon Linux 1 in shape.
+/// Shaped like the file of Amazon Linux 1.
 const CLOUD_CFG: &str = "\
 # WARNING: Modifications to this file may be overridden by files in
 # /etc/cloud/cloud.cfg.d
@@ -184,7 +184,7 @@ fn shell() {
     assert!(after(Format::Shell, "", "'A-B'", "1").is_err());
 }
 
-/// What a shell makes of a file after it was changed.
+/// What a shell reads from a file after a change.
 #[test]
 fn a_shell_reads_what_was_set() {
     for value in [

@@ -1,4 +1,4 @@
-//! Keys and signatures that `GnuPG` makes, and which of them are let in.
+//! Keys and signatures that `GnuPG` makes, and which of them are accepted.
 
 use std::fs;
 use std::path::Path;
@@ -144,7 +144,7 @@ fn every_algorithm_signs() {
         let key = gpg.key(algorithm, algorithm);
         let keys = gpg.export(algorithm);
         for digest in ["SHA224", "SHA256", "SHA384", "SHA512"] {
-            // The others want a digest as long as their numbers.
+            // The others need a digest as long as their numbers.
             if digest == "SHA224" && algorithm != "rsa2048" {
                 continue;
             }
@@ -185,7 +185,7 @@ fn broken_digests_count_only_by_name() {
     assert_eq!(verify(&keys, &signature, DATA, &[Algorithm::SHA1]), Ok(()));
     assert!(verify(&keys, &signature, DATA, &[Algorithm::MD5]).is_err());
 
-    // A key whose own signature is made so.
+    // A key with such a self-signature.
     let weak = ["--cert-digest-algo", "SHA1", "--quick-generate-key"];
     gpg.run(
         1,

@@ -28,7 +28,7 @@ fn own_contexts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/selinux/file_contexts")
 }
 
-/// The contexts at `path` with the files beside it, by way of an image.
+/// The contexts at `path` with the files beside it, read from an image.
 fn contexts(path: &Path) -> Contexts {
     let mut fs = in_memory(&[(
         "/etc/selinux/config",
@@ -128,7 +128,7 @@ fn whole_policy() -> Option<PathBuf> {
         .find(|path: &PathBuf| path.exists())
 }
 
-/// Paths that a policy's patterns are about, made from the patterns without understanding them.
+/// Paths that a policy's patterns may match, made from the patterns without interpreting them.
 fn paths_from_patterns(text: &str) -> Vec<String> {
     let mut paths = BTreeSet::new();
     for line in text.lines() {

@@ -13,7 +13,7 @@ use imgasm_testkit::need;
 
 const CONFIG: &str = "/etc/systemd/system";
 
-/// Units of every kind that enabling treats differently.
+/// One unit of each kind that is enabled differently.
 const UNITS: Files<'_> = &[
     ("/etc/systemd/system/", ""),
     (

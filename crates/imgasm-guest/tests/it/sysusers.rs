@@ -51,7 +51,7 @@ fn accounts_are_those_that_systemd_makes() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut command = Command::new("systemd-sysusers");
         command.arg(format!("--root={}", root.display()));
-        // Without a range of its own, systemd takes what it was built with.
+        // Without a range in the file, systemd uses the one that it was built with.
         let with_range = if lines.contains("r -") {
             (*lines).to_owned()
         } else {

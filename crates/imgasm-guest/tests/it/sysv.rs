@@ -66,7 +66,7 @@ fn set(fs: &mut MemoryFs, service: &str, wish: Wish) -> services::Result<()> {
     result
 }
 
-/// The links of a service, as `chkconfig --list` puts them: one word a runlevel.
+/// The links of a service, as in `chkconfig --list`: one word per runlevel.
 fn links(fs: &MemoryFs, service: &str) -> String {
     let all = links_in_memory(fs, "/etc/rc.d");
     let runlevel = |level: u8| {

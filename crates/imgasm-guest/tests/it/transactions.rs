@@ -144,8 +144,8 @@ impl Lab {
             .collect())
     }
 
-    /// Installs packages both ways; both must take them or refuse them. Gives whether they did, and
-    /// compares the trees.
+    /// Installs packages both ways; both must accept them or refuse them. Gives whether they did,
+    /// and compares the trees.
     fn both(&mut self, packages: &[&Path]) -> bool {
         let ours = self.ours(packages);
         let mut command = Command::new("rpm");

@@ -52,7 +52,7 @@ const AMAZON_LINUX_2023: Files<'_> = &[
     ("/home/", ""),
 ];
 
-/// An older system: no subordinate numbers, no gshadow, numbers from 500, no groups of one's own.
+/// An older system: no subordinate numbers, no gshadow, numbers from 500, no groups of users' own.
 const AMAZON_LINUX_1: Files<'_> = &[
     (
         "/etc/passwd",

@@ -4,7 +4,7 @@
 
 use super::syntax;
 
-/// What a unit asks for when it is enabled. Specifiers stand as they were written.
+/// What a unit asks for when it is enabled. Specifiers are not expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InstallSection {
     /// Further names of the unit.
@@ -17,13 +17,13 @@ pub struct InstallSection {
     pub upheld_by: Vec<String>,
     /// Units that are enabled and disabled with it.
     pub also: Vec<String>,
-    /// The instance that is meant if a template is enabled.
+    /// The instance that is enabled if a template is.
     pub default_instance: Option<String>,
 }
 
 impl InstallSection {
     /// Adds what `file` says to what earlier files said: a list grows, and is emptied by an empty
-    /// assignment. What is no assignment is passed over, as systemd does with a warning.
+    /// assignment. What is not an assignment is skipped, as systemd does with a warning.
     pub fn read(&mut self, file: &[u8]) {
         for assignment in syntax::assignments(&String::from_utf8_lossy(file)) {
             if assignment.section == "Install" {
@@ -64,7 +64,7 @@ impl InstallSection {
     }
 }
 
-/// Splits at white space, which quotes protect.
+/// Splits at white space outside quotes.
 fn words(value: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();

@@ -1,4 +1,4 @@
-//! The links by which an enabled unit is found: in `NAME.wants` and its like, and its aliases.
+//! The links through which an enabled unit is found: in `NAME.wants` and the like, and its aliases.
 
 use super::super::{Error, Result};
 use super::name::{NameKind, UnitName};
@@ -10,11 +10,11 @@ use imgasm_fs::path::ImagePath;
 /// A link that enabling a unit makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitLink {
-    /// Where.
+    /// Its path.
     pub path: ImagePath,
     /// The unit's file.
     pub target: ImagePath,
-    /// Whether it takes the place of a link that leads elsewhere: an alias does not.
+    /// Whether it replaces a link that leads elsewhere: an alias does not.
     pub replaces: bool,
 }
 
@@ -93,8 +93,8 @@ fn invalid(unit: &Unit, value: &str) -> Error {
     }
 }
 
-/// Where the link for an alias goes: beside the units, or, in the form of old, into the directory
-/// of a dependent unit.
+/// Where the link for an alias goes: beside the units, or, in the old form, in the directory of a
+/// dependent unit.
 fn alias_path(unit: &Unit, alias: &str) -> Result<ImagePath> {
     let config = known_path(CONFIG_DIRECTORY);
     if let Some((folder, name)) = alias.split_once('/') {

@@ -44,7 +44,7 @@ pub fn has_unit(fs: &dyn FileSystem, name: &UnitName) -> Result<bool> {
 /// Makes the links that a unit and those in its `Also=` ask for (`systemctl enable`).
 ///
 /// # Errors
-/// [`Error::NothingToEnable`] if no link is asked for and the distribution brings none either.
+/// [`Error::NothingToEnable`] if no link is asked for and the distribution has none either.
 pub fn enable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
     let first = existing(editor.fs(), name)?;
     if first.by_configured_alias {
@@ -82,7 +82,7 @@ pub fn disable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
                 service: name.to_string(),
             });
         }
-        // The link that masks a unit bears its name and is no link that enables it.
+        // The link that masks a unit has its name, but does not enable it.
         Found::Masked => return Ok(()),
         Found::Dangling(_) => {}
         Found::Unit(unit) => {
@@ -105,7 +105,7 @@ pub fn mask(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
     Ok(editor.symlink(&path, b"/dev/null")?)
 }
 
-/// Takes back what [`mask`] did (`systemctl unmask`).
+/// Undoes [`mask`] (`systemctl unmask`).
 pub fn unmask(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
     let path = known_path(CONFIG_DIRECTORY).child(name.as_str().as_bytes());
     if link_target(editor.fs(), &path)?.as_deref() == Some(b"/dev/null") {
@@ -127,7 +127,7 @@ pub fn preset(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
     }
     match presets.verdict(&unit.name) {
         Verdict::Ignore => Ok(()),
-        // Unlike `disable`, this leaves what the unit names in `Also=` to rules of its own.
+        // Unlike `disable`, this leaves units in `Also=` to their own rules.
         Verdict::Disable => remove_links(editor, BTreeSet::from([file_name(&unit.name)])),
         Verdict::Enable(instances) if instances.is_empty() => match enable(editor, name) {
             Err(Error::NothingToEnable { .. }) => Ok(()),
@@ -144,7 +144,7 @@ pub fn preset(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
     }
 }
 
-/// How a unit stands, as `systemctl is-enabled` puts it.
+/// The state of a unit, as in `systemctl is-enabled`.
 pub fn state(fs: &dyn FileSystem, name: &UnitName) -> Result<State> {
     let unit = match find(fs, name)? {
         Found::Nothing | Found::Dangling(_) => {
@@ -193,8 +193,8 @@ fn existing(fs: &dyn FileSystem, name: &UnitName) -> Result<Unit> {
     }
 }
 
-/// A unit with all that it names in `Also=`, and they in theirs. One that is missing or masked is
-/// left out, as systemctl leaves it out with a warning.
+/// A unit with all that it names in `Also=`, recursively. Those that are missing or masked are left
+/// out, as systemctl does with a warning.
 fn with_also(fs: &dyn FileSystem, first: Unit) -> Result<Vec<Unit>> {
     let mut seen = BTreeSet::from([first.name.clone()]);
     let mut units = Vec::new();
@@ -242,8 +242,8 @@ fn make_link(editor: &mut Editor<'_>, link: &links::UnitLink) -> Result<()> {
     Ok(editor.symlink(&link.path, link.target.as_bytes())?)
 }
 
-/// Whether the link at `link` is as good as one to `file`: it leads there, or, both being in the
-/// search path, to a file of the same name.
+/// Whether the link at `link` is equivalent to one to `file`: it leads there, or to a file of the
+/// same name if both are in the search path.
 fn leads_to_unit(fs: &dyn FileSystem, link: &ImagePath, file: &ImagePath) -> Result<bool> {
     let leads_to = real_path(fs, link)?;
     let file = real_path(fs, file)?;
@@ -260,7 +260,7 @@ fn leads_to_unit(fs: &dyn FileSystem, link: &ImagePath, file: &ImagePath) -> Res
         && in_search_path(&file))
 }
 
-/// Where a path leads; if it leads to nothing, as far as it can be followed.
+/// Where a path leads; if it leads nowhere, as far as it can be followed.
 fn real_path(fs: &dyn FileSystem, path: &ImagePath) -> Result<ImagePath> {
     match locate(fs, path, LastLink::Follow) {
         Ok(place) => Ok(place.path),
@@ -269,8 +269,8 @@ fn real_path(fs: &dyn FileSystem, path: &ImagePath) -> Result<ImagePath> {
     }
 }
 
-/// Removes all links in the configuration directory that bear one of `names` or lead to a file
-/// that does, and those that lead to a link so removed; folders that this empties go too.
+/// Removes all links in the configuration directory that have one of `names`, or lead to a file
+/// that has one, and those that lead to a removed link; folders that become empty are removed, too.
 fn remove_links(editor: &mut Editor<'_>, mut names: BTreeSet<Vec<u8>>) -> Result<()> {
     let config = known_path(CONFIG_DIRECTORY);
     loop {
@@ -323,8 +323,8 @@ pub fn configured_links(
     Ok(links)
 }
 
-/// The names of the links below `directory` that lead to a unit, save that by which its own file
-/// is found.
+/// The names of the links below `directory` that lead to a unit, except the one through which its
+/// own file is found.
 fn links_to(fs: &dyn FileSystem, directory: &ImagePath, unit: &Unit) -> Result<Vec<Vec<u8>>> {
     let file = real_path(fs, &unit.path)?;
     let own_name = file_name(&unit.name);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// The longest name that systemd takes, in bytes.
+/// The longest name that systemd accepts, in bytes.
 const MAX_LEN: usize = 255;
 
 const SUFFIXES: [&str; 11] = [
@@ -38,7 +38,7 @@ pub enum NameKind<'a> {
 }
 
 impl UnitName {
-    /// `name` if it is valid as it stands.
+    /// `name`, if it is valid as it is.
     pub fn new(name: &str) -> Option<Self> {
         let (stem, suffix) = name.rsplit_once('.')?;
         if name.len() > MAX_LEN || stem.is_empty() || !SUFFIXES.contains(&suffix) {
@@ -54,7 +54,7 @@ impl UnitName {
         (valid_prefix && valid_instance).then(|| Self(name.to_owned()))
     }
 
-    /// `name` as people give it: a service if it has no suffix of a unit.
+    /// `name` as given by people: a service if it lacks the suffix of a unit.
     pub fn from_user(name: &str) -> Option<Self> {
         Self::new(name).or_else(|| Self::new(&format!("{name}.service")))
     }
@@ -97,7 +97,7 @@ impl UnitName {
         }
     }
 
-    /// The instance of a template; `None` if this is none or the name would not be valid.
+    /// The instance of a template; `None` if this is not a template or the name would not be valid.
     pub fn with_instance(&self, instance: &str) -> Option<Self> {
         match self.kind() {
             NameKind::Template if !instance.is_empty() => {

@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::name::{NameKind, UnitName};
 
-/// What presets say of a unit.
+/// What presets say about a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It is to be enabled; for a template, these instances of it.
@@ -28,7 +28,7 @@ struct Rule {
 pub struct Presets(Vec<Rule>);
 
 impl Presets {
-    /// Adds the rules of the next file. Lines that are no rules are passed over.
+    /// Adds the rules of the next file. Lines that are not rules are skipped.
     pub fn read(&mut self, file: &[u8]) {
         for line in String::from_utf8_lossy(file).lines() {
             let line = line.trim();

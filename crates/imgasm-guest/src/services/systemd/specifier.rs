@@ -1,7 +1,7 @@
 //! The specifiers (`%i`, `%n`, …) in an `[Install]` section.
 //!
 //! Meanings: systemd.unit(5), "Specifiers". Those whose value only the running machine knows (its
-//! host name, its kernel, …) have none in an image.
+//! host name, its kernel, …) have no value in an image.
 
 use super::name::{NameKind, UnitName};
 

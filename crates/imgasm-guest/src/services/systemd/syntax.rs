@@ -3,7 +3,7 @@
 /// A line `key=value` of a unit file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
-    /// The section that it stands in, without brackets.
+    /// Its section, without brackets.
     pub section: String,
     /// The key.
     pub key: String,
@@ -11,7 +11,7 @@ pub struct Assignment {
     pub value: String,
 }
 
-/// All assignments of a unit file, in order. What is no assignment is passed over, as systemd does
+/// All assignments of a unit file, in order. What is not an assignment is skipped, as systemd does
 /// with a warning.
 pub fn assignments(text: &str) -> Vec<Assignment> {
     let mut section = String::new();
@@ -30,8 +30,8 @@ pub fn assignments(text: &str) -> Vec<Assignment> {
     assignments
 }
 
-/// Lines without comments, blank ones and surrounding space; a backslash at the end of a line
-/// joins the next one to it by a space.
+/// Lines without comments, blank ones and surrounding space; a backslash at the end of a line joins
+/// the next line with a space.
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut open: Option<String> = None;

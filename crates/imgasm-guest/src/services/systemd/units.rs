@@ -31,7 +31,7 @@ const MAX_ALIASES: u32 = 64;
 /// What a name leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// No file bears the name.
+    /// No file has the name.
     Nothing,
     /// A link that leads nowhere.
     Dangling(ImagePath),
@@ -46,11 +46,11 @@ pub enum Found {
 pub struct Unit {
     /// Its name, after aliases were followed.
     pub name: UnitName,
-    /// The file, as links to it name it: in the search path if it lies there.
+    /// The file, by the path that links to it use: in the search path if it lies there.
     pub path: ImagePath,
     /// Whether the file lies elsewhere and was linked into the search path.
     pub linked: bool,
-    /// Whether it was found by an alias that the administrator's links make.
+    /// Whether it was found through an alias among the administrator's links.
     pub by_configured_alias: bool,
     /// What it asks for when it is enabled, with its drop-ins.
     pub install: InstallSection,
@@ -107,7 +107,7 @@ pub fn find(fs: &dyn FileSystem, name: &UnitName) -> Result<Found> {
 
 enum Step {
     End(Found),
-    /// The link makes the name one for another unit.
+    /// The link makes the name an alias of another unit.
     Alias {
         link: ImagePath,
         real: UnitName,
@@ -157,13 +157,13 @@ fn step(fs: &dyn FileSystem, directories: &[ImagePath], name: &UnitName) -> Resu
     Ok(Step::End(Found::Nothing))
 }
 
-/// Where a link leads by its text: not followed further, so that it can be compared with the
-/// search path.
+/// Where a link leads by its text; that is not followed further, so that it can be compared with
+/// the search path.
 fn absolute_target(fs: &dyn FileSystem, link: &ImagePath, target: &[u8]) -> Result<ImagePath> {
     if let Ok(absolute) = ImagePath::parse(target) {
         return Ok(absolute);
     }
-    // A relative target may hold `..`, which only the way through the image resolves.
+    // A relative target may contain `..`, which has to be resolved inside the image.
     match locate(fs, link, LastLink::Follow) {
         Ok(place) => Ok(place.path),
         Err(tree::Error::NotFound { missing, .. }) => Ok(missing),
@@ -199,7 +199,7 @@ fn load(
 }
 
 /// The drop-ins of a unit and of its template in the order of their file names; of two with one
-/// name, that in the earlier directory counts.
+/// name, the one in the earlier directory is used.
 fn drop_ins(
     fs: &dyn FileSystem,
     directories: &[ImagePath],
@@ -218,7 +218,8 @@ fn drop_ins(
 }
 
 /// The files in `folders` whose name ends in `suffix`, in the order of their names; of two with one
-/// name, that in the earlier folder counts, and not even that if it is a link to `/dev/null`.
+/// name, the one in the earlier folder is used, and none of them if that one is a link to
+/// `/dev/null`.
 pub fn configuration_files(
     fs: &dyn FileSystem,
     folders: &[ImagePath],

@@ -1,8 +1,8 @@
 //! What an init script says about itself in its comments.
 //!
-//! Two conventions, which one script may use side by side: the `# chkconfig: LEVELS START STOP`
-//! line of chkconfig(8), and the block between `### BEGIN INIT INFO` and `### END INIT INFO` of
-//! the Linux Standard Base (Core 5.0, "Comment Conventions for Init Scripts").
+//! There are two conventions, and a script may use both: the `# chkconfig: LEVELS START STOP` line
+//! of chkconfig(8), and the block between `### BEGIN INIT INFO` and `### END INIT INFO` of the
+//! Linux Standard Base (Core 5.0, "Comment Conventions for Init Scripts").
 
 use std::fmt;
 
@@ -60,9 +60,9 @@ impl fmt::Display for Runlevels {
 pub struct Priority(u8);
 
 impl Priority {
-    /// What chkconfig takes if a script has only an LSB block.
+    /// The priority that chkconfig uses if a script has only an LSB block.
     pub const MIDDLE: Self = Self(50);
-    /// What update-rc.d takes for every link if nothing orders them.
+    /// The priority that update-rc.d uses for every link if nothing orders them.
     pub const FIRST: Self = Self(1);
 
     /// A priority from 0 to 99.
@@ -92,7 +92,7 @@ impl fmt::Display for Priority {
 /// The `# chkconfig:` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChkconfigLine {
-    /// In which runlevels the service starts when it is added.
+    /// The runlevels in which the service starts when it is added.
     pub levels: Runlevels,
     /// Priority of its start links.
     pub start: Priority,
@@ -125,8 +125,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the comments of a script. Lines that are neither are passed over, as are malformed
-    /// ones.
+    /// Reads the comments of a script. Other lines are skipped, as are malformed ones.
     pub fn parse(script: &[u8]) -> Self {
         let mut header = Self::default();
         let mut open: Option<LsbBlock> = None;
@@ -148,7 +147,7 @@ impl Header {
     }
 
     /// Levels and priorities as chkconfig sees them before it looks at other scripts: the LSB
-    /// block's levels go before the line's. `None` if the script has neither convention.
+    /// block's levels take precedence over the line's. `None` if the script has neither convention.
     pub fn defaults(&self) -> Option<ChkconfigLine> {
         let from_line = self.chkconfig;
         let lsb_levels = self.lsb.as_ref().map(|lsb| lsb.default_start);
@@ -194,7 +193,7 @@ impl LsbBlock {
     }
 }
 
-/// Runlevels as separate words; what is no runlevel (Debian's `S`) is passed over.
+/// Runlevels as separate words; what is not a runlevel (Debian's `S`) is skipped.
 fn level_words(value: &str) -> Runlevels {
     let mut levels = Runlevels::default();
     for level in value

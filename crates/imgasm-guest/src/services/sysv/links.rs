@@ -25,14 +25,14 @@ impl Action {
 pub struct LinkName {
     /// What it does.
     pub action: Action,
-    /// When it does it.
+    /// When it does that.
     pub priority: Priority,
-    /// To what.
+    /// To which service.
     pub service: String,
 }
 
 impl LinkName {
-    /// Takes a directory entry's name apart, if it is one of a runlevel link.
+    /// Parses the name of a directory entry, if it is that of a runlevel link.
     pub fn parse(name: &[u8]) -> Option<Self> {
         let (head, service) = name.split_at_checked(3)?;
         let action = match head[0] {
@@ -57,13 +57,13 @@ impl LinkName {
     }
 }
 
-/// The links of one service, one list a runlevel.
+/// The links of one service, one list per runlevel.
 pub type ServiceLinks = [Vec<LinkName>; 7];
 
 /// One change to a runlevel directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkChange {
-    /// The link goes.
+    /// The link is removed.
     Remove {
         /// The runlevel.
         level: u8,
@@ -79,7 +79,7 @@ pub enum LinkChange {
     },
 }
 
-/// What is wanted of a service.
+/// What is wanted from a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// Only that every runlevel has a link (`chkconfig --add`).
@@ -90,9 +90,9 @@ pub enum Wish {
     Off(Runlevels),
 }
 
-/// The changes that give `service` the links which chkconfig(8) gives it: in the runlevels that
-/// `wish` names exactly the link asked for, with the priority of `defaults`; in the others the link
-/// that is there, or, if there is none, the one of `defaults`.
+/// The changes that give `service` the links that chkconfig(8) gives it: in the runlevels that
+/// `wish` names, exactly the link asked for, with the priority of `defaults`; in the others, the
+/// existing link, or the one of `defaults` if there is none.
 pub fn plan_chkconfig(
     service: &str,
     defaults: &ChkconfigLine,
@@ -127,7 +127,7 @@ pub fn plan_chkconfig(
 
 /// The changes that update-rc.d of Debian's init-system-helpers makes if no insserv computes an
 /// order: a service without links gets those of its LSB block with priority 01; then the links in
-/// the runlevels 2 to 5 are turned.
+/// the runlevels 2 to 5 are switched between start and stop.
 ///
 /// `start` and `stop` are the block's `Default-Start` and `Default-Stop`.
 pub fn plan_update_rc(
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// The names that are there after `changes`, one word a runlevel.
+    /// The names after `changes`, one word per runlevel.
     fn after(present: &ServiceLinks, changes: &[LinkChange]) -> String {
         let mut links = present.clone();
         for change in changes {

@@ -4,8 +4,8 @@
 //! - [`links`]: which links a service needs.
 //!
 //! Two layouts are known: that of Red Hat and Amazon Linux 1, with the directories below
-//! `/etc/rc.d`, where chkconfig(8) rules, and that of Debian, with them in `/etc`, where
-//! update-rc.d(8) does.
+//! `/etc/rc.d`, managed by chkconfig(8), and that of Debian, with them in `/etc`, managed by
+//! update-rc.d(8).
 
 pub mod header;
 pub mod links;
@@ -155,7 +155,7 @@ pub fn started_in(fs: &dyn FileSystem, service: &str) -> Result<Option<Vec<u8>>>
 }
 
 /// Moves a service's priorities so that it starts after what its LSB block requires and stops
-/// before it, as chkconfig(8) has it under "RUNLEVEL FILES".
+/// before it, as described in chkconfig(8), "RUNLEVEL FILES".
 fn order_after_requirements(
     fs: &dyn FileSystem,
     service: &str,
