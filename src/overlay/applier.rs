@@ -17,7 +17,7 @@ pub enum Error {
     /// The root filesystem could not be looked at.
     #[error(transparent)]
     Guest(Box<tree::Error>),
-    /// The `files/` tree of an overlay could not be laid.
+    /// The `files/` tree of an overlay could not be copied.
     #[error("overlay `{overlay}`: its files cannot be laid")]
     Files {
         /// The overlay.

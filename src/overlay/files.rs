@@ -19,7 +19,7 @@ use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::glob::Pattern;
 use imgasm_fs::tree::{self, Attributes, LastLink};
 
-/// The folder in an overlay that is laid onto `/`.
+/// The folder in an overlay that is copied onto `/`.
 const FOLDER: &str = "files";
 
 /// Permissions of a file that its owner may execute on the host.

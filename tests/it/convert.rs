@@ -86,7 +86,7 @@ fn packed_outputs_are_what_the_codecs_tools_make_of_them() {
     }
 }
 
-/// Names of files, and the format of each if the name does not tell it.
+/// Names of files, and the format of each if the name does not say it.
 const ALL: [(&str, &str); 8] = [
     ("disk.raw", "raw"),
     ("disk.raw.gz", "raw.gz"),

@@ -127,7 +127,7 @@ impl ChunkMap {
     /// SHA-256 over the digests of the chunks that hold data, in order: the digest of an image,
     /// and EBS's checksum of a snapshot (`CompleteSnapshot`, aggregation method `LINEAR`).
     ///
-    /// It does not tell apart devices that differ only in how long the runs of zero chunks between
+    /// It does not distinguish devices that differ only in how long the runs of zero chunks between
     /// the same data are; comparing maps does.
     pub fn digest(&self) -> Digest {
         let mut hasher = Sha256::new();

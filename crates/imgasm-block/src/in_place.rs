@@ -313,7 +313,7 @@ mod tests {
             );
         }
         fs::rename(&path, at("folder/moved.raw")).unwrap();
-        // A copy bears the mark as well, but the undo file is not about it.
+        // A copy has the mark as well, but the undo file is not about it.
         let run = std::process::Command::new("cp")
             .args(["-a", "folder/moved.raw", "copy.raw"])
             .current_dir(dir.path())

@@ -102,7 +102,7 @@ impl Hashers {
         }
     }
 
-    /// Reads a file, which should have `size` bytes, and has it hashed. The number given back is its
+    /// Reads a file, which should have `size` bytes, and has it hashed. The number returned is its
     /// place among the files added, from 0; `None` for a file with more holes than [`ZeroBudget`] has
     /// left, which is not read.
     pub fn add(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<Option<usize>> {

@@ -96,7 +96,7 @@ pub enum Error {
         /// Why, and how to get out of it.
         reason: String,
     },
-    /// Nothing bears this name.
+    /// Nothing has this name.
     #[error("no entry {:?} in {directory}", String::from_utf8_lossy(name))]
     NotFound {
         /// Where it was looked for.

@@ -142,7 +142,7 @@ pub struct Metadata {
 pub struct DirEntry {
     /// The name's bytes.
     pub name: Vec<u8>,
-    /// The node that bears it.
+    /// The node that has it.
     pub node: NodeId,
     /// What the node is.
     pub file_type: FileType,

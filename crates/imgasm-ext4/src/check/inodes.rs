@@ -262,7 +262,7 @@ impl Check<'_> {
                     .find(|extent| !extent.unwritten)
                     .map_or(0, Extent::end);
                 let most = self.fs.largest_size(inode);
-                // One block behind the end is put up with.
+                // One block behind the end is accepted.
                 if last.saturating_sub(1) * block_size > size {
                     Some(format!(
                         "it has {size} bytes, but written blocks up to block {last}"

@@ -8,7 +8,7 @@
 //!
 //! - `superblock`: the state, the copies, the journal, the list of orphans.
 //! - `usage`: which blocks are in use.
-//! - `nodes`: what is known of each inode in use.
+//! - `nodes`: what is known about each inode in use.
 //! - `inodes`, `fields`: the pass over the inode tables, and the fields of one inode.
 //! - `xattrs`: attributes, blocks of them that inodes share, and inodes that hold values.
 //! - `encryption`: policies of encrypted files.

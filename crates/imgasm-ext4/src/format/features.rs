@@ -98,7 +98,7 @@ const WRITABLE: Incompat = Incompat::FILETYPE
     .union(Incompat::CASEFOLD);
 
 /// Read-only compatible features with which files can be written, if what is changed does not need
-/// them: with `bigalloc`, all that takes or gives back blocks is refused.
+/// them: with `bigalloc`, everything that allocates or frees blocks is refused.
 const RO_WRITABLE: RoCompat = RoCompat::SPARSE_SUPER
     .union(RoCompat::LARGE_FILE)
     .union(RoCompat::HUGE_FILE)

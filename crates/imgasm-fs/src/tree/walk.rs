@@ -14,7 +14,7 @@ pub struct Entry {
     pub path: ImagePath,
     /// The directory that holds it; the root for the root itself.
     pub directory: NodeId,
-    /// The node that bears the name.
+    /// The node that has the name.
     pub node: NodeId,
     /// What `stat` reports of it.
     pub metadata: Metadata,

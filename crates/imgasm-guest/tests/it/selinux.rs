@@ -45,7 +45,7 @@ fn contexts(path: &Path) -> Contexts {
     load(&fs).unwrap().expect("a policy")
 }
 
-/// What matchpathcon says of each path.
+/// What matchpathcon says about each path.
 fn matchpathcon(path: &Path, paths: &[String], file_type: &str) -> Vec<String> {
     let mut answers = Vec::new();
     for batch in paths.chunks(500) {
