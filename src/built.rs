@@ -156,7 +156,7 @@ fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
     serde_json::from_slice(&json).map_err(|source| Error::Manifest { path, source })
 }
 
-/// What the programs of the image's root filesystem are for, and how the image can start.
+/// The architecture of the programs in the image's root filesystem, and how the image can start.
 fn look(root: &BuiltDisk, recipe: &Recipe) -> Result<(Architecture, Option<Boot>), Error> {
     let disk = Disk::open(root.device.clone())?;
     let filesystem = disk.open_filesystem(disk.root(recipe.base.partition())?)?;

@@ -63,7 +63,7 @@ pub(super) fn without_network(fs: &dyn FileSystem) -> Result<Vec<String>, Error>
     Ok(all)
 }
 
-/// The versions of the kernels in `/boot`, but for rescue kernels.
+/// The versions of the kernels in `/boot`, except rescue kernels.
 fn versions(fs: &dyn FileSystem) -> Result<Vec<String>, Error> {
     let kernels = glob(fs, &Pattern::parse("/boot/vmlinuz-*")?)?;
     let names = kernels.iter().map(ImagePath::to_string);

@@ -145,7 +145,7 @@ pub fn facts(disk: &Disk, root: &dyn FileSystem) -> Option<Boot> {
     })
 }
 
-/// The filesystems on a disk. What cannot be opened is left out: it has no names either.
+/// The filesystems on a disk. Those that cannot be opened are left out: their names are unknown.
 pub fn filesystems(disk: &Disk) -> imgasm_disk::Result<Vec<KnownFilesystem>> {
     let partitions = disk
         .table()?
