@@ -4,10 +4,10 @@
 //!
 //! - [`inspect`]: what an image is, described.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
-//! - [`environment`]: what the environment of the process says.
+//! - [`environment`]: the environment of the process.
 //! - [`filesystem`]: fresh filesystems.
-//! - [`base`]: a base disk, assembled from a root filesystem on the host.
-//! - [`overlay`]: folders that say what to change, and carrying them out.
+//! - [`base`]: assembling a base disk from a root filesystem on the host.
+//! - [`overlay`]: folders that say what to change, and applying them.
 //! - [`verify`]: checks of what an image holds, without starting it.
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
 //! - [`volume`]: data volumes.

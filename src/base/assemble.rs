@@ -111,7 +111,7 @@ impl<'a> Assembly<'a> {
     /// give the same bytes.
     ///
     /// # Errors
-    /// [`Error::TooSmall`], and what reading the files and making the filesystems can give.
+    /// [`Error::TooSmall`], and those of reading the files and making the filesystems.
     pub fn write(&self, device: &Arc<dyn BlockDevice>, options: &AssembleOptions) -> Result<()> {
         let required = self.required_size();
         if device.len() < required {

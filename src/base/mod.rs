@@ -1,9 +1,9 @@
 //! A base disk, assembled from a root filesystem that lies as files or in a tar file on the host.
 //!
-//! - [`meta`]: the file beside the tree, with what a checkout of it cannot keep.
+//! - [`meta`]: the file beside the tree, with what a checkout of it cannot store.
 //! - `source`: where the content of a file lies.
 //! - [`tree`]: what the root filesystem is to hold, from both; [`archive`]: the same from a tar file.
-//! - [`fill`]: the tree put into a filesystem.
+//! - [`fill`]: puts the tree into a filesystem.
 //! - [`layout`]: how the disk is divided.
 //! - `grub`: the boot loader for a BIOS.
 //! - [`assemble`](mod@assemble): the disk: partition table, and the filesystems in it.

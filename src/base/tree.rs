@@ -110,7 +110,7 @@ pub fn meta_bytes(root: &Path) -> Result<Option<Vec<u8>>> {
 /// [`Error::Member`] for a tar file; [`Error::Meta`] where the file beside it names an owner that the
 /// tree does not know, a path that is not there, or a pattern that nothing matches.
 pub fn read(root: &Path) -> Result<(Tree, Option<Digest>)> {
-    // A root that is a link to a directory is one.
+    // The root may be a link to a directory.
     let root = root.canonicalize().map_err(host("find", root))?;
     let (mut tree, digest) = if root.is_dir() {
         let mut tree = Tree::from([(ImagePath::root(), Item::directory())]);

@@ -52,7 +52,7 @@ fn required_size(rootfs: &Path) -> u64 {
     assembly.required_size()
 }
 
-/// The bytes of a partition in a file of their own.
+/// Copies the bytes of a partition to a file.
 pub fn extract(image: &Path, number: u32, to: &Path) {
     let disk = Disk::open(device(image)).expect("open");
     let slice = disk.slice(Place::Partition(number)).expect("a slice");

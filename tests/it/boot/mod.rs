@@ -6,7 +6,7 @@
 //! - `machine`: a customised machine, on both filesystems and in both boot modes.
 //! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
 //! - `broken`: machines with a fault each, whose cause is named.
-//! - `command`: what of the command can be seen without a machine, in the default run too.
+//! - `command`: what can be tested without a machine, also in the default run.
 
 mod base;
 mod broken;

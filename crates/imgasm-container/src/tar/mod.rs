@@ -42,7 +42,7 @@ fn damaged(error: io::Error) -> io::Error {
     bad(&error.to_string())
 }
 
-/// Whether it is the archive that is damaged, and not what it is read from.
+/// Whether the archive is damaged, as opposed to a failure to read it.
 pub fn is_damage(error: &io::Error) -> bool {
     error
         .get_ref()
