@@ -107,7 +107,7 @@ pub fn meta_bytes(root: &Path) -> Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// [`Error::Host`]; [`Error::Tree`] for sockets and the like; [`Error::Archive`] and
-/// [`Error::Member`] for a tar file; [`Error::Meta`] where the file beside it names an owner that the
+/// [`Error::Member`] for a tar file; [`Error::Meta`] if the file beside it names an owner that the
 /// tree does not know, a path that is not there, or a pattern that nothing matches.
 pub fn read(root: &Path) -> Result<(Tree, Option<Digest>)> {
     // The root may be a link to a directory.

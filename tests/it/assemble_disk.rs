@@ -105,7 +105,7 @@ fn make_root(root: &Path) {
 
 const PACK: &str = "tar --xattrs --xattrs-include='*' --numeric-owner --sparse";
 
-/// A tree as GNU tar sees it, but for what a build changes.
+/// A tree as GNU tar sees it, except what a build changes.
 fn packed(root: &Path) -> String {
     let pack = "tar --xattrs --xattrs-include=* --numeric-owner --sort=name --mtime=@0 \
                 --pax-option=delete=atime,delete=ctime --exclude=./etc/fstab \

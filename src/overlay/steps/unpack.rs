@@ -17,7 +17,7 @@ use imgasm_fs::tree::{Attributes, LastLink};
 /// Unpacks a tar file of the overlay, packed or not, into a directory of the image.
 ///
 /// Files and directories have the modes of the archive, without set-ID bits, or those that the step
-/// gives; a mode that it gives is for files. Everything belongs to root, but for what the step gives.
+/// gives; a mode that it gives is for files. Everything belongs to root, except what the step gives.
 /// The archive's own owners and extended attributes mean nothing here.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{base, boot, write};
 
-/// A fault: the step that makes it, what `boot` says, and what `verify` says where it says something.
+/// A fault: the step that makes it, what `boot` says, and what `verify` says, if anything.
 struct Fault {
     name: &'static str,
     step: &'static str,
