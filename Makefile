@@ -14,7 +14,7 @@ IMGASM := target/release/imgasm
 # Who is not root asks sudo for packages and mounts.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-TEST_PACKAGES := acl attr binutils chromium db5.3-util dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
+TEST_PACKAGES := acl attr binutils chromium createrepo-c db5.3-util dnf dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
 	pigz python3-venv qemu-utils rpm selinux-utils \
 	selinux-policy-default shellcheck systemd util-linux xfsprogs xz-utils zstd bzip2
 

@@ -91,6 +91,8 @@ tags! {
     FILE_CAPS = 5010: "Capabilities of each file.",
     FILE_DIGEST_ALGO = 5011: "Algorithm of the digests of files.",
     RECOMMEND_NAME = 5046: "What goes well with it.",
+    RECOMMEND_VERSION = 5047: "In which versions.",
+    RECOMMEND_FLAGS = 5048: "How what goes well with it is compared.",
     SUGGEST_NAME = 5049: "What could go with it.",
     SUPPLEMENT_NAME = 5052: "What it goes well with.",
     ENHANCE_NAME = 5055: "What it could go with.",

@@ -53,22 +53,24 @@ impl Dependency {
         }
     }
 
-    /// Whether the versions of both have one in common; their names are not looked at. (RPM's
-    /// `rpmdsCompare`.)
+    /// Whether the versions of both have one in common; their names are not looked at.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let (a, b) = (
-            self.flags & sense::COMPARISON,
-            other.flags & sense::COMPARISON,
-        );
-        if a == 0 || b == 0 || self.version.is_empty() || other.version.is_empty() {
-            return true;
-        }
-        let both = |bit| a & bit != 0 && b & bit != 0;
-        match compare(&self.version, &other.version) {
-            Ordering::Less => a & sense::GREATER != 0 || b & sense::LESS != 0,
-            Ordering::Greater => a & sense::LESS != 0 || b & sense::GREATER != 0,
-            Ordering::Equal => both(sense::EQUAL) || both(sense::LESS) || both(sense::GREATER),
-        }
+        overlap((self.flags, &self.version), (other.flags, &other.version))
+    }
+}
+
+/// Whether two ranges, each of flags and a version, have a version in common. (RPM's
+/// `rpmdsCompare`.)
+pub fn overlap(one: (u64, &str), other: (u64, &str)) -> bool {
+    let (a, b) = (one.0 & sense::COMPARISON, other.0 & sense::COMPARISON);
+    if a == 0 || b == 0 || one.1.is_empty() || other.1.is_empty() {
+        return true;
+    }
+    let both = |bit| a & bit != 0 && b & bit != 0;
+    match compare(one.1, other.1) {
+        Ordering::Less => a & sense::GREATER != 0 || b & sense::LESS != 0,
+        Ordering::Greater => a & sense::LESS != 0 || b & sense::GREATER != 0,
+        Ordering::Equal => both(sense::EQUAL) || both(sense::LESS) || both(sense::GREATER),
     }
 }
 

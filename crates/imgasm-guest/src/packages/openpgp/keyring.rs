@@ -13,40 +13,55 @@ use crate::packages::digests::Algorithm;
 pub struct Keyring {
     keys: Vec<SigningKey>,
     weak: Vec<Algorithm>,
-    /// What is wrong with certificates that could not be taken.
-    problems: Vec<Error>,
 }
 
 impl Keyring {
+    /// One without keys. `weak` as for [`Keyring::parse`].
+    pub fn empty(weak: &[Algorithm]) -> Self {
+        Self {
+            keys: Vec::new(),
+            weak: weak.to_vec(),
+        }
+    }
+
+    /// Adds the keys of another file.
+    pub fn add(&mut self, other: Self) {
+        self.keys.extend(other.keys);
+    }
+
     /// Reads armoured or plain public keys. `weak` names the broken digest algorithms that are
     /// trusted all the same.
     ///
     /// # Errors
     /// If the file is no keyring, or no certificate of it can be used.
     pub fn parse(bytes: &[u8], weak: &[Algorithm]) -> Result<Self> {
-        let bytes = armor::decode(bytes)?;
+        let bytes = armor::decode(bytes, armor::Block::Key)?;
         let packets = packets(&bytes)?;
-        let mut keyring = Self {
-            keys: Vec::new(),
-            weak: weak.to_vec(),
-            problems: Vec::new(),
-        };
+        let mut keyring = Self::empty(weak);
         let is_start = |at: &usize| packets[*at].tag == tag::PUBLIC_KEY;
         let mut starts: Vec<_> = (0..packets.len()).filter(is_start).collect();
         if starts.first() != Some(&0) {
             return Err(malformed("it does not begin with a public key"));
         }
         starts.push(packets.len());
+        let mut problems = Vec::new();
         for bounds in starts.windows(2) {
             match signing_keys(&packets[bounds[0]..bounds[1]], weak) {
                 Ok(keys) => keyring.keys.extend(keys),
-                Err(problem) => keyring.problems.push(problem),
+                Err(problem) => problems.push(problem),
             }
         }
-        match keyring.problems.first() {
+        match problems.first() {
             Some(problem) if keyring.keys.is_empty() => Err(problem.clone()),
             _ => Ok(keyring),
         }
+    }
+
+    /// The fingerprints of its keys, in order.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let names = self.keys.iter().map(|key| key.key.name());
+        let names: std::collections::BTreeSet<_> = names.collect();
+        names.into_iter().collect()
     }
 
     /// Whether a key of the keyring made this signature over `data`.

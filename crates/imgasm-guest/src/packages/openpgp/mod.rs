@@ -60,6 +60,14 @@ pub enum Error {
 /// What the operations here return.
 type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The bytes of a signature that may come as text.
+///
+/// # Errors
+/// If it is neither.
+pub fn unarmored(signature: &[u8]) -> Result<Vec<u8>> {
+    armor::decode(signature, armor::Block::Signature)
+}
+
 fn malformed(problem: &str) -> Error {
     Error::Malformed(problem.to_owned())
 }

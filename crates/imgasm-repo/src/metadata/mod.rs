@@ -1,0 +1,21 @@
+//! What a repository says it has.
+//!
+//! - [`repomd`]: the list of its metadata, with their digests.
+//! - [`mirrors`]: the places where a repository can be had.
+//! - [`primary`]: its packages and what they depend on.
+//! - [`filelists`]: which of them has a file.
+//! - [`comps`]: groups of packages.
+//! - [`load`]: all of it, from the first place that has it whole.
+//! - `unpack`: the compressions of metadata.
+//! - `xml`: XML, read once from the beginning to the end.
+
+pub mod comps;
+pub mod filelists;
+pub mod load;
+pub mod mirrors;
+pub mod primary;
+pub mod repomd;
+mod unpack;
+mod xml;
+
+pub use load::{Loaded, Location, Repository};
