@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use imgasm_container::Cache;
 
 use crate::config::Epoch;
+use imgasm_repo::transport::Proxies;
 
 /// The variable with the time that builds give to what they make.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -37,6 +38,9 @@ pub struct Environment {
     pub log: Option<String>,
     /// The region to connect to: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
     pub aws_region: Option<String>,
+    /// The proxies that repositories are asked through: `HTTP_PROXY` and `HTTPS_PROXY`, else
+    /// `ALL_PROXY`, but for the hosts of `NO_PROXY`; or the same in small letters.
+    pub proxies: Proxies,
 }
 
 impl Environment {
@@ -49,11 +53,17 @@ impl Environment {
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
+        let first = |names: &[&str]| names.iter().find_map(|name| text(name));
         Self {
             source_date_epoch: set(SOURCE_DATE_EPOCH),
             cache_dir: Cache::usual_dir(set),
             trusts_cache: text("CI").is_none_or(|ci| ci == "false" || ci == "0"),
             log: text("IMGASM_LOG"),
+            proxies: Proxies {
+                http: first(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+                https: first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+                except: first(&["no_proxy", "NO_PROXY"]),
+            },
             aws_region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
         }
     }

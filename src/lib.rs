@@ -17,6 +17,7 @@
 //! - [`diff`]: what differs between two images.
 //! - [`session`]: an image that is being edited.
 //! - [`apply`]: applying overlays to an image where it lies; [`grow`]: making it larger there.
+//! - [`lock`]: exactly which packages a recipe's wishes come to.
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - [`plan`]: what a build would do.
 //! - [`reproduce`]: whether the same inputs give the same bytes.
@@ -40,6 +41,7 @@ pub mod environment;
 pub mod filesystem;
 pub mod grow;
 pub mod inspect;
+pub mod lock;
 pub mod manifest;
 pub mod opener;
 pub mod overlay;

@@ -35,6 +35,9 @@ pub struct Manifest {
     /// The packages that were to be installed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Package>,
+    /// The packages that were removed, but for those that others took the place of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed_packages: Vec<RemovedPackage>,
     /// The disk image.
     pub image: Image,
     /// The disks beside the root.
@@ -89,6 +92,20 @@ pub struct Overlay {
     pub sha256: Digest,
     /// Its variables with their values.
     pub variables: BTreeMap<String, Setting>,
+}
+
+/// A package that was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedPackage {
+    /// Its name.
+    pub name: String,
+    /// `[epoch:]version-release`.
+    pub version: String,
+    /// The architecture that it is for.
+    pub arch: Option<String>,
+    /// What RPM would have done that was not done, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
 }
 
 /// A package that was to be installed.

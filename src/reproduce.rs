@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::diff::{self, raw, record};
+use crate::lock::store;
 use crate::manifest::Manifest;
 use imgasm_block::{BlockDevice, FileDevice};
 
@@ -36,6 +38,8 @@ pub struct Again<'a> {
     pub command: &'a [std::ffi::OsString],
     /// The time that the first build gave to everything, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// The folder with the package files that were fetched, where there is one.
+    pub packages: Option<&'a Path>,
     /// The folder with the first outputs; the second ones are put beside them temporarily.
     pub out: &'a Path,
     /// The first outputs.
@@ -51,8 +55,8 @@ pub struct Difference {
     pub bytes: u64,
 }
 
-/// Builds again, in another folder, with an empty cache and in another environment (time zone, locale,
-/// home, umask, folder), and compares all outputs. Gives what differs.
+/// Builds again, in another folder, with nothing but packages in the cache, and in another environment
+/// (time zone, locale, home, umask, folder), and compares all outputs. Gives what differs.
 pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
     // Beside the first outputs, if there is as much room.
     let folder = tempfile::Builder::new()
@@ -60,7 +64,12 @@ pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
         .tempdir_in(again.out)?;
     let whole = fs::canonicalize(folder.path())?;
     let (home, out) = (whole.join("home"), whole.join("out"));
+    let cache = whole.join("cache");
     fs::create_dir(&home)?;
+    fs::create_dir(&cache)?;
+    if let Some(packages) = again.packages {
+        symlink(fs::canonicalize(packages)?, store::packages_in(&cache))?;
+    }
     let run = Command::new("sh")
         .args(["-c", "umask 077; exec \"$@\"", "sh"])
         .args(again.command)
@@ -71,7 +80,7 @@ pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
         .env("SOURCE_DATE_EPOCH", again.source_date_epoch.to_string())
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", &home)
-        .env("IMGASM_CACHE", whole.join("cache"))
+        .env("IMGASM_CACHE", &cache)
         .env("TZ", "Asia/Kathmandu")
         .env("LC_ALL", "tr_TR.UTF-8")
         .stdin(Stdio::null())

@@ -108,9 +108,14 @@ impl Session {
     ) -> Result<(), E> {
         let mut applier = Applier::new(self.root.as_mut(), self.options.now)?;
         edit(&mut applier)?;
-        let Report { overlays, packages } = applier.finish();
+        let Report {
+            overlays,
+            packages,
+            removed_packages,
+        } = applier.finish();
         self.report.overlays.extend(overlays);
         self.report.packages.extend(packages);
+        self.report.removed_packages.extend(removed_packages);
         Ok(())
     }
 

@@ -18,17 +18,22 @@ use uuid::Uuid;
 
 use crate::config::Diagnostic;
 use crate::inspect::table_description;
+use crate::lock::file::LockedRemoval;
+use crate::lock::{self, Lock, Store};
 use crate::manifest::{self, Manifest};
 use crate::origin;
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{self, Applier, ChangedPath};
+use crate::recipe::packages::{PackageWishes, lock_path, wishes_identity};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Recipe, Volume};
 use crate::session::{self, Edited, Finish, Session};
 use crate::volume::{self, FormattedVolume};
 use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Output};
 use imgasm_container::{Cache, Progress, Written};
-use imgasm_fs::Timestamp;
+use imgasm_disk::Disk;
+use imgasm_fs::{FileSystem, Timestamp};
+use imgasm_guest::packages;
 
 pub use record::change;
 
@@ -63,6 +68,12 @@ pub enum Error {
     /// The table of the disk could not be read back.
     #[error(transparent)]
     Disk(#[from] imgasm_disk::Error),
+    /// The lock could not be used.
+    #[error("{reason}{}", overlay::hint_line(reason.hint()))]
+    Lock {
+        /// Why.
+        reason: Box<lock::Error>,
+    },
     /// A volume could not be made.
     #[error(transparent)]
     Volume(#[from] volume::Error),
@@ -96,6 +107,14 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
+}
+
+impl From<lock::Error> for Error {
+    fn from(error: lock::Error) -> Self {
+        Self::Lock {
+            reason: Box::new(error),
+        }
+    }
 }
 
 impl From<overlay::Error> for Error {
@@ -188,7 +207,7 @@ impl Build {
                 _ => None,
             });
         session.edit(|applier| {
-            install_packages(applier, recipe)?;
+            install_packages(applier, recipe, cache)?;
             for overlay in &recipe.overlays {
                 applier.apply(overlay)?;
             }
@@ -244,7 +263,7 @@ impl Build {
             base.record,
             image,
             &volumes,
-            &report.packages,
+            &report,
             &changed_paths,
         );
         Ok(Self {
@@ -303,13 +322,76 @@ impl Build {
     }
 }
 
-/// Installs the packages that the recipe itself names.
-fn install_packages(applier: &mut Applier<'_>, recipe: &Recipe) -> Result<()> {
+/// The root filesystem of a recipe's base.
+pub fn base_root(
+    recipe: &Recipe,
+    cache: &Cache,
+    progress: &Progress<'_>,
+) -> Result<Box<dyn FileSystem>> {
+    let base = base::open(recipe, cache, progress)?;
+    let disk = Disk::open(base.device)?;
+    Ok(disk.open_filesystem(disk.root(base.partition)?)?)
+}
+
+/// Installs the packages that the recipe itself names, by their files and, as the lock has them, by
+/// their names, and removes those that are to go.
+fn install_packages(applier: &mut Applier<'_>, recipe: &Recipe, cache: &Cache) -> Result<()> {
     let files = recipe.packages.iter();
-    let requests: Vec<_> = files.map(|file| file.request(&recipe.folder)).collect();
-    let unwritable = recipe.packages.iter().map(PackageFile::unwritable).min();
-    match unwritable {
-        Some(unwritable) => Ok(applier.install(&requests, unwritable)?),
-        None => Ok(()),
+    let mut requests: Vec<_> = files.map(|file| file.request(&recipe.folder)).collect();
+    let mut unwritable: Vec<_> = recipe
+        .packages
+        .iter()
+        .map(PackageFile::unwritable)
+        .collect();
+    let Some(wishes) = &recipe.wishes else {
+        return match unwritable.into_iter().min() {
+            Some(unwritable) => {
+                Ok(applier.install(&requests, &packages::Wishes::default(), unwritable)?)
+            }
+            None => Ok(()),
+        };
+    };
+    let lock = fitting_lock(recipe, wishes, applier.fs())?;
+    requests.extend(Store::new(recipe, cache.folder()).requests(&lock)?);
+    unwritable.push(wishes.database.unwritable());
+    let remove: Vec<_> = lock.removals.iter().map(LockedRemoval::nevra).collect();
+    let also = packages::Wishes {
+        remove: &remove,
+        allows_older: true,
+        skips_scriptlets: wishes.scriptlets.are_skipped(),
+    };
+    let unwritable = unwritable.into_iter().min().unwrap_or_default();
+    Ok(applier.install(&requests, &also, unwritable)?)
+}
+
+/// The lock of a recipe.
+///
+/// # Errors
+/// Where there is none, or it was made for another base or for other wishes.
+fn fitting_lock(
+    recipe: &Recipe,
+    wishes: &PackageWishes,
+    fs: &dyn FileSystem,
+) -> Result<Lock, lock::Error> {
+    let path = lock_path(&recipe.source);
+    let stale = |what| lock::Error::Stale {
+        path: path.clone(),
+        what,
+    };
+    let lock = Lock::read(&path)?;
+    let lock = lock.ok_or_else(|| lock::Error::Missing { path: path.clone() })?;
+    if lock.wishes != wishes_identity(&recipe.repositories, wishes) {
+        return Err(stale("`[packages]` or a `[[repository]]`"));
     }
+    for one in &recipe.repositories {
+        let keys = lock::make::keyring(recipe, one)?.fingerprints();
+        let mut locked = lock.repositories.iter();
+        if !locked.any(|locked| locked.id == one.id && locked.keys == keys) {
+            return Err(stale("a key of a repository"));
+        }
+    }
+    if lock.base != lock::make::identity(fs)? {
+        return Err(stale("what is installed in the base"));
+    }
+    Ok(lock)
 }

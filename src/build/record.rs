@@ -2,14 +2,14 @@
 
 use crate::config::Variables;
 use crate::manifest::{self, Manifest};
-use crate::overlay::ChangedPath;
+use crate::overlay::{ChangedPath, Report};
 use crate::recipe::volume::Content;
 use crate::recipe::{Recipe, Volume};
 use crate::volume::FormattedVolume;
 use imgasm_aws::wish::VolumeSize;
 use imgasm_block::BlockDevice;
 use imgasm_fs::text::name_text;
-use imgasm_guest::packages::Outcome;
+use imgasm_guest::packages::{Outcome, Removed};
 
 /// Everything that is recorded about a build.
 pub(super) fn manifest(
@@ -17,7 +17,7 @@ pub(super) fn manifest(
     base: manifest::Base,
     image: manifest::Image,
     volumes: &[(String, FormattedVolume)],
-    packages: &[Outcome],
+    report: &Report,
     changed_paths: &[ChangedPath],
 ) -> Manifest {
     let values = |variables: &Variables| {
@@ -44,7 +44,8 @@ pub(super) fn manifest(
                 variables: values(&overlay.variables),
             })
             .collect(),
-        packages: packages.iter().map(package).collect(),
+        packages: report.packages.iter().map(package).collect(),
+        removed_packages: report.removed_packages.iter().map(removed).collect(),
         image,
         volumes: recipe
             .volumes
@@ -107,6 +108,17 @@ fn package(outcome: &Outcome) -> manifest::Package {
         arch: package.arch.clone(),
         sha256: *sha256,
         was_present: *was_present,
+        skipped: skipped.clone(),
+    }
+}
+
+/// A package that went, in the words of the manifest.
+fn removed(removed: &Removed) -> manifest::RemovedPackage {
+    let Removed { package, skipped } = removed;
+    manifest::RemovedPackage {
+        name: package.name.clone(),
+        version: package.full_version(),
+        arch: package.arch.clone(),
         skipped: skipped.clone(),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
 //! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
-//! [`diff`], [`grow`], [`init`], [`inspect`], [`ls`], [`man`], [`plan`], [`recover`], [`verify`], and
-//! with the feature `aws` also `import`, `pull` and `gc`, which share
+//! [`diff`], [`fetch`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`], [`plan`],
+//! [`recover`], [`verify`], and with the feature `aws` also `import`, `pull` and `gc`, which share
 //! `connection`.
 //!
 //! - [`output`]: every byte that is printed goes through it, and through [`inert`], so that it
@@ -26,6 +26,7 @@ mod connection;
 mod convert;
 mod diff;
 mod failure;
+mod fetch;
 #[cfg(feature = "aws")]
 mod gc;
 mod grow;
@@ -36,6 +37,7 @@ mod inert;
 mod init;
 mod inspect;
 mod interrupt;
+mod lock;
 mod ls;
 mod man;
 mod output;
@@ -90,6 +92,8 @@ struct Cli {
 enum Command {
     Init(init::Args),
     Check(check::Args),
+    Lock(lock::Args),
+    Fetch(fetch::Args),
     Build(build::Args),
     Plan(plan::Args),
     Apply(apply::Args),
@@ -184,6 +188,8 @@ fn run(
     match command {
         Command::Init(args) => init::run(&args, output),
         Command::Check(args) => check::run(&args, environment, output),
+        Command::Lock(args) => lock::run(&args, environment, output),
+        Command::Fetch(args) => fetch::run(&args, environment, output),
         Command::Build(args) => build::run(&args, environment, output),
         Command::Plan(args) => plan::run(&args, environment, output),
         Command::Apply(args) => apply::run(&args, environment, output),

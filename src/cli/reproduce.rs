@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Outcome;
 use super::failure::Failure;
 use super::output::Output;
 use super::recipe;
+use super::{Outcome, image};
 use crate::environment::Environment;
+use crate::lock::store;
 use crate::manifest::Manifest;
 use crate::recipe::Recipe;
 use crate::reproduce::{self, Again};
@@ -34,8 +35,11 @@ pub(super) fn check(
         command.extend(["--allow-outside".into(), allowed.clone().into_os_string()]);
     }
     command.extend(recipe::settings(recipe).map(OsString::from));
+    let cache = image::cache(environment)?;
+    let packages = store::packages_in(cache.folder());
     let differences = reproduce::check(&Again {
         command: &command,
+        packages: Some(packages.as_path()).filter(|folder| folder.is_dir()),
         source_date_epoch: recipe.source_date_epoch,
         out,
         outputs: paths,

@@ -101,6 +101,17 @@ impl Boundary {
         }
     }
 
+    /// Makes sure that what lies at `path`, if anything does, lies inside and is a regular file.
+    ///
+    /// # Errors
+    /// As [`Boundary::open`].
+    pub fn check_file(&self, path: &Path) -> Result<()> {
+        match self.open(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => opened.map(|_| ()),
+        }
+    }
+
     /// The root in which `path` lies, and the path from there, without links.
     fn resolve(&self, path: &Path) -> Result<(&Path, PathBuf)> {
         let resolved = whole(path)?;

@@ -61,7 +61,7 @@ pub fn folder(root: &Path) -> Result<Digest> {
     Ok(Digest::finish(hasher))
 }
 
-fn hash_file(file: &mut File, hasher: &mut Sha256) -> io::Result<()> {
+pub(crate) fn hash_file(file: &mut File, hasher: &mut Sha256) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         match file.read(&mut chunk)? {

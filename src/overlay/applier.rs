@@ -149,18 +149,25 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Installs packages that no overlay brings.
+    /// The filesystem as it is now.
+    pub fn fs(&self) -> &dyn FileSystem {
+        self.editor.fs()
+    }
+
+    /// Installs packages that no overlay brings, and removes others.
     pub fn install(
         &mut self,
         requests: &[packages::Request],
+        wishes: &packages::Wishes<'_>,
         unwritable: packages::Unwritable,
     ) -> Result<(), Error> {
         let (editor, facts) = (&mut self.editor, &self.facts);
-        let installed = packages::install(editor, facts, self.now, requests, unwritable);
-        let outcomes = installed.map_err(|error| Error::Packages {
+        let done = packages::transact(editor, facts, self.now, requests, wishes, unwritable);
+        let (outcomes, removed) = done.map_err(|error| Error::Packages {
             reason: Box::new(error),
         })?;
         self.report.packages.extend(outcomes);
+        self.report.removed_packages.extend(removed);
         let origin = "packages";
         self.edit(origin, "package", |_, _| Ok::<_, packages::Error>(()))
     }
@@ -172,7 +179,7 @@ impl<'a> Applier<'a> {
 }
 
 /// Advice as a line of its own.
-fn hint_line(hint: Option<&str>) -> String {
+pub(crate) fn hint_line(hint: Option<&str>) -> String {
     hint.map_or_else(String::new, |hint| format!("\n  hint: {hint}"))
 }
 

@@ -14,6 +14,7 @@ pub mod report;
 pub mod steps;
 pub mod when;
 
+pub(crate) use applier::hint_line;
 pub use applier::{Applier, Error};
 pub use model::{Overlay, OverlayFile};
 pub use report::{ChangedPath, Report};

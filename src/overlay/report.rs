@@ -9,7 +9,7 @@ use imgasm_fs::digest::Hashers;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, ChangeKind, LastLink, Touch};
 use imgasm_fs::{FileSystem, FileType, NodeId, Timestamp};
-use imgasm_guest::packages::Outcome;
+use imgasm_guest::packages::{Outcome, Removed};
 
 /// Bytes of two files compared at a time.
 const COMPARED_BYTES: usize = 128 << 10;
@@ -21,6 +21,8 @@ pub struct Report {
     pub overlays: Vec<OverlayReport>,
     /// One for each package that was to be installed, in order.
     pub packages: Vec<Outcome>,
+    /// The packages that went, and that nothing took the place of.
+    pub removed_packages: Vec<Removed>,
 }
 
 /// What one overlay did.

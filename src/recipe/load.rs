@@ -10,6 +10,7 @@ use toml::de::DeValue;
 
 use super::base::RawBase;
 use super::disk::RawDisk;
+use super::packages::{self, PackageWishes};
 use super::volume::{Content, RawVolume, Volume};
 use super::{AmiFacts, Base, Options, Recipe};
 use crate::config::decode::{self, Value};
@@ -39,6 +40,7 @@ struct RawRecipe {
     overlays: Vec<Spanned<RawOverlay>>,
     #[serde(default)]
     package: Vec<PackageFile>,
+    packages: Option<Spanned<PackageWishes>>,
     #[serde(default)]
     volume: Vec<Spanned<RawVolume>>,
     #[serde(default)]
@@ -117,6 +119,12 @@ impl Recipe {
             .into_iter()
             .map(|value| decode_value(&source, value, &variables));
         let live = live.collect::<config::Result<Vec<Live>>>()?;
+        let repositories = table.remove("repository");
+        let repositories = repositories
+            .map(|value| packages::repositories(&source, value, &variables))
+            .transpose()?
+            .unwrap_or_default();
+
         let value = Value::new(0..source.text().len(), DeValue::Table(table));
         let raw: RawRecipe = decode_value(&source, value, &variables)?;
 
@@ -134,8 +142,17 @@ impl Recipe {
             let inside = file.check(folder, &boundary);
             inside.map_err(|error| outside(&source, 0..0, error, None))?;
         }
+        for file in repositories.iter().flat_map(|one| one.key_files(folder)) {
+            let inside = boundary.check_file(&file);
+            inside.map_err(|error| outside(&source, 0..0, error, None))?;
+        }
         let epoch = raw.source_date_epoch.or(options.source_date_epoch);
         let name = checked_name(&source, raw.name)?;
+        let wishes_span = raw.packages.as_ref().map_or(0..0, Spanned::span);
+        let wishes = raw.packages.map(Spanned::into_inner);
+        if let Some(problem) = packages::problem(&repositories, wishes.as_ref()) {
+            return Err(source.error(wishes_span, problem).into());
+        }
         let volumes = volumes(&source, folder, &boundary, raw.volume)?;
         let overlays = raw.overlays.into_iter();
         let overlays = overlays.map(|raw| overlay(&source, (folder, &boundary), raw, &variables));
@@ -145,8 +162,14 @@ impl Recipe {
         let warnings = declarations.unused(&source, &used);
         let digests = overlays.iter().map(Overlay::digest);
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
+        let mut digest = digest(&source, &variables, &overlays, &overlay_digests, &volumes);
+        if wishes.is_some()
+            && let Some(lock) = packages::lock_digest(&source, &boundary)?
+        {
+            digest = Digest::of(&[digest.as_bytes().as_slice(), lock.as_bytes()].concat());
+        }
         Ok(Self {
-            digest: digest(&source, &variables, &overlays, &overlay_digests, &volumes),
+            digest,
             name,
             description: raw.description,
             variables,
@@ -156,6 +179,8 @@ impl Recipe {
             sparsify: raw.sparsify,
             source_date_epoch: epoch.unwrap_or(Epoch::DEFAULT).seconds(),
             packages: raw.package,
+            repositories,
+            wishes,
             overlays,
             overlay_digests,
             volumes,

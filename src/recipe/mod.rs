@@ -3,11 +3,13 @@
 //! - [`Recipe`]: a recipe that was read and checked, with its variables filled in and its overlays
 //!   read; [`load`] does that.
 //! - [`base`]: what the image is made from; `disk`: how a disk that is assembled is divided.
+//! - [`packages`]: repositories, and the packages that are wished for by name.
 //! - [`volume`]: the disks beside the root.
 
 pub mod base;
 mod disk;
 mod load;
+pub mod packages;
 pub mod volume;
 
 use std::ops::Range;
@@ -44,6 +46,10 @@ pub struct Recipe {
     pub source_date_epoch: i64,
     /// The RPM files that are installed before anything else is done, all together.
     pub packages: Vec<PackageFile>,
+    /// The repositories that packages are wished for from, in order.
+    pub repositories: Vec<packages::Repository>,
+    /// The packages that are wished for by name, where there are any: what the lock is made for.
+    pub wishes: Option<packages::PackageWishes>,
     /// What is applied to the root filesystem, in order.
     pub overlays: Vec<Overlay>,
     /// The identities of their folders' contents, in the same order.

@@ -48,6 +48,7 @@ mod overlay_steps;
 mod overlay_unpack;
 mod packages;
 mod packages_database;
+mod packages_lock;
 mod recipe;
 mod session;
 mod sparsify;

@@ -189,7 +189,7 @@ fn request(folder: &Path, bytes: &[u8]) -> Request {
     Request {
         path,
         sha256: Digest::of(bytes),
-        keyring: None,
+        keyrings: Vec::new(),
         weak_digests: Vec::new(),
         nodeps: false,
         skip_scriptlets: false,

@@ -119,6 +119,11 @@ impl Cache {
         Self { is_trusted, ..self }
     }
 
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.dir
+    }
+
     /// The same cache, for files that are read as `reading` says.
     #[must_use]
     pub fn reading(self, reading: Reading) -> Self {

@@ -1,6 +1,5 @@
 //! `package`: RPM files that are to be installed.
 
-use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -45,10 +44,10 @@ enum WeakDigest {
     Sha1,
 }
 
-/// What is done about its scripts.
+/// What is done about scripts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Scriptlets {
+pub enum Scriptlets {
     /// They are carried out; one that cannot be carried out is an error.
     #[default]
     Native,
@@ -59,12 +58,29 @@ enum Scriptlets {
 /// What is done if the database cannot be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Database {
+pub enum Database {
     /// Nothing is installed.
     #[default]
     Refuse,
     /// It is recorded in a file beside the database.
     SideFile,
+}
+
+impl Scriptlets {
+    /// Whether those that cannot be carried out are passed over.
+    pub fn are_skipped(self) -> bool {
+        self == Self::Skip
+    }
+}
+
+impl Database {
+    /// The same in the words of those who install.
+    pub fn unwritable(self) -> Unwritable {
+        match self {
+            Self::Refuse => Unwritable::Refuse,
+            Self::SideFile => Unwritable::SideFile,
+        }
+    }
 }
 
 impl PackageFile {
@@ -74,7 +90,10 @@ impl PackageFile {
         Request {
             path: folder.join(self.path.as_path()),
             sha256: self.sha256,
-            keyring: keyring.map(|keyring| folder.join(keyring.as_path())),
+            keyrings: keyring
+                .map(|keyring| folder.join(keyring.as_path()))
+                .into_iter()
+                .collect(),
             weak_digests: self
                 .weak_digests
                 .iter()
@@ -84,31 +103,24 @@ impl PackageFile {
                 })
                 .collect(),
             nodeps: self.nodeps,
-            skip_scriptlets: self.scriptlets == Scriptlets::Skip,
+            skip_scriptlets: self.scriptlets.are_skipped(),
         }
     }
 
     /// Makes sure that its files lie inside and are files.
     ///
     /// # Errors
-    /// Those of [`Boundary::open`], but none for a missing file, which is reported later.
+    /// As [`Boundary::check_file`].
     pub fn check(&self, folder: &Path, boundary: &Boundary) -> config::Result<()> {
         for file in std::iter::once(&self.path).chain(&self.keyring) {
-            match boundary.open(&folder.join(file.as_path())) {
-                Err(config::Error::Io { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound => {}
-                opened => drop(opened?),
-            }
+            boundary.check_file(&folder.join(file.as_path()))?;
         }
         Ok(())
     }
 
     /// What it wants done if the database cannot be written.
     pub fn unwritable(&self) -> Unwritable {
-        match self.database {
-            Database::Refuse => Unwritable::Refuse,
-            Database::SideFile => Unwritable::SideFile,
-        }
+        self.database.unwritable()
     }
 }
 

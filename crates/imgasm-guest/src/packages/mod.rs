@@ -2,7 +2,7 @@
 //!
 //! - [`open`]: what is installed, by RPM's database ([`open_rpm`]) or Debian's status file
 //!   ([`open_dpkg`]).
-//! - [`install()`]: installs RPM files as RPM itself would.
+//! - [`install()`]: installs RPM files as RPM itself would; [`transact`] removes packages too.
 //! - [`database`]: where systems record their packages.
 //! - [`rpm_file`], [`payload`]: a package file and what it brings.
 //! - [`header`], [`tags`], [`tag_types`]: its tagged values; [`file_list`], [`version`], [`boolean`]: what they
@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use database::{Database, Kind, dpkg};
 use header::Header;
-pub use install::{Outcome, Request, Unwritable, install};
+pub use install::{Outcome, Removed, Request, Unwritable, Wishes, install, transact};
 
 use super::{services, users};
 use imgasm_block::Digest;
@@ -81,6 +81,15 @@ impl Package {
             Some(epoch) => format!("{epoch}:{}", self.version_and_release()),
             None => self.version_and_release(),
         }
+    }
+
+    /// `name-[epoch:]version-release.arch`, without an epoch of 0: what repositories call it.
+    pub fn nevra(&self) -> String {
+        let plain = Self {
+            epoch: self.epoch.filter(|epoch| *epoch != 0),
+            ..self.clone()
+        };
+        plain.to_string()
     }
 
     /// Compares the versions, whatever the names.
@@ -167,12 +176,12 @@ pub enum Error {
         problem: String,
     },
     /// A package is not signed by a key of the keyring.
-    #[error("{} is not signed by a key of {}: {problem}", path.display(), keyring.display())]
+    #[error("{} is not signed by a key of {}: {problem}", path.display(), all(keyrings))]
     Signature {
         /// The package file.
         path: PathBuf,
-        /// The keyring.
-        keyring: PathBuf,
+        /// The keyrings.
+        keyrings: Vec<PathBuf>,
         /// What was found.
         problem: String,
     },
@@ -201,6 +210,12 @@ pub enum Error {
         package: String,
         /// The installed one.
         installed: String,
+    },
+    /// What is to be removed is not there.
+    #[error("{package} is to be removed and is not installed")]
+    NotInstalled {
+        /// The package.
+        package: String,
     },
     /// Dependencies are not met.
     #[error("{}", unmet.join("; "))]
@@ -306,6 +321,15 @@ pub enum Error {
     /// A user or group could not be made.
     #[error(transparent)]
     Users(#[from] users::Error),
+}
+
+/// The names of files, one after the other.
+fn all(paths: &[PathBuf]) -> String {
+    let names: Vec<_> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    names.join(", ")
 }
 
 impl Error {

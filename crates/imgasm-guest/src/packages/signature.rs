@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -21,23 +21,33 @@ const OVER_ALL: [Tag; 2] = [Tag(1002), Tag(1005)];
 /// The largest keyring that is read, in bytes: a distribution's has some ten thousand.
 const MAX_KEYRING: u64 = 4 << 20;
 
-/// Checks that a package is signed by a key of a keyring, a file with public keys. `weak` names the
+/// The keys of all these files. `weak` names the broken digest algorithms that may be used.
+pub fn keyring(files: &[PathBuf], weak: &[Algorithm]) -> Result<Keyring, Error> {
+    let mut all = Keyring::empty(weak);
+    for path in files {
+        let not_a_keyring = |problem: String| Error::Keyring {
+            path: path.clone(),
+            problem,
+        };
+        let bytes = read(path).map_err(|source| Error::Host {
+            path: path.clone(),
+            source,
+        })?;
+        let bytes =
+            bytes.ok_or_else(|| not_a_keyring(format!("it has more than {MAX_KEYRING} bytes")))?;
+        let keys = Keyring::parse(&bytes, weak);
+        all.add(keys.map_err(|error| not_a_keyring(error.to_string()))?);
+    }
+    Ok(all)
+}
+
+/// Checks that a package is signed by a key of one of these files with public keys. `weak` names the
 /// broken digest algorithms that may be used.
-pub fn check(package: &RpmFile, keyring: &Path, weak: &[Algorithm]) -> Result<(), Error> {
-    let not_a_keyring = |problem: String| Error::Keyring {
-        path: keyring.to_owned(),
-        problem,
-    };
-    let bytes = read(keyring).map_err(|source| Error::Host {
-        path: keyring.to_owned(),
-        source,
-    })?;
-    let bytes =
-        bytes.ok_or_else(|| not_a_keyring(format!("it has more than {MAX_KEYRING} bytes")))?;
-    let keys = Keyring::parse(&bytes, weak).map_err(|error| not_a_keyring(error.to_string()))?;
+pub fn check(package: &RpmFile, keyrings: &[PathBuf], weak: &[Algorithm]) -> Result<(), Error> {
+    let keys = keyring(keyrings, weak)?;
     let failed = |problem: String| Error::Signature {
         path: package.path().to_owned(),
-        keyring: keyring.to_owned(),
+        keyrings: keyrings.to_vec(),
         problem,
     };
     let verify = |signature: &[u8], data: &mut dyn Read| {

@@ -123,7 +123,7 @@ impl Lab {
             .map(|path| Request {
                 path: path.to_path_buf(),
                 sha256: Digest::of(&fs::read(path).unwrap()),
-                keyring: None,
+                keyrings: Vec::new(),
                 weak_digests: Vec::new(),
                 nodeps: false,
                 skip_scriptlets: false,

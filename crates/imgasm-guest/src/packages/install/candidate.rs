@@ -36,8 +36,8 @@ impl Candidate {
     /// Opens the file of a request.
     pub fn open(request: &Request) -> Result<Self, Error> {
         let rpm = RpmFile::open(&request.path, request.sha256)?;
-        if let Some(keyring) = &request.keyring {
-            signature::check(&rpm, keyring, &request.weak_digests)?;
+        if !request.keyrings.is_empty() {
+            signature::check(&rpm, &request.keyrings, &request.weak_digests)?;
         }
         let unsound = |problem| Error::Unsound {
             path: request.path.clone(),

@@ -21,6 +21,7 @@ mod shell;
 mod ways;
 mod world;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use candidate::Candidate;
@@ -34,6 +35,7 @@ use super::{Error, Package, tags};
 use crate::{Arch, Facts};
 use imgasm_block::Digest;
 use imgasm_fs::Timestamp;
+use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::Editor;
 
 /// The colour of transactions where programs of 32 and of 64 bit may be installed, which RPM's
@@ -47,14 +49,35 @@ pub struct Request {
     pub path: PathBuf,
     /// The digest that it must have.
     pub sha256: Digest,
-    /// A file with the public keys of which one must have signed it.
-    pub keyring: Option<PathBuf>,
+    /// The files with the public keys of which one must have signed it; without any, nobody need
+    /// have.
+    pub keyrings: Vec<PathBuf>,
     /// The broken digest algorithms that its signature and the keys may rest on all the same.
     pub weak_digests: Vec<Algorithm>,
     /// Whether its dependencies are not looked at.
     pub nodeps: bool,
     /// Whether scripts that cannot be carried out are passed over.
     pub skip_scriptlets: bool,
+}
+
+/// What is wished for, beside packages that are to be installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wishes<'w> {
+    /// The installed packages that are to go, as [`Package::nevra`] names them.
+    pub remove: &'w [String],
+    /// Whether an older version may take the place of a newer one.
+    pub allows_older: bool,
+    /// Whether scripts of the packages that go are passed over where they cannot be carried out.
+    pub skips_scriptlets: bool,
+}
+
+/// A package that went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The package.
+    pub package: Package,
+    /// What RPM would have done that was not done, one line each.
+    pub skipped: Vec<String>,
 }
 
 /// What to do where the image's database cannot be written.
@@ -89,6 +112,19 @@ pub fn install(
     requests: &[Request],
     unwritable: Unwritable,
 ) -> Result<Vec<Outcome>, Error> {
+    let wishes = Wishes::default();
+    transact(editor, facts, now, requests, &wishes, unwritable).map(|(outcomes, _)| outcomes)
+}
+
+/// As [`install`], and removes packages, all in one transaction.
+pub fn transact(
+    editor: &mut Editor<'_>,
+    facts: &Facts,
+    now: Timestamp,
+    requests: &[Request],
+    wishes: &Wishes<'_>,
+    unwritable: Unwritable,
+) -> Result<(Vec<Outcome>, Vec<Removed>), Error> {
     let candidates = requests.iter().map(Candidate::open);
     let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
     let database = Database::read(editor.fs())?.ok_or(Error::NoDatabase)?;
@@ -100,16 +136,19 @@ pub fn install(
         .iter()
         .map(|candidate| candidate.outcome(true, Vec::new()))
         .collect();
-    if !new.is_empty() {
+    let mut removed = Vec::new();
+    if !new.is_empty() || !wishes.remove.is_empty() {
         if database.kind != Kind::Sqlite && unwritable == Unwritable::Refuse {
             return Err(Error::UnwritableDatabase {
                 path: database.path,
                 kind: database.kind,
             });
         }
-        outcomes.extend(carry_out(editor, facts, now, &database, &new)?);
+        let (installed, gone) = carry_out(editor, facts, now, &database, &new, wishes)?;
+        outcomes.extend(installed);
+        removed = gone;
     }
-    Ok(outcomes)
+    Ok((outcomes, removed))
 }
 
 fn carry_out(
@@ -118,8 +157,9 @@ fn carry_out(
     now: Timestamp,
     database: &Database,
     new: &[Candidate],
-) -> Result<Vec<Outcome>, Error> {
-    let world = World::of(&database.records, new)?;
+    wishes: &Wishes<'_>,
+) -> Result<(Vec<Outcome>, Vec<Removed>), Error> {
+    let world = World::of(&database.records, new, wishes)?;
     world.learn(editor.fs())?;
     requirements::check_architectures(facts, new)?;
     requirements::check_dependencies(&world)?;
@@ -163,6 +203,7 @@ fn carry_out(
             run(editor, number, &record.header, Moment::PostUn, left)?;
         }
     }
+    let removed = remove(editor, now, &world, &present, wishes)?;
     for &number in &order {
         let header = &new[number].rpm.header;
         run(editor, number, header, Moment::PostTrans, instances(number))?;
@@ -177,9 +218,40 @@ fn carry_out(
         .collect::<Result<Vec<_>, _>>()?;
     write(editor, database, &world, &recorded)?;
     let outcomes = new.iter().zip(skipped);
-    Ok(outcomes
+    let outcomes = outcomes
         .map(|(candidate, skipped)| candidate.outcome(false, skipped))
-        .collect())
+        .collect();
+    Ok((outcomes, removed))
+}
+
+/// Takes away the packages that go and that nothing takes the place of.
+fn remove(
+    editor: &mut Editor<'_>,
+    now: Timestamp,
+    world: &World<'_>,
+    present: &BTreeSet<ImagePath>,
+    wishes: &Wishes<'_>,
+) -> Result<Vec<Removed>, Error> {
+    let mut removed = Vec::new();
+    for record in world.removed() {
+        let package = Package::of(&record.header);
+        let left = world.left(&package);
+        let mut skipped = Vec::new();
+        for moment in [Moment::PreUn, Moment::PostUn] {
+            if moment == Moment::PostUn {
+                existing::remove_replaced(editor, world, record, present)?;
+            }
+            let mut scripts = Scripts {
+                editor,
+                skip: wishes.skips_scriptlets,
+                skipped: &mut skipped,
+                now,
+            };
+            scripts.run(&record.header, moment, left)?;
+        }
+        removed.push(Removed { package, skipped });
+    }
+    Ok(removed)
 }
 
 /// The header of an installed package as RPM would record it.

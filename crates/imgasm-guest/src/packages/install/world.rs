@@ -8,6 +8,7 @@ use super::super::file_list;
 use super::super::header::Header;
 use super::super::version::{self, Dependency, sense};
 use super::super::{Error, Package};
+use super::Wishes;
 use super::candidate::Candidate;
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
@@ -33,12 +34,14 @@ pub struct Member<'a> {
     pub record: Option<&'a Record>,
     /// The candidate that it comes from, where it is to be installed.
     pub candidate: Option<&'a Candidate>,
+    /// Whether it is to go, and nothing takes its place.
+    pub is_removed: bool,
 }
 
 impl Member<'_> {
     /// Whether it is installed in the end.
     pub fn stays(&self) -> bool {
-        self.replaced_by.is_none()
+        self.replaced_by.is_none() && !self.is_removed
     }
 }
 
@@ -56,11 +59,16 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Puts them together, and finds out what is replaced by what.
+    /// Puts them together, and finds out what is replaced by what, and what goes by itself.
     ///
     /// # Errors
-    /// Where a candidate is older than what is installed, or two are the same package.
-    pub fn of(records: &'a [Record], candidates: &'a [Candidate]) -> Result<Self, Error> {
+    /// Where a candidate is older than what is installed and may not be, two are the same package,
+    /// or what is to go is not there.
+    pub fn of(
+        records: &'a [Record],
+        candidates: &'a [Candidate],
+        wishes: &Wishes<'_>,
+    ) -> Result<Self, Error> {
         let installed = records
             .iter()
             .map(|record| (&record.header, Some(record), None));
@@ -76,6 +84,7 @@ impl<'a> World<'a> {
                 replaced_by: None,
                 record,
                 candidate,
+                is_removed: false,
             });
         let mut world = Self {
             members: members.collect(),
@@ -85,7 +94,8 @@ impl<'a> World<'a> {
             by_name_of_file: HashMap::new(),
             real: RefCell::default(),
         };
-        world.replace()?;
+        world.replace(wishes.allows_older)?;
+        world.remove(wishes.remove)?;
         for (number, member) in world.members.iter().enumerate() {
             for (index, provided) in member.provides.iter().enumerate() {
                 let name = provided.name.clone();
@@ -106,7 +116,7 @@ impl<'a> World<'a> {
     }
 
     /// Marks the installed packages that candidates take the place of.
-    fn replace(&mut self) -> Result<(), Error> {
+    fn replace(&mut self, allows_older: bool) -> Result<(), Error> {
         for new in self.installed..self.members.len() {
             let candidate = &self.members[new];
             let obsoletes = version::obsoletes(candidate.header);
@@ -124,7 +134,7 @@ impl<'a> World<'a> {
                     });
                 }
                 if is_same && !allows_several(candidate) {
-                    if candidate.package.compare(&other.package).is_lt() {
+                    if !allows_older && candidate.package.compare(&other.package).is_lt() {
                         return Err(Error::Older {
                             package: candidate.package.to_string(),
                             installed: other.package.to_string(),
@@ -138,6 +148,21 @@ impl<'a> World<'a> {
             for number in replaced {
                 self.members[number].replaced_by = Some(new - self.installed);
             }
+        }
+        Ok(())
+    }
+
+    /// Marks the installed packages that are to go.
+    fn remove(&mut self, names: &[String]) -> Result<(), Error> {
+        for name in names {
+            let member = self
+                .members
+                .iter_mut()
+                .find(|member| member.record.is_some() && member.package.nevra() == *name);
+            let member = member.ok_or_else(|| Error::NotInstalled {
+                package: name.clone(),
+            })?;
+            member.is_removed = member.replaced_by.is_none();
         }
         Ok(())
     }
@@ -169,6 +194,20 @@ impl<'a> World<'a> {
         going
             .filter(move |member| number.is_some() && member.replaced_by == number)
             .filter_map(|member| member.record)
+    }
+
+    /// The installed packages that go, and nothing takes their place, the last installed first.
+    pub fn removed(&self) -> impl Iterator<Item = &'a Record> {
+        let going = self.members.iter().rev().filter(|member| member.is_removed);
+        going.filter_map(|member| member.record)
+    }
+
+    /// How many packages of this name there are in the end.
+    pub fn left(&self, package: &Package) -> usize {
+        let staying = self.members.iter().filter(|member| member.stays());
+        staying
+            .filter(|member| member.package.name == package.name)
+            .count()
     }
 
     /// How many packages of this name there are while the new one is being installed: what RPM

@@ -1,0 +1,106 @@
+//! `imgasm lock`
+
+use super::failure::Failure;
+use super::output::Output;
+use super::progress::Bars;
+use super::recipe::{self, RecipeArgs};
+use super::{Outcome, image};
+use crate::build;
+use crate::environment::Environment;
+use crate::lock::make::{self, Made, Options};
+use crate::lock::{self, Lock};
+use crate::recipe::packages;
+use imgasm_repo::Transport;
+
+/// Write to imgasm.lock exactly which packages the recipe's wishes come to.
+///
+/// Packages that are locked already stay as they are, unless they are to be updated.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Take newer versions of these packages where there are some; of all, if none is named.
+    #[arg(long, value_name = "NAME", num_args = 0.., conflicts_with = "check")]
+    update: Option<Vec<String>>,
+    /// Write nothing, and fail with status 1 where the lock would change.
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let recipe = recipe::load(&args.recipe, environment)?;
+    recipe::warn(&recipe, output);
+    let Some(wishes) = &recipe.wishes else {
+        return Err(Failure::new("the recipe wishes for no packages")
+            .with_hint("`[packages]` with `install = [\"NAME\"]` does"));
+    };
+    let path = packages::lock_path(&recipe.source);
+    let old = Lock::read(&path)?;
+    let bars = Bars::new();
+    let root = build::base_root(&recipe, &image::cache(environment)?, &bars.reading("base"))?;
+    bars.finish();
+    let updates_all = args.update.as_ref().is_some_and(Vec::is_empty);
+    let options = Options {
+        prefer: old.clone().filter(|_| !updates_all),
+        update: args.update.clone(),
+    };
+    let transport = Transport::new(environment.proxies.clone());
+    let made = make::make(&recipe, wishes, root.as_ref(), &transport, &options);
+    let Made { lock, notes } = made.map_err(explained)?;
+    for note in &notes {
+        output.warning(note);
+    }
+    let changes = changes(old.as_ref(), &lock);
+    for change in &changes {
+        output.line(change)?;
+    }
+    if old.as_ref() == Some(&lock) {
+        output.note(
+            "locked",
+            format_args!("{} packages, as before", lock.packages.len()),
+        );
+        return Ok(Outcome::Done);
+    }
+    if args.check {
+        output.note("lock", format_args!("{} would change", path.display()));
+        return Ok(Outcome::Differs);
+    }
+    lock.write(&path)?;
+    output.note("locked", format_args!("{} packages", lock.packages.len()));
+    Ok(Outcome::Done)
+}
+
+/// A failure with the advice of its error.
+pub(super) fn explained(error: lock::Error) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::from(error);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// What differs between two locks, a line each: `+` comes, `-` goes.
+fn changes(old: Option<&Lock>, new: &Lock) -> Vec<String> {
+    let lines = |lock: &Lock| -> Vec<String> {
+        let packages = lock.packages.iter().map(|package| {
+            let replaced = package.replaces.as_deref();
+            let replaced = replaced.map_or(String::new(), |old| format!(" (replaces {old})"));
+            format!("install {}{replaced}", package.nevra())
+        });
+        let removals = lock.removals.iter();
+        let removals = removals.map(|package| format!("remove {}", package.nevra()));
+        packages.chain(removals).collect()
+    };
+    let old = old.map(lines).unwrap_or_default();
+    let new = lines(new);
+    let gone = old.iter().filter(|line| !new.contains(line));
+    let come = new.iter().filter(|line| !old.contains(line));
+    gone.map(|line| format!("- {line}"))
+        .chain(come.map(|line| format!("+ {line}")))
+        .collect()
+}

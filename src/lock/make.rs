@@ -1,0 +1,221 @@
+//! Making a lock: the base's packages, the repositories, the solution.
+
+use std::collections::BTreeSet;
+
+use super::Error;
+use super::file::{Lock, LockedPackage, LockedRemoval, LockedRepository};
+use crate::recipe::Recipe;
+use crate::recipe::packages::{self, PackageWishes};
+use imgasm_block::Digest;
+use imgasm_fs::FileSystem;
+use imgasm_guest::files::{known_path, link_target};
+use imgasm_guest::packages::database::Database;
+use imgasm_guest::packages::openpgp::Keyring;
+use imgasm_guest::packages::signature;
+use imgasm_guest::{Facts, packages as rpm};
+use imgasm_repo::metadata::{Location, Repository};
+use imgasm_repo::transport::local;
+use imgasm_repo::wish::Wishes;
+use imgasm_repo::{Pool, Solution, Transport, solve};
+
+/// What else is to be known.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The packages that are to stay as this lock has them, where that can be.
+    pub prefer: Option<Lock>,
+    /// The names of those that need not; `None` is that of none.
+    pub update: Option<Vec<String>>,
+}
+
+/// A lock, with what a person should know of it.
+#[derive(Debug)]
+pub struct Made {
+    /// The lock.
+    pub lock: Lock,
+    /// What was asked for that is so already.
+    pub notes: Vec<String>,
+}
+
+/// The identity of the packages that a system has.
+pub fn identity(fs: &dyn FileSystem) -> Result<Digest, Error> {
+    let database = Database::read(fs)?.ok_or(Error::NoDatabase)?;
+    Ok(identity_of(&database))
+}
+
+fn identity_of(database: &Database) -> Digest {
+    let lines = database.records.iter().map(|record| {
+        let package = rpm::Package::of(&record.header);
+        format!("{package} {}\n", Digest::of(record.header.bytes()))
+    });
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort();
+    Digest::of(lines.concat().as_bytes())
+}
+
+/// Solves the wishes of a recipe for its base, whose root filesystem is `fs`.
+pub fn make(
+    recipe: &Recipe,
+    wishes: &PackageWishes,
+    fs: &dyn FileSystem,
+    transport: &Transport,
+    options: &Options,
+) -> Result<Made, Error> {
+    let facts = Facts::detect(fs)?;
+    let database = Database::read(fs)?.ok_or(Error::NoDatabase)?;
+    let keyrings = recipe.repositories.iter().map(|one| keyring(recipe, one));
+    let keyrings = keyrings.collect::<Result<Vec<_>, _>>()?;
+    let keys: Vec<_> = keyrings.iter().map(Keyring::fingerprints).collect();
+    let mut repositories = Vec::new();
+    for (one, keyring) in recipe.repositories.iter().zip(keyrings) {
+        let old = options.prefer.iter().flat_map(|old| &old.repositories);
+        let mut old = old.filter(|old| old.id == one.id);
+        repositories.push(Repository {
+            id: one.id.clone(),
+            location: location(recipe, one, &facts)?,
+            prefer: old.find_map(|old| old.places.first().cloned()),
+            keyring: one.repo_gpgcheck.then_some(keyring),
+            priority: one.priority,
+            cost: one.cost,
+            excludes: one.excludes.clone(),
+        });
+    }
+    let headers = database.records.iter().map(|record| &record.header);
+    let is_merged = link_target(fs, &known_path("/bin"))?.is_some();
+    let mut pool = Pool::of_installed(headers, facts.arch, is_merged);
+    let loaded = pool.add(&repositories, transport, &wishes.exclude)?;
+    if let Some(old) = &options.prefer {
+        let may_change = options.update.as_deref().unwrap_or_default();
+        let kept = old
+            .packages
+            .iter()
+            .filter(|package| !may_change.contains(&package.name));
+        pool.prefer(kept.map(LockedPackage::nevra));
+    }
+    let wanted = Wishes {
+        install: wishes.install.clone(),
+        upgrade: wishes.upgrade.clone(),
+        remove: wishes.remove.clone(),
+        swap: wishes.swap.clone().into_iter().collect(),
+        protected: wishes.protected.clone(),
+        weak: wishes.install_weak_deps,
+    };
+    let solution = solve(&mut pool, &wanted, &loaded, transport)?;
+    let mut lock = Lock::new(
+        identity_of(&database),
+        packages::wishes_identity(&recipe.repositories, wishes),
+    );
+    lock.repositories = repositories
+        .iter()
+        .zip(&loaded)
+        .zip(keys)
+        .map(|((repository, loaded), keys)| LockedRepository {
+            id: repository.id.clone(),
+            places: match &repository.location {
+                Location::Places(places) => places.clone(),
+                Location::MirrorList(_) | Location::Metalink(_) => vec![loaded.place.clone()],
+            },
+            repomd: loaded.repomd,
+            keys,
+        })
+        .collect();
+    lock.repositories
+        .sort_by(|one, other| one.id.cmp(&other.id));
+    fill(&mut lock, &pool, &solution, &repositories);
+    Ok(Made {
+        lock,
+        notes: solution.notes,
+    })
+}
+
+/// Writes the solution into the lock.
+fn fill(lock: &mut Lock, pool: &Pool, solution: &Solution, repositories: &[Repository]) {
+    let text = |id| pool.names.text(id).to_owned();
+    let mut replaced = BTreeSet::new();
+    for number in &solution.arriving {
+        let package = &pool.packages[*number];
+        let Some(available) = &package.available else {
+            continue;
+        };
+        let leaving = solution.leaving.iter().copied();
+        let going: Vec<_> = leaving
+            .filter(|old| pool.excludes(*number, *old) || pool.obsoletes(*number, *old))
+            .collect();
+        let older = going
+            .iter()
+            .find(|old| pool.packages[**old].name == package.name);
+        replaced.extend(going.iter().copied());
+        lock.packages.push(LockedPackage {
+            name: text(package.name),
+            version: text(package.version),
+            arch: text(package.arch),
+            repository: repositories[available.repository].id.clone(),
+            location: available.location.clone(),
+            size: available.size,
+            sha256: available.sha256,
+            source: available.source.clone(),
+            replaces: older.map(|old| text(pool.packages[*old].version)),
+        });
+    }
+    let leaving = solution
+        .leaving
+        .iter()
+        .filter(|old| !replaced.contains(old));
+    lock.removals = leaving
+        .map(|old| &pool.packages[*old])
+        .map(|package| LockedRemoval {
+            name: text(package.name),
+            version: text(package.version),
+            arch: text(package.arch),
+        })
+        .collect();
+    lock.packages.sort_by_key(LockedPackage::nevra);
+    lock.removals.sort_by_key(LockedRemoval::nevra);
+}
+
+/// The keys of a repository.
+pub fn keyring(recipe: &Recipe, repository: &packages::Repository) -> Result<Keyring, Error> {
+    let files = repository.key_files(&recipe.folder);
+    Ok(signature::keyring(&files, &[])?)
+}
+
+/// Where a repository is, with dnf's variables filled in and files found from the recipe's folder.
+fn location(
+    recipe: &Recipe,
+    repository: &packages::Repository,
+    facts: &Facts,
+) -> Result<Location, Error> {
+    let url = |text: &String| {
+        let arch = match facts.arch {
+            Some(imgasm_guest::Arch::Arm64) => "aarch64",
+            Some(arch) => arch.name(),
+            None => "noarch",
+        };
+        let release = facts.os_release.version_id().unwrap_or_default();
+        let text = text
+            .replace("$basearch", arch)
+            .replace("$arch", arch)
+            .replace("$releasever", release);
+        match local(&text) {
+            Some(path) => {
+                let path = recipe.folder.join(path);
+                recipe.boundary.check(&path)?;
+                Ok(format!("file:{}", path.display()))
+            }
+            None => Ok(text),
+        }
+    };
+    Ok(
+        match (
+            &repository.baseurl,
+            &repository.mirrorlist,
+            &repository.metalink,
+        ) {
+            (Some(places), ..) => {
+                let places = places.0.iter().map(url);
+                Location::Places(places.collect::<Result<_, Error>>()?)
+            }
+            (_, Some(list), _) => Location::MirrorList(url(list)?),
+            (.., list) => Location::Metalink(url(&list.clone().unwrap_or_default())?),
+        },
+    )
+}

@@ -1,0 +1,150 @@
+//! The package files on the host: in a folder beside the recipe, or in the cache.
+
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::file::{Lock, LockedPackage};
+use crate::recipe::Recipe;
+use crate::recipe::packages::lock_path;
+use imgasm_guest::packages::Request;
+use imgasm_repo::Transport;
+use imgasm_repo::transport::{join, local};
+
+/// The folder beside the recipe.
+const VENDOR: &str = "vendor";
+
+/// Where package files are.
+#[derive(Debug)]
+pub struct Store<'r> {
+    recipe: &'r Recipe,
+    vendor: PathBuf,
+    cache: PathBuf,
+}
+
+impl<'r> Store<'r> {
+    /// The store of a recipe, with the cache in this folder.
+    pub fn new(recipe: &'r Recipe, cache: &Path) -> Self {
+        Self {
+            recipe,
+            vendor: recipe.folder.join(VENDOR),
+            cache: packages_in(cache),
+        }
+    }
+
+    /// The file of a package, if it is there. Whether it is the right one is seen when it is opened.
+    pub fn find(&self, package: &LockedPackage) -> Option<PathBuf> {
+        let places = [self.vendored(package), self.cached(package)];
+        let is_there = |path: &PathBuf| {
+            path.metadata()
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == package.size)
+        };
+        places.into_iter().find(is_there)
+    }
+
+    /// Where a package lies in the folder beside the recipe.
+    pub fn vendored(&self, package: &LockedPackage) -> PathBuf {
+        // The names come from a repository.
+        let name = package.nevra().replace(['/', '\0'], "_");
+        self.vendor.join(format!("{name}.rpm"))
+    }
+
+    fn cached(&self, package: &LockedPackage) -> PathBuf {
+        self.cache.join(format!("{}.rpm", package.sha256))
+    }
+
+    /// Gets a package, unless it is there; gives its file, and whether it was got. Into the folder
+    /// beside the recipe, or else into the cache.
+    pub fn fetch(
+        &self,
+        lock: &Lock,
+        package: &LockedPackage,
+        into_vendor: bool,
+        transport: &Transport,
+    ) -> Result<(PathBuf, bool), Error> {
+        let target = if into_vendor {
+            self.vendored(package)
+        } else {
+            self.cached(package)
+        };
+        if let Some(found) = self.find(package)
+            && (!into_vendor || found == target)
+        {
+            return Ok((found, false));
+        }
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        let mut repositories = lock.repositories.iter();
+        let repository = repositories.find(|one| one.id == package.repository);
+        let places = repository.map_or(&[][..], |repository| &repository.places);
+        let mut problem = None;
+        for place in places {
+            let url = join(place, &package.location);
+            if let Some(path) = local(&url) {
+                self.recipe.boundary.check(&path)?;
+            }
+            match transport.download(&url, package.sha256, package.size, &target) {
+                Ok(()) => return Ok((target, true)),
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        Err(problem.map_or_else(|| unknown_repository(self.recipe, package), Error::from))
+    }
+
+    /// What a build asks for: every locked package, with the keys that must have signed it.
+    ///
+    /// # Errors
+    /// Where files are missing.
+    pub fn requests(&self, lock: &Lock) -> Result<Vec<Request>, Error> {
+        let skips = self
+            .recipe
+            .wishes
+            .as_ref()
+            .is_some_and(|wishes| wishes.scriptlets.are_skipped());
+        let mut missing = lock
+            .packages
+            .iter()
+            .filter(|package| self.find(package).is_none());
+        if let Some(first) = missing.next() {
+            return Err(Error::NotFetched {
+                first: first.nevra(),
+                count: 1 + missing.count(),
+            });
+        }
+        let request = |package: &LockedPackage| {
+            let mut known = self.recipe.repositories.iter();
+            let repository = known.find(|one| one.id == package.repository);
+            let repository = repository.ok_or_else(|| unknown_repository(self.recipe, package))?;
+            let keyrings = if repository.gpgcheck {
+                repository.key_files(&self.recipe.folder)
+            } else {
+                Vec::new()
+            };
+            Ok(Request {
+                // It was there above; whether it is the right one is seen when it is opened.
+                path: self.find(package).unwrap_or_else(|| self.cached(package)),
+                sha256: package.sha256,
+                keyrings,
+                weak_digests: Vec::new(),
+                nodeps: false,
+                skip_scriptlets: skips,
+            })
+        };
+        lock.packages.iter().map(request).collect()
+    }
+}
+
+/// The folder with package files in the folder of the cache.
+pub fn packages_in(cache: &Path) -> PathBuf {
+    cache.join("packages")
+}
+
+fn unknown_repository(recipe: &Recipe, package: &LockedPackage) -> Error {
+    Error::Unusable {
+        path: lock_path(&recipe.source),
+        problem: format!("there is no repository `{}`", package.repository),
+    }
+}

@@ -1,0 +1,222 @@
+//! Packages by their names: the repositories that have them, and what is wished for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::decode::{self, Value};
+use crate::config::values::OneOrMany;
+use crate::config::{self, Boundary, RelativePath, Setting, Source, Variables, template};
+use crate::overlay::steps::package::{Database, Scriptlets};
+use imgasm_block::Digest;
+
+/// The priority and the cost of a repository that says nothing of them, which are dnf's.
+const PRIORITY: u32 = 99;
+const COST: u32 = 1000;
+
+/// A repository, in the words of dnf.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// What it is called.
+    pub id: String,
+    /// The places where it is, each as good as the others.
+    pub baseurl: Option<OneOrMany<String>>,
+    /// The URL of a list of such places.
+    pub mirrorlist: Option<String>,
+    /// The URL of a metalink.
+    pub metalink: Option<String>,
+    /// The files with the keys of which one must have signed what it has.
+    pub gpgkey: Option<OneOrMany<RelativePath>>,
+    /// Whether its packages must be signed.
+    #[serde(default = "yes")]
+    pub gpgcheck: bool,
+    /// Whether its list of metadata must be.
+    #[serde(default)]
+    pub repo_gpgcheck: bool,
+    /// Packages of repositories with a higher number are hidden by those of the same name here.
+    #[serde(default = "priority")]
+    pub priority: u32,
+    /// Of equal packages that of the repository with the lowest number is taken.
+    #[serde(default = "cost")]
+    pub cost: u32,
+    /// Patterns of packages that are not taken from it.
+    #[serde(default)]
+    pub excludes: Vec<String>,
+}
+
+/// What is wished for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageWishes {
+    /// What is to be there: names, with version and architecture or without, patterns, `@groups`,
+    /// files.
+    #[serde(default)]
+    pub install: Vec<String>,
+    /// What is to become newer; `*` is everything.
+    #[serde(default)]
+    pub upgrade: Vec<String>,
+    /// What is to go.
+    #[serde(default)]
+    pub remove: Vec<String>,
+    /// What is to go, with what is to come instead.
+    #[serde(default)]
+    pub swap: BTreeMap<String, String>,
+    /// Patterns of packages that no repository is taken to have.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// The names of packages that must not go.
+    #[serde(default)]
+    pub protected: Vec<String>,
+    /// Whether what packages recommend is installed too.
+    #[serde(default = "yes")]
+    pub install_weak_deps: bool,
+    /// What is done about scripts.
+    #[serde(default)]
+    pub scriptlets: Scriptlets,
+    /// What is done where the database cannot be written.
+    #[serde(default)]
+    pub database: Database,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn priority() -> u32 {
+    PRIORITY
+}
+
+const fn cost() -> u32 {
+    COST
+}
+
+impl Repository {
+    /// The files with its keys, where the recipe's paths are relative to `folder`.
+    pub fn key_files(&self, folder: &Path) -> Vec<PathBuf> {
+        let files = self.gpgkey.iter().flat_map(|keys| &keys.0);
+        files.map(|file| folder.join(file.as_path())).collect()
+    }
+
+    /// What is wrong with it by itself.
+    pub(super) fn problem(&self) -> Option<String> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        if self.id.is_empty() || !self.id.chars().all(is_name) {
+            let id = &self.id;
+            return Some(format!("{id:?} cannot be the `id` of a repository"));
+        }
+        let places = [
+            self.baseurl.is_some(),
+            self.mirrorlist.is_some(),
+            self.metalink.is_some(),
+        ];
+        if places.iter().filter(|given| **given).count() != 1 {
+            return Some(
+                "a repository has one of `baseurl`, `mirrorlist` and `metalink`".to_owned(),
+            );
+        }
+        if self.key_files(Path::new("")).is_empty() && (self.gpgcheck || self.repo_gpgcheck) {
+            return Some(
+                "a repository needs the files of its keys as `gpgkey`, or `gpgcheck = false`"
+                    .to_owned(),
+            );
+        }
+        None
+    }
+}
+
+/// Reads the value of the key `repository`. What only the base knows is filled in when it is known:
+/// `{{ releasever }}` is dnf's `$releasever`.
+pub(super) fn repositories(
+    source: &Source,
+    value: Value<'_>,
+    variables: &Variables,
+) -> config::Result<Vec<Repository>> {
+    let mut all = variables.clone();
+    for name in ["releasever", "basearch", "arch"] {
+        if all.get(name).is_none() {
+            all.set(name, Setting::Text(format!("${name}")));
+        }
+    }
+    let literals = template::literals(&value, &all);
+    let rendered = template::render_all(source, value, &all, &literals)?;
+    Ok(decode::decode_rendered(source, rendered)?)
+}
+
+/// What is wrong with repositories and wishes together.
+pub(super) fn problem(
+    repositories: &[Repository],
+    wishes: Option<&PackageWishes>,
+) -> Option<String> {
+    if let Some(problem) = repositories.iter().find_map(Repository::problem) {
+        return Some(problem);
+    }
+    let ids: BTreeSet<_> = repositories.iter().map(|one| &one.id).collect();
+    if ids.len() < repositories.len() {
+        return Some("two repositories have the same `id`".to_owned());
+    }
+    match wishes {
+        None if !repositories.is_empty() => {
+            Some("a repository is of use with `[packages]` only".to_owned())
+        }
+        Some(wishes) if repositories.is_empty() && wishes.needs_repositories() => {
+            Some("`[packages]` needs a `[[repository]]`".to_owned())
+        }
+        _ => None,
+    }
+}
+
+impl PackageWishes {
+    fn needs_repositories(&self) -> bool {
+        !(self.install.is_empty() && self.upgrade.is_empty() && self.swap.is_empty())
+    }
+}
+
+/// Where the lock of a recipe is: beside it, and called alike.
+pub fn lock_path(source: &Source) -> PathBuf {
+    Path::new(source.name()).with_extension("lock")
+}
+
+/// The digest of a recipe's lock, where there is one.
+pub(super) fn lock_digest(source: &Source, boundary: &Boundary) -> config::Result<Option<Digest>> {
+    let path = lock_path(source);
+    let failed = |source| config::Error::Io {
+        path: path.clone(),
+        source,
+    };
+    let mut file = match boundary.open(&path) {
+        Err(config::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        file => file?,
+    };
+    let mut hasher = Sha256::new();
+    config::digest::hash_file(&mut file, &mut hasher).map_err(failed)?;
+    Ok(Some(Digest::finish(hasher)))
+}
+
+/// The identity of all that decides which packages come and go.
+pub fn wishes_identity(repositories: &[Repository], wishes: &PackageWishes) -> Digest {
+    let mut hasher = Sha256::new();
+    // The debugging form of texts and of lists of them is exact.
+    let mut line = |text: String| {
+        hasher.update(text.as_bytes());
+        hasher.update(b"\n");
+    };
+    for one in repositories {
+        let places = one.baseurl.as_ref().map(|urls| &urls.0);
+        line(format!(
+            "{:?} {places:?} {:?} {:?}",
+            one.id, one.mirrorlist, one.metalink
+        ));
+        line(format!("{} {} {:?}", one.priority, one.cost, one.excludes));
+    }
+    line(format!("{:?} {:?}", wishes.install, wishes.upgrade));
+    line(format!("{:?} {:?}", wishes.remove, wishes.swap));
+    line(format!("{:?} {:?}", wishes.exclude, wishes.protected));
+    line(format!("{}", wishes.install_weak_deps));
+    Digest::finish(hasher)
+}

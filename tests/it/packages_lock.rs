@@ -1,0 +1,331 @@
+//! Packages by their names: `imgasm lock`, `fetch` and `build`, from a repository of `createrepo_c`,
+//! looked at with Debian's rpm on a mount of the image.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::support::example;
+use crate::support::rpms::{Lab, TOOLS, rpm};
+use imgasm_testkit::command::{output, run, text};
+use imgasm_testkit::image::Kind;
+use imgasm_testkit::kernel::{Access, Mount};
+use imgasm_testkit::need;
+
+/// A lab with a repository and a recipe.
+struct House {
+    lab: Lab,
+    folder: PathBuf,
+}
+
+impl House {
+    fn new() -> Option<Self> {
+        let tools = [TOOLS.as_slice(), &["createrepo_c", "dnf"]].concat();
+        if !need::mounts(&tools) {
+            return None;
+        }
+        let lab = Lab::new();
+        let folder = lab.fresh();
+        fs::create_dir(folder.join("repo")).unwrap();
+        // The base lies above the recipe.
+        fs::write(lab.image().with_file_name("imgasm.root"), "").unwrap();
+        Some(Self { lab, folder })
+    }
+
+    /// Puts a package with one file into the repository; gives its path.
+    fn add(&self, name: &str, version: &str, spec: &str) -> PathBuf {
+        let file = format!("/opt/{name}");
+        let spec = format!(
+            "{spec}\n%description\nx\n%install\nmkdir -p %{{buildroot}}/opt\n\
+             echo {version} > %{{buildroot}}{file}\n%files\n{file}\n"
+        );
+        let path = self.lab.rpmbuild(name, version, &spec);
+        let target = self.folder.join("repo").join(path.file_name().unwrap());
+        fs::copy(&path, &target).unwrap();
+        target
+    }
+
+    fn index(&self) {
+        run(Command::new("createrepo_c")
+            .arg("-q")
+            .arg(self.folder.join("repo")));
+    }
+
+    fn recipe(&self, wishes: &str) {
+        let base = self.lab.image();
+        let recipe = format!(
+            "name = 'web'\nbase = {{ file = '{}' }}\n[[repository]]\nid = 'r'\n\
+             baseurl = 'file:repo'\ngpgcheck = false\n[packages]\n{wishes}\n",
+            base.display()
+        );
+        fs::write(self.folder.join("imgasm.toml"), recipe).unwrap();
+    }
+
+    /// Runs imgasm; gives its status, and what it says.
+    fn imgasm(&self, args: &[&str]) -> (i32, String) {
+        let mut command = example::imgasm();
+        for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(name);
+        }
+        command
+            .args(args)
+            .current_dir(&self.folder)
+            .env("IMGASM_CACHE", self.folder.join("cache"))
+            .env("SOURCE_DATE_EPOCH", "1700000000");
+        let result = output(&mut command);
+        (result.status.code().unwrap(), text(&result))
+    }
+
+    /// As [`House::imgasm`], which must succeed.
+    fn done(&self, args: &[&str]) -> String {
+        let (status, said) = self.imgasm(args);
+        assert_eq!(status, 0, "{args:?}: {said}");
+        said
+    }
+
+    fn lock(&self) -> String {
+        fs::read_to_string(self.folder.join("imgasm.lock")).unwrap()
+    }
+
+    fn built(&self) -> Vec<u8> {
+        fs::read(self.folder.join("out/web.raw")).unwrap()
+    }
+
+    /// Asks Debian's rpm and dnf about the image that was built.
+    fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
+        let copy = self.folder.join("copy.raw");
+        fs::copy(self.folder.join("out/web.raw"), &copy).unwrap();
+        run(Command::new("e2fsck").arg("-fn").arg(&copy));
+        let mount = Mount::new(&copy, Kind::Ext, Access::ReadWrite);
+        let result = look(mount.path());
+        assert_eq!(rpm(mount.path(), &["-Va"]), "");
+        // Debian's dnf looks for the database in the home.
+        symlink("lib/rpm", mount.path().join("var/.rpmdb")).unwrap();
+        let mut command = Command::new("dnf");
+        command
+            .env("HOME", "/var")
+            .args(["-q", "--releasever=2023", "check"]);
+        command.arg("--installroot").arg(mount.path());
+        assert_eq!(text(&output(&mut command)), "");
+        mount.finish().unwrap();
+        result
+    }
+}
+
+#[test]
+fn names_become_packages_in_the_image() {
+    let Some(house) = House::new() else { return };
+    let gone = house.add("gone", "1", "");
+    let library = house.add("library", "1", "");
+    for path in [&gone, &library] {
+        let path = path.to_str().unwrap();
+        house.lab.edit(|root| rpm(root, &["-i", "--nodeps", path]));
+    }
+    house.add("library", "2", "");
+    house.add("tool", "1", "Requires: library >= 2");
+    house.index();
+    house.recipe("install = ['tool']\nremove = ['gone']");
+
+    let (status, said) = house.imgasm(&["build"]);
+    assert!(
+        status == 2 && said.contains("imgasm.lock is not there"),
+        "{said}"
+    );
+    let said = house.done(&["lock"]);
+    for line in [
+        "+ install library-2-1.noarch (replaces 1-1)",
+        "+ install tool-1-1.noarch",
+        "+ remove gone-1-1.noarch",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let lock = house.lock();
+    assert!(house.done(&["lock"]).contains("as before"));
+    assert_eq!(house.lock(), lock);
+    let (status, said) = house.imgasm(&["build"]);
+    assert!(status == 2 && said.contains("imgasm fetch"), "{said}");
+    house.done(&["fetch"]);
+    // A build needs no repository.
+    fs::rename(house.folder.join("repo"), house.folder.join("away")).unwrap();
+    house.done(&["build"]);
+    let first = house.built();
+    house.done(&["build"]);
+    assert!(house.built() == first, "a second build gives other bytes");
+    house.look(|root| {
+        let mut installed: Vec<_> = rpm(root, &["-qa"]).lines().map(str::to_owned).collect();
+        installed.sort();
+        assert_eq!(installed, ["library-2-1.noarch", "tool-1-1.noarch"]);
+        assert!(!root.join("opt/gone").exists());
+        assert_eq!(fs::read_to_string(root.join("opt/library")).unwrap(), "2\n");
+    });
+    let manifest = fs::read_to_string(house.folder.join("out/manifest.json")).unwrap();
+    assert!(manifest.contains("\"removed_packages\""), "{manifest}");
+}
+
+#[test]
+fn a_lock_holds_until_it_is_updated() {
+    let Some(house) = House::new() else { return };
+    house.add("tool", "1", "");
+    house.index();
+    house.recipe("install = ['tool']");
+    house.done(&["lock"]);
+    let first = house.lock();
+    house.add("tool", "2", "");
+    house.add("other", "1", "");
+    house.index();
+    // The repository is another, but the package stays.
+    let (status, said) = house.imgasm(&["lock", "--check"]);
+    assert_eq!(status, 1, "{said}");
+    house.done(&["lock"]);
+    assert!(house.lock().contains("version = \"1-1\"") && house.lock() != first);
+    house.done(&["lock", "--update", "other"]);
+    assert!(house.lock().contains("version = \"1-1\""));
+    assert!(
+        house
+            .done(&["lock", "--update", "tool"])
+            .contains("+ install tool-2-1.noarch")
+    );
+    assert_eq!(house.imgasm(&["lock", "--check"]).0, 0);
+    house.done(&["fetch", "--vendor"]);
+    assert!(house.folder.join("vendor/tool-2-1.noarch.rpm").is_file());
+    // Other wishes, or another base, need another lock.
+    house.recipe("install = ['tool', 'other']");
+    let (status, said) = house.imgasm(&["build"]);
+    assert!(
+        status == 2 && said.contains("does not fit any more"),
+        "{said}"
+    );
+    house.recipe("install = ['tool']");
+    let path = house.folder.join("repo/other-1-1.noarch.rpm");
+    let path = path.to_str().unwrap();
+    house.lab.edit(|root| rpm(root, &["-i", "--nodeps", path]));
+    let (status, said) = house.imgasm(&["build"]);
+    assert!(
+        status == 2 && said.contains("installed in the base changed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_cannot_be_is_explained_and_nothing_is_written() {
+    let Some(house) = House::new() else { return };
+    house.add("tool", "1", "Requires: nobody");
+    house.index();
+    for (wishes, wanted) in [
+        ("install = ['tool']", "nothing provides `nobody`"),
+        ("install = ['missing']", "`missing`"),
+        ("install = ['tool >']", "`tool >`"),
+        ("instal = ['tool']", "unknown"),
+    ] {
+        house.recipe(wishes);
+        let (status, said) = house.imgasm(&["lock"]);
+        assert!(status == 2 && said.contains(wanted), "{wishes}: {said}");
+        assert!(!house.folder.join("imgasm.lock").exists());
+    }
+    // A package whose file is another than the one that was locked.
+    let path = house.add("sound", "1", "");
+    house.index();
+    house.recipe("install = ['sound']");
+    house.done(&["lock"]);
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let (status, said) = house.imgasm(&["fetch"]);
+    assert!(status == 2 && said.contains("has the SHA-256"), "{said}");
+    fs::write(house.folder.join("imgasm.lock"), "version = 9\n").unwrap();
+    let (status, said) = house.imgasm(&["build"]);
+    assert!(status == 2 && said.contains("imgasm.lock"), "{said}");
+}
+
+/// Serves a folder on the loopback, and cuts the first answer that is a package; gives its URL and
+/// how often it was asked.
+fn serve(folder: PathBuf) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    thread::spawn(move || {
+        let mut is_cut = false;
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            let path = head[0].split(' ').nth(1).unwrap().trim_start_matches('/');
+            let body = fs::read(folder.join(path)).unwrap_or_default();
+            let length = body.len();
+            let is_whole = is_cut || !path.contains("noarch");
+            is_cut |= !is_whole;
+            let sent = if is_whole { length } else { length / 2 };
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(&[head.as_bytes(), &body[..sent]].concat());
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn a_server_is_asked_by_lock_and_fetch_and_never_by_build() {
+    let Some(house) = House::new() else { return };
+    house.add("tool", "1", "Requires: library");
+    house.add("library", "1", "");
+    house.index();
+    house.recipe("install = ['tool']");
+    let (url, asked) = serve(house.folder.join("repo"));
+    let path = house.folder.join("imgasm.toml");
+    let recipe = fs::read_to_string(&path).unwrap();
+    fs::write(&path, recipe.replace("file:repo", &url)).unwrap();
+    house.done(&["lock"]);
+    assert!(house.lock().contains(&url));
+    house.done(&["fetch"]);
+    let before = asked.load(Ordering::SeqCst);
+    // repomd, primary, and two packages, one of them twice.
+    assert_eq!(before, 5);
+    house.done(&["fetch"]);
+    house.done(&["build", "--check-reproducible"]);
+    house.done(&["plan"]);
+    assert_eq!(asked.load(Ordering::SeqCst), before);
+    house.look(|root| {
+        let installed = rpm(root, &["-qa"]);
+        assert_eq!(installed.lines().count(), 2, "{installed}");
+    });
+}
+
+#[test]
+fn what_a_script_needs_is_there_before_it_and_one_that_fails_ends_the_build() {
+    let Some(house) = House::new() else { return };
+    let shell = house.add("shell", "1", "Provides: /bin/sh");
+    let shell = shell.to_str().unwrap();
+    house.lab.edit(|root| rpm(root, &["-i", "--nodeps", shell]));
+    // By its name it would come last.
+    house.add("zebra", "1", "");
+    house.add(
+        "asks",
+        "1",
+        "Requires(pre): zebra\n%pre\n\
+         if [ -e /opt/zebra ]; then groupadd -r yes; else groupadd -r no; fi\n",
+    );
+    house.add("fails", "1", "%pre\necho no; exit 1\n");
+    house.index();
+    house.recipe("install = ['asks']");
+    house.done(&["lock"]);
+    house.done(&["fetch"]);
+    house.done(&["build"]);
+    house.look(|root| {
+        let groups = fs::read_to_string(root.join("etc/group")).unwrap();
+        assert!(groups.contains("\nyes:"), "{groups}");
+    });
+    let before = house.built();
+    house.recipe("install = ['asks', 'fails']");
+    house.done(&["lock"]);
+    house.done(&["fetch"]);
+    let (status, said) = house.imgasm(&["build"]);
+    assert!(status == 2 && said.contains("fails-1-1.noarch"), "{said}");
+    assert!(house.built() == before);
+}
