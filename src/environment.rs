@@ -41,6 +41,8 @@ pub struct Environment {
     /// The proxies that repositories are asked through: `HTTP_PROXY` and `HTTPS_PROXY`, else
     /// `ALL_PROXY`, but for the hosts of `NO_PROXY`; or the same in small letters.
     pub proxies: Proxies,
+    /// The file with the authorities that connections to AWS trust, and no others: `AWS_CA_BUNDLE`.
+    pub aws_authorities: Option<PathBuf>,
 }
 
 impl Environment {
@@ -65,6 +67,7 @@ impl Environment {
                 except: first(&["no_proxy", "NO_PROXY"]),
             },
             aws_region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
+            aws_authorities: set("AWS_CA_BUNDLE").map(PathBuf::from),
         }
     }
 

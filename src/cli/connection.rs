@@ -26,10 +26,11 @@ pub(super) struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// Where to connect to; `default_region` if nothing else names a region, and the account that it
-    /// must be.
+    /// Where to connect to, and how; `default_region` if nothing else names a region, and the account
+    /// that it must be.
     pub(super) fn settings(
         &self,
+        environment: &Environment,
         default_region: Option<String>,
         account: Option<String>,
     ) -> Settings {
@@ -39,6 +40,8 @@ impl ConnectionArgs {
             default_region,
             account,
             endpoint_url: self.endpoint_url.clone(),
+            authorities: environment.aws_authorities.clone(),
+            ask: Some(ask_for_code),
         }
     }
 
@@ -53,6 +56,11 @@ impl ConnectionArgs {
             .or_else(|| environment.aws_region.clone())
             .or_else(|| ami.region.as_ref().map(ToString::to_string))
     }
+}
+
+/// Asks for a code of an MFA device, where someone sits at a terminal.
+fn ask_for_code(device: &str) -> Option<String> {
+    Output::new().ask(format_args!("code of {device}"))
 }
 
 /// What went wrong, with what to do about it.

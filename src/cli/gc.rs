@@ -100,7 +100,8 @@ pub(super) fn run(
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let runtime = connect::runtime().map_err(explained)?;
     let found = runtime.block_on(async {
-        let aws = Aws::connect(&args.connection.settings(region, account)).await?;
+        let settings = args.connection.settings(environment, region, account);
+        let aws = Aws::connect(&settings, &*report).await?;
         let found = find(&aws, &search, &*report).await?;
         Ok((aws, found))
     });

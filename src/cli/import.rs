@@ -192,11 +192,13 @@ pub(super) fn run(
     };
     let default_region = plan.ami.region.as_ref().map(ToString::to_string);
     let account = plan.ami.account.as_ref().map(ToString::to_string);
-    let settings = args.connection.settings(default_region, account);
+    let settings = args
+        .connection
+        .settings(environment, default_region, account);
     let console = Console::shared();
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let artifacts = connect::runtime().map_err(explained)?.block_on(async {
-        let aws = Aws::connect(&settings).await?;
+        let aws = Aws::connect(&settings, &*report).await?;
         Box::pin(import(&aws, &plan, parent.as_ref(), &options, &report)).await
     });
     console.finish();

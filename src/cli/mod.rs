@@ -202,7 +202,7 @@ fn run(
         #[cfg(feature = "aws")]
         Command::Import(args) => import::run(&args, environment, output),
         #[cfg(feature = "aws")]
-        Command::Pull(args) => pull::run(&args, output),
+        Command::Pull(args) => pull::run(&args, environment, output),
         #[cfg(feature = "aws")]
         Command::Gc(args) => gc::run(&args, environment, output),
         Command::Convert(args) => convert::run(&args, environment, output),

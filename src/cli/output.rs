@@ -89,6 +89,21 @@ impl Output {
         self.tell(WARNING, "warning", ": ", text);
     }
 
+    /// Asks for a word, where someone sits at a terminal; `None` where nobody does, or says nothing.
+    #[cfg(feature = "aws")]
+    pub(super) fn ask(&mut self, what: impl Display) -> Option<String> {
+        if !(io::stdin().is_terminal() && Self::is_watched()) {
+            return None;
+        }
+        let what = inert::visible_lines(&what.to_string());
+        write!(self.stderr, "{NOTE}{what}{NOTE:#}: ").ok()?;
+        self.stderr.flush().ok()?;
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).ok()?;
+        let word = line.trim();
+        (!word.is_empty()).then(|| word.to_owned())
+    }
+
     /// Why the command failed, with what to do about it.
     pub fn failure(&mut self, failure: &Failure) {
         self.tell(ERROR, "error", ": ", failure);

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::recipe::assignment;
 use super::{Outcome, target};
+use crate::environment::Environment;
 use imgasm_aws::Report;
 use imgasm_aws::policy::{partition, pull_policy};
 use imgasm_aws::sdk::pull::{Pull, Source, pull};
@@ -56,7 +57,11 @@ pub(super) struct Args {
     connection: ConnectionArgs,
 }
 
-pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
+pub(super) fn run(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
     if args.policy {
         let partition = partition(args.connection.region.as_deref());
         output.json(&pull_policy(partition))?;
@@ -85,7 +90,8 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     let console = Console::shared();
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let origin = connect::runtime().map_err(explained)?.block_on(async {
-        let aws = Aws::connect(&args.connection.settings(None, None)).await?;
+        let settings = args.connection.settings(environment, None, None);
+        let aws = Aws::connect(&settings, &*report).await?;
         pull(&aws, &what, &report).await
     });
     console.finish();

@@ -41,6 +41,13 @@ def needs(service, operation, region, parameters):
         name = parameters["Name"].lstrip("/")
         account = "" if name.startswith("aws/") else state.ACCOUNT
         yield f"ssm:{operation}", f"arn:aws:ssm:{region}:{account}:parameter/{name}"
+    elif service == "iam":
+        role = parameters.get("RoleName")
+        yield f"iam:{operation}", f"arn:aws:iam::{state.ACCOUNT}:role/{role}" if role else "*"
+    elif service == "kms":
+        key = parameters["KeyId"]
+        arn = key if key.startswith("arn:") else f"arn:aws:kms:{region}:{state.ACCOUNT}:key/{key}"
+        yield f"kms:{operation}", arn
     else:
         yield f"{service}:{operation}", "*"
         if parameters.get("TagSpecifications"):

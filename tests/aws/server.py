@@ -39,6 +39,7 @@ import ebs
 import ec2
 import iam
 import models
+import plain
 import s3
 import ssm
 import state
@@ -57,13 +58,16 @@ CHANCE = random.Random(1)
 CODES = {
     "throttle": {"ec2": (503, "RequestLimitExceeded"), "s3": (503, "SlowDown"),
                  "ebs": (400, "ThrottlingException"), "ssm": (400, "ThrottlingException"),
-                 "sts": (400, "Throttling")},
+                 "sts": (400, "Throttling"), "iam": (400, "Throttling"),
+                 "kms": (400, "ThrottlingException")},
     "error": {"ec2": (500, "InternalError"), "s3": (500, "InternalError"),
               "ebs": (500, "InternalServerException"), "ssm": (500, "InternalServerError"),
-              "sts": (500, "InternalFailure")},
+              "sts": (500, "InternalFailure"), "iam": (500, "ServiceFailure"),
+              "kms": (500, "KMSInternalException")},
     "expired": {"ec2": (400, "RequestExpired"), "s3": (400, "ExpiredToken"),
                 "ebs": (403, "ExpiredTokenException"), "ssm": (400, "ExpiredTokenException"),
-                "sts": (403, "ExpiredToken")},
+                "sts": (403, "ExpiredToken"), "iam": (403, "ExpiredToken"),
+                "kms": (400, "ExpiredTokenException")},
 }
 
 
@@ -101,11 +105,12 @@ def understand(environ, service, body):
     if service == "ec2":
         form = dict(parse_qsl(body.decode(), keep_blank_values=True))
         return form["Action"], models.ec2(form)
-    if service == "sts":
-        return dict(parse_qsl(body.decode()))["Action"], {}
-    if service == "ssm":
+    if service in ("sts", "iam"):
+        form = dict(parse_qsl(body.decode()))
+        return form.pop("Action"), form
+    if service in ("ssm", "kms"):
         operation = environ["HTTP_X_AMZ_TARGET"].split(".")[1]
-        return operation, models.checked("ssm", operation, json.loads(body))
+        return operation, models.checked(service, operation, json.loads(body))
     if service == "s3":
         operation = s3_operation(environ, query)
         told = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
@@ -142,7 +147,7 @@ def fault(service, operation):
 
 def refusal(service, status, code, message):
     """An error in the service's own form."""
-    if service in ("ebs", "ssm"):
+    if service in ("ebs", "ssm", "kms"):
         body = json.dumps({"__type": code, "Message": message, "message": message})
         return status, {"x-amzn-ErrorType": code, "Content-Type": "application/json"}, body
     error = f"<Code>{code}</Code><Message>{message}</Message>"
@@ -233,6 +238,10 @@ class App:
             code = "UnauthorizedOperation" if service == "ec2" else "AccessDenied"
             said = f"not authorized to perform: {denied or 'it in the bucket of another account'}"
             return self.answer(start_response, *refusal(service, 403, code, said))
+        code = state.SETTINGS["code"]
+        if operation == "AssumeRole" and code and parameters.get("TokenCode") != code:
+            said = "MultiFactorAuthentication failed with invalid MFA one time pass code."
+            return self.answer(start_response, *refusal(service, 403, "AccessDenied", said))
         if kind == "drop":
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return self.answer(start_response, 500, {}, "")
@@ -251,6 +260,14 @@ class App:
         return [bytes([answer[0][0] ^ 1]) + answer[0][1:], *answer[1:]] if kind == "spoil" else answer
 
     def run(self, environ, body, start_response):
+        _, service = scope(environ)
+        if service in ("iam", "kms"):
+            operation, parameters = understand(environ, service, body)
+            try:
+                answer = plain.answer(service, operation, parameters)
+            except plain.Refused as refused:
+                answer = refusal(service, refused.status, refused.code, str(refused))
+            return self.answer(start_response, *answer)
         environ["wsgi.input"] = io.BytesIO(body)
         answer = self.moto(environ, start_response)
         # The one name in S3's answers that moto has wrong; as long, for the length that was told.

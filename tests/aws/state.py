@@ -18,6 +18,13 @@ BLOCKS = {}
 SETTINGS = {
     "encryption_by_default": False,
     "roles": ["vmimport"],
+    #: Whom they trust, if it is not whom they should.
+    "trust": None,
+    "aliases": [],
+    #: The code without which no role is given.
+    "code": None,
+    #: States of keys that are not enabled.
+    "keys": {},
     #: How often what was just made is not known yet.
     "unknown": 0,
     #: How many of a kind an answer lists.

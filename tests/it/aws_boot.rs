@@ -100,10 +100,20 @@ fn project(dir: &Path, drivers: &str, ami: &str) {
 
 const DRIVERS: &str = "kernel/drivers/net/ena.ko:\nkernel/drivers/nvme.ko:\n";
 
+/// The error of an import of such a base.
+fn contradiction(dir: &Path, drivers: &str, ami: &str) -> String {
+    project(dir, drivers, &format!("ami_name = \"boots\"\n{ami}"));
+    refused(command(dir, "import").args(["--via", "ebs", "--dry-run"]))
+}
+
+fn has_tools() -> bool {
+    let tools = ["sgdisk", "mkfs.fat", "mmd", "mcopy", "mke2fs"];
+    is_here() && need::tools(&tools)
+}
+
 #[test]
 fn an_image_that_boots_by_uefi_alone_is_registered_so_and_not_otherwise() {
-    let tools = ["sgdisk", "mkfs.fat", "mmd", "mcopy", "mke2fs"];
-    if !is_here() || !need::tools(&tools) {
+    if !has_tools() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -114,22 +124,55 @@ fn an_image_that_boots_by_uefi_alone_is_registered_so_and_not_otherwise() {
         ("legacy-bios", "no boot code"),
         ("uefi-preferred", "it is `uefi`"),
     ] {
-        project(
-            dir,
-            DRIVERS,
-            &format!("ami_name = \"boots\"\nboot_mode = \"{mode}\"\n"),
-        );
-        let told = refused(command(dir, "import").args(["--via", "ebs", "--dry-run"]));
+        let told = contradiction(dir, DRIVERS, &format!("boot_mode = \"{mode}\"\n"));
         is_one_error(&told, &[mode, word, "imgasm verify"]);
     }
-    // A network adapter that the kernel does not drive.
-    project(dir, "kernel/drivers/nvme.ko:\n", "ami_name = \"boots\"\n");
-    let told = refused(command(dir, "import").args(["--via", "ebs", "--dry-run"]));
-    is_one_error(&told, &["ena_support", "6.1"]);
+}
+
+#[test]
+fn an_image_has_what_its_machine_needs_or_the_recipe_says_that_it_has_not() {
+    if !has_tools() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (ena, nvme) = ("kernel/drivers/net/ena.ko:\n", "kernel/drivers/nvme.ko:\n");
+    is_one_error(
+        &contradiction(dir, nvme, ""),
+        &["ena_support", "`ena`", "6.1"],
+    );
+    is_one_error(
+        &contradiction(dir, ena, ""),
+        &["ena_support", "`nvme`", "6.1"],
+    );
+    project(dir, "", "ami_name = \"boots\"\nena_support = false\n");
+    assert_eq!(register(dir)["EnaSupport"], false);
+
+    let tpm = "tpm_support = \"v2.0\"\n";
+    is_one_error(
+        &contradiction(dir, DRIVERS, tpm),
+        &["tpm_support", "tpm_crb"],
+    );
+    let with_tpm = format!("{DRIVERS}kernel/drivers/char/tpm/tpm_crb.ko.xz:\n");
+    project(dir, &with_tpm, &format!("ami_name = \"boots\"\n{tpm}"));
+    let registered = register(dir);
+    assert_eq!(
+        (&registered["TpmSupport"], &registered["BootMode"]),
+        (&"v2.0".into(), &"uefi".into())
+    );
+
+    let source = "root/usr/lib/python3.9/site-packages/cloudinit/sources/DataSourceEc2.py";
+    fs::create_dir_all(dir.join(source).parent().unwrap()).unwrap();
+    fs::write(dir.join(source), "class DataSourceEc2:\n    pass\n").unwrap();
+    let told = contradiction(dir, DRIVERS, "");
+    is_one_error(&told, &["imds_support", "DataSourceEc2.py", "\"none\""]);
     project(
         dir,
-        "kernel/drivers/nvme.ko:\n",
-        "ami_name = \"boots\"\nena_support = false\n",
+        DRIVERS,
+        "ami_name = \"boots\"\nimds_support = \"none\"\n",
     );
-    assert_eq!(register(dir)["EnaSupport"], false);
+    assert_eq!(register(dir)["ImdsSupport"], Value::Null);
+    fs::write(dir.join(source), "API_TOKEN_ROUTE = \"latest/api/token\"\n").unwrap();
+    project(dir, DRIVERS, "ami_name = \"boots\"\n");
+    assert_eq!(register(dir)["ImdsSupport"], "v2.0");
 }

@@ -100,6 +100,37 @@ fn through_a_tunnel_the_services_have_their_own_names() {
 }
 
 #[test]
+fn the_authorities_of_a_bundle_are_trusted_and_no_others() {
+    let Some((dir, server)) = small() else { return };
+    let dir = dir.path();
+    let proxy = Proxy::start(&server, dir);
+    let import = |bundle: &str| {
+        let mut import = server.import(dir, "ebs");
+        import
+            .env_remove("AWS_ENDPOINT_URL")
+            .env("HTTPS_PROXY", format!("http://{}", proxy.address))
+            .env("AWS_MAX_ATTEMPTS", "1")
+            .env("AWS_CA_BUNDLE", dir.join(bundle));
+        import
+    };
+    is_right(&server, dir, &succeed(&mut import("ca.pem")));
+    fs::write(dir.join("broken.pem"), "no certificate\n").unwrap();
+    let half = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(dir.join("half.pem"), half).unwrap();
+    for bundle in ["broken.pem", "half.pem", "nowhere.pem"] {
+        is_one_error(
+            &refused(&mut import(bundle)),
+            &["AWS_CA_BUNDLE", bundle, "PEM"],
+        );
+    }
+    // Another authority than that of the certificate.
+    let other = tempfile::tempdir().unwrap();
+    let _other = Proxy::start(&server, other.path());
+    fs::copy(other.path().join("ca.pem"), dir.join("other.pem")).unwrap();
+    is_one_error(&refused(&mut import("other.pem")), &["no answer"]);
+}
+
+#[test]
 fn no_proxy_is_honoured_and_a_dead_proxy_is_named() {
     let Some((dir, server)) = small() else { return };
     let dir = dir.path();

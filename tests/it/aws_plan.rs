@@ -46,9 +46,18 @@ fn dry_run(dir: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&json).unwrap()
 }
 
+/// Gives the kernel of the example in `dir` the driver that `tpm_support` needs.
+fn add_tpm_driver(dir: &Path) {
+    let modules = dir.join("rootfs/lib/modules/4.14.33-51.34.amzn1.x86_64/modules.dep");
+    let mut text = fs::read_to_string(&modules).unwrap();
+    text.push_str("kernel/drivers/char/tpm/tpm_crb.ko:\n");
+    fs::write(&modules, text).unwrap();
+}
+
 fn built(ami: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     example(dir.path(), ami);
+    add_tpm_driver(dir.path());
     succeed(&mut command(dir.path(), "build"));
     dir
 }

@@ -198,7 +198,11 @@ fn what_a_service_would_refuse_is_found_before_a_byte_is_sent() {
             "ebs",
             "255",
         ),
-        ("tpm_support = \"v2.0\"\n".to_owned(), "s3", "boot_mode"),
+        (
+            "uefi_data = \"QU1aTlVFRkkf\"\n".to_owned(),
+            "s3",
+            "boot_mode",
+        ),
         (
             "boot_mode = \"uefi\"\nuefi_data = \"no base64!\"\n".to_owned(),
             "s3",

@@ -37,6 +37,12 @@ pub struct Boot {
     pub by_uefi: bool,
     /// The kernels that have no driver for the Elastic Network Adapter.
     pub without_ena: Vec<String>,
+    /// Those that have none for NVMe, by which the Nitro system has its disks.
+    pub without_nvme: Vec<String>,
+    /// Those that have none for the `NitroTPM`.
+    pub without_tpm: Vec<String>,
+    /// What asks the metadata service for user data and keys without the token of its version 2.
+    pub without_token: Vec<String>,
 }
 
 /// A disk that was built.

@@ -87,6 +87,33 @@ pub enum Error {
         /// What was looked for.
         message: String,
     },
+    /// A role asks for a code, and there is nobody to ask for one.
+    #[error(
+        "the role of the profile {profile} asks for a code of {device}, and there is no terminal to \
+         ask for it on"
+    )]
+    Factor {
+        /// The profile.
+        profile: String,
+        /// The MFA device.
+        device: String,
+    },
+    /// The authorities cannot be read.
+    #[error("cannot trust the authorities of {}, which AWS_CA_BUNDLE names: {problem}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The import service's role cannot be used.
+    #[error("the import service cannot take the role {role}: {problem}")]
+    Role {
+        /// The role.
+        role: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A service could not be asked.
     #[error("cannot {doing}: no answer: {message}")]
     Network {
@@ -203,9 +230,15 @@ impl Error {
             }
             Self::Interrupted => "a further run goes on where this one was, with --on-error=keep",
             Self::Credentials { .. } => {
-                "name a profile with --profile or AWS_PROFILE, sign in with `aws sso login`, or set \
-                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                "name a profile with --profile or AWS_PROFILE, sign in with `aws login` or `aws sso login`, or \
+                 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             }
+            Self::Factor { .. } => {
+                "run it on a terminal, or get a session there first, for the environment of this \
+                 one: `aws configure export-credentials --profile NAME --format env`"
+            }
+            Self::Authorities { .. } => "it must be a file of certificates in PEM form",
+            Self::Role { .. } => ROLE,
             Self::Network { .. } => {
                 "look at the network, at HTTPS_PROXY and at --endpoint-url; a further run goes on \
                  where this one was"

@@ -9,7 +9,8 @@
 //! - [`limits`]: what the services would refuse.
 //! - [`proof`]: which blocks of a snapshot are read back; [`compare`]: whether what was made is what
 //!   was asked for.
-//! - [`preview`], [`policy`]: a plan for people and machines, and what its caller must be allowed.
+//! - [`preview`], [`policy`]: a plan for people and machines, and what its caller must be allowed;
+//!   [`trust`]: whom a role trusts.
 //! - [`tags`]: how imgasm knows its own.
 //! - [`artifact`]: the record of an AMI that was made.
 //! - [`report`]: what a run reports while it is under way.
@@ -36,6 +37,7 @@ pub mod request;
 #[cfg(feature = "sdk")]
 pub mod sdk;
 pub mod tags;
+pub mod trust;
 pub mod wish;
 
 pub use artifact::{Artifact, ArtifactData, RegionData};

@@ -221,7 +221,13 @@ pub fn policy(plan: &Plan, situation: &Situation<'_>, proof: Proof) -> Result<Po
         let mut objects = OBJECTS.to_vec();
         objects.push("s3:PutObject");
         statement.extend(in_bucket(&s3.bucket, partition, &objects));
+        let role = format!("arn:{partition}:iam::*:role/{}", s3.role);
+        statement.push(Statement::allow("Role", &["iam:GetRole"], [role]));
     }
+    statement.push(Statement::on_everything(
+        "Account",
+        &["iam:ListAccountAliases"],
+    ));
     if let Some(name) = &plan.ami.ssm_parameter {
         let name = name.as_str().trim_start_matches('/');
         let parameter = format!("arn:{partition}:ssm:*:*:parameter/{name}");

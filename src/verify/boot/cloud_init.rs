@@ -41,21 +41,30 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
 const DATA_SOURCE: &str =
     "/usr/lib/python*/{site,dist}-packages/cloudinit/sources/DataSourceEc2.py";
 
-/// Whether cloud-init can get a session token, if the metadata service wants one. Its code is
-/// looked at, since distributions have added that to old versions.
+/// Whether cloud-init can get a session token, if the metadata service wants one.
 pub(super) fn check_token(machine: &Machine<'_>) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     if !machine.requires_token {
         return Ok(findings);
     }
-    for path in glob(machine.root, &Pattern::parse(DATA_SOURCE)?)? {
-        let text = read_optional(machine.root, &path)?.unwrap_or_default();
-        if !String::from_utf8_lossy(&text).contains("api/token") {
-            findings.warning(format!(
-                "the metadata service wants a session token, and {path} does not ask for one: \
-                 user data and keys will not be had"
-            ));
-        }
+    for path in without_token(machine.root)? {
+        findings.warning(format!(
+            "the metadata service wants a session token, and {path} does not ask for one: user data \
+             and keys will not be had"
+        ));
     }
     Ok(findings)
+}
+
+/// The parts of cloud-init that know EC2 and ask for no session token. Their code is looked at, since
+/// distributions have added that to old versions.
+pub(super) fn without_token(fs: &dyn FileSystem) -> Result<Vec<String>, Error> {
+    let mut all = Vec::new();
+    for path in glob(fs, &Pattern::parse(DATA_SOURCE)?)? {
+        let text = read_optional(fs, &path)?.unwrap_or_default();
+        if !String::from_utf8_lossy(&text).contains("api/token") {
+            all.push(path.to_string());
+        }
+    }
+    Ok(all)
 }

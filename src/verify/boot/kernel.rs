@@ -8,11 +8,18 @@ use imgasm_fs::tree::{self, glob};
 use imgasm_guest::files::read_optional;
 use imgasm_guest::known_path;
 
-/// Drivers that instances of the Nitro system need, with the kernel's option for each.
-const DRIVERS: [(&str, &str, &str); 2] = [
-    ("nvme", "CONFIG_BLK_DEV_NVME", "EBS volumes"),
-    ("ena", "CONFIG_ENA_ETHERNET", "the network"),
-];
+/// A driver: its module, and the kernel's option for it.
+pub(super) type Driver = (&'static str, &'static str);
+
+/// That of EBS volumes, on the Nitro system.
+pub(super) const NVME: Driver = ("nvme", "CONFIG_BLK_DEV_NVME");
+/// That of the network, on the Nitro system.
+pub(super) const ENA: Driver = ("ena", "CONFIG_ENA_ETHERNET");
+/// That of the TPM, on the Nitro system (EC2 user guide, "Requirements for using `NitroTPM`").
+pub(super) const TPM: Driver = ("tpm_crb", "CONFIG_TCG_CRB");
+
+/// Drivers that instances of the Nitro system need, and what for.
+const NEEDED: [(Driver, &str); 2] = [(NVME, "EBS volumes"), (ENA, "the network")];
 
 /// Where modules lie.
 const MODULES: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
@@ -40,8 +47,9 @@ pub(super) fn check_drivers(fs: &dyn FileSystem) -> Result<Findings, Error> {
     }
     let mut findings = Findings::default();
     for version in versions {
-        for (driver, option, purpose) in DRIVERS {
-            if !has_driver(fs, &version, driver, option)? {
+        for (driver, purpose) in NEEDED {
+            if !has_driver(fs, &version, driver)? {
+                let (driver, _) = driver;
                 findings.problem(format!(
                     "the kernel {version} has no driver `{driver}`, for {purpose}"
                 ));
@@ -51,12 +59,11 @@ pub(super) fn check_drivers(fs: &dyn FileSystem) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-/// The kernels that have no driver for the network of the Nitro system.
-pub(super) fn without_network(fs: &dyn FileSystem) -> Result<Vec<String>, Error> {
-    let (driver, option, _) = DRIVERS[1];
+/// The kernels that do not have a driver.
+pub(super) fn without(fs: &dyn FileSystem, driver: Driver) -> Result<Vec<String>, Error> {
     let mut all = Vec::new();
     for version in versions(fs)? {
-        if !has_driver(fs, &version, driver, option)? {
+        if !has_driver(fs, &version, driver)? {
             all.push(version);
         }
     }
@@ -103,12 +110,7 @@ fn is_monolithic(fs: &dyn FileSystem, version: &str) -> Result<bool, Error> {
 }
 
 /// Whether the kernel has a driver: built in, or as a module that its index lists.
-fn has_driver(
-    fs: &dyn FileSystem,
-    version: &str,
-    driver: &str,
-    option: &str,
-) -> Result<bool, Error> {
+fn has_driver(fs: &dyn FileSystem, version: &str, (driver, option): Driver) -> Result<bool, Error> {
     if option_is(fs, version, option, "y")? {
         return Ok(true);
     }

@@ -137,11 +137,14 @@ fn is_systemd(root: &dyn FileSystem) -> bool {
 pub fn facts(disk: &Disk, root: &dyn FileSystem) -> Option<Boot> {
     // What cannot be looked at contradicts nothing; the checks say what is wrong with it.
     let (by_bios, by_uefi) = firmware::ways(disk).ok()??;
-    let without_ena = kernel::without_network(root).ok()?;
+    let without = |driver| kernel::without(root, driver).ok();
     Some(Boot {
         by_bios,
         by_uefi,
-        without_ena,
+        without_ena: without(kernel::ENA)?,
+        without_nvme: without(kernel::NVME)?,
+        without_tpm: without(kernel::TPM)?,
+        without_token: cloud_init::without_token(root).ok()?,
     })
 }
 

@@ -4,7 +4,9 @@
 //! botocore 1.44.5 has them (2026-11), and of the user guides that are named where they are used.
 //!
 //! - `volume`: kinds of volumes, and what each of them has.
+//! - `places`: regions and keys.
 
+mod places;
 mod volume;
 
 use base64::Engine;
@@ -47,6 +49,7 @@ const DEPRECATION_LIMIT: i64 = (10 * 365 + 2) * DAY;
 
 /// Checks every request of a plan, in this region if it is known. `now` is in seconds since 1970.
 pub fn check(plan: &Plan, region: Option<&str>, now: i64) -> Result<()> {
+    places::check(plan, region).map_err(Error::Limit)?;
     let situation = Situation {
         region,
         parent: None,

@@ -1,7 +1,7 @@
 //! How an AMI boots: what the recipe says, or the base, or the image itself; and whether they agree.
 
 use crate::built::{Boot, Built};
-use crate::wish::{Ami, Architecture, BootMode};
+use crate::wish::{Ami, Architecture, BootMode, ImdsSupport};
 use crate::{Error, Result};
 
 /// The boot mode that an AMI is registered with; EC2's default if nothing says another.
@@ -14,13 +14,8 @@ pub(super) fn boot_mode(built: &Built, ami: &Ami) -> Result<Option<String>> {
     let Some(boot) = &built.boot else {
         return Ok(mode);
     };
-    if ami.ena_support
-        && let Some(kernel) = boot.without_ena.first()
-    {
-        return Err(Error::Boot(format!(
-            "`ena_support` is on, and the kernel {kernel} has no driver `ena`: instances with that \
-             adapter would have no network"
-        )));
+    if let Some(lack) = lack(boot, ami) {
+        return Err(Error::Boot(lack));
     }
     match mode {
         Some(mode) => match contradiction(boot, &mode) {
@@ -35,6 +30,35 @@ pub(super) fn boot_mode(built: &Built, ami: &Ami) -> Result<Option<String>> {
         }
         None => Ok(None),
     }
+}
+
+/// What the image lacks of what the recipe says that it has.
+fn lack(boot: &Boot, ami: &Ami) -> Option<String> {
+    if let (true, Some(kernel)) = (ami.ena_support, boot.without_ena.first()) {
+        return Some(format!(
+            "`ena_support` is on, and the kernel {kernel} has no driver `ena`: instances with that \
+             adapter would have no network"
+        ));
+    }
+    if let (true, Some(kernel)) = (ami.ena_support, boot.without_nvme.first()) {
+        return Some(format!(
+            "`ena_support` is on, and the kernel {kernel} has no driver `nvme`: instances with that \
+             adapter have their disks by NVMe, and would find none"
+        ));
+    }
+    if let (Some(_), Some(kernel)) = (ami.tpm_support, boot.without_tpm.first()) {
+        return Some(format!(
+            "`tpm_support` is on, and the kernel {kernel} has no driver `tpm_crb`"
+        ));
+    }
+    if let (ImdsSupport::V2, Some(path)) = (ami.imds_support, boot.without_token.first()) {
+        return Some(format!(
+            "`imds_support` is `v2.0`, and {path} asks for no session token: instances would get \
+             neither user data nor keys; with `imds_support = \"none\"` the account or the launch \
+             decides"
+        ));
+    }
+    None
 }
 
 /// Why an image does not start by a mode. Where no loader is seen at all, nothing is said.
@@ -74,7 +98,7 @@ mod tests {
             let boot = Boot {
                 by_bios,
                 by_uefi,
-                without_ena: Vec::new(),
+                ..Boot::default()
             };
             let found = contradiction(&boot, mode).is_none();
             assert_eq!(found, fits, "{mode} {boot:?}");

@@ -1,5 +1,7 @@
 //! Credentials, network and the clients of the services.
 
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
@@ -10,16 +12,17 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_http_client::{Builder, Connector};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_sdk_sts::config::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::service_config::ServiceConfigKey;
 use tokio::runtime::{self, Runtime};
 
-use crate::{Error, Result};
+use super::kept::Kept;
+use super::profile;
+use super::transport::Transport;
+use crate::{Error, Report, Result};
 
 /// How long one try may take: a part of a multipart upload on a slow line.
 const ATTEMPT_LIMIT: Duration = Duration::from_mins(5);
@@ -38,6 +41,10 @@ pub struct Settings {
     pub account: Option<String>,
     /// Another server than AWS's own.
     pub endpoint_url: Option<String>,
+    /// A file with the authorities to trust, and no others.
+    pub authorities: Option<PathBuf>,
+    /// Asks the user for a code of the MFA device that is named, where there is a user.
+    pub ask: Option<fn(&str) -> Option<String>>,
 }
 
 /// How long one try to send a block may take. One that is never answered must not hold the end of an
@@ -57,7 +64,9 @@ pub struct Aws {
     pub(super) ebs: aws_sdk_ebs::Client,
     pub(super) s3: aws_sdk_s3::Client,
     pub(super) ssm: aws_sdk_ssm::Client,
-    config: SdkConfig,
+    pub(super) config: SdkConfig,
+    /// For services whose SDKs are not here.
+    pub(super) connector: SharedHttpConnector,
 }
 
 /// What runs the calls of the SDK: two threads, for encryption on the way and hashing.
@@ -74,12 +83,13 @@ pub fn runtime() -> Result<Runtime> {
 
 impl Aws {
     /// Finds credentials and a region, and asks who we are.
-    pub async fn connect(settings: &Settings) -> Result<Self> {
+    pub async fn connect(settings: &Settings, report: &dyn Report) -> Result<Self> {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(10))
             .operation_attempt_timeout(ATTEMPT_LIMIT)
             .build();
-        let http = http_client();
+        let transport = Transport::new(settings.authorities.as_deref())?;
+        let http = transport.client();
         let environment = ProviderConfig::without_region().with_http_client(http.clone());
         let region = region(settings, &environment)
             .await
@@ -89,9 +99,9 @@ impl Aws {
             .http_client(http)
             .timeout_config(timeouts)
             .region(region.clone());
+        let environment = environment.with_region(Some(region));
         if let Some(profile) = &settings.profile {
             // The chain of providers would ask the environment first.
-            let environment = environment.with_region(Some(region));
             let provider = ProfileFileCredentialsProvider::builder()
                 .configure(&environment)
                 .profile_name(profile)
@@ -101,7 +111,13 @@ impl Aws {
         if let Some(url) = &settings.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let config = loader.load().await;
+        let mut config = loader.load().await;
+        warn_of_plain_endpoints(&config, report);
+        let special = profile::credentials(settings, &environment, &config).await?;
+        if let Some(credentials) = special.or_else(|| config.credentials_provider()) {
+            let kept = SharedCredentialsProvider::new(Kept::new(credentials));
+            config = config.to_builder().credentials_provider(kept).build();
+        }
         let sts = aws_sdk_sts::Client::new(&config);
         let identity = sts.get_caller_identity().send().await;
         let identity = identity.map_err(failed("find out whose credentials these are"))?;
@@ -118,7 +134,7 @@ impl Aws {
                 arn,
             });
         }
-        Ok(Self::with(config, account, arn))
+        Ok(Self::with(config, account, arn, transport.connector()))
     }
 
     /// The clients of another region.
@@ -126,10 +142,16 @@ impl Aws {
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.config.to_builder();
         let config = config.region(Region::new(region.to_owned())).build();
-        Self::with(config, self.account.clone(), self.arn.clone())
+        let (account, arn) = (self.account.clone(), self.arn.clone());
+        Self::with(config, account, arn, self.connector.clone())
     }
 
-    fn with(config: SdkConfig, account: String, arn: String) -> Self {
+    fn with(
+        config: SdkConfig,
+        account: String,
+        arn: String,
+        connector: SharedHttpConnector,
+    ) -> Self {
         // Other servers than S3 seldom know buckets by host names.
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             .force_path_style(config.endpoint_url().is_some())
@@ -153,6 +175,7 @@ impl Aws {
             s3: aws_sdk_s3::Client::from_conf(s3),
             ssm: aws_sdk_ssm::Client::new(&config),
             config,
+            connector,
         }
     }
 }
@@ -183,17 +206,43 @@ async fn region(settings: &Settings, environment: &ProviderConfig) -> Option<Reg
     machine.region().await
 }
 
-/// TLS by rustls and ring, which build with cc alone; proxies as the environment has them.
-fn http_client() -> SharedHttpClient {
-    let client = Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(Provider::Rustls(CryptoMode::Ring));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.build()
-    });
-    SharedHttpClient::new(client)
+/// The services that are asked, as their endpoints are configured.
+const SERVICES: [&str; 5] = ["EBS", "EC2", "S3", "SSM", "STS"];
+
+/// Warns of servers to which requests, disks among them, go without encryption: whoever is in between
+/// reads them, and changes the answers.
+fn warn_of_plain_endpoints(config: &SdkConfig, report: &dyn Report) {
+    let of_service = |service: &&str| {
+        let key = ServiceConfigKey::builder()
+            .service_id(service)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build();
+        config.service_config()?.load_config(key.ok()?)
+    };
+    let mut all: Vec<String> = SERVICES.iter().filter_map(of_service).collect();
+    all.extend(config.endpoint_url().map(ToOwned::to_owned));
+    all.sort();
+    all.dedup();
+    for url in all.iter().filter(|url| is_plain(url)) {
+        report.warning(&format!(
+            "requests go to {url} without encryption: whoever is in between can read and change \
+             them; name it as https://"
+        ));
+    }
+}
+
+/// Whether what is sent to a server leaves this machine without encryption.
+fn is_plain(url: &str) -> bool {
+    let lower = url.to_ascii_lowercase();
+    let Some(rest) = lower.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let name = host.split(':').next().unwrap_or_default();
+    let is_loopback = name.parse::<Ipv4Addr>().is_ok_and(|it| it.is_loopback());
+    !(name == "localhost" || is_loopback || host.starts_with("[::1]"))
 }
 
 /// What a failed call comes to, in words for a person: `doing` says what was tried.
@@ -245,4 +294,26 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain;
+
+    #[test]
+    fn what_leaves_the_machine_without_encryption() {
+        for (url, plain) in [
+            ("http://aws.example.com", true),
+            ("HTTP://10.0.0.1:9000/path", true),
+            ("http://user@localhost.example.com", true),
+            ("http://localhost@example.com", true),
+            ("http://127.0.0.1.example.com", true),
+            ("https://aws.example.com", false),
+            ("http://127.0.0.1:5000", false),
+            ("http://localhost:5000/", false),
+            ("http://[::1]:5000", false),
+        ] {
+            assert_eq!(is_plain(url), plain, "{url}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! What is done at AWS.
 //!
-//! - [`connect`]: credentials, network, the clients.
+//! - [`connect`]: credentials, network, the clients; `transport`: TLS and proxies; `profile`: what a
+//!   profile asks for and the SDK does not do; `kept`: credentials for as long as they are good.
+//! - `plain`: services that are asked for one thing each; `rights`: whether a role and keys can be used.
 //! - `send`: a request as data to a call of the SDK; `describe`: what AWS says there is.
 //! - [`import`]: the whole of an import; `s3`, `task`, `ebs` with `journal` and `pace`: the ways for
 //!   a disk to become a snapshot; `prove`: whether a snapshot is a disk; `wait`: until something is
@@ -19,15 +21,20 @@ pub mod gc;
 pub mod import;
 mod interrupt;
 mod journal;
+mod kept;
 mod made;
 mod pace;
+mod plain;
+mod profile;
 mod prove;
 pub mod pull;
 mod remove;
 mod replace;
+mod rights;
 mod s3;
 mod send;
 mod task;
+mod transport;
 mod wait;
 
 pub use connect::{Aws, Settings};

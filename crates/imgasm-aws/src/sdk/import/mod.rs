@@ -25,7 +25,7 @@ use super::made::Things;
 use super::remove::remove_all;
 use super::replace::{Old, Replaced};
 use super::wait::Patience;
-use super::{ebs, s3};
+use super::{ebs, rights, s3};
 use crate::artifact::Artifact;
 use crate::plan::steps::{Parent, Situation};
 use crate::plan::{Disk, Plan, Via};
@@ -75,10 +75,12 @@ pub async fn import(
     options: &Options,
     report: &Arc<dyn Report + Send + Sync>,
 ) -> Result<Vec<Artifact>> {
-    report.note(
-        "account",
-        &format!("{} as {} in {}", aws.account, aws.arn, aws.region),
-    );
+    let (account, arn, region) = (&aws.account, &aws.arn, &aws.region);
+    let account = match rights::alias(aws).await {
+        Some(alias) => format!("{account} ({alias})"),
+        None => account.clone(),
+    };
+    report.note("account", &format!("{account} as {arn} in {region}"));
     let _lock = alone(&options.dir, &**report)?;
     let replaced = options.dir.join(format!(".{}.replaced.json", plan.name));
     let mut run = Run {
@@ -207,7 +209,9 @@ impl Run<'_> {
         if self.is_home_needed && !self.found_images.contains(home) {
             if let Via::S3(s3) = &plan.via {
                 s3::check_bucket(aws, &s3.bucket, plan.bucket_owner()).await?;
+                rights::check_role(aws, &s3.role).await?;
             }
+            self.check_keys(&others).await?;
             for (index, disk) in plan.disks.iter().enumerate() {
                 if let Some(id) = self.find_snapshot(index, disk).await? {
                     self.snapshots[index] = Some(id);
@@ -227,6 +231,25 @@ impl Run<'_> {
             Some(self.artifact(region, image))
         });
         Ok(made.collect())
+    }
+
+    /// Looks whether the keys can be used, in the region of the run and in those of new copies.
+    async fn check_keys(&self, others: &[String]) -> Result<()> {
+        let disks = self.plan.disks.iter();
+        let disks = disks.filter_map(|disk| disk.kms_key_id.clone());
+        let own: BTreeSet<String> = disks.chain(self.plan.ami.s3_kms_key_id.clone()).collect();
+        for key in &own {
+            rights::check_key(self.aws, key).await?;
+        }
+        for (region, key) in &self.plan.ami.region_kms_key_ids {
+            let region = region.as_str();
+            let is_new =
+                others.iter().any(|it| it == region) && !self.found_images.contains(region);
+            if is_new {
+                rights::check_key(&self.there(region), key).await?;
+            }
+        }
+        Ok(())
     }
 
     fn replaces(&self) -> bool {
@@ -269,7 +292,7 @@ impl Run<'_> {
                 all.join(", ")
             ));
         }
-        if self.replaced.all.is_empty() {
+        if self.is_committed || self.replaced.all.is_empty() {
             return Ok(());
         }
         unless_interrupted(Box::pin(self.replaced.restore(
