@@ -21,6 +21,7 @@
 //! - [`build`]: the pipeline from a recipe to an image.
 //! - [`plan`]: what a build would do.
 //! - [`reproduce`]: whether the same inputs give the same bytes.
+//! - [`export`]: a tree of an image as an archive.
 //! - [`opener`]: opening the images that users name.
 //! - [`compare`]: comparing what users name.
 //! - [`verification`]: all checks of an image, with what its recipe expects.
@@ -38,6 +39,7 @@ pub mod compare;
 pub mod config;
 pub mod diff;
 pub mod environment;
+pub mod export;
 pub mod filesystem;
 pub mod grow;
 pub mod inspect;

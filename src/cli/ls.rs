@@ -48,7 +48,7 @@ pub(super) struct Args {
 
 /// A file as `--json` shows it. Every key is always present; what does not apply is `null`.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     path: String,
     r#type: &'static str,
     /// Four octal digits.
@@ -160,7 +160,12 @@ fn print_ready(
     Ok(())
 }
 
-fn row(fs: &dyn FileSystem, entry: &Entry, sha256: Option<Digest>) -> imgasm_fs::Result<Row> {
+/// An entry as `--json` shows it.
+pub(super) fn row(
+    fs: &dyn FileSystem,
+    entry: &Entry,
+    sha256: Option<Digest>,
+) -> imgasm_fs::Result<Row> {
     let metadata = &entry.metadata;
     let xattrs = fs.xattrs(entry.node)?;
     Ok(Row {

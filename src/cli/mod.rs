@@ -2,8 +2,9 @@
 //!
 //! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
 //! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
-//! [`diff`], [`fetch`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`], [`plan`],
-//! [`recover`], [`verify`], and with the feature `aws` also `import`, `pull` and `gc`, which share
+//! [`diff`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`],
+//! [`plan`], [`recover`], [`tar`], [`verify`], and with the feature `aws` also `import`, `pull` and
+//! `gc`, which share
 //! `connection`.
 //!
 //! - [`output`]: every byte that is printed goes through it, and through [`inert`], so that it
@@ -27,6 +28,7 @@ mod convert;
 mod diff;
 mod failure;
 mod fetch;
+mod find;
 #[cfg(feature = "aws")]
 mod gc;
 mod grow;
@@ -49,6 +51,7 @@ mod recipe;
 mod recover;
 mod relay;
 mod reproduce;
+mod tar;
 mod target;
 mod verify;
 
@@ -101,6 +104,8 @@ enum Command {
     Recover(recover::Args),
     Ls(ls::Args),
     Cat(cat::Args),
+    Find(find::Args),
+    Tar(tar::Args),
     Diff(diff::Args),
     Inspect(inspect::Args),
     #[cfg(feature = "aws")]
@@ -198,6 +203,8 @@ fn run(
         Command::Ls(args) => ls::run(&args, environment, output),
         Command::Diff(args) => diff::run(&args, environment, output),
         Command::Cat(args) => cat::run(&args, environment, output),
+        Command::Find(args) => find::run(&args, environment, output),
+        Command::Tar(args) => tar::run(&args, environment, output),
         Command::Inspect(args) => inspect::run(&args, environment, output),
         #[cfg(feature = "aws")]
         Command::Import(args) => import::run(&args, environment, output),

@@ -72,7 +72,7 @@ fn an_unknown_kind() {
     1 | [[step]]
       | ^^^^^^^^
       |
-      = help: the kinds of steps are `write`, `copy`, `unpack`, `append_line`, `edit`, `set`, `remove`, `move`, `mkdir`, `symlink`, `hardlink`, `truncate`, `chmod`, `chown`, `xattr`, `mknod`, `timezone`, `hostname`, `fstab`, `user`, `usermod`, `group`, `ssh_key`, `service`, `package`, `firstboot`
+      = help: the kinds of steps are `write`, `copy`, `unpack`, `append_line`, `edit`, `set`, `remove`, `move`, `mkdir`, `symlink`, `hardlink`, `truncate`, `chmod`, `chown`, `xattr`, `mknod`, `timezone`, `hostname`, `locale`, `sysctl`, `kernel_args`, `systemd_dropin`, `fstab`, `user`, `usermod`, `group`, `ssh_key`, `service`, `package`, `firstboot`
     "#);
     assert_snapshot!(
         load_error("[[step]]\nremove = { path = '/a' }\nmkdir = { path = '/b' }\n"),

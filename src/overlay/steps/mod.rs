@@ -8,8 +8,8 @@
 //!   [`write`](mod@write).
 //! - Names: [`hardlink`], [`mkdir`], [`mknod`], [`move_to`], [`remove`], [`symlink`].
 //! - Attributes: [`chmod`], [`chown`], [`xattr`].
-//! - The system: [`firstboot`], [`fstab`], [`group`], [`hostname`], [`package`], [`service`],
-//!   [`ssh_key`], [`timezone`], [`user`] with [`password`], [`usermod`].
+//! - The system: [`firstboot`], [`fstab`], [`group`], [`hostname`], [`kernel_args`], [`locale`],
+//!   [`package`], [`service`], [`ssh_key`], [`sysctl`], [`systemd_dropin`], [`timezone`], [`user`] with [`password`], [`usermod`].
 
 mod append_line;
 mod chmod;
@@ -21,6 +21,8 @@ mod fstab;
 mod group;
 mod hardlink;
 mod hostname;
+mod kernel_args;
+mod locale;
 mod mkdir;
 mod mknod;
 mod move_to;
@@ -31,6 +33,8 @@ mod service;
 mod set;
 mod ssh_key;
 mod symlink;
+mod sysctl;
+mod systemd_dropin;
 mod timezone;
 mod truncate;
 mod unpack;
@@ -111,6 +115,10 @@ actions! {
     "mknod" => Mknod(mknod::Mknod),
     "timezone" => Timezone(timezone::Timezone),
     "hostname" => Hostname(hostname::Hostname),
+    "locale" => Locale(locale::Locale),
+    "sysctl" => Sysctl(sysctl::Sysctl),
+    "kernel_args" => KernelArgs(kernel_args::KernelArgs),
+    "systemd_dropin" => SystemdDropin(systemd_dropin::SystemdDropin),
     "fstab" => Fstab(fstab::Fstab),
     "user" => User(user::User),
     "usermod" => Usermod(usermod::Usermod),

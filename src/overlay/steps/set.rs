@@ -23,7 +23,7 @@ impl Set {
         let format = format.ok_or_else(|| Error::Unfit {
             path: self.path.clone(),
             problem: "the name does not tell the format".to_owned(),
-            hint: Some("add `format`: yaml, ini, shell, json or toml"),
+            hint: Some("add `format`: yaml, ini, shell, space, json or toml"),
         })?;
         let content = context.read_or_empty(&self.path)?;
         let content = keyfile::set(format, &content, &self.key, &self.value);

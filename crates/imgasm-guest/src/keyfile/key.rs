@@ -16,11 +16,23 @@ pub enum Format {
     Ini,
     /// Lines `KEY=value` as a shell reads them.
     Shell,
+    /// Lines `key value`, and blocks that begin with a `Match` line.
+    Space,
     /// JSON.
     Json,
     /// TOML.
     Toml,
 }
+
+/// Files of `key value` lines that do not say so by their names.
+const SPACE: [&str; 6] = [
+    "/etc/ssh/sshd_config",
+    "/etc/ssh/ssh_config",
+    "/etc/login.defs",
+    "/etc/chrony.conf",
+    "/etc/chrony/",
+    "/etc/resolv.conf",
+];
 
 impl Format {
     /// The format that a file of this name usually has.
@@ -34,6 +46,7 @@ impl Format {
             Some("json") => Some(Self::Json),
             Some("toml") => Some(Self::Toml),
             Some("env" | "sh") => Some(Self::Shell),
+            _ if SPACE.iter().any(|path| text.starts_with(path)) => Some(Self::Space),
             _ if ["/etc/sysconfig/", "/etc/default/"]
                 .iter()
                 .any(|d| text.starts_with(d)) =>
@@ -76,7 +89,7 @@ impl Key {
         };
         let owned = ToOwned::to_owned;
         match format {
-            Format::Shell => vec![text.clone()],
+            Format::Shell | Format::Space => vec![text.clone()],
             Format::Ini => text.splitn(2, '.').map(owned).collect(),
             Format::Yaml | Format::Json | Format::Toml => text.split('.').map(owned).collect(),
         }

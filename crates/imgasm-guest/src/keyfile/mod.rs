@@ -1,14 +1,15 @@
 //! Configuration files with keys: one key is set, and every other byte stays.
 //!
-//! - [`set`]: the only operation, for every format. If the key has the value already, the content
-//!   is returned as it is, which also answers whether it has.
-//! - `key`, with [`Key`]: which key. [`Format`]: the format of the file.
-//! - One file per format: [`yaml`], [`ini`], [`shell`], [`json`], [`toml`].
+//! - [`set`]: the one operation, over the format. Where the key has the value already, the content
+//!   comes back as it is, which also answers whether it has.
+//! - `key`, with [`Key`]: which key. [`Format`]: how the file is written.
+//! - A file for each format: [`yaml`], [`ini`], [`shell`], [`space`], [`json`], [`toml`].
 
 mod ini;
 mod json;
 mod key;
 pub mod shell;
+mod space;
 mod toml;
 mod yaml;
 
@@ -71,6 +72,7 @@ pub fn set(format: Format, content: &[u8], key: &Key, value: &Value) -> Result<V
         Format::Yaml => yaml::set(text, &names, value),
         Format::Ini => ini::set(text, &names, value),
         Format::Shell => shell::set_value(text, &names, value),
+        Format::Space => space::set(text, &names, value),
         Format::Json => json::set(text, &names, value),
         Format::Toml => toml::set(text, &names, value),
     };

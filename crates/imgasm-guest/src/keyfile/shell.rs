@@ -52,6 +52,15 @@ pub fn set(text: &str, name: &str, value: &str, always_quote: bool) -> Result<St
     ))
 }
 
+/// What a variable is set to; `None` if it is not set, or only a shell could tell.
+///
+/// # Errors
+/// [`Error::Syntax`] if a quote is not closed.
+pub fn value(text: &str, name: &str) -> Result<Option<String>, Error> {
+    let place = assignments(text, name)?.pop();
+    Ok(place.and_then(|place| unquote(&text[place])))
+}
+
 /// The places of the values that are assigned to `name` at the beginning of a line.
 fn assignments(text: &str, name: &str) -> Result<Vec<Range<usize>>, Error> {
     let mut places = Vec::new();
