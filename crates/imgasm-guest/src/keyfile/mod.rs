@@ -1,9 +1,9 @@
 //! Configuration files with keys: one key is set, and every other byte stays.
 //!
-//! - [`set`]: the one operation, over the format. Where the key has the value already, the content
-//!   comes back as it is, which also answers whether it has.
-//! - `key`, with [`Key`]: which key. [`Format`]: how the file is written.
-//! - A file for each format: [`yaml`], [`ini`], [`shell`], [`space`], [`json`], [`toml`].
+//! - [`set`]: the only operation, for every format. If the key has the value already, the content
+//!   is returned as it is, which also answers whether it has.
+//! - `key`, with [`Key`]: which key. [`Format`]: the format of the file.
+//! - One file per format: [`yaml`], [`ini`], [`shell`], [`space`], [`json`], [`toml`].
 
 mod ini;
 mod json;
