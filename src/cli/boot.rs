@@ -24,7 +24,7 @@ use imgasm_aws::wish::ImdsSupport;
 use imgasm_block::{BlockDevice, Hole};
 use imgasm_disk::Disk;
 
-/// Start an image in QEMU as EC2 would, and tell whether it does what it should.
+/// Start an image in QEMU as EC2 would, and report whether it does what it should.
 ///
 /// Without an image, what the recipe would build is started, and nothing is written. Neither the image
 /// nor a volume is changed. The machine's network holds a metadata service and nothing else. The exit
@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// Take this partition as the root, instead of the one that is found.
     #[arg(long, value_name = "N", requires = "image")]
     partition: Option<u32>,
-    /// What carries the machine out: auto takes KVM where it works.
+    /// What runs the machine: auto takes KVM if it works.
     #[arg(long, value_enum, default_value = "auto")]
     accel: Acceleration,
     /// The machine's memory in MiB.
@@ -63,19 +63,19 @@ pub(super) struct Args {
     /// Show the console on stderr.
     #[arg(long)]
     console: bool,
-    /// Lead this port of the host to the machine's SSH.
+    /// Forward this port of the host to the machine's SSH.
     #[arg(long, value_name = "PORT")]
     ssh_port: Option<u16>,
-    /// Stay in the machine's console when all was seen, until it powers off.
+    /// Stay in the machine's console after everything was seen, until it powers off.
     #[arg(long)]
     shell: bool,
-    /// Put no probe into the machine, and go by its console alone.
+    /// Add no probe to the machine, and judge it by its console alone.
     #[arg(long)]
     no_probe: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
-    /// Write the results as JUnit's XML too.
+    /// Also write the results as JUnit's XML.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }

@@ -15,7 +15,7 @@ use crate::recipe::Recipe;
 use crate::sbom;
 use imgasm_disk::Disk;
 
-/// Build the image of a recipe: NAME.raw, one raw file a formatted volume, manifest.json.
+/// Build the image of a recipe: NAME.raw, a raw file per formatted volume, manifest.json.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// Replace an image that another recipe has built there.
     #[arg(long)]
     force: bool,
-    /// Build again, elsewhere and in another environment, and fail with status 1 where that gives
+    /// Build again, elsewhere and in another environment, and fail with status 1 if that gives
     /// other bytes.
     #[arg(long)]
     check_reproducible: bool,

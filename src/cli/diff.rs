@@ -15,8 +15,8 @@ use crate::diff::{Incomplete, Options, Policy, Report};
 use crate::environment::Environment;
 use crate::recipe;
 
-/// Show what differs between two images: partitions, filesystems, files. Exit status 1 where
-/// something does.
+/// Show what differs between two images: partitions, filesystems, files. Exit status 1 if something
+/// does.
 #[derive(Debug, clap::Args)]
 #[allow(
     clippy::struct_excessive_bools,
@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// Show lines with passwords, keys and tokens too, which are hidden otherwise.
     #[arg(long)]
     show_secrets: bool,
-    /// Pass over the changes that this file expects; see docs/diff.md.
+    /// Leave out the changes that this file expects; see docs/diff.md.
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
     /// Set a variable of the recipes that are compared.

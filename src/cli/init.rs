@@ -39,7 +39,7 @@ impl Template {
 /// Make a folder with a commented recipe and the stock overlays.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The folder; it is made where it is missing. Nothing in it is replaced.
+    /// The folder; it is made if it is missing. Nothing in it is replaced.
     dir: PathBuf,
     /// What the recipe begins with.
     #[arg(long, value_enum, default_value_t = Template::Ecs)]

@@ -29,7 +29,7 @@ use imgasm_guest::accounts::Accounts;
 pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
-    /// Path inside the image: of a directory, what it holds is listed.
+    /// Path inside the image; for a directory, what it holds is listed.
     #[arg(default_value = "/")]
     path: ImagePath,
     /// Show type, mode, links, owner, group, size, time and link target.

@@ -77,7 +77,7 @@ struct Cli {
     #[arg(short, long, action = ArgAction::Count, global = true)]
     verbose: u8,
     /// Whether unpacked images in the cache are taken as they are, instead of compared with their
-    /// digests as they are read; without this, not where CI is set.
+    /// digests as they are read; without this, not if CI is set.
     #[arg(
         long,
         global = true,
