@@ -56,7 +56,7 @@ pub enum OpenError {
     #[error(transparent)]
     Disk(#[from] imgasm_disk::Error),
     /// The file is named like a manifest, but is not one.
-    #[error("this is no manifest")]
+    #[error("this is not a manifest")]
     NoManifest(#[source] serde_json::Error),
     /// The file beside a manifest is not the image that the manifest describes.
     #[error(

@@ -29,7 +29,7 @@ pub enum Error {
         source: imgasm_fs::Error,
     },
     /// Its files could not be stored.
-    #[error("volume `{label}`: cannot put in {}", files.display())]
+    #[error("volume `{label}`: cannot store {}", files.display())]
     Files {
         /// The volume's label.
         label: String,

@@ -203,11 +203,11 @@ fn apply(meta: &Meta, tree: &mut Tree, accounts: &Accounts) -> Result<(), String
             Some(_) => return Err(format!("{target} cannot have a second name, {path}")),
             None => {
                 return Err(format!(
-                    "{target} is not there to get a second name, {path}"
+                    "{target} does not exist, so it cannot have a second name, {path}"
                 ));
             }
         }
-        let parent = path.parent().ok_or("the root is no link")?;
+        let parent = path.parent().ok_or("the root is not a link")?;
         add_directories(tree, &parent)?;
         if tree.contains_key(path) {
             return Err(format!("{path} is in the tree already"));
@@ -230,7 +230,7 @@ pub(super) fn add_directories(tree: &mut Tree, path: &ImagePath) -> Result<(), S
     let item = tree.entry(path.clone()).or_insert_with(Item::directory);
     match item.content {
         Content::Directory => Ok(()),
-        _ => Err(format!("{path} is in the tree, but is no directory")),
+        _ => Err(format!("{path} is in the tree, but is not a directory")),
     }
 }
 

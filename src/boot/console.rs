@@ -163,12 +163,12 @@ const SIGNS: [Sign; 24] = [
     sign("Freezing execution", "systemd cannot go on", true),
     sign(
         "Found ordering cycle",
-        "units wait for each other in a circle",
+        "units wait for each other in a cycle",
         false,
     ),
     sign(
         "Timed out waiting for device",
-        "a device does not come",
+        "a device does not appear",
         false,
     ),
     sign(

@@ -63,7 +63,7 @@ pub enum Error {
     #[error("the host's KVM cannot run this machine")]
     NoKvm,
     /// There is no machine for this processor.
-    #[error("the image is for {}, and there are machines of x86_64 and arm64 only", .0.name())]
+    #[error("the image is for {}, but machines are for x86_64 or arm64 only", .0.name())]
     Architecture(Arch),
     /// There are more volumes than slots on the bus.
     #[error("the machine has room for {most} volumes beside its root")]
@@ -105,7 +105,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoProgram { package, .. } | Self::NoFirmware { package } => {
-                Some(format!("Debian's package {package} brings it"))
+                Some(format!("Debian's package {package} contains it"))
             }
             Self::NoKvm => {
                 Some("--accel tcg emulates the processor, which takes longer".to_owned())

@@ -77,7 +77,7 @@ pub(super) fn insert(
 /// end it.
 fn unit(patience: Duration) -> String {
     format!(
-        "[Unit]\nDescription=Tells imgasm how the machine fares\nDefaultDependencies=no\n\
+        "[Unit]\nDescription=Reports the state of the machine to imgasm\nDefaultDependencies=no\n\
          IgnoreOnIsolate=yes\n\n[Service]\nType=simple\nEnvironment=IMGASM_PORT={PORT} \
          IMGASM_PATIENCE={}\nExecStart=/bin/sh {PROGRAM}\nStandardOutput=null\n\
          StandardError=null\n",

@@ -129,14 +129,14 @@ impl<'a> Judge<'a> {
             Some(NoProbe::NotAsked) => "there is no probe in the machine",
             Some(NoProbe::Failed(problem)) => {
                 results.push(result(
-                    "the probe can be put in",
+                    "the probe can be added",
                     Verdict::Failed {
                         message: problem.clone(),
                     },
                 ));
                 "there is no probe in the machine"
             }
-            None => "the machine did not come so far",
+            None => "the machine did not get that far",
         };
         let lines = &watched.console;
         let asks = lines.iter().any(|line| line.ends_with("login:"));
@@ -264,7 +264,7 @@ fn no_cycle(console: &[String]) -> Vec<CheckResult> {
         return Vec::new();
     };
     vec![result(
-        "units wait for each other in no circle",
+        "no units wait for each other in a cycle",
         Verdict::Failed {
             message: line.clone(),
         },
@@ -379,8 +379,8 @@ fn cause(watched: &Watched) -> String {
     }
     let how = match watched.ending {
         Ending::PoweredOff => "the machine powered off or restarted",
-        Ending::TimedOut => "the time is over",
-        Ending::StoodStill | Ending::Seen => "it stands still",
+        Ending::TimedOut => "the time ran out",
+        Ending::StoodStill | Ending::Seen => "it stopped",
     };
     match watched.console.last() {
         None => format!("{how}, and nothing was written to the console"),

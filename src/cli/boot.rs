@@ -249,7 +249,7 @@ fn volumes(
             Content::None => continue,
             Content::Snapshot { snapshot_id, .. } => {
                 output.warning(format_args!(
-                    "{name}: the machine goes without the snapshot {snapshot_id}, which is in AWS"
+                    "{name}: the machine runs without the snapshot {snapshot_id}, which is in AWS"
                 ));
                 continue;
             }

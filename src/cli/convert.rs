@@ -45,7 +45,7 @@ pub(super) fn run(
     let named = || OutputFormat::of_name(path);
     let Some(format) = args.format.or_else(named) else {
         return Err(Failure::new(format!(
-            "the name of {} says no format",
+            "the name of {} does not say the format",
             path.display()
         ))
         .with_hint(

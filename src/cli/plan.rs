@@ -62,7 +62,7 @@ pub(super) fn run(
     let (delta, full) = (bytes(plan.upload_bytes), bytes(plan.full_upload_bytes));
     output.note(
         "upload",
-        format_args!("{delta} where the base is known, else {full}"),
+        format_args!("{delta} if the base is known, else {full}"),
     );
     Ok(Outcome::Done)
 }

@@ -132,7 +132,7 @@ impl Boundary {
 /// Opens the regular file at `path`, which was looked at before: never through a link, and nothing
 /// but a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    let not_a_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     let before = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
     if !rustix::fs::FileType::from_raw_mode(before.st_mode).is_file() {
         return Err(not_a_file());
@@ -149,7 +149,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 fn not_a_file(path: &Path) -> Error {
     Error::Unusable {
         path: path.to_owned(),
-        problem: "is no regular file".to_owned(),
+        problem: "is not a regular file".to_owned(),
     }
 }
 

@@ -49,7 +49,8 @@ pub enum Error {
     },
     /// A file or folder lies where it must not.
     #[error(
-        "{} lies outside of {}, and what is named here must lie in it, also where a link leads",
+        "{} lies outside of {}: what is named here must lie in it, and so must a \
+         link's target",
         path.display(),
         root.display()
     )]

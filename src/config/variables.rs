@@ -39,7 +39,9 @@ fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     if number.is_finite() {
         return Ok(number);
     }
-    Err(serde::de::Error::custom("a variable holds no such number"))
+    Err(serde::de::Error::custom(
+        "a variable cannot hold such a number",
+    ))
 }
 
 impl Setting {

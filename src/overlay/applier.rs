@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Guest(Box<tree::Error>),
     /// The `files/` tree of an overlay could not be copied.
-    #[error("overlay `{overlay}`: its files cannot be laid")]
+    #[error("overlay `{overlay}`: its files cannot be copied")]
     Files {
         /// The overlay.
         overlay: String,

@@ -174,7 +174,7 @@ pub(super) fn named(folder: &Path, from: &RelativePath) -> Result<Named, Error> 
         problem,
     };
     let pattern = Pattern::parse(&format!("/{}", from.as_path().display()));
-    let pattern = pattern.map_err(|error| unusable(format!("is no pattern: {error}")))?;
+    let pattern = pattern.map_err(|error| unusable(format!("is not a pattern: {error}")))?;
     let mut found = Vec::new();
     for relative in digest::entries(folder)? {
         if pattern.matches(&below(&ImagePath::root(), &relative)?) {
@@ -281,7 +281,7 @@ fn put_folder(
     if is_link && !tree::exists(context.editor.fs(), path)? {
         return Err(Error::Unfit {
             path: path.clone(),
-            problem: "is a link that leads nowhere, and a folder was to be laid there".to_owned(),
+            problem: "is a link that leads nowhere, and a folder was to be copied there".to_owned(),
             hint: None,
         });
     }

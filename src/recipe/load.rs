@@ -322,7 +322,7 @@ fn checked_name(source: &Source, name: Spanned<String>) -> Result<String, Diagno
         return Ok(name);
     }
     let error = source.error(span, format!("{name:?} cannot be the name of an image"));
-    let hint = "files are called after it: letters, digits, `.`, `_` and `-`, first a letter or \
+    let hint = "files are named after it: letters, digits, `.`, `_` and `-`, first a letter or \
                 digit";
     Err(error.with_hint(hint))
 }

@@ -278,7 +278,7 @@ fn what_is_wrong_with_the_file_beside_the_tree_is_said() {
             "\"0888\" is not octal",
         ),
         ("[[set]]\npath = \"/etc\"", "line 2"),
-        ("[hard_links]\n\"/b\" = \"/a\"", "/a is not there"),
+        ("[hard_links]\n\"/b\" = \"/a\"", "/a does not exist"),
         (
             "[hard_links]\n\"/b\" = \"/etc\"",
             "/etc cannot have a second name",
@@ -289,7 +289,7 @@ fn what_is_wrong_with_the_file_beside_the_tree_is_said() {
         ),
         (
             "directories = [\"/etc/passwd/x\"]",
-            "/etc/passwd is in the tree, but is no directory",
+            "/etc/passwd is in the tree, but is not a directory",
         ),
         ("directories = [\"relative\"]", "relative"),
         (

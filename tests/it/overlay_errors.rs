@@ -315,7 +315,7 @@ fn steps_that_cannot_be_done() {
     2 | remove = { path = '/nothing/*', missing_ok = false }
       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
-      = help: without `missing_ok = false` that is no error
+      = help: this is an error only because of `missing_ok = false`
     "#);
 }
 
@@ -352,5 +352,5 @@ fn files_of_the_overlay_that_cannot_be_used() {
       | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     "#
     );
-    assert_snapshot!(apply_error("", &[("files/etc", "a file where a directory is")]), @"overlay `test`: its files cannot be laid");
+    assert_snapshot!(apply_error("", &[("files/etc", "a file where a directory is")]), @"overlay `test`: its files cannot be copied");
 }

@@ -314,8 +314,8 @@ fn what_boots_badly_is_warned_of() {
     assert_eq!(
         warned_with(&[("/etc/fstab", fstab)]),
         [
-            "mounts of data volumes: line 2, /data: where volumes are NVMe devices, /dev/xvdcy is \
-             called otherwise: a label or a UUID names it everywhere",
+            "mounts of data volumes: line 2, /data: if volumes are NVMe devices, /dev/xvdcy has \
+             another name; a label or a UUID works everywhere",
             "mounts of data volumes: line 2, /data: without the option nofail, a machine that lacks \
              the volume ends in emergency mode",
         ]
@@ -346,8 +346,8 @@ fn what_boots_badly_is_warned_of() {
     assert_eq!(
         warned_with(&[ecs, enabled, variables]),
         [
-            "variables of services: ecs.service: /etc/sysconfig/ecs, line 2: systemd takes no \
-             `export`, and the line has no effect",
+            "variables of services: ecs.service: /etc/sysconfig/ecs, line 2: systemd does not \
+             accept `export`, so the line has no effect",
             "variables of services: ecs.service: /etc/sysconfig/ecs, line 3: systemd does not put \
              variables in here: the value keeps its `${…}`",
         ]

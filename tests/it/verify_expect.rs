@@ -183,7 +183,7 @@ fn what_makes_no_sense_is_refused() {
         ("service = 'a'", "a service is expected to have a `state`"),
         (
             "path = '/a'\nexists = false\nmode = '0644'",
-            "nothing else to expect",
+            "nothing else can be expected",
         ),
         ("path = '/a'\nkey = 'x'\nvalue = 1", "add `format`"),
         (

@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// A change in place failed, and so did undoing it.
     #[error(
-        "{0} is half-changed: what went wrong has to be mended, then `imgasm recover {0}` puts it back",
+        "{0} is half-changed: fix the cause of the failure, then `imgasm recover {0}` puts it back",
         path.display()
     )]
     HalfChanged {
@@ -74,7 +74,7 @@ pub enum Error {
     /// An image that is to be read is half-changed.
     #[error(
         "{} is half-changed by an interrupted change: `imgasm recover {}` puts it back as it was, \
-         by what {} holds",
+         from {}",
         path.display(),
         path.display(),
         undo.display()
@@ -87,9 +87,9 @@ pub enum Error {
     },
     /// An image does not hold what its undo file says.
     #[error(
-        "{} is not what an interrupted change left: at byte {offset} it holds neither what it held \
-         before nor what it was to hold, so it was replaced or written since; remove {} if it is \
-         right as it is, else take the image from a copy",
+        "{} is not what an interrupted change left: at byte {offset} it holds neither the old nor the \
+         new content, so it was replaced or written since; remove {} if the image is right as it \
+         is, else take it from a copy",
         path.display(),
         undo.display()
     )]
@@ -103,7 +103,7 @@ pub enum Error {
     },
     /// An undo file that somebody else may have put there.
     #[error(
-        "the undo file {} is not believed: {problem}; remove it if the image is right as it is",
+        "the undo file {} is not trusted: {problem}; remove it if the image is right as it is",
         undo.display()
     )]
     UndoUntrusted {
@@ -134,7 +134,7 @@ pub enum Error {
     },
     /// A file does not hold the bytes whose digest is known.
     #[error(
-        "{} is not what it was when its digest was made: the bytes from {offset} on are others. It is \
+        "{} has changed since its digest was made: the bytes from {offset} on differ. It is \
          being written, or was written in a way that its times do not show; once nobody writes it, run \
          this again, and it is read anew",
         path.display()

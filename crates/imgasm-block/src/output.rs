@@ -216,7 +216,7 @@ impl Output {
     pub fn sync(&self) -> Result<()> {
         self.file
             .sync_all()
-            .map_err(|e| Error::file(&self.target, "bring to the disk", e))
+            .map_err(|e| Error::file(&self.target, "sync", e))
     }
 
     /// Clears the bits of the file's mode that `mask` does not have: an image is to be as private as

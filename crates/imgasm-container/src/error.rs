@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// Compressed data could not be decoded.
     #[error(
-        "{}: the {codec} data cannot be decoded past byte {output_offset} of what it holds: \
+        "{}: the {codec} data cannot be decoded past byte {output_offset} of its content: \
          the file is damaged",
         path.display()
     )]
@@ -58,7 +58,7 @@ pub enum Error {
     },
     /// Compressed data ends in the middle.
     #[error(
-        "{}: the {codec} data ends in the middle, after {output_offset} bytes of what it holds: \
+        "{}: the {codec} data ends in the middle, after {output_offset} bytes of its content: \
          the file is cut off; fetch it again",
         path.display()
     )]

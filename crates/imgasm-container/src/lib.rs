@@ -79,8 +79,7 @@ enum Found {
 
 /// What to do about a disk in a form that we do not read. No command is named: the tools that know
 /// more forms follow the names of other files in an image, wherever they lead.
-const WHOLE_DISK: &str =
-    "have it exported as one whole disk, raw or in a qcow2, where it comes from";
+const WHOLE_DISK: &str = "export it as one whole disk, raw or as a qcow2, where it comes from";
 
 /// How a file is to be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -77,7 +77,7 @@ impl Vmdk {
             || !(1..=TABLE_ENTRIES_LIMIT).contains(&table_entries)
         {
             return Err(corrupt(format!(
-                "grains of {grain_sectors} sectors, {table_entries} to a table"
+                "grains of {grain_sectors} sectors, {table_entries} per table"
             )));
         }
         let capacity = le_u64(&header, 12);

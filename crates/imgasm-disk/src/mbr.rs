@@ -274,7 +274,7 @@ fn read_logical(
             if !entry.is_used() || entry.is_extended() {
                 continue;
             }
-            let number = 5 + u32::try_from(partitions.len()).expect("at most four a record");
+            let number = 5 + u32::try_from(partitions.len()).expect("at most four per record");
             let logical = entry.partition(number, at);
             if logical.last_lba > extended.last_lba {
                 findings.push(format!(

@@ -272,7 +272,7 @@ impl Ext4 {
         };
         Err(corrupt(
             at_inode(number),
-            format!("it lays claim to {len} blocks from {start} on, {problem}"),
+            format!("it claims {len} blocks from {start} on, {problem}"),
         ))
     }
 
@@ -283,7 +283,7 @@ impl Ext4 {
             return Err(corrupt(
                 at_inode(number),
                 format!(
-                    "it lays claim to more blocks than the {} there are",
+                    "it claims more blocks than the {} that exist",
                     self.geometry.blocks_count
                 ),
             ));

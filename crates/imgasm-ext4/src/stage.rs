@@ -226,7 +226,7 @@ impl Stage {
 fn used_twice(block: BlockNumber) -> imgasm_fs::error::Error {
     corrupt(
         Location::Block(block.0),
-        "two files or structures lay claim to this block",
+        "two files or structures claim this block",
     )
 }
 

@@ -318,6 +318,6 @@ fn check_permissions(permissions: u16, directory: bool) -> Result<()> {
     }
     Err(unstorable(
         format!("mode {permissions:04o}"),
-        "directories are 0755, files 0644 or 0755, or 0444 or 0555 where read-only",
+        "directories are 0755, files 0644 or 0755, or 0444 or 0555 if read-only",
     ))
 }

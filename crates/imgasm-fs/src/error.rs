@@ -138,7 +138,7 @@ pub enum Error {
     #[error("directory {0} cannot be moved into itself")]
     IntoItself(NodeId),
     /// The chain of a directory's parents never reaches the root: the image is corrupt.
-    #[error("directory {0} is not below the root: its parents form a circle")]
+    #[error("directory {0} is not below the root: its parents form a cycle")]
     DirectoryLoop(NodeId),
     /// An earlier change or flush failed half-way, so that what it left must not be used.
     #[error("{fs}: an earlier change failed: throw its writes away and open the filesystem again")]

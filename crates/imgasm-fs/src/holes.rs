@@ -35,7 +35,7 @@ pub fn data_runs(piece: &[u8]) -> Vec<Range<usize>> {
 pub fn read_content(content: &mut dyn Read, buf: &mut [u8]) -> Result<()> {
     content.read_exact(buf).map_err(|error| {
         Error::Content(if error.kind() == io::ErrorKind::UnexpectedEof {
-            io::Error::new(error.kind(), "it has fewer bytes than was said")
+            io::Error::new(error.kind(), "it has fewer bytes than announced")
         } else {
             error
         })

@@ -56,7 +56,7 @@ impl Inode {
         let core = decode_core(geometry, number, bytes).map_err(bad)?;
         let Some(file_type) = core.file_type() else {
             return Err(bad(format!(
-                "mode {:o}, which is no file's",
+                "mode {:o}, which no file has",
                 core.di_mode.get()
             )));
         };

@@ -97,8 +97,8 @@ impl Error {
                 Some("a `mkdir` step before this one makes a directory")
             }
             Self::Service(services::Error::Unknown { .. }) => Some(
-                "services are units, init scripts and upstart jobs; `missing_ok = true` passes \
-                 over one that is missing",
+                "services are units, init scripts and upstart jobs; `missing_ok = true` skips one \
+                 that is missing",
             ),
             Self::Users(users::Error::UnknownUser(_)) => {
                 Some("a `user` step before this one makes a user")
@@ -108,7 +108,7 @@ impl Error {
             }
             Self::NoAccount { kind: "user", .. } => Some("users are looked up in /etc/passwd"),
             Self::NoAccount { .. } => Some("groups are looked up in /etc/group"),
-            Self::NoMatch { .. } => Some("without `missing_ok = false` that is no error"),
+            Self::NoMatch { .. } => Some("this is an error only because of `missing_ok = false`"),
             Self::Packages(error) => error.hint(),
             Self::Unfit { hint, .. } => *hint,
             _ => None,

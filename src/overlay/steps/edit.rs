@@ -66,8 +66,8 @@ impl Edit {
                 self.count
             );
             let hint = if self.count == 1 && contains(&content, self.replacement.as_bytes()) {
-                "the replacement stands in the file, but the pattern does not match it there; \
-                 let it match what it leaves too, or allow no match with `count = 0`"
+                "the file contains the replacement, but the pattern does not match it; \
+                 let the pattern match the edited text, too, or allow no match with `count = 0`"
             } else {
                 "`count = 0` allows none"
             };

@@ -22,7 +22,7 @@ impl Set {
         let format = self.format.or_else(|| Format::of_path(&self.path));
         let format = format.ok_or_else(|| Error::Unfit {
             path: self.path.clone(),
-            problem: "the name does not tell the format".to_owned(),
+            problem: "the format does not follow from the name".to_owned(),
             hint: Some("add `format`: yaml, ini, shell, space, json or toml"),
         })?;
         let content = context.read_or_empty(&self.path)?;

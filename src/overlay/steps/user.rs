@@ -38,7 +38,7 @@ impl User {
             return Err(Error::Unfit {
                 path: shadow,
                 problem: format!(
-                    "the image has no such file, which the password of `{}` belongs in",
+                    "the image has no such file, in which the password of `{}` belongs",
                     self.name
                 ),
                 hint: Some("a password in /etc/passwd could be read by everyone"),

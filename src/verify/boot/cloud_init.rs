@@ -50,7 +50,7 @@ pub(super) fn check_token(machine: &Machine<'_>) -> Result<Findings, Error> {
     for path in without_token(machine.root)? {
         findings.warning(format!(
             "the metadata service wants a session token, and {path} does not ask for one: user data \
-             and keys will not be had"
+             and keys will be missing"
         ));
     }
     Ok(findings)

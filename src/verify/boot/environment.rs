@@ -44,7 +44,7 @@ fn problem_of(line: &str) -> Option<&'static str> {
     }
     let (name, value) = line.split_once('=')?;
     if name.trim_start().starts_with("export ") {
-        return Some("systemd takes no `export`, and the line has no effect");
+        return Some("systemd does not accept `export`, so the line has no effect");
     }
     // Within single quotes a shell would not expand anything either.
     let is_literal = value.trim_start().starts_with('\'');

@@ -97,8 +97,8 @@ pub(super) fn check_volumes(machine: &Machine<'_>) -> Result<Findings, Error> {
         let renamed = ["/dev/xvd", "/dev/sd", "/dev/hd"];
         if renamed.iter().any(|start| mount.device.starts_with(start)) {
             findings.warning(format!(
-                "{place}: where volumes are NVMe devices, {} is called otherwise: a label or a UUID \
-                 names it everywhere",
+                "{place}: if volumes are NVMe devices, {} has another name; a label or a \
+                 UUID works everywhere",
                 mount.device
             ));
         }

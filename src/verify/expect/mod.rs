@@ -189,7 +189,7 @@ impl Keys {
     fn of_path(self, path: ImagePath) -> Result<PathExpectation, String> {
         let is_there = self.exists.unwrap_or(true);
         if !is_there && self.has_details() {
-            return Err("a path that does not exist has nothing else to expect of it".to_owned());
+            return Err("nothing else can be expected of a path that does not exist".to_owned());
         }
         let key = match (self.key, self.value) {
             (Some(key), Some(value)) => Some(KeyExpectation {
@@ -198,7 +198,7 @@ impl Keys {
                 format: self
                     .format
                     .or_else(|| Format::of_path(&path))
-                    .ok_or("the name does not tell the format: add `format`")?,
+                    .ok_or("the format does not follow from the name: add `format`")?,
             }),
             (None, None) if self.format.is_none() => None,
             _ => return Err("`key` and `value` belong together".to_owned()),

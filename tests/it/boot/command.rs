@@ -24,7 +24,7 @@ fn a_host_without_qemu_is_told_the_package() {
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
         "error: there is no qemu-system-x86_64 on this host\n\
-         hint: Debian's package qemu-system-x86 brings it\n"
+         hint: Debian's package qemu-system-x86 contains it\n"
     );
 }
 

@@ -137,7 +137,7 @@ impl Reader {
         if magic != MAGIC {
             return Err(Error::Corrupt {
                 path: path.to_owned(),
-                problem: "this is no undo file of this version: recover the image with the \
+                problem: "this is not an undo file of this version: recover the image with the \
                           version that left it, or remove this file if the image is right as it is"
                     .to_owned(),
             });

@@ -236,8 +236,7 @@ fn roll_back(image: &FileDevice, reader: &mut Reader) -> Result<u64> {
 
 /// Waits until a file is on the disk.
 pub(super) fn sync(file: &File, path: &Path) -> Result<()> {
-    file.sync_all()
-        .map_err(|e| Error::file(path, "bring to the disk", e))
+    file.sync_all().map_err(|e| Error::file(path, "sync", e))
 }
 
 /// A length that is bounded by that of a record.

@@ -116,7 +116,7 @@ pub(super) fn open(path: &Path, image: &FileDevice) -> Result<Option<File>> {
     };
     let found = file.metadata().map_err(|e| Error::file(path, "open", e))?;
     if !found.is_file() || found.nlink() != 1 {
-        return untrusted("it is not a file with just this name".to_owned());
+        return untrusted("it is not a regular file with only this name".to_owned());
     }
     let owner = metadata(image)?.uid();
     let user = rustix::process::geteuid().as_raw();
@@ -145,5 +145,5 @@ pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
     };
     File::open(folder)
         .and_then(|folder| folder.sync_all())
-        .map_err(|e| Error::file(folder, "bring to the disk", e))
+        .map_err(|e| Error::file(folder, "sync", e))
 }

@@ -123,5 +123,5 @@ impl Lines<'_> {
 pub(super) fn decimal(digits: &[u8]) -> io::Result<u64> {
     let text = std::str::from_utf8(digits).unwrap_or_default();
     text.parse()
-        .map_err(|_| bad("a number in the records of a sparse file is none"))
+        .map_err(|_| bad("the records of a sparse file have an invalid number"))
 }

@@ -130,7 +130,7 @@ impl Ext4 {
     fn refuse_clusters(&self) -> Result<()> {
         if self.geometry.cluster_blocks > 1 {
             return Err(incompatible(
-                "taking or giving back blocks that come in clusters (bigalloc)",
+                "allocating or freeing blocks in clusters (bigalloc)",
             ));
         }
         Ok(())
@@ -142,7 +142,7 @@ impl Ext4 {
         if !self.geometry.contains(start, len) || self.zone.overlaps(start, len) {
             return Err(corrupt(
                 Location::Block(start.0),
-                format!("{len} blocks from here on cannot be freed: they are not a file's"),
+                format!("{len} blocks from here on cannot be freed: they do not belong to a file"),
             ));
         }
         for piece in pieces(&self.geometry, start.0..start.0 + len) {

@@ -68,7 +68,7 @@ impl Check<'_> {
             for block in directory.blocks() {
                 refused += u32::from(!self.leaf(&mut directory, block, None)?);
                 if refused > MOST_REFUSED {
-                    self.note(directory.at(block), "this is no directory");
+                    self.note(directory.at(block), "this is not a directory");
                     break;
                 }
             }

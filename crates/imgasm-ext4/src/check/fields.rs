@@ -63,7 +63,7 @@ fn reserved(fs: &Ext4, number: InodeNumber, inode: &Inode) -> Option<&'static st
         return is_touched.then_some("the inode of bad blocks has a mode, an owner or links");
     }
     if number.0 == sb.s_journal_inum.get() || is_quota || number.0 == sb.s_orphan_file_inum.get() {
-        return (is_used && !is_regular).then_some("it is reserved for a file, but is none");
+        return (is_used && !is_regular).then_some("it is reserved for a file, but is not one");
     }
     if number == InodeNumber::JOURNAL || QUOTAS.contains(&number.0) {
         return is_used.then_some("it is reserved for a feature that is off, but not empty");
@@ -171,12 +171,12 @@ fn common(fs: &Ext4, inode: &Inode) -> Vec<String> {
     }
     let is_directory = inode.file_type() == Ok(FileType::Directory);
     if inode.has_flag(flags::INDEX) && !(is_directory && compat.contains(Compat::DIR_INDEX)) {
-        found.push("it has an index, but is no directory that can have one".to_owned());
+        found.push("it has an index, but is not a directory that can have one".to_owned());
     }
     if inode.has_flag(flags::CASEFOLD)
         && !(is_directory && features.incompat.contains(Incompat::CASEFOLD))
     {
-        found.push("it ignores case, but is no directory that can do so".to_owned());
+        found.push("it ignores case, but is not a directory that can do so".to_owned());
     }
     found
 }

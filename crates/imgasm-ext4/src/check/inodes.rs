@@ -122,7 +122,7 @@ impl Check<'_> {
         if fields::is_frozen(&inode) {
             self.warn(
                 at_inode(number),
-                "what is no file and no directory is immutable or append-only",
+                "it is neither a file nor a directory, but immutable or append-only",
             );
         }
         self.content(number, &inode)
@@ -220,7 +220,7 @@ impl Check<'_> {
         {
             self.note(
                 at_inode(number),
-                format!("it lays claim to {block}, which is something else's too"),
+                format!("it claims {block}, which something else has, too"),
             );
         }
     }

@@ -85,7 +85,7 @@ impl Check<'_> {
                 reached.insert(number, true);
             }
         } else if way.contains(&at) && self.nodes.get(at).is_some_and(|n| n.named_in.is_some()) {
-            self.note(at_inode(at), "it lies in a circle of directories");
+            self.note(at_inode(at), "it lies in a cycle of directories");
         }
     }
 

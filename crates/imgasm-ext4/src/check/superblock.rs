@@ -43,7 +43,7 @@ impl Check<'_> {
         if let Some(reason) = &self.fs.journal_unread {
             self.warn(
                 Location::Superblock,
-                format!("the journal is not replayed, because it cannot be: {reason}"),
+                format!("the journal cannot be replayed: {reason}"),
             );
         }
         self.orphan_file()?;
@@ -176,7 +176,7 @@ impl Check<'_> {
         if let Some(inode) = self.note_refused(inode)?
             && (inode.head.i_links_count.get() == 0 || inode.file_type() != Ok(FileType::Regular))
         {
-            self.note(at_inode(number), "the journal is no file that is in use");
+            self.note(at_inode(number), "the journal is not a file in use");
         }
         let extents = self.fs.journal_extents(number);
         let Some(extents) = self.note_refused(extents)? else {
@@ -197,7 +197,7 @@ impl Check<'_> {
         if errno != 0 {
             self.warn(
                 Location::Journal(0),
-                format!("the kernel gave the journal up after error {errno}"),
+                format!("the kernel gave up the journal after error {errno}"),
             );
         }
         let blocks: u64 = extents.iter().map(|extent| extent.len).sum::<u64>()
@@ -246,7 +246,7 @@ impl Check<'_> {
         } else if orphans > 0 {
             self.warn(
                 Location::Superblock,
-                format!("{orphans} inodes in the orphan file wait to be freed or cut off"),
+                format!("{orphans} inodes in the orphan file wait to be freed or truncated"),
             );
         }
         Ok(())
@@ -371,7 +371,7 @@ impl Check<'_> {
                 {
                     self.note(
                         Location::Group(group.0),
-                        format!("its {what} lies on {block}, which is something else's too"),
+                        format!("its {what} lies on {block}, which something else has, too"),
                     );
                 }
             }

@@ -23,7 +23,7 @@ impl Ext4 {
         if !self.geometry.contains(top, 1) || self.zone.overlaps(top, 1) {
             return Err(corrupt(
                 at_inode(number),
-                format!("its doubly indirect block is {top}, which cannot be one of a file"),
+                format!("its doubly indirect block is {top}, which cannot belong to a file"),
             ));
         }
         Ok(top)

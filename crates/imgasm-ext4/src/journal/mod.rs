@@ -135,7 +135,7 @@ fn check_homes(file: &JournalFile<'_>, journal: &Journal<'_>, recovery: &Recover
             return Err(corrupt(
                 source.journal_block,
                 format!(
-                    "it belongs into block {home} of a filesystem of {} blocks",
+                    "it belongs in block {home} of a filesystem of {} blocks",
                     journal.filesystem_blocks
                 ),
             ));
@@ -155,7 +155,7 @@ fn check_homes(file: &JournalFile<'_>, journal: &Journal<'_>, recovery: &Recover
         if let Some((home, source)) = recovery.blocks.range(first..end).next() {
             return Err(corrupt(
                 source.journal_block,
-                format!("it belongs into block {home}, which is the journal's own"),
+                format!("it belongs in block {home}, which is the journal's own"),
             ));
         }
     }

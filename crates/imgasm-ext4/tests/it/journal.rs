@@ -338,7 +338,7 @@ fn a_damaged_journal_is_refused_for_writing_and_nothing_is_written() {
         drop(fs);
         let is_said = warnings
             .iter()
-            .any(|warning| warning.starts_with("the journal is not replayed"));
+            .any(|warning| warning.starts_with("the journal cannot be replayed"));
         assert!(is_said, "{what}: {warnings:?}");
         for refusal in [
             Ext4::open_writable(device, OPTIONS).err(),

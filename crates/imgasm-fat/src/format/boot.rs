@@ -132,7 +132,7 @@ impl Geometry {
         let short = || "the boot sector is too short".to_owned();
         let (raw, rest) = RawCommon::ref_from_prefix(sector.as_slice()).map_err(|_| short())?;
         if sector[510..] != [0x55, 0xaa] || !matches!(raw.jump[0], 0xeb | 0xe9) {
-            return Err("the first sector is no boot sector".to_owned());
+            return Err("the first sector is not a boot sector".to_owned());
         }
         let (large, rest) = if raw.sectors_per_fat_16.get() == 0 {
             let (large, rest) = RawFat32::ref_from_prefix(rest).map_err(|_| short())?;
@@ -257,7 +257,7 @@ impl Geometry {
         if clusters == 0 || clusters > most || needed > fat_len || fat_len > 2 * needed + (1 << 20)
         {
             return Err(format!(
-                "{clusters} clusters, with FATs of {fat_len} bytes of {bits} bits an entry"
+                "{clusters} clusters, with FATs of {fat_len} bytes of {bits} bits per entry"
             ));
         }
         match self.root {

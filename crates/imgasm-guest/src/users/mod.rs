@@ -29,7 +29,7 @@ pub enum Error {
     #[error("{0:?} is not a valid name for a user or group")]
     InvalidName(String),
     /// A value is not possible in the files that hold accounts.
-    #[error("the {field} {value:?} of {name} cannot stand in /etc/passwd")]
+    #[error("the {field} {value:?} of {name} is not possible in /etc/passwd")]
     InvalidField {
         /// The account.
         name: String,
@@ -74,7 +74,7 @@ pub enum Error {
         owner: String,
     },
     /// The account exists with another number.
-    #[error("{name} is there with the number {found}, not {wanted}")]
+    #[error("{name} exists with the number {found}, not {wanted}")]
     OtherNumber {
         /// The account.
         name: String,

@@ -121,7 +121,7 @@ impl Wanted {
                 super::check_name(name)?;
                 for value in [&line.comment, &line.home, &line.shell] {
                     if value.contains(|c: char| c == ':' || c.is_control()) {
-                        return Err(bad("has a field that cannot stand in /etc/passwd"));
+                        return Err(bad("has a field that is not possible in /etc/passwd"));
                     }
                 }
                 let lines = if kind == "g" {

@@ -68,7 +68,7 @@ fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attribute
     }
     Err(corrupt(
         Location::Inode(inode),
-        "the leaves of the attributes run in a circle",
+        "the leaves of the attributes form a cycle",
     ))
 }
 

@@ -310,7 +310,7 @@ pub(crate) fn decode_core(geometry: &Geometry, number: u64, bytes: &[u8]) -> Res
             return Err(format!("it says it is inode {}", core.di_ino));
         }
         if core.di_uuid != geometry.metadata_uuid {
-            return Err("it bears the UUID of another filesystem".to_owned());
+            return Err("it has the UUID of another filesystem".to_owned());
         }
     } else {
         if !(1..=2).contains(&core.di_version) {

@@ -80,7 +80,7 @@ impl Stamp {
     ) -> Result<(), String> {
         verify_checksum(block, self.crc)?;
         if block[self.uuid..self.uuid + 16] != geometry.metadata_uuid {
-            return Err("the block bears the UUID of another filesystem".to_owned());
+            return Err("the block has the UUID of another filesystem".to_owned());
         }
         let seen = u64_at(block, self.daddr);
         if seen != daddr {

@@ -198,7 +198,7 @@ fn check_sizes(raw: &RawSuperblock) -> Result<(), String> {
     if u32::from(raw.sb_inopblock.get()) != block_size / inode_size
         || raw.sb_inopblog != raw.sb_blocklog - raw.sb_inodelog
     {
-        return Err(format!("{} inodes a block", raw.sb_inopblock));
+        return Err(format!("{} inodes per block", raw.sb_inopblock));
     }
     if u32::from(raw.sb_dirblklog) + u32::from(raw.sb_blocklog) > 16 {
         return Err(format!("directory blocks of 2^{} blocks", raw.sb_dirblklog));

@@ -74,7 +74,7 @@ impl Header {
             return Err(format!("the record says that it lies at {:#x}", self.lsn));
         }
         if self.uuid != geometry.uuid {
-            return Err("the record bears the UUID of another filesystem".to_owned());
+            return Err("the record has the UUID of another filesystem".to_owned());
         }
         Ok(())
     }

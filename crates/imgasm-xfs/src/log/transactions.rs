@@ -197,7 +197,7 @@ impl Pending {
             .last_mut()
             .and_then(|item| item.regions.last_mut());
         region
-            .ok_or_else(|| bad("a region goes on that never began".to_owned()))?
+            .ok_or_else(|| bad("a region continues that never began".to_owned()))?
             .extend_from_slice(part);
         Ok(())
     }

@@ -70,7 +70,7 @@ impl Writer {
             Some(value) => {
                 let value = if key.is_acl() {
                     acl::from_kernel(value)
-                        .ok_or_else(|| unstorable(what(), "it is no access control list"))?
+                        .ok_or_else(|| unstorable(what(), "it is not an access control list"))?
                 } else {
                     value.to_vec()
                 };

@@ -77,7 +77,7 @@ pub(crate) fn build<R: Record>(
     shape: &Shape,
     pointers: &[u64],
 ) -> Built<R::Key> {
-    assert_eq!(shape.blocks(), pointers.len(), "one pointer a block");
+    assert_eq!(shape.blocks(), pointers.len(), "one pointer per block");
     let mut blocks = Vec::with_capacity(pointers.len());
     let (leaves, mut rest) = pointers.split_at(shape.0[0]);
     let mut children = build_leaves(kind, geometry, records, leaves, &mut blocks);
