@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Command;
 
 use imgasm_testkit::image::{Kind, Set, sets};
 use imgasm_testkit::images::arg;
