@@ -359,12 +359,12 @@ fn what_cannot_be_used_is_refused() {
         add(b, T::Regular, b"a", "");
         add(b, T::Regular, b"a/b", "");
     });
-    refused(tar, "no directory");
+    refused(tar, "not a directory");
     member(&|b| {
         add(b, T::Symlink, b"a", "/etc");
         add(b, T::Regular, b"a/passwd", "");
     });
-    refused(tar, "no directory");
+    refused(tar, "not a directory");
     member(&|b| {
         add(b, T::Directory, b"a/", "");
         add(b, T::Regular, b"a", "");

@@ -48,7 +48,7 @@ fn what_it_packs_is_what_the_kernel_shows() {
         };
         populate(mount.path(), set, 1, amount);
         let more = format!(
-            "cd {} && mkdir deep && printf x >deep/{} && ln deep/{} again && mkfifo pipe && mknod null c 1 3 \
+            "cd {} && mkdir names-of-ours && printf x >names-of-ours/{} && ln names-of-ours/{} again && mkfifo pipe && mknod null c 1 3 \
              && truncate -s 40M holes && printf middle | dd of=holes bs=1M seek=20 conv=notrunc status=none \
              && truncate -s 9M hole && chown 4000000000:3000000 hole && ln -s {} link \
              && setfattr -n user.a -v 0x00ff0a3d hole && touch -d '1960-01-01' old \
