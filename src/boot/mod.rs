@@ -221,7 +221,11 @@ pub fn boot(
     };
     let is_uefi = qemu::is_uefi(arch, subject.boot_mode, has_bios_code);
     let firmware = qemu::firmware(arch, is_uefi)?;
-    let (root, probe) = with_probe(subject, options);
+    let clock = match accelerator {
+        Accelerator::Kvm => Clock::Native,
+        Accelerator::Tcg => Clock::Emulated,
+    };
+    let (root, probe) = with_probe(subject, options, clock);
     let folder = tempfile::Builder::new().prefix("imgasm-boot-").tempdir()?;
     let sockets = Sockets {
         folder: folder.path().to_owned(),
@@ -237,10 +241,6 @@ pub fn boot(
     let command = qemu::command(&instance, &sockets, firmware.as_ref(), accelerator, options)?;
     tracing::debug!(?command);
     let mut machine = Machine::start(command, &sockets, options.is_watched)?;
-    let clock = match accelerator {
-        Accelerator::Kvm => Clock::Native,
-        Accelerator::Tcg => Clock::Emulated,
-    };
     let judge = verdict::Judge::new(&subject.live, clock, probe.as_ref().err().cloned());
     let watched = machine.watch(
         options,
@@ -309,6 +309,7 @@ fn accelerator(
 fn with_probe(
     subject: &Subject,
     options: &Options,
+    clock: Clock,
 ) -> (Arc<dyn BlockDevice>, Result<(), verdict::NoProbe>) {
     let plain = || -> Arc<dyn BlockDevice> { Arc::new(Delta::new(subject.disk.clone())) };
     if !options.has_probe {
@@ -331,7 +332,7 @@ fn with_probe(
         let patience = options.timeout.saturating_sub(Duration::from_secs(30));
         session.edit(|applier| {
             applier.edit("boot", "probe", |editor, _| {
-                probe::insert(editor, &subject.live, patience)
+                probe::insert(editor, &subject.live, patience, clock)
             })
         })?;
         Ok(session.finish(Finish::default())?.delta)

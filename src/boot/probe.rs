@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::verify::live::{Live, Subject};
+use crate::verify::live::{Clock, Live, Subject};
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 use imgasm_guest::{Init, known_path};
 
@@ -39,6 +39,7 @@ pub(super) fn insert(
     editor: &mut Editor<'_>,
     live: &[Live],
     patience: Duration,
+    clock: Clock,
 ) -> Result<(), Error> {
     if Init::detect(editor.fs())? != Some(Init::Systemd) {
         return Err(Error::NoSystemd);
@@ -70,6 +71,12 @@ pub(super) fn insert(
         owned(0o644),
     )?;
     editor.symlink(&known_path(WANTED), b"../imgasm-boot-probe.service")?;
+    if clock == Clock::Emulated {
+        let folder = known_path("/etc/systemd/system.conf.d");
+        editor.mkdir_all(&folder, Attributes::default())?;
+        let content = PATIENT.as_bytes();
+        editor.write(&known_path(PATIENCE), LastLink::Keep, content, owned(0o644))?;
+    }
     Ok(())
 }
 
