@@ -34,6 +34,11 @@ pub(super) enum Error {
     Tree(#[from] tree::Error),
 }
 
+/// What systemd waits for units and devices under emulation, which is many times slower than a
+/// processor: by itself it waits 90 seconds.
+const PATIENCE: &str = "/etc/systemd/system.conf.d/99-imgasm-boot.conf";
+const PATIENT: &str = "[Manager]\nDefaultTimeoutStartSec=5min\nDefaultDeviceTimeoutSec=5min\n";
+
 /// Adds the probe. It looks at the machine when the boot is done, or after `patience`.
 pub(super) fn insert(
     editor: &mut Editor<'_>,

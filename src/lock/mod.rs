@@ -1,6 +1,6 @@
 //! `imgasm.lock`: exactly which packages a recipe's wishes come to.
 //!
-//! - [`file`]: the lock as it is written.
+//! - [`mod@file`]: the lock as it is written.
 //! - [`make`]: making it: the base's packages, the repositories, the solution.
 //! - [`store`]: the package files on the host.
 //!

@@ -10,6 +10,7 @@ use imgasm_testkit::images::arg;
 use imgasm_testkit::mount::{Loop, Mounted};
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
+use tar::EntryType;
 
 use crate::assemble::extract;
 use crate::support::example;
@@ -89,7 +90,7 @@ fn make_root(root: &Path) {
     fs::hard_link(root.join("usr/bin/tool"), root.join("usr/bin/alias")).unwrap();
     // GRUB's first stages, as large as they are and with recognisable bytes.
     write("boot/grub/i386-pc/boot.img", &[0xB0; 512]);
-    write("boot/grub/i386-pc/core.img", &[0xC0; 40_000]);
+    write("boot/grub/i386-pc/core.img", &vec![0xC0; 40_000]);
     sh(
         root,
         "mknod dev/null c 1 3; mknod dev/loop0 b 7 0; mkfifo dev/initctl; ln -s bin usr/sbin
@@ -249,146 +250,151 @@ fn every_packing_and_the_usual_layout() {
     run("xfs_repair", ["-n", arg(&partition)]);
 }
 
-/// A recipe or archive that cannot be used: status 2, the words, and nothing written.
+/// Builds a recipe that cannot be used: status 2, the words, and nothing written.
+fn refuse(dir: &Path, recipe: &str, words: &str) {
+    fs::write(dir.join("imgasm.toml"), format!("name = 'x'\n{recipe}")).unwrap();
+    let output = imgasm(dir, &["build"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{recipe}: {said}");
+    assert!(said.contains(words), "{recipe}: {said}");
+    assert!(!dir.join("out").exists(), "{recipe}");
+}
+
 #[test]
-fn what_cannot_be_used_is_refused() {
+fn layouts_that_cannot_be_made_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     fs::create_dir_all(dir.join("root")).unwrap();
-    let refused = |recipe: &str, words: &str| {
-        fs::write(dir.join("imgasm.toml"), format!("name = 'x'\n{recipe}")).unwrap();
-        let output = imgasm(dir, &["build"]);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{recipe}: {said}");
-        assert!(said.contains(words), "{recipe}: {said}");
-        assert!(!dir.join("out").exists(), "{recipe}");
-    };
     let base = "base = { rootfs = 'root' }\n";
     let root = "[[disk.partition]]\nfilesystem = 'ext4'\nmount = '/'\n";
-    let with = |more: &str| format!("{base}{root}{more}");
-    refused(
-        "base = { rootfs = 'root', filesystem = 'swap' }",
-        "is `ext4` or `xfs`",
-    );
-    refused(
-        &format!("base = {{ rootfs = 'root', filesystem = 'xfs' }}\n{root}"),
-        "`[disk]` says which",
-    );
-    refused(
-        &format!("base = {{ file = 'root' }}\n{root}"),
-        "are for a `rootfs`",
-    );
-    refused(&format!("{base}[disk]\n"), "partition");
-    refused(
-        &format!("{base}[[disk.partition]]\nsize = '1 MiB'\n"),
-        "one partition must have `mount = \"/\"`",
-    );
-    refused(
-        &with("[[disk.partition]]\nfilesystem = 'xfs'\nmount = '/'\nsize = '1 GiB'\n"),
-        "are both /",
-    );
-    refused(
-        &with("[[disk.partition]]\nfilesystem = 'xfs'\nmount = '/var'\n"),
-        "only one partition can do without",
-    );
-    refused(&with("number = 129\n"), "from 1 to 128");
-    refused(
-        &with("number = 2\n[[disk.partition]]\nsize = '1 MiB'\n"),
-        "two partitions have the number 2",
-    );
-    refused(&with("size = '1234567 B'\n"), "no multiple of 1 MiB");
-    refused(&with("type = 'root'\n"), "`bios-boot`");
-    refused(
-        &with("label = 'more than sixteen bytes'\n"),
-        "is not a label",
-    );
-    refused(&with("label = 'more-than-sixteen-bytes'\n"), "16 at most");
-    refused(
-        &with("[[disk.partition]]\nsize = '1 MiB'\nmount = '/var'\n"),
-        "need a `filesystem`",
-    );
-    refused(
-        &with("[[disk.partition]]\nsize = '64 MiB'\nfilesystem = 'swap'\nmount = '/var'\n"),
-        "makes no sense",
-    );
-    refused(
-        &with("[[disk.partition]]\nsize = '1 MiB'\nfilesystem = 'xfs'\nmount = '/var'\n"),
-        "filesystem of partition 2",
-    );
-    refused("base = { rootfs = 'root', size = '8 MiB' }", "too small");
+    let next = "[[disk.partition]]\n";
     let digest = "0".repeat(64);
-    refused(
-        &format!("base = {{ rootfs = 'root', sha256 = '{digest}' }}"),
-        "this `rootfs` is a folder",
-    );
+    for (recipe, words) in [
+        (
+            "base = { rootfs = 'root', filesystem = 'swap' }".to_owned(),
+            "is `ext4` or `xfs`",
+        ),
+        (
+            format!("base = {{ rootfs = 'root', filesystem = 'xfs' }}\n{root}"),
+            "`[disk]` says which",
+        ),
+        (
+            format!("base = {{ file = 'root' }}\n{root}"),
+            "are for a `rootfs`",
+        ),
+        (format!("{base}[disk]\n"), "partition"),
+        (
+            format!("{base}{next}size = '1 MiB'\n"),
+            "one partition must have `mount = \"/\"`",
+        ),
+        (
+            "base = { rootfs = 'root', size = '8 MiB' }".to_owned(),
+            "too small",
+        ),
+        (
+            format!("base = {{ rootfs = 'root', sha256 = '{digest}' }}"),
+            "this `rootfs` is a folder",
+        ),
+    ] {
+        refuse(dir, &recipe, words);
+    }
+    for (more, words) in [
+        (
+            "[[disk.partition]]\nfilesystem = 'xfs'\nmount = '/'\nsize = '1 GiB'\n",
+            "are both /",
+        ),
+        (
+            "[[disk.partition]]\nfilesystem = 'xfs'\nmount = '/var'\n",
+            "only one partition can do without",
+        ),
+        ("number = 129\n", "from 1 to 128"),
+        (
+            "number = 2\n[[disk.partition]]\nsize = '1 MiB'\n",
+            "two partitions have the number 2",
+        ),
+        ("size = '1234567 B'\n", "no multiple of 1 MiB"),
+        ("type = 'root'\n", "`bios-boot`"),
+        ("label = 'more than sixteen bytes'\n", "is not a label"),
+        ("label = 'more-than-sixteen-bytes'\n", "16 at most"),
+        (
+            "[[disk.partition]]\nsize = '1 MiB'\nmount = '/var'\n",
+            "need a `filesystem`",
+        ),
+        (
+            "[[disk.partition]]\nsize = '64 MiB'\nfilesystem = 'swap'\nmount = '/var'\n",
+            "makes no sense",
+        ),
+        (
+            "[[disk.partition]]\nsize = '1 MiB'\nfilesystem = 'xfs'\nmount = '/var'\n",
+            "filesystem of partition 2",
+        ),
+    ] {
+        refuse(dir, &format!("{base}{root}{more}"), words);
+    }
+}
 
-    // Archives.
-    let tar = "base = { rootfs = 'root.tar' }\n";
-    fs::write(dir.join("root.tar"), "no archive").unwrap();
-    refused(tar, "no tar file");
-    let member = |build: &dyn Fn(&mut tar::Builder<fs::File>)| {
-        let mut builder = tar::Builder::new(fs::File::create(dir.join("root.tar")).unwrap());
-        build(&mut builder);
-        builder.into_inner().unwrap();
-    };
-    let header = |kind: tar::EntryType, name: &[u8]| {
+/// Members of a tar file: type, name, and target of a link.
+type Members<'a> = &'a [(EntryType, &'a [u8], &'a str)];
+
+fn write_tar(path: &Path, members: Members<'_>) {
+    let mut builder = tar::Builder::new(fs::File::create(path).unwrap());
+    for (kind, name, target) in members {
         let mut header = tar::Header::new_ustar();
-        header.set_entry_type(kind);
+        header.set_entry_type(*kind);
         header.as_mut_bytes()[..name.len()].copy_from_slice(name);
         header.set_mode(0o644);
         header.set_uid(0);
         header.set_gid(0);
         header.set_size(0);
-        header.set_cksum();
-        header
-    };
-    let add = |builder: &mut tar::Builder<fs::File>, kind, name: &[u8], target: &str| {
-        let mut header = header(kind, name);
         if !target.is_empty() {
             header.set_link_name(target).unwrap();
         }
         header.set_cksum();
         builder.append(&header, &b""[..]).unwrap();
-    };
-    use tar::EntryType as T;
-    member(&|b| add(b, T::Regular, b"../../etc/passwd", ""));
-    refused(tar, "..");
-    member(&|b| add(b, T::Link, b"b", "a"));
-    refused(tar, "does not come before it");
-    member(&|b| {
-        add(b, T::Regular, b"a", "");
-        add(b, T::Regular, b"a/b", "");
-    });
-    refused(tar, "not a directory");
-    member(&|b| {
-        add(b, T::Symlink, b"a", "/etc");
-        add(b, T::Regular, b"a/passwd", "");
-    });
-    refused(tar, "not a directory");
-    member(&|b| {
-        add(b, T::Directory, b"a/", "");
-        add(b, T::Regular, b"a", "");
-    });
-    refused(tar, "was a directory before");
-    member(&|b| {
-        add(b, T::Regular, b"a", "");
-        add(b, T::Link, b"b", "a");
-        add(b, T::Regular, b"a", "");
-    });
-    refused(tar, "comes again");
-    // Cut off in the middle.
+    }
+    builder.into_inner().unwrap();
+}
+
+#[test]
+fn archives_that_contradict_themselves_are_refused() {
+    use EntryType::{Directory, Link, Regular, Symlink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, archive) = (folder.path(), folder.path().join("root.tar"));
+    let recipe = "base = { rootfs = 'root.tar' }\n";
+    fs::write(&archive, "no archive").unwrap();
+    refuse(dir, recipe, "no tar file");
+    let cases: [(Members<'_>, &str); 6] = [
+        (&[(Regular, b"../../etc/passwd", "")], ".."),
+        (&[(Link, b"b", "a")], "does not come before it"),
+        (
+            &[(Regular, b"a", ""), (Regular, b"a/b", "")],
+            "not a directory",
+        ),
+        (
+            &[(Symlink, b"a", "/etc"), (Regular, b"a/passwd", "")],
+            "not a directory",
+        ),
+        (
+            &[(Directory, b"a/", ""), (Regular, b"a", "")],
+            "was a directory before",
+        ),
+        (
+            &[(Regular, b"a", ""), (Link, b"b", "a"), (Regular, b"a", "")],
+            "comes again",
+        ),
+    ];
+    for (members, words) in cases {
+        write_tar(&archive, members);
+        refuse(dir, recipe, words);
+    }
     sh(
         dir,
         "head -c 100000 /dev/zero >big; tar -cf root.tar big; truncate -s 50000 root.tar",
     );
-    refused(tar, "root.tar");
-    refused(
-        &format!("base = {{ rootfs = 'root.tar', sha256 = '{digest}' }}"),
-        "root.tar",
-    );
+    refuse(dir, recipe, "root.tar");
+    let digest = "0".repeat(64);
+    let pinned = format!("base = {{ rootfs = 'root.tar', sha256 = '{digest}' }}");
     sh(dir, "tar -cf root.tar big");
-    refused(
-        &format!("base = {{ rootfs = 'root.tar', sha256 = '{digest}' }}"),
-        "but 0000",
-    );
+    refuse(dir, &pinned, "but 0000");
 }

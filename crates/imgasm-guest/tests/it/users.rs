@@ -290,125 +290,64 @@ fn an_older_system_has_other_ways() {
     );
 }
 
+/// A change of `ec2-user`, and the arguments with which usermod makes it.
+fn change(
+    edit: impl FnOnce(&mut UserChange),
+    arguments: &[&'static str],
+) -> (UserChange, Vec<&'static str>) {
+    let mut change = UserChange {
+        name: "ec2-user".to_owned(),
+        ..UserChange::default()
+    };
+    edit(&mut change);
+    (change, arguments.to_vec())
+}
+
+fn changes() -> Vec<(UserChange, Vec<&'static str>)> {
+    let some = |text: &str| Some(text.to_owned());
+    let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    // The primary group is one that the host has under the same number: usermod looks there.
+    vec![
+        change(
+            |c| c.add_groups = list("docker,users"),
+            &["-aG", "docker,users"],
+        ),
+        change(|c| c.add_groups = list("wheel"), &["-aG", "wheel"]),
+        change(|c| c.remove_groups = list("docker"), &["-rG", "docker"]),
+        change(|c| c.remove_groups = list("taken"), &["-rG", "taken"]),
+        change(
+            |c| c.shell = some("/sbin/nologin"),
+            &["-s", "/sbin/nologin"],
+        ),
+        change(|c| c.comment = some("A user"), &["-c", "A user"]),
+        change(|c| c.home = some("/srv/x"), &["-d", "/srv/x"]),
+        change(|c| c.group = some("users"), &["-g", "users"]),
+        change(|c| c.locked = Some(true), &["-L"]),
+        change(|c| c.locked = Some(false), &["-U"]),
+        change(|c| c.locked = Some(false), &["-U"]),
+        change(|c| c.add_groups = list("none"), &["-aG", "none"]),
+        change(
+            |c| (c.name, c.locked) = ("nobody-there".to_owned(), Some(true)),
+            &["-L"],
+        ),
+        change(
+            |c| (c.name, c.locked) = ("bin".to_owned(), Some(true)),
+            &["-L"],
+        ),
+    ]
+}
+
 /// Each change by `usermod --prefix` and by us, one after the other on the same tree.
 #[test]
 fn changes_are_those_of_usermod() {
     if !need::root() || !need::tools(&["usermod"]) {
         return;
     }
-    let user = || UserChange {
-        name: "ec2-user".to_owned(),
-        ..UserChange::default()
-    };
-    let list = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>()
-    };
-    let some = |text: &str| Some(text.to_owned());
-    // The primary group is one that the host has under the same number: usermod looks there.
-    let steps: [(UserChange, &[&str]); 13] = [
-        (
-            UserChange {
-                add_groups: list(&["docker", "users"]),
-                ..user()
-            },
-            &["-aG", "docker,users"],
-        ),
-        (
-            UserChange {
-                add_groups: list(&["wheel"]),
-                ..user()
-            },
-            &["-aG", "wheel"],
-        ),
-        (
-            UserChange {
-                remove_groups: list(&["docker"]),
-                ..user()
-            },
-            &["-rG", "docker"],
-        ),
-        (
-            UserChange {
-                remove_groups: list(&["taken"]),
-                ..user()
-            },
-            &["-rG", "taken"],
-        ),
-        (
-            UserChange {
-                shell: some("/sbin/nologin"),
-                ..user()
-            },
-            &["-s", "/sbin/nologin"],
-        ),
-        (
-            UserChange {
-                comment: some("A user"),
-                home: some("/srv/x"),
-                ..user()
-            },
-            &["-c", "A user", "-d", "/srv/x"],
-        ),
-        (
-            UserChange {
-                group: some("users"),
-                ..user()
-            },
-            &["-g", "users"],
-        ),
-        (
-            UserChange {
-                locked: Some(true),
-                ..user()
-            },
-            &["-L"],
-        ),
-        (
-            UserChange {
-                locked: Some(false),
-                ..user()
-            },
-            &["-U"],
-        ),
-        (
-            UserChange {
-                locked: Some(false),
-                ..user()
-            },
-            &["-U"],
-        ),
-        (
-            UserChange {
-                add_groups: list(&["none"]),
-                ..user()
-            },
-            &["-aG", "none"],
-        ),
-        (
-            UserChange {
-                name: "nobody-there".to_owned(),
-                locked: Some(true),
-                ..user()
-            },
-            &["-L"],
-        ),
-        (
-            UserChange {
-                name: "bin".to_owned(),
-                locked: Some(true),
-                ..user()
-            },
-            &["-L"],
-        ),
-    ];
     let folder = tempfile::tempdir().unwrap();
     on_host(folder.path(), AMAZON_LINUX_2023);
     let mut fs = in_memory(AMAZON_LINUX_2023);
-    for (change, arguments) in steps {
-        let arguments = [arguments, &[change.name.as_str()]].concat();
+    for (change, arguments) in changes() {
+        let arguments = [&arguments[..], &[change.name.as_str()]].concat();
         let theirs = run("usermod", folder.path(), &arguments);
         let ours = change_user(&mut Editor::new(&mut fs), &change);
         assert_eq!(ours.is_ok(), theirs, "{change:?}: {ours:?}");
