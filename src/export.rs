@@ -152,7 +152,7 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
         let sparse = pieces
             .as_ref()
             .filter(|pieces| !is_whole(pieces, metadata.size));
-        let map = sparse.map(|pieces| sparse_map(pieces));
+        let map = sparse.map(|pieces| sparse_map(pieces, metadata.size));
         let stored: u64 = pieces
             .iter()
             .flatten()
@@ -260,12 +260,15 @@ fn is_whole(pieces: &[(u64, u64)], size: u64) -> bool {
 }
 
 /// The map that comes before the content of a sparse file: the number of pieces, and offset and length
-/// of each, a line for each number, in whole blocks.
-fn sparse_map(pieces: &[(u64, u64)]) -> Vec<u8> {
+/// of each, a line for each number, in whole blocks. A hole at the end is followed by an empty piece, or
+/// GNU tar would leave it out.
+fn sparse_map(pieces: &[(u64, u64)], size: u64) -> Vec<u8> {
+    let is_open = pieces.last().is_none_or(|(_, end)| *end < size);
+    let end = is_open.then_some((size, size));
     let mut map = Vec::new();
     // Writing to a vector does not fail.
-    let _ = writeln!(map, "{}", pieces.len());
-    for (start, end) in pieces {
+    let _ = writeln!(map, "{}", pieces.len() + usize::from(is_open));
+    for (start, end) in pieces.iter().copied().chain(end) {
         let _ = writeln!(map, "{start}\n{}", end - start);
     }
     map.resize(map.len().next_multiple_of(BLOCK as usize), 0);

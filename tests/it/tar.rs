@@ -48,7 +48,7 @@ fn what_it_packs_is_what_the_kernel_shows() {
         };
         populate(mount.path(), set, 1, amount);
         let more = format!(
-            "cd {} && mkdir names-of-ours && printf x >names-of-ours/{} && ln names-of-ours/{} again && mkfifo pipe && mknod null c 1 3 \
+            "cd {} && mkdir -p ours/deep && cd ours && printf x >deep/{} && ln deep/{} again && mkfifo pipe && mknod null c 1 3 \
              && truncate -s 40M holes && printf middle | dd of=holes bs=1M seek=20 conv=notrunc status=none \
              && truncate -s 9M hole && chown 4000000000:3000000 hole && ln -s {} link \
              && setfattr -n user.a -v 0x00ff0a3d hole && touch -d '1960-01-01' old \
@@ -87,14 +87,14 @@ fn what_it_packs_is_what_the_kernel_shows() {
         );
         let found = |ours: &[&str]| {
             let output = imgasm()
-                .args(["find", arg(&image), "/plain"])
+                .args(["find", arg(&image), "/ours/plain"])
                 .args(ours)
                 .output()
                 .unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let mut lines: Vec<_> = text
                 .lines()
-                .filter(|line| *line != "/plain")
+                .filter(|line| *line != "/ours/plain")
                 .map(str::to_owned)
                 .collect();
             lines.sort_unstable();
@@ -112,7 +112,7 @@ fn what_it_packs_is_what_the_kernel_shows() {
         assert_eq!(packed(&unpacked), packed(mount.path()), "{}", set.name);
         let listed = |root: &Path, options: &str| {
             let script = format!(
-                "cd {} && find ./plain -mindepth 1 {options} | cut -c 2- | LC_ALL=C sort",
+                "cd {} && find ./ours/plain -mindepth 1 {options} | cut -c 2- | LC_ALL=C sort",
                 arg(root)
             );
             run("sh", ["-c", &script])
