@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use super::sparse::{Map, Piece, decimal};
 use super::{bad, damaged};
 
 /// What GNU tar, bsdtar and star call the record of an extended attribute, before its name.
 const XATTR: &[u8] = b"SCHILY.xattr.";
+
+/// Fields of a header.
+const MODE: Range<usize> = 100..108;
+const UID: Range<usize> = 108..116;
+const GID: Range<usize> = 116..124;
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,18 +174,31 @@ impl About {
         len: u64,
         pieces: Vec<Piece>,
     ) -> io::Result<Entry> {
-        let id = |recorded: Option<u64>, in_header: io::Result<u64>| {
-            let id = recorded.map_or_else(|| in_header.map_err(damaged), Ok)?;
+        // A field that is not filled in is a zero.
+        let is_blank = |field: Range<usize>| {
+            let mut bytes = header.as_bytes()[field].iter();
+            bytes.all(|byte| matches!(byte, 0 | b' '))
+        };
+        let id = |recorded: Option<u64>, field, in_header: io::Result<u64>| {
+            let id = match recorded {
+                Some(id) => id,
+                None if is_blank(field) => 0,
+                None => in_header.map_err(damaged)?,
+            };
             u32::try_from(id).map_err(|_| bad("the number of an owner or group has over 32 bits"))
         };
         let name = self.sparse_name.or(self.name);
-        let mode = header.mode().map_err(damaged)? & 0o7777;
+        let mode = if is_blank(MODE) {
+            0
+        } else {
+            header.mode().map_err(damaged)? & 0o7777
+        };
         Ok(Entry {
             name: name.unwrap_or_else(|| header.path_bytes().into_owned()),
             kind,
             mode: u16::try_from(mode).expect("twelve bits"),
-            uid: id(self.uid, header.uid())?,
-            gid: id(self.gid, header.gid())?,
+            uid: id(self.uid, UID, header.uid())?,
+            gid: id(self.gid, GID, header.gid())?,
             xattrs: self.xattrs,
             others: self.others,
             len,
