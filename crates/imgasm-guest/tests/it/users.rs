@@ -324,7 +324,6 @@ fn changes() -> Vec<(UserChange, Vec<&'static str>)> {
         change(|c| c.group = some("users"), &["-g", "users"]),
         change(|c| c.locked = Some(true), &["-L"]),
         change(|c| c.locked = Some(false), &["-U"]),
-        change(|c| c.locked = Some(false), &["-U"]),
         change(|c| c.add_groups = list("none"), &["-aG", "none"]),
         change(
             |c| (c.name, c.locked) = ("nobody-there".to_owned(), Some(true)),
@@ -335,6 +334,18 @@ fn changes() -> Vec<(UserChange, Vec<&'static str>)> {
             &["-L"],
         ),
     ]
+}
+
+/// usermod only warns of it, and does nothing.
+#[test]
+fn no_password_is_not_unlocked() {
+    let mut fs = in_memory(AMAZON_LINUX_2023);
+    let (unlock, _) = change(|c| c.locked = Some(false), &["-U"]);
+    change_user(&mut Editor::new(&mut fs), &unlock).unwrap();
+    let before = text(&fs, "/etc/shadow");
+    let refused = change_user(&mut Editor::new(&mut fs), &unlock);
+    assert!(matches!(refused, Err(Error::NoPassword(_))), "{refused:?}");
+    assert_eq!(text(&fs, "/etc/shadow"), before);
 }
 
 /// Each change by `usermod --prefix` and by us, one after the other on the same tree.
