@@ -48,7 +48,8 @@ fn what_it_packs_is_what_the_kernel_shows() {
         };
         populate(mount.path(), set, 1, amount);
         let more = format!(
-            "cd {} && mkdir -p ours/deep && cd ours && printf x >deep/{} && ln deep/{} again && mkfifo pipe && mknod null c 1 3 \
+            "cd {} && find . -xdev -type f -size +32M -exec truncate -s 32M {{}} + \
+             && mkdir -p ours/deep && cd ours && printf x >deep/{} && ln deep/{} again && mkfifo pipe && mknod null c 1 3 \
              && truncate -s 40M holes && printf middle | dd of=holes bs=1M seek=20 conv=notrunc status=none \
              && truncate -s 9M hole && chown 4000000000:3000000 hole && ln -s {} link \
              && setfattr -n user.a -v 0x00ff0a3d hole && touch -d '1960-01-01' old \

@@ -1,6 +1,7 @@
 //! Files of `key value` lines: `sshd_config`, `login.defs`, `chrony.conf`.
 //!
-//! A line that begins with `Match` begins a block that reaches to the next such line (sshd_config(5)).
+//! A line that begins with `Match` begins a block that reaches to the next such line, as in
+//! `sshd_config(5)`.
 //! A key without a block is one of the lines before the first. Keys are compared without regard to case,
 //! as sshd does; no file has two that differ in that alone.
 
