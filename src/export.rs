@@ -11,10 +11,10 @@ use tar::{EntryType, Header};
 
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Entry, walk};
-use imgasm_fs::{FileSystem, FileType};
+use imgasm_fs::{FileSystem, FileType, Metadata};
 
 /// Bytes in a block of an archive.
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 /// The longest name and link that a header has room for, and the largest numbers.
 const NAME_LEN: usize = 100;
 const MAX_ID: u32 = 0o7_777_777;
@@ -49,7 +49,7 @@ pub fn tar<E: From<tree::Error>>(
             .map(|first| name_below(start, first));
         archive.member(&entry, name, target)?;
     }
-    (archive.write)(&[0; 2 * BLOCK as usize])?;
+    (archive.write)(&[0; 2 * BLOCK])?;
     Ok(sockets)
 }
 
@@ -84,23 +84,8 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
                 source,
             })
         };
-        let mut header = Header::new_ustar();
         let mut records = Records::default();
-        header.set_mode(u32::from(metadata.permissions));
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(0);
-        header.set_mtime(u64::try_from(metadata.modified.seconds).unwrap_or(0));
-        for (key, id) in [("uid", metadata.uid), ("gid", metadata.gid)] {
-            match (id <= MAX_ID, key) {
-                (true, "uid") => header.set_uid(id.into()),
-                (true, _) => header.set_gid(id.into()),
-                (false, _) => records.add(key, id.to_string().as_bytes()),
-            }
-        }
-        if metadata.modified.seconds < 0 {
-            records.add("mtime", metadata.modified.seconds.to_string().as_bytes());
-        }
+        let mut header = head(&entry.metadata, &mut records);
         let mut link = Vec::new();
         let mut pieces = None;
         let kind = match (first, metadata.file_type) {
@@ -171,8 +156,8 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
         } else {
             header.set_size(size);
         }
-        put_name(&mut header, &mut records, "path", name, 0);
-        put_name(&mut header, &mut records, "linkpath", link, 157);
+        put_name(&mut header, &mut records, "path", &name, 0);
+        put_name(&mut header, &mut records, "linkpath", &link, 157);
         self.records(&records)?;
         header.set_cksum();
         (self.write)(header.as_bytes())?;
@@ -250,9 +235,31 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
     }
 
     fn pad(&mut self, written: u64) -> Result<(), E> {
-        let missing = usize::try_from(written.wrapping_neg() % BLOCK).expect("less than a block");
-        (self.write)(&[0; BLOCK as usize][..missing])
+        let missing = written.wrapping_neg() % BLOCK as u64;
+        let missing = usize::try_from(missing).expect("less than a block");
+        (self.write)(&[0; BLOCK][..missing])
     }
+}
+
+/// A header with mode, owner, group and time; what it has no room for is recorded.
+fn head(metadata: &Metadata, records: &mut Records) -> Header {
+    let mut header = Header::new_ustar();
+    header.set_mode(u32::from(metadata.permissions));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    header.set_mtime(u64::try_from(metadata.modified.seconds).unwrap_or(0));
+    for (key, id) in [("uid", metadata.uid), ("gid", metadata.gid)] {
+        match (id <= MAX_ID, key) {
+            (true, "uid") => header.set_uid(id.into()),
+            (true, _) => header.set_gid(id.into()),
+            (false, _) => records.add(key, id.to_string().as_bytes()),
+        }
+    }
+    if metadata.modified.seconds < 0 {
+        records.add("mtime", metadata.modified.seconds.to_string().as_bytes());
+    }
+    header
 }
 
 fn is_whole(pieces: &[(u64, u64)], size: u64) -> bool {
@@ -271,15 +278,15 @@ fn sparse_map(pieces: &[(u64, u64)], size: u64) -> Vec<u8> {
     for (start, end) in pieces.iter().copied().chain(end) {
         let _ = writeln!(map, "{start}\n{}", end - start);
     }
-    map.resize(map.len().next_multiple_of(BLOCK as usize), 0);
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
     map
 }
 
 /// Puts a name into its place in the header if it fits, or else into a record.
-fn put_name(header: &mut Header, records: &mut Records, key: &str, name: Vec<u8>, at: usize) {
+fn put_name(header: &mut Header, records: &mut Records, key: &str, name: &[u8], at: usize) {
     let is_plain = name.len() <= NAME_LEN && name.is_ascii();
     if !is_plain {
-        records.add(key, &name);
+        records.add(key, name);
     }
     let shown = &name[..name.len().min(NAME_LEN)];
     header.as_mut_bytes()[at..at + shown.len()].copy_from_slice(shown);

@@ -5,7 +5,7 @@
 //! - [`package`]: a package, installed or to be had; [`names`]: the texts of all of them, each once.
 //! - [`pool`]: all packages together, and which of them provide what.
 //! - [`wish`]: what is asked for, and the packages that it could mean.
-//! - [`solve`]: the packages that come and go.
+//! - [`mod@solve`]: the packages that come and go.
 //! - [`error`]: why any of it failed.
 
 pub mod error;

@@ -105,8 +105,8 @@ impl Sysctl {
         for path in paths {
             let content = read_optional(fs, &path)?.unwrap_or_default();
             let content = String::from_utf8_lossy(&content);
-            let lines = content.lines().filter_map(assignment);
-            let set = lines.filter(|(key, _)| is_same(key, &self.key)).last();
+            let mut lines = content.lines().rev().filter_map(assignment);
+            let set = lines.find(|(key, _)| is_same(key, &self.key));
             if let Some((_, value)) = set {
                 found = Some((path, value.to_owned()));
             }
