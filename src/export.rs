@@ -130,8 +130,7 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
         if kind != EntryType::Link {
             let xattrs = self.fs.xattrs(entry.node).map_err(|e| failed("read", e))?;
             for (name, value) in xattrs {
-                let key = [b"SCHILY.xattr.", name.as_slice()].concat();
-                records.add_bytes(&key, &value);
+                records.add_bytes(&xattr_key(&name), &value);
             }
         }
         let sparse = pieces
@@ -260,6 +259,20 @@ fn head(metadata: &Metadata, records: &mut Records) -> Header {
         records.add("mtime", metadata.modified.seconds.to_string().as_bytes());
     }
     header
+}
+
+/// The key of an extended attribute's record. A key ends at `=`, so GNU tar writes that and `%` by their
+/// numbers.
+fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for byte in name {
+        match byte {
+            b'%' => key.extend(b"%25"),
+            b'=' => key.extend(b"%3D"),
+            byte => key.push(*byte),
+        }
+    }
+    key
 }
 
 fn is_whole(pieces: &[(u64, u64)], size: u64) -> bool {

@@ -154,7 +154,7 @@ impl About {
                         .push(start, decimal(value)?)?;
                 }
                 _ if key.starts_with(XATTR) => {
-                    let name = key[XATTR.len()..].to_owned();
+                    let name = xattr_name(&key[XATTR.len()..]);
                     self.xattrs.insert(name, value.to_owned());
                 }
                 _ if key.starts_with(b"SCHILY.acl.") => {
@@ -205,6 +205,22 @@ impl About {
             pieces,
         })
     }
+}
+
+/// The name of an extended attribute, in which GNU tar writes `=` and `%` by their numbers.
+fn xattr_name(key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(key.len());
+    let mut rest = key;
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, after) = match rest {
+            [b'%', b'2', b'5', after @ ..] => (b'%', after),
+            [b'%', b'3', b'D', after @ ..] => (b'=', after),
+            _ => (*first, after),
+        };
+        name.push(byte);
+        rest = after;
+    }
+    name
 }
 
 /// The first of some PAX records, as its key and value, and those behind it. A record is its length
