@@ -97,7 +97,8 @@ fn make_root(root: &Path) {
          chmod 666 dev/null; chmod 4755 usr/bin/tool; chmod 1777 var/empty; chmod 750 .
          chown 12:100000 usr/bin/tool; chown 4294967290:7 var/log; chown -h 5:6 usr/bin/short
          setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 usr/bin/tool
-         setfattr -n user.note -v value var/log/lastlog; setfattr -n user.a=%25 -v 1 var/log/lastlog
+         setfattr -n user.note -v value var/log/lastlog
+         setfattr -n user.a=%25 -v 1 etc/passwd
          setfattr -n security.selinux -v system_u:object_r:etc_t:s0 etc
          setfattr -n security.selinux -v system_u:object_r:boot_t:s0 boot/efi
          truncate -s 30M var/log/lastlog; printf end >>var/log/lastlog",

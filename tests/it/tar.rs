@@ -44,7 +44,7 @@ fn what_it_packs_is_what_the_kernel_shows() {
             "cd {} && mkdir -p ours/deep && cd ours && printf x >deep/{} && ln deep/{} again && mkfifo pipe && mknod null c 1 3 \
              && truncate -s 40M holes && printf middle | dd of=holes bs=1M seek=20 conv=notrunc status=none \
              && truncate -s 9M hole && chown 4000000000:3000000 hole && ln -s {} link \
-             && setfattr -n user.a -v 0x00ff0a3d hole && setfattr -n user.a=%25 -v 1 hole && touch -d '1960-01-01' old && setfacl -m u:1000:rw old \
+             && setfattr -n user.a -v 0x00ff0a3d hole && printf 1 >odd && setfattr -n user.a=%25 -v 1 odd && touch -d '1960-01-01' old && setfacl -m u:1000:rw old \
              && setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 again \
              && mkdir -p plain/next && cp /bin/true plain/next/run && chmod 4711 plain/next/run \
              && ln -s run plain/next/name && chown 4000000000 plain/next/name -h",
