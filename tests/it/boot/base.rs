@@ -12,7 +12,7 @@ use imgasm_testkit::kernel::{Access, Mount};
 
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd-sysv,dbus,udev,linux-image-cloud-amd64,cloud-init,isc-dhcp-client,\
-                        iproute2,curl,jq,locales,openssh-server,grub-pc-bin,grub-efi-amd64-bin,grub2-common,logsave,python3-cffi-backend";
+                        iproute2,curl,jq,openssh-server,grub-pc-bin,grub-efi-amd64-bin,grub2-common,logsave,python3-cffi-backend";
 
 const SECTOR: u64 = 512;
 /// First sectors of the partitions, and the end of the last one.
@@ -207,7 +207,7 @@ fn configure(root: &Path, kind: Kind) {
     );
     write(
         "etc/cloud/cloud.cfg.d/10_ec2.cfg",
-        "datasource_list: [ Ec2, None ]\nnetwork: { config: disabled }\n",
+        "datasource_list: [ Ec2, None ]\nnetwork: { config: disabled }\nlocale: false\n",
     );
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).expect("there is room for it");
