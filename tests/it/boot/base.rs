@@ -207,8 +207,9 @@ fn configure(root: &Path, kind: Kind) {
     );
     write(
         "etc/cloud/cloud.cfg.d/10_ec2.cfg",
-        "datasource_list: [ Ec2, None ]\nnetwork: { config: disabled }\nlocale: false\n",
+        "datasource_list: [ Ec2, None ]\nnetwork: { config: disabled }\nlocale: C.UTF-8\n",
     );
+    write("etc/default/locale", "LANG=C.UTF-8\n");
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).expect("there is room for it");
     std::os::unix::fs::symlink(
