@@ -12,7 +12,7 @@ use imgasm_testkit::kernel::{Access, Mount};
 
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd-sysv,dbus,udev,linux-image-cloud-amd64,cloud-init,isc-dhcp-client,\
-                        iproute2,curl,jq,openssh-server,grub-pc-bin,grub-efi-amd64-bin,grub2-common,logsave,python3-cffi-backend";
+                        iproute2,curl,jq,openssh-server,xfsprogs,grub-pc-bin,grub-efi-amd64-bin,grub2-common,logsave,python3-cffi-backend";
 
 const SECTOR: u64 = 512;
 /// First sectors of the partitions, and the end of the last one.
