@@ -34,7 +34,11 @@ pub fn tar<E: From<tree::Error>>(
     start: &ImagePath,
     write: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<u64, E> {
-    let mut archive = Archive { fs, write };
+    let mut archive = Archive {
+        fs,
+        write,
+        buffer: vec![0; STEP],
+    };
     let mut sockets = 0;
     for entry in walk(fs, start)? {
         let entry = entry?;
@@ -66,6 +70,7 @@ fn name_below(start: &ImagePath, path: &ImagePath) -> Vec<u8> {
 struct Archive<'a, W> {
     fs: &'a dyn FileSystem,
     write: W,
+    buffer: Vec<u8>,
 }
 
 impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
@@ -207,13 +212,12 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
     }
 
     fn content(&mut self, entry: &Entry, pieces: &[(u64, u64)]) -> Result<(), E> {
-        let mut buffer = vec![0; STEP];
         let mut stored = 0;
         for (start, end) in pieces {
             let mut at = *start;
             while at < *end {
                 let most = usize::try_from(end - at).map_or(STEP, |left| left.min(STEP));
-                let read = self.fs.read_at(entry.node, at, &mut buffer[..most]);
+                let read = self.fs.read_at(entry.node, at, &mut self.buffer[..most]);
                 let read = read.and_then(|read| match read {
                     0 => Err(imgasm_fs::Error::Content(
                         std::io::ErrorKind::UnexpectedEof.into(),
@@ -225,7 +229,7 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
                     path: entry.path.clone(),
                     source,
                 })?;
-                (self.write)(&buffer[..read])?;
+                (self.write)(&self.buffer[..read])?;
                 at += read as u64;
                 stored += read as u64;
             }

@@ -85,7 +85,7 @@ pub fn format(
             files: files.path.clone(),
             source,
         };
-        let (tree, _) = tree::read(&files.path).map_err(failed)?;
+        let tree = tree::read(&files.path).map_err(failed)?;
         let options = WriteOptions {
             now,
             seed: seed.into_bytes(),

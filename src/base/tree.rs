@@ -102,32 +102,45 @@ pub fn meta_bytes(root: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Reads the tree at `root`, a folder or a tar file, and the file beside it, if there is one. The
-/// digest is that of the tar file.
+/// The identity of a tree: that of its content, and of what the file beside it says.
+pub fn identity(content: Digest, meta: Option<&[u8]>) -> Digest {
+    Digest::of(&[content.as_bytes(), meta.unwrap_or_default()].concat())
+}
+
+/// Reads the tree in the folder `root`, and the file beside it, if there is one.
 ///
 /// # Errors
-/// [`Error::Host`]; [`Error::Tree`] for sockets and the like; [`Error::Archive`] and
-/// [`Error::Member`] for a tar file; [`Error::Meta`] if the file beside it names an owner that the
-/// tree does not know, a path that is not there, or a pattern that nothing matches.
-pub fn read(root: &Path) -> Result<(Tree, Option<Digest>)> {
+/// [`Error::Host`]; [`Error::Tree`] for sockets and the like; [`Error::Meta`] if the file beside it
+/// names an owner that the tree does not know, a path that is not there, or a pattern that nothing
+/// matches.
+pub fn read(root: &Path) -> Result<Tree> {
     // The root may be a link to a directory.
     let root = root.canonicalize().map_err(host("find", root))?;
-    let (mut tree, digest) = if root.is_dir() {
-        let mut tree = Tree::from([(ImagePath::root(), Item::directory())]);
-        collect(&root, &ImagePath::root(), &mut tree)?;
-        (tree, None)
-    } else {
-        let file = open_regular(&root).map_err(host("read", &root))?;
-        let (tree, digest) = archive::read(&root, file)?;
-        (tree, Some(digest))
-    };
-    let path = meta_path(&root);
-    if let Some(bytes) = meta_bytes(&root)? {
+    let mut tree = Tree::from([(ImagePath::root(), Item::directory())]);
+    collect(&root, &ImagePath::root(), &mut tree)?;
+    with_meta(&root, tree)
+}
+
+/// As [`read`], from a tar file; gives its SHA-256 too.
+///
+/// # Errors
+/// Also as [`archive::read`].
+pub fn read_archive(path: &Path) -> Result<(Tree, Digest)> {
+    let path = path.canonicalize().map_err(host("find", path))?;
+    let file = open_regular(&path).map_err(host("read", &path))?;
+    let (tree, digest) = archive::read(&path, file)?;
+    Ok((with_meta(&path, tree)?, digest))
+}
+
+/// A tree with what the file beside it says.
+fn with_meta(root: &Path, mut tree: Tree) -> Result<Tree> {
+    let path = meta_path(root);
+    if let Some(bytes) = meta_bytes(root)? {
         let meta = Meta::parse(&path, &bytes)?;
         let accounts = accounts(&tree)?;
         apply(&meta, &mut tree, &accounts).map_err(|problem| Error::Meta { path, problem })?;
     }
-    Ok((tree, digest))
+    Ok(tree)
 }
 
 /// Adds what lies in a directory of the host.

@@ -104,41 +104,28 @@ fn assemble(
         rootfs: rootfs.to_owned(),
         source,
     };
-    // The tar file is hashed as it is read, once; the files of a folder before and after.
-    let identity_of = |tar: Option<Digest>| {
-        let content = match tar {
-            Some(digest) => digest,
-            None => digest::folder(rootfs)?,
-        };
+    // A tar file is hashed as it is read, once; all else before and after.
+    let inputs = || {
+        let folder = rootfs.is_dir().then(|| digest::folder(rootfs));
         let meta = tree::meta_bytes(rootfs).map_err(failed)?;
-        Ok::<_, Error>(match (tar, meta) {
-            (Some(_), None) => content,
-            (_, meta) => {
-                let meta = meta.unwrap_or_default();
-                Digest::of(&[content.as_bytes(), meta.as_slice()].concat())
-            }
-        })
+        Ok::<_, Error>((folder.transpose()?, meta))
     };
-    let before = if rootfs.is_dir() {
-        Some(identity_of(None)?)
-    } else {
-        None
-    };
-    let (tree, tar) = tree::read(rootfs).map_err(failed)?;
-    match (sha256, tar) {
-        (Some(expected), Some(found)) if expected != found => {
-            let reason = imgasm_container::Error::DigestMismatch {
-                path: rootfs.to_owned(),
-                expected,
-                found,
-            };
-            return Err(unusable(recipe, reason));
-        }
-        (Some(_), None) => {
+    let before = inputs()?;
+    let (tree, content) = match before.0 {
+        Some(_) if sha256.is_some() => {
             let error = recipe.base_error("`sha256` is for a file, and this `rootfs` is a folder");
             return Err(config::Error::from(error).into());
         }
-        _ => {}
+        Some(folder) => (tree::read(rootfs).map_err(failed)?, folder),
+        None => tree::read_archive(rootfs).map_err(failed)?,
+    };
+    if let Some(expected) = sha256.filter(|expected| *expected != content) {
+        let reason = imgasm_container::Error::DigestMismatch {
+            path: rootfs.to_owned(),
+            expected,
+            found: content,
+        };
+        return Err(unusable(recipe, reason));
     }
     let device: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::new(Hole::new(size))));
     let options = AssembleOptions {
@@ -148,12 +135,16 @@ fn assemble(
     Assembly::new(tree, layout)
         .and_then(|assembly| assembly.write(&device, &options))
         .map_err(failed)?;
-    let identified = identity_of(tar)?;
-    if before.is_some_and(|before| before != identified) {
+    if inputs()? != before {
         return Err(Error::Changed {
             path: rootfs.to_owned(),
         });
     }
+    let identified = match before {
+        // That of a tar file alone can be compared with what others have for it.
+        (None, None) => content,
+        (_, meta) => tree::identity(content, meta.as_deref()),
+    };
     let chunk_map = ChunkMap::compute(&device)?;
     Ok(OpenedBase {
         record: manifest::Base {

@@ -87,10 +87,7 @@ impl Files {
         }
         let meta = tree::meta_bytes(&self.path).map_err(unusable)?;
         let content = digest::folder(&self.path)?;
-        let meta = meta.unwrap_or_default();
-        Ok(Some(Digest::of(
-            &[content.as_bytes(), meta.as_slice()].concat(),
-        )))
+        Ok(Some(tree::identity(content, meta.as_deref())))
     }
 }
 

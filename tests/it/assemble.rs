@@ -41,13 +41,13 @@ fn assembled(image: &Path, rootfs: &Path, len: u64) {
 
 fn assemble(image: &Path, rootfs: &Path) -> Result<()> {
     let layout = Layout::amazon(FilesystemKind::Ext4);
-    let (tree, _) = tree::read(rootfs)?;
+    let tree = tree::read(rootfs)?;
     Assembly::new(tree, &layout)?.write(&device(image), &options())
 }
 
 fn required_size(rootfs: &Path) -> u64 {
     let layout = Layout::amazon(FilesystemKind::Ext4);
-    let (tree, _) = tree::read(rootfs).expect("read");
+    let tree = tree::read(rootfs).expect("read");
     let assembly = Assembly::new(tree, &layout).expect("it is divided");
     assembly.required_size()
 }
@@ -135,7 +135,7 @@ fn the_disk_is_sound_and_shows_the_tree() {
     assert!(!capability.is_empty());
     // The tree on the host, byte for byte.
     let mut compared = 0;
-    for (path, item) in tree::read(&rootfs()).expect("read").0 {
+    for (path, item) in tree::read(&rootfs()).expect("read") {
         let relative = String::from_utf8(path.as_bytes().to_vec()).expect("UTF-8");
         let below_efi = relative.starts_with("/boot/efi/");
         assert_eq!(

@@ -1,9 +1,10 @@
 //! Why an image's container could not be read or written.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Codec;
+use super::budget::Budget;
 use imgasm_block::Digest;
 
 /// Why an image's container could not be read or written.
@@ -173,6 +174,36 @@ pub enum Error {
     /// A device or file of the host failed.
     #[error(transparent)]
     Block(#[from] imgasm_block::Error),
+}
+
+impl Error {
+    /// Why a file could not be read on, of which `output_offset` bytes have come out; `codec` is what it
+    /// is packed with, if anything.
+    pub(super) fn reading(
+        path: &Path,
+        codec: Option<Codec>,
+        output_offset: u64,
+        source: io::Error,
+    ) -> Self {
+        let path = path.to_owned();
+        match (Budget::exceeded(&source), codec) {
+            (Some(limit), _) => Self::TooLarge { path, limit },
+            (None, None) => Self::Read { path, source },
+            (None, Some(codec)) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::Truncated {
+                    path,
+                    codec,
+                    output_offset,
+                }
+            }
+            (None, Some(codec)) => Self::Decode {
+                path,
+                codec,
+                output_offset,
+                source,
+            },
+        }
+    }
 }
 
 /// What containers return.

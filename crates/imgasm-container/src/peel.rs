@@ -184,29 +184,11 @@ impl Peeler<'_> {
 
     /// The error for a failure to read what the layers hold.
     fn failed(&self, layers: &[Layer], source: io::Error) -> Error {
-        let path = self.path.to_owned();
-        if let Some(limit) = Budget::exceeded(&source) {
-            return Error::TooLarge { path, limit };
-        }
         let codec = layers.iter().rev().find_map(|layer| match layer {
             Layer::Packed(codec) => Some(*codec),
             Layer::Tar(_) => None,
         });
-        let output_offset = self.sink.taken();
-        match codec {
-            None => Error::Read { path, source },
-            Some(codec) if source.kind() == io::ErrorKind::UnexpectedEof => Error::Truncated {
-                path,
-                codec,
-                output_offset,
-            },
-            Some(codec) => Error::Decode {
-                path,
-                codec,
-                output_offset,
-                source,
-            },
-        }
+        Error::reading(self.path, codec, self.sink.taken(), source)
     }
 
     /// The error for a failure to find the next file of a tar.

@@ -92,32 +92,14 @@ impl TarFile {
 
     /// A failure to read the archive.
     pub fn failed(&self, source: io::Error) -> Error {
-        let path = self.path.clone();
-        if let Some(limit) = Budget::exceeded(&source) {
-            return Error::TooLarge { path, limit };
-        }
         if tar::is_damage(&source) {
             return Error::Corrupt {
-                path,
+                path: self.path.clone(),
                 format: "tar",
                 problem: source.to_string(),
             };
         }
-        let output_offset = self.read;
-        match self.codec {
-            None => Error::Read { path, source },
-            Some(codec) if source.kind() == io::ErrorKind::UnexpectedEof => Error::Truncated {
-                path,
-                codec,
-                output_offset,
-            },
-            Some(codec) => Error::Decode {
-                path,
-                codec,
-                output_offset,
-                source,
-            },
-        }
+        Error::reading(&self.path, self.codec, self.read, source)
     }
 }
 
