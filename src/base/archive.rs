@@ -40,6 +40,7 @@ pub fn read(path: &Path, file: File) -> Result<(Tree, Digest)> {
         linked: BTreeSet::new(),
         store: Arc::new(Delta::new(Arc::new(Hole::new(STORE_BYTES)))),
         end: 0,
+        limit: input.limit(),
         path,
     };
     let read = reading.read(&mut input);
@@ -74,6 +75,8 @@ struct Reading<'a> {
     linked: BTreeSet<ImagePath>,
     store: Arc<Delta>,
     end: u64,
+    /// The most bytes of the store that may be used.
+    limit: u64,
     path: &'a Path,
 }
 
@@ -132,24 +135,25 @@ impl Reading<'_> {
     /// Keeps the content of a file.
     fn unpack(&mut self, archive: &mut Archive<'_>, entry: &Entry) -> Result<Source, Failure> {
         let offset = self.end;
-        let end = offset
-            .checked_add(entry.len)
-            .filter(|end| *end <= STORE_BYTES);
-        let Some(end) = end else {
-            let problem = format!("has {} bytes, more than any disk", entry.len);
-            return Err(self.wrong(entry, problem));
-        };
+        let end = offset.saturating_add(entry.len);
+        if end > self.limit {
+            return Err(Failure::Ours(Error::Archive(ContainerError::TooLarge {
+                path: self.path.to_owned(),
+                limit: self.limit,
+            })));
+        }
         let mut content = archive.content(entry);
         let mut buffer = vec![0; STEP.min(usize::try_from(entry.len).unwrap_or(STEP))];
         let mut at = offset;
         while at < end {
+            // What is not written reads as zeros.
+            at = offset + content.skip_hole();
             let left =
                 usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
             let len = content.read(&mut buffer[..left])?;
-            if len == 0 {
+            if len == 0 && at < end {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
-            // What is not written reads as zeros.
             if !imgasm_block::bytes::is_zero(&buffer[..len]) {
                 self.store.write_at(at, &buffer[..len])?;
             }

@@ -397,6 +397,14 @@ fn archives_that_contradict_themselves_are_refused() {
     let pinned = format!("base = {{ rootfs = 'root.tar', sha256 = '{digest}' }}");
     sh(dir, "tar -cf root.tar big");
     refuse(dir, &pinned, "but 0000");
+    // Holes are not read, and there is an end to them.
+    sh(
+        dir,
+        "truncate -s 15T big; tar --sparse -cf root.tar big; truncate -s 0 big",
+    );
+    refuse(dir, recipe, "more than");
+    sh(dir, "truncate -s 12G big; tar --sparse -cf root.tar big");
+    refuse(dir, recipe, "too small");
     // What goes into a volume is a folder, the digest of which is in the recipe's.
     fs::create_dir(dir.join("root")).unwrap();
     let volume = "[[volume]]\ndevice_name = '/dev/xvdb'\nvolume_size = 1\nfilesystem = 'ext4'\n\

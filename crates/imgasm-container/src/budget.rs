@@ -32,6 +32,11 @@ impl Budget {
         Self(bytes)
     }
 
+    /// How many bytes that are.
+    pub(super) fn bytes(self) -> u64 {
+        self.0
+    }
+
     /// Fails if `bytes` are too many.
     pub(super) fn check(self, bytes: u64) -> io::Result<()> {
         if bytes <= self.0 {

@@ -24,6 +24,7 @@ pub struct TarFile {
     codec: Option<Codec>,
     file: Arc<Mutex<Hashed>>,
     archive: Box<dyn Read>,
+    budget: Budget,
     /// Bytes of the archive that were read.
     read: u64,
 }
@@ -52,6 +53,7 @@ impl TarFile {
             codec: None,
             file,
             archive: Box::new(io::empty()),
+            budget,
             read: 0,
         };
         let mut content = head(&mut input).map_err(|error| this.failed(error))?;
@@ -73,6 +75,11 @@ impl TarFile {
                 problem: "this is no tar file".to_owned(),
             }),
         }
+    }
+
+    /// How many bytes the members may come to, holes and all.
+    pub fn limit(&self) -> u64 {
+        self.budget.bytes()
     }
 
     /// The SHA-256 of the file, the rest of which is read.

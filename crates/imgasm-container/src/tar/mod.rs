@@ -272,17 +272,35 @@ pub struct Content<'a> {
     len: u64,
 }
 
-impl Read for Content<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+impl Content<'_> {
+    /// Passes over a hole, if the next byte lies in one; gives where in the member that byte is now.
+    pub fn skip_hole(&mut self) -> u64 {
+        let at = self.at;
+        self.at = match self.piece() {
+            Some(piece) => at.max(piece.start),
+            None => self.len,
+        };
+        self.at
+    }
+
+    /// The piece in which the next byte lies, or that comes next.
+    fn piece(&mut self) -> Option<&Piece> {
         while let Some(piece) = self.pieces.first()
             && self.at >= piece.start + piece.len
         {
             self.pieces = &self.pieces[1..];
         }
-        let (until, is_stored) = match self.pieces.first() {
-            Some(piece) if self.at >= piece.start => (piece.start + piece.len, true),
+        self.pieces.first()
+    }
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let (at, len) = (self.at, self.len);
+        let (until, is_stored) = match self.piece() {
+            Some(piece) if at >= piece.start => (piece.start + piece.len, true),
             Some(piece) => (piece.start, false),
-            None => (self.len, false),
+            None => (len, false),
         };
         let most = usize::try_from(until - self.at).map_or(buf.len(), |most| most.min(buf.len()));
         let buf = &mut buf[..most];
