@@ -24,8 +24,8 @@ const STEP: usize = 1 << 20;
 /// Holes that are shorter than this are written as zeros.
 const LEAST_HOLE: u64 = 64 << 10;
 
-/// Writes what lies at `start`: a directory with everything in it, under names that begin with `./`, or
-/// a single file. Gives the number of sockets, which an archive cannot hold and which are left out.
+/// Writes what lies at `start`, under names that begin with `./`: a directory with everything in it, or a
+/// single file. Gives the number of sockets, which an archive cannot hold and which are left out.
 ///
 /// # Errors
 /// What reading the tree gives, and what `write` fails with.
@@ -39,31 +39,30 @@ pub fn tar<E: From<tree::Error>>(
         write,
         buffer: vec![0; STEP],
     };
-    let mut sockets = 0;
+    let (mut sockets, mut above) = (0, 0);
     for entry in walk(fs, start)? {
         let entry = entry?;
+        if entry.path == *start && entry.metadata.file_type == FileType::Directory {
+            above = start.names().count();
+        } else if entry.path == *start {
+            above = start.names().count().saturating_sub(1);
+        }
         if entry.metadata.file_type == FileType::Socket {
             sockets += 1;
             continue;
         }
-        let name = name_below(start, &entry.path);
-        let target = entry
-            .first_link
-            .as_ref()
-            .map(|first| name_below(start, first));
+        let name = name_below(above, &entry.path);
+        let first = entry.first_link.as_ref();
+        let target = first.map(|first| name_below(above, first));
         archive.member(&entry, name, target)?;
     }
     (archive.write)(&[0; 2 * BLOCK])?;
     Ok(sockets)
 }
 
-/// What a member is called.
-fn name_below(start: &ImagePath, path: &ImagePath) -> Vec<u8> {
-    let skipped = start.names().count();
-    let names: Vec<&[u8]> = path.names().skip(skipped).collect();
-    if names.is_empty() && !path.is_root() {
-        return path.file_name().unwrap_or_default().to_vec();
-    }
+/// What a member is called, without the names of so many directories above it.
+fn name_below(above: usize, path: &ImagePath) -> Vec<u8> {
+    let names: Vec<&[u8]> = path.names().skip(above).collect();
     [b"./", names.join(&b'/').as_slice()].concat()
 }
 

@@ -25,6 +25,7 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     let recipe = recipe::load(&args.recipe, environment)?;
+    locking::wishes(&recipe)?;
     let path = packages::lock_path(&recipe.source);
     let lock = Lock::read(&path)?;
     let lock = lock.ok_or_else(|| locking::explained(lock::Error::Missing { path }))?;

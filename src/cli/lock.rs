@@ -9,7 +9,8 @@ use crate::build;
 use crate::environment::Environment;
 use crate::lock::make::{self, Made, Options};
 use crate::lock::{self, Lock};
-use crate::recipe::packages;
+use crate::recipe::Recipe;
+use crate::recipe::packages::{self, PackageWishes};
 use imgasm_repo::Transport;
 
 /// Write to imgasm.lock exactly which packages the recipe's wishes come to.
@@ -27,6 +28,14 @@ pub(super) struct Args {
     check: bool,
 }
 
+/// The packages that a recipe wishes for, if it does.
+pub(super) fn wishes(recipe: &Recipe) -> Result<&PackageWishes, Failure> {
+    recipe.wishes.as_ref().ok_or_else(|| {
+        Failure::new("the recipe wishes for no packages")
+            .with_hint("`[packages]` with `install = [\"NAME\"]` does")
+    })
+}
+
 pub(super) fn run(
     args: &Args,
     environment: &Environment,
@@ -34,10 +43,7 @@ pub(super) fn run(
 ) -> Result<Outcome, Failure> {
     let recipe = recipe::load(&args.recipe, environment)?;
     recipe::warn(&recipe, output);
-    let Some(wishes) = &recipe.wishes else {
-        return Err(Failure::new("the recipe wishes for no packages")
-            .with_hint("`[packages]` with `install = [\"NAME\"]` does"));
-    };
+    let wishes = wishes(&recipe)?;
     let path = packages::lock_path(&recipe.source);
     let old = Lock::read(&path)?;
     let bars = Bars::new();

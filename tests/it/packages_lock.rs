@@ -329,3 +329,25 @@ fn what_a_script_needs_is_there_before_it_and_one_that_fails_ends_the_build() {
     assert!(status == 2 && said.contains("fails-1-1.noarch"), "{said}");
     assert!(house.built() == before);
 }
+
+#[test]
+fn a_recipe_without_wishes_has_nothing_to_lock_or_fetch() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("imgasm.toml"),
+        "name = 'x'\nbase = { file = 'base.raw' }\n",
+    )
+    .unwrap();
+    for command in ["lock", "fetch"] {
+        let mut tool = example::imgasm();
+        let output = tool
+            .arg(command)
+            .current_dir(folder.path())
+            .env("IMGASM_CACHE", folder.path().join("cache"))
+            .output()
+            .unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(2), "{command}: {said}");
+        assert!(said.contains("wishes for no packages"), "{command}: {said}");
+    }
+}

@@ -177,6 +177,35 @@ fn an_archive_of_an_image_makes_that_image_again() {
 }
 
 #[test]
+fn names_begin_where_the_archive_does() {
+    if !need::tools(&["tar", "mke2fs"]) {
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    run(
+        "sh",
+        [
+            "-ec",
+            &format!(
+                "cd {} && mkdir -p root/a/b && echo c >root/a/b/c && truncate -s 8M image \
+                 && mke2fs -q -t ext4 -d root image",
+                arg(dir)
+            ),
+        ],
+    );
+    for (path, names) in [
+        ("/a", "./\n./b/\n./b/c\n"),
+        ("/a/b/c", "./c\n"),
+        ("/", "./\n./a/\n./a/b/\n./a/b/c\n./lost+found/\n"),
+    ] {
+        let archive = dir.join("out.tar");
+        imgasm_to(&archive, &["tar", arg(&dir.join("image")), path]);
+        assert_eq!(run("tar", ["-tf", arg(&archive)]), names, "{path}");
+    }
+}
+
+#[test]
 fn what_is_not_found_is_status_1_and_what_cannot_be_asked_is_2() {
     let scratch = tempfile::tempdir().unwrap();
     let image = scratch.path().join("image");
