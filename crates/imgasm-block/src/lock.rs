@@ -2,25 +2,59 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::{Error, Result};
 
+/// A program that another thread of this process starts holds our files, and so their locks, for
+/// the moment until it is executed. So a lock is held by somebody else only if it is still taken
+/// after all of these tries.
+const TRIES: u32 = 100;
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
+
 /// Takes the lock of a file, or reports that somebody else has it.
 pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
-    taken(file.try_lock(), path)
+    take(path, || file.try_lock())
 }
 
 /// Takes a lock that readers share, or reports that somebody is writing the file.
 #[cfg(feature = "digest")]
 pub(super) fn lock_shared(file: &File, path: &Path) -> Result<()> {
-    taken(file.try_lock_shared(), path)
+    take(path, || file.try_lock_shared())
 }
 
-fn taken(outcome: Result<(), TryLockError>, path: &Path) -> Result<()> {
-    outcome.map_err(|error| match error {
-        TryLockError::WouldBlock => Error::Locked {
-            path: path.to_owned(),
-        },
-        TryLockError::Error(source) => Error::file(path, "lock", source),
+fn take(path: &Path, attempt: impl Fn() -> Result<(), TryLockError>) -> Result<()> {
+    for _ in 0..TRIES {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => thread::sleep(BETWEEN_TRIES),
+            Err(TryLockError::Error(source)) => return Err(Error::file(path, "lock", source)),
+        }
+    }
+    Err(Error::Locked {
+        path: path.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_in_a_moment_is_waited_for_and_another_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let held = File::create(&path).unwrap();
+        held.lock().unwrap();
+        let wanted = File::open(&path).unwrap();
+        assert!(matches!(lock(&wanted, &path), Err(Error::Locked { .. })));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(BETWEEN_TRIES * 4);
+                held.unlock().unwrap();
+            });
+            lock(&wanted, &path).unwrap();
+        });
+    }
 }
