@@ -93,12 +93,14 @@ impl<'a> Judge<'a> {
         if is_well(&self.judge(seen, console)) {
             return true;
         }
-        let is_up = matches!(state(seen).as_str(), "running" | "degraded");
+        let state = state(seen);
+        let has_answered = !state.is_empty();
+        let is_up = matches!(state.as_str(), "running" | "degraded");
         let since = since_boot(seen);
         let waits = |(number, live): (usize, &Live)| {
             live.within > since && !is_well(&evaluate(number, live, seen, self.clock))
         };
-        !is_up || !self.live.iter().enumerate().any(waits)
+        has_answered && (!is_up || !self.live.iter().enumerate().any(waits))
     }
 
     /// The results of a round.
@@ -248,10 +250,11 @@ fn is_up(seen: &Seen) -> CheckResult {
             } else {
                 format!(", with jobs for {}", jobs.join(", "))
             };
-            let state = if other.is_empty() { "silent" } else { other };
-            Verdict::Failed {
-                message: format!("it is {state}{waits}"),
-            }
+            let message = match other {
+                "" => "systemd does not answer".to_owned(),
+                state => format!("it is {state}{waits}"),
+            };
+            Verdict::Failed { message }
         }
     };
     result("the machine is up", verdict)

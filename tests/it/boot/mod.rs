@@ -5,9 +5,11 @@
 //! - `base`: the disk of the machines.
 //! - `machine`: a customised machine, on both filesystems and in both boot modes.
 //! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
+//! - `broken`: machines that do not start, and what is said about them.
 //! - `command`: what can be tested without a machine, also in the default run.
 
 mod base;
+mod broken;
 mod command;
 mod firstrun;
 mod machine;
