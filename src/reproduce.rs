@@ -94,7 +94,7 @@ pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
     }
     let mut differences = Vec::new();
     for path in again.outputs {
-        let other = out.join(path.file_name().unwrap_or_default());
+        let other = out.join(path.strip_prefix(again.out).unwrap_or(path));
         let (first, second) = (FileDevice::open(path)?, FileDevice::open(&other)?);
         let differing = raw::differing(&first, &second, None)?;
         if first.len() != second.len() || !differing.is_empty() {

@@ -373,7 +373,7 @@ fn fitting_lock(
     wishes: &PackageWishes,
     fs: &dyn FileSystem,
 ) -> Result<Lock, lock::Error> {
-    let path = lock_path(&recipe.source);
+    let path = lock_path(&recipe.source, recipe.image.as_deref());
     let stale = |what| lock::Error::Stale {
         path: path.clone(),
         what,

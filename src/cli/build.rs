@@ -52,17 +52,42 @@ pub(super) fn run(
         .as_deref()
         .map(read_manifest)
         .transpose()?;
-    let recipe = match &recorded {
-        Some(recorded) => recipe::load_recorded(&args.recipe, recorded)?,
-        None => recipe::load(&args.recipe, environment)?,
+    let recipes = match &recorded {
+        Some(recorded) => vec![recipe::load_recorded(&args.recipe, recorded)?],
+        None => recipe::load_all(&args.recipe, environment)?,
     };
-    if !args.force {
-        refuse_foreign(&args.output.join(manifest::FILE_NAME), &recipe.name)?;
+    if recipes.len() > 1 && (args.provenance.is_some() || args.sbom.is_some()) {
+        return Err(Failure::new("a file can be about one image only")
+            .with_hint("choose an image with --image"));
     }
-    recipe::warn(&recipe, output);
-    let build = recipe::prepare(&recipe, environment, output)?;
+    if !args.force {
+        for recipe in &recipes {
+            let manifest = recipe.outputs(&args.output).join(manifest::FILE_NAME);
+            refuse_foreign(&manifest, &recipe.name)?;
+        }
+    }
+    let mut outcome = Outcome::Done;
+    for recipe in &recipes {
+        recipe::announce(recipe, output);
+        if let Outcome::Differs = build(args, recipe, recorded.as_ref(), environment, output)? {
+            outcome = Outcome::Differs;
+        }
+    }
+    Ok(outcome)
+}
+
+fn build(
+    args: &Args,
+    recipe: &Recipe,
+    recorded: Option<&Manifest>,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let folder = recipe.outputs(&args.output);
+    let build = recipe::prepare(recipe, environment, output)?;
     let manifest = &build.manifest;
-    let recorded = recorded.map(|mut recorded| {
+    let recorded = recorded.map(|recorded| {
+        let mut recorded = recorded.clone();
         // How the bytes were compared does not change them.
         recorded.base.bound = manifest.base.bound;
         recorded
@@ -72,10 +97,10 @@ pub(super) fn run(
     }
     // Before anything is written, because the packages may not be known.
     let sbom = match &args.sbom {
-        Some(path) => Some((path, bill_of_materials(&build, &recipe)?)),
+        Some(path) => Some((path, bill_of_materials(&build, recipe)?)),
         None => None,
     };
-    let paths = build.commit(&args.output, &image::cache(environment)?)?;
+    let paths = build.commit(&folder, &image::cache(environment)?)?;
     output.note(
         "base",
         format_args!("{}  {}", manifest.base.name, manifest.base.digest),
@@ -121,7 +146,7 @@ pub(super) fn run(
         output.line(path.display())?;
     }
     if args.check_reproducible {
-        return reproduce::check(&recipe, environment, &args.output, &paths, output);
+        return reproduce::check(recipe, environment, &args.output, &paths, output);
     }
     Ok(Outcome::Done)
 }

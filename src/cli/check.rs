@@ -5,12 +5,16 @@ use super::failure::Failure;
 use super::output::Output;
 use super::recipe::{self, RecipeArgs};
 use crate::environment::Environment;
+use crate::recipe::Recipe;
 
 /// Check a recipe with its overlays and variables, without opening the base.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
+    /// Print the recipe as one text: with what it extends and what the image changes.
+    #[arg(long)]
+    resolved: bool,
 }
 
 pub(super) fn run(
@@ -18,8 +22,18 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe, environment)?;
-    recipe::warn(&recipe, output);
+    for recipe in recipe::load_all(&args.recipe, environment)? {
+        recipe::announce(&recipe, output);
+        if args.resolved {
+            output.text(&recipe.resolved()?)?;
+        } else {
+            check(&recipe, output)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn check(recipe: &Recipe, output: &mut Output) -> Result<(), Failure> {
     for overlay in &recipe.overlays {
         overlay.check_files()?;
     }
@@ -31,5 +45,5 @@ pub(super) fn run(
         output.note("overlay", format_args!("{}  {steps} steps", overlay.name));
     }
     output.note("recipe", format_args!("{} is well formed", recipe.name));
-    Ok(Outcome::Done)
+    Ok(())
 }

@@ -54,6 +54,9 @@ pub(super) struct Args {
     /// Set a variable of the recipes that are compared.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
+    /// Which image of the recipes that are compared, if they have several.
+    #[arg(long = "image", value_name = "NAME")]
+    which: Option<String>,
     #[command(flatten)]
     outside: OutsideArgs,
 }
@@ -69,6 +72,7 @@ pub(super) fn run(
     let policy = args.allow.as_deref().map(Policy::load).transpose()?;
     let options = recipe::Options {
         set: args.set.clone(),
+        image: args.which.clone(),
         // The variable has no effect on images.
         source_date_epoch: if [&args.old, &args.new]
             .iter()

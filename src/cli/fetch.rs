@@ -24,21 +24,22 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe, environment)?;
-    locking::wishes(&recipe)?;
-    let path = packages::lock_path(&recipe.source);
-    let lock = Lock::read(&path)?;
-    let lock = lock.ok_or_else(|| locking::explained(lock::Error::Missing { path }))?;
     let cache = image::cache(environment)?;
-    let store = Store::new(&recipe, cache.folder());
     let transport = Transport::new(environment.proxies.clone());
     let mut total = 0;
-    for package in &lock.packages {
-        let fetched = store.fetch(&lock, package, args.vendor, &transport);
-        let (path, is_new) = fetched.map_err(locking::explained)?;
-        output.line(path.display())?;
-        if is_new {
-            total += package.size;
+    for recipe in &recipe::load_all(&args.recipe, environment)? {
+        locking::wishes(recipe)?;
+        let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
+        let lock = Lock::read(&path)?;
+        let lock = lock.ok_or_else(|| locking::explained(lock::Error::Missing { path }))?;
+        let store = Store::new(recipe, cache.folder());
+        for package in &lock.packages {
+            let fetched = store.fetch(&lock, package, args.vendor, &transport);
+            let (path, is_new) = fetched.map_err(locking::explained)?;
+            output.line(path.display())?;
+            if is_new {
+                total += package.size;
+            }
         }
     }
     output.note("fetched", bytes(total));

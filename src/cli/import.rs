@@ -138,10 +138,23 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe, environment)?;
+    for recipe in &recipe::load_all(&args.recipe, environment)? {
+        recipe::announce(recipe, output);
+        import_one(args, recipe, environment, output)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn import_one(
+    args: &Args,
+    recipe: &Recipe,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let folder = recipe.outputs(&args.output);
     let bars = Bars::new();
     let cache = image::cache(environment)?;
-    let opened = built::open(&args.output, &recipe, &cache, &bars.reading("reading"));
+    let opened = built::open(&folder, recipe, &cache, &bars.reading("reading"));
     let (manifest, built) = opened.map_err(|error| {
         let hint = error.hint();
         let failure = Failure::from(error);
@@ -150,12 +163,12 @@ pub(super) fn run(
             None => failure,
         }
     })?;
-    let (ami, named) = ami(&recipe, &manifest, environment)?;
+    let (ami, named) = ami(recipe, &manifest, environment)?;
     let region = args.connection.region_before_connecting(&ami, environment);
     let via = via(args, &ami)?;
     let plan = Plan::new(&built, ami, &named, via).map_err(explained)?;
     limits::check(&plan, region.as_deref(), now()).map_err(explained)?;
-    let base = base(args, &recipe, &manifest, environment, output)?;
+    let base = base(args, recipe, &manifest, environment, output)?;
     let snapshot_id = base.as_ref().and_then(|_| parent(args, &manifest));
     let parent = base.as_ref().zip(snapshot_id.as_ref());
     let parent = parent.map(|(chunk_map, snapshot_id)| Parent {
@@ -174,11 +187,11 @@ pub(super) fn run(
         let preview = preview(&plan, &situation, proof, &bars.reading("measuring"));
         bars.finish();
         output.json(&preview.map_err(explained)?)?;
-        return Ok(Outcome::Done);
+        return Ok(());
     }
     bars.finish();
     let options = Options {
-        dir: args.output.clone(),
+        dir: folder.clone(),
         force: args.force,
         force_deregister: args.force_deregister,
         keep: args.keep,
@@ -211,9 +224,9 @@ pub(super) fn run(
         imgasm_block::Output::write(path, artifact.ids().as_bytes())?;
     }
     let manifest = manifest.with_artifacts(artifact.into_iter().collect());
-    manifest.write(&args.output)?;
+    manifest.write(&folder)?;
     output.line(id)?;
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 /// How long to wait for what takes time.

@@ -41,13 +41,27 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe, environment)?;
-    recipe::warn(&recipe, output);
-    let wishes = wishes(&recipe)?;
-    let path = packages::lock_path(&recipe.source);
+    let mut outcome = Outcome::Done;
+    for recipe in &recipe::load_all(&args.recipe, environment)? {
+        recipe::announce(recipe, output);
+        if let Outcome::Differs = lock(args, recipe, environment, output)? {
+            outcome = Outcome::Differs;
+        }
+    }
+    Ok(outcome)
+}
+
+fn lock(
+    args: &Args,
+    recipe: &Recipe,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    let wishes = wishes(recipe)?;
+    let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
     let old = Lock::read(&path)?;
     let bars = Bars::new();
-    let root = build::base_root(&recipe, &image::cache(environment)?, &bars.reading("base"))?;
+    let root = build::base_root(recipe, &image::cache(environment)?, &bars.reading("base"))?;
     bars.finish();
     let updates_all = args.update.as_ref().is_some_and(Vec::is_empty);
     let options = Options {
@@ -55,7 +69,7 @@ pub(super) fn run(
         update: args.update.clone(),
     };
     let transport = Transport::new(environment.proxies.clone());
-    let made = make::make(&recipe, wishes, root.as_ref(), &transport, &options);
+    let made = make::make(recipe, wishes, root.as_ref(), &transport, &options);
     let Made { lock, notes } = made.map_err(explained)?;
     for note in &notes {
         output.warning(note);

@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
-use crate::diff::Options;
 use crate::diff::render::text::{Detail, render};
+use crate::diff::{Options, Report};
 use crate::environment::Environment;
 use crate::plan::{self, Plan};
 
@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Show the lines that differ in text files.
     #[arg(short = 'p', long, conflicts_with = "json")]
     patch: bool,
-    /// As JSON.
+    /// As JSON: one document per image.
     #[arg(long)]
     json: bool,
     /// Show lines with passwords, keys and tokens too.
@@ -37,25 +37,31 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let recipe = recipe::load(&args.recipe, environment)?;
-    recipe::warn(&recipe, output);
-    let build = recipe::prepare(&recipe, environment, output)?;
     let options = Options {
         show_secrets: args.show_secrets,
         ..Options::default()
     };
-    let report = plan::compare(&build, options)?;
-    let plan = Plan::new(&build, &report);
-    if args.json {
-        output.json(&plan)?;
-        return Ok(Outcome::Done);
+    for recipe in &recipe::load_all(&args.recipe, environment)? {
+        recipe::announce(recipe, output);
+        let build = recipe::prepare(recipe, environment, output)?;
+        let report = plan::compare(&build, options)?;
+        let plan = Plan::new(&build, &report);
+        if args.json {
+            output.json(&plan)?;
+        } else {
+            show(args, &plan, &report, output)?;
+        }
     }
+    Ok(Outcome::Done)
+}
+
+fn show(args: &Args, plan: &Plan, report: &Report, output: &mut Output) -> Result<(), Failure> {
     let detail = match (args.stat, args.patch) {
         (true, _) => Detail::Stat,
         (_, true) => Detail::Patch,
         _ => Detail::Paths,
     };
-    render(&report, detail, &mut |text| output.styled(text))?;
+    render(report, detail, &mut |text| output.styled(text))?;
     output.note("paths", plan.paths.len());
     let (blocks, changed) = (plan.changed_blocks, bytes(plan.changed_bytes));
     output.note("disk", format_args!("{blocks} blocks, {changed}"));
@@ -64,5 +70,5 @@ pub(super) fn run(
         "upload",
         format_args!("{delta} if the base is known, else {full}"),
     );
-    Ok(Outcome::Done)
+    Ok(())
 }

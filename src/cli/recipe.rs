@@ -21,6 +21,9 @@ pub(super) struct RecipeArgs {
     /// Set a variable of the recipe.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
+    /// Only these of the recipe's images, if it has several.
+    #[arg(long = "image", value_name = "NAME")]
+    images: Vec<String>,
     #[command(flatten)]
     outside: OutsideArgs,
 }
@@ -74,26 +77,80 @@ fn nearest() -> Result<PathBuf, Failure> {
     Err(Failure::new(what).with_hint("`imgasm init .` makes one; `-f FILE` names another"))
 }
 
-/// Reads the recipe.
+/// Reads the recipe, of one image.
 pub(super) fn load(args: &RecipeArgs, environment: &Environment) -> Result<Recipe, Failure> {
-    load_file(&args.path()?, &args.set, &args.outside, environment)
+    let image = match &args.images[..] {
+        [] => None,
+        [image] => Some(image.clone()),
+        _ => {
+            return Err(Failure::new(
+                "this is about one image, but several are named",
+            ));
+        }
+    };
+    let options = options(&args.set, image, &args.outside, environment)?;
+    Ok(Recipe::load(&args.path()?, &options)?)
 }
 
-/// Reads the recipe in a file, with values for its variables.
+/// Reads the recipe, of each of its images or of those that are named.
+pub(super) fn load_all(
+    args: &RecipeArgs,
+    environment: &Environment,
+) -> Result<Vec<Recipe>, Failure> {
+    let path = args.path()?;
+    let options = options(&args.set, None, &args.outside, environment)?;
+    let names = match &args.images[..] {
+        [] => Recipe::images(&path, &options)?,
+        named => named.to_vec(),
+    };
+    if names.is_empty() {
+        return Ok(vec![Recipe::load(&path, &options)?]);
+    }
+    let recipes = names.into_iter().map(|name| {
+        let image = Some(name);
+        Ok(Recipe::load(
+            &path,
+            &Options {
+                image,
+                ..options.clone()
+            },
+        )?)
+    });
+    recipes.collect()
+}
+
+/// Reads the recipe in a file, of the image with this name if it has several.
 pub(super) fn load_file(
     file: &Path,
     set: &[(String, String)],
+    image: Option<String>,
     outside: &OutsideArgs,
     environment: &Environment,
 ) -> Result<Recipe, Failure> {
-    Ok(Recipe::load(
-        file,
-        &Options {
-            set: set.to_vec(),
-            source_date_epoch: environment.source_date_epoch()?,
-            allow_outside: outside.allow_outside.clone(),
-        },
-    )?)
+    let options = options(set, image, outside, environment)?;
+    Ok(Recipe::load(file, &options)?)
+}
+
+fn options(
+    set: &[(String, String)],
+    image: Option<String>,
+    outside: &OutsideArgs,
+    environment: &Environment,
+) -> Result<Options, Failure> {
+    Ok(Options {
+        set: set.to_vec(),
+        image,
+        source_date_epoch: environment.source_date_epoch()?,
+        allow_outside: outside.allow_outside.clone(),
+    })
+}
+
+/// Says which image is next, if there are several.
+pub(super) fn announce(recipe: &Recipe, output: &mut Output) {
+    if let Some(image) = &recipe.image {
+        output.note("image", image);
+    }
+    warn(recipe, output);
 }
 
 /// Prints warnings about what in a recipe is probably not meant.
@@ -108,22 +165,28 @@ pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Re
     let variables = manifest.variables.iter();
     let epoch = Epoch::try_from(manifest.source_date_epoch)
         .map_err(|problem| Failure::new(format!("the manifest's time: {problem}")))?;
-    Ok(Recipe::load(
-        &args.path()?,
-        &Options {
-            set: variables
-                .map(|(name, value)| (name.clone(), value.to_string()))
-                .collect(),
-            source_date_epoch: Some(epoch),
-            allow_outside: args.outside.allow_outside.clone(),
-        },
-    )?)
+    let mut options = Options {
+        set: variables
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect(),
+        image: None,
+        source_date_epoch: Some(epoch),
+        allow_outside: args.outside.allow_outside.clone(),
+    };
+    let path = args.path()?;
+    let images = Recipe::images(&path, &options)?;
+    options.image = images.into_iter().find(|image| *image == manifest.name);
+    Ok(Recipe::load(&path, &options)?)
 }
 
-/// The arguments that give a recipe the values of its variables, for another run.
+/// The arguments that select a recipe's image and give it the values of its variables, for another
+/// run.
 pub(super) fn settings(recipe: &Recipe) -> impl Iterator<Item = String> {
     let variables = recipe.variables.iter();
-    variables.flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")])
+    let settings =
+        variables.flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]);
+    let image = recipe.image.iter();
+    settings.chain(image.flat_map(|image| ["--image".to_owned(), image.clone()]))
 }
 
 /// Builds the recipe's image in memory.

@@ -1,6 +1,7 @@
 //! `imgasm verify IMAGE`
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 
@@ -10,6 +11,7 @@ use super::output::Output;
 use super::recipe::{OutsideArgs, assignment};
 use super::{Outcome, recipe};
 use crate::environment::Environment;
+use crate::recipe::{Options, Recipe};
 use crate::verification::{self, Subject, Summary};
 use crate::verify::{CheckResult, Verdict};
 use imgasm_fs::text::shown;
@@ -28,6 +30,10 @@ pub(super) struct Args {
     /// Set a variable of the recipe.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment, requires = "file")]
     set: Vec<(String, String)>,
+    /// Which of the recipe's images it is, if that has several; else the one that the file is called
+    /// after.
+    #[arg(long = "image", value_name = "NAME", requires = "file")]
+    which: Option<String>,
     #[command(flatten)]
     outside: OutsideArgs,
     /// As JSON.
@@ -44,6 +50,7 @@ pub(super) fn run(
         Some(file) => Some(recipe::load_file(
             file,
             &args.set,
+            which(args, file)?,
             &args.outside,
             environment,
         )?),
@@ -69,6 +76,20 @@ pub(super) fn run(
     } else {
         Outcome::Differs
     })
+}
+
+/// Which of the recipe's images is checked.
+fn which(args: &Args, file: &Path) -> Result<Option<String>, Failure> {
+    if args.which.is_some() {
+        return Ok(args.which.clone());
+    }
+    let options = Options {
+        allow_outside: args.outside.allow_outside.clone(),
+        ..Options::default()
+    };
+    let stem = args.image.image.file_stem();
+    let mut images = Recipe::images(file, &options)?.into_iter();
+    Ok(images.find(|image| stem == Some(OsStr::new(image))))
 }
 
 fn print(summary: &Summary, output: &mut Output) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 pub use boundary::Boundary;
 pub use diagnostic::Diagnostic;
 pub use source::Source;
-pub use values::{Account, ByteSize, Epoch, Mode, RelativePath};
+pub use values::{Account, ByteSize, Epoch, Mode, ProjectPath, RelativePath};
 pub use variables::{Declarations, Setting, Variables};
 
 /// Why a recipe or an overlay cannot be used.

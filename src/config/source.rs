@@ -12,10 +12,14 @@ use super::{Diagnostic, Error, Result};
 const LIMIT: u64 = 4 << 20;
 
 /// A text that a person wrote, for messages about it. A copy shares the text.
+///
+/// A recipe may extend another one. The bytes of the text that it extends count from where its own
+/// end, so that a span names its text, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     name: Arc<str>,
     text: Arc<str>,
+    extended: Option<Arc<Source>>,
 }
 
 impl Source {
@@ -57,7 +61,28 @@ impl Source {
         Self {
             name: name.into(),
             text: text.into(),
+            extended: None,
         }
+    }
+
+    /// The same text, which extends another one.
+    #[must_use]
+    pub fn extending(self, extended: Self) -> Self {
+        Self {
+            extended: Some(Arc::new(extended)),
+            ..self
+        }
+    }
+
+    /// The text that this one extends.
+    pub fn extended(&self) -> Option<&Self> {
+        self.extended.as_deref()
+    }
+
+    /// Where the bytes of the text that this one extends begin to count. No span of this text goes
+    /// that far.
+    pub fn extended_at(&self) -> usize {
+        self.text.len() + 1
     }
 
     /// The file's name, as messages show it.
@@ -70,8 +95,19 @@ impl Source {
         &self.text
     }
 
+    /// The text that a span is in, and the span there.
+    pub fn at(&self, span: Range<usize>) -> (&Self, Range<usize>) {
+        match (self.extended(), span.start.checked_sub(self.extended_at())) {
+            (Some(extended), Some(start)) => {
+                extended.at(start..span.end.saturating_sub(self.extended_at()))
+            }
+            _ => (self, span),
+        }
+    }
+
     /// An error at these bytes of the text.
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::new(self.clone(), span, message.into())
+        let (source, span) = self.at(span);
+        Diagnostic::new(source.clone(), span, message.into())
     }
 }

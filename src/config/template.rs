@@ -243,10 +243,8 @@ fn explain(
     error: &minijinja::Error,
 ) -> Diagnostic {
     // If the value has no escapes, the source contains its text as it is.
-    let inner = source
-        .text()
-        .get(span.clone())
-        .and_then(|raw| raw.find(text));
+    let (written, place) = source.at(span.clone());
+    let inner = written.text().get(place).and_then(|raw| raw.find(text));
     let place = match (inner, error.range()) {
         (Some(start), Some(range)) => {
             let start = span.start + start;

@@ -127,7 +127,7 @@ impl<'de> Deserialize<'de> for Account {
     }
 }
 
-/// A path below the folder of the recipe or overlay: relative and without `..`.
+/// A path below the folder of an overlay: relative and without `..`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelativePath(PathBuf);
 
@@ -142,25 +142,60 @@ impl FromStr for RelativePath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut path = PathBuf::new();
-        for component in Path::new(text).components() {
-            match component {
-                Component::Normal(name) => path.push(name),
-                Component::CurDir => {}
-                Component::ParentDir => return Err(format!("{text:?} contains `..`")),
-                Component::RootDir | Component::Prefix(_) => {
-                    return Err(format!("{text:?} is not a relative path"));
-                }
-            }
-        }
-        if path.as_os_str().is_empty() || text.contains('\0') {
-            return Err(format!("{text:?} is not the path of a file"));
+        let path = relative(text)?;
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(format!("{text:?} contains `..`"));
         }
         Ok(Self(path))
     }
 }
 
+/// A path that is relative to the folder of a recipe or overlay. It may go up: what it names is only
+/// used if it is inside the [`Boundary`](super::Boundary).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectPath(PathBuf);
+
+impl ProjectPath {
+    /// The path itself.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for ProjectPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        relative(text).map(Self)
+    }
+}
+
+/// A relative path of a file, without its empty parts.
+fn relative(text: &str) -> Result<PathBuf, String> {
+    let mut path = PathBuf::new();
+    for component in Path::new(text).components() {
+        match component {
+            Component::Normal(_) | Component::ParentDir => path.push(component),
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => {
+                return Err(format!("{text:?} is not a relative path"));
+            }
+        }
+    }
+    if path.file_name().is_none() || text.contains('\0') {
+        return Err(format!("{text:?} is not the path of a file"));
+    }
+    Ok(path)
+}
+
 impl<'de> Deserialize<'de> for RelativePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProjectPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)

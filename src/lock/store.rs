@@ -144,7 +144,7 @@ pub fn packages_in(cache: &Path) -> PathBuf {
 
 fn unknown_repository(recipe: &Recipe, package: &LockedPackage) -> Error {
     Error::Unusable {
-        path: lock_path(&recipe.source),
+        path: lock_path(&recipe.source, recipe.image.as_deref()),
         problem: format!("there is no repository `{}`", package.repository),
     }
 }

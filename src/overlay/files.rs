@@ -12,7 +12,7 @@ use super::steps::{Context, Error};
 use crate::config::boundary::open_regular;
 use crate::config::decode::{self, Rendered, Value};
 use crate::config::{
-    self, Account, Boundary, Diagnostic, Mode, RelativePath, Source, Variables, digest, template,
+    self, Account, Boundary, Diagnostic, Mode, Source, Variables, digest, template,
 };
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
@@ -160,20 +160,20 @@ pub(super) enum Named {
 
 /// Looks up a step's `from` in the overlay's folder. It is a pattern only if nothing has exactly
 /// that path.
-pub(super) fn named(folder: &Path, from: &RelativePath) -> Result<Named, Error> {
-    let missing = match host_path(folder, from.as_path()) {
+pub(super) fn named(folder: &Path, from: &Path) -> Result<Named, Error> {
+    let missing = match host_path(folder, from) {
         Ok(path) => return Ok(Named::One(path)),
         Err(error) => error,
     };
-    let text = from.as_path().as_os_str().as_bytes();
+    let text = from.as_os_str().as_bytes();
     if !text.iter().any(|byte| b"*?[{".contains(byte)) {
         return Err(missing);
     }
     let unusable = |problem: String| config::Error::Unusable {
-        path: folder.join(from.as_path()),
+        path: folder.join(from),
         problem,
     };
-    let pattern = Pattern::parse(&format!("/{}", from.as_path().display()));
+    let pattern = Pattern::parse(&format!("/{}", from.display()));
     let pattern = pattern.map_err(|error| unusable(format!("is not a pattern: {error}")))?;
     let mut found = Vec::new();
     for relative in digest::entries(folder)? {

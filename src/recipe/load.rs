@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeArray, DeValue};
 
 use super::base::RawBase;
 use super::disk::RawDisk;
 use super::packages::{self, PackageWishes};
 use super::volume::{Content, RawVolume, Volume};
-use super::{AmiFacts, Base, Options, Recipe};
+use super::{AmiFacts, Base, Options, Recipe, compose};
 use crate::config::decode::{self, Value};
 use crate::config::{
     self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Setting, Source, Variables, template,
@@ -104,8 +104,10 @@ impl Recipe {
     /// Like [`Recipe::load`], for a text in memory; paths are relative to `folder`.
     pub fn from_source(source: Source, folder: &Path, options: &Options) -> config::Result<Self> {
         let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
+        let source = compose::with_extended(source, folder, &boundary)?;
+        let image = chosen(&source, options.image.as_deref())?;
         let text = source.clone();
-        let mut table = decode::parse(&text)?;
+        let mut table = compose::composed(&text, image.as_deref())?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
         let variables = resolve(&source, &declarations, &options.set)?;
         let mut used = template::used(&table);
@@ -159,17 +161,33 @@ impl Recipe {
         let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
         let names = overlays.iter().flat_map(|overlay| overlay.variables.iter());
         used.extend(names.map(|(name, _)| name.to_owned()));
-        let warnings = declarations.unused(&source, &used);
+        // What one image does not use, another one may.
+        let warnings = match image {
+            Some(_) => Vec::new(),
+            None => declarations.unused(&source, &used),
+        };
         let digests = overlays.iter().map(Overlay::digest);
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
         let mut digest = digest(&source, &variables, &overlays, &overlay_digests, &volumes);
+        let mut also = |bytes: &[u8]| {
+            digest = Digest::of(&[digest.as_bytes().as_slice(), bytes].concat());
+        };
         if wishes.is_some()
-            && let Some(lock) = packages::lock_digest(&source, &boundary)?
+            && let Some(lock) = packages::lock_digest(&source, image.as_deref(), &boundary)?
         {
-            digest = Digest::of(&[digest.as_bytes().as_slice(), lock.as_bytes()].concat());
+            also(lock.as_bytes());
+        }
+        if let Some(image) = &image {
+            also(image.as_bytes());
+        }
+        let mut extended = source.extended();
+        while let Some(source) = extended {
+            also(source.text().as_bytes());
+            extended = source.extended();
         }
         Ok(Self {
             digest,
+            image,
             name,
             description: raw.description,
             variables,
@@ -193,9 +211,36 @@ impl Recipe {
         })
     }
 
+    /// The names of the images of the recipe in a file; none if it is about one image only.
+    pub fn images(path: &Path, options: &Options) -> config::Result<Vec<String>> {
+        let source = Source::read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
+        let source = compose::with_extended(source, folder, &boundary)?;
+        let names = compose::images(&source)?.into_iter();
+        Ok(names.map(Spanned::into_inner).collect())
+    }
+
+    /// The recipe of this image as one text: with what it extends, and without its templates filled
+    /// in.
+    pub fn resolved(&self) -> config::Result<String> {
+        let table = compose::composed(&self.source, self.image.as_deref())?;
+        let value = Value::new(0..self.source.text().len(), DeValue::Table(table));
+        let table: toml::Table = decode::decode(&self.source, value)?;
+        Ok(table.to_string())
+    }
+
+    /// The folder for the outputs of this image, below the one that the user names.
+    pub fn outputs(&self, folder: &Path) -> PathBuf {
+        match &self.image {
+            Some(image) => folder.join(image),
+            None => folder.to_owned(),
+        }
+    }
+
     /// The recipe's `[ami]` for an image with these facts; `None` if it has none.
     pub fn ami(&self, facts: &AmiFacts) -> config::Result<Option<Ami>> {
-        let mut table = decode::parse(&self.source)?;
+        let mut table = compose::composed(&self.source, self.image.as_deref())?;
         let value = table.remove("ami");
         let ami = value.map(|value| ami(&self.source, value, &self.variables, facts));
         ami.transpose()
@@ -208,6 +253,24 @@ impl Recipe {
             digest: self.digest,
             source: Some(<(String, String)>::default()),
         })
+    }
+}
+
+/// The image that is meant, if the recipe has several.
+fn chosen(source: &Source, wanted: Option<&str>) -> Result<Option<String>, Diagnostic> {
+    let images = compose::images(source)?;
+    let names: Vec<_> = images.iter().map(|name| name.get_ref().as_str()).collect();
+    match (wanted, &images[..]) {
+        (None, []) => Ok(None),
+        (Some(wanted), _) if names.contains(&wanted) => Ok(Some(wanted.to_owned())),
+        (Some(wanted), _) => {
+            let error = source.error(0..0, format!("the recipe has no image `{wanted}`"));
+            Err(error.with_hint(decode::alternatives("image", "images", wanted, &names)))
+        }
+        (None, [first, ..]) => {
+            let error = source.error(first.span(), "the recipe is about several images");
+            Err(error.with_hint(format!("choose one with --image: {}", names.join(", "))))
+        }
     }
 }
 
@@ -236,11 +299,18 @@ fn take_live<'t>(table: &mut decode::Table<'t>) -> Vec<Value<'t>> {
             }
         }
         DeValue::Array(all) => {
-            for expect in all.iter_mut() {
-                if let DeValue::Table(expect) = expect.get_mut() {
+            // Of what was laid over an `[[expect]]`, a member may have nothing else.
+            let mut is_used = |expect: &mut DeValue<'t>| match expect {
+                DeValue::Table(expect) if expect.contains_key("live") => {
                     take(expect, &mut live);
+                    !expect.is_empty()
                 }
-            }
+                _ => true,
+            };
+            *all = std::mem::replace(all, DeArray::new())
+                .into_iter()
+                .filter_map(|mut expect| is_used(expect.get_mut()).then_some(expect))
+                .collect();
         }
         _ => {}
     }

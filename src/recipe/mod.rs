@@ -2,11 +2,13 @@
 //!
 //! - [`Recipe`]: a recipe that was read and checked, with its variables filled in and its overlays
 //!   read; [`load`] does that.
+//! - `compose`: recipes that extend others, and the images of one recipe.
 //! - [`base`]: what the image is made from; `disk`: how a disk that is assembled is divided.
 //! - [`packages`]: repositories, and the packages that are wished for by name.
 //! - [`volume`]: the disks beside the root.
 
 pub mod base;
+mod compose;
 mod disk;
 mod load;
 pub mod packages;
@@ -28,6 +30,8 @@ use imgasm_block::Digest;
 /// A recipe that was read and checked.
 #[derive(Debug, Clone)]
 pub struct Recipe {
+    /// Which one of the recipe's images this is, if it has several.
+    pub image: Option<String>,
     /// The name of the image, with which the names of its files begin.
     pub name: String,
     /// What it is for.
@@ -85,6 +89,8 @@ impl Recipe {
 pub struct Options {
     /// Values for variables, as on the command line.
     pub set: Vec<(String, String)>,
+    /// Which of the recipe's images is meant, if it has several.
+    pub image: Option<String>,
     /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own takes precedence.
     pub source_date_epoch: Option<Epoch>,
     /// Folders outside of the recipe's project that it may use, too.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::decode::{self, Value};
 use crate::config::values::OneOrMany;
-use crate::config::{self, Boundary, RelativePath, Setting, Source, Variables, template};
+use crate::config::{self, Boundary, ProjectPath, Setting, Source, Variables, template};
 use crate::overlay::steps::package::{Database, Scriptlets};
 use imgasm_block::Digest;
 
@@ -30,7 +30,7 @@ pub struct Repository {
     /// The URL of a metalink.
     pub metalink: Option<String>,
     /// The files with the keys of which one must have signed what it has.
-    pub gpgkey: Option<OneOrMany<RelativePath>>,
+    pub gpgkey: Option<OneOrMany<ProjectPath>>,
     /// Whether its packages must be signed.
     #[serde(default = "yes")]
     pub gpgcheck: bool,
@@ -175,14 +175,22 @@ impl PackageWishes {
     }
 }
 
-/// Where the lock of a recipe is: beside it, and called alike.
-pub fn lock_path(source: &Source) -> PathBuf {
-    Path::new(source.name()).with_extension("lock")
+/// Where the lock of a recipe, or of one of its images, is: beside it, and called alike.
+pub fn lock_path(source: &Source, image: Option<&str>) -> PathBuf {
+    let path = Path::new(source.name());
+    match image {
+        Some(image) => path.with_extension(format!("{image}.lock")),
+        None => path.with_extension("lock"),
+    }
 }
 
 /// The digest of a recipe's lock, where there is one.
-pub(super) fn lock_digest(source: &Source, boundary: &Boundary) -> config::Result<Option<Digest>> {
-    let path = lock_path(source);
+pub(super) fn lock_digest(
+    source: &Source,
+    image: Option<&str>,
+    boundary: &Boundary,
+) -> config::Result<Option<Digest>> {
+    let path = lock_path(source, image);
     let failed = |source| config::Error::Io {
         path: path.clone(),
         source,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::base::{self, tree};
-use crate::config::{self, Boundary, RelativePath, digest};
+use crate::config::{self, Boundary, ProjectPath, digest};
 use crate::filesystem::FilesystemKind;
 use imgasm_aws::wish::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};
 use imgasm_block::Digest;
@@ -133,7 +133,7 @@ pub(super) struct RawVolume {
     label: Option<Label>,
     mount: Option<MountPoint>,
     options: Option<Field>,
-    files: Option<RelativePath>,
+    files: Option<ProjectPath>,
 }
 
 impl RawVolume {

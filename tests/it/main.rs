@@ -28,6 +28,7 @@ mod build_interrupted;
 mod build_reproduce;
 mod check;
 mod cli;
+mod compose;
 mod convert;
 mod diff_edits;
 mod diff_known;

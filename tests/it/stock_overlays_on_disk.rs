@@ -12,30 +12,87 @@ use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::need;
 
-const STOCK: [&str; 10] = [
-    "cloud-init",
-    "timezone",
-    "firstrun",
-    "awslogs",
-    "ecs-agent",
-    "http-proxy",
-    "data-volume",
-    "docker-disabled",
-    "cleanup",
-    "seal",
-];
+/// A root filesystem, the overlays that have a meaning for it, and some of what they change.
+struct Guest {
+    root: &'static str,
+    overlays: &'static [&'static str],
+    changed: &'static [&'static str],
+}
+
+const AL1: Guest = Guest {
+    root: "rootfs",
+    overlays: &[
+        "cloud-init",
+        "timezone",
+        "firstrun",
+        "awslogs",
+        "ecs-agent",
+        "http-proxy",
+        "data-volume",
+        "docker-disabled",
+        "cleanup",
+        "seal",
+    ],
+    changed: &[
+        "/etc/cloud/cloud.cfg",
+        "/etc/localtime",
+        "/etc/awslogs/awslogs.conf",
+        "/etc/rc.d/rc3.d/S85awslogs",
+        "/etc/rc.d/rc3.d/K05docker",
+        "/etc/ecs/ecs.config",
+        "/home/ec2-user/firstrun.sh",
+        "/data",
+    ],
+};
+
+const AL2023: Guest = Guest {
+    root: "examples/al2023/rootfs",
+    overlays: &[
+        "ecs-optimized",
+        "cloud-init",
+        "timezone",
+        "firstrun",
+        "cloudwatch-agent",
+        "ecs-agent",
+        "http-proxy",
+        "data-volume",
+        "docker-disabled",
+        "cleanup",
+        "seal",
+    ],
+    changed: &[
+        "/etc/cloud/cloud.cfg.d/90_ecs.cfg",
+        "/etc/hostname",
+        "/etc/locale.conf",
+        "/etc/motd.d/31-banner",
+        "/etc/systemd/system/ecs.service",
+        "/home/ec2-user/firstrun.sh",
+        "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.json",
+        "/data",
+    ],
+};
 
 #[test]
-fn ext4() {
-    twice(Kind::Ext, &["mke2fs", "-q", "-t", "ext4"]);
+fn al1_on_ext4() {
+    twice(&AL1, Kind::Ext, &["mke2fs", "-q", "-t", "ext4"]);
 }
 
 #[test]
-fn xfs() {
-    twice(Kind::Xfs, &["mkfs.xfs", "-q"]);
+fn al1_on_xfs() {
+    twice(&AL1, Kind::Xfs, &["mkfs.xfs", "-q"]);
 }
 
-fn twice(kind: Kind, mkfs: &[&str]) {
+#[test]
+fn al2023_on_ext4() {
+    twice(&AL2023, Kind::Ext, &["mke2fs", "-q", "-t", "ext4"]);
+}
+
+#[test]
+fn al2023_on_xfs() {
+    twice(&AL2023, Kind::Xfs, &["mkfs.xfs", "-q"]);
+}
+
+fn twice(guest: &Guest, kind: Kind, mkfs: &[&str]) {
     if !need::mounts(kind.tools()) {
         return;
     }
@@ -46,19 +103,10 @@ fn twice(kind: Kind, mkfs: &[&str]) {
         .set_len(512 << 20)
         .unwrap();
     run(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&image));
-    fill(&image, kind);
+    fill(guest, &image, kind);
 
-    let changed = apply(&image);
-    for path in [
-        "/etc/cloud/cloud.cfg",
-        "/etc/localtime",
-        "/etc/awslogs/awslogs.conf",
-        "/etc/rc.d/rc3.d/S85awslogs",
-        "/etc/rc.d/rc3.d/K05docker",
-        "/etc/ecs/ecs.config",
-        "/home/ec2-user/firstrun.sh",
-        "/data",
-    ] {
+    let changed = apply(guest, &image);
+    for path in guest.changed {
         let is_listed = changed
             .lines()
             .any(|line| line.contains(&format!(" {path}  (")));
@@ -71,29 +119,32 @@ fn twice(kind: Kind, mkfs: &[&str]) {
         .arg("--sparse=always")
         .arg(&image)
         .arg(&before));
-    assert_eq!(apply(&image), "");
+    assert_eq!(apply(guest, &image), "");
     assert!(same_bytes(&image, &before));
 }
 
-/// Copies the example's root in, with an init script of the package that `awslogs` configures.
-fn fill(image: &Path, kind: Kind) {
+/// Copies the root in, with an init script of the package that `awslogs` configures.
+fn fill(guest: &Guest, image: &Path, kind: Kind) {
     let mount = Mount::new(image, kind, Access::ReadWrite);
     run(Command::new("cp")
         .args(["-R", "--preserve=mode,links"])
-        .arg(project().join("rootfs/."))
+        .arg(project().join(guest.root).join("."))
         .arg(mount.path()));
-    let script = mount.path().join("etc/rc.d/init.d/awslogs");
-    fs::write(&script, "#!/bin/sh\n# chkconfig: 2345 85 15\n").unwrap();
-    run(Command::new("chmod").arg("755").arg(&script));
+    if guest.overlays.contains(&"awslogs") {
+        let script = mount.path().join("etc/rc.d/init.d/awslogs");
+        fs::write(&script, "#!/bin/sh\n# chkconfig: 2345 85 15\n").unwrap();
+        run(Command::new("chmod").arg("755").arg(&script));
+    }
     mount.finish().unwrap();
 }
 
 /// Applies all of them; gives what was changed.
-fn apply(image: &Path) -> String {
+fn apply(guest: &Guest, image: &Path) -> String {
+    let overlays = guest.overlays.iter();
     let output = imgasm()
         .arg("apply")
         .arg(image)
-        .args(STOCK.map(|name| project().join("overlays").join(name)))
+        .args(overlays.map(|name| project().join("overlays").join(name)))
         .args(["--set", "proxy_url=http://proxy.example:3128"])
         // Zones that are other names of a zone are made when a base is assembled.
         .args(["--set", "timezone=Europe/Berlin"])

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -75,9 +75,9 @@ impl TryFrom<Keys> for Copy {
 
 impl Copy {
     /// What is copied, if it comes from the overlay.
-    pub(super) fn host_file(&self) -> Option<&RelativePath> {
+    pub(super) fn host_file(&self) -> Option<&Path> {
         match &self.source {
-            Origin::Overlay(from, _) => Some(from),
+            Origin::Overlay(from, _) => Some(from.as_path()),
             Origin::Image(_) => None,
         }
     }
@@ -86,7 +86,8 @@ impl Copy {
         let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
         let attributes = context.attributes(self.mode, owner, group)?;
         match &self.source {
-            Origin::Overlay(from, rendering) => match files::named(context.folder, from)? {
+            Origin::Overlay(from, rendering) => match files::named(context.folder, from.as_path())?
+            {
                 Named::One(from) => files::copy(context, &from, &self.to, attributes, *rendering),
                 Named::Matching(all) => self.copy_all(context, &all, attributes, *rendering),
             },

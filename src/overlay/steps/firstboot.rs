@@ -1,5 +1,7 @@
 //! `firstboot`: a script that runs once.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 use super::{Context, Error};
@@ -58,9 +60,9 @@ impl TryFrom<Keys> for Firstboot {
 
 impl Firstboot {
     /// The script, if it is a file of the overlay.
-    pub(super) fn host_file(&self) -> Option<&RelativePath> {
+    pub(super) fn host_file(&self) -> Option<&Path> {
         match &self.script {
-            Script::File(from, _) => Some(from),
+            Script::File(from, _) => Some(from.as_path()),
             Script::Content(_) => None,
         }
     }

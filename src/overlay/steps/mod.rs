@@ -45,9 +45,9 @@ mod xattr;
 
 mod context;
 
-use serde::Deserialize;
+use std::path::Path;
 
-use crate::config::RelativePath;
+use serde::Deserialize;
 
 pub use context::{Context, Error};
 
@@ -76,7 +76,7 @@ macro_rules! actions {
             }
 
             /// The files in the overlay's folder that the step names.
-            pub fn host_files(&self) -> Vec<&RelativePath> {
+            pub fn host_files(&self) -> Vec<&Path> {
                 match self {
                     Self::Copy(step) => step.host_file().into_iter().collect(),
                     Self::Firstboot(step) => step.host_file().into_iter().collect(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Context, Error};
-use crate::config::{self, Boundary, RelativePath};
+use crate::config::{self, Boundary, ProjectPath};
 use imgasm_block::Digest;
 use imgasm_guest::packages::digests::Algorithm;
 use imgasm_guest::packages::{self, Request, Unwritable};
@@ -19,11 +19,11 @@ pub struct Packages(Vec<PackageFile>);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackageFile {
-    path: RelativePath,
+    path: ProjectPath,
     /// The digest that it must have.
     sha256: Digest,
     /// A file with armoured public keys, one of which must have signed it.
-    keyring: Option<RelativePath>,
+    keyring: Option<ProjectPath>,
     /// The broken digest algorithms that its signature and the keys may use all the same.
     #[serde(default)]
     weak_digests: Vec<WeakDigest>,
@@ -126,9 +126,10 @@ impl PackageFile {
 
 impl Packages {
     /// The RPM files and the keys.
-    pub(super) fn host_files(&self) -> impl Iterator<Item = &RelativePath> {
+    pub(super) fn host_files(&self) -> impl Iterator<Item = &Path> {
         let files = self.0.iter();
-        files.flat_map(|file| std::iter::once(&file.path).chain(&file.keyring))
+        let files = files.flat_map(|file| std::iter::once(&file.path).chain(&file.keyring));
+        files.map(ProjectPath::as_path)
     }
 
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! `unpack`: what an archive of the overlay holds.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -38,12 +39,12 @@ const PERMISSIONS: u16 = 0o1777;
 
 impl Unpack {
     /// The archive.
-    pub(super) fn host_file(&self) -> &RelativePath {
-        &self.from
+    pub(super) fn host_file(&self) -> &Path {
+        self.from.as_path()
     }
 
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
-        let path = match files::named(context.folder, &self.from)? {
+        let path = match files::named(context.folder, self.from.as_path())? {
             Named::One(path) => path,
             Named::Matching(_) => {
                 return Err(self.unfit("`from` is one archive, and this is a pattern"));

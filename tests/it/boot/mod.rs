@@ -41,8 +41,12 @@ fn imgasm(dir: &Path, args: &[&str]) -> Output {
 /// Starts the machine of the recipe in `dir`; gives the report and the exit status.
 fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
     // As in continuous integration, if the host's own processor cannot be used.
-    let usual = ["boot", "--json", "--accel", "tcg", "--timeout", "1500"];
-    let output = imgasm(dir, &[&usual[..], args].concat());
+    let usual = ["boot", "--json", "--accel", "tcg"];
+    let timeout: &[&str] = match args.contains(&"--timeout") {
+        true => &[],
+        false => &["--timeout", "1500"],
+    };
+    let output = imgasm(dir, &[&usual[..], timeout, args].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {args:?}: {stderr}"));

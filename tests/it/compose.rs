@@ -1,0 +1,340 @@
+//! Recipes that extend others, and recipes with several images, through the program.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use crate::support::example::{assert_success, imgasm};
+use imgasm_testkit::command::run;
+
+const COMMON: &str = r#"
+description = "what all machines have"
+base = { rootfs = "rootfs", size = "64 MiB" }
+overlays = ["overlays/all", { path = "overlays/motd", variables = { text = "for {{ stage }}" } }]
+
+[variables]
+stage = { default = "test", help = "where it is used" }
+
+[[expect]]
+path = "/etc/all"
+exists = true
+
+[ami]
+ami_name = "machine"
+tags = { Team = "platform", Stage = "{{ stage }}" }
+"#;
+
+const MACHINES: &str = r#"
+extends = "../common/imgasm.toml"
+
+[[image]]
+name = "web"
+overlays = ["web"]
+
+[[image.expect]]
+path = "/etc/web"
+exists = true
+
+[[image]]
+name = "web-prod"
+overlays = ["web"]
+variables = { stage = "prod" }
+
+[image.ami]
+tags = { Team = "web" }
+
+[[image]]
+name = "plain"
+base = { rootfs = "../common/rootfs-arm64", size = "64 MiB" }
+without_overlays = ["../common/overlays/motd"]
+"#;
+
+fn write(dir: &Path, files: &[(&str, &str)]) {
+    for (path, text) in files {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// A project with a common recipe and one of three machines, which extends it.
+fn project() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let step = |path: &str| format!("[[step]]\nwrite = {{ path = \"{path}\", content = \"\" }}\n");
+    write(
+        dir.path(),
+        &[
+            ("imgasm.root", ""),
+            ("common/imgasm.toml", COMMON),
+            ("common/rootfs/etc/os-release", "ID=debian\n"),
+            (
+                "common/rootfs-arm64/etc/os-release",
+                "ID=debian\nNAME=arm\n",
+            ),
+            ("common/overlays/all/overlay.toml", &step("/etc/all")),
+            (
+                "common/overlays/motd/overlay.toml",
+                "[variables]\ntext = \"\"\n[[step]]\nwrite = { path = \"/etc/motd\", content = \"{{ text }}\" }\n",
+            ),
+            ("machines/imgasm.toml", MACHINES),
+            ("machines/web/overlay.toml", &step("/etc/web")),
+        ],
+    );
+    dir
+}
+
+fn imgasm_in(dir: &Path, args: &[&str]) -> Output {
+    imgasm()
+        .args(args)
+        .current_dir(dir.join("machines"))
+        .env("IMGASM_CACHE", dir.join("cache"))
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert_success(output);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What is on stderr of a command that fails with status 2.
+fn refused(dir: &Path, args: &[&str]) -> String {
+    let output = imgasm_in(dir, args);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    stderr
+}
+
+fn cat(dir: &Path, image: &str, path: &str) -> String {
+    stdout(&imgasm_in(dir, &["cat", image, path]))
+}
+
+#[test]
+fn three_images_of_two_recipes_are_built_by_one_command_and_twice_alike() {
+    let dir = project();
+    let dir = dir.path();
+    for out in ["one", "two"] {
+        let built = stdout(&imgasm_in(dir, &["build", "-o", out]));
+        let images: Vec<_> = built
+            .lines()
+            .filter(|line| line.ends_with(".raw"))
+            .collect();
+        let expected = ["plain/plain", "web-prod/web-prod", "web/web"];
+        let mut sorted = images.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected.map(|name| format!("{out}/{name}.raw")));
+    }
+    run(std::process::Command::new("diff")
+        .args(["-r", "one", "two"])
+        .current_dir(dir.join("machines")));
+    assert_eq!(cat(dir, "one/web/web.raw", "/etc/motd"), "for test");
+    assert_eq!(
+        cat(dir, "one/web-prod/web-prod.raw", "/etc/motd"),
+        "for prod"
+    );
+    assert!(cat(dir, "one/plain/plain.raw", "/etc/os-release").contains("arm"));
+    let listed = stdout(&imgasm_in(dir, &["ls", "one/plain/plain.raw", "/etc"]));
+    assert!(listed.contains("all") && !listed.contains("motd") && !listed.contains("web"));
+
+    // An image is checked by what is expected of the image with its name.
+    let verify = ["verify", "one/web/web.raw", "-f", "imgasm.toml"];
+    let expects_web = |args: &[&str]| {
+        let verified = imgasm_in(dir, args).stdout;
+        let verified = String::from_utf8_lossy(&verified).into_owned();
+        assert!(verified.contains("/etc/all"), "{verified}");
+        verified.contains("/etc/web")
+    };
+    assert!(expects_web(&verify));
+    assert!(!expects_web(&[&verify[..], &["--image", "plain"]].concat()));
+
+    let rebuilt = [
+        "build",
+        "-o",
+        "three",
+        "--from-manifest",
+        "one/web-prod/manifest.json",
+    ];
+    stdout(&imgasm_in(dir, &rebuilt));
+    run(std::process::Command::new("cmp")
+        .args(["one/web-prod/web-prod.raw", "three/web-prod/web-prod.raw"])
+        .current_dir(dir.join("machines")));
+    let reproduced = [
+        "build",
+        "--image",
+        "web-prod",
+        "-o",
+        "four",
+        "--check-reproducible",
+    ];
+    stdout(&imgasm_in(dir, &reproduced));
+}
+
+#[test]
+fn a_value_from_outside_takes_precedence() {
+    let dir = project();
+    let args = ["build", "--image", "web-prod", "--set", "stage=demo"];
+    stdout(&imgasm_in(dir.path(), &args));
+    let motd = cat(dir.path(), "out/web-prod/web-prod.raw", "/etc/motd");
+    assert_eq!(motd, "for demo");
+}
+
+#[test]
+fn the_resolved_recipe_can_be_seen() {
+    let dir = project();
+    let args = ["check", "--resolved", "--image", "web-prod"];
+    let resolved = stdout(&imgasm_in(dir.path(), &args));
+    let resolved: toml::Table = resolved.parse().unwrap();
+    let expected: toml::Table = r#"
+name = "web-prod"
+description = "what all machines have"
+base = { rootfs = "../common/rootfs", size = "64 MiB" }
+overlays = [
+  "../common/overlays/all",
+  { path = "../common/overlays/motd", variables = { text = "for {{ stage }}" } },
+  "web",
+]
+variables = { stage = { default = "prod", help = "where it is used" } }
+expect = [{ path = "/etc/all", exists = true }]
+ami = { ami_name = "machine", tags = { Team = "web", Stage = "{{ stage }}" } }
+"#
+    .parse()
+    .unwrap();
+    assert_eq!(resolved, expected);
+    // As a recipe of its own it builds the same.
+    fs::write(dir.path().join("machines/whole.toml"), resolved.to_string()).unwrap();
+    stdout(&imgasm_in(
+        dir.path(),
+        &["build", "-f", "whole.toml", "-o", "whole"],
+    ));
+    stdout(&imgasm_in(dir.path(), &["build", "--image", "web-prod"]));
+    run(std::process::Command::new("cmp")
+        .args(["whole/web-prod.raw", "out/web-prod/web-prod.raw"])
+        .current_dir(dir.path().join("machines")));
+}
+
+#[test]
+fn live_expectations_are_joined_in_every_form() {
+    let dir = project();
+    let live = |port: u32| format!("\n[[expect.live]]\nport = {port}\n");
+    // In the common recipe they belong to the last `[[expect]]`; in the other one there is none.
+    let common = COMMON.replace("\n[ami]", &format!("{}\n[ami]", live(1)));
+    let own = format!(
+        "extends = \"../common/imgasm.toml\"\n{}\n[[image]]\nname = \"a\"\n\
+         [[image.expect.live]]\nport = 3\n",
+        live(2)
+    );
+    write(
+        dir.path(),
+        &[
+            ("common/imgasm.toml", &common),
+            ("machines/imgasm.toml", &own),
+        ],
+    );
+    let resolved = stdout(&imgasm_in(dir.path(), &["check", "--resolved"]));
+    for port in 1..=3 {
+        assert!(resolved.contains(&format!("port = {port}")), "{resolved}");
+    }
+    stdout(&imgasm_in(dir.path(), &["check"]));
+}
+
+#[test]
+fn an_error_is_shown_in_the_recipe_that_it_is_in() {
+    let dir = project();
+    let wrong = COMMON.replace("exists = true", "exist = true");
+    write(dir.path(), &[("common/imgasm.toml", &wrong)]);
+    let stderr = refused(dir.path(), &["check"]);
+    assert!(stderr.contains("unknown key `exist`"), "{stderr}");
+    assert!(stderr.contains("../common/imgasm.toml:"), "{stderr}");
+    assert!(stderr.contains("exist = true"), "{stderr}");
+
+    let wrong = COMMON.replace("{{ stage }}\" } }]", "{{ stag }}\" } }]");
+    write(dir.path(), &[("common/imgasm.toml", &wrong)]);
+    let stderr = refused(dir.path(), &["check"]);
+    assert!(
+        stderr.contains("the variable `stag` is not defined"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("../common/imgasm.toml:4:"), "{stderr}");
+}
+
+#[test]
+fn what_cannot_be_composed_is_refused() {
+    let dir = project();
+    let dir = dir.path();
+    let image = "base = { rootfs = \"../common/rootfs\" }\n[[image]]\nname = \"a\"\n";
+    let name = "name = \"a\"\nbase = { rootfs = \"../common/rootfs\" }\n";
+    let many: Vec<_> = (0..20)
+        .map(|n| {
+            (
+                format!("machines/{n}.toml"),
+                format!("extends = \"{}.toml\"\n", n + 1),
+            )
+        })
+        .collect();
+    let many: Vec<_> = many
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    write(dir, &many);
+    for (recipe, said) in [
+        ("extends = \"none.toml\"\n", "cannot read none.toml"),
+        ("extends = \"imgasm.toml\"\n", "this recipe extends itself"),
+        (
+            "extends = \"0.toml\"\n",
+            "more than 16 recipes extend one another",
+        ),
+        ("extends = 3\n", "`extends` is the path of a recipe"),
+        ("extends = \"/etc/passwd\"\n", "--allow-outside"),
+        (&format!("{image}x = 1\n"), "unknown key `x`"),
+        (
+            &format!("{image}[[image]]\nname = \"a\"\n"),
+            "another image already",
+        ),
+        (&format!("{image}[[image]]\n"), "an image needs a `name`"),
+        (
+            &format!("{image}[[image]]\nname = \"../a\"\n"),
+            "cannot be the name of an image",
+        ),
+        (
+            &format!("{name}image = 3\n"),
+            "images are tables `[[image]]`",
+        ),
+        (
+            &format!("{image}without_overlays = [\"x\"]\n"),
+            "the recipe has no overlays",
+        ),
+        (
+            &format!("overlays = [\"web\"]\n{image}without_overlays = [\"we\"]\n"),
+            "this is none of the recipe's overlays",
+        ),
+        (
+            &format!("overlays = [\"web\"]\n{image}without_overlays = \"web\"\n"),
+            "`without_overlays` is a list of overlays",
+        ),
+        (
+            &format!("{name}without_overlays = []\n"),
+            "unknown key `without_overlays`",
+        ),
+    ] {
+        write(dir, &[("machines/imgasm.toml", recipe)]);
+        let stderr = refused(dir, &["check"]);
+        assert!(stderr.contains(said), "{recipe}\n{stderr}");
+    }
+}
+
+#[test]
+fn an_image_is_chosen_where_one_is_needed() {
+    let dir = project();
+    let dir = dir.path();
+    let stderr = refused(dir, &["build", "--image", "wep"]);
+    assert!(stderr.contains("the recipe has no image `wep`"), "{stderr}");
+    assert!(stderr.contains("did you mean `web`?"), "{stderr}");
+    let stderr = refused(dir, &["boot"]);
+    assert!(
+        stderr.contains("choose one with --image: web, web-prod, plain"),
+        "{stderr}"
+    );
+    let stderr = refused(dir, &["build", "--sbom", "file"]);
+    assert!(stderr.contains("choose an image with --image"), "{stderr}");
+    assert!(!dir.join("machines/out").exists());
+}
