@@ -5,6 +5,9 @@
 # make smoke-aws   makes an AMI on a real account and takes it away again; with AWS_PROFILE and BUCKET
 # make test-boot   boots a customised machine under QEMU; takes minutes
 # make bench   imgasm beside what one would run instead, as ratios
+# make deb     a Debian package, in target/dist/upload; needs cargo-deb
+# make wheel   a Python wheel that holds the program, likewise
+# make dist    both, and an archive: what a release consists of; needs cargo-cyclonedx too
 # make lint    formatting, clippy, documentation, licences
 # make corpus  our verdicts beside the checkers' own, over the images in CORPUS
 # make fuzz    checks that the fuzz targets build
@@ -24,7 +27,7 @@ AWS_VENV := target/aws-venv
 BENCH_VENV := target/bench-venv
 
 .PHONY: all build import tool test test-tools test-aws test-aws-tools smoke-aws test-boot boot-tools \
-	bench corpus lint fuzz clean
+	bench corpus pages deb wheel dist lint fuzz clean
 
 all: build
 
@@ -105,6 +108,37 @@ $(BENCH_VENV)/.complete: benches/compare/requirements.txt
 	python3 -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet -r benches/compare/requirements.txt
 	touch $@
+
+# Manual pages and completions.
+DIST := target/dist
+UPLOAD := $(DIST)/upload
+pages: tool
+	@rm -rf $(DIST)/man $(DIST)/completions && mkdir -p $(DIST)/completions $(UPLOAD)
+	$(IMGASM) man --output $(DIST)/man
+	@for shell in bash zsh fish; do \
+		$(IMGASM) completions $$shell >$(DIST)/completions/imgasm.$$shell || exit 1; \
+	done
+
+deb: pages
+	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "cargo install --locked cargo-deb"; exit 2; }
+	$(CARGO) deb --locked --no-build --no-strip --output $(UPLOAD)/
+
+WHEEL_VENV := target/wheel-venv
+wheel: tool
+	@test -x $(WHEEL_VENV)/bin/maturin || { \
+		python3 -m venv $(WHEEL_VENV) && $(WHEEL_VENV)/bin/pip install --quiet 'maturin>=1.9,<2'; \
+	}
+	$(WHEEL_VENV)/bin/maturin build --release --out $(UPLOAD)
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+ARCHIVE := imgasm-$(VERSION)-$(shell uname -m)-linux
+dist: deb wheel
+	rm -rf $(DIST)/$(ARCHIVE) && mkdir $(DIST)/$(ARCHIVE)
+	cp -R $(IMGASM) $(DIST)/man $(DIST)/completions LICENSE README.md CHANGELOG.md $(DIST)/$(ARCHIVE)
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C $(DIST) -c $(ARCHIVE) | \
+		gzip -n >$(UPLOAD)/$(ARCHIVE).tar.gz
+	$(CARGO) cyclonedx --format json --override-filename imgasm-$(VERSION).cdx
+	mv imgasm-$(VERSION).cdx.json $(UPLOAD)/
 
 lint:
 	$(CARGO) fmt --all --check

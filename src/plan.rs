@@ -43,7 +43,20 @@ pub fn compare(build: &Build, options: diff::Options) -> diff::Result<Report> {
     let changes = build.changes.iter();
     let suspects: Vec<_> = changes.map(|change| change.range.clone()).collect();
     let report = diff::compare(&base, &image, Some(&suspects), options);
-    report.map_err(|incomplete| incomplete.error)
+    let mut report = report.map_err(|incomplete| incomplete.error)?;
+    let changes = build.manifest.changes.iter();
+    report.origins = changes
+        .map(|change| (change.path.clone(), origin(change)))
+        .collect();
+    Ok(report)
+}
+
+/// What changed a path, in words.
+fn origin(change: &Change) -> String {
+    match change.step {
+        0 => format!("{}, files", change.overlay),
+        step => format!("{}, step {step} ({})", change.overlay, change.kind),
+    }
 }
 
 impl<'a> Plan<'a> {

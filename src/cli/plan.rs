@@ -1,10 +1,13 @@
 //! `imgasm plan`
 
+use std::path::PathBuf;
+
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, recipe};
 use crate::diff::render::text::{Detail, render};
+use crate::diff::render::{html, markdown};
 use crate::diff::{Options, Report};
 use crate::environment::Environment;
 use crate::plan::{self, Plan};
@@ -27,6 +30,12 @@ pub(super) struct Args {
     /// As JSON: one document per image.
     #[arg(long)]
     json: bool,
+    /// As Markdown for a pull request comment, bounded in size.
+    #[arg(long, conflicts_with_all = ["json", "patch", "stat"])]
+    markdown: bool,
+    /// Also write the plan as one self-contained page; for a recipe with several images, choose one.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Show lines with passwords, keys and tokens too.
     #[arg(long)]
     show_secrets: bool,
@@ -41,13 +50,25 @@ pub(super) fn run(
         show_secrets: args.show_secrets,
         ..Options::default()
     };
-    for recipe in &recipe::load_all(&args.recipe, environment)? {
+    let recipes = recipe::load_all(&args.recipe, environment)?;
+    if args.html.is_some() && recipes.len() > 1 {
+        return Err(Failure::new("a file can be about one image only")
+            .with_hint("choose an image with --image"));
+    }
+    for recipe in &recipes {
         recipe::announce(recipe, output);
         let build = recipe::prepare(recipe, environment, output)?;
         let report = plan::compare(&build, options)?;
         let plan = Plan::new(&build, &report);
+        let (base, name) = (&build.manifest.base.name, &recipe.name);
+        if let Some(path) = &args.html {
+            let page = html::render(&report, base, name);
+            imgasm_block::Output::write(path, page.as_bytes())?;
+        }
         if args.json {
             output.json(&plan)?;
+        } else if args.markdown {
+            output.text(&markdown::render(&report, base, name))?;
         } else {
             show(args, &plan, &report, output)?;
         }

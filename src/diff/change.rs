@@ -30,6 +30,8 @@ pub struct Report {
     pub filesystems: Vec<FileSystemReport>,
     /// Bytes that differ and belong to nothing else in the report.
     pub raw: Vec<RawChange>,
+    /// What changed a path, if that is known: by the path, with `\xNN` for what is not UTF-8.
+    pub origins: BTreeMap<String, String>,
 }
 
 impl Report {

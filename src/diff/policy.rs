@@ -149,6 +149,7 @@ impl Policy {
             filesystems: filesystems
                 .filter(|fs| !(fs.fields.is_empty() && fs.paths.is_empty()))
                 .collect(),
+            origins: report.origins.clone(),
             raw: raw
                 .filter(|raw| !self.allows_raw(&raw.region))
                 .cloned()

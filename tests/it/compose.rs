@@ -179,6 +179,55 @@ fn a_value_from_outside_takes_precedence() {
 }
 
 #[test]
+fn a_plan_for_a_pull_request_says_which_step_changes_a_path() {
+    let dir = project();
+    let plan = [
+        "plan",
+        "--image",
+        "web",
+        "--set",
+        "stage=demo",
+        "--html",
+        "plan.html",
+    ];
+    let markdown = stdout(&imgasm_in(
+        dir.path(),
+        &[&plan[..], &["--markdown"]].concat(),
+    ));
+    let line = "- added `/etc/motd` (by `../common/overlays/motd, step 1 (write)`)";
+    assert!(markdown.contains(line), "{markdown}");
+    assert!(
+        markdown.starts_with("### Image diff: `rootfs` → `web`"),
+        "{markdown}"
+    );
+    let page = fs::read_to_string(dir.path().join("machines/plan.html")).unwrap();
+    assert!(page.contains("motd, step 1 (write)"));
+
+    // Against an earlier build, only what the variable is about differs.
+    stdout(&imgasm_in(dir.path(), &["build", "--image", "web"]));
+    let old = "out/web/web.raw";
+    let diff = [
+        "diff",
+        old,
+        "imgasm.toml",
+        "--image",
+        "web",
+        "--set",
+        "stage=demo",
+        "-p",
+    ];
+    let output = imgasm_in(dir.path(), &diff);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text: String = text.chars().filter(|c| *c != '\u{1b}').collect();
+    assert!(
+        text.contains("-for test") && text.contains("+for demo"),
+        "{text}"
+    );
+    assert!(!text.contains("/etc/web"), "{text}");
+}
+
+#[test]
 fn the_resolved_recipe_can_be_seen() {
     let dir = project();
     let args = ["check", "--resolved", "--image", "web-prod"];

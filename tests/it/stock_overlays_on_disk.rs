@@ -61,7 +61,7 @@ const AL2023: Guest = Guest {
         "seal",
     ],
     changed: &[
-        "/etc/cloud/cloud.cfg.d/90_ecs.cfg",
+        "/etc/cloud/cloud.cfg",
         "/etc/hostname",
         "/etc/locale.conf",
         "/etc/motd.d/31-banner",

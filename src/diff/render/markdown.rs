@@ -1,5 +1,6 @@
 //! A report as a comment on a pull request: bounded in size, the most important first.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::fields;
@@ -58,7 +59,8 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
             push(&mut text, &format!("- structures: {bytes} bytes"));
         }
         let paths = filesystem.paths.iter().filter(|path| !path.went_along());
-        bounded(&mut text, paths.map(|path| entry(&path)), "paths");
+        let entries = paths.map(|path| entry(&path, &report.origins));
+        bounded(&mut text, entries, "paths");
     }
     text
 }
@@ -78,11 +80,14 @@ fn bounded(text: &mut String, entries: impl Iterator<Item = String>, what: &str)
     }
 }
 
-fn entry(change: &PathChange) -> String {
-    let path = code(&name_text(change.path.as_bytes()));
+fn entry(change: &PathChange, origins: &BTreeMap<String, String>) -> String {
+    let name = name_text(change.path.as_bytes());
+    let origin = origins.get(&name);
+    let origin = origin.map_or_else(String::new, |origin| format!(" (by {})", code(origin)));
+    let path = code(&name);
     let mut text = match &change.kind {
-        PathChangeKind::Added => format!("- added {path}\n"),
-        PathChangeKind::Removed => format!("- removed {path}\n"),
+        PathChangeKind::Added => format!("- added {path}{origin}\n"),
+        PathChangeKind::Removed => format!("- removed {path}{origin}\n"),
         PathChangeKind::Changed | PathChangeKind::Renamed { .. } => {
             let fields: Vec<String> = fields::of_path(change)
                 .iter()
@@ -95,7 +100,7 @@ fn entry(change: &PathChange) -> String {
                 _ => format!("changed {path}"),
             };
             let separator = if fields.is_empty() { "" } else { ": " };
-            format!("- {what}{separator}{}\n", fields.join(", "))
+            format!("- {what}{origin}{separator}{}\n", fields.join(", "))
         }
     };
     for meaning in change.meanings.iter().take(MEANINGS_LIMIT) {

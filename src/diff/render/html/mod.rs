@@ -35,6 +35,7 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
     let mut page = Page {
         fragments: Fragments::new(),
         text: String::new(),
+        origins: &report.origins,
     };
     page.add(
         "head",
@@ -84,9 +85,11 @@ fn policy() -> String {
 }
 
 /// The page that is being written.
-struct Page {
+struct Page<'a> {
     fragments: Fragments,
     text: String,
+    /// What changed a path, by the path.
+    origins: &'a BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -124,7 +127,7 @@ struct Files<'a> {
     stat: Option<String>,
 }
 
-impl Page {
+impl Page<'_> {
     fn add(&mut self, fragment: &str, values: impl Serialize) {
         self.text += &self.fragments.fill(fragment, values);
         self.text.push('\n');

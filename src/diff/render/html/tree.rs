@@ -83,6 +83,8 @@ struct Path {
     is_directory: bool,
     from: Option<String>,
     hint: String,
+    /// What changed it.
+    origin: Option<String>,
     tables: Value,
     lines: Vec<Line>,
 }
@@ -94,7 +96,7 @@ struct Line {
 }
 
 /// Writes the tree without recursion, because its depth is the image's.
-pub(super) fn write(page: &mut Page, changes: &[PathChange]) {
+pub(super) fn write(page: &mut Page<'_>, changes: &[PathChange]) {
     enum Step<'a> {
         Open(&'a [u8], &'a Directory<'a>),
         Close,
@@ -131,7 +133,7 @@ pub(super) fn write(page: &mut Page, changes: &[PathChange]) {
 }
 
 /// Something that holds nothing else.
-fn leaf(page: &mut Page, change: &PathChange) {
+fn leaf(page: &mut Page<'_>, change: &PathChange) {
     let open = Open {
         name: name_text(change.path.file_name().unwrap_or(b"/")),
         path: Some(path(page, change)),
@@ -140,7 +142,7 @@ fn leaf(page: &mut Page, change: &PathChange) {
     page.text += "</details>\n";
 }
 
-fn path(page: &Page, change: &PathChange) -> Path {
+fn path(page: &Page<'_>, change: &PathChange) -> Path {
     let properties = fields::of_path(change);
     let hint: Vec<String> = match change.kind {
         PathChangeKind::Added | PathChangeKind::Removed => Vec::new(),
@@ -161,9 +163,11 @@ fn path(page: &Page, change: &PathChange) -> Path {
         let hidden = content.is_hidden.then_some(HIDDEN);
         hidden.or(content.hunks.as_deref())
     });
+    let full = name_text(change.path.as_bytes());
     Path {
         class: class(&change.kind),
-        full: name_text(change.path.as_bytes()),
+        origin: page.origins.get(&full).cloned(),
+        full,
         is_directory: is_directory(change),
         from,
         hint: hint.join(", "),
