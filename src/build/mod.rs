@@ -24,7 +24,7 @@ use crate::manifest::{self, Manifest};
 use crate::origin;
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{self, Applier, ChangedPath};
-use crate::recipe::packages::{PackageWishes, lock_path, wishes_identity};
+use crate::recipe::packages::{lock_path, wishes_identity};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Recipe, Volume};
 use crate::session::{self, Edited, Finish, Session};
@@ -186,19 +186,7 @@ impl Build {
     /// Builds the image of a recipe in memory.
     pub fn prepare(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<Self> {
         let base = base::open(recipe, cache, progress)?;
-        let len = recipe.disk_size.map_or(base.device.len(), |size| size.0);
-        if len < base.device.len() {
-            return Err(Error::Shrink {
-                base: base.device.len(),
-                asked: len,
-            });
-        }
-        let options = session::Options {
-            partition: base.partition,
-            now: now(recipe),
-            seed: identity(recipe, "root filesystem").into_bytes(),
-        };
-        let mut session = Session::open(base.device, len, options)?;
+        let mut session = session(recipe, base.device, base.partition)?;
         let formatted = recipe
             .volumes
             .iter()
@@ -207,7 +195,11 @@ impl Build {
                 _ => None,
             });
         session.edit(|applier| {
-            install_packages(applier, recipe, cache)?;
+            let lock = fitting_lock(recipe, applier.fs())?;
+            let scripts = install_packages(applier, recipe, lock.as_ref(), cache)?;
+            if lock.is_some_and(|lock| lock.scripts != lock::file::verdicts(&scripts)) {
+                return Err(stale(recipe, "what becomes of the scripts of packages").into());
+            }
             for overlay in &recipe.overlays {
                 applier.apply(overlay)?;
             }
@@ -333,65 +325,103 @@ pub fn base_root(
     Ok(disk.open_filesystem(disk.root(base.partition)?)?)
 }
 
+/// Opens the base of a recipe to be edited, as large as the recipe says.
+fn session(recipe: &Recipe, base: Arc<dyn BlockDevice>, partition: Option<u32>) -> Result<Session> {
+    let len = recipe.disk_size.map_or(base.len(), |size| size.0);
+    if len < base.len() {
+        return Err(Error::Shrink {
+            base: base.len(),
+            asked: len,
+        });
+    }
+    let options = session::Options {
+        partition,
+        now: now(recipe),
+        seed: identity(recipe, "root filesystem").into_bytes(),
+    };
+    Ok(Session::open(base, len, options)?)
+}
+
+/// Installs a recipe's packages, as this lock has them, and throws the result away; gives what
+/// became of their scripts.
+pub fn rehearse(
+    recipe: &Recipe,
+    lock: &Lock,
+    cache: &Cache,
+    progress: &Progress<'_>,
+) -> Result<Vec<packages::Script>> {
+    let base = base::open(recipe, cache, progress)?;
+    let mut session = session(recipe, base.device, base.partition)?;
+    let mut scripts = Vec::new();
+    session.edit(|applier| {
+        scripts = install_packages(applier, recipe, Some(lock), cache)?;
+        Ok::<_, Error>(())
+    })?;
+    Ok(scripts)
+}
+
 /// Installs the packages that the recipe itself names, by their files and, as the lock has them, by
 /// their names, and removes those that are to go.
-fn install_packages(applier: &mut Applier<'_>, recipe: &Recipe, cache: &Cache) -> Result<()> {
+fn install_packages(
+    applier: &mut Applier<'_>,
+    recipe: &Recipe,
+    lock: Option<&Lock>,
+    cache: &Cache,
+) -> Result<Vec<packages::Script>> {
     let files = recipe.packages.iter();
     let mut requests: Vec<_> = files.map(|file| file.request(&recipe.folder)).collect();
-    let mut unwritable: Vec<_> = recipe
-        .packages
-        .iter()
-        .map(PackageFile::unwritable)
-        .collect();
-    let Some(wishes) = &recipe.wishes else {
-        return match unwritable.into_iter().min() {
-            Some(unwritable) => {
-                Ok(applier.install(&requests, &packages::Wishes::default(), unwritable)?)
-            }
-            None => Ok(()),
+    let unwritable = recipe.packages.iter().map(PackageFile::unwritable);
+    let unwritable = unwritable.min();
+    let (Some(wishes), Some(lock)) = (&recipe.wishes, lock) else {
+        let wishes = packages::Wishes::default();
+        return match unwritable {
+            Some(unwritable) => Ok(applier.install(&requests, &wishes, unwritable, &[])?),
+            None => Ok(Vec::new()),
         };
     };
-    let lock = fitting_lock(recipe, wishes, applier.fs())?;
-    requests.extend(Store::new(recipe, cache.folder()).requests(&lock)?);
-    unwritable.push(wishes.database.unwritable());
+    requests.extend(Store::new(recipe, cache.folder()).requests(lock)?);
+    let own = wishes.database.unwritable();
     let remove: Vec<_> = lock.removals.iter().map(LockedRemoval::nevra).collect();
     let also = packages::Wishes {
         remove: &remove,
         allows_older: true,
-        skips_scriptlets: wishes.scriptlets.are_skipped(),
+        scriptlets: wishes.scriptlets,
+        overrides: &[],
     };
-    let unwritable = unwritable.into_iter().min().unwrap_or_default();
-    Ok(applier.install(&requests, &also, unwritable)?)
+    let unwritable = unwritable.map_or(own, |unwritable| unwritable.min(own));
+    let instead = &recipe.instead_of_scripts;
+    Ok(applier.install(&requests, &also, unwritable, instead)?)
 }
 
-/// The lock of a recipe.
+/// The lock of a recipe; `None` where it wishes for no packages by name.
 ///
 /// # Errors
 /// Where there is none, or it was made for another base or for other wishes.
-fn fitting_lock(
-    recipe: &Recipe,
-    wishes: &PackageWishes,
-    fs: &dyn FileSystem,
-) -> Result<Lock, lock::Error> {
-    let path = lock_path(&recipe.source, recipe.image.as_deref());
-    let stale = |what| lock::Error::Stale {
-        path: path.clone(),
-        what,
+fn fitting_lock(recipe: &Recipe, fs: &dyn FileSystem) -> Result<Option<Lock>, lock::Error> {
+    let Some(wishes) = &recipe.wishes else {
+        return Ok(None);
     };
+    let path = lock_path(&recipe.source, recipe.image.as_deref());
     let lock = Lock::read(&path)?;
-    let lock = lock.ok_or_else(|| lock::Error::Missing { path: path.clone() })?;
+    let lock = lock.ok_or(lock::Error::Missing { path })?;
     if lock.wishes != wishes_identity(&recipe.repositories, wishes) {
-        return Err(stale("`[packages]` or a `[[repository]]`"));
+        return Err(stale(recipe, "`[packages]` or a `[[repository]]`"));
     }
     for one in &recipe.repositories {
         let keys = lock::make::keyring(recipe, one)?.fingerprints();
         let mut locked = lock.repositories.iter();
         if !locked.any(|locked| locked.id == one.id && locked.keys == keys) {
-            return Err(stale("a key of a repository"));
+            return Err(stale(recipe, "a key of a repository"));
         }
     }
     if lock.base != lock::make::identity(fs)? {
-        return Err(stale("what is installed in the base"));
+        return Err(stale(recipe, "what is installed in the base"));
     }
-    Ok(lock)
+    Ok(Some(lock))
+}
+
+/// The lock was made for something else.
+fn stale(recipe: &Recipe, what: &'static str) -> lock::Error {
+    let path = lock_path(&recipe.source, recipe.image.as_deref());
+    lock::Error::Stale { path, what }
 }

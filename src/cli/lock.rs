@@ -7,15 +7,17 @@ use super::recipe::{self, RecipeArgs};
 use super::{Outcome, image};
 use crate::build;
 use crate::environment::Environment;
+use crate::lock::file::verdicts;
 use crate::lock::make::{self, Made, Options};
-use crate::lock::{self, Lock};
+use crate::lock::{self, Lock, Store};
 use crate::recipe::Recipe;
 use crate::recipe::packages::{self, PackageWishes};
 use imgasm_repo::Transport;
 
 /// Write to imgasm.lock exactly which packages the recipe's wishes come to.
 ///
-/// Packages that are locked already stay as they are, unless they are to be updated.
+/// Packages that are locked already stay as they are, unless they are to be updated. The packages are
+/// fetched, and their installation is tried: what it comes to belongs to the lock.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -61,7 +63,8 @@ fn lock(
     let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
     let old = Lock::read(&path)?;
     let bars = Bars::new();
-    let root = build::base_root(recipe, &image::cache(environment)?, &bars.reading("base"))?;
+    let cache = image::cache(environment)?;
+    let root = build::base_root(recipe, &cache, &bars.reading("base"))?;
     bars.finish();
     let updates_all = args.update.as_ref().is_some_and(Vec::is_empty);
     let options = Options {
@@ -70,10 +73,21 @@ fn lock(
     };
     let transport = Transport::new(environment.proxies.clone());
     let made = make::make(recipe, wishes, root.as_ref(), &transport, &options);
-    let Made { lock, notes } = made.map_err(explained)?;
+    let Made { mut lock, notes } = made.map_err(explained)?;
     for note in &notes {
         output.warning(note);
     }
+    let store = Store::new(recipe, cache.folder());
+    for package in &lock.packages {
+        let fetched = store.fetch(&lock, package, false, &transport);
+        fetched.map_err(explained)?;
+    }
+    let scripts = build::rehearse(recipe, &lock, &cache, &bars.reading("base"))?;
+    bars.finish();
+    for script in scripts.iter().filter(|script| script.verdict.is_partial()) {
+        output.warning(script);
+    }
+    lock.scripts = verdicts(&scripts);
     let changes = changes(old.as_ref(), &lock);
     for change in &changes {
         output.line(change)?;
@@ -114,7 +128,9 @@ fn changes(old: Option<&Lock>, new: &Lock) -> Vec<String> {
         });
         let removals = lock.removals.iter();
         let removals = removals.map(|package| format!("remove {}", package.nevra()));
-        packages.chain(removals).collect()
+        let scripts = lock.scripts.iter();
+        let scripts = scripts.map(|(script, verdict)| format!("script {script}: {verdict}"));
+        packages.chain(removals).chain(scripts).collect()
     };
     let old = old.map(lines).unwrap_or_default();
     let new = lines(new);

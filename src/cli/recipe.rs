@@ -1,5 +1,6 @@
 //! The arguments that select a recipe.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
@@ -160,6 +161,23 @@ pub(super) fn warn(recipe: &Recipe, output: &mut Output) {
     }
 }
 
+/// Reports what of the installation of packages was not done: once, however many need it.
+fn warn_of_packages(manifest: &Manifest, output: &mut Output) {
+    let installed = manifest.packages.iter();
+    let installed = installed.map(|package| (&package.name, &package.skipped));
+    let removed = manifest.removed_packages.iter();
+    let removed = removed.map(|package| (&package.name, &package.skipped));
+    let mut by_line: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, skipped) in installed.chain(removed) {
+        for line in skipped {
+            by_line.entry(line).or_default().push(name);
+        }
+    }
+    for (line, names) in by_line {
+        output.warning(format_args!("{}: {line}", names.join(", ")));
+    }
+}
+
 /// Reads the recipe with the variables and the time that a manifest records.
 pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Recipe, Failure> {
     let variables = manifest.variables.iter();
@@ -207,5 +225,6 @@ pub(super) fn prepare(
     if let (Some(recovery), Base::File { path, .. }) = (&build.recovery, &recipe.base) {
         image::tell_recovery(path, recovery, output);
     }
+    warn_of_packages(&build.manifest, output);
     Ok(build)
 }

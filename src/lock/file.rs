@@ -1,5 +1,6 @@
 //! The lock as it is written: TOML in a fixed order, to be read as a diff.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use imgasm_block::{Digest, Output};
+use imgasm_guest::packages::Script;
 
 /// What stands before everything else.
 const HEAD: &str = "# Made by `imgasm lock`; not to be edited.\n";
@@ -35,6 +37,9 @@ pub struct Lock {
     /// replaces.
     #[serde(default, rename = "remove", skip_serializing_if = "Vec::is_empty")]
     pub removals: Vec<LockedRemoval>,
+    /// What becomes of each script, by its package and its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scripts: BTreeMap<String, String>,
 }
 
 /// A repository as it was.
@@ -90,6 +95,13 @@ pub struct LockedRemoval {
     pub arch: String,
 }
 
+/// What becomes of scripts, as the lock has it.
+pub fn verdicts(scripts: &[Script]) -> BTreeMap<String, String> {
+    let name = |script: &Script| format!("{} %{}", script.package, script.script);
+    let verdict = |script: &Script| (name(script), script.verdict.to_string());
+    scripts.iter().map(verdict).collect()
+}
+
 impl LockedPackage {
     /// `name-[epoch:]version-release.arch`.
     pub fn nevra(&self) -> String {
@@ -114,6 +126,7 @@ impl Lock {
             repositories: Vec::new(),
             packages: Vec::new(),
             removals: Vec::new(),
+            scripts: BTreeMap::new(),
         }
     }
 

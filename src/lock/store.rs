@@ -6,7 +6,7 @@ use super::Error;
 use super::file::{Lock, LockedPackage};
 use crate::recipe::Recipe;
 use crate::recipe::packages::lock_path;
-use imgasm_guest::packages::Request;
+use imgasm_guest::packages::{Request, Scriptlets};
 use imgasm_repo::Transport;
 use imgasm_repo::transport::{join, local};
 
@@ -99,11 +99,8 @@ impl<'r> Store<'r> {
     /// # Errors
     /// Where files are missing.
     pub fn requests(&self, lock: &Lock) -> Result<Vec<Request>, Error> {
-        let skips = self
-            .recipe
-            .wishes
-            .as_ref()
-            .is_some_and(|wishes| wishes.scriptlets.are_skipped());
+        let wishes = self.recipe.wishes.as_ref();
+        let scriptlets = wishes.map_or(Scriptlets::Native, |wishes| wishes.scriptlets);
         let mut missing = lock
             .packages
             .iter()
@@ -130,7 +127,7 @@ impl<'r> Store<'r> {
                 keyrings,
                 weak_digests: Vec::new(),
                 nodeps: false,
-                skip_scriptlets: skips,
+                scriptlets,
             })
         };
         lock.packages.iter().map(request).collect()

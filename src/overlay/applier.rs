@@ -3,8 +3,9 @@
 use super::files;
 use super::model::{Overlay, Step};
 use super::report::{OverlayReport, Report, StepReport};
+use super::script::ScriptSteps;
 use super::steps::{self, Context};
-use crate::config::Diagnostic;
+use crate::config::{Diagnostic, Source};
 use imgasm_fs::text::chain;
 use imgasm_fs::tree::{self, Editor, Touch};
 use imgasm_fs::{FileSystem, Timestamp};
@@ -154,22 +155,41 @@ impl<'a> Applier<'a> {
         self.editor.fs()
     }
 
-    /// Installs packages that no overlay brings, and removes others.
+    /// Installs packages that no overlay brings, and removes others, with steps in the place of some
+    /// of their scripts. Gives what became of the scripts.
     pub fn install(
         &mut self,
         requests: &[packages::Request],
         wishes: &packages::Wishes<'_>,
         unwritable: packages::Unwritable,
-    ) -> Result<(), Error> {
-        let (editor, facts) = (&mut self.editor, &self.facts);
-        let done = packages::transact(editor, facts, self.now, requests, wishes, unwritable);
-        let (outcomes, removed) = done.map_err(|error| Error::Packages {
+        instead: &[ScriptSteps],
+    ) -> Result<Vec<packages::Script>, Error> {
+        let (editor, facts, now) = (&mut self.editor, &self.facts, self.now);
+        let acts = instead.iter();
+        let acts: Vec<_> = acts
+            .map(|steps| move |editor: &mut Editor<'_>| steps.apply(editor, facts, now))
+            .collect();
+        let overrides = instead.iter().zip(&acts);
+        let overrides: Vec<_> = overrides
+            .map(|(steps, act)| packages::Override {
+                package: &steps.package,
+                script: &steps.script,
+                act,
+            })
+            .collect();
+        let wishes = packages::Wishes {
+            overrides: &overrides,
+            ..*wishes
+        };
+        let done = packages::transact(editor, facts, now, requests, &wishes, unwritable);
+        let done = done.map_err(|error| Error::Packages {
             reason: Box::new(error),
         })?;
-        self.report.packages.extend(outcomes);
-        self.report.removed_packages.extend(removed);
+        self.report.packages.extend(done.installed);
+        self.report.removed_packages.extend(done.removed);
         let origin = "packages";
-        self.edit(origin, "package", |_, _| Ok::<_, packages::Error>(()))
+        self.edit(origin, "package", |_, _| Ok::<_, packages::Error>(()))?;
+        Ok(done.scripts)
     }
 
     /// What was done.
@@ -195,7 +215,7 @@ fn take_labelled(
 }
 
 /// Does a step, unless its guard says otherwise; gives whether it was done.
-fn run(step: &Step, context: &mut Context<'_, '_>) -> Result<bool, steps::Error> {
+pub(super) fn run(step: &Step, context: &mut Context<'_, '_>) -> Result<bool, steps::Error> {
     if let Some(when) = &step.when
         && !when.holds(context.facts, context.editor.fs())?
     {
@@ -206,18 +226,25 @@ fn run(step: &Step, context: &mut Context<'_, '_>) -> Result<bool, steps::Error>
 }
 
 fn failure(overlay: &Overlay, number: usize, step: &Step, reason: steps::Error) -> Error {
-    let message = format!(
-        "overlay `{}`, step {number} (`{}`): {}",
-        overlay.name,
-        step.action.kind(),
-        chain(&reason)
-    );
-    let place = overlay.source.error(step.span.clone(), message);
+    let (name, kind) = (&overlay.name, step.action.kind());
+    let what = format!("overlay `{name}`, step {number} (`{kind}`)");
     Error::Step {
-        place: Box::new(match reason.hint() {
-            Some(hint) => place.with_hint(hint),
-            None => place,
-        }),
+        place: Box::new(step_failure(&overlay.source, step, &what, &reason)),
         reason: Box::new(reason),
+    }
+}
+
+/// Why a step, called `what`, could not be done, at its place.
+pub(super) fn step_failure(
+    source: &Source,
+    step: &Step,
+    what: &str,
+    reason: &steps::Error,
+) -> Diagnostic {
+    let message = format!("{what}: {}", chain(reason));
+    let place = source.error(step.span.clone(), message);
+    match reason.hint() {
+        Some(hint) => place.with_hint(hint),
+        None => place,
     }
 }

@@ -4,6 +4,7 @@
 //! - [`applier`]: applies overlays to a filesystem.
 //! - [`report`]: what was touched by which step.
 //! - [`when`]: guards of steps.
+//! - [`script`]: steps in the place of a script of a package.
 //! - [`files`]: the `files/` tree.
 //! - [`steps`]: the vocabulary, one file per kind of step.
 
@@ -11,6 +12,7 @@ mod applier;
 pub mod files;
 mod model;
 pub mod report;
+pub mod script;
 pub mod steps;
 pub mod when;
 
@@ -18,3 +20,4 @@ pub(crate) use applier::hint_line;
 pub use applier::{Applier, Error};
 pub use model::{Overlay, OverlayFile};
 pub use report::{ChangedPath, Report};
+pub use script::ScriptSteps;

@@ -89,7 +89,7 @@ impl OverlayFile {
         let description = text(&source, &mut table, "description")?;
         let files = FileRules::decode(&source, table.remove("files"), &variables)?;
         let steps = match table.remove("step") {
-            Some(value) => steps(&source, value, &variables)?,
+            Some(value) => steps(&source, "step", value, &variables)?,
             None => Vec::new(),
         };
         if let Some((key, _)) = table.iter().next() {
@@ -148,15 +148,17 @@ fn text(source: &Source, table: &mut Table<'_>, key: &str) -> Result<Option<Stri
     value.map(|value| decode::decode(source, value)).transpose()
 }
 
-fn steps(
+/// Reads a list of steps, the value of this key.
+pub(super) fn steps(
     source: &Source,
+    key: &str,
     value: Value<'_>,
     variables: &Variables,
 ) -> Result<Vec<Step>, Diagnostic> {
     let span = value.span();
     let DeValue::Array(values) = value.into_inner() else {
-        let error = source.error(span, "`step` must be a list of tables");
-        return Err(error.with_hint("each step begins with a line `[[step]]`"));
+        let error = source.error(span, format!("`{key}` must be a list of tables"));
+        return Err(error.with_hint(format!("each step begins with a line `[[{key}]]`")));
     };
     let steps = values.into_iter();
     steps.map(|value| step(source, value, variables)).collect()

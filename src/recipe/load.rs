@@ -18,7 +18,7 @@ use crate::config::{
     self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Setting, Source, Variables, template,
 };
 use crate::overlay::steps::package::PackageFile;
-use crate::overlay::{Overlay, OverlayFile};
+use crate::overlay::{Overlay, OverlayFile, ScriptSteps};
 use crate::verify::expect::Expectation;
 use crate::verify::live::Live;
 use imgasm_aws::wish::Ami;
@@ -116,17 +116,14 @@ impl Recipe {
             ami(&source, value, &variables, &sample_facts())?;
         }
 
-        let live = take_live(&mut table);
-        let live = live
-            .into_iter()
-            .map(|value| decode_value(&source, value, &variables));
-        let live = live.collect::<config::Result<Vec<Live>>>()?;
+        let live = live(&source, take_live(&mut table), &variables)?;
         let repositories = table.remove("repository");
         let repositories = repositories
             .map(|value| packages::repositories(&source, value, &variables))
             .transpose()?
             .unwrap_or_default();
 
+        let instead_of_scripts = take_overrides(&source, &mut table, &variables)?;
         let value = Value::new(0..source.text().len(), DeValue::Table(table));
         let raw: RawRecipe = decode_value(&source, value, &variables)?;
 
@@ -199,6 +196,7 @@ impl Recipe {
             packages: raw.package,
             repositories,
             wishes,
+            instead_of_scripts,
             overlays,
             overlay_digests,
             volumes,
@@ -272,6 +270,32 @@ fn chosen(source: &Source, wanted: Option<&str>) -> Result<Option<String>, Diagn
             Err(error.with_hint(format!("choose one with --image: {}", names.join(", "))))
         }
     }
+}
+
+/// Reads the tables `[[expect.live]]`.
+fn live(
+    source: &Source,
+    values: Vec<Value<'_>>,
+    variables: &Variables,
+) -> config::Result<Vec<Live>> {
+    let values = values.into_iter();
+    values
+        .map(|value| decode_value(source, value, variables))
+        .collect()
+}
+
+/// Takes the table `[packages.override]` out of a recipe.
+fn take_overrides(
+    source: &Source,
+    table: &mut decode::Table<'_>,
+    variables: &Variables,
+) -> config::Result<Vec<ScriptSteps>> {
+    let value = match table.get_mut("packages").map(Value::get_mut) {
+        Some(DeValue::Table(packages)) => packages.remove("override"),
+        _ => None,
+    };
+    let value = value.map(|value| ScriptSteps::decode(source, value, variables));
+    Ok(value.transpose()?.unwrap_or_default())
 }
 
 /// Takes the tables `[[expect.live]]` out of a recipe. TOML puts those that follow an `[[expect]]`

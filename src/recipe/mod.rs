@@ -21,8 +21,8 @@ pub use base::Base;
 pub use volume::Volume;
 
 use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Variables};
-use crate::overlay::Overlay;
 use crate::overlay::steps::package::PackageFile;
+use crate::overlay::{Overlay, ScriptSteps};
 use crate::verify::expect::Expectation;
 use crate::verify::live::Live;
 use imgasm_block::Digest;
@@ -54,6 +54,8 @@ pub struct Recipe {
     pub repositories: Vec<packages::Repository>,
     /// The packages that are wished for by name, where there are any: what the lock is made for.
     pub wishes: Option<packages::PackageWishes>,
+    /// What is done in the place of scripts of packages.
+    pub instead_of_scripts: Vec<ScriptSteps>,
     /// What is applied to the root filesystem, in order.
     pub overlays: Vec<Overlay>,
     /// The identities of their folders' contents, in the same order.

@@ -10,8 +10,9 @@ use sha2::{Digest as _, Sha256};
 use crate::config::decode::{self, Value};
 use crate::config::values::OneOrMany;
 use crate::config::{self, Boundary, ProjectPath, Setting, Source, Variables, template};
-use crate::overlay::steps::package::{Database, Scriptlets};
+use crate::overlay::steps::package::Database;
 use imgasm_block::Digest;
+use imgasm_guest::packages::Scriptlets;
 
 /// The priority and the cost of a repository that says nothing of them, which are dnf's.
 const PRIORITY: u32 = 99;
@@ -74,7 +75,7 @@ pub struct PackageWishes {
     /// Whether what packages recommend is installed too.
     #[serde(default = "yes")]
     pub install_weak_deps: bool,
-    /// What is done about scripts.
+    /// What is done about scripts that cannot be carried out.
     #[serde(default)]
     pub scriptlets: Scriptlets,
     /// What is done where the database cannot be written.

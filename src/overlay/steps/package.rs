@@ -8,7 +8,7 @@ use super::{Context, Error};
 use crate::config::{self, Boundary, ProjectPath};
 use imgasm_block::Digest;
 use imgasm_guest::packages::digests::Algorithm;
-use imgasm_guest::packages::{self, Request, Unwritable};
+use imgasm_guest::packages::{self, Request, Scriptlets, Unwritable};
 
 /// Installs RPM files, all of the list together, and records them in the image's database.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +30,7 @@ pub struct PackageFile {
     /// Whether its dependencies are ignored.
     #[serde(default)]
     nodeps: bool,
+    /// What is done about scripts that cannot be carried out.
     #[serde(default)]
     scriptlets: Scriptlets,
     #[serde(default)]
@@ -44,17 +45,6 @@ enum WeakDigest {
     Sha1,
 }
 
-/// What is done about scripts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scriptlets {
-    /// They are carried out; one that cannot be carried out is an error.
-    #[default]
-    Native,
-    /// Those that cannot be carried out are skipped.
-    Skip,
-}
-
 /// What is done if the database cannot be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,13 +54,6 @@ pub enum Database {
     Refuse,
     /// It is recorded in a file beside the database.
     SideFile,
-}
-
-impl Scriptlets {
-    /// Whether those that cannot be carried out are passed over.
-    pub fn are_skipped(self) -> bool {
-        self == Self::Skip
-    }
 }
 
 impl Database {
@@ -103,7 +86,7 @@ impl PackageFile {
                 })
                 .collect(),
             nodeps: self.nodeps,
-            skip_scriptlets: self.scriptlets.are_skipped(),
+            scriptlets: self.scriptlets,
         }
     }
 

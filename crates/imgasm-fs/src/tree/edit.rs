@@ -11,7 +11,7 @@ use super::{At, Error, Result};
 use crate::path::ImagePath;
 use crate::posix::{self, Attributes};
 use crate::rules;
-use crate::{FileSystem, FileType, MetadataChange, NodeId, NodeKind, Timestamp};
+use crate::{FileSystem, FileType, MetadataChange, NodeId, NodeKind, Rehearsal, Timestamp};
 
 /// What happened at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +55,11 @@ impl<'a> Editor<'a> {
     /// The filesystem, for reading.
     pub fn fs(&self) -> &dyn FileSystem {
         self.fs
+    }
+
+    /// The filesystem as it is, to be changed for a trial: nothing of the changes reaches it.
+    pub fn rehearsal(&mut self, now: Timestamp) -> Rehearsal<'_> {
+        Rehearsal::new(self.fs, now)
     }
 
     /// What was recorded since the last call, in order.

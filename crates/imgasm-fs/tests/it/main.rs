@@ -1,3 +1,4 @@
 //! Tests of `imgasm-fs`, in one program.
 
+mod rehearsal;
 mod tree;

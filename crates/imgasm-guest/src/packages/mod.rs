@@ -32,7 +32,10 @@ use std::path::PathBuf;
 
 use database::{Database, Kind, dpkg};
 use header::Header;
-pub use install::{Outcome, Removed, Request, Unwritable, Wishes, install, transact};
+pub use install::{
+    Done, Outcome, Override, Removed, Request, Script, Scriptlets, Unwritable, Verdict, Wishes,
+    install, transact,
+};
 
 use super::{services, users};
 use imgasm_block::Digest;
@@ -275,6 +278,32 @@ pub enum Error {
         /// The part that is not known.
         statement: String,
     },
+    /// What was to be done in the place of a script could not be done.
+    #[error("{package}: what is done instead of %{scriptlet}: {reason}")]
+    Override {
+        /// The package.
+        package: String,
+        /// Which script.
+        scriptlet: &'static str,
+        /// Why not.
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something was to be done in the place of a script that is not there.
+    #[error(
+        "%{scriptlet} of {package} is overridden, and no package of that name with such a script comes or goes"
+    )]
+    UnusedOverride {
+        /// The name of the package.
+        package: String,
+        /// Which script.
+        scriptlet: String,
+    },
+    /// Nothing would run a script at the first boot.
+    #[error("{script} is to wait for the first boot, and the image has no init system")]
+    NoInit {
+        /// The script.
+        script: String,
+    },
     /// A script failed whose success the installation depends on.
     #[error("{package}: the script %{scriptlet} fails with the status {status}")]
     ScriptletFailed {
@@ -340,9 +369,14 @@ impl Error {
             Self::Unmet { .. } => Some(
                 "install what is missing in the same step, or give `nodeps = true` to the package",
             ),
-            Self::Scriptlet { .. } => {
-                Some("with `scriptlets = \"skip\"` the package is installed without it")
-            }
+            Self::Scriptlet { scriptlet, .. } if scriptlet.starts_with("post") => Some(
+                "with `scriptlets = \"first-boot\"` it waits for the first boot, `[packages.override]` \
+                 has steps in its place, and with \"skip\" it is left",
+            ),
+            Self::Scriptlet { .. } => Some(
+                "`[packages.override]` has steps in its place, and with `scriptlets = \"skip\"` it is \
+                 left; it runs too early to wait for the first boot",
+            ),
             Self::Owner { .. } => Some("`user` and `group` steps before this one make accounts"),
             Self::UnwritableDatabase { .. } => Some(
                 "with `database = \"side-file\"` packages are recorded in \

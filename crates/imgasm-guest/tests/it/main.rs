@@ -1,8 +1,10 @@
 //! Tests of `imgasm-guest`, in one program.
 
+mod deferred;
 mod facts;
 mod firstboot;
 mod keyfile;
+mod loader;
 mod openpgp;
 mod selinux;
 mod systemd;

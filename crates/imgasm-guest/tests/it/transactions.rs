@@ -14,7 +14,9 @@ use imgasm_fs::{FileType, Timestamp};
 use imgasm_guest::Facts;
 use imgasm_guest::files::{link_target, read_optional};
 use imgasm_guest::packages::header::Header;
-use imgasm_guest::packages::{Error, Request, Unwritable, install};
+use imgasm_guest::packages::{
+    Done, Error, Override, Request, Scriptlets, Unwritable, Wishes, transact,
+};
 use imgasm_testkit::command::{output, run, text};
 use imgasm_testkit::guest_tree::{Files, add, in_memory, on_host};
 use imgasm_testkit::memory_fs::MemoryFs;
@@ -34,14 +36,14 @@ const SYSTEM: Files<'_> = &[
 ];
 
 /// A folder for packages, a tree in memory, and a folder in which rpm does the same.
-struct Lab {
-    folder: TempDir,
-    fs: MemoryFs,
+pub(super) struct Lab {
+    pub(super) folder: TempDir,
+    pub(super) fs: MemoryFs,
     made: usize,
 }
 
 impl Lab {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         if !need::mounts(&["rpm", "rpmbuild"]) {
             return None;
         }
@@ -74,7 +76,7 @@ impl Lab {
     }
 
     /// Builds a package with these lines of preamble, and files with their content.
-    fn package(
+    pub(super) fn package(
         &mut self,
         name: &str,
         version: &str,
@@ -117,7 +119,13 @@ impl Lab {
         top.join(format!("RPMS/noarch/{name}-{version}-1.noarch.rpm"))
     }
 
-    fn ours(&mut self, packages: &[&Path]) -> Result<Vec<String>, Error> {
+    /// Installs packages into the tree in memory.
+    pub(super) fn transact(
+        &mut self,
+        packages: &[&Path],
+        scriptlets: Scriptlets,
+        overrides: &[Override<'_>],
+    ) -> Result<Done, Error> {
         let requests: Vec<_> = packages
             .iter()
             .map(|path| Request {
@@ -126,19 +134,28 @@ impl Lab {
                 keyrings: Vec::new(),
                 weak_digests: Vec::new(),
                 nodeps: false,
-                skip_scriptlets: false,
+                scriptlets,
             })
             .collect();
-        let mut editor = Editor::new(&mut self.fs);
-        let now = Timestamp::default();
-        let outcomes = install(
-            &mut editor,
+        let wishes = Wishes {
+            scriptlets,
+            overrides,
+            ..Wishes::default()
+        };
+        transact(
+            &mut Editor::new(&mut self.fs),
             &Facts::default(),
-            now,
+            Timestamp::default(),
             &requests,
+            &wishes,
             Unwritable::Refuse,
-        )?;
-        Ok(outcomes
+        )
+    }
+
+    fn ours(&mut self, packages: &[&Path]) -> Result<Vec<String>, Error> {
+        let done = self.transact(packages, Scriptlets::Native, &[])?;
+        Ok(done
+            .installed
             .into_iter()
             .flat_map(|outcome| outcome.skipped)
             .collect())
@@ -313,7 +330,7 @@ fn a_failing_script_ends_the_installation_if_rpm_ends_it() {
     let notes = lab.ours(&[&shell, &later]).unwrap();
     assert_eq!(
         notes,
-        ["%post of later-1-1.noarch failed with the status 1"]
+        ["%post of later-1-1.noarch: failed with the status 1"]
     );
 }
 

@@ -8,10 +8,12 @@
 //! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
 //! - [`scriptlets`], [`shell`]: scripts, carried out without running them.
+//! - [`deferred`]: those that wait for the first boot.
 
 mod accounts;
 pub mod candidate;
 mod content;
+mod deferred;
 mod existing;
 pub mod fate;
 mod order;
@@ -26,6 +28,7 @@ use std::path::PathBuf;
 
 use candidate::Candidate;
 use scriptlets::{Moment, Scripts};
+pub use scriptlets::{Override, Script, Scriptlets, Verdict};
 use world::World;
 
 use super::database::{Database, Kind, Record, side_file, sqlite};
@@ -56,19 +59,32 @@ pub struct Request {
     pub weak_digests: Vec<Algorithm>,
     /// Whether its dependencies are not looked at.
     pub nodeps: bool,
-    /// Whether scripts that cannot be carried out are passed over.
-    pub skip_scriptlets: bool,
+    /// What is done about scripts that cannot be carried out.
+    pub scriptlets: Scriptlets,
 }
 
 /// What is wished for, beside packages that are to be installed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default)]
 pub struct Wishes<'w> {
     /// The installed packages that are to go, as [`Package::nevra`] names them.
     pub remove: &'w [String],
     /// Whether an older version may take the place of a newer one.
     pub allows_older: bool,
-    /// Whether scripts of the packages that go are passed over where they cannot be carried out.
-    pub skips_scriptlets: bool,
+    /// What is done about scripts of the packages that go that cannot be carried out.
+    pub scriptlets: Scriptlets,
+    /// What is done in the place of scripts.
+    pub overrides: &'w [Override<'w>],
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// The packages that were to be installed, in order.
+    pub installed: Vec<Outcome>,
+    /// Those that went, and that nothing took the place of.
+    pub removed: Vec<Removed>,
+    /// The scripts, in the order in which they ran.
+    pub scripts: Vec<Script>,
 }
 
 /// A package that went.
@@ -113,7 +129,7 @@ pub fn install(
     unwritable: Unwritable,
 ) -> Result<Vec<Outcome>, Error> {
     let wishes = Wishes::default();
-    transact(editor, facts, now, requests, &wishes, unwritable).map(|(outcomes, _)| outcomes)
+    transact(editor, facts, now, requests, &wishes, unwritable).map(|done| done.installed)
 }
 
 /// As [`install`], and removes packages, all in one transaction.
@@ -124,7 +140,7 @@ pub fn transact(
     requests: &[Request],
     wishes: &Wishes<'_>,
     unwritable: Unwritable,
-) -> Result<(Vec<Outcome>, Vec<Removed>), Error> {
+) -> Result<Done, Error> {
     let candidates = requests.iter().map(Candidate::open);
     let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
     let database = Database::read(editor.fs())?.ok_or(Error::NoDatabase)?;
@@ -132,11 +148,12 @@ pub fn transact(
         let mut records = database.records.iter();
         records.any(|record| candidate.is_recorded_as(&record.header))
     });
-    let mut outcomes: Vec<_> = present
+    let present: Vec<_> = present
         .iter()
         .map(|candidate| candidate.outcome(true, Vec::new()))
         .collect();
-    let mut removed = Vec::new();
+    let is_present = |name: &str| present.iter().any(|one| one.package.name == name);
+    let mut done = Done::default();
     if !new.is_empty() || !wishes.remove.is_empty() {
         if database.kind != Kind::Sqlite && unwritable == Unwritable::Refuse {
             return Err(Error::UnwritableDatabase {
@@ -144,11 +161,12 @@ pub fn transact(
                 kind: database.kind,
             });
         }
-        let (installed, gone) = carry_out(editor, facts, now, &database, &new, wishes)?;
-        outcomes.extend(installed);
-        removed = gone;
+        done = carry_out(editor, facts, now, &database, &new, wishes, &is_present)?;
+    } else {
+        Scripts::new(now, wishes.overrides).finish(editor, &is_present)?;
     }
-    Ok((outcomes, removed))
+    done.installed.splice(..0, present);
+    Ok(done)
 }
 
 fn carry_out(
@@ -158,7 +176,8 @@ fn carry_out(
     database: &Database,
     new: &[Candidate],
     wishes: &Wishes<'_>,
-) -> Result<(Vec<Outcome>, Vec<Removed>), Error> {
+    is_present: &dyn Fn(&str) -> bool,
+) -> Result<Done, Error> {
     let world = World::of(&database.records, new, wishes)?;
     world.learn(editor.fs())?;
     requirements::check_architectures(facts, new)?;
@@ -171,14 +190,11 @@ fn carry_out(
         accounts::apply_sysusers(editor, candidate, now)?;
     }
     let order = order::install_order(&world);
+    let mut scripts = Scripts::new(now, wishes.overrides);
     let mut run = |editor: &mut Editor<'_>, number: usize, header: &Header, moment, instances| {
-        let mut scripts = Scripts {
-            editor,
-            skip: new[number].request.skip_scriptlets,
-            skipped: &mut skipped[number],
-            now,
-        };
-        scripts.run(header, moment, instances)
+        let policy = new[number].request.scriptlets;
+        let skipped = &mut skipped[number];
+        scripts.run(editor, header, moment, instances, policy, skipped)
     };
     let instances = |number: usize| world.instances(&new[number].package);
     // The order of RPM: every package is installed with its scripts, then what is replaced goes.
@@ -203,11 +219,13 @@ fn carry_out(
             run(editor, number, &record.header, Moment::PostUn, left)?;
         }
     }
-    let removed = remove(editor, now, &world, &present, wishes)?;
+    let removed = remove(editor, &mut scripts, &world, &present, wishes.scriptlets)?;
     for &number in &order {
-        let header = &new[number].rpm.header;
-        run(editor, number, header, Moment::PostTrans, instances(number))?;
+        let (header, policy) = (&new[number].rpm.header, new[number].request.scriptlets);
+        let (count, skipped) = (instances(number), &mut skipped[number]);
+        scripts.run(editor, header, Moment::PostTrans, count, policy, skipped)?;
     }
+    let scripts = scripts.finish(editor, is_present)?;
     for (candidate, skipped) in new.iter().zip(&mut skipped) {
         scriptlets::note_triggers(candidate, &database.records, skipped);
     }
@@ -217,20 +235,23 @@ fn carry_out(
         .map(|candidate| record(candidate, &database.records, facts.arch, now))
         .collect::<Result<Vec<_>, _>>()?;
     write(editor, database, &world, &recorded)?;
-    let outcomes = new.iter().zip(skipped);
-    let outcomes = outcomes
-        .map(|(candidate, skipped)| candidate.outcome(false, skipped))
-        .collect();
-    Ok((outcomes, removed))
+    let installed = new.iter().zip(skipped);
+    Ok(Done {
+        installed: installed
+            .map(|(candidate, skipped)| candidate.outcome(false, skipped))
+            .collect(),
+        removed,
+        scripts,
+    })
 }
 
 /// Takes away the packages that go and that nothing takes the place of.
 fn remove(
     editor: &mut Editor<'_>,
-    now: Timestamp,
+    scripts: &mut Scripts<'_>,
     world: &World<'_>,
     present: &BTreeSet<ImagePath>,
-    wishes: &Wishes<'_>,
+    policy: Scriptlets,
 ) -> Result<Vec<Removed>, Error> {
     let mut removed = Vec::new();
     for record in world.removed() {
@@ -241,13 +262,8 @@ fn remove(
             if moment == Moment::PostUn {
                 existing::remove_replaced(editor, world, record, present)?;
             }
-            let mut scripts = Scripts {
-                editor,
-                skip: wishes.skips_scriptlets,
-                skipped: &mut skipped,
-                now,
-            };
-            scripts.run(&record.header, moment, left)?;
+            let header = &record.header;
+            scripts.run(editor, header, moment, left, policy, &mut skipped)?;
         }
         removed.push(Removed { package, skipped });
     }
@@ -273,6 +289,11 @@ fn record(
     values.push((tags::INSTALL_TIME, Value::Int32(time)));
     values.push((tags::INSTALL_COLOR, Value::Int32(color)));
     values.push((tags::INSTALL_TID, Value::Int32(time)));
+    let prefixes = scriptlets::prefixes(&candidate.rpm.header);
+    if !prefixes.is_empty() {
+        let prefixes = prefixes.iter().map(|prefix| prefix.to_vec()).collect();
+        values.push((tags::INST_PREFIXES, Value::Texts(prefixes)));
+    }
     if !candidate.files.is_empty() {
         let states = vec![0; candidate.files.len()];
         values.push((tags::FILE_STATES, Value::Chars(states)));

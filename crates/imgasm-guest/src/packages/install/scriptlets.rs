@@ -1,13 +1,106 @@
 //! The scripts of packages: which there are, when they run, and what their failure means.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as StdError;
+use std::fmt;
+
 use super::super::database::Record;
 use super::super::header::Header;
 use super::super::tags::{self, Tag};
 use super::super::{Error, Package, version};
 use super::candidate::Candidate;
+use super::deferred::{self, Waiting};
 use super::shell::{self, Interpreter, Stopped};
 use imgasm_fs::Timestamp;
 use imgasm_fs::tree::Editor;
+
+/// Flags of a script by which RPM fills in macros (`RPMSCRIPT_FLAG_EXPAND`) and values of the header
+/// (`RPMSCRIPT_FLAG_QFORMAT`) before it runs it.
+const FILLED_IN: u64 = 1 | 2;
+
+/// What is done about a script that cannot be carried out on an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scriptlets {
+    /// It is an error.
+    #[default]
+    Native,
+    /// It is left at the command that is not known.
+    Skip,
+    /// It waits for the first boot, whole.
+    FirstBoot,
+}
+
+/// Something that is done in the place of a script.
+pub type Act<'w> = dyn Fn(&mut Editor<'_>) -> Result<(), Box<dyn StdError + Send + Sync>> + 'w;
+
+/// What is done instead of a script.
+#[derive(Clone, Copy)]
+pub struct Override<'w> {
+    /// The name of the package.
+    pub package: &'w str,
+    /// Which of its scripts: `post`.
+    pub script: &'w str,
+    /// What is done.
+    pub act: &'w Act<'w>,
+}
+
+/// A script of a transaction, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The package that it belongs to, as [`Package::nevra`] names it.
+    pub package: String,
+    /// Which of its scripts: `post`.
+    pub script: &'static str,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// What became of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was carried out.
+    CarriedOut,
+    /// It was carried out, and ended with this status, which changes nothing.
+    Failed(u8),
+    /// It was left at this command.
+    Skipped(String),
+    /// It waits for the first boot, because of this command.
+    Deferred(String),
+    /// Something else was done in its place.
+    Overridden,
+}
+
+impl Verdict {
+    /// Whether the script did not do all that it would have done.
+    pub fn is_partial(&self) -> bool {
+        !matches!(self, Self::CarriedOut | Self::Overridden)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CarriedOut => f.write_str("carried out"),
+            Self::Failed(status) => write!(f, "failed with the status {status}"),
+            Self::Skipped(statement) => write!(f, "skipped from `{statement}` on"),
+            Self::Deferred(reason) => write!(f, "deferred to the first boot: {reason}"),
+            Self::Overridden => f.write_str("overridden"),
+        }
+    }
+}
+
+/// `%post of NAME-VERSION.ARCH was …`.
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            package,
+            script,
+            verdict,
+        } = self;
+        write!(f, "%{script} of {package}: {verdict}")
+    }
+}
 
 /// A moment at which a script of a package runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +120,28 @@ pub(super) enum Moment {
 }
 
 impl Moment {
-    /// The script's name, its text and its interpreter.
-    const fn script(self) -> (&'static str, Tag, Tag) {
+    /// The script's name, its text, its interpreter and its flags.
+    const fn script(self) -> (&'static str, [Tag; 3]) {
+        use tags as t;
         match self {
-            Self::PreTrans => ("pretrans", tags::PRE_TRANS, tags::PRE_TRANS_PROG),
-            Self::Pre => ("pre", tags::PRE_IN, tags::PRE_IN_PROG),
-            Self::Post => ("post", tags::POST_IN, tags::POST_IN_PROG),
-            Self::PreUn => ("preun", tags::PRE_UN, tags::PRE_UN_PROG),
-            Self::PostUn => ("postun", tags::POST_UN, tags::POST_UN_PROG),
-            Self::PostTrans => ("posttrans", tags::POST_TRANS, tags::POST_TRANS_PROG),
+            Self::PreTrans => (
+                "pretrans",
+                [t::PRE_TRANS, t::PRE_TRANS_PROG, t::PRE_TRANS_FLAGS],
+            ),
+            Self::Pre => ("pre", [t::PRE_IN, t::PRE_IN_PROG, t::PRE_IN_FLAGS]),
+            Self::Post => ("post", [t::POST_IN, t::POST_IN_PROG, t::POST_IN_FLAGS]),
+            Self::PreUn => ("preun", [t::PRE_UN, t::PRE_UN_PROG, t::PRE_UN_FLAGS]),
+            Self::PostUn => ("postun", [t::POST_UN, t::POST_UN_PROG, t::POST_UN_FLAGS]),
+            Self::PostTrans => (
+                "posttrans",
+                [t::POST_TRANS, t::POST_TRANS_PROG, t::POST_TRANS_FLAGS],
+            ),
         }
+    }
+
+    /// The name of its script.
+    pub(super) const fn name(self) -> &'static str {
+        self.script().0
     }
 
     /// Whether what the script is run before does not happen if it fails.
@@ -45,86 +150,276 @@ impl Moment {
     }
 }
 
-/// Carries out the scripts that belong to the installation of one package.
-pub(super) struct Scripts<'a, 'fs> {
-    pub(super) editor: &'a mut Editor<'fs>,
-    /// Whether a script is passed over from the first command on that is not known.
-    pub(super) skip: bool,
-    pub(super) skipped: &'a mut Vec<String>,
-    pub(super) now: Timestamp,
+/// A script as a header has it.
+struct Text<'h> {
+    /// The program that runs it, with its own arguments.
+    program: Vec<&'h [u8]>,
+    /// The script, if there is more than the program.
+    body: Option<&'h [u8]>,
+    /// Whether RPM would fill something in first.
+    is_filled_in: bool,
+    /// The paths that a relocatable package is installed below, which RPM hands to scripts.
+    prefixes: Vec<&'h [u8]>,
 }
 
-impl Scripts<'_, '_> {
-    /// Carries out the script of a package for a moment, if it has one. `instances` is what RPM
-    /// gives it as its argument: how many packages of the name there are, or will be.
-    pub(super) fn run(
-        &mut self,
-        header: &Header,
-        moment: Moment,
-        instances: usize,
-    ) -> Result<(), Error> {
-        let (scriptlet, text, interpreter) = moment.script();
-        let package = || Package::of(header).to_string();
-        let program: Vec<_> = header
-            .texts(interpreter)
-            .iter()
-            .map(|text| String::from_utf8_lossy(text).into_owned())
-            .collect();
-        let text = header.string(text).unwrap_or_default();
-        let program: Vec<_> = program.iter().map(String::as_str).collect();
-        let result = match program.as_slice() {
-            [] | ["/bin/sh" | "/usr/bin/sh"] => self.shell(&text, Interpreter::Sh, instances),
-            ["/bin/bash" | "/usr/bin/bash"] => self.shell(&text, Interpreter::Bash, instances),
-            // A program alone, as in `%post -p /sbin/ldconfig`.
-            [program] if text.trim().is_empty() => self.shell(program, Interpreter::Sh, instances),
-            [program, ..] => Err(Stopped::Unknown(format!("a script for {program}"))),
-        };
-        match result {
-            Ok(0) => Ok(()),
-            Ok(status) if moment.is_before() => Err(Error::ScriptletFailed {
-                package: package(),
-                scriptlet,
-                status,
-            }),
-            Ok(status) => {
-                let package = package();
-                self.skipped.push(format!(
-                    "%{scriptlet} of {package} failed with the status {status}"
-                ));
-                Ok(())
-            }
-            Err(Stopped::Failed(error)) => Err(error),
-            Err(Stopped::Unknown(statement)) if self.skip => {
-                let package = package();
-                self.skipped
-                    .push(format!("%{scriptlet} of {package}: `{statement}`"));
-                Ok(())
-            }
-            Err(Stopped::Unknown(statement)) => Err(Error::Scriptlet {
-                package: package(),
-                scriptlet: scriptlet.to_owned(),
-                statement,
-            }),
+impl<'h> Text<'h> {
+    fn of(header: &'h Header, moment: Moment) -> Option<Self> {
+        let (_, [text, program, flags]) = moment.script();
+        if !header.has(text) && !header.has(program) {
+            return None;
         }
+        let flags = header.number(flags).unwrap_or_default();
+        let body = header.text(text).filter(|body| !body.is_empty());
+        let has_macros = body.is_some_and(|body| body.contains(&b'%'));
+        Some(Self {
+            program: match header.texts(program) {
+                program if program.is_empty() => vec![b"/bin/sh"],
+                program => program,
+            },
+            body,
+            is_filled_in: flags & FILLED_IN != 0 && has_macros,
+            prefixes: prefixes(header),
+        })
     }
 
-    fn shell(
-        &mut self,
-        script: &str,
-        interpreter: Interpreter,
+    /// Carries it out.
+    fn run(
+        &self,
+        editor: &mut Editor<'_>,
+        now: Timestamp,
         instances: usize,
+        notes: &mut Vec<String>,
     ) -> Result<u8, Stopped> {
+        let unknown = |what: &str| Err(Stopped::Unknown(what.to_owned()));
+        if self.is_filled_in {
+            return unknown("macros in the script");
+        }
+        let Ok(body) = std::str::from_utf8(self.body.unwrap_or_default()) else {
+            return unknown("a script that is not UTF-8 text");
+        };
+        let program = String::from_utf8_lossy(self.program[0]).into_owned();
+        let (script, interpreter) = match (self.program.as_slice(), program.as_str()) {
+            ([_], "/bin/sh" | "/usr/bin/sh") => (body, Interpreter::Sh),
+            ([_], "/bin/bash" | "/usr/bin/bash") => (body, Interpreter::Bash),
+            // A program alone, as in `%post -p /sbin/ldconfig`.
+            ([_], program) if body.trim().is_empty() => (program, Interpreter::Sh),
+            _ => return unknown(&format!("a script for {program}")),
+        };
+        let mut environment = BTreeMap::new();
+        for (number, prefix) in self.prefixes.iter().enumerate() {
+            let Ok(prefix) = std::str::from_utf8(prefix) else {
+                return unknown("a prefix that is not UTF-8 text");
+            };
+            if number == 0 {
+                environment.insert("RPM_INSTALL_PREFIX".to_owned(), prefix.to_owned());
+            }
+            environment.insert(format!("RPM_INSTALL_PREFIX{number}"), prefix.to_owned());
+        }
         let arguments = [instances.to_string()];
         shell::run(
             script,
             interpreter,
             &arguments,
-            self.editor,
-            self.now,
-            self.skipped,
+            environment,
+            editor,
+            now,
+            notes,
         )
     }
 }
+
+/// The paths that a relocatable package is, or will be, installed below: where it says itself. One
+/// without files has none (`rpmRelocateFileList`).
+pub(super) fn prefixes(header: &Header) -> Vec<&[u8]> {
+    let has_files = header.has(tags::BASE_NAMES) || header.has(tags::OLD_FILE_NAMES);
+    match header.texts(tags::INST_PREFIXES) {
+        installed if installed.is_empty() && has_files => header.texts(tags::PREFIXES),
+        installed => installed,
+    }
+}
+
+/// Carries out the scripts of a transaction.
+pub(super) struct Scripts<'t> {
+    now: Timestamp,
+    overrides: &'t [Override<'t>],
+    /// Which of these were used.
+    used: BTreeSet<usize>,
+    /// What became of each script, in order.
+    done: Vec<Script>,
+    waiting: Vec<Waiting>,
+}
+
+impl<'t> Scripts<'t> {
+    pub(super) fn new(now: Timestamp, overrides: &'t [Override<'t>]) -> Self {
+        Self {
+            now,
+            overrides,
+            used: BTreeSet::new(),
+            done: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Carries out the script of a package for a moment, if it has one. `instances` is what RPM
+    /// gives it as its argument: how many packages of the name there are, or will be. `notes` gets
+    /// a line for each thing that RPM would have done and that is not done.
+    pub(super) fn run(
+        &mut self,
+        editor: &mut Editor<'_>,
+        header: &Header,
+        moment: Moment,
+        instances: usize,
+        policy: Scriptlets,
+        notes: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let Some(text) = Text::of(header, moment) else {
+            return Ok(());
+        };
+        let package = Package::of(header);
+        let scriptlet = moment.name();
+        let mut overrides = self.overrides.iter();
+        let own = overrides.position(|one| one.package == package.name && one.script == scriptlet);
+        let verdict = if let Some(own) = own {
+            self.used.insert(own);
+            (self.overrides[own].act)(editor).map_err(|reason| Error::Override {
+                package: package.name.clone(),
+                scriptlet,
+                reason,
+            })?;
+            Verdict::Overridden
+        } else {
+            let reason = match policy {
+                Scriptlets::FirstBoot if !moment.is_before() => {
+                    self.reason_to_wait(editor, &package, &text, instances)
+                }
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                self.wait(&text, &package, moment, instances)?;
+                Verdict::Deferred(reason)
+            } else {
+                let result = text.run(editor, self.now, instances, notes);
+                finished(result, &package, moment, policy)?
+            }
+        };
+        if verdict.is_partial() {
+            notes.push(format!("%{scriptlet} of {package}: {verdict}"));
+        }
+        self.done.push(Script {
+            package: package.nevra(),
+            script: scriptlet,
+            verdict,
+        });
+        Ok(())
+    }
+
+    /// Why a script cannot be carried out to its end, if it cannot. It is tried first, so that
+    /// nothing has happened of one that waits.
+    fn reason_to_wait(
+        &self,
+        editor: &mut Editor<'_>,
+        package: &Package,
+        text: &Text<'_>,
+        instances: usize,
+    ) -> Option<String> {
+        let nevra = package.nevra();
+        let mut earlier = self.done.iter().filter(|script| script.package == nevra);
+        if earlier.any(|script| matches!(script.verdict, Verdict::Deferred(_))) {
+            return Some("an earlier script of the package waits".to_owned());
+        }
+        let mut rehearsal = editor.rehearsal(self.now);
+        let mut trial = Editor::new(&mut rehearsal);
+        match text.run(&mut trial, self.now, instances, &mut Vec::new()) {
+            Err(Stopped::Unknown(statement)) => Some(format!("`{statement}`")),
+            // What else goes wrong does so again.
+            Ok(_) | Err(Stopped::Failed(_)) => None,
+        }
+    }
+
+    /// Lets a script wait for the first boot.
+    fn wait(
+        &mut self,
+        text: &Text<'_>,
+        package: &Package,
+        moment: Moment,
+        instances: usize,
+    ) -> Result<(), Error> {
+        let scriptlet = moment.name();
+        let refused = |statement: &str| Error::Scriptlet {
+            package: package.to_string(),
+            scriptlet: scriptlet.to_owned(),
+            statement: statement.to_owned(),
+        };
+        // Only RPM itself can do these.
+        if text.is_filled_in {
+            return Err(refused("macros in the script"));
+        }
+        if text.program[0].starts_with(b"<") {
+            let program = String::from_utf8_lossy(text.program[0]);
+            return Err(refused(&format!("a script for {program}")));
+        }
+        let owned = |texts: &[&[u8]]| texts.iter().map(|text| text.to_vec()).collect();
+        self.waiting.push(Waiting {
+            name: format!("{}.{scriptlet}", package.nevra()),
+            program: owned(&text.program),
+            body: text.body.map(<[u8]>::to_vec),
+            instances,
+            prefixes: owned(&text.prefixes),
+        });
+        Ok(())
+    }
+
+    /// Puts what waits for the first boot into the image, and gives what became of each script.
+    ///
+    /// # Errors
+    /// Where something was to be done in the place of a script that nobody has, but for those of
+    /// the packages that `is_known` names.
+    pub(super) fn finish(
+        self,
+        editor: &mut Editor<'_>,
+        is_known: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Script>, Error> {
+        for (number, one) in self.overrides.iter().enumerate() {
+            if !self.used.contains(&number) && !is_known(one.package) {
+                return Err(Error::UnusedOverride {
+                    package: one.package.to_owned(),
+                    scriptlet: one.script.to_owned(),
+                });
+            }
+        }
+        deferred::install(editor, &self.waiting)?;
+        Ok(self.done)
+    }
+}
+
+/// What the end of a script means.
+fn finished(
+    result: Result<u8, Stopped>,
+    package: &Package,
+    moment: Moment,
+    policy: Scriptlets,
+) -> Result<Verdict, Error> {
+    let scriptlet = moment.name();
+    match result {
+        Ok(0) => Ok(Verdict::CarriedOut),
+        Ok(status) if moment.is_before() => Err(Error::ScriptletFailed {
+            package: package.to_string(),
+            scriptlet,
+            status,
+        }),
+        Ok(status) => Ok(Verdict::Failed(status)),
+        Err(Stopped::Failed(error)) => Err(error),
+        Err(Stopped::Unknown(statement)) if policy == Scriptlets::Skip => {
+            Ok(Verdict::Skipped(statement))
+        }
+        Err(Stopped::Unknown(statement)) => Err(Error::Scriptlet {
+            package: package.to_string(),
+            scriptlet: scriptlet.to_owned(),
+            statement,
+        }),
+    }
+}
+
 /// Notes the triggers that RPM would have run.
 pub(super) fn note_triggers(candidate: &Candidate, records: &[Record], skipped: &mut Vec<String>) {
     let own = &candidate.rpm.header;

@@ -66,12 +66,14 @@ pub(super) enum Stopped {
     Failed(Error),
 }
 
-/// Carries out a script with these arguments; gives its status, 0 for success. `notes` gets one line for each thing that a real
-/// shell would have done and that is left to the running system.
+/// Carries out a script with these arguments and variables; gives its status, 0 for success. `notes`
+/// gets one line for each thing that a real shell would have done and that is left to the running
+/// system.
 pub(super) fn run(
     script: &str,
     interpreter: Interpreter,
     arguments: &[String],
+    environment: BTreeMap<String, String>,
     editor: &mut Editor<'_>,
     now: Timestamp,
     notes: &mut Vec<String>,
@@ -89,7 +91,7 @@ pub(super) fn run(
         dialect,
         notes,
         arguments: arguments.to_vec(),
-        variables: BTreeMap::new(),
+        variables: environment,
         functions: BTreeMap::new(),
         hidden: Vec::new(),
         descriptors: Descriptors::default(),

@@ -20,6 +20,7 @@ mod services;
 mod text;
 
 use super::{Run, Shell};
+use crate::loader;
 
 /// The folders in which the programs are that are known here.
 const FOLDERS: [&str; 6] = [
@@ -36,6 +37,9 @@ const FOLDERS: [&str; 6] = [
 const DEAR_WORK: u64 = 1 << 18;
 /// The same of one that may compile expressions.
 const TEXT_WORK: u64 = 1 << 14;
+
+/// The same of one that reads all libraries.
+const LOADER_WORK: u64 = 1 << 22;
 
 /// Commands whose assignments stay behind in some shells.
 pub(super) fn is_special(program: &str) -> bool {
@@ -87,12 +91,29 @@ impl Shell<'_, '_> {
                 self.spend(DEAR_WORK)?;
                 self.service_command(name, arguments)
             }
-            _ => self.left_to_the_system(name, arguments),
+            "ldconfig" if arguments.is_empty() || arguments == ["-X"] => {
+                self.spend(LOADER_WORK)?;
+                self.ldconfig(arguments.is_empty())
+            }
+            _ => self.left_to_the_system(name),
         }
     }
 
+    fn ldconfig(&mut self, makes_links: bool) -> Run {
+        match loader::update(self.editor, makes_links) {
+            Ok(()) => {}
+            Err(loader::Error::Tree(error)) => return Err(error.into()),
+            Err(loader::Error::Unknown(problem)) => {
+                self.note(&format!(
+                    "the cache of the dynamic loader is as it was: {problem}"
+                ));
+            }
+        }
+        Ok(0)
+    }
+
     /// Commands whose work is left to the running system, and those that have none in an image.
-    fn left_to_the_system(&mut self, name: &str, arguments: &[String]) -> Run {
+    fn left_to_the_system(&mut self, name: &str) -> Run {
         let note = match name {
             // Nothing runs in an image; devices and temporary files are made when it boots.
             "udevadm" | "systemd-tmpfiles" | "sleep" | "sync" | "killall" | "pkill"
@@ -101,9 +122,6 @@ impl Shell<'_, '_> {
             }
             // Labels are given to all that was changed, once the files are laid.
             "restorecon" => return Ok(0),
-            "ldconfig" if arguments.is_empty() || arguments == ["-X"] => {
-                "ldconfig: the cache of the dynamic linker is as it was"
-            }
             "fc-cache" => "fc-cache: programs read the fonts themselves until it is run",
             "update-desktop-database"
             | "update-mime-database"
