@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config;
+use crate::config::{self, Given, Values};
 use crate::overlay::{self, ChangedPath, Overlay, OverlayFile};
 use crate::session::{self, Finish, Session};
 use imgasm_block::{BlockDevice, InPlace};
@@ -67,17 +67,16 @@ pub fn apply(
     Ok(edited.changed_paths)
 }
 
-/// Reads the overlays in these folders. Each variable in `set` goes to every overlay that declares
-/// it; of several values the last one is used.
+/// Reads the overlays in these folders. Each value goes to every overlay that declares its variable.
 ///
 /// # Errors
 /// Also if a variable is set that no overlay declares.
-pub fn load(folders: &[PathBuf], set: &[(String, String)]) -> config::Result<Vec<Overlay>> {
+pub fn load(folders: &[PathBuf], values: &Values) -> config::Result<Vec<Overlay>> {
     let mut files = Vec::with_capacity(folders.len());
     for folder in folders {
         files.push(OverlayFile::read(&folder.display().to_string(), folder)?);
     }
-    for (name, _) in set {
+    for name in values.names() {
         if !files.iter().any(|file| file.declarations().contains(name)) {
             let mut known: Vec<&str> = files
                 .iter()
@@ -87,25 +86,15 @@ pub fn load(folders: &[PathBuf], set: &[(String, String)]) -> config::Result<Vec
             known.dedup();
             let hint = config::decode::alternatives("variable", "variables", name, &known);
             return Err(config::Error::Variable {
-                name: name.clone(),
+                name: name.to_owned(),
                 problem: format!("no overlay has it; {hint}"),
             });
         }
     }
     let mut overlays = Vec::with_capacity(files.len());
     for file in files {
-        let mut given = Vec::new();
-        for (name, text) in set {
-            if file.declarations().contains(name) {
-                given.push((name.clone(), file.declarations().parse(name, text)?));
-            }
-        }
-        overlays.push(file.resolve(|name| {
-            let mut given = given.iter().rev();
-            given
-                .find(|(given, _)| given == name)
-                .map(|(_, value)| value.clone())
-        })?);
+        let given = values.declared(file.declarations())?;
+        overlays.push(file.resolve(|name| given.get(name).cloned().map(Given::from))?);
     }
     Ok(overlays)
 }

@@ -241,15 +241,24 @@ fn cut_short(
     }
 }
 
+/// Whether a file begins as a manifest does, which leads to the image beside it.
+pub fn may_be_manifest(path: &Path) -> bool {
+    begins_as_manifest(path).unwrap_or(false)
+}
+
+fn begins_as_manifest(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut first = [0];
+    let is_json = file.read(&mut first)? == 1 && first == *b"{";
+    Ok(is_json && file.metadata()?.len() <= MANIFEST_LIMIT_BYTES)
+}
+
 /// The manifest in a file, if there is one in it.
 fn manifest(path: &Path) -> Result<Option<Manifest>, OpenError> {
-    let mut file = File::open(path)?;
     let is_named_so = path
         .extension()
         .is_some_and(|extension| extension == "json");
-    let mut first = [0];
-    let is_json = file.read(&mut first)? == 1 && first == *b"{";
-    if !is_json || file.metadata()?.len() > MANIFEST_LIMIT_BYTES {
+    if !begins_as_manifest(path)? {
         return Ok(None);
     }
     match serde_json::from_slice(&fs::read(path)?) {
@@ -328,7 +337,7 @@ fn copy_sparse(from: &mut dyn Read, to: &File) -> io::Result<()> {
 pub fn compare(
     old: &Side,
     new: &Side,
-    options: Options,
+    options: &Options,
     cache: &Cache,
 ) -> Result<Report, Incomplete> {
     let of_record = |record: &Manifest, side: diff::Side, image: &Image| {
@@ -351,7 +360,7 @@ pub fn compare(
 fn compare_disks(
     old: &Image,
     new: &Image,
-    options: Options,
+    options: &Options,
     cache: &Cache,
 ) -> Result<Report, Incomplete> {
     if let (Some(before), Some(after)) = (&old.chunk_map, &new.chunk_map) {

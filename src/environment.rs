@@ -3,12 +3,14 @@
 //! Nothing else in this crate reads environment variables, so the same arguments and the same
 //! [`Environment`] always do the same.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use imgasm_container::Cache;
 
 use crate::config::Epoch;
+use crate::config::given::PREFIX;
 use imgasm_repo::transport::Proxies;
 
 /// The variable with the time that builds give to what they make.
@@ -34,6 +36,12 @@ pub struct Environment {
     /// Whether the cache is used without comparison: not if `CI` is set, because there the jobs of
     /// one pull request may fill the cache for another.
     pub trusts_cache: bool,
+    /// Values for sensitive variables, by the rest of the name: `IMGASM_VAR_NAME`. One that is not
+    /// text counts as not set.
+    pub variables: BTreeMap<String, String>,
+    /// Whether commands that open the bytes of strangers shut themselves off from the rest of the
+    /// machine.
+    pub confines: bool,
     /// What is logged, as a filter of `tracing`: `IMGASM_LOG`.
     pub log: Option<String>,
     /// The region to connect to: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
@@ -48,10 +56,18 @@ pub struct Environment {
 impl Environment {
     /// The environment of this process.
     pub fn of_process() -> Self {
-        Self::read(|name| std::env::var_os(name))
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            let name = name.strip_prefix(PREFIX)?.to_owned();
+            Some((name, value.into_string().ok()?))
+        });
+        Self {
+            variables: variables.collect(),
+            ..Self::read(|name| std::env::var_os(name))
+        }
     }
 
-    /// The environment that `variable` gives.
+    /// The environment that `variable` gives, without [`Environment::variables`].
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| set(name).and_then(|value| value.into_string().ok());
@@ -59,6 +75,8 @@ impl Environment {
         Self {
             source_date_epoch: set(SOURCE_DATE_EPOCH),
             cache_dir: Cache::usual_dir(set),
+            confines: true,
+            variables: BTreeMap::new(),
             trusts_cache: text("CI").is_none_or(|ci| ci == "false" || ci == "0"),
             log: text("IMGASM_LOG"),
             proxies: Proxies {

@@ -22,6 +22,7 @@
 //! - [`plan`]: what a build would do.
 //! - [`reproduce`]: whether the same inputs give the same bytes.
 //! - [`export`]: a tree of an image as an archive.
+//! - [`sandbox`]: shutting this process off from the rest of the machine.
 //! - [`opener`]: opening the images that users name.
 //! - [`compare`]: comparing what users name.
 //! - [`verification`]: all checks of an image, with what its recipe expects.
@@ -51,6 +52,7 @@ pub mod plan;
 pub mod provenance;
 pub mod recipe;
 pub mod reproduce;
+pub mod sandbox;
 pub mod sbom;
 pub mod session;
 pub mod verification;

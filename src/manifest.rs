@@ -28,8 +28,11 @@ pub struct Manifest {
     pub base: Base,
     /// The identity of the recipe: its bytes, its variables, and its overlays with theirs.
     pub recipe_sha256: Digest,
-    /// The recipe's variables with their values.
+    /// The recipe's variables with their values, but for those that are sensitive.
     pub variables: BTreeMap<String, Setting>,
+    /// The others, with the keyed digests of their values (`config::given::keyed_digest`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sensitive_variables: BTreeMap<String, Digest>,
     /// The overlays in the order in which they were applied.
     pub overlays: Vec<Overlay>,
     /// The packages that were to be installed.
@@ -90,8 +93,11 @@ pub struct Overlay {
     pub name: String,
     /// The identity of its folder's content.
     pub sha256: Digest,
-    /// Its variables with their values.
+    /// Its variables with their values, but for those that are sensitive.
     pub variables: BTreeMap<String, Setting>,
+    /// See [`Manifest::sensitive_variables`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sensitive_variables: BTreeMap<String, Digest>,
 }
 
 /// A package that was removed.
@@ -199,6 +205,35 @@ impl Manifest {
         let mut json = serde_json::to_string_pretty(self).expect("plain values are always JSON");
         json.push('\n');
         json
+    }
+
+    /// The texts in it that a recipe chooses, each with the name of its place.
+    pub fn chosen_texts(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let settings = self.overlays.iter().map(|overlay| &overlay.variables);
+        let settings = settings.chain([&self.variables]).flatten();
+        let settings = settings.map(|(_, value)| ("a variable", value.to_string()));
+        let paths = self
+            .changes
+            .iter()
+            .map(|change| ("a path", change.path.clone()));
+        let volumes = self.volumes.iter().flat_map(|volume| {
+            let made = volume.filesystem.iter();
+            let made = made.flat_map(|made| [Some(made.label.clone()), made.mount.clone()]);
+            let texts = made.flatten().chain([volume.device_name.clone()]);
+            texts.map(|text| ("a volume", text))
+        });
+        let names = [
+            ("the name of the image", self.name.clone()),
+            ("the name of the base", self.base.name.clone()),
+        ];
+        let overlays = self.overlays.iter();
+        let overlays = overlays.map(|overlay| ("the name of an overlay", overlay.name.clone()));
+        let texts = settings
+            .chain(paths)
+            .chain(volumes)
+            .chain(names)
+            .chain(overlays);
+        texts.collect::<Vec<_>>().into_iter()
     }
 
     /// The manifest with AMIs that the image has become. Those of other regions, and of other

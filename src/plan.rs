@@ -35,7 +35,7 @@ pub struct Plan<'a> {
 }
 
 /// Compares the base of a build with its image.
-pub fn compare(build: &Build, options: diff::Options) -> diff::Result<Report> {
+pub fn compare(build: &Build, options: &diff::Options) -> diff::Result<Report> {
     let open =
         |device, side| Disk::open(device).map_err(|source| diff::Error::Disk { side, source });
     let base = open(build.delta.base().clone(), diff::Side::Old)?;

@@ -64,6 +64,9 @@ struct BuildDefinition {
 struct Parameters {
     name: String,
     variables: BTreeMap<String, Setting>,
+    /// The keyed digests of values that are not shown.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sensitive_variables: BTreeMap<String, Digest>,
     source_date_epoch: i64,
 }
 
@@ -140,6 +143,7 @@ impl Statement {
                     external_parameters: Parameters {
                         name: manifest.name.clone(),
                         variables: manifest.variables.clone(),
+                        sensitive_variables: manifest.sensitive_variables.clone(),
                         source_date_epoch: manifest.source_date_epoch,
                     },
                     resolved_dependencies: dependencies,

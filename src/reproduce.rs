@@ -38,6 +38,8 @@ pub struct Again<'a> {
     pub command: &'a [std::ffi::OsString],
     /// The time that the first build gave to everything, in seconds since 1970.
     pub source_date_epoch: i64,
+    /// Variables of the environment that the recipe needs, with their values.
+    pub environment: &'a [(String, String)],
     /// The folder with the package files that were fetched, where there is one.
     pub packages: Option<&'a Path>,
     /// The folder with the first outputs; the second ones are put beside them temporarily.
@@ -77,6 +79,7 @@ pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
         .arg(&out)
         .current_dir(&home)
         .env_clear()
+        .envs(again.environment.iter().map(|(name, value)| (name, value)))
         .env("SOURCE_DATE_EPOCH", again.source_date_epoch.to_string())
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", &home)

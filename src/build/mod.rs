@@ -89,6 +89,17 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A value that nobody else may see would stand in the manifest.
+    #[error(
+        "the variable `{variable}` is sensitive, and {place} holds its value, which everybody who \
+         has the manifest could read there"
+    )]
+    Revealed {
+        /// The variable.
+        variable: String,
+        /// What holds it.
+        place: &'static str,
+    },
     /// The disk would become smaller.
     #[error(
         "the base disk has {base} bytes, and `disk_size` asks for {asked}: a disk can only grow"
@@ -258,6 +269,7 @@ impl Build {
             &report,
             &changed_paths,
         );
+        check_revealed(recipe, &manifest)?;
         Ok(Self {
             delta,
             changes,
@@ -312,6 +324,20 @@ impl Build {
         }
         Ok(paths)
     }
+}
+
+/// Makes sure that the manifest holds no value that nobody else may see.
+fn check_revealed(recipe: &Recipe, manifest: &Manifest) -> Result<()> {
+    for (variable, value) in recipe.secrets() {
+        let mut texts = manifest.chosen_texts();
+        if let Some((place, _)) = texts.find(|(_, text)| text.contains(&value)) {
+            return Err(Error::Revealed {
+                variable: variable.to_owned(),
+                place,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The root filesystem of a recipe's base.

@@ -1,6 +1,7 @@
 //! What a build writes to its manifest.
 
 use crate::config::Variables;
+use crate::config::given::keyed_digest;
 use crate::manifest::{self, Manifest};
 use crate::overlay::{ChangedPath, Report};
 use crate::recipe::volume::Content;
@@ -21,9 +22,16 @@ pub(super) fn manifest(
     changed_paths: &[ChangedPath],
 ) -> Manifest {
     let values = |variables: &Variables| {
-        variables
-            .iter()
+        let plain = variables.plain();
+        plain
             .map(|(name, value)| (name.to_owned(), value.clone()))
+            .collect()
+    };
+    let digests = |variables: &Variables| {
+        let digest = |name: &str, value| keyed_digest(value, &recipe.name, name);
+        let sensitive = variables.sensitive();
+        sensitive
+            .map(|(name, value)| (name.to_owned(), digest(name, value)))
             .collect()
     };
     let mut formatted = volumes.iter();
@@ -34,6 +42,7 @@ pub(super) fn manifest(
         base,
         recipe_sha256: recipe.digest,
         variables: values(&recipe.variables),
+        sensitive_variables: digests(&recipe.variables),
         overlays: recipe
             .overlays
             .iter()
@@ -42,6 +51,7 @@ pub(super) fn manifest(
                 name: overlay.name.clone(),
                 sha256: *digest,
                 variables: values(&overlay.variables),
+                sensitive_variables: digests(&overlay.variables),
             })
             .collect(),
         packages: report.packages.iter().map(package).collect(),

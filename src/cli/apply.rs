@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
 use super::failure::Failure;
 use super::image::{ImageArgs, tell_recovery};
+use super::inert;
 use super::output::Output;
-use super::recipe::assignment;
+use super::variables::VariableArgs;
+use super::{Outcome, confine};
 use crate::apply::{self, Options};
 use crate::config::Epoch;
 use crate::environment::Environment;
+use crate::sandbox::Needs;
 use imgasm_block::InPlace;
 use imgasm_fs::{FileType, Timestamp};
 
@@ -24,12 +26,19 @@ pub(super) struct Args {
     /// Folders with an overlay.toml, applied in this order.
     #[arg(required = true, value_name = "OVERLAY")]
     overlays: Vec<PathBuf>,
-    /// Set a variable of the overlays.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    variables: VariableArgs,
     /// As JSON: one object per changed path.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        let mut needs = confine::changing(&self.image.image);
+        needs.read.extend(self.overlays.iter().cloned());
+        needs
+    }
 }
 
 pub(super) fn run(
@@ -37,7 +46,12 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let overlays = apply::load(&args.overlays, &args.set)?;
+    let overlays = apply::load(&args.overlays, &args.variables.values(environment)?)?;
+    let secrets = overlays
+        .iter()
+        .flat_map(|overlay| overlay.variables.sensitive());
+    let secrets: Vec<String> = secrets.map(|(_, value)| value.to_string()).collect();
+    inert::hide(secrets.iter().map(String::as_str));
     let epoch = environment.source_date_epoch()?.unwrap_or(Epoch::DEFAULT);
     let path = &args.image.image;
     let image = InPlace::open(path)?;

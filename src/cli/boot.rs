@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::image;
 use super::output::Output;
 use super::recipe::{self, RecipeArgs};
-use super::{Outcome, verify};
+use super::{Outcome, confine, verify};
 use crate::boot::{self, Acceleration, Options, Report, Subject, Volume, junit};
 use crate::build;
 use crate::config::Epoch;
@@ -85,17 +85,8 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let recipe = match (&args.image, args.recipe.is_given()) {
-        (Some(_), false) => None,
-        _ => Some(recipe::load(&args.recipe, environment)?),
-    };
-    if let Some(recipe) = &recipe {
-        recipe::warn(recipe, output);
-    }
-    let subject = match &args.image {
-        Some(path) => of_image(path, args, recipe.as_ref(), environment, output)?,
-        None => of_recipe(args, recipe.as_ref(), environment, output)?,
-    };
+    let open = || opened(args, environment, output);
+    let (recipe, subject) = confine::apart(confine::anything(), environment, open)?;
     let options = Options {
         acceleration: args.accel,
         memory_mib: args.memory,
@@ -107,7 +98,11 @@ pub(super) fn run(
         stays: args.shell,
     };
     let _keyboard = args.shell.then(Keyboard::take).flatten();
-    let lint = || lint(&subject, args, recipe.as_ref(), environment, output);
+    let look = || Ok(lint(&subject, args, recipe.as_ref(), environment, output));
+    let lint = || {
+        let looked = confine::apart(confine::anything(), environment, look);
+        looked.unwrap_or_default()
+    };
     let report = boot::boot(&subject, &options, lint).map_err(|error| {
         let hint = error.hint();
         let failure = Failure::from(error);
@@ -129,6 +124,34 @@ pub(super) fn run(
     } else {
         Outcome::Differs
     })
+}
+
+/// What is started, and its recipe.
+fn opened(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<(Option<Recipe>, Subject), Failure> {
+    let recipe = match (&args.image, args.recipe.is_given()) {
+        (Some(_), false) => None,
+        _ => Some(recipe::load(&args.recipe, environment)?),
+    };
+    if let Some(recipe) = &recipe {
+        recipe::warn(recipe, output);
+    }
+    let mut read: Vec<PathBuf> = args.user_data.iter().cloned().collect();
+    match (&args.image, &recipe) {
+        (Some(image), Some(recipe)) => read.extend(confine::of_built(image, recipe)),
+        (Some(image), None) => read.extend(confine::of_image(image)),
+        (None, Some(recipe)) => read.extend(confine::of_recipe(recipe)),
+        (None, None) => {}
+    }
+    confine::narrow(&read, environment)?;
+    let subject = match &args.image {
+        Some(path) => of_image(path, args, recipe.as_ref(), environment, output)?,
+        None => of_recipe(args, recipe.as_ref(), environment, output)?,
+    };
+    Ok((recipe, subject))
 }
 
 fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
-use super::{Outcome, image, recipe, reproduce};
+use super::{Outcome, confine, image, recipe, reproduce};
 use crate::build::Build;
 use crate::environment::Environment;
 use crate::manifest::{self, Manifest};
 use crate::provenance::Statement;
 use crate::recipe::Recipe;
+use crate::sandbox::{self, Needs};
 use crate::sbom;
 use imgasm_disk::Disk;
 
@@ -42,18 +43,60 @@ pub(super) struct Args {
     sbom: Option<PathBuf>,
 }
 
+impl Args {
+    /// `None` with a second build, which is another program.
+    pub(super) fn needs(&self) -> Option<Needs> {
+        (!self.check_reproducible).then(|| self.own_needs())
+    }
+
+    fn own_needs(&self) -> Needs {
+        let beside = [self.provenance.as_deref(), self.sbom.as_deref()];
+        Needs {
+            write: beside
+                .into_iter()
+                .flatten()
+                .map(confine::folder_of)
+                .collect(),
+            make: vec![self.output.clone()],
+            ..confine::anything()
+        }
+    }
+}
+
 pub(super) fn run(
     args: &Args,
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
+    if !args.check_reproducible {
+        build_all(args, environment, output)?;
+        return Ok(Outcome::Done);
+    }
+    let work = || build_all(args, environment, output);
+    let built = confine::apart(args.own_needs(), environment, work)?;
+    let mut outcome = Outcome::Done;
+    for (recipe, paths) in &built {
+        let again = reproduce::check(recipe, environment, &args.output, paths, output)?;
+        if let Outcome::Differs = again {
+            outcome = Outcome::Differs;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Builds every image, and gives each recipe with the files that were made.
+fn build_all(
+    args: &Args,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Vec<(Recipe, Vec<PathBuf>)>, Failure> {
     let recorded = args
         .from_manifest
         .as_deref()
         .map(read_manifest)
         .transpose()?;
     let recipes = match &recorded {
-        Some(recorded) => vec![recipe::load_recorded(&args.recipe, recorded)?],
+        Some(recorded) => vec![recipe::load_recorded(&args.recipe, recorded, environment)?],
         None => recipe::load_all(&args.recipe, environment)?,
     };
     if recipes.len() > 1 && (args.provenance.is_some() || args.sbom.is_some()) {
@@ -66,23 +109,28 @@ pub(super) fn run(
             refuse_foreign(&manifest, &recipe.name)?;
         }
     }
-    let mut outcome = Outcome::Done;
-    for recipe in &recipes {
-        recipe::announce(recipe, output);
-        if let Outcome::Differs = build(args, recipe, recorded.as_ref(), environment, output)? {
-            outcome = Outcome::Differs;
-        }
+    let mut read: Vec<PathBuf> = recipes.iter().flat_map(confine::of_recipe).collect();
+    if args.provenance.is_some() {
+        read.push(std::env::current_exe()?);
     }
-    Ok(outcome)
+    confine::narrow(&read, environment)?;
+    let mut built = Vec::with_capacity(recipes.len());
+    for recipe in recipes {
+        recipe::announce(&recipe, output);
+        let paths = build(args, &recipe, recorded.as_ref(), environment, output)?;
+        built.push((recipe, paths));
+    }
+    Ok(built)
 }
 
+/// Builds the image of a recipe, and gives the files that were made.
 fn build(
     args: &Args,
     recipe: &Recipe,
     recorded: Option<&Manifest>,
     environment: &Environment,
     output: &mut Output,
-) -> Result<Outcome, Failure> {
+) -> Result<Vec<PathBuf>, Failure> {
     let folder = recipe.outputs(&args.output);
     let build = recipe::prepare(recipe, environment, output)?;
     let manifest = &build.manifest;
@@ -100,6 +148,7 @@ fn build(
         Some(path) => Some((path, bill_of_materials(&build, recipe)?)),
         None => None,
     };
+    sandbox::keep();
     let paths = build.commit(&folder, &image::cache(environment)?)?;
     output.note(
         "base",
@@ -145,10 +194,7 @@ fn build(
     for path in &paths {
         output.line(path.display())?;
     }
-    if args.check_reproducible {
-        return reproduce::check(recipe, environment, &args.output, &paths, output);
-    }
-    Ok(Outcome::Done)
+    Ok(paths)
 }
 
 /// The packages in the root filesystem of an image.

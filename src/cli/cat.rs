@@ -3,8 +3,9 @@
 use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
-use super::{Outcome, image};
+use super::{Outcome, confine, image};
 use crate::environment::Environment;
+use crate::sandbox::Needs;
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, LastLink};
@@ -19,6 +20,12 @@ pub(super) struct Args {
     image: ImageArgs,
     /// Path of a file inside the image; symbolic links are followed inside the image.
     path: ImagePath,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        confine::reading(confine::of_image(&self.image.image))
+    }
 }
 
 pub(super) fn run(

@@ -1,9 +1,9 @@
 //! `imgasm check`
 
-use super::Outcome;
 use super::failure::Failure;
 use super::output::Output;
 use super::recipe::{self, RecipeArgs};
+use super::{Outcome, confine};
 use crate::environment::Environment;
 use crate::recipe::Recipe;
 
@@ -22,12 +22,15 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    for recipe in recipe::load_all(&args.recipe, environment)? {
-        recipe::announce(&recipe, output);
+    let recipes = recipe::load_all(&args.recipe, environment)?;
+    let read: Vec<_> = recipes.iter().flat_map(confine::of_recipe).collect();
+    confine::narrow(&read, environment)?;
+    for recipe in &recipes {
+        recipe::announce(recipe, output);
         if args.resolved {
             output.text(&recipe.resolved()?)?;
         } else {
-            check(&recipe, output)?;
+            check(recipe, output)?;
         }
     }
     Ok(Outcome::Done)
@@ -37,8 +40,11 @@ fn check(recipe: &Recipe, output: &mut Output) -> Result<(), Failure> {
     for overlay in &recipe.overlays {
         overlay.check_files()?;
     }
-    for (name, value) in recipe.variables.iter() {
+    for (name, value) in recipe.variables.plain() {
         output.note("variable", format_args!("{name} = {value}"));
+    }
+    for (name, _) in recipe.variables.sensitive() {
+        output.note("variable", format_args!("{name} is sensitive"));
     }
     for overlay in &recipe.overlays {
         let steps = overlay.step_count();

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::progress::Bars;
-use super::{Outcome, image, target};
+use super::{Outcome, confine, image, target};
 use crate::config::ByteSize;
 use crate::environment::Environment;
+use crate::sandbox::Needs;
 use imgasm_block::ChunkMap;
 use imgasm_container::{OutputFormat, Reading, write_file};
 
@@ -34,6 +35,15 @@ pub(super) struct Args {
     /// Replace a file that is there.
     #[arg(long)]
     force: bool,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        Needs {
+            write: vec![confine::folder_of(&self.output)],
+            ..confine::reading(confine::of_image(&self.input))
+        }
+    }
 }
 
 pub(super) fn run(

@@ -1,19 +1,23 @@
 //! `imgasm diff OLD NEW`
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use super::inert;
 use super::output::Output;
-use super::recipe::{OutsideArgs, assignment};
-use super::{Outcome, image};
+use super::recipe::OutsideArgs;
+use super::variables::VariableArgs;
+use super::{Outcome, confine, image};
 use crate::compare::{self, Side};
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
 use crate::diff::{Incomplete, Options, Policy, Report};
 use crate::environment::Environment;
-use crate::recipe;
+use crate::recipe::{self, Recipe};
+use crate::sandbox::Needs;
 
 /// Show what differs between two images: partitions, filesystems, files. Exit status 1 if something
 /// does.
@@ -51,14 +55,50 @@ pub(super) struct Args {
     /// Leave out the changes that this file expects; see docs/diff.md.
     #[arg(long, value_name = "FILE")]
     allow: Option<PathBuf>,
-    /// Set a variable of the recipes that are compared.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    variables: VariableArgs,
     /// Which image of the recipes that are compared, if they have several.
     #[arg(long = "image", value_name = "NAME")]
     which: Option<String>,
     #[command(flatten)]
     outside: OutsideArgs,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        Needs {
+            write: self
+                .html
+                .as_deref()
+                .map(confine::folder_of)
+                .into_iter()
+                .collect(),
+            ..confine::anything()
+        }
+    }
+
+    /// What is read, when it is known what is compared, and the values of the recipes' sensitive
+    /// variables.
+    fn inputs(&self, options: &recipe::Options) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
+        let mut files = Vec::new();
+        let mut secrets = Vec::new();
+        for path in [&self.old, &self.new] {
+            if compare::is_recipe(path) {
+                let recipe = Recipe::load(path, options)?;
+                files.extend(confine::of_recipe(&recipe));
+                secrets.extend(recipe.secrets().map(|(_, value)| value));
+            } else if path == Path::new("-") {
+                // Where it is a file, it is opened by its name.
+                files.extend(fs::canonicalize("/dev/stdin"));
+            } else {
+                files.extend(confine::of_image(path));
+                if compare::may_be_manifest(path) {
+                    files.push(confine::folder_of(path));
+                }
+            }
+        }
+        Ok((files, secrets))
+    }
 }
 
 pub(super) fn run(
@@ -71,7 +111,7 @@ pub(super) fn run(
     }
     let policy = args.allow.as_deref().map(Policy::load).transpose()?;
     let options = recipe::Options {
-        set: args.set.clone(),
+        values: args.variables.values(environment)?,
         image: args.which.clone(),
         // The variable has no effect on images.
         source_date_epoch: if [&args.old, &args.new]
@@ -84,6 +124,10 @@ pub(super) fn run(
         },
         allow_outside: args.outside.allow_outside.clone(),
     };
+    let (files, secrets) = args.inputs(&options)?;
+    confine::narrow(&files, environment)?;
+    let hidden = secrets.iter().filter(|_| !args.show_secrets);
+    inert::hide(hidden.map(String::as_str));
     let mut side = |path: &Path| {
         image::opening(environment, output, |opener| {
             compare::open(path, &options, opener).map_err(explained)
@@ -94,8 +138,9 @@ pub(super) fn run(
     let options = Options {
         times: args.times,
         show_secrets: args.show_secrets,
+        secrets,
     };
-    let (report, failure) = match compare::compare(&old, &new, options, &cache) {
+    let (report, failure) = match compare::compare(&old, &new, &options, &cache) {
         Ok(report) => (report, None),
         Err(Incomplete { report, error }) => (*report, Some(Failure::from(error))),
     };
@@ -109,7 +154,7 @@ pub(super) fn run(
     if let Some(path) = &args.html {
         let name = |path: &PathBuf| path.display().to_string();
         let page = html::render(&report, &name(&args.old), &name(&args.new));
-        write(path, &page)?;
+        write(path, &inert::hidden(&page))?;
     }
     print(args, &report, failure.as_ref(), output)?;
     match failure {

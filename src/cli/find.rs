@@ -3,8 +3,9 @@
 use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
-use super::{Outcome, image, ls};
+use super::{Outcome, confine, image, ls};
 use crate::environment::Environment;
+use crate::sandbox::Needs;
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::text::name_text;
@@ -77,6 +78,12 @@ fn bits(text: &str) -> Result<u16, String> {
     let bits = u16::from_str_radix(text, 8).ok();
     let bits = bits.filter(|bits| *bits <= 0o7777);
     bits.ok_or_else(|| "octal digits are wanted, at most 7777".to_owned())
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        confine::reading(confine::of_image(&self.image.image))
+    }
 }
 
 pub(super) fn run(

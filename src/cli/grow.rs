@@ -1,12 +1,13 @@
 //! `imgasm grow IMAGE SIZE`
 
-use super::Outcome;
 use super::failure::Failure;
 use super::image::{ImageArgs, tell_recovery};
 use super::output::Output;
+use super::{Outcome, confine};
 use crate::config::Epoch;
 use crate::environment::Environment;
 use crate::grow;
+use crate::sandbox::Needs;
 use imgasm_block::{ByteSize, InPlace};
 use imgasm_disk::Growth;
 use imgasm_fs::{Timestamp, WriteOptions};
@@ -26,6 +27,12 @@ pub(super) struct Args {
 
 /// Growing makes nothing that needs an identity.
 const SEED: [u8; 16] = *b"imgasm grow     ";
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        confine::changing(&self.image.image)
+    }
+}
 
 pub(super) fn run(
     args: &Args,

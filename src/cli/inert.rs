@@ -3,12 +3,61 @@
 //! Terminals obey escape sequences, invisible characters mislead readers, and build services take
 //! some lines for commands: GitHub's begin with `::`, after any white space, or contain `##[`,
 //! Azure's contain `##vso[`, TeamCity's `##teamcity[`. All text goes through here on its way to
-//! stdout and stderr; only `cat` prints a file's bytes as they are.
+//! stdout and stderr, and loses the values of sensitive variables there; only `cat` prints a file's bytes as they are.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
+use crate::config::given::FEWEST_SENSITIVE;
 use imgasm_fs::text::{is_hidden, shown_lines};
+
+/// The texts that are not shown.
+static HIDDEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// What is shown instead.
+const INSTEAD: &str = "(hidden)";
+
+/// Has these values not shown from here on, and those that were hidden before again: as they are, as
+/// in JSON and in HTML, and each line of those that have several.
+pub(super) fn hide<'a>(values: impl Iterator<Item = &'a str>) {
+    let mut hidden = Vec::new();
+    for value in values {
+        let lines = value.lines().map(str::trim);
+        let parts = lines
+            .chain([value])
+            .filter(|part| part.len() >= FEWEST_SENSITIVE);
+        for part in parts {
+            let json = serde_json::Value::from(part).to_string();
+            let json = json[1..json.len() - 1].to_owned();
+            let visible = shown_lines(part);
+            let html = minijinja::HtmlEscape(&visible).to_string();
+            hidden.extend([part.to_owned(), visible.into_owned(), json, html]);
+        }
+    }
+    // What contains another goes first.
+    hidden.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    hidden.dedup();
+    *HIDDEN.lock().unwrap_or_else(PoisonError::into_inner) = hidden;
+}
+
+/// Whether anything is not to be shown.
+pub(super) fn is_hiding() -> bool {
+    let hidden = HIDDEN.lock().unwrap_or_else(PoisonError::into_inner);
+    !hidden.is_empty()
+}
+
+/// A text without what is not to be shown.
+pub(super) fn hidden(text: &str) -> Cow<'_, str> {
+    let hidden = HIDDEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shown = Cow::Borrowed(text);
+    for value in hidden.iter().filter(|value| !value.is_empty()) {
+        if shown.contains(value.as_str()) {
+            shown = Cow::Owned(shown.replace(value.as_str(), INSTEAD));
+        }
+    }
+    shown
+}
 
 /// What begins a command anywhere in a line.
 const MARKS: [&str; 3] = ["##[", "##vso[", "##teamcity["];
@@ -16,6 +65,13 @@ const MARKS: [&str; 3] = ["##[", "##vso[", "##teamcity["];
 /// A text of one or several lines in which no line is a command. The escape sequences in it are
 /// ours.
 pub(super) fn lines(text: &str) -> Cow<'_, str> {
+    match hidden(text) {
+        Cow::Borrowed(text) => inert(text),
+        Cow::Owned(text) => Cow::Owned(inert(&text).into_owned()),
+    }
+}
+
+fn inert(text: &str) -> Cow<'_, str> {
     let is_command = |line: &str| line.trim_start().starts_with("::");
     let is_marked = || MARKS.iter().any(|mark| text.contains(mark));
     if !text.split(['\n', '\r']).any(is_command) && !is_marked() {

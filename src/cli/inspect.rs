@@ -3,11 +3,12 @@
 use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::{Output, bytes};
-use super::{Outcome, image};
+use super::{Outcome, confine, image};
 use crate::environment::Environment;
 use crate::inspect::{
     ContentDescription, Description, RootDescription, TableDescription, describe,
 };
+use crate::sandbox::Needs;
 
 /// Show what an image is: partitions, filesystems, the system in its root, free space.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,12 @@ pub(super) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        confine::reading(confine::of_image(&self.image.image))
+    }
 }
 
 pub(super) fn run(

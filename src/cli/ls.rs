@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
-use super::{Outcome, image};
+use super::{Outcome, confine, image};
 use crate::environment::Environment;
+use crate::sandbox::Needs;
 use imgasm_block::Digest;
 use imgasm_fs::digest::Hashers;
 use imgasm_fs::path::ImagePath;
@@ -64,6 +65,12 @@ pub(super) struct Row {
     rdev: Option<String>,
     xattrs: BTreeMap<String, String>,
     sha256: Option<Digest>,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        confine::reading(confine::of_image(&self.image.image))
+    }
 }
 
 pub(super) fn run(

@@ -11,7 +11,8 @@
 //!   commands nobody who reads it; [`progress`]: bars on a terminal.
 //! - [`failure`]: messages about what went wrong.
 //! - [`image`]: the `IMAGE` argument that most commands share; [`recipe`]: the arguments that give a
-//!   recipe; [`target`]: the file that a command was told to write.
+//!   recipe, and [`variables`] those that set its variables; [`target`]: the file that a command was told to write.
+//! - [`confine`]: what a command may still reach when it opens an image.
 //! - [`interrupt`]: what happens to a command that is told to stop.
 //!
 //! Exit status: 0 done or the same, 1 different or a verification that failed, 2 an error.
@@ -22,6 +23,7 @@ mod build;
 mod cat;
 mod check;
 mod completions;
+mod confine;
 #[cfg(feature = "aws")]
 mod connection;
 mod convert;
@@ -53,6 +55,7 @@ mod relay;
 mod reproduce;
 mod tar;
 mod target;
+mod variables;
 mod verify;
 
 use std::process::ExitCode;
@@ -61,6 +64,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::environment::Environment;
+use crate::sandbox;
 use failure::Failure;
 use output::Output;
 
@@ -87,6 +91,10 @@ struct Cli {
         default_missing_value = "true"
     )]
     trust_cache: Option<bool>,
+    /// Do not shut the command off from the other files, the programs and the network of this machine
+    /// while it opens recipes and images.
+    #[arg(long, global = true)]
+    no_sandbox: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -157,6 +165,9 @@ pub fn main(environment: &Environment) -> ExitCode {
         }
     };
     start_logging(cli.verbose, environment);
+    let mut environment = environment.clone();
+    environment.trusts_cache = cli.trust_cache.unwrap_or(environment.trusts_cache);
+    environment.confines = !cli.no_sandbox;
     // These commands have more to tidy up, and do so themselves.
     #[cfg(feature = "aws")]
     let tidies_up = matches!(
@@ -165,16 +176,22 @@ pub fn main(environment: &Environment) -> ExitCode {
     );
     #[cfg(not(feature = "aws"))]
     let tidies_up = false;
-    if !tidies_up {
-        interrupt::remove_partial_outputs();
+    let interrupt = (!tidies_up).then(interrupt::Watch::begin).flatten();
+    if environment.confines
+        && let Some(needs) = confine::needs(&cli.command, &environment)
+    {
+        confine::enter(&needs);
     }
-    let mut environment = environment.clone();
-    environment.trusts_cache = cli.trust_cache.unwrap_or(environment.trusts_cache);
+    // What was started before would not be shut off.
+    if let Some(interrupt) = interrupt {
+        interrupt.start();
+    }
     let mut output = Output::new();
     let result = run(cli.command, &environment, &mut output).and_then(|outcome| {
         output.finish()?;
         Ok(outcome)
     });
+    sandbox::leave();
     match result {
         Ok(outcome) => outcome.into(),
         Err(Failure::StdoutClosed) => ExitCode::SUCCESS,

@@ -67,15 +67,31 @@ impl Output {
 
     /// A value as one line of JSON.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer(inert::Json(&mut self.stdout), value)
-            .map_err(|e| Failure::stdout(e.into()))?;
-        self.stdout.write_all(b"\n").map_err(Failure::stdout)
+        self.write_json(|to| serde_json::to_writer(to, value))
     }
 
     /// A value as indented JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        serde_json::to_writer_pretty(inert::Json(&mut self.stdout), value)
-            .map_err(|e| Failure::stdout(e.into()))?;
+        self.write_json(|to| serde_json::to_writer_pretty(to, value))
+    }
+
+    fn write_json(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> serde_json::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut inert = inert::Json(&mut self.stdout);
+        let written = if inert::is_hiding() {
+            // The serializer writes a text in pieces.
+            let mut whole = Vec::new();
+            write(&mut whole).and_then(|()| {
+                let text = String::from_utf8_lossy(&whole);
+                let written = inert.write_all(inert::hidden(&text).as_bytes());
+                written.map_err(serde_json::Error::io)
+            })
+        } else {
+            write(&mut inert)
+        };
+        written.map_err(|e| Failure::stdout(e.into()))?;
         self.stdout.write_all(b"\n").map_err(Failure::stdout)
     }
 

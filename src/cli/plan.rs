@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use super::failure::Failure;
+use super::inert;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
-use super::{Outcome, recipe};
+use super::{Outcome, confine, recipe};
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
 use crate::diff::{Options, Report};
 use crate::environment::Environment;
 use crate::plan::{self, Plan};
+use crate::recipe::Recipe;
+use crate::sandbox::Needs;
 
 /// Show what a build would change, and write nothing.
 #[derive(Debug, clap::Args)]
@@ -41,29 +44,46 @@ pub(super) struct Args {
     show_secrets: bool,
 }
 
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        let beside = self.html.as_deref().map(confine::folder_of);
+        Needs {
+            write: beside.into_iter().collect(),
+            ..confine::anything()
+        }
+    }
+}
+
 pub(super) fn run(
     args: &Args,
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let options = Options {
-        show_secrets: args.show_secrets,
-        ..Options::default()
-    };
     let recipes = recipe::load_all(&args.recipe, environment)?;
     if args.html.is_some() && recipes.len() > 1 {
         return Err(Failure::new("a file can be about one image only")
             .with_hint("choose an image with --image"));
     }
+    if args.show_secrets {
+        inert::hide(std::iter::empty());
+    }
+    let read: Vec<_> = recipes.iter().flat_map(confine::of_recipe).collect();
+    confine::narrow(&read, environment)?;
+    let secrets = recipes.iter().flat_map(Recipe::secrets);
+    let options = Options {
+        show_secrets: args.show_secrets,
+        secrets: secrets.map(|(_, value)| value).collect(),
+        ..Options::default()
+    };
     for recipe in &recipes {
         recipe::announce(recipe, output);
         let build = recipe::prepare(recipe, environment, output)?;
-        let report = plan::compare(&build, options)?;
+        let report = plan::compare(&build, &options)?;
         let plan = Plan::new(&build, &report);
         let (base, name) = (&build.manifest.base.name, &recipe.name);
         if let Some(path) = &args.html {
             let page = html::render(&report, base, name);
-            imgasm_block::Output::write(path, page.as_bytes())?;
+            imgasm_block::Output::write(path, inert::hidden(&page).as_bytes())?;
         }
         if args.json {
             output.json(&plan)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::connection::{ConnectionArgs, Console, explained};
 use super::failure::Failure;
 use super::output::Output;
-use super::recipe::assignment;
+use super::variables::assignment;
 use super::{Outcome, target};
 use crate::environment::Environment;
 use imgasm_aws::Report;

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::image;
+use super::inert;
 use super::output::Output;
 use super::progress::Bars;
+use super::variables::VariableArgs;
 use crate::build::Build;
-use crate::config::Epoch;
+use crate::config::{self, Epoch};
 use crate::environment::Environment;
 use crate::manifest::Manifest;
 use crate::recipe::{Base, Options, Recipe};
@@ -19,9 +21,8 @@ pub(super) struct RecipeArgs {
     /// The recipe; else the imgasm.toml of this folder or of the nearest one above it.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Set a variable of the recipe.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    variables: VariableArgs,
     /// Only these of the recipe's images, if it has several.
     #[arg(long = "image", value_name = "NAME")]
     images: Vec<String>,
@@ -38,18 +39,10 @@ pub(super) struct OutsideArgs {
     pub(super) allow_outside: Vec<PathBuf>,
 }
 
-/// `NAME=VALUE`, the argument of `--set`.
-pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("it is not of the form NAME=VALUE".to_owned()),
-    }
-}
-
 impl RecipeArgs {
     /// Whether a recipe was named.
     pub(super) fn is_given(&self) -> bool {
-        self.file.is_some() || !self.set.is_empty()
+        self.file.is_some() || self.variables.is_given()
     }
 
     /// The file of the recipe.
@@ -89,8 +82,13 @@ pub(super) fn load(args: &RecipeArgs, environment: &Environment) -> Result<Recip
             ));
         }
     };
-    let options = options(&args.set, image, &args.outside, environment)?;
-    Ok(Recipe::load(&args.path()?, &options)?)
+    load_file(
+        &args.path()?,
+        &args.variables,
+        image,
+        &args.outside,
+        environment,
+    )
 }
 
 /// Reads the recipe, of each of its images or of those that are named.
@@ -99,51 +97,62 @@ pub(super) fn load_all(
     environment: &Environment,
 ) -> Result<Vec<Recipe>, Failure> {
     let path = args.path()?;
-    let options = options(&args.set, None, &args.outside, environment)?;
+    let options = options(&args.variables, None, &args.outside, environment)?;
     let names = match &args.images[..] {
         [] => Recipe::images(&path, &options)?,
         named => named.to_vec(),
     };
-    if names.is_empty() {
-        return Ok(vec![Recipe::load(&path, &options)?]);
-    }
-    let recipes = names.into_iter().map(|name| {
-        let image = Some(name);
-        Ok(Recipe::load(
-            &path,
-            &Options {
-                image,
-                ..options.clone()
-            },
-        )?)
+    // A recipe without several images has one without a name.
+    let images = if names.is_empty() {
+        vec![None]
+    } else {
+        names.into_iter().map(Some).collect()
+    };
+    let recipes = images.into_iter().map(|image| {
+        let options = Options {
+            image,
+            ..options.clone()
+        };
+        Recipe::load(&path, &options)
     });
-    recipes.collect()
+    let recipes = recipes.collect::<config::Result<Vec<_>>>()?;
+    hide_secrets_of(&recipes);
+    Ok(recipes)
 }
 
 /// Reads the recipe in a file, of the image with this name if it has several.
 pub(super) fn load_file(
     file: &Path,
-    set: &[(String, String)],
+    variables: &VariableArgs,
     image: Option<String>,
     outside: &OutsideArgs,
     environment: &Environment,
 ) -> Result<Recipe, Failure> {
-    let options = options(set, image, outside, environment)?;
-    Ok(Recipe::load(file, &options)?)
+    let options = options(variables, image, outside, environment)?;
+    let recipe = Recipe::load(file, &options)?;
+    hide_secrets_of(std::slice::from_ref(&recipe));
+    Ok(recipe)
 }
 
 fn options(
-    set: &[(String, String)],
+    variables: &VariableArgs,
     image: Option<String>,
     outside: &OutsideArgs,
     environment: &Environment,
 ) -> Result<Options, Failure> {
     Ok(Options {
-        set: set.to_vec(),
+        values: variables.values(environment)?,
         image,
         source_date_epoch: environment.source_date_epoch()?,
         allow_outside: outside.allow_outside.clone(),
     })
+}
+
+/// From here on, the values of the recipes' sensitive variables are not printed, and all others are.
+fn hide_secrets_of(recipes: &[Recipe]) {
+    let secrets = recipes.iter().flat_map(Recipe::secrets);
+    let secrets: Vec<String> = secrets.map(|(_, value)| value).collect();
+    inert::hide(secrets.iter().map(String::as_str));
 }
 
 /// Says which image is next, if there are several.
@@ -179,14 +188,20 @@ fn warn_of_packages(manifest: &Manifest, output: &mut Output) {
 }
 
 /// Reads the recipe with the variables and the time that a manifest records.
-pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Recipe, Failure> {
+pub(super) fn load_recorded(
+    args: &RecipeArgs,
+    manifest: &Manifest,
+    environment: &Environment,
+) -> Result<Recipe, Failure> {
     let variables = manifest.variables.iter();
+    let mut values = args.variables.values(environment)?;
+    values
+        .set
+        .extend(variables.map(|(name, value)| (name.clone(), value.to_string())));
     let epoch = Epoch::try_from(manifest.source_date_epoch)
         .map_err(|problem| Failure::new(format!("the manifest's time: {problem}")))?;
     let mut options = Options {
-        set: variables
-            .map(|(name, value)| (name.clone(), value.to_string()))
-            .collect(),
+        values,
         image: None,
         source_date_epoch: Some(epoch),
         allow_outside: args.outside.allow_outside.clone(),
@@ -194,13 +209,15 @@ pub(super) fn load_recorded(args: &RecipeArgs, manifest: &Manifest) -> Result<Re
     let path = args.path()?;
     let images = Recipe::images(&path, &options)?;
     options.image = images.into_iter().find(|image| *image == manifest.name);
-    Ok(Recipe::load(&path, &options)?)
+    let recipe = Recipe::load(&path, &options)?;
+    hide_secrets_of(std::slice::from_ref(&recipe));
+    Ok(recipe)
 }
 
-/// The arguments that select a recipe's image and give it the values of its variables, for another
-/// run.
+/// The arguments that select a recipe's image and give it the values of its variables, but for those
+/// that are sensitive, for another run.
 pub(super) fn settings(recipe: &Recipe) -> impl Iterator<Item = String> {
-    let variables = recipe.variables.iter();
+    let variables = recipe.variables.plain();
     let settings =
         variables.flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]);
     let image = recipe.image.iter();

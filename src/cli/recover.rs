@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
 use super::failure::Failure;
 use super::image::tell_recovery;
 use super::output::Output;
+use super::{Outcome, confine};
+use crate::sandbox::Needs;
 use imgasm_block::InPlace;
 
 /// Put an image back as it was before a change in place that was interrupted.
@@ -15,6 +16,12 @@ use imgasm_block::InPlace;
 pub(super) struct Args {
     /// A raw image: a file or a block device.
     image: PathBuf,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        confine::changing(&self.image)
+    }
 }
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::recipe;
 use super::{Outcome, image};
+use crate::config::given::PREFIX;
 use crate::environment::Environment;
 use crate::lock::store;
 use crate::manifest::Manifest;
@@ -31,6 +32,9 @@ pub(super) fn check(
     // The manifest records it.
     let trusts_cache = environment.trusts_cache;
     command.push(format!("--trust-cache={trusts_cache}").into());
+    if !environment.confines {
+        command.push("--no-sandbox".into());
+    }
     for allowed in recipe.boundary.allowed() {
         command.extend(["--allow-outside".into(), allowed.clone().into_os_string()]);
     }
@@ -41,6 +45,11 @@ pub(super) fn check(
         command: &command,
         packages: Some(packages.as_path()).filter(|folder| folder.is_dir()),
         source_date_epoch: recipe.source_date_epoch,
+        environment: &recipe
+            .variables
+            .sensitive()
+            .map(|(name, value)| (format!("{PREFIX}{name}"), value.to_string()))
+            .collect::<Vec<_>>(),
         out,
         outputs: paths,
     })?;

@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal};
 use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
-use super::{Outcome, image};
+use super::{Outcome, confine, image};
 use crate::environment::Environment;
 use crate::export;
+use crate::sandbox::Needs;
 use imgasm_fs::path::ImagePath;
 
 /// Print a tree of an image as a tar archive, with owners and extended attributes.
@@ -20,6 +21,12 @@ pub(super) struct Args {
     /// Path of a directory or a file inside the image.
     #[arg(default_value = "/")]
     path: ImagePath,
+}
+
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        confine::reading(confine::of_image(&self.image.image))
+    }
 }
 
 pub(super) fn run(

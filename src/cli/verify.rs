@@ -8,10 +8,12 @@ use anstyle::{AnsiColor, Style};
 use super::failure::Failure;
 use super::image::{self, ImageArgs};
 use super::output::Output;
-use super::recipe::{OutsideArgs, assignment};
-use super::{Outcome, recipe};
+use super::recipe::OutsideArgs;
+use super::variables::VariableArgs;
+use super::{Outcome, confine, recipe};
 use crate::environment::Environment;
 use crate::recipe::{Options, Recipe};
+use crate::sandbox::Needs;
 use crate::verification::{self, Subject, Summary};
 use crate::verify::{CheckResult, Verdict};
 use imgasm_fs::text::shown;
@@ -27,9 +29,8 @@ pub(super) struct Args {
     /// The recipe whose expectations the image is to meet.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Set a variable of the recipe.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment, requires = "file")]
-    set: Vec<(String, String)>,
+    #[command(flatten)]
+    variables: VariableArgs,
     /// Which of the recipe's images it is, if that has several; else the one that the file is called
     /// after.
     #[arg(long = "image", value_name = "NAME", requires = "file")]
@@ -41,21 +42,37 @@ pub(super) struct Args {
     json: bool,
 }
 
+impl Args {
+    pub(super) fn needs(&self) -> Needs {
+        match &self.file {
+            Some(_) => confine::anything(),
+            None => confine::reading(confine::of_image(&self.image.image)),
+        }
+    }
+}
+
 pub(super) fn run(
     args: &Args,
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
+    if args.file.is_none() && args.variables.is_given() {
+        let what = "--set and --set-file set variables of a recipe, and none is given";
+        return Err(Failure::new(what).with_hint("`-f FILE` names it"));
+    }
     let recipe = match &args.file {
         Some(file) => Some(recipe::load_file(
             file,
-            &args.set,
+            &args.variables,
             which(args, file)?,
             &args.outside,
             environment,
         )?),
         None => None,
     };
+    if let Some(recipe) = &recipe {
+        confine::narrow(&confine::of_built(&args.image.image, recipe), environment)?;
+    }
     let image = image::open(&args.image, environment, output)?;
     let summary = image::opening(environment, output, |opener| {
         let subject = Subject {

@@ -43,6 +43,11 @@ impl Boundary {
         Ok(Self { roots })
     }
 
+    /// The folders in which files may lie, that of the project or overlay first.
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.roots
+    }
+
     /// The folders that are allowed besides.
     pub fn allowed(&self) -> &[PathBuf] {
         self.roots.get(1..).unwrap_or_default()

@@ -6,6 +6,7 @@
 //! - [`decode`]: TOML to values.
 //! - [`template`]: `{{ variables }}` in text.
 //! - [`variables`]: what may be set from outside, with defaults and help.
+//! - [`given`]: their values from outside, some of which nobody else may see.
 //! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
 //! - [`digest`]: the identity of a folder's content.
 //! - [`boundary`]: the folders in which named files may lie.
@@ -14,6 +15,7 @@ pub mod boundary;
 pub mod decode;
 pub mod diagnostic;
 pub mod digest;
+pub mod given;
 pub mod source;
 pub mod template;
 pub mod values;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 
 pub use boundary::Boundary;
 pub use diagnostic::Diagnostic;
+pub use given::{Given, Values};
 pub use source::Source;
 pub use values::{Account, ByteSize, Epoch, Mode, ProjectPath, RelativePath};
 pub use variables::{Declarations, Setting, Variables};

@@ -34,6 +34,13 @@ pub fn used(table: &Table<'_>) -> BTreeSet<String> {
     names
 }
 
+/// The names of the variables that the templates in a value use.
+pub fn used_in(value: &Value<'_>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    collect_used(&environment(), value.get_ref(), &mut names);
+    names
+}
+
 fn collect_used(environment: &Environment<'_>, value: &DeValue<'_>, names: &mut BTreeSet<String>) {
     match value {
         DeValue::String(text) => {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::decode::{self, Value, alternatives};
+use super::given::{FEWEST_SENSITIVE, Given, PREFIX};
 use super::{Diagnostic, Error, Source};
 
 /// What a variable can hold.
@@ -124,10 +125,20 @@ impl fmt::Display for Setting {
 }
 
 /// The values that templates see, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Variables {
     values: BTreeMap<String, Setting>,
+    /// The names of those that nobody else may see.
+    #[serde(skip)]
+    sensitive: BTreeSet<String>,
+}
+
+/// Without those that nobody else may see.
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.plain()).finish_non_exhaustive()
+    }
 }
 
 impl Variables {
@@ -148,6 +159,29 @@ impl Variables {
             .map(|(name, value)| (name.as_str(), value))
     }
 
+    /// Whether nobody else may see the value of a variable.
+    pub fn is_sensitive(&self, name: &str) -> bool {
+        self.sensitive.contains(name)
+    }
+
+    /// The value of a variable, for one of another name or place.
+    pub fn given(&self, name: &str) -> Option<Given> {
+        Some(Given {
+            value: self.get(name)?.clone(),
+            is_sensitive: self.is_sensitive(name),
+        })
+    }
+
+    /// Those that everybody may see.
+    pub fn plain(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.iter().filter(|(name, _)| !self.is_sensitive(name))
+    }
+
+    /// Those that nobody else may see.
+    pub fn sensitive(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.iter().filter(|(name, _)| self.is_sensitive(name))
+    }
+
     /// The names that could have been meant by `name`.
     pub(super) fn suggest(&self, name: &str) -> String {
         let names: Vec<_> = self.values.keys().map(String::as_str).collect();
@@ -166,16 +200,28 @@ pub struct Declaration {
     pub default: Option<Setting>,
     /// What it is for.
     pub help: Option<String>,
+    /// Whether nobody else may see its value.
+    pub is_sensitive: bool,
     place: Range<usize>,
 }
 
 impl Declaration {
     /// A value from outside, as one of the kind of the default.
-    fn fit(&self, value: Setting) -> Result<Setting, String> {
+    fn fit(&self, given: Given) -> Result<Setting, String> {
+        let Given {
+            value,
+            is_sensitive,
+        } = given;
+        if (is_sensitive || self.is_sensitive) && value.to_string().len() < FEWEST_SENSITIVE {
+            return Err(format!(
+                "a sensitive value has {FEWEST_SENSITIVE} bytes at least: fewer are found by trying"
+            ));
+        }
         let Some(default) = &self.default else {
             return Ok(value);
         };
         let shown = match &value {
+            _ if is_sensitive => "its value, which is not shown,".to_owned(),
             Setting::Text(text) => format!("{text:?}"),
             value => value.to_string(),
         };
@@ -190,12 +236,14 @@ pub struct Declarations {
     variables: BTreeMap<String, Declaration>,
 }
 
-/// `name = "default"` or `name = { default = …, help = … }`.
+/// `name = "default"` or `name = { default = …, help = …, sensitive = … }`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Described {
     default: Option<Setting>,
     help: Option<String>,
+    #[serde(default)]
+    sensitive: bool,
 }
 
 impl Declarations {
@@ -220,15 +268,22 @@ impl Declarations {
             }
             let declaration = if value.get_ref().is_table() {
                 let described: Described = decode::decode(source, value)?;
+                if described.sensitive && described.default.is_some() {
+                    let message = format!("`{name}` is sensitive, so it has no default");
+                    let hint = "everybody who can read this file would know it";
+                    return Err(source.error(place, message).with_hint(hint));
+                }
                 Declaration {
                     default: described.default,
                     help: described.help,
+                    is_sensitive: described.sensitive,
                     place,
                 }
             } else {
                 Declaration {
                     default: Some(decode::decode(source, value)?),
                     help: None,
+                    is_sensitive: false,
                     place,
                 }
             };
@@ -240,6 +295,11 @@ impl Declarations {
     /// Whether a variable is declared.
     pub fn contains(&self, name: &str) -> bool {
         self.variables.contains_key(name)
+    }
+
+    /// The declaration of a variable.
+    pub fn get(&self, name: &str) -> Option<&Declaration> {
+        self.variables.get(name)
     }
 
     /// All of them, in the order of their names.
@@ -259,8 +319,11 @@ impl Declarations {
             let hint = alternatives("variable", "variables", name, &names);
             return Err(error(format!("not declared; {hint}")));
         };
-        let value = Setting::Text(text.to_owned());
-        declaration.fit(value).map_err(error)
+        let given = Given {
+            value: Setting::Text(text.to_owned()),
+            is_sensitive: declaration.is_sensitive,
+        };
+        declaration.fit(given).map_err(error)
     }
 
     /// The value that a recipe or another overlay gives to the variable `name`, as one of the kind of
@@ -268,10 +331,10 @@ impl Declarations {
     ///
     /// # Errors
     /// If it is of another kind, in words without the variable's name.
-    pub fn fit(&self, name: &str, value: Setting) -> Result<Setting, String> {
+    pub fn fit(&self, name: &str, given: Given) -> Result<Setting, String> {
         match self.variables.get(name) {
-            Some(declaration) => declaration.fit(value),
-            None => Ok(value),
+            Some(declaration) => declaration.fit(given),
+            None => Ok(given.value),
         }
     }
 
@@ -296,12 +359,16 @@ impl Declarations {
     pub fn resolve(
         &self,
         source: &Source,
-        given: impl Fn(&str) -> Option<Setting>,
+        given: impl Fn(&str) -> Option<Given>,
     ) -> Result<Variables, Diagnostic> {
         let mut values = BTreeMap::new();
+        let mut sensitive = BTreeSet::new();
         for (name, declaration) in &self.variables {
-            if let Some(value) = given(name) {
-                let value = declaration.fit(value).map_err(|problem| {
+            if let Some(given) = given(name) {
+                if declaration.is_sensitive || given.is_sensitive {
+                    sensitive.insert(name.clone());
+                }
+                let value = declaration.fit(given).map_err(|problem| {
                     let message = format!("the variable `{name}`: {problem}");
                     source.error(declaration.place.clone(), message)
                 })?;
@@ -311,14 +378,20 @@ impl Declarations {
             let Some(value) = declaration.default.clone() else {
                 let message = format!("the variable `{name}` has no default and is not set");
                 let error = source.error(declaration.place.clone(), message);
-                return Err(match &declaration.help {
-                    Some(help) => error.with_hint(format!("`{name}` is {help}")),
-                    None => error,
+                let way = format!("give it by `--set-file {name}=FILE`, or as {PREFIX}{name}");
+                let way = declaration.is_sensitive.then_some(way);
+                let what = declaration.help.as_ref();
+                let what = what.map(|help| format!("`{name}` is {help}"));
+                let hints: Vec<_> = what.into_iter().chain(way).collect();
+                return Err(if hints.is_empty() {
+                    error
+                } else {
+                    error.with_hint(hints.join("; "))
                 });
             };
             values.insert(name.clone(), value);
         }
-        Ok(Variables { values })
+        Ok(Variables { values, sensitive })
     }
 }
 

@@ -215,10 +215,12 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// How contents are described.
-#[derive(Debug, Default)]
-pub(super) struct Describing {
+#[derive(Default)]
+pub(super) struct Describing<'a> {
     /// See [`super::Options::show_secrets`].
     pub(super) show_secrets: bool,
+    /// See [`super::Options::secrets`].
+    pub(super) secrets: &'a [String],
     /// The budget of zeros that may still be hashed.
     pub(super) zeros: ZeroBudget,
 }
@@ -231,7 +233,7 @@ pub(super) fn describe(
     new: Option<File<'_>>,
     device: &DeviceBytes<'_>,
     bytes: &mut FileBytes,
-    describing: &mut Describing,
+    describing: &mut Describing<'_>,
 ) -> Result<ContentChange> {
     for file in [old, new].iter().flatten() {
         bytes.add_content(path, file, device)?;
@@ -246,9 +248,9 @@ pub(super) fn describe(
         (Some(old), Some(new)) => hunks(path, old, new)?,
         _ => None,
     };
-    let show_secrets = describing.show_secrets;
-    let is_secret = |hunks: &String| !show_secrets && secret::is_secret(path, hunks);
-    let is_hidden = hunks.as_ref().is_some_and(is_secret);
+    let is_secret =
+        |hunks: &String| secret::is_secret(path, hunks) || secret::holds(hunks, describing.secrets);
+    let is_hidden = !describing.show_secrets && hunks.as_ref().is_some_and(is_secret);
     Ok(ContentChange {
         old: digests[0],
         new: digests[1],

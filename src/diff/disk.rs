@@ -26,7 +26,7 @@ pub fn compare(
     old: &Disk,
     new: &Disk,
     suspects: Option<&Ranges>,
-    options: Options,
+    options: &Options,
 ) -> Result<Report, Incomplete> {
     let mut report = Report::default();
     match compare_into(&mut report, old, new, suspects, options) {
@@ -43,7 +43,7 @@ fn compare_into(
     old: &Disk,
     new: &Disk,
     suspects: Option<&Ranges>,
-    options: Options,
+    options: &Options,
 ) -> Result<()> {
     let (before, after) = (old.device(), new.device());
     report.disk_len = before.len().max(after.len());
@@ -148,7 +148,7 @@ type Opened = (Box<dyn FileSystem>, FileSystemInfo);
 
 impl Pair<'_> {
     /// Compares what lies here; `differing` are the bytes of the disks that differ.
-    fn compare(&self, differing: Ranges, options: Options, report: &mut Report) -> Result<()> {
+    fn compare(&self, differing: Ranges, options: &Options, report: &mut Report) -> Result<()> {
         let name = self.place.to_string();
         let filesystems = (
             self.open(Side::Old, self.old)?,
@@ -161,6 +161,7 @@ impl Pair<'_> {
         let tree_options = TreeOptions {
             times: options.times,
             show_secrets: options.show_secrets,
+            secrets: &options.secrets,
             device: DeviceBytes {
                 differing: &differing,
                 starts: [self.old_range.start, self.new_range.start],

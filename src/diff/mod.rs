@@ -37,13 +37,15 @@ pub use disk::compare;
 pub use policy::Policy;
 
 /// How two images are compared.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Whether a file whose modification time alone differs counts as changed, and a filesystem
     /// that was last mounted elsewhere.
     pub times: bool,
     /// Whether lines are shown that hold passwords, keys and tokens.
     pub show_secrets: bool,
+    /// Values that count as secrets, too.
+    pub secrets: Vec<String>,
 }
 
 /// Which of the two images of a comparison.

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::config::given::FEWEST_SENSITIVE;
 use imgasm_fs::path::ImagePath;
 
 /// Files that hold secrets, by their whole paths.
@@ -81,6 +82,13 @@ pub(super) fn is_secret(path: &ImagePath, hunks: &str) -> bool {
         || ENDS.iter().any(|end| path.ends_with(end.as_bytes()))
         || is_host_key(path)
         || LINE.is_match(hunks)
+}
+
+/// Whether a line of the hunks holds one of these values, or a line of one.
+pub(super) fn holds(hunks: &str, values: &[String]) -> bool {
+    let lines = values.iter().flat_map(|value| value.lines()).map(str::trim);
+    let mut telling = lines.filter(|line| line.len() >= FEWEST_SENSITIVE);
+    telling.any(|line| hunks.contains(line))
 }
 
 /// Keys of the SSH daemon and of users have names of this form, whatever they hold.

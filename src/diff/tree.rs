@@ -22,6 +22,8 @@ pub struct TreeOptions<'a> {
     pub times: bool,
     /// See [`super::Options::show_secrets`].
     pub show_secrets: bool,
+    /// See [`super::Options::secrets`].
+    pub secrets: &'a [String],
     /// Which bytes of the devices below differ.
     pub device: DeviceBytes<'a>,
 }
@@ -51,6 +53,7 @@ pub fn compare(
         lone_links: HashMap::new(),
         describing: Describing {
             show_secrets: options.show_secrets,
+            secrets: options.secrets,
             ..Describing::default()
         },
         changes: PathChanges::default(),
@@ -78,7 +81,7 @@ struct Comparison<'a> {
     /// The changes for names that exist on one side only, of files with several names; with the
     /// nodes.
     lone_links: HashMap<usize, NodePair>,
-    describing: Describing,
+    describing: Describing<'a>,
     changes: PathChanges,
     bytes: FileBytes,
 }

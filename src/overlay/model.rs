@@ -10,7 +10,7 @@ use super::steps::Action;
 use super::when::When;
 use crate::config::decode::{self, Rendered, Table, Value};
 use crate::config::{
-    self, Boundary, Declarations, Diagnostic, Setting, Source, Variables, digest, template,
+    self, Boundary, Declarations, Diagnostic, Given, Source, Variables, digest, template,
 };
 use imgasm_block::Digest;
 use imgasm_fs::text::chain;
@@ -81,7 +81,7 @@ impl OverlayFile {
 
     /// Fills in the variables with what `given` has for them, or with their defaults. Checks all
     /// steps.
-    pub fn resolve(self, given: impl Fn(&str) -> Option<Setting>) -> config::Result<Overlay> {
+    pub fn resolve(self, given: impl Fn(&str) -> Option<Given>) -> config::Result<Overlay> {
         let variables = self.declarations.resolve(&self.source, given)?;
         let source = self.source.clone();
         let mut table = decode::parse(&source)?;

@@ -1,6 +1,6 @@
 //! From `imgasm.toml` to a [`Recipe`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,8 +14,10 @@ use super::packages::{self, PackageWishes};
 use super::volume::{Content, RawVolume, Volume};
 use super::{AmiFacts, Base, Options, Recipe, compose};
 use crate::config::decode::{self, Value};
+use crate::config::given::keyed_digest;
 use crate::config::{
-    self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Setting, Source, Variables, template,
+    self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Given, Setting, Source, Values,
+    Variables, template,
 };
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile, ScriptSteps};
@@ -51,6 +53,8 @@ struct RawRecipe {
 struct RawOverlay {
     path: PathBuf,
     variables: BTreeMap<Spanned<String>, Setting>,
+    /// The names of those whose texts use a sensitive variable.
+    revealing: BTreeSet<String>,
 }
 
 impl<'de> Deserialize<'de> for RawOverlay {
@@ -76,6 +80,7 @@ impl<'de> Deserialize<'de> for RawOverlay {
                 Ok(RawOverlay {
                     path: path.into(),
                     variables: BTreeMap::new(),
+                    revealing: BTreeSet::new(),
                 })
             }
 
@@ -85,7 +90,11 @@ impl<'de> Deserialize<'de> for RawOverlay {
             ) -> Result<RawOverlay, A::Error> {
                 let map = serde::de::value::MapAccessDeserializer::new(map);
                 let Table { path, variables } = Table::deserialize(map)?;
-                Ok(RawOverlay { path, variables })
+                Ok(RawOverlay {
+                    path,
+                    variables,
+                    revealing: BTreeSet::new(),
+                })
             }
         }
 
@@ -109,8 +118,9 @@ impl Recipe {
         let text = source.clone();
         let mut table = compose::composed(&text, image.as_deref())?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
-        let variables = resolve(&source, &declarations, &options.set)?;
+        let variables = resolve(&source, &declarations, &options.values)?;
         let mut used = template::used(&table);
+        let revealing = revealing(&table, &variables);
         if let Some(value) = table.remove("ami") {
             // It is rendered again when the image is known, but its errors are reported now.
             ami(&source, value, &variables, &sample_facts())?;
@@ -153,8 +163,11 @@ impl Recipe {
             return Err(source.error(wishes_span, problem).into());
         }
         let volumes = volumes(&source, folder, &boundary, raw.volume)?;
-        let overlays = raw.overlays.into_iter();
-        let overlays = overlays.map(|raw| overlay(&source, (folder, &boundary), raw, &variables));
+        let overlays = raw.overlays.into_iter().zip(revealing);
+        let overlays = overlays.map(|(mut raw, revealing)| {
+            raw.get_mut().revealing = revealing;
+            overlay(&source, (folder, &boundary), raw, &variables)
+        });
         let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
         let names = overlays.iter().flat_map(|overlay| overlay.variables.iter());
         used.extend(names.map(|(name, _)| name.to_owned()));
@@ -165,25 +178,14 @@ impl Recipe {
         };
         let digests = overlays.iter().map(Overlay::digest);
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
-        let mut digest = digest(&source, &variables, &overlays, &overlay_digests, &volumes);
-        let mut also = |bytes: &[u8]| {
-            digest = Digest::of(&[digest.as_bytes().as_slice(), bytes].concat());
+        let lock = match &wishes {
+            Some(_) => packages::lock_digest(&source, image.as_deref(), &boundary)?,
+            None => None,
         };
-        if wishes.is_some()
-            && let Some(lock) = packages::lock_digest(&source, image.as_deref(), &boundary)?
-        {
-            also(lock.as_bytes());
-        }
-        if let Some(image) = &image {
-            also(image.as_bytes());
-        }
-        let mut extended = source.extended();
-        while let Some(source) = extended {
-            also(source.text().as_bytes());
-            extended = source.extended();
-        }
+        let own = (&overlays[..], &overlay_digests[..]);
+        let digest = digest(&source, &name, &variables, own, &volumes);
         Ok(Self {
-            digest,
+            digest: with_composed(digest, lock, image.as_deref(), &source),
             image,
             name,
             description: raw.description,
@@ -398,13 +400,40 @@ fn sample_facts() -> AmiFacts {
 fn resolve(
     source: &Source,
     declarations: &Declarations,
-    set: &[(String, String)],
+    values: &Values,
 ) -> config::Result<Variables> {
-    let mut given = BTreeMap::new();
-    for (name, text) in set {
-        given.insert(name.as_str(), declarations.parse(name, text)?);
+    if let Some(unknown) = values.names().find(|name| !declarations.contains(name)) {
+        declarations.parse(unknown, "")?;
     }
-    Ok(declarations.resolve(source, |name| given.get(name).cloned())?)
+    let given = values.declared(declarations)?;
+    let given = |name: &str| given.get(name).cloned().map(Given::from);
+    Ok(declarations.resolve(source, given)?)
+}
+
+/// For each entry of `overlays`, the names of the overlay's variables whose texts use a sensitive
+/// variable of the recipe: they are sensitive themselves.
+fn revealing(table: &decode::Table<'_>, variables: &Variables) -> Vec<BTreeSet<String>> {
+    let Some(DeValue::Array(entries)) = table.get("overlays").map(Spanned::get_ref) else {
+        return Vec::new();
+    };
+    let of_entry = |entry: &Value<'_>| {
+        let settings = match entry.get_ref() {
+            DeValue::Table(entry) => entry.get("variables").map(Spanned::get_ref),
+            _ => None,
+        };
+        let Some(DeValue::Table(settings)) = settings else {
+            return BTreeSet::new();
+        };
+        let reveals = |value: &Value<'_>| {
+            let used = template::used_in(value);
+            used.iter().any(|name| variables.is_sensitive(name))
+        };
+        let revealing = settings.iter().filter(|(_, value)| reveals(value));
+        revealing
+            .map(|(name, _)| name.get_ref().to_string())
+            .collect()
+    };
+    entries.iter().map(of_entry).collect()
 }
 
 /// Checks the name, with which the names of files begin.
@@ -473,7 +502,12 @@ fn overlay(
     let RawOverlay {
         path,
         variables: settings,
+        revealing,
     } = raw.into_inner();
+    let given = |name: &str, value: &Setting| Given {
+        value: value.clone(),
+        is_sensitive: revealing.contains(name),
+    };
     let name = path.display().to_string();
     let on_host = folder.join(path);
     if !on_host.is_dir() {
@@ -495,16 +529,15 @@ fn overlay(
             let hint = decode::alternatives("variable", "variables", name.get_ref(), &known);
             return Err(source.error(name.span(), message).with_hint(hint).into());
         }
-        if let Err(problem) = declarations.fit(name.get_ref(), value.clone()) {
+        if let Err(problem) = declarations.fit(name.get_ref(), given(name.get_ref(), value)) {
             let message = format!("the variable `{}`: {problem}", name.get_ref());
             return Err(source.error(name.span(), message).into());
         }
     }
     file.resolve(|name| {
         let own = settings.iter().find(|(known, _)| known.get_ref() == name);
-        own.map(|(_, value)| value)
-            .or_else(|| variables.get(name))
-            .cloned()
+        own.map(|(_, value)| given(name, value))
+            .or_else(|| variables.given(name))
     })
 }
 
@@ -528,12 +561,36 @@ fn outside(
     source.error(span, error.to_string()).with_hint(hint).into()
 }
 
-/// The identity of a recipe with everything that it was given.
+/// The identity of a recipe with its lock, the name of its image, and what it extends.
+fn with_composed(
+    mut digest: Digest,
+    lock: Option<Digest>,
+    image: Option<&str>,
+    source: &Source,
+) -> Digest {
+    let mut also = |bytes: &[u8]| {
+        digest = Digest::of(&[digest.as_bytes().as_slice(), bytes].concat());
+    };
+    if let Some(lock) = lock {
+        also(lock.as_bytes());
+    }
+    if let Some(image) = image {
+        also(image.as_bytes());
+    }
+    let mut extended = source.extended();
+    while let Some(source) = extended {
+        also(source.text().as_bytes());
+        extended = source.extended();
+    }
+    digest
+}
+
+/// The identity of a recipe, for the image of this name, with everything that it was given.
 fn digest(
     source: &Source,
+    image: &str,
     variables: &Variables,
-    overlays: &[Overlay],
-    overlay_digests: &[Digest],
+    (overlays, overlay_digests): (&[Overlay], &[Digest]),
     volumes: &[Volume],
 ) -> Digest {
     let mut hasher = Sha256::new();
@@ -542,11 +599,15 @@ fn digest(
         hasher.update(bytes);
     };
     let mut fields = |variables: &Variables| {
-        for (name, value) in variables.iter() {
+        for (name, value) in variables.plain() {
             field(name.as_bytes());
             field(value.to_string().as_bytes());
         }
         field(b"");
+        for (name, value) in variables.sensitive() {
+            field(name.as_bytes());
+            field(keyed_digest(value, image, name).as_bytes());
+        }
     };
     fields(variables);
     for overlay in overlays {

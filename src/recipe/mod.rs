@@ -20,7 +20,7 @@ use std::path::PathBuf;
 pub use base::Base;
 pub use volume::Volume;
 
-use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Variables};
+use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Values, Variables};
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, ScriptSteps};
 use crate::verify::expect::Expectation;
@@ -80,6 +80,14 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// The values that nobody else may see, with the names of their variables.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, String)> {
+        let overlays = self.overlays.iter().map(|overlay| &overlay.variables);
+        let all = std::iter::once(&self.variables).chain(overlays);
+        let sensitive = all.flat_map(Variables::sensitive);
+        sensitive.map(|(name, value)| (name, value.to_string()))
+    }
+
     /// What is wrong with the base, at its place.
     pub fn base_error(&self, message: impl Into<String>) -> Diagnostic {
         self.source.error(self.base_span.clone(), message)
@@ -89,8 +97,8 @@ impl Recipe {
 /// What is given from outside when a recipe is read.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Values for variables, as on the command line.
-    pub set: Vec<(String, String)>,
+    /// Values for variables.
+    pub values: Values,
     /// Which of the recipe's images is meant, if it has several.
     pub image: Option<String>,
     /// The environment's `SOURCE_DATE_EPOCH`; the recipe's own takes precedence.

@@ -54,6 +54,8 @@ mod packages;
 mod packages_database;
 mod packages_lock;
 mod recipe;
+mod sandbox;
+mod sensitive;
 mod session;
 mod sparsify;
 mod stock_overlays;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use imgasm::config::Source;
+use imgasm::config::{Source, Values};
 use imgasm::overlay::OverlayFile;
 use imgasm::recipe::{Options, Recipe};
 use imgasm_block::{BlockDevice, Delta, FileDevice, MemoryDevice};
@@ -222,8 +222,12 @@ symlink = { path = "/etc/localtime", target = "/usr/share/zoneinfo/{{ timezone }
 
 fn recipe_case(seed: u64, folder: &Path) -> Outcome {
     let text = damaged_text(&mut Rng::new(seed), RECIPE);
-    let options = Options {
+    let values = Values {
         set: vec![("stage".to_owned(), "live".to_owned())],
+        ..Values::default()
+    };
+    let options = Options {
+        values,
         ..Options::default()
     };
     match Recipe::from_source(Source::new("imgasm.toml", &text), folder, &options) {

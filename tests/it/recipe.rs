@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::support::overlay::{apply, image, text};
 use imgasm::config::{ByteSize, Source};
-use imgasm::config::{Epoch, Setting};
+use imgasm::config::{Epoch, Setting, Values};
 use imgasm::recipe::volume::Content;
 use imgasm::recipe::{Base, Options, Recipe};
 use insta::assert_snapshot;
@@ -24,11 +24,13 @@ fn folder(recipe: &str) -> TempDir {
 }
 
 fn load(folder: &Path, set: &[(&str, &str)]) -> Result<Recipe, String> {
+    let set = set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let values = Values {
+        set: set.collect(),
+        ..Values::default()
+    };
     let options = Options {
-        set: set
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect(),
+        values,
         ..Options::default()
     };
     let recipe = Recipe::load(&folder.join("imgasm.toml"), &options);

@@ -72,7 +72,7 @@ impl Delta {
     /// An empty delta that makes `base` a device of `len` bytes: what lies past the base reads as
     /// zeros. It is never shorter than the base.
     pub fn grown(base: Arc<dyn BlockDevice>, len: u64) -> Self {
-        Self::with_limit(base, len, MEMORY_LIMIT_BYTES, &std::env::temp_dir())
+        Self::with_limit(base, len, MEMORY_LIMIT_BYTES, &tempfile::env::temp_dir())
     }
 
     /// As [`Delta::grown`]; holds at most `memory_limit_bytes` of blocks in memory and the rest in a

@@ -1,7 +1,7 @@
 //! Changing an image where it lies.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lock::lock;
@@ -46,6 +46,18 @@ impl InPlace {
             image: Arc::new(image),
             recovery,
         })
+    }
+
+    /// Where the undo file of an image may lie.
+    pub fn undo_files(path: &Path) -> Vec<PathBuf> {
+        let image = FileDevice::open(path);
+        image.map_or_else(|_| Vec::new(), |image| undo::places(&image))
+    }
+
+    /// What [`InPlace::open`] reads on this machine besides the image and its undo file, to find out
+    /// whether somebody else uses the image.
+    pub fn looks_at(path: &Path) -> Vec<PathBuf> {
+        in_use::looked_at(path)
     }
 
     /// Makes sure that an image, opened for reading, is not half-changed, and says whether a change
@@ -122,7 +134,6 @@ impl InPlace {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -11,6 +11,9 @@ use super::{Error, Result};
 
 /// The block devices of this machine (`sysfs(5)`).
 const BLOCK_DEVICES: &str = "/sys/block";
+
+/// Where the links in it to loop devices lead.
+const LOOP_DEVICES: &str = "/sys/devices/virtual/block";
 
 /// What is mounted in this process's view (`proc_pid_mountinfo(5)`); the third field is the device.
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -41,21 +44,38 @@ pub(super) fn check(file: &File, path: &Path) -> Result<()> {
         return Ok(());
     };
     let mounted = fs::read_to_string(MOUNTS).unwrap_or_default();
-    for device in fs::read_dir(BLOCK_DEVICES).into_iter().flatten().flatten() {
-        let Ok(name) = device.file_name().into_string() else {
-            continue;
-        };
-        let backing = fs::read(device.path().join("loop/backing_file")).unwrap_or_default();
-        let backing = String::from_utf8_lossy(&backing);
-        let Ok(backing) = fs::metadata(backing.trim_end_matches('\n')) else {
-            continue;
-        };
-        let is_this = (backing.dev(), backing.ino()) == (image.dev(), image.ino());
-        if is_this && (is_claimed(&name) || is_mounted(&device.path(), &name, &mounted)) {
+    for name in loops_of(&image) {
+        let device = Path::new(BLOCK_DEVICES).join(&name);
+        if is_claimed(&name) || is_mounted(&device, &name, &mounted) {
             return in_use(format!("it is mounted through /dev/{name}"));
         }
     }
     Ok(())
+}
+
+/// What [`check`] reads on this machine about the image at a path.
+pub(super) fn looked_at(path: &Path) -> Vec<PathBuf> {
+    let mut looked_at: Vec<PathBuf> = [MOUNTS, BLOCK_DEVICES, LOOP_DEVICES].map(Into::into).into();
+    if let Ok(image) = fs::metadata(path) {
+        let loops = loops_of(&image).into_iter();
+        looked_at.extend(loops.map(|name| Path::new("/dev").join(name)));
+    }
+    looked_at
+}
+
+/// The names of the loop devices that show an image.
+fn loops_of(image: &fs::Metadata) -> Vec<String> {
+    let devices = fs::read_dir(BLOCK_DEVICES).into_iter().flatten().flatten();
+    let shows_it = |device: &fs::DirEntry| {
+        let backing = fs::read(device.path().join("loop/backing_file")).unwrap_or_default();
+        let backing = String::from_utf8_lossy(&backing);
+        fs::metadata(backing.trim_end_matches('\n'))
+            .is_ok_and(|backing| (backing.dev(), backing.ino()) == (image.dev(), image.ino()))
+    };
+    devices
+        .filter(shows_it)
+        .filter_map(|device| device.file_name().into_string().ok())
+        .collect()
 }
 
 /// Whether a block device, or a partition of it, is open exclusively.

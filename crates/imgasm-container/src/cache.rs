@@ -124,6 +124,14 @@ impl Cache {
         &self.dir
     }
 
+    /// Makes the folder, or makes sure that it is ours alone.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], and what the host says.
+    pub fn prepare(&self) -> Result<()> {
+        folder::own(&self.dir)
+    }
+
     /// The same cache, for files that are read as `reading` says.
     #[must_use]
     pub fn reading(self, reading: Reading) -> Self {

@@ -36,7 +36,7 @@ pub fn folder(toml: &str, files: &[(&str, &str)]) -> TempDir {
 pub fn load(folder: &Path, variables: &[(&str, &str)]) -> Result<Overlay, String> {
     let given = |name: &str| {
         let found = variables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| Setting::Text((*value).to_owned()))
+        found.map(|(_, value)| Setting::Text((*value).to_owned()).into())
     };
     let overlay = OverlayFile::read("test", folder).and_then(|file| file.resolve(given));
     overlay.map_err(|e| without(folder, &e.to_string()))

@@ -37,6 +37,12 @@ pub enum Recovery {
     NotBegun,
 }
 
+/// Where the undo file of an image may lie.
+pub(super) fn places(image: &FileDevice) -> Vec<PathBuf> {
+    let own = place::of(image).ok();
+    own.into_iter().chain(place::marked(image)).collect()
+}
+
 /// Writes the undo file for the changes of `delta` to `image`, and syncs it.
 pub(super) fn write(image: &FileDevice, delta: &Delta, changes: &[Change]) -> Result<()> {
     let path = place::of(image)?;

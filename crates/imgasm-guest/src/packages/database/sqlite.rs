@@ -221,7 +221,7 @@ struct Copy {
 impl Copy {
     fn take(fs: &dyn FileSystem, path: &ImagePath) -> Result<Self, Error> {
         let folder = tempfile::tempdir().map_err(|source| Error::Host {
-            path: std::env::temp_dir(),
+            path: tempfile::env::temp_dir(),
             source,
         })?;
         let copy = Self { folder };
@@ -250,6 +250,8 @@ impl Copy {
         ] {
             connection.set_db_config(option, value)?;
         }
+        // It looks for other folders than the copy's otherwise.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         // No value is longer than the file that it stands in: one that is was made up by the schema.
         let len = std::fs::metadata(self.file()).map_or(0, |metadata| metadata.len());
         let len = i32::try_from(len).unwrap_or(i32::MAX).max(SHORTEST_LIMIT);

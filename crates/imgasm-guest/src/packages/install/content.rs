@@ -294,7 +294,7 @@ pub(super) fn refused(candidate: &Candidate, path: &ImagePath, problem: &str) ->
 /// A temporary file failed.
 fn host(source: io::Error) -> Error {
     Error::Host {
-        path: std::env::temp_dir(),
+        path: tempfile::env::temp_dir(),
         source,
     }
 }

@@ -146,12 +146,12 @@ impl Shell<'_, '_> {
         let mut reader = FileReader::new(self.editor.fs(), node);
         let copied = std::io::copy(&mut reader, &mut spooled);
         copied.map_err(|source| crate::packages::Error::Host {
-            path: std::env::temp_dir(),
+            path: tempfile::env::temp_dir(),
             source,
         })?;
         let rewound = std::io::Seek::rewind(&mut spooled);
         rewound.map_err(|source| crate::packages::Error::Host {
-            path: std::env::temp_dir(),
+            path: tempfile::env::temp_dir(),
             source,
         })?;
         let gid = match permissions {
