@@ -1,16 +1,4 @@
-//! Any text as a recipe.
+//! Any bytes for `imgasm_fuzz::recipe`.
 #![no_main]
 
-use std::path::Path;
-
-use imgasm::config::Source;
-use imgasm::recipe::{Options, Recipe};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|text: &str| {
-    let source = Source::new("imgasm.toml", text);
-    if let Err(error) = Recipe::from_source(source, Path::new("/nonexistent"), &Options::default())
-    {
-        let _ = error.to_string();
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| imgasm_fuzz::recipe(bytes));

@@ -3,12 +3,15 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::support::example;
+use imgasm_testkit::command::succeeded;
+use imgasm_testkit::damage::damaged;
 use imgasm_testkit::images::sparse;
 use imgasm_testkit::need;
+use imgasm_testkit::rng::Rng;
 use imgasm_testkit::tools::run;
 
 /// More than any of these may take, on a machine that does other things too.
@@ -106,4 +109,75 @@ fn columns_that_a_database_computes_are_not_read() {
     let compared = imgasm(dir.path(), &["diff", "old", "new"]);
     let lines = String::from_utf8(compared.stdout).unwrap();
     assert!(lines.contains("computed columns"), "{lines}");
+}
+
+/// What may be read of any file of 1 MiB within 1 GiB of memory and 20 s of work.
+const READING: [&[&str]; 9] = [
+    &["inspect", "x"],
+    &["ls", "-lR", "--digest", "x"],
+    &["ls", "-R", "--json", "x"],
+    &["find", "x", "--mode", "4000"],
+    &["cat", "x", "/etc/os-release"],
+    &["tar", "x"],
+    &["verify", "x"],
+    &["diff", "x", "sound", "-p"],
+    &["convert", "x", "y.qcow2", "--force"],
+];
+
+/// Makes small images of several kinds, and one that is sound.
+const MAKE: &str = r"
+mkdir -p tree/etc/systemd/system tree/var/lib/dpkg tree/boot
+echo ID=debian >tree/etc/os-release
+echo 'LABEL=a / ext4 defaults 0 1' >tree/etc/fstab
+printf '[Service]\nExecStart=/bin/a\n' >tree/etc/systemd/system/a.service
+printf 'Package: a\nStatus: install ok installed\nVersion: 1\n' >tree/var/lib/dpkg/status
+mke2fs -q -t ext4 -O ^has_journal -b 1024 -d tree ext4 700k
+truncate -s 1M fat
+mkfs.fat fat >log
+for format in qcow2 vmdk vhdx vdi; do qemu-img convert -f raw -O $format ext4 $format; done
+gzip -k ext4
+zstd -q ext4
+tar cf tar ext4
+cp ext4 sound
+";
+
+#[test]
+fn every_reading_command_is_bounded() {
+    let tools = [
+        "mke2fs", "mkfs.fat", "qemu-img", "gzip", "zstd", "tar", "prlimit",
+    ];
+    if !need::tools(&tools) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    succeeded(Command::new("sh").args(["-ec", MAKE]).current_dir(folder));
+    let kinds = [
+        "ext4", "fat", "qcow2", "vmdk", "vhdx", "vdi", "ext4.gz", "ext4.zst", "tar",
+    ];
+    for (seed, kind) in (1..).zip(kinds.into_iter().cycle().take(2 * kinds.len())) {
+        let mut sound = fs::read(folder.join(kind)).unwrap();
+        // The room between is not what is read.
+        let metadata = sound.len().min(96 << 10);
+        let rest = sound.split_off(metadata);
+        let damaged = [damaged(&mut Rng::new(seed), sound), rest].concat();
+        fs::write(folder.join("x"), damaged).unwrap();
+        for command in READING {
+            let output = Command::new("prlimit")
+                .args(["--as=1073741824", "--cpu=20", env!("CARGO_BIN_EXE_imgasm")])
+                .args(command)
+                .current_dir(folder)
+                .env("IMGASM_CACHE", folder.join("cache"))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            // Neither a signal nor a panic.
+            let is_ended = output.status.code().is_some_and(|code| code <= 2);
+            assert!(
+                is_ended,
+                "{kind}, seed {seed}, {command:?}: {}\n{said}",
+                output.status
+            );
+        }
+    }
 }

@@ -45,6 +45,7 @@ mod inert;
 mod ls;
 mod maps;
 mod mutation_inputs;
+mod mutation_parsers;
 mod overlay_errors;
 mod overlay_guest_steps;
 mod overlay_steps;

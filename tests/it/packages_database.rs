@@ -39,7 +39,7 @@ fn installed(fs: &dyn FileSystem) -> Vec<String> {
 }
 
 /// A package of the crate's builder with a file of so many bytes.
-fn package(name: &str, size: usize) -> Vec<u8> {
+pub(crate) fn package(name: &str, size: usize) -> Vec<u8> {
     let mut builder = rpm_crate(name);
     let options = rpm::FileOptions::new(format!("/opt/{name}"));
     let content = "abc".repeat(size / 3);
@@ -73,7 +73,7 @@ fn rpm_root(folder: &Path) -> Vec<Vec<u8>> {
 }
 
 /// A Berkeley DB with these headers, made by Berkeley DB's own tool.
-fn berkeley(folder: &Path, headers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn berkeley(folder: &Path, headers: &[Vec<u8>]) -> Vec<u8> {
     let mut dump =
         String::from("VERSION=3\nformat=bytevalue\ntype=hash\ndb_pagesize=4096\nHEADER=END\n");
     let numbered = (1_u32..).zip(headers.iter().map(Vec::as_slice));
@@ -90,7 +90,7 @@ fn berkeley(folder: &Path, headers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// RPM's own format with these headers, by its description in `rpmpkg.c`.
-fn ndb(headers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn ndb(headers: &[Vec<u8>]) -> Vec<u8> {
     let word = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
     let mut slots = [
         &b"RpmP"[..],

@@ -10,7 +10,7 @@
 //! - [`judge`]: `e2fsck`, `xfs_repair`.
 //! - [`tree`]: a whole file tree as a value, taken from a mount or from an engine, and compared.
 //! - [`look`]: everything there is to ask of a filesystem that may be broken.
-//! - [`mutate`]: damage to an image.
+//! - [`mutate`]: damage to an image; [`mod@damage`]: damage to any file.
 //! - [`populate`]: fills a mounted image with everything that occurs on real ones.
 //! - [`edits`], [`model`], [`apply`]: random edits that are valid, and carrying them out by the
 //!   kernel and by an engine.
@@ -26,6 +26,7 @@
 pub mod apply;
 pub mod command;
 pub mod content;
+pub mod damage;
 pub mod disk;
 pub mod edits;
 pub mod engine;

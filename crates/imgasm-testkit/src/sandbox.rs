@@ -4,6 +4,7 @@
 //! A test calls [`run`], which starts this program again for one ignored test; that one calls
 //! [`cases`]. `IMGASM_MUTATION_COUNT` and `IMGASM_MUTATION_SEED` choose how many cases and which.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,38 +74,46 @@ pub fn subject() -> Option<(String, PathBuf)> {
     Some((subject, std::env::var_os(FOLDER)?.into()))
 }
 
-/// Handles the cases that the parent asked for, each by its seed.
+/// A number that the parent has set.
+fn number(name: &str) -> u64 {
+    let value = std::env::var(name).expect("set by the parent");
+    value.parse().expect("a number")
+}
+
+/// Handles the cases that the parent asked for, each by its seed, and wants some damage to be noticed
+/// and some to be survived: else it would test nothing.
 pub fn cases(folder: &Path, case: impl Fn(u64) -> Outcome) {
-    let number = |name| -> u64 {
-        let value = std::env::var(name).expect("set by the parent");
-        value.parse().expect("a number")
-    };
+    let counts = [const { Cell::new(0_u64) }; 3];
+    each(folder, |seed| {
+        let count = &counts[case(seed) as usize];
+        count.set(count.get() + 1);
+    });
+    let [refused, failed, accepted] = counts.map(Cell::into_inner);
+    println!("{refused} refused, {failed} failed, {accepted} accepted");
+    let few = number(COUNT) / 50;
+    assert!(few == 0 || (refused + failed > few && failed + accepted > few));
+}
+
+/// Handles the cases that the parent asked for, each by its seed.
+pub fn each(folder: &Path, case: impl Fn(u64)) {
     let limit = Rlimit {
         current: Some(MEMORY),
         maximum: Some(MEMORY),
     };
     rustix::process::setrlimit(Resource::As, limit).expect("a limit may be lowered");
     let watch = Watch::start(note(folder));
-    let (mut refused, mut failed, mut accepted) = (0, 0, 0);
     let mut panicked = Vec::new();
     for seed in number(SEED)..number(SEED) + number(COUNT) {
         watch.begin(seed);
-        match catch_unwind(AssertUnwindSafe(|| case(seed))) {
-            Ok(Outcome::Refused) => refused += 1,
-            Ok(Outcome::Failed) => failed += 1,
-            Ok(Outcome::Accepted) => accepted += 1,
-            Err(_) => panicked.push(seed),
+        if catch_unwind(AssertUnwindSafe(|| case(seed))).is_err() {
+            panicked.push(seed);
         }
     }
-    println!("{refused} refused, {failed} failed, {accepted} accepted");
     assert!(
         panicked.is_empty(),
         "seeds {panicked:?} panic; for one of them: {SEED}={} {COUNT}=1 cargo test --workspace mutation",
         panicked[0]
     );
-    // Damage that is never noticed, or that nothing survives, would test nothing.
-    let few = number(COUNT) / 50;
-    assert!(few == 0 || (refused + failed > few && failed + accepted > few));
 }
 
 /// Where the child notes which case it is working on.

@@ -1,0 +1,388 @@
+//! Every parser of what comes from outside, as a function of bytes: an error is fine, a panic, a hang
+//! or a need for much memory is a bug.
+//!
+//! The fuzz targets call these, and so does `tests/it/mutation_parsers.rs` with damaged files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use imgasm::base::meta::Meta;
+use imgasm::base::tree::read_archive;
+use imgasm::config::Source;
+use imgasm::diff::{Policy, record};
+use imgasm::lock::Lock;
+use imgasm::manifest::Manifest;
+use imgasm::origin::Origin;
+use imgasm::overlay::{Applier, Overlay, OverlayFile};
+use imgasm::recipe::{Options, Recipe};
+use imgasm::verify::boot::{Machine, lint};
+use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, InPlace, MemoryDevice};
+use imgasm_container::Cache;
+use imgasm_disk::Disk;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Attributes, Editor, LastLink};
+use imgasm_fs::{FileType, Timestamp, WriteOptions};
+use imgasm_guest::packages::openpgp::Keyring;
+use imgasm_guest::packages::payload;
+use imgasm_guest::packages::rpm_file::RpmFile;
+use imgasm_guest::{Accounts, Facts, packages, selinux};
+use imgasm_repo::metadata;
+use imgasm_repo::names::Names;
+use imgasm_testkit::look::look_at_all;
+use imgasm_testkit::memory_fs::MemoryFs;
+
+/// A parser by the name of its fuzz target.
+pub type Parser = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const PARSERS: [Parser; 27] = [
+    ("apply", apply),
+    ("archive", archive),
+    ("berkeley", berkeley),
+    ("chunk_map", chunk_map),
+    ("comps", comps),
+    ("container", container),
+    ("disk", disk),
+    ("dpkg", dpkg),
+    ("file_contexts", file_contexts),
+    ("filelists", filelists),
+    ("filesystem", filesystem),
+    ("guest", guest),
+    ("keys", keys),
+    ("lock", lock),
+    ("manifest", manifest),
+    ("meta", meta),
+    ("mirrors", mirrors),
+    ("ndb", ndb),
+    ("origin", origin),
+    ("overlay", overlay),
+    ("policy", policy),
+    ("primary", primary),
+    ("recipe", recipe),
+    ("repomd", repomd),
+    ("rpm", rpm),
+    ("sqlite", sqlite),
+    ("undo", undo),
+];
+
+/// A file with these bytes, in a folder that goes with it.
+struct OnHost(tempfile::TempDir, PathBuf);
+
+impl OnHost {
+    fn new(name: &str, bytes: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("room for a folder");
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("room for a file");
+        Self(folder, path)
+    }
+}
+
+/// A filesystem in memory with these bytes in each of the files.
+fn guest_with(paths: &[&str], bytes: &[u8]) -> MemoryFs {
+    let mut fs = MemoryFs::new();
+    let mut editor = Editor::new(&mut fs);
+    let plain = Attributes::default();
+    for path in paths {
+        let path = ImagePath::parse(*path).expect("a path of ours");
+        let above = path.parent().expect("a file is in a folder");
+        editor.mkdir_all(&above, plain).expect("it is in memory");
+        editor
+            .write(&path, LastLink::Follow, bytes, plain)
+            .expect("it is in memory");
+    }
+    fs
+}
+
+/// A tar file as the root filesystem of a recipe.
+pub fn archive(bytes: &[u8]) {
+    let _ = read_archive(&OnHost::new("root.tar", bytes).1);
+}
+
+/// RPM's database in Berkeley DB.
+pub fn berkeley(bytes: &[u8]) {
+    let _ = packages::open_rpm(&guest_with(&["/var/lib/rpm/Packages"], bytes));
+}
+
+/// RPM's own database.
+pub fn ndb(bytes: &[u8]) {
+    let _ = packages::open_rpm(&guest_with(&["/var/lib/rpm/Packages.db"], bytes));
+}
+
+/// RPM's database in SQLite.
+pub fn sqlite(bytes: &[u8]) {
+    let _ = packages::open_rpm(&guest_with(&["/var/lib/rpm/rpmdb.sqlite"], bytes));
+}
+
+/// dpkg's database.
+pub fn dpkg(bytes: &[u8]) {
+    let _ = packages::open_dpkg(&guest_with(&["/var/lib/dpkg/status"], bytes));
+}
+
+/// A package of RPM, with its payload.
+pub fn rpm(bytes: &[u8]) {
+    let file = OnHost::new("a.rpm", bytes);
+    let Ok(rpm) = RpmFile::open(&file.1, Digest::of(bytes)) else {
+        return;
+    };
+    let Ok(payload) = rpm.payload() else { return };
+    let Ok(mut archive) = payload::unpack(&rpm.header, payload) else {
+        return;
+    };
+    while let Ok(Some(entry)) = archive.next_entry() {
+        let mut content = archive.content(entry.size.unwrap_or(4096));
+        if std::io::copy(&mut content, &mut std::io::sink()).is_err() {
+            break;
+        }
+    }
+}
+
+/// Public keys, as they are or in ASCII armour.
+pub fn keys(bytes: &[u8]) {
+    let _ = Keyring::parse(bytes, &[]);
+}
+
+/// The chunk map beside an image.
+pub fn chunk_map(bytes: &[u8]) {
+    if let Ok(map) = ChunkMap::decode(bytes) {
+        let _ = map.digest();
+    }
+}
+
+/// The undo file beside an image.
+pub fn undo(bytes: &[u8]) {
+    let image = OnHost::new("a.raw", &vec![7; 1 << 16]);
+    let path = image.0.path().join("a.raw.imgasm-undo");
+    fs::write(path, bytes).expect("room for a file");
+    let _ = InPlace::open(&image.1);
+}
+
+/// Where an image came from, in the file beside it.
+pub fn origin(bytes: &[u8]) {
+    let image = OnHost::new("a.raw", b"");
+    fs::write(Origin::path_of(&image.1), bytes).expect("room for a file");
+    let _ = Origin::of(&image.1);
+}
+
+/// What a build has recorded.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
+        let _ = record::compare(&manifest, &Manifest::clone(&manifest));
+        let _ = manifest.to_json();
+    }
+}
+
+/// A disk image in any container: what is in it is read at its beginning and at some places.
+pub fn container(bytes: &[u8]) {
+    let file = OnHost::new("a.image", bytes);
+    let cache = Cache::new(&file.0.path().join("cache"));
+    let Ok(image) = cache.open(&file.1, &|_, _| {}) else {
+        return;
+    };
+    let mut buffer = [0; 4096];
+    let mut at = 0;
+    for _ in 0..64 {
+        let Ok(Some(data)) = image.device.next_data(at) else {
+            break;
+        };
+        let len = usize::try_from(data.end - data.start).map_or(4096, |len| len.min(4096));
+        let _ = image.device.read_at(data.start, &mut buffer[..len]);
+        at = data.end;
+    }
+}
+
+/// A disk: its partition table, what is in the partitions, and growing the first.
+pub fn disk(bytes: &[u8]) {
+    let base = Arc::new(MemoryDevice::new(bytes.to_vec()));
+    let len = base.len() + (1 << 20);
+    let Ok(mut disk) = Disk::open(Arc::new(Delta::grown(base, len))) else {
+        return;
+    };
+    let _ = disk.table();
+    for place in disk.places() {
+        let _ = disk.probe(place);
+        let _ = disk.slice(place);
+    }
+    let _ = disk.root(None);
+    let _ = disk.grow(Some(1));
+    let _ = disk.table();
+}
+
+/// A filesystem, from the superblock to the whole tree.
+pub fn filesystem(bytes: &[u8]) {
+    if let Ok(fs) = imgasm_disk::open(Arc::new(MemoryDevice::new(bytes.to_vec()))) {
+        look_at_all(&*fs);
+    }
+}
+
+/// A filesystem to which the stock overlays are applied.
+pub fn apply(bytes: &[u8]) {
+    let base = Arc::new(MemoryDevice::new(bytes.to_vec()));
+    let delta = Arc::new(Delta::new(base));
+    let Ok(mut fs) = imgasm_disk::open_writable(delta.clone(), OPTIONS) else {
+        return;
+    };
+    if let Ok(mut applier) = Applier::new(&mut *fs, OPTIONS.now) {
+        for overlay in STOCK.iter() {
+            let _ = applier.apply(overlay);
+        }
+    }
+    if fs.flush().is_err() {
+        return;
+    }
+    drop(fs);
+    if let Ok(fs) = imgasm_disk::open(delta) {
+        look_at_all(&*fs);
+    }
+}
+
+const OPTIONS: WriteOptions = WriteOptions {
+    now: Timestamp {
+        seconds: 1_500_000_000,
+        nanoseconds: 0,
+    },
+    seed: [7; 16],
+};
+
+/// The stock overlays that need no values for their variables.
+static STOCK: LazyLock<Vec<Overlay>> = LazyLock::new(|| {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays");
+    // A test's package is the folder above that of the fuzz targets.
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("overlays");
+    let stock = if own.is_dir() { own } else { beside };
+    let folders = fs::read_dir(stock).expect("the stock overlays are there");
+    let mut folders: Vec<_> = folders.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    let read = |folder: &PathBuf| {
+        let overlay = OverlayFile::read("stock", folder).ok()?;
+        overlay.resolve(|_| None).ok()
+    };
+    folders.iter().filter_map(read).collect()
+});
+
+/// The files of a system that `verify` and `inspect` read.
+pub fn guest(bytes: &[u8]) {
+    let fs = guest_with(
+        &[
+            "/etc/os-release",
+            "/etc/passwd",
+            "/etc/group",
+            "/etc/fstab",
+            "/etc/default/grub",
+            "/boot/grub/grub.cfg",
+            "/boot/grub2/grub.cfg",
+            "/boot/loader/entries/a.conf",
+            "/etc/cloud/cloud.cfg",
+            "/etc/cloud/cloud.cfg.d/a.cfg",
+            "/etc/systemd/system/a.service",
+            "/etc/systemd/system/a.service.d/b.conf",
+            "/etc/systemd/system/b.timer",
+            "/usr/lib/systemd/systemd",
+            "/usr/lib/systemd/system/c@.service",
+            "/usr/lib/systemd/system-preset/a.preset",
+            "/etc/init.d/a",
+            "/lib/modules/1/modules.dep",
+            "/lib/modules/1/modules.builtin",
+            "/lib/modules/1/kernel/drivers/a.ko.xz",
+            "/boot/vmlinuz-1",
+            "/boot/config-1",
+        ],
+        bytes,
+    );
+    let _ = Accounts::read(&fs);
+    let _ = Facts::detect(&fs);
+    let machine = Machine {
+        root: &fs,
+        disk: None,
+        filesystems: Vec::new(),
+        boot_mode: None,
+        requires_token: true,
+    };
+    let _ = lint(&machine);
+}
+
+/// SELinux's labels by path.
+pub fn file_contexts(bytes: &[u8]) {
+    let contexts = "/etc/selinux/targeted/contexts/files/file_contexts";
+    let mut fs = guest_with(&[contexts], bytes);
+    let mut editor = Editor::new(&mut fs);
+    let config = ImagePath::parse("/etc/selinux/config").expect("a path of ours");
+    let text = b"SELINUX=enforcing\nSELINUXTYPE=targeted\n";
+    let written = editor.write(&config, LastLink::Follow, text, Attributes::default());
+    written.expect("it is in memory");
+    let Ok(Some(contexts)) = selinux::load(&fs) else {
+        return;
+    };
+    for path in ["/", "/etc/passwd", "/usr/lib64/a/b/c.so.1"] {
+        let _ = contexts.lookup(path.as_bytes(), FileType::Regular);
+    }
+}
+
+/// `repomd.xml`.
+pub fn repomd(bytes: &[u8]) {
+    let _ = metadata::repomd::read(bytes);
+}
+
+/// `primary.xml`.
+pub fn primary(bytes: &[u8]) {
+    let _ = metadata::primary::read(bytes, &mut Names::default(), 0);
+}
+
+/// `filelists.xml`.
+pub fn filelists(bytes: &[u8]) {
+    let wanted = ["/usr/bin/a".to_owned()].into();
+    let _ = metadata::filelists::read(bytes, &wanted);
+}
+
+/// `comps.xml`.
+pub fn comps(bytes: &[u8]) {
+    let _ = metadata::comps::read(bytes);
+}
+
+/// A list of mirrors, plain or as a metalink.
+pub fn mirrors(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ = metadata::mirrors::read_list(&text);
+    let _ = metadata::mirrors::read_metalink(&text);
+}
+
+/// `imgasm.lock`.
+pub fn lock(bytes: &[u8]) {
+    if let Ok(Some(lock)) = Lock::read(&OnHost::new("imgasm.lock", bytes).1) {
+        let _ = lock.to_toml();
+    }
+}
+
+/// What `diff` is to leave out.
+pub fn policy(bytes: &[u8]) {
+    let source = Source::new("allow.toml", &String::from_utf8_lossy(bytes));
+    if let Err(error) = Policy::from_source(&source) {
+        let _ = error.to_string();
+    }
+}
+
+/// The owners and modes beside a root filesystem.
+pub fn meta(bytes: &[u8]) {
+    if let Ok(meta) = Meta::parse(Path::new("root.meta.toml"), bytes) {
+        let _ = meta.hard_links();
+    }
+}
+
+/// A recipe.
+pub fn recipe(bytes: &[u8]) {
+    let source = Source::new("imgasm.toml", &String::from_utf8_lossy(bytes));
+    let folder = tempfile::tempdir().expect("room for a folder");
+    if let Err(error) = Recipe::from_source(source, folder.path(), &Options::default()) {
+        let _ = error.to_string();
+    }
+}
+
+/// An overlay.
+pub fn overlay(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let folder = OnHost::new("overlay.toml", text.as_bytes());
+    let read = OverlayFile::read("any", folder.0.path());
+    if let Err(error) = read.and_then(|overlay| overlay.resolve(|_| None)) {
+        let _ = error.to_string();
+    }
+}

@@ -1,0 +1,243 @@
+//! Every parser of what comes from outside, with damaged files: an error or success, never a panic, a
+//! hang, or more than 1 GiB of memory. The parsers are those of the fuzz targets.
+//!
+//! Partition tables, containers, recipes and overlays are in `mutation_inputs`, filesystems in
+//! `mutation` of imgasm-disk, and each is here with its sound form at least.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use imgasm_block::{ChunkMap, Digest, MemoryDevice};
+use imgasm_container::{OutputFormat, write_file};
+use imgasm_guest::packages::rpm_file::RpmFile;
+use imgasm_testkit::damage::damaged;
+use imgasm_testkit::need;
+use imgasm_testkit::rng::Rng;
+use imgasm_testkit::sandbox;
+
+use crate::packages_database::{berkeley, ndb, package};
+
+#[path = "../../fuzz/src/lib.rs"]
+mod parsers;
+
+/// Damaged files for each parser.
+const COUNT: u64 = 150;
+
+#[test]
+fn every_parser_stands_damage() {
+    if !need::tools(&["db5.3_load"]) {
+        return;
+    }
+    for (name, parse) in parsers::PARSERS {
+        let folder = tempfile::tempdir().unwrap();
+        let seeds = seeds(name, folder.path());
+        assert!(!seeds.is_empty(), "{name}");
+        for (number, seed) in seeds.iter().enumerate() {
+            parse(seed);
+            fs::write(folder.path().join(format!("seed-{number}")), seed).unwrap();
+        }
+        sandbox::run(module_path!(), name, folder.path(), COUNT);
+    }
+}
+
+#[test]
+#[ignore = "the part of the other test that runs in a process of its own"]
+fn cases() {
+    let Some((subject, folder)) = sandbox::subject() else {
+        return;
+    };
+    let mut known = parsers::PARSERS.iter();
+    let (_, parse) = known.find(|(name, _)| *name == subject).unwrap();
+    let seeds: Vec<Vec<u8>> = (0..)
+        .map_while(|number| fs::read(folder.join(format!("seed-{number}"))).ok())
+        .collect();
+    sandbox::each(&folder, |seed| {
+        let mut rng = Rng::new(seed);
+        let sound = rng.pick(&seeds).clone();
+        parse(&damaged(&mut rng, sound));
+    });
+}
+
+/// Sound files for a parser.
+fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
+    let text = |text: &str| vec![text.as_bytes().to_vec()];
+    match parser {
+        "archive" => vec![archive()],
+        "chunk_map" => vec![chunk_map().encode()],
+        "container" => containers(folder),
+        "berkeley" => vec![berkeley(folder, &headers(folder))],
+        "ndb" => vec![ndb(&headers(folder))],
+        "sqlite" => vec![sqlite(folder)],
+        "rpm" => vec![package("one", 300), package("eleven", 3)],
+        "undo" => vec![b"imgasm undo".to_vec()],
+        "apply" | "filesystem" | "disk" => vec![disk()],
+        "comps" => text(COMPS),
+        "dpkg" => text(STATUS),
+        "file_contexts" => text(CONTEXTS),
+        "filelists" => text(FILELISTS),
+        "guest" => GUEST.iter().map(|text| text.as_bytes().to_vec()).collect(),
+        "keys" => text(KEY),
+        "lock" => text(LOCK),
+        "manifest" => text(MANIFEST),
+        "meta" => text(META),
+        "mirrors" => [text(METALINK), text("https://a.example/x\n# no\n")].concat(),
+        "origin" => text(ORIGIN),
+        "overlay" => text("[[step]]\nwrite = { path = '/a', content = '{{ b }}' }\n"),
+        "policy" => text("[[allow]]\npaths = ['/var/log/**']\nreason = 'x'\n"),
+        "primary" => text(PRIMARY),
+        "recipe" => text("name = 'x'\nbase = { file = 'a.raw', sha256 = '00' }\n"),
+        "repomd" => text(REPOMD),
+        other => panic!("no file for {other}"),
+    }
+}
+
+fn archive() -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(5);
+    let attributes = [("SCHILY.xattr.user.a", &b"value"[..])];
+    builder.append_pax_extensions(attributes).unwrap();
+    builder
+        .append_data(&mut header, "etc/a", &b"hello"[..])
+        .unwrap();
+    let long = format!("usr/{}/b", "long".repeat(50));
+    builder
+        .append_data(&mut header, long, &b"hello"[..])
+        .unwrap();
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::Symlink);
+    builder.append_link(&mut header, "etc/c", "a").unwrap();
+    header.set_entry_type(tar::EntryType::Link);
+    builder.append_link(&mut header, "etc/d", "etc/a").unwrap();
+    builder.into_inner().unwrap()
+}
+
+/// A disk of some chunks.
+fn disk() -> Vec<u8> {
+    let mut bytes = vec![0; 3 << 19];
+    bytes[..8].copy_from_slice(b"bootcode");
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    bytes[446..462].copy_from_slice(&[0, 0, 2, 0, 0x83, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0, 0]);
+    bytes[2 << 19] = 7;
+    bytes
+}
+
+fn chunk_map() -> ChunkMap {
+    ChunkMap::compute(&MemoryDevice::new(disk())).unwrap()
+}
+
+fn containers(folder: &Path) -> Vec<Vec<u8>> {
+    let device = Arc::new(MemoryDevice::new(disk()));
+    let formats = [
+        "raw.gz",
+        "raw.zst",
+        "raw.xz",
+        "qcow2",
+        "vmdk",
+        "vhd",
+        "vhd-fixed",
+    ];
+    let written = formats.map(|name| {
+        let format: OutputFormat = name.parse().unwrap();
+        let path = folder.join(name);
+        write_file(&device, &chunk_map(), format, &path, &|_, _| {}).unwrap();
+        fs::read(path).unwrap()
+    });
+    written.into_iter().chain([archive()]).collect()
+}
+
+/// The headers of packages, as databases hold them.
+fn headers(folder: &Path) -> Vec<Vec<u8>> {
+    let header = |name: &str| {
+        let bytes = package(name, 300);
+        let path = folder.join(name);
+        fs::write(&path, &bytes).unwrap();
+        let rpm = RpmFile::open(&path, Digest::of(&bytes)).unwrap();
+        rpm.header.bytes().to_vec()
+    };
+    ["one", "eleven"].map(header).into()
+}
+
+fn sqlite(folder: &Path) -> Vec<u8> {
+    let path = folder.join("rpmdb.sqlite");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let table =
+        "CREATE TABLE 'Packages' (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)";
+    database.execute(table, []).unwrap();
+    for header in headers(folder) {
+        let insert = "INSERT INTO Packages (blob) VALUES (?)";
+        database.execute(insert, [header]).unwrap();
+    }
+    database.close().unwrap();
+    fs::read(path).unwrap()
+}
+
+const COMPS: &str = "<comps><group><id>core</id><name>Core</name><packagelist>\
+<packagereq type='mandatory'>bash</packagereq><packagereq type='optional'>vim</packagereq>\
+</packagelist></group></comps>";
+
+const STATUS: &str = "Package: bash\nStatus: install ok installed\nArchitecture: amd64\n\
+Version: 1:5.2-2+b1\nDescription: a shell\n with a line\n .\n\nPackage: vim\nStatus: deinstall ok \
+config-files\nVersion: 9\n";
+
+const CONTEXTS: &str = "/.*\tsystem_u:object_r:default_t:s0\n\
+/etc(/.*)?\t--\tsystem_u:object_r:etc_t:s0\n/usr/lib(64)?/.+\\.so(\\.[^/]*)*\t--\tsystem_u:object_r:\
+lib_t:s0\n/proc/.*\t<<none>>\n[^/]+/(a|b){1,3}\t-d\tsystem_u:object_r:x_t:s0\n";
+
+const FILELISTS: &str = "<filelists><package pkgid='a' name='b' arch='noarch'><version epoch='0' \
+ver='1' rel='2'/><file>/usr/bin/a</file><file type='dir'>/usr/share/a</file></package></filelists>";
+
+const GUEST: [&str; 5] = [
+    "ID=amzn\nVERSION_ID=\"2023\"\nPRETTY_NAME='Amazon Linux'\n",
+    "root:x:0:0:root:/root:/bin/sh\nec2-user:x:1000:1000::/home/ec2-user:/bin/bash\n",
+    "UUID=0-1 / xfs defaults,noatime 1 1\nLABEL=data /data ext4 nofail,x-systemd.automount 0 2\n",
+    "[Unit]\nAfter=network.target\nWants=%i.service\n[Service]\nExecStart=-/usr/bin/env A=${B} \\\n \
+'c d'\nEnvironmentFile=-/etc/x\nEnvironment=\"A=b c\" D=${E}\n[Install]\nWantedBy=multi-user.target\n\
+Alias=z.service\n",
+    "#cloud-config\nusers:\n  - default\nmounts: [[a, b], [c]]\ndatasource: {Ec2: {max_wait: 5}}\n\
+runcmd:\n - [sh, -c, \"x\"]\nset timeout=5\nmenuentry 'a' { linux /boot/vmlinuz root=UUID=0 }\n",
+];
+
+const LOCK: &str = "version = 1\nbase = '0000000000000000000000000000000000000000000000000000000000000000'\n\
+wishes = '0000000000000000000000000000000000000000000000000000000000000000'\n";
+
+const MANIFEST: &str = r#"{"imgasm_version":"0.2.0","name":"x","source_date_epoch":5,"base":{"name":"b",
+"sha256":null,"digest":"0000000000000000000000000000000000000000000000000000000000000000","size":4096},
+"recipe_sha256":"0000000000000000000000000000000000000000000000000000000000000000",
+"variables":{"a":[1,{"b":0.5}]},"overlays":[],"image":{"file":"x.raw","size":4096,
+"digest":"0000000000000000000000000000000000000000000000000000000000000000","partition_table":null},
+"volumes":[],"changes":[{"path":"/a","overlay":"o","step":1,"kind":"write","type":"file","sha256":null}]}"#;
+
+const META: &str = "[special]\n'/dev/null' = { type = 'char', major = 1, minor = 3 }\n\
+[hard_links]\n'/a' = '/b'\n";
+
+const METALINK: &str = "<metalink><files><file name='repomd.xml'><resources>\
+<url protocol='https' preference='100'>https://a.example/repodata/repomd.xml</url></resources></file>\
+</files></metalink>";
+
+const ORIGIN: &str = r#"{"ami_id":"ami-0","name":"x","region":"us-east-1","snapshot_id":"snap-0",
+"digest":"0000000000000000000000000000000000000000000000000000000000000000","architecture":"x86_64",
+"root_device_name":"/dev/xvda","block_device_mappings":[],"tags":{"a":"b"}}"#;
+
+const PRIMARY: &str = "<metadata packages='1'><package type='rpm'><name>a</name><arch>x86_64</arch>\
+<version epoch='0' ver='1' rel='2'/><checksum type='sha256' pkgid='YES'>00</checksum>\
+<size package='1' installed='2' archive='3'/><location href='a.rpm'/><format><rpm:provides>\
+<rpm:entry name='a' flags='EQ' epoch='0' ver='1' rel='2'/></rpm:provides><rpm:requires>\
+<rpm:entry name='(b if c)'/></rpm:requires><file>/usr/bin/a</file></format></package></metadata>";
+
+const REPOMD: &str = "<repomd><revision>1</revision><data type='primary'><checksum type='sha256'>00\
+</checksum><open-checksum type='sha256'>00</open-checksum><location href='repodata/primary.xml.gz'/>\
+<size>1</size><open-size>2</open-size></data></repomd>";
+
+const KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEawuAvhYJKwYBBAHaRw8BAQdAP9tuoq+rEA/weiIqSOnUwhMwbfyYZ2pafaea
+ATIIOhm0F1Rlc3QgPHRlc3RAZXhhbXBsZS5vcmc+iJAEExYIADgWIQQi+wJtQ8bo
+ZNECAyspp/G6vq130wUCawuAvgIbAwULCQgHAgYVCgkICwIEFgIDAQIeAQIXgAAK
+CRApp/G6vq130yLgAP9fJEhI03YjjnRKb9+Adg8LGbqx60RTjm4iYfu0xMeVHwD9
+FJM4OHZZXCachwMaXVmgXv7VQRAEsHJkGhxiaT4J/Qg=
+=F/F9
+-----END PGP PUBLIC KEY BLOCK-----
+";
