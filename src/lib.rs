@@ -13,6 +13,7 @@
 //! - [`volume`]: data volumes.
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`provenance`]: the same as a statement that others can check and sign.
+//! - [`envelope`]: a statement in an envelope that a key has signed.
 //! - [`sbom`]: the packages in an image, as a bill of materials.
 //! - [`diff`]: what differs between two images.
 //! - [`session`]: an image that is being edited.
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod compare;
 pub mod config;
 pub mod diff;
+pub mod envelope;
 pub mod environment;
 pub mod export;
 pub mod filesystem;

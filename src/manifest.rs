@@ -67,6 +67,10 @@ pub struct Base {
     pub digest: Digest,
     /// Bytes of the disk.
     pub size: u64,
+    /// Whether the recipe does not say which digest it must have: then another file of this name
+    /// would have been taken, too. A folder in the project is as good as the recipe.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub unpinned: bool,
     /// How the bytes that were used were bound to the digests; absent if they were made for this
     /// build, and in old manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +78,12 @@ pub struct Base {
     /// The AMI that it was pulled from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+/// Flags that are not set are left out.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 /// How the bytes of a base were bound to its digests.
@@ -125,6 +135,9 @@ pub struct Package {
     pub arch: Option<String>,
     /// SHA-256 of its file.
     pub sha256: Digest,
+    /// Whether nobody had to have signed it: only its digest says which file it is.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub unsigned: bool,
     /// Whether the base had it before.
     pub was_present: bool,
     /// The parts of its installation that were not done: scripts that were skipped, triggers,

@@ -55,6 +55,7 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
             sha256: base.sha256.filter(|_| is_hashed),
             digest: base.chunk_map.digest(),
             size: base.device.len(),
+            unpinned: sha256.is_none(),
             bound: Some(match base.binding {
                 Binding::Compared => Bound::Compared,
                 Binding::Trusted => Bound::TrustedCache,
@@ -111,6 +112,7 @@ fn assemble(
         Ok::<_, Error>((folder.transpose()?, meta))
     };
     let before = inputs()?;
+    let is_archive = before.0.is_none();
     let (tree, content) = match before.0 {
         Some(_) if sha256.is_some() => {
             let error = recipe.base_error("`sha256` is for a file, and this `rootfs` is a folder");
@@ -152,6 +154,8 @@ fn assemble(
             sha256: Some(identified),
             digest: chunk_map.digest(),
             size,
+            // A folder lies in the project, as the recipe does.
+            unpinned: is_archive && sha256.is_none(),
             bound: None,
             origin: None,
         },

@@ -9,6 +9,7 @@
 mod base;
 mod record;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,13 +24,13 @@ use crate::lock::{self, Lock, Store};
 use crate::manifest::{self, Manifest};
 use crate::origin;
 use crate::overlay::steps::package::PackageFile;
-use crate::overlay::{self, Applier, ChangedPath};
+use crate::overlay::{self, Applier, ChangedPath, Overlay};
 use crate::recipe::packages::{lock_path, wishes_identity};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Recipe, Volume};
 use crate::session::{self, Edited, Finish, Session};
 use crate::volume::{self, FormattedVolume};
-use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Output};
+use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Digest, Output};
 use imgasm_container::{Cache, Progress, Written};
 use imgasm_disk::Disk;
 use imgasm_fs::{FileSystem, Timestamp};
@@ -205,8 +206,10 @@ impl Build {
                 Content::Filesystem(filesystem) => Some((volume, filesystem)),
                 _ => None,
             });
+        let mut unsigned = BTreeSet::new();
         session.edit(|applier| {
             let lock = fitting_lock(recipe, applier.fs())?;
+            unsigned = unsigned_packages(recipe, lock.as_ref());
             let scripts = install_packages(applier, recipe, lock.as_ref(), cache)?;
             if lock.is_some_and(|lock| lock.scripts != lock::file::verdicts(&scripts)) {
                 return Err(stale(recipe, "what becomes of the scripts of packages").into());
@@ -264,6 +267,7 @@ impl Build {
         let manifest = record::manifest(
             recipe,
             base.record,
+            &unsigned,
             image,
             &volumes,
             &report,
@@ -366,6 +370,21 @@ fn session(recipe: &Recipe, base: Arc<dyn BlockDevice>, partition: Option<u32>) 
         seed: identity(recipe, "root filesystem").into_bytes(),
     };
     Ok(Session::open(base, len, options)?)
+}
+
+/// The digests of the packages that nobody had to have signed.
+fn unsigned_packages(recipe: &Recipe, lock: Option<&Lock>) -> BTreeSet<Digest> {
+    let locked = lock.into_iter().flat_map(|lock| &lock.packages);
+    let checked = recipe.repositories.iter().filter(|one| one.gpgcheck);
+    let checked: BTreeSet<_> = checked.map(|one| one.id.as_str()).collect();
+    let locked = locked.filter(|package| !checked.contains(package.repository.as_str()));
+    let files = recipe.packages.iter().filter_map(PackageFile::unsigned);
+    let overlays = recipe.overlays.iter().flat_map(Overlay::unsigned);
+    locked
+        .map(|package| package.sha256)
+        .chain(files)
+        .chain(overlays)
+        .collect()
 }
 
 /// Installs a recipe's packages, as this lock has them, and throws the result away; gives what

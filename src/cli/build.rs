@@ -8,6 +8,7 @@ use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
 use super::{Outcome, confine, image, recipe, reproduce};
 use crate::build::Build;
+use crate::envelope::{self, Key};
 use crate::environment::Environment;
 use crate::manifest::{self, Manifest};
 use crate::provenance::Statement;
@@ -38,6 +39,10 @@ pub(super) struct Args {
     /// Also write where the image comes from, as an in-toto statement with SLSA provenance.
     #[arg(long, value_name = "FILE")]
     provenance: Option<PathBuf>,
+    /// Sign the provenance with the key in this file (PEM, Ed25519 or P-256): it is written in a DSSE
+    /// envelope.
+    #[arg(long, value_name = "KEY", requires = "provenance")]
+    sign: Option<PathBuf>,
     /// Also write which packages are in the image, as a CycloneDX bill of materials.
     #[arg(long, value_name = "FILE")]
     sbom: Option<PathBuf>,
@@ -109,6 +114,7 @@ fn build_all(
             refuse_foreign(&manifest, &recipe.name)?;
         }
     }
+    let key = args.sign.as_deref().map(Key::read).transpose()?;
     let mut read: Vec<PathBuf> = recipes.iter().flat_map(confine::of_recipe).collect();
     if args.provenance.is_some() {
         read.push(std::env::current_exe()?);
@@ -117,7 +123,8 @@ fn build_all(
     let mut built = Vec::with_capacity(recipes.len());
     for recipe in recipes {
         recipe::announce(&recipe, output);
-        let paths = build(args, &recipe, recorded.as_ref(), environment, output)?;
+        let (recorded, key) = (recorded.as_ref(), key.as_ref());
+        let paths = build(args, &recipe, recorded, key, environment, output)?;
         built.push((recipe, paths));
     }
     Ok(built)
@@ -128,6 +135,7 @@ fn build(
     args: &Args,
     recipe: &Recipe,
     recorded: Option<&Manifest>,
+    key: Option<&Key>,
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Vec<PathBuf>, Failure> {
@@ -154,6 +162,20 @@ fn build(
         "base",
         format_args!("{}  {}", manifest.base.name, manifest.base.digest),
     );
+    if manifest.base.unpinned {
+        let name = &manifest.base.name;
+        output.note(
+            "unpinned",
+            format_args!("{name}: the recipe gives no sha256 for it"),
+        );
+    }
+    for package in manifest.packages.iter().filter(|package| package.unsigned) {
+        let (name, version) = (&package.name, &package.version);
+        output.note(
+            "unsigned",
+            format_args!("{name}-{version}: no key had to have signed it"),
+        );
+    }
     for overlay in &manifest.overlays {
         let changes = manifest
             .changes
@@ -186,7 +208,12 @@ fn build(
         let disks: Vec<&Path> = disks.map(PathBuf::as_path).collect();
         let tool = std::env::current_exe()?;
         let statement = Statement::new(manifest, &recipe.base, &disks, &tool)?;
-        imgasm_block::Output::write(path, statement.to_json().as_bytes())?;
+        let statement = statement.to_json();
+        let written = match key {
+            Some(key) => envelope::seal(statement.as_bytes(), key),
+            None => statement,
+        };
+        imgasm_block::Output::write(path, written.as_bytes())?;
     }
     if let Some((path, document)) = sbom {
         imgasm_block::Output::write(path, &document)?;

@@ -137,6 +137,15 @@ impl Overlay {
         Ok(())
     }
 
+    /// The digests of the packages that its steps install and that nobody has to have signed.
+    pub fn unsigned(&self) -> Vec<Digest> {
+        let packages = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Package(packages) => Some(packages.unsigned()),
+            _ => None,
+        });
+        packages.flatten().collect()
+    }
+
     /// The identity of the folder's content, which is read for it.
     pub fn digest(&self) -> config::Result<Digest> {
         digest::folder(&self.folder)

@@ -58,6 +58,7 @@ mod recipe;
 mod sandbox;
 mod sensitive;
 mod session;
+mod signed;
 mod sparsify;
 mod stock_overlays;
 mod stock_overlays_on_disk;

@@ -90,6 +90,11 @@ impl PackageFile {
         }
     }
 
+    /// Its digest, if nobody has to have signed it.
+    pub fn unsigned(&self) -> Option<Digest> {
+        self.keyring.is_none().then_some(self.sha256)
+    }
+
     /// Makes sure that its files lie inside and are files.
     ///
     /// # Errors
@@ -108,6 +113,11 @@ impl PackageFile {
 }
 
 impl Packages {
+    /// The digests of those that nobody has to have signed.
+    pub(crate) fn unsigned(&self) -> Vec<Digest> {
+        self.0.iter().filter_map(PackageFile::unsigned).collect()
+    }
+
     /// The RPM files and the keys.
     pub(super) fn host_files(&self) -> impl Iterator<Item = &Path> {
         let files = self.0.iter();
