@@ -41,6 +41,15 @@ impl Seen {
 
 /// Checks all of `volume`; each fault is given to `report`.
 pub fn check(volume: &Volume, report: &mut dyn FnMut(Finding)) -> Result<()> {
+    structures(volume, report)?;
+    if let Some(problem) = label_problem(volume)? {
+        report(Finding::error(Location::Superblock, problem));
+    }
+    Ok(())
+}
+
+/// Checks what files and directories are stored in.
+pub fn structures(volume: &Volume, report: &mut dyn FnMut(Finding)) -> Result<()> {
     let mut check = Check {
         volume,
         report,
@@ -49,6 +58,54 @@ pub fn check(volume: &Volume, report: &mut dyn FnMut(Finding)) -> Result<()> {
     check.copies()?;
     check.tree()?;
     check.unseen()
+}
+
+/// What the boot sector says of a label if there is none.
+const NO_LABEL: [u8; 11] = *b"NO NAME    ";
+
+/// What is wrong with the two places of the label, which must agree.
+fn label_problem(volume: &Volume) -> Result<Option<String>> {
+    let boot = volume.geometry.label;
+    // A root directory that cannot be read is a fault of the structures.
+    let Ok(bytes) = volume.directory_bytes(Place::Root) else {
+        return Ok(None);
+    };
+    let root = directory::decode(&bytes, volume.geometry.width).label;
+    let shown = |label: &[u8; 11]| {
+        let label = String::from_utf8_lossy(label);
+        format!("{:?}", label.trim_end())
+    };
+    Ok(match root {
+        None if boot == NO_LABEL => None,
+        None => Some(format!(
+            "the boot sector has the label {}, the root directory has none",
+            shown(&boot)
+        )),
+        Some(root) => {
+            let mut root = root;
+            // What would mark a removed entry is stored as this byte.
+            if root[0] == 0x05 {
+                root[0] = directory::REMOVED;
+            }
+            if !is_label(&root) {
+                Some(format!("{} cannot be a label", shown(&root)))
+            } else if boot != root {
+                Some(format!(
+                    "the root directory has the label {}, the boot sector {}",
+                    shown(&root),
+                    shown(&boot)
+                ))
+            } else {
+                None
+            }
+        }
+    })
+}
+
+/// Whether these bytes may be a label. Lower case is against the specification and common.
+fn is_label(label: &[u8; 11]) -> bool {
+    let is_good = |byte: &u8| *byte >= 0x20 && !b"\"*+,./:;<=>?[\\]|".contains(byte);
+    label[0] != b' ' && label.iter().all(is_good)
 }
 
 struct Check<'a> {

@@ -40,7 +40,7 @@ use self::nodes::Nodes;
 use self::problem::{KIND, corrupt};
 use self::volume::{Place, Volume};
 use imgasm_block::BlockDevice;
-use imgasm_fs::{Error, FileSystem, Finding, Location, NodeId, Result, Timestamp, WriteOptions};
+use imgasm_fs::{Error, Finding, Location, NodeId, Result, Timestamp, WriteOptions};
 
 /// Whether `device` begins with the boot sector of a FAT volume.
 pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
@@ -80,11 +80,11 @@ impl Fat {
     /// Opens the volume on `device` for reading and writing.
     ///
     /// # Errors
-    /// [`Error::NotWritable`] if a check finds anything wrong with it.
+    /// [`Error::NotWritable`] if a check finds anything wrong with its structures.
     pub fn open_writable(device: Arc<dyn BlockDevice>, options: WriteOptions) -> Result<Self> {
         let mut fat = Self::open(device)?;
         let mut first = None;
-        fat.check(&mut |finding| {
+        check::structures(&fat.volume, &mut |finding| {
             if finding.is_error() {
                 first.get_or_insert(finding);
             }

@@ -211,7 +211,8 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
         }
         if raw.attributes & attribute::VOLUME != 0 {
             long.abandon(slot, &mut listing.problems);
-            listing.label = Some(raw.name);
+            // The first one counts.
+            listing.label.get_or_insert(raw.name);
             continue;
         }
         let name = long

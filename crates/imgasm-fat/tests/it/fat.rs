@@ -834,6 +834,52 @@ fn faults_that_fsck_finds_are_found_and_not_written_over() {
     }
 }
 
+/// The label is in two places, and neither of them matters to files.
+#[test]
+fn labels_are_judged_as_fsck_does_and_do_not_stop_writing() {
+    if !need::tools(&["fsck.vfat"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("fat.raw");
+    make(&image, 40 * MIB);
+    let sound = std::fs::read(&image).expect("read");
+    let in_boot = 43;
+    let in_root = 512 + 2 * fat_len(&sound);
+    // fsck.fat 4.2 takes letters beyond ASCII for control characters; later releases do not.
+    let labels: [&[u8; 11]; 8] = [
+        b"NO NAME    ",
+        b"EFI        ",
+        b"efi        ",
+        b" EFI       ",
+        b"           ",
+        b"E+I        ",
+        b"E\"\\|       ",
+        b"E\x1fI        ",
+    ];
+    let mut faulty = 0;
+    for boot in labels {
+        // The last one stands for none: a removed entry.
+        for root in labels.map(Some).into_iter().chain([None]) {
+            device(&image).write_at(in_boot, boot).expect("write");
+            let root = root.map_or(&b"\xe5"[..], |label| &label[..]);
+            device(&image)
+                .write_at(
+                    in_root,
+                    &sound[usize::try_from(in_root).expect("small")..][..11],
+                )
+                .expect("write");
+            device(&image).write_at(in_root, root).expect("write");
+            let found = findings(&image);
+            let judged = !output("fsck.vfat", ["-n", arg(&image)]).status.success();
+            assert_eq!(!found.is_empty(), judged, "{boot:?} {root:?}: {found:?}");
+            faulty += usize::from(judged);
+            Fat::open_writable(device(&image), OPTIONS).expect("it can be written");
+        }
+    }
+    assert!((50..72).contains(&faulty), "{faulty} of 72");
+}
+
 /// Bytes of a FAT, from the boot sector.
 fn fat_len(image: &[u8]) -> u64 {
     u64::from(u16::from_le_bytes([image[22], image[23]])) * 512
