@@ -87,7 +87,7 @@ const fn sign(mark: &'static str, meaning: &'static str, is_end: bool) -> Sign {
 }
 
 /// The signs, the most telling ones first.
-const SIGNS: [Sign; 24] = [
+const SIGNS: [Sign; 26] = [
     sign(
         "No bootable device",
         "the firmware finds no boot loader",
@@ -113,7 +113,11 @@ const SIGNS: [Sign; 24] = [
         "the boot loader cannot read its filesystem",
         true,
     ),
-    sign("not found.", "the boot loader does not find a file", false),
+    sign(
+        "error: file `",
+        "the boot loader does not find a file",
+        false,
+    ),
     sign(
         "you need to load the kernel first",
         "the boot loader has no kernel",
@@ -154,11 +158,21 @@ const SIGNS: [Sign; 24] = [
         "there is no init that the kernel can start",
         true,
     ),
+    sign(
+        "Target filesystem doesn't have requested",
+        "the root has no init",
+        false,
+    ),
     sign("Kernel panic - not syncing", "the kernel panicked", true),
     sign(
         "No init found",
         "there is no init that can be started",
         false,
+    ),
+    sign(
+        "can't access tty; job control turned off",
+        "the initial RAM disk gave up and waits at a shell",
+        true,
     ),
     sign("Freezing execution", "systemd cannot go on", true),
     sign(
@@ -189,9 +203,6 @@ const SIGNS: [Sign; 24] = [
         false,
     ),
 ];
-
-/// Lines that say that a sign's words are about something else.
-const HARMLESS: [&str; 2] = ["Command not found", "module not found"];
 
 /// How far the start came, judged by the console.
 pub(super) fn stage(lines: &[String]) -> Stage {
@@ -225,19 +236,19 @@ pub(super) fn has_ended(lines: &[String]) -> bool {
 
 /// What the console says about why the machine does not start: each kind of sign once.
 pub(super) fn causes(lines: &[String]) -> Vec<String> {
-    let stage = stage(lines);
-    let mut causes = Vec::new();
-    for sign in &SIGNS {
-        // A file that something else does not find has nothing to do with the loader.
-        if sign.mark == "not found." && stage > Stage::Loader {
-            continue;
-        }
-        let said = lines.iter().find(|line| {
-            line.contains(sign.mark) && !HARMLESS.iter().any(|words| line.contains(words))
-        });
-        if let Some(line) = said {
-            causes.push(format!("{}: {}", sign.meaning, without_time(line)));
-        }
+    let causes = SIGNS.iter().filter_map(|sign| {
+        let said = lines.iter().find(|line| line.contains(sign.mark))?;
+        Some(format!("{}: {}", sign.meaning, without_time(said)))
+    });
+    let mut causes: Vec<String> = causes.collect();
+    let started = lines.last().filter(|line| {
+        let firmware = ["Booting from 0000:7c00", "BdsDxe: starting Boot"];
+        firmware.iter().any(|mark| line.contains(mark))
+    });
+    if let Some(line) = started {
+        causes.push(format!(
+            "the boot loader writes nothing to the serial port, as without a configuration: {line}"
+        ));
     }
     causes
 }
@@ -287,6 +298,14 @@ mod tests {
         assert!(!has_ended(&loader));
         assert_eq!(causes(&loader).len(), 1);
         assert!(causes(&lines("systemd[1]: x\nsh: y: not found.\n")).is_empty());
+        // GRUB goes on to the kernel without an initial RAM disk.
+        let kernel = lines(
+            "error: file `/boot/initrd.img' not found.\n[    0.0] Linux version 6.1\n\
+             [    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n",
+        );
+        assert!(causes(&kernel)[0].starts_with("the boot loader does not find a file"));
+        let silent = lines("SeaBIOS\nBooting from Hard Disk...\nBooting from 0000:7c00\n");
+        assert!(causes(&silent)[0].contains("as without a configuration"));
     }
 
     #[test]

@@ -38,19 +38,19 @@ const FAULTS: [Fault; 16] = [
     Fault {
         name: "no configuration of the boot loader",
         step: r#"remove = { path = "/boot/grub/grub.cfg" }"#,
-        cause: "grub>",
+        cause: "as without a configuration",
         lint: Some("there is no configuration of a boot loader"),
     },
     Fault {
         name: "a kernel that is none",
         step: r#"edit = { path = "/boot/grub/grub.cfg", pattern = 'linux /vmlinuz\S+|linux /boot/vmlinuz\S+', replacement = "linux /etc/hostname" }"#,
-        cause: "the boot loader cannot use a file",
+        cause: "the boot loader has no kernel",
         lint: None,
     },
     Fault {
         name: "no init",
         step: r#"remove = { path = "/{usr/sbin,sbin}/init" }"#,
-        cause: "there is no init that can be started",
+        cause: "the root has no init",
         lint: None,
     },
     Fault {
