@@ -7,8 +7,8 @@
 //! - [`environment`]: the environment of the process.
 //! - [`filesystem`]: fresh filesystems.
 //! - [`base`]: assembling a base disk from a root filesystem on the host.
-//! - [`overlay`]: folders that say what to change, and applying them.
 //! - [`verify`]: checks of what an image holds, without starting it.
+//! - [`overlay`]: folders that say what to change, and applying them.
 //! - [`recipe`]: `imgasm.toml`: what to build from what.
 //! - [`volume`]: data volumes.
 //! - [`manifest`]: `manifest.json`: what was built from what.

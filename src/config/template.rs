@@ -17,7 +17,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
-use super::decode::{Rendered, Table, Value};
+use super::decode::{self, Rendered, Table, Value};
 use super::variables::Setting;
 use super::variables::Variables;
 use super::{Diagnostic, Source};
@@ -180,6 +180,20 @@ fn placed<'v>(value: DeValue<'v>, span: &Range<usize>) -> Value<'v> {
         value => value,
     };
     Spanned::new(span.clone(), value)
+}
+
+/// Fills in the templates of a value and reads it.
+///
+/// # Errors
+/// What is wrong with it, with the place.
+pub fn read<T: serde::de::DeserializeOwned>(
+    source: &Source,
+    value: Value<'_>,
+    variables: &Variables,
+) -> Result<T, Diagnostic> {
+    let literals = literals(&value, variables);
+    let rendered = render_all(source, value, variables, &literals)?;
+    decode::decode_rendered(source, rendered)
 }
 
 /// Renders a whole file.

@@ -12,6 +12,8 @@ use crate::config::decode::{self, Rendered, Table, Value};
 use crate::config::{
     self, Boundary, Declarations, Diagnostic, Given, Source, Variables, digest, template,
 };
+use crate::verify::expect::Expectation;
+use crate::verify::live::{self, Live};
 use imgasm_block::Digest;
 use imgasm_fs::text::chain;
 
@@ -36,6 +38,10 @@ pub struct Overlay {
     pub description: Option<String>,
     /// The values of its variables.
     pub variables: Variables,
+    /// What is expected of an image that it was applied to, in order.
+    pub expectations: Vec<Expectation>,
+    /// What is expected of the running machine, in order.
+    pub live: Vec<Live>,
     pub(super) folder: PathBuf,
     pub(super) source: Source,
     pub(super) files: FileRules,
@@ -88,12 +94,17 @@ impl OverlayFile {
         table.remove("variables");
         let description = text(&source, &mut table, "description")?;
         let files = FileRules::decode(&source, table.remove("files"), &variables)?;
+        let live = live::read(&source, &mut table, &variables)?;
+        let expectations = match table.remove("expect") {
+            Some(value) => template::read(&source, value, &variables)?,
+            None => Vec::new(),
+        };
         let steps = match table.remove("step") {
             Some(value) => steps(&source, "step", value, &variables)?,
             None => Vec::new(),
         };
         if let Some((key, _)) = table.iter().next() {
-            let known = ["description", "variables", "files", "step"];
+            let known = ["description", "variables", "files", "step", "expect"];
             let error = source.error(key.span(), format!("unknown key `{key}`"));
             let hint = decode::alternatives("key", "keys", key.get_ref(), &known);
             return Err(error.with_hint(hint).into());
@@ -106,6 +117,8 @@ impl OverlayFile {
             source,
             files,
             steps,
+            expectations,
+            live,
         })
     }
 }

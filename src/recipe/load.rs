@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use toml::Spanned;
-use toml::de::{DeArray, DeValue};
+use toml::de::DeValue;
 
 use super::base::RawBase;
 use super::disk::RawDisk;
@@ -22,7 +22,7 @@ use crate::config::{
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, OverlayFile, ScriptSteps};
 use crate::verify::expect::Expectation;
-use crate::verify::live::Live;
+use crate::verify::live;
 use imgasm_aws::wish::Ami;
 use imgasm_block::Digest;
 
@@ -126,7 +126,7 @@ impl Recipe {
             ami(&source, value, &variables, &sample_facts())?;
         }
 
-        let live = live(&source, take_live(&mut table), &variables)?;
+        let mut live = live::read(&source, &mut table, &variables)?;
         let repositories = table.remove("repository");
         let repositories = repositories
             .map(|value| packages::repositories(&source, value, &variables))
@@ -135,7 +135,7 @@ impl Recipe {
 
         let instead_of_scripts = take_overrides(&source, &mut table, &variables)?;
         let value = Value::new(0..source.text().len(), DeValue::Table(table));
-        let raw: RawRecipe = decode_value(&source, value, &variables)?;
+        let raw: RawRecipe = template::read(&source, value, &variables)?;
 
         let base_span = raw.base.span();
         let disk_span = raw.disk.as_ref().map(Spanned::span);
@@ -169,6 +169,11 @@ impl Recipe {
             overlay(&source, (folder, &boundary), raw, &variables)
         });
         let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
+        let mut expectations = raw.expect;
+        for overlay in &overlays {
+            expectations.extend(overlay.expectations.iter().cloned());
+            live.extend(overlay.live.iter().cloned());
+        }
         let names = overlays.iter().flat_map(|overlay| overlay.variables.iter());
         used.extend(names.map(|(name, _)| name.to_owned()));
         // What one image does not use, another one may.
@@ -202,7 +207,7 @@ impl Recipe {
             overlays,
             overlay_digests,
             volumes,
-            expectations: raw.expect,
+            expectations,
             live,
             folder: folder.to_owned(),
             boundary,
@@ -274,18 +279,6 @@ fn chosen(source: &Source, wanted: Option<&str>) -> Result<Option<String>, Diagn
     }
 }
 
-/// Reads the tables `[[expect.live]]`.
-fn live(
-    source: &Source,
-    values: Vec<Value<'_>>,
-    variables: &Variables,
-) -> config::Result<Vec<Live>> {
-    let values = values.into_iter();
-    values
-        .map(|value| decode_value(source, value, variables))
-        .collect()
-}
-
 /// Takes the table `[packages.override]` out of a recipe.
 fn take_overrides(
     source: &Source,
@@ -298,60 +291,6 @@ fn take_overrides(
     };
     let value = value.map(|value| ScriptSteps::decode(source, value, variables));
     Ok(value.transpose()?.unwrap_or_default())
-}
-
-/// Takes the tables `[[expect.live]]` out of a recipe. TOML puts those that follow an `[[expect]]`
-/// into that one, and makes `expect` a table if there is none.
-fn take_live<'t>(table: &mut decode::Table<'t>) -> Vec<Value<'t>> {
-    fn take<'t>(expect: &mut decode::Table<'t>, live: &mut Vec<Value<'t>>) {
-        match expect.remove("live") {
-            Some(value) if matches!(value.get_ref(), DeValue::Array(_)) => {
-                if let DeValue::Array(values) = value.into_inner() {
-                    live.extend(values);
-                }
-            }
-            other => live.extend(other),
-        }
-    }
-    let mut live = Vec::new();
-    let Some(expect) = table.get_mut("expect") else {
-        return live;
-    };
-    match expect.get_mut() {
-        DeValue::Table(expect) => {
-            take(expect, &mut live);
-            if expect.is_empty() {
-                table.remove("expect");
-            }
-        }
-        DeValue::Array(all) => {
-            // Of what was laid over an `[[expect]]`, a member may have nothing else.
-            let mut is_used = |expect: &mut DeValue<'t>| match expect {
-                DeValue::Table(expect) if expect.contains_key("live") => {
-                    take(expect, &mut live);
-                    !expect.is_empty()
-                }
-                _ => true,
-            };
-            *all = std::mem::replace(all, DeArray::new())
-                .into_iter()
-                .filter_map(|mut expect| is_used(expect.get_mut()).then_some(expect))
-                .collect();
-        }
-        _ => {}
-    }
-    live
-}
-
-/// Fills in the templates of a value and reads it.
-fn decode_value<T: serde::de::DeserializeOwned>(
-    source: &Source,
-    value: Value<'_>,
-    variables: &Variables,
-) -> config::Result<T> {
-    let literals = template::literals(&value, variables);
-    let rendered = template::render_all(source, value, variables, &literals)?;
-    Ok(decode::decode_rendered(source, rendered)?)
 }
 
 /// Reads the value of the key `ami`.
@@ -382,7 +321,7 @@ fn ami(
             all.set(name, value);
         }
     }
-    let ami: Ami = decode_value(source, value, &all)?;
+    let ami: Ami = template::read(source, value, &all)?;
     ami.check().map_err(|problem| source.error(span, problem))?;
     Ok(ami)
 }

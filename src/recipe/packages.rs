@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::decode::{self, Value};
+use crate::config::decode::Value;
 use crate::config::values::OneOrMany;
 use crate::config::{self, Boundary, ProjectPath, Setting, Source, Variables, template};
 use crate::overlay::steps::package::Database;
@@ -142,9 +142,7 @@ pub(super) fn repositories(
             all.set(name, Setting::Text(format!("${name}")));
         }
     }
-    let literals = template::literals(&value, &all);
-    let rendered = template::render_all(source, value, &all, &literals)?;
-    Ok(decode::decode_rendered(source, rendered)?)
+    Ok(template::read(source, value, &all)?)
 }
 
 /// What is wrong with repositories and wishes together.

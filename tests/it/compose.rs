@@ -169,6 +169,29 @@ fn three_images_of_two_recipes_are_built_by_one_command_and_twice_alike() {
     stdout(&imgasm_in(dir, &reproduced));
 }
 
+/// An overlay brings its own proof, with its own variables.
+#[test]
+fn what_an_overlay_expects_is_checked_too() {
+    let dir = project();
+    let overlay = "[variables]\nname = \"web\"\n\n[[step]]\nwrite = { path = \"/etc/{{ name }}\", content = \"\" }\n\n\
+                   [[expect]]\npath = \"/etc/{{ name }}\"\nexists = true\n\n[[expect.live]]\nservice = \"{{ name }}\"\n\n\
+                   [[expect]]\npath = \"/etc/none\"\nexists = true\n";
+    write(dir.path(), &[("machines/web/overlay.toml", overlay)]);
+    stdout(&imgasm_in(dir.path(), &["build", "--image", "web"]));
+    let verify = ["verify", "out/web/web.raw", "-f", "imgasm.toml"];
+    let output = imgasm_in(dir.path(), &verify);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("ok       /etc/web"), "{text}");
+    assert!(text.contains("FAILED   /etc/none"), "{text}");
+
+    let wrong = overlay.replace("service = ", "servise = ");
+    write(dir.path(), &[("machines/web/overlay.toml", &wrong)]);
+    let stderr = refused(dir.path(), &["check"]);
+    assert!(stderr.contains("unknown key `servise`"), "{stderr}");
+    assert!(stderr.contains("web/overlay.toml:"), "{stderr}");
+}
+
 #[test]
 fn a_value_from_outside_takes_precedence() {
     let dir = project();

@@ -1,10 +1,12 @@
 //! What a recipe expects of the running machine: its `[[expect.live]]` tables.
 //!
+//! - [`read()`]: finds the tables in a recipe or an overlay.
 //! - [`Live`]: one table, about a service, a mount, a command, a port, or the whole machine.
 //! - [`seen`]: what a probe in the machine saw.
 //! - [`evaluate`](mod@evaluate): compares what was seen with what is expected.
 
 mod evaluate;
+mod read;
 pub mod seen;
 
 use std::fmt;
@@ -14,6 +16,7 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 pub use evaluate::{Clock, evaluate};
+pub use read::read;
 pub use seen::Seen;
 
 /// The most memory that a compiled pattern may take, in bytes.
