@@ -87,7 +87,9 @@ round() {
         look cloud:version cloud-init --version
         look cloud:status cat /run/cloud-init/status.json
         look cloud:result cat /run/cloud-init/result.json
-        look cloud:disabled cat /run/cloud-init/disabled
+        if [ -e /run/cloud-init/disabled ]; then
+            echo yes | say cloud:disabled
+        fi
         look cloud:warnings grep -h -e WARNING -e ERROR /var/log/cloud-init.log
         look cloud:output tail -n 40 /var/log/cloud-init-output.log
     fi

@@ -283,10 +283,7 @@ fn cloud_init(seen: &Seen) -> CheckResult {
     if seen.text("cloud:version").is_none() {
         return skipped("there is no cloud-init in the machine");
     }
-    if seen
-        .text("cloud:disabled")
-        .is_some_and(|text| !text.is_empty())
-    {
+    if seen.text("cloud:disabled").is_some() {
         return skipped("it is disabled");
     }
     let parse = |key: &str| {

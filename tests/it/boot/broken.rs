@@ -67,32 +67,38 @@ const FAULTS: [Fault; 16] = [
     },
     Fault {
         name: "a unit whose program is missing",
-        step: r#"write = { path = "/etc/systemd/system/multi-user.target.wants/gone.service", content = """
+        step: r#"write = { path = "/etc/systemd/system/gone.service", content = """
 [Service]
 ExecStart=/usr/bin/gone
-""" }"#,
+""" }
+[[step]]
+symlink = { path = "/etc/systemd/system/multi-user.target.wants/gone.service", target = "../gone.service" }"#,
         cause: "gone.service has failed",
         lint: Some("/usr/bin/gone does not exist"),
     },
     Fault {
         name: "units that wait for each other",
-        step: r#"write = { path = "/etc/systemd/system/multi-user.target.wants/circle.service", content = """
+        step: r#"write = { path = "/etc/systemd/system/circle.service", content = """
 [Unit]
 After=multi-user.target
 Before=getty.target
 [Service]
 ExecStart=/bin/true
-""" }"#,
+""" }
+[[step]]
+symlink = { path = "/etc/systemd/system/multi-user.target.wants/circle.service", target = "../circle.service" }"#,
         cause: "wait for each other in a cycle",
         lint: None,
     },
     Fault {
         name: "a unit that is not done",
-        step: r#"write = { path = "/etc/systemd/system/multi-user.target.wants/slow.service", content = """
+        step: r#"write = { path = "/etc/systemd/system/slow.service", content = """
 [Service]
 Type=oneshot
 ExecStart=/bin/sleep infinity
-""" }"#,
+""" }
+[[step]]
+symlink = { path = "/etc/systemd/system/multi-user.target.wants/slow.service", target = "../slow.service" }"#,
         cause: "with jobs for",
         lint: None,
     },
