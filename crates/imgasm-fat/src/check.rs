@@ -42,7 +42,7 @@ impl Seen {
 /// Checks all of `volume`; each fault is given to `report`.
 pub fn check(volume: &Volume, report: &mut dyn FnMut(Finding)) -> Result<()> {
     structures(volume, report)?;
-    if let Some(problem) = label_problem(volume)? {
+    if let Some(problem) = label_problem(volume) {
         report(Finding::error(Location::Superblock, problem));
     }
     Ok(())
@@ -64,18 +64,16 @@ pub fn structures(volume: &Volume, report: &mut dyn FnMut(Finding)) -> Result<()
 const NO_LABEL: [u8; 11] = *b"NO NAME    ";
 
 /// What is wrong with the two places of the label, which must agree.
-fn label_problem(volume: &Volume) -> Result<Option<String>> {
+fn label_problem(volume: &Volume) -> Option<String> {
     let boot = volume.geometry.label;
     // A root directory that cannot be read is a fault of the structures.
-    let Ok(bytes) = volume.directory_bytes(Place::Root) else {
-        return Ok(None);
-    };
+    let bytes = volume.directory_bytes(Place::Root).ok()?;
     let root = directory::decode(&bytes, volume.geometry.width).label;
     let shown = |label: &[u8; 11]| {
         let label = String::from_utf8_lossy(label);
         format!("{:?}", label.trim_end())
     };
-    Ok(match root {
+    match root {
         None if boot == NO_LABEL => None,
         None => Some(format!(
             "the boot sector has the label {}, the root directory has none",
@@ -99,7 +97,7 @@ fn label_problem(volume: &Volume) -> Result<Option<String>> {
                 None
             }
         }
-    })
+    }
 }
 
 /// Whether these bytes may be a label. Lower case is against the specification and common.
