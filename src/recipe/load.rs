@@ -147,14 +147,8 @@ impl Recipe {
         })?;
         let inside = base.check_place(&boundary);
         inside.map_err(|error| outside(&source, base_span.clone(), error, Some(&base)))?;
-        for file in &raw.package {
-            let inside = file.check(folder, &boundary);
-            inside.map_err(|error| outside(&source, 0..0, error, None))?;
-        }
-        for file in repositories.iter().flat_map(|one| one.key_files(folder)) {
-            let inside = boundary.check_file(&file);
-            inside.map_err(|error| outside(&source, 0..0, error, None))?;
-        }
+        let inside = check_files(folder, &boundary, &raw.package, &repositories);
+        inside.map_err(|error| outside(&source, 0..0, error, None))?;
         let epoch = raw.source_date_epoch.or(options.source_date_epoch);
         let name = checked_name(&source, raw.name)?;
         let wishes_span = raw.packages.as_ref().map_or(0..0, Spanned::span);
@@ -163,12 +157,13 @@ impl Recipe {
             return Err(source.error(wishes_span, problem).into());
         }
         let volumes = volumes(&source, folder, &boundary, raw.volume)?;
-        let overlays = raw.overlays.into_iter().zip(revealing);
-        let overlays = overlays.map(|(mut raw, revealing)| {
-            raw.get_mut().revealing = revealing;
-            overlay(&source, (folder, &boundary), raw, &variables)
-        });
-        let overlays = overlays.collect::<config::Result<Vec<_>>>()?;
+        let mut overlays = Vec::with_capacity(raw.overlays.len());
+        let mut revealing = revealing.into_iter();
+        for mut raw in raw.overlays {
+            // A list that a variable holds has none.
+            raw.get_mut().revealing = revealing.next().unwrap_or_default();
+            overlays.push(overlay(&source, (folder, &boundary), raw, &variables)?);
+        }
         let mut expectations = raw.expect;
         for overlay in &overlays {
             expectations.extend(overlay.expectations.iter().cloned());
@@ -259,6 +254,20 @@ impl Recipe {
             source: Some(<(String, String)>::default()),
         })
     }
+}
+
+/// Makes sure that files of packages and keys lie inside the boundary.
+fn check_files(
+    folder: &Path,
+    boundary: &Boundary,
+    packages: &[PackageFile],
+    repositories: &[packages::Repository],
+) -> config::Result<()> {
+    for file in packages {
+        file.check(folder, boundary)?;
+    }
+    let mut keys = repositories.iter().flat_map(|one| one.key_files(folder));
+    keys.try_for_each(|file| boundary.check_file(&file))
 }
 
 /// The image that is meant, if the recipe has several.

@@ -42,9 +42,10 @@ fn imgasm(dir: &Path, args: &[&str]) -> Output {
 fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
     // As in continuous integration, if the host's own processor cannot be used.
     let usual = ["boot", "--json", "--accel", "tcg"];
-    let timeout: &[&str] = match args.contains(&"--timeout") {
-        true => &[],
-        false => &["--timeout", "1500"],
+    let timeout: &[&str] = if args.contains(&"--timeout") {
+        &[]
+    } else {
+        &["--timeout", "1500"]
     };
     let output = imgasm(dir, &[&usual[..], timeout, args].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
