@@ -37,6 +37,7 @@ impl Args {
     pub(super) fn needs(&self) -> Needs {
         let mut needs = confine::changing(&self.image.image);
         needs.read.extend(self.overlays.iter().cloned());
+        needs.read.extend(self.variables.files());
         needs
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 use super::inert;
-use crate::config::Values;
+use crate::config::{Setting, Source, Values, decode};
 use crate::environment::Environment;
 
 /// The longest value in a file, in bytes.
@@ -22,6 +22,9 @@ pub(super) struct VariableArgs {
     /// end is left out.
     #[arg(long, value_name = "NAME=FILE", value_parser = assignment)]
     set_file: Vec<(String, String)>,
+    /// Set the variables that a TOML file lists: `name = value`. What --set says takes precedence.
+    #[arg(long, value_name = "FILE")]
+    var_file: Vec<PathBuf>,
 }
 
 /// `NAME=VALUE`, the argument of `--set`.
@@ -35,7 +38,13 @@ pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
 impl VariableArgs {
     /// Whether a variable is set.
     pub(super) fn is_given(&self) -> bool {
-        !self.set.is_empty() || !self.set_file.is_empty()
+        !(self.set.is_empty() && self.set_file.is_empty() && self.var_file.is_empty())
+    }
+
+    /// The files that are read for them.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let single = self.set_file.iter().map(|(_, path)| PathBuf::from(path));
+        single.chain(self.var_file.iter().cloned())
     }
 
     /// The values. From here on, those that may be sensitive are not printed.
@@ -59,8 +68,18 @@ impl VariableArgs {
             })?;
             apart.push((name.clone(), value));
         }
+        let mut files = Vec::new();
+        for path in &self.var_file {
+            let source = Source::read(path)?;
+            let table = decode::parse(&source)?;
+            for (name, value) in table {
+                let value: Setting = decode::decode(&source, value)?;
+                files.push((name.into_inner().into_owned(), value));
+            }
+        }
         let values = Values {
             set: self.set.clone(),
+            files,
             apart,
             environment: environment.variables.clone(),
         };

@@ -20,6 +20,8 @@ pub const FEWEST_SENSITIVE: usize = 4;
 pub struct Values {
     /// From arguments.
     pub set: Vec<(String, String)>,
+    /// From files with values of several variables.
+    pub files: Vec<(String, Setting)>,
     /// From files and standard input.
     pub apart: Vec<(String, String)>,
     /// From the environment, for sensitive variables only: others are not to depend on it.
@@ -40,8 +42,9 @@ impl fmt::Debug for Values {
 impl Values {
     /// The names of variables that something is meant for by name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let given = self.set.iter().chain(&self.apart);
-        given.map(|(name, _)| name.as_str())
+        let given = self.set.iter().chain(&self.apart).map(|(name, _)| name);
+        let given = given.chain(self.files.iter().map(|(name, _)| name));
+        given.map(String::as_str)
     }
 
     /// All values that may be sensitive.
@@ -63,6 +66,23 @@ impl Values {
             {
                 given.insert(name.to_owned(), declarations.parse(name, text)?);
             }
+        }
+        for (name, value) in &self.files {
+            let Some(declaration) = declarations.get(name) else {
+                continue;
+            };
+            let wrong = |problem: String| Error::Variable {
+                name: name.clone(),
+                problem,
+            };
+            if declaration.is_sensitive {
+                let what = format!("it is sensitive: give it by `--set-file {name}=FILE`");
+                return Err(wrong(what));
+            }
+            let value = declarations
+                .fit(name, value.clone().into())
+                .map_err(wrong)?;
+            given.insert(name.clone(), value);
         }
         for (name, text) in &self.set {
             let Some(declaration) = declarations.get(name) else {
@@ -138,6 +158,7 @@ mod tests {
     fn nothing_shows_values() {
         let values = Values {
             set: vec![("a".to_owned(), "one".to_owned())],
+            files: Vec::new(),
             apart: vec![("b".to_owned(), "two".to_owned())],
             environment: BTreeMap::from([("c".to_owned(), "three".to_owned())]),
         };

@@ -6,6 +6,7 @@
 //! - [`decode`]: TOML to values.
 //! - [`template`]: `{{ variables }}` in text.
 //! - [`variables`]: what may be set from outside, with defaults and help.
+//! - `rules`: what they may hold.
 //! - [`given`]: their values from outside, some of which nobody else may see.
 //! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
 //! - [`digest`]: the identity of a folder's content.
@@ -16,6 +17,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod digest;
 pub mod given;
+mod rules;
 pub mod source;
 pub mod template;
 pub mod values;

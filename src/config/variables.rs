@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::decode::{self, Value, alternatives};
 use super::given::{FEWEST_SENSITIVE, Given, PREFIX};
+use super::rules::{Bound, Kind, Pattern, Rules};
 use super::{Diagnostic, Error, Source};
 
 /// What a variable can hold.
@@ -202,11 +203,14 @@ pub struct Declaration {
     pub help: Option<String>,
     /// Whether nobody else may see its value.
     pub is_sensitive: bool,
+    /// What it holds unless it is set, or a value of the same kind.
+    example: Option<Setting>,
+    rules: Rules,
     place: Range<usize>,
 }
 
 impl Declaration {
-    /// A value from outside, as one of the kind of the default.
+    /// A value from outside, as one of the variable's kind that keeps its rules.
     fn fit(&self, given: Given) -> Result<Setting, String> {
         let Given {
             value,
@@ -217,16 +221,21 @@ impl Declaration {
                 "a sensitive value has {FEWEST_SENSITIVE} bytes at least: fewer are found by trying"
             ));
         }
-        let Some(default) = &self.default else {
-            return Ok(value);
-        };
         let shown = match &value {
-            _ if is_sensitive => "its value, which is not shown,".to_owned(),
+            _ if is_sensitive || self.is_sensitive => "its value, which is not shown,".to_owned(),
             Setting::Text(text) => format!("{text:?}"),
             value => value.to_string(),
         };
-        let fitting = value.like(default);
-        fitting.ok_or_else(|| format!("{shown} is not {}", default.kind()))
+        let value = match &self.example {
+            None => value,
+            Some(example) => {
+                let fitting = value.like(example);
+                fitting.ok_or_else(|| format!("{shown} is not {}", example.kind()))?
+            }
+        };
+        let kept = self.rules.check(&value);
+        kept.map_err(|problem| format!("{shown} {problem}"))?;
+        Ok(value)
     }
 }
 
@@ -236,7 +245,7 @@ pub struct Declarations {
     variables: BTreeMap<String, Declaration>,
 }
 
-/// `name = "default"` or `name = { default = …, help = …, sensitive = … }`.
+/// `name = "default"`, or `name = { default = …, help = …, … }`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Described {
@@ -244,6 +253,63 @@ struct Described {
     help: Option<String>,
     #[serde(default)]
     sensitive: bool,
+    #[serde(rename = "type")]
+    kind: Option<Kind>,
+    required: Option<bool>,
+    choices: Option<Vec<Setting>>,
+    pattern: Option<Pattern>,
+    min: Option<Bound>,
+    max: Option<Bound>,
+}
+
+impl Described {
+    /// The declaration, or what is wrong with it.
+    fn check(self, place: Range<usize>) -> Result<Declaration, String> {
+        if self
+            .required
+            .is_some_and(|required| required == self.default.is_some())
+        {
+            return Err(match self.default {
+                Some(_) => "is required, so its default is never used",
+                None => "is not required, so it needs a default",
+            }
+            .to_owned());
+        }
+        let example = match (self.kind, &self.default) {
+            (Some(kind), _) => Some(kind.example()),
+            (None, default) => default.clone(),
+        };
+        let example = example.or_else(|| self.choices.as_ref()?.first().cloned());
+        let mut declaration = Declaration {
+            default: None,
+            help: self.help,
+            is_sensitive: self.sensitive,
+            example,
+            rules: Rules::default(),
+            place,
+        };
+        let own = |declaration: &Declaration, value: Setting| declaration.fit(value.into());
+        let choices = self.choices.map(|choices| {
+            let choices = choices.into_iter();
+            choices
+                .map(|choice| own(&declaration, choice))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let choices = choices.transpose();
+        let choices =
+            choices.map_err(|problem| format!("has a choice that is wrong: {problem}"))?;
+        declaration.rules = Rules {
+            choices,
+            pattern: self.pattern,
+            min: self.min,
+            max: self.max,
+        };
+        let default = self.default.map(|default| own(&declaration, default));
+        declaration.default = default
+            .transpose()
+            .map_err(|problem| format!("has a default that is wrong: {problem}"))?;
+        Ok(declaration)
+    }
 }
 
 impl Declarations {
@@ -273,17 +339,16 @@ impl Declarations {
                     let hint = "everybody who can read this file would know it";
                     return Err(source.error(place, message).with_hint(hint));
                 }
-                Declaration {
-                    default: described.default,
-                    help: described.help,
-                    is_sensitive: described.sensitive,
-                    place,
-                }
+                let declaration = described.check(place.clone());
+                declaration.map_err(|problem| source.error(place, format!("`{name}` {problem}")))?
             } else {
+                let default: Setting = decode::decode(source, value)?;
                 Declaration {
-                    default: Some(decode::decode(source, value)?),
+                    example: Some(default.clone()),
+                    default: Some(default),
                     help: None,
                     is_sensitive: false,
+                    rules: Rules::default(),
                     place,
                 }
             };

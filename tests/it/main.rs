@@ -64,6 +64,7 @@ mod stock_overlays;
 mod stock_overlays_on_disk;
 mod support;
 mod tar;
+mod variables;
 mod verify_boot;
 mod verify_expect;
 mod volumes;
