@@ -9,7 +9,7 @@ use super::{Error, Result};
 use imgasm_block::BlockDevice;
 use imgasm_disk::SectorSize;
 use imgasm_disk::partition::BIOS_BOOT;
-use imgasm_fs::path::ImagePath;
+use imgasm_guest::known_path;
 
 /// Where distributions have it.
 const FOLDERS: [&str; 2] = ["/boot/grub2/i386-pc", "/boot/grub/i386-pc"];
@@ -90,7 +90,7 @@ impl Loader {
 
 /// The content of a file of the tree, if it is one.
 fn read(tree: &Tree, path: &str) -> Result<Option<Vec<u8>>> {
-    let path = ImagePath::parse(path).expect("the path is a constant of this program");
+    let path = known_path(path);
     let Some(Content::File { source, .. }) = tree.get(&path).map(|item| &item.content) else {
         return Ok(None);
     };

@@ -17,7 +17,7 @@ use super::{Error, Result, archive};
 use crate::config::boundary::open_regular;
 use imgasm_block::Digest;
 use imgasm_fs::path::ImagePath;
-use imgasm_guest::Accounts;
+use imgasm_guest::{Accounts, known_path};
 
 /// What lies at a path.
 #[derive(Debug, Clone)]
@@ -179,7 +179,7 @@ fn collect(directory: &Path, at: &ImagePath, tree: &mut Tree) -> Result<()> {
 /// The accounts of the tree itself.
 fn accounts(tree: &Tree) -> Result<Accounts> {
     let content = |path: &str| {
-        let path = ImagePath::parse(path).expect("the path is a constant of this program");
+        let path = known_path(path);
         match tree.get(&path).map(|item| &item.content) {
             Some(Content::File { source, .. }) => {
                 let mut bytes = Vec::new();

@@ -49,18 +49,13 @@ pub(super) fn insert(
     if Init::detect(editor.fs())? != Some(Init::Systemd) {
         return Err(Error::NoSystemd);
     }
-    let owned = |mode| Attributes {
-        permissions: Some(mode),
-        uid: Some(0),
-        gid: Some(0),
-    };
     editor.mkdir_all(&known_path(FOLDER), Attributes::default())?;
     let script = script(live);
     editor.write(
         &known_path(PROGRAM),
         LastLink::Keep,
         script.as_bytes(),
-        owned(0o755),
+        Attributes::of_root(0o755),
     )?;
     let unit = unit(patience);
     for folder in [
@@ -73,14 +68,19 @@ pub(super) fn insert(
         &known_path(UNIT),
         LastLink::Keep,
         unit.as_bytes(),
-        owned(0o644),
+        Attributes::of_root(0o644),
     )?;
     editor.symlink(&known_path(WANTED), b"../imgasm-boot-probe.service")?;
     if clock == Clock::Emulated {
         let folder = known_path("/etc/systemd/system.conf.d");
         editor.mkdir_all(&folder, Attributes::default())?;
         let content = PATIENT.as_bytes();
-        editor.write(&known_path(PATIENCE), LastLink::Keep, content, owned(0o644))?;
+        editor.write(
+            &known_path(PATIENCE),
+            LastLink::Keep,
+            content,
+            Attributes::of_root(0o644),
+        )?;
     }
     Ok(())
 }
@@ -131,8 +131,8 @@ fn script(live: &[Live]) -> String {
     script
 }
 
-/// A word, quoted for the shell.
-fn quoted(text: &str) -> String {
+/// A word, quoted for the shell; GLib reads it likewise.
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

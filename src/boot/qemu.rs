@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::metadata::{self, Instance};
-use super::{Accelerator, Error, Options};
+use super::{Accelerator, Error, Options, probe};
 use imgasm_aws::wish::BootMode;
 use imgasm_guest::Arch;
 
@@ -244,8 +244,8 @@ fn network(command: &mut Command, sockets: &Sockets, options: &Options) -> Resul
     let own = std::env::current_exe()?;
     let relay = format!(
         "{} boot-relay {}",
-        quoted(&own.display().to_string()),
-        quoted(&sockets.metadata().display().to_string())
+        probe::quoted(&own.display().to_string()),
+        probe::quoted(&sockets.metadata().display().to_string())
     );
     let mut network = format!(
         "user,id=net,restrict=on,net=160.0.0.0/4,host=172.31.16.1,dns=172.31.0.2,dhcpstart={},\
@@ -289,11 +289,6 @@ fn disks(command: &mut Command, sockets: &Sockets) -> Result<(), Error> {
 /// A path within an option of QEMU.
 fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
-}
-
-/// A word, quoted as GLib reads it in a command.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

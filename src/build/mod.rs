@@ -4,9 +4,11 @@
 //! looked at.
 //!
 //! - `base`: the base of a build.
+//! - `packages`: the packages that the recipe itself names.
 //! - `record`: what it writes to the manifest.
 
 mod base;
+mod packages;
 mod record;
 
 use std::collections::BTreeSet;
@@ -19,22 +21,19 @@ use uuid::Uuid;
 
 use crate::config::Diagnostic;
 use crate::inspect::table_description;
-use crate::lock::file::LockedRemoval;
-use crate::lock::{self, Lock, Store};
+use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};
 use crate::origin;
-use crate::overlay::steps::package::PackageFile;
-use crate::overlay::{self, Applier, ChangedPath, Overlay};
-use crate::recipe::packages::{lock_path, wishes_identity};
+use crate::overlay::{self, ChangedPath};
 use crate::recipe::volume::{Content, Filesystem};
 use crate::recipe::{Recipe, Volume};
 use crate::session::{self, Edited, Finish, Session};
 use crate::volume::{self, FormattedVolume};
-use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Digest, Output};
+use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Output};
 use imgasm_container::{Cache, Progress, Written};
 use imgasm_disk::Disk;
 use imgasm_fs::{FileSystem, Timestamp};
-use imgasm_guest::packages;
+use imgasm_guest::packages::Script;
 
 pub use record::change;
 
@@ -208,11 +207,13 @@ impl Build {
             });
         let mut unsigned = BTreeSet::new();
         session.edit(|applier| {
-            let lock = fitting_lock(recipe, applier.fs())?;
-            unsigned = unsigned_packages(recipe, lock.as_ref());
-            let scripts = install_packages(applier, recipe, lock.as_ref(), cache)?;
+            let lock = packages::fitting_lock(recipe, applier.fs())?;
+            unsigned = packages::unsigned(recipe, lock.as_ref());
+            let scripts = packages::install(applier, recipe, lock.as_ref(), cache)?;
             if lock.is_some_and(|lock| lock.scripts != lock::file::verdicts(&scripts)) {
-                return Err(stale(recipe, "what becomes of the scripts of packages").into());
+                return Err(
+                    packages::stale(recipe, "what becomes of the scripts of packages").into(),
+                );
             }
             for overlay in &recipe.overlays {
                 applier.apply(overlay)?;
@@ -372,21 +373,6 @@ fn session(recipe: &Recipe, base: Arc<dyn BlockDevice>, partition: Option<u32>) 
     Ok(Session::open(base, len, options)?)
 }
 
-/// The digests of the packages that nobody had to have signed.
-fn unsigned_packages(recipe: &Recipe, lock: Option<&Lock>) -> BTreeSet<Digest> {
-    let locked = lock.into_iter().flat_map(|lock| &lock.packages);
-    let checked = recipe.repositories.iter().filter(|one| one.gpgcheck);
-    let checked: BTreeSet<_> = checked.map(|one| one.id.as_str()).collect();
-    let locked = locked.filter(|package| !checked.contains(package.repository.as_str()));
-    let files = recipe.packages.iter().filter_map(PackageFile::unsigned);
-    let overlays = recipe.overlays.iter().flat_map(Overlay::unsigned);
-    locked
-        .map(|package| package.sha256)
-        .chain(files)
-        .chain(overlays)
-        .collect()
-}
-
 /// Installs a recipe's packages, as this lock has them, and throws the result away; gives what
 /// became of their scripts.
 pub fn rehearse(
@@ -394,79 +380,13 @@ pub fn rehearse(
     lock: &Lock,
     cache: &Cache,
     progress: &Progress<'_>,
-) -> Result<Vec<packages::Script>> {
+) -> Result<Vec<Script>> {
     let base = base::open(recipe, cache, progress)?;
     let mut session = session(recipe, base.device, base.partition)?;
     let mut scripts = Vec::new();
     session.edit(|applier| {
-        scripts = install_packages(applier, recipe, Some(lock), cache)?;
+        scripts = packages::install(applier, recipe, Some(lock), cache)?;
         Ok::<_, Error>(())
     })?;
     Ok(scripts)
-}
-
-/// Installs the packages that the recipe itself names, by their files and, as the lock has them, by
-/// their names, and removes those that are to go.
-fn install_packages(
-    applier: &mut Applier<'_>,
-    recipe: &Recipe,
-    lock: Option<&Lock>,
-    cache: &Cache,
-) -> Result<Vec<packages::Script>> {
-    let files = recipe.packages.iter();
-    let mut requests: Vec<_> = files.map(|file| file.request(&recipe.folder)).collect();
-    let unwritable = recipe.packages.iter().map(PackageFile::unwritable);
-    let unwritable = unwritable.min();
-    let (Some(wishes), Some(lock)) = (&recipe.wishes, lock) else {
-        let wishes = packages::Wishes::default();
-        return match unwritable {
-            Some(unwritable) => Ok(applier.install(&requests, &wishes, unwritable, &[])?),
-            None => Ok(Vec::new()),
-        };
-    };
-    requests.extend(Store::new(recipe, cache.folder()).requests(lock)?);
-    let own = wishes.database.unwritable();
-    let remove: Vec<_> = lock.removals.iter().map(LockedRemoval::nevra).collect();
-    let also = packages::Wishes {
-        remove: &remove,
-        allows_older: true,
-        scriptlets: wishes.scriptlets,
-        overrides: &[],
-    };
-    let unwritable = unwritable.map_or(own, |unwritable| unwritable.min(own));
-    let instead = &recipe.instead_of_scripts;
-    Ok(applier.install(&requests, &also, unwritable, instead)?)
-}
-
-/// The lock of a recipe; `None` where it wishes for no packages by name.
-///
-/// # Errors
-/// Where there is none, or it was made for another base or for other wishes.
-fn fitting_lock(recipe: &Recipe, fs: &dyn FileSystem) -> Result<Option<Lock>, lock::Error> {
-    let Some(wishes) = &recipe.wishes else {
-        return Ok(None);
-    };
-    let path = lock_path(&recipe.source, recipe.image.as_deref());
-    let lock = Lock::read(&path)?;
-    let lock = lock.ok_or(lock::Error::Missing { path })?;
-    if lock.wishes != wishes_identity(&recipe.repositories, wishes) {
-        return Err(stale(recipe, "`[packages]` or a `[[repository]]`"));
-    }
-    for one in &recipe.repositories {
-        let keys = lock::make::keyring(recipe, one)?.fingerprints();
-        let mut locked = lock.repositories.iter();
-        if !locked.any(|locked| locked.id == one.id && locked.keys == keys) {
-            return Err(stale(recipe, "a key of a repository"));
-        }
-    }
-    if lock.base != lock::make::identity(fs)? {
-        return Err(stale(recipe, "what is installed in the base"));
-    }
-    Ok(Some(lock))
-}
-
-/// The lock was made for something else.
-fn stale(recipe: &Recipe, what: &'static str) -> lock::Error {
-    let path = lock_path(&recipe.source, recipe.image.as_deref());
-    lock::Error::Stale { path, what }
 }

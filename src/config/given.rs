@@ -9,7 +9,8 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::variables::{Declarations, Setting};
+use super::Setting;
+use super::variables::Declarations;
 use super::{Error, Result};
 
 /// The fewest bytes of a sensitive value. Fewer are found by trying, and stand in texts by chance.

@@ -5,6 +5,7 @@
 //! - [`diagnostic`]: a message that shows the place.
 //! - [`decode`]: TOML to values.
 //! - [`template`]: `{{ variables }}` in text.
+//! - `setting`: the values of variables.
 //! - [`variables`]: what may be set from outside, with defaults and help.
 //! - `rules`: what they may hold.
 //! - [`given`]: their values from outside, some of which nobody else may see.
@@ -18,6 +19,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod given;
 mod rules;
+mod setting;
 pub mod source;
 pub mod template;
 pub mod values;
@@ -29,9 +31,10 @@ use std::path::PathBuf;
 pub use boundary::Boundary;
 pub use diagnostic::Diagnostic;
 pub use given::{Given, Values};
+pub use setting::Setting;
 pub use source::Source;
 pub use values::{Account, ByteSize, Epoch, Mode, ProjectPath, RelativePath};
-pub use variables::{Declarations, Setting, Variables};
+pub use variables::{Declarations, Variables};
 
 /// Why a recipe or an overlay cannot be used.
 #[derive(Debug, thiserror::Error)]

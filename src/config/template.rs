@@ -17,8 +17,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
+use super::Setting;
 use super::decode::{self, Rendered, Table, Value};
-use super::variables::Setting;
 use super::variables::Variables;
 use super::{Diagnostic, Source};
 

@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeValue};
 
+use super::load::outside;
 use crate::config::decode::{self, Table, Value};
 use crate::config::{self, Boundary, Diagnostic, Source};
 
@@ -64,14 +65,10 @@ fn extended(
     let path = folder.join(extends(&own, value)?);
     let error = |problem: String| own.error(value.span(), problem);
     let file = boundary.open(&path).map_err(|problem| match problem {
-        config::Error::Outside { .. } => {
-            let hint = "`--allow-outside DIR` allows a folder, for a recipe that you trust";
-            error(problem.to_string()).with_hint(hint).into()
-        }
         config::Error::Io { path, source } => {
             config::Error::from(error(format!("cannot read {}: {source}", path.display())))
         }
-        other => other,
+        other => outside(&own, value.span(), other, None),
     })?;
     let place = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     if !seen.insert(place) {
@@ -95,37 +92,55 @@ fn extends(source: &Source, value: &Value<'_>) -> Result<PathBuf, Diagnostic> {
     }
 }
 
-/// The names of a recipe's images, each with its place.
-pub(super) fn images(source: &Source) -> Result<Vec<Spanned<String>>, Diagnostic> {
+/// The names of a recipe's images.
+pub(super) fn images(source: &Source) -> Result<Vec<String>, Diagnostic> {
     let mut table = merged(source)?;
-    let entries = entries(source, &mut table)?;
-    let names = entries.into_iter().map(|(name, _)| name);
-    Ok(names.collect())
+    let entries = entries(source, &mut table)?.into_iter();
+    Ok(entries.map(|(name, _)| name.into_inner()).collect())
 }
 
-/// What the recipe says of the image with this name; of a recipe without images, what it says.
+/// What the recipe says of the image that is wanted, and that image's name; of a recipe without images,
+/// what it says.
+///
+/// # Errors
+/// If it has several, and none of them is wanted.
 pub(super) fn composed<'s>(
     source: &'s Source,
-    image: Option<&str>,
-) -> Result<Table<'s>, Diagnostic> {
+    wanted: Option<&str>,
+) -> Result<(Table<'s>, Option<String>), Diagnostic> {
     let mut table = merged(source)?;
-    let entries = entries(source, &mut table)?;
-    let Some(wanted) = image else {
-        return Ok(table);
+    let mut entries = entries(source, &mut table)?;
+    let names = || -> Vec<&str> {
+        entries
+            .iter()
+            .map(|(name, _)| name.get_ref().as_str())
+            .collect()
     };
-    let mut entries = entries.into_iter();
-    let Some((name, mut entry)) = entries.find(|(name, _)| name.get_ref() == wanted) else {
-        return Err(source.error(0..0, format!("the recipe has no image `{wanted}`")));
+    let found = match (wanted, entries.first()) {
+        (None, None) => return Ok((table, None)),
+        (None, Some((first, _))) => {
+            let error = source.error(first.span(), "the recipe is about several images");
+            return Err(error.with_hint(format!("choose one with --image: {}", names().join(", "))));
+        }
+        (Some(wanted), _) => names()
+            .iter()
+            .position(|name| *name == wanted)
+            .ok_or_else(|| {
+                let error = source.error(0..0, format!("the recipe has no image `{wanted}`"));
+                error.with_hint(decode::alternatives("image", "images", wanted, &names()))
+            })?,
     };
+    let (name, mut entry) = entries.swap_remove(found);
     let without = entry.remove(WITHOUT);
     lay_over(&mut table, entry, &[]);
     if let Some(without) = without {
         leave_out(source, &mut table, &without)?;
     }
     let span = name.span();
-    let name = DeValue::String(DeString::Owned(name.into_inner()));
-    insert(&mut table, "name", Value::new(span, name));
-    Ok(table)
+    let name = name.into_inner();
+    let value = DeValue::String(DeString::Owned(name.clone()));
+    insert(&mut table, "name", Value::new(span, value));
+    Ok((table, Some(name)))
 }
 
 /// Takes the entries of `image` out of a recipe.

@@ -3,14 +3,18 @@
 //! - [`Recipe`]: a recipe that was read and checked, with its variables filled in and its overlays
 //!   read; [`load`] does that.
 //! - `compose`: recipes that extend others, and the images of one recipe.
+//! - `overlays`: the overlays that it names; `ami`: the AMI; `identity`: what tells it from others.
 //! - [`base`]: what the image is made from; `disk`: how a disk that is assembled is divided.
 //! - [`packages`]: repositories, and the packages that are wished for by name.
 //! - [`volume`]: the disks beside the root.
 
+mod ami;
 pub mod base;
 mod compose;
 mod disk;
+mod identity;
 mod load;
+mod overlays;
 pub mod packages;
 pub mod volume;
 

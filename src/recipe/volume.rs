@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
 
 use crate::base::{self, tree};
-use crate::config::{self, Boundary, ProjectPath, digest};
+use crate::config::{self, Boundary, Diagnostic, ProjectPath, Source, digest};
 use crate::filesystem::FilesystemKind;
 use imgasm_aws::wish::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};
 use imgasm_block::Digest;
@@ -225,4 +226,45 @@ impl RawVolume {
             files,
         }))
     }
+}
+
+/// The volumes of a recipe, which must not get into each other's way.
+pub(super) fn check_all(
+    source: &Source,
+    folder: &Path,
+    boundary: &Boundary,
+    raw: Vec<Spanned<RawVolume>>,
+) -> Result<Vec<Volume>, Diagnostic> {
+    let mut volumes: Vec<Volume> = Vec::with_capacity(raw.len());
+    for raw in raw {
+        let span = raw.span();
+        let volume = raw.into_inner().check(folder, boundary);
+        let volume = volume.map_err(|problem| source.error(span.clone(), problem))?;
+        if let Some(problem) = volumes.iter().find_map(|other| clash(other, &volume)) {
+            return Err(source.error(span, problem));
+        }
+        volumes.push(volume);
+    }
+    Ok(volumes)
+}
+
+/// What two volumes have in common but must not.
+fn clash(one: &Volume, other: &Volume) -> Option<String> {
+    if one.settings.device_name == other.settings.device_name {
+        let name = one.settings.device_name.as_str();
+        return Some(format!("{name} is the device of another volume already"));
+    }
+    let (Content::Filesystem(one), Content::Filesystem(other)) = (&one.content, &other.content)
+    else {
+        return None;
+    };
+    if one.label == other.label {
+        let label = one.label.as_str();
+        return Some(format!("`{label}` is the label of another volume already"));
+    }
+    let mount = one.mount.as_ref().filter(|_| one.mount == other.mount)?;
+    Some(format!(
+        "{} is mounted from another volume already",
+        mount.as_str()
+    ))
 }

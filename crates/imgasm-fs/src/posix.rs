@@ -42,6 +42,17 @@ pub struct Attributes {
     pub gid: Option<u32>,
 }
 
+impl Attributes {
+    /// Those of a file that belongs to root, with this mode.
+    pub fn of_root(mode: u16) -> Self {
+        Self {
+            permissions: Some(mode),
+            uid: Some(0),
+            gid: Some(0),
+        }
+    }
+}
+
 /// Makes a node as root's `open`, `mkdir`, `symlink` or `mknod` does under a umask of 022, followed
 /// by a `chown` and a `chmod` for the attributes that are given.
 ///

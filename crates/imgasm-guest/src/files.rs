@@ -1,7 +1,7 @@
 //! Small files of the guest, read whole.
 
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, LastLink, Place, locate, read_file};
+use imgasm_fs::tree::{self, Attributes, Editor, LastLink, Place, locate, read_file};
 use imgasm_fs::{FileSystem, FileType};
 
 /// The longest file of text that is read: far above any configuration file or script.
@@ -19,6 +19,21 @@ pub fn read_optional(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Opti
 /// The content of a file whose path is written in this program; `None` if nothing is there.
 pub fn read_known(fs: &dyn FileSystem, path: &str) -> tree::Result<Option<Vec<u8>>> {
     read_optional(fs, &known_path(path))
+}
+
+/// Writes a file of root's with this mode, whatever was there, in a directory that is made if it is
+/// missing.
+pub(crate) fn write_of_root(
+    editor: &mut Editor<'_>,
+    path: &ImagePath,
+    last: LastLink,
+    content: &[u8],
+    mode: u16,
+) -> tree::Result<()> {
+    if let Some(folder) = path.parent() {
+        editor.mkdir_all(&folder, Attributes::default())?;
+    }
+    editor.write(path, last, content, Attributes::of_root(mode))
 }
 
 /// A path that is written in this program.

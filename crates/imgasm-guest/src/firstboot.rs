@@ -5,6 +5,7 @@
 //! When the script succeeds, it and what starts it are removed; when it fails, it runs again at the
 //! next boot.
 
+use super::files::write_of_root;
 use super::services::{self, Wish};
 use super::{Init, known_path};
 use imgasm_fs::path::ImagePath;
@@ -72,15 +73,7 @@ pub fn install(editor: &mut Editor<'_>, name: &str, script: &[u8]) -> Result<(),
 }
 
 fn write(editor: &mut Editor<'_>, path: &ImagePath, content: &[u8], mode: u16) -> tree::Result<()> {
-    if let Some(folder) = path.parent() {
-        editor.mkdir_all(&folder, Attributes::default())?;
-    }
-    let attributes = Attributes {
-        permissions: Some(mode),
-        uid: Some(0),
-        gid: Some(0),
-    };
-    editor.write(path, LastLink::Follow, content, attributes)
+    write_of_root(editor, path, LastLink::Follow, content, mode)
 }
 
 /// Not ordered after `cloud-final.service`: in some releases that waits for `multi-user.target`,

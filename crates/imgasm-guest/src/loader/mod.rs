@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 use cache::Entry;
 use elf::Library;
 
-use crate::files::{entry, list};
+use crate::files::{entry, list, write_of_root};
 use crate::{Arch, known_path};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::text::name_text;
-use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
+use imgasm_fs::tree::{self, Editor, LastLink};
 use imgasm_fs::{FileSystem, FileType, NodeId};
 
 /// Where the cache is.
@@ -95,13 +95,8 @@ pub fn update(editor: &mut Editor<'_>, makes_links: bool) -> Result<(), Error> {
         (entries, _) = read(editor, &folders, arch, true)?;
     }
     let bytes = cache::encode(entries, &strings);
-    let attributes = Attributes {
-        permissions: Some(0o644),
-        uid: Some(0),
-        gid: Some(0),
-    };
-    editor.mkdir_all(&known_path("/etc"), Attributes::default())?;
-    Ok(editor.write(&known_path(CACHE), LastLink::Keep, &bytes, attributes)?)
+    let path = known_path(CACHE);
+    Ok(write_of_root(editor, &path, LastLink::Keep, &bytes, 0o644)?)
 }
 
 /// Reads the folders, and makes their links; gives the libraries, and whether no link was wrong.

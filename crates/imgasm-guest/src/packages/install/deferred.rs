@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use super::super::Error;
-use crate::files::list;
+use crate::files::{list, write_of_root};
 use crate::services::{self, Wish};
 use crate::{Init, known_path};
 use imgasm_fs::path::ImagePath;
@@ -144,15 +144,7 @@ fn write(
     content: &[u8],
     mode: u16,
 ) -> Result<(), Error> {
-    if let Some(folder) = path.parent() {
-        editor.mkdir_all(&folder, Attributes::default())?;
-    }
-    let attributes = Attributes {
-        permissions: Some(mode),
-        uid: Some(0),
-        gid: Some(0),
-    };
-    Ok(editor.write(path, LastLink::Keep, content, attributes)?)
+    Ok(write_of_root(editor, path, LastLink::Keep, content, mode)?)
 }
 
 /// The unit. Before `sysinit.target` is before every service that does not ask to be earlier still.
