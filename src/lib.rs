@@ -3,6 +3,7 @@
 //! Lowest floor first; a module imports only from those above it in this list:
 //!
 //! - [`inspect`]: what an image is, described.
+//! - [`schema`]: JSON Schemas of what people write, for editors.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
 //! - [`environment`]: the environment of the process.
 //! - [`filesystem`]: fresh filesystems.
@@ -56,6 +57,7 @@ pub mod recipe;
 pub mod reproduce;
 pub mod sandbox;
 pub mod sbom;
+pub mod schema;
 pub mod session;
 pub mod verification;
 pub mod verify;

@@ -87,7 +87,7 @@ const fn sign(mark: &'static str, meaning: &'static str, is_end: bool) -> Sign {
 }
 
 /// The signs, the most telling ones first.
-const SIGNS: [Sign; 26] = [
+const SIGNS: [Sign; 27] = [
     sign(
         "No bootable device",
         "the firmware finds no boot loader",
@@ -122,6 +122,11 @@ const SIGNS: [Sign; 26] = [
         "you need to load the kernel first",
         "the boot loader has no kernel",
         false,
+    ),
+    sign(
+        "Failed to boot both default and fallback entries",
+        "the boot loader cannot start what it offers",
+        true,
     ),
     sign(
         "grub rescue>",

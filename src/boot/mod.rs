@@ -42,6 +42,11 @@ use qemu::Sockets;
 use running::Machine;
 pub use verdict::Report;
 
+/// How much of the time is kept for a probe to say what it sees, if the machine is not up: a quarter,
+/// within these bounds.
+const SHORTEST_RESERVE: Duration = Duration::from_secs(30);
+const LONGEST_RESERVE: Duration = Duration::from_secs(120);
+
 /// Why a machine could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -329,7 +334,8 @@ fn with_probe(
             },
         )?;
         // The probe reports what it sees while there is time left to record it.
-        let patience = options.timeout.saturating_sub(Duration::from_secs(30));
+        let reserve = (options.timeout / 4).clamp(SHORTEST_RESERVE, LONGEST_RESERVE);
+        let patience = options.timeout.saturating_sub(reserve);
         session.edit(|applier| {
             applier.edit("boot", "probe", |editor, _| {
                 probe::insert(editor, &subject.live, patience, clock)

@@ -100,8 +100,12 @@ round() {
     echo end >&3
 }
 
-count=0
-while ! is_settled && [ "$count" -lt "$IMGASM_PATIENCE" ]; do
+# is_before SECONDS: whether the machine has run for less. Each look at it takes time, too.
+is_before() {
+    read -r uptime _ </proc/uptime
+    [ "${uptime%%.*}" -lt "$1" ]
+}
+
+while ! is_settled && is_before "$IMGASM_PATIENCE"; do
     sleep 1
-    count=$((count + 1))
 done

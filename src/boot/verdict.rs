@@ -274,6 +274,9 @@ fn no_cycle(console: &[String]) -> Vec<CheckResult> {
     )]
 }
 
+/// What cloud-init warns of if it leaves out a whole file of its configuration, or the user data.
+const UNREAD: [&str; 2] = ["Failed loading yaml", "Failed at merging in cloud config"];
+
 fn cloud_init(seen: &Seen) -> CheckResult {
     const CHECK: &str = "cloud-init is done";
     let skipped = |message: &str| {
@@ -306,7 +309,12 @@ fn cloud_init(seen: &Seen) -> CheckResult {
     let errors = errors.into_iter().flatten().filter_map(|e| e.as_str());
     let errors: Vec<_> = errors.collect();
     let warnings = seen.text("cloud:warnings").unwrap_or_default();
-    let verdict = if errors.is_empty() {
+    let is_unread = |line: &&str| UNREAD.iter().any(|mark| line.contains(mark));
+    let verdict = if let Some(message) = warnings.lines().find(is_unread) {
+        Verdict::Failed {
+            message: format!("a configuration of it cannot be read: {message}"),
+        }
+    } else if errors.is_empty() {
         match warnings.lines().last() {
             Some(message) => Verdict::Warned {
                 message: message.to_owned(),

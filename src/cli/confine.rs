@@ -45,7 +45,11 @@ pub(super) fn needs(command: &Command, environment: &Environment) -> Option<Need
         #[cfg(feature = "aws")]
         Command::Import(_) | Command::Pull(_) | Command::Gc(_) => return None,
         // They open nothing of strangers.
-        Command::Init(_) | Command::BootRelay(_) | Command::Completions(_) | Command::Man(_) => {
+        Command::Init(_)
+        | Command::BootRelay(_)
+        | Command::Schema(_)
+        | Command::Completions(_)
+        | Command::Man(_) => {
             return None;
         }
     };

@@ -9,6 +9,11 @@ use include_dir::{Dir, DirEntry, include_dir};
 use super::Outcome;
 use super::failure::Failure;
 use super::output::Output;
+use super::schema::Kind;
+
+/// Where the schemas are put, for editors.
+const RECIPE_SCHEMA: &str = "schemas/imgasm.json";
+const OVERLAY_SCHEMA: &str = "schemas/overlay.json";
 
 static OVERLAYS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/overlays");
 
@@ -49,9 +54,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
     let mut files = vec![(
         PathBuf::from("imgasm.toml"),
-        args.template.recipe().as_bytes(),
+        with_schema(args.template.recipe().as_bytes(), RECIPE_SCHEMA, ""),
     )];
     collect(&OVERLAYS, &mut files);
+    for (path, kind) in [
+        (RECIPE_SCHEMA, Kind::Recipe),
+        (OVERLAY_SCHEMA, Kind::Overlay),
+    ] {
+        files.push((path.into(), format!("{:#}\n", kind.schema()).into_bytes()));
+    }
     let taken = files
         .iter()
         .map(|(path, _)| args.dir.join(path))
@@ -71,15 +82,26 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
 }
 
 /// Every file of the stock overlays, under `overlays/`.
-fn collect(folder: &'static Dir<'_>, files: &mut Vec<(PathBuf, &[u8])>) {
+fn collect(folder: &'static Dir<'_>, files: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in folder.entries() {
         match entry {
             DirEntry::Dir(folder) => collect(folder, files),
             DirEntry::File(file) => {
-                files.push((Path::new("overlays").join(file.path()), file.contents()));
+                let path = Path::new("overlays").join(file.path());
+                let content = if path.ends_with("overlay.toml") {
+                    with_schema(file.contents(), OVERLAY_SCHEMA, "../../")
+                } else {
+                    file.contents().to_vec()
+                };
+                files.push((path, content));
             }
         }
     }
+}
+
+/// A text in TOML whose first line names its schema.
+fn with_schema(text: &[u8], schema: &str, above: &str) -> Vec<u8> {
+    [format!("#:schema {above}{schema}\n").as_bytes(), text].concat()
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
 //! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
 //! [`diff`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`],
-//! [`plan`], [`recover`], [`tar`], [`verify`], and with the feature `aws` also `import`, `pull` and
+//! [`plan`], [`recover`], [`schema`], [`tar`], [`verify`], and with the feature `aws` also `import`, `pull` and
 //! `gc`, which share
 //! `connection`.
 //!
@@ -53,6 +53,7 @@ mod recipe;
 mod recover;
 mod relay;
 mod reproduce;
+mod schema;
 mod tar;
 mod target;
 mod variables;
@@ -127,6 +128,7 @@ enum Command {
     Boot(boot::Args),
     #[command(hide = true)]
     BootRelay(relay::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -233,6 +235,7 @@ fn run(
         Command::Verify(args) => verify::run(&args, environment, output),
         Command::Boot(args) => boot::run(&args, environment, output),
         Command::BootRelay(args) => relay::run(&args),
+        Command::Schema(args) => schema::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
         Command::Man(args) => man::run(&args, output),
     }

@@ -118,7 +118,7 @@ fn explain(source: &Source, error: &toml::de::Error, whole: Range<usize>) -> Dia
 
 /// What a message expected, in the words of TOML instead of Rust's.
 fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 8] = [
+    const WORDS: [(&str, &str); 9] = [
         ("struct ", "a table"),
         (
             "enum ",
@@ -130,6 +130,7 @@ fn plain(message: &str) -> String {
         ("a sequence", "a list"),
         ("unit", "nothing"),
         ("f64", "a number"),
+        ("path string", "a path"),
     ];
     let Some((found, expected)) = message.split_once(", expected ") else {
         return message.to_owned();

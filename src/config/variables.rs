@@ -10,6 +10,7 @@ use super::decode::{self, Value, alternatives};
 use super::given::{FEWEST_SENSITIVE, Given, PREFIX};
 use super::rules::{Bound, Kind, Pattern, Rules};
 use super::{Diagnostic, Error, Setting, Source};
+use crate::schema::{Schema, ask};
 
 /// The values that templates see, by name.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
@@ -123,6 +124,13 @@ impl Declaration {
         kept.map_err(|problem| format!("{shown} {problem}"))?;
         Ok(value)
     }
+}
+
+/// What the table `[variables]` takes, for editors.
+pub fn schema() -> Schema {
+    let mut variable = ask::<Setting>();
+    variable.table = ask::<Described>().table;
+    Schema::of_names(variable)
 }
 
 /// The `[variables]` of a recipe or an overlay.

@@ -36,7 +36,7 @@ pub struct FileRules {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rule {
+pub(super) struct Rule {
     mode: Option<Mode>,
     owner: Option<Account>,
     group: Option<Account>,

@@ -4,6 +4,7 @@
 //! - [`applier`]: applies overlays to a filesystem.
 //! - [`report`]: what was touched by which step.
 //! - [`when`]: guards of steps.
+//! - [`schema`]: what an `overlay.toml` takes, for editors.
 //! - [`script`]: steps in the place of a script of a package.
 //! - [`files`]: the `files/` tree.
 //! - [`steps`]: the vocabulary, one file per kind of step.
@@ -12,6 +13,7 @@ mod applier;
 pub mod files;
 mod model;
 pub mod report;
+pub mod schema;
 pub mod script;
 pub mod steps;
 pub mod when;

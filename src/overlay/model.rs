@@ -200,6 +200,13 @@ fn step(source: &Source, value: Value<'_>, variables: &Variables) -> Result<Step
             decode::decode_rendered(source, Rendered { value, typed })
         })
         .transpose()?;
+    let is_unknown = |key: &str| !Action::KINDS.contains(&key);
+    if let Some((key, _)) = table.iter().find(|(key, _)| is_unknown(key.get_ref())) {
+        let error = source.error(key.span(), format!("`{key}` is not known here"));
+        let known = [&Action::KINDS[..], &["when"]].concat();
+        let hint = decode::alternatives("key", "keys", key.get_ref(), &known);
+        return Err(error.with_hint(hint));
+    }
     let mut keys = table.iter().map(|(key, value)| (key.span(), value.span()));
     let span = match (keys.next(), keys.next()) {
         (Some((key, value)), None) => key.start..value.end,

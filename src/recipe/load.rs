@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -26,7 +27,7 @@ use imgasm_aws::wish::Ami;
 /// A recipe as it is written, without its variables.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawRecipe {
+pub(super) struct RawRecipe {
     name: Spanned<String>,
     description: Option<String>,
     base: Spanned<RawBase>,
@@ -44,6 +45,17 @@ struct RawRecipe {
     volume: Vec<Spanned<RawVolume>>,
     #[serde(default)]
     expect: Vec<Expectation>,
+    // What is taken out before this is decoded. Named here, so that messages know the keys.
+    #[serde(rename = "extends")]
+    _extends: Option<IgnoredAny>,
+    #[serde(rename = "image")]
+    _image: Option<IgnoredAny>,
+    #[serde(rename = "variables")]
+    _variables: Option<IgnoredAny>,
+    #[serde(rename = "repository")]
+    _repository: Option<IgnoredAny>,
+    #[serde(rename = "ami")]
+    _ami: Option<IgnoredAny>,
 }
 
 impl Recipe {

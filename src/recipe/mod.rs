@@ -7,6 +7,7 @@
 //! - [`base`]: what the image is made from; `disk`: how a disk that is assembled is divided.
 //! - [`packages`]: repositories, and the packages that are wished for by name.
 //! - [`volume`]: the disks beside the root.
+//! - [`schema`]: what a recipe takes, for editors.
 
 mod ami;
 pub mod base;
@@ -16,6 +17,7 @@ mod identity;
 mod load;
 mod overlays;
 pub mod packages;
+pub mod schema;
 pub mod volume;
 
 use std::ops::Range;

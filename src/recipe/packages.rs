@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::decode::Value;
@@ -50,7 +51,7 @@ pub struct Repository {
 }
 
 /// What is wished for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackageWishes {
     /// What is to be there: names, with version and architecture or without, patterns, `@groups`,
@@ -81,6 +82,9 @@ pub struct PackageWishes {
     /// What is done where the database cannot be written.
     #[serde(default)]
     pub database: Database,
+    // What is taken out before this is decoded. Named here, so that messages know the key.
+    #[serde(rename = "override")]
+    _override: Option<IgnoredAny>,
 }
 
 const fn yes() -> bool {

@@ -68,4 +68,5 @@ mod variables;
 mod verify_boot;
 mod verify_expect;
 mod volumes;
+mod wrong_inputs;
 mod xfs_blocktrash;

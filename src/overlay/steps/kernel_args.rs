@@ -29,12 +29,30 @@ const CMDLINE: &str = "/etc/kernel/cmdline";
 /// `name=value` takes the place of another value of that name. To be taken away is an argument as it
 /// stands, or, by its name alone, with any value.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Keys")]
 pub struct KernelArgs {
+    add: Vec<String>,
+    remove: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
     #[serde(default)]
     add: Vec<String>,
     #[serde(default)]
     remove: Vec<String>,
+}
+
+impl TryFrom<Keys> for KernelArgs {
+    type Error = &'static str;
+
+    fn try_from(Keys { add, remove }: Keys) -> Result<Self, Self::Error> {
+        if add.is_empty() && remove.is_empty() {
+            return Err("there are no arguments to `add` or to `remove`");
+        }
+        Ok(Self { add, remove })
+    }
 }
 
 impl KernelArgs {

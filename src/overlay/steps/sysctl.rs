@@ -19,10 +19,22 @@ const LAST: &str = "/etc/sysctl.conf";
 pub struct Sysctl {
     /// `vm.max_map_count`.
     key: String,
-    value: toml::Value,
+    value: Parameter,
     /// The file that the line stands in.
     #[serde(default = "usual_path")]
     path: ImagePath,
+}
+
+/// The value of a parameter.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a parameter's value is a text, a whole number, true or false"
+)]
+enum Parameter {
+    Boolean(bool),
+    Integer(i64),
+    Text(String),
 }
 
 fn usual_path() -> ImagePath {
@@ -32,10 +44,9 @@ fn usual_path() -> ImagePath {
 impl Sysctl {
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
         let value = match &self.value {
-            toml::Value::String(text) => text.trim().to_owned(),
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Boolean(flag) => u8::from(*flag).to_string(),
-            _ => return Err(self.unfit("a parameter's value is a text, a number, true or false")),
+            Parameter::Text(text) => text.trim().to_owned(),
+            Parameter::Integer(number) => number.to_string(),
+            Parameter::Boolean(flag) => u8::from(*flag).to_string(),
         };
         let is_key = |c: char| c.is_ascii_graphic() && !matches!(c, '=' | '#' | ';');
         if self.key.is_empty() || !self.key.chars().all(is_key) || value.contains('\n') {

@@ -9,6 +9,7 @@ use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 pub use evaluate::{Evaluator, InstalledPackages, Packages};
 
@@ -102,6 +103,9 @@ struct Keys {
     package: Option<String>,
     version: Option<String>,
     installed: Option<bool>,
+    // What is taken out before this is decoded. Named here, so that messages know the key.
+    #[serde(rename = "live")]
+    _live: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]

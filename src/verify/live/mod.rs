@@ -16,7 +16,7 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 pub use evaluate::{Clock, evaluate};
-pub use read::read;
+pub use read::{add_to, read};
 pub use seen::Seen;
 
 /// The most memory that a compiled pattern may take, in bytes.

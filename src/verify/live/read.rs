@@ -4,6 +4,7 @@ use toml::de::{DeArray, DeValue};
 
 use super::Live;
 use crate::config::{Diagnostic, Source, Variables, decode, template};
+use crate::schema::{Schema, ask};
 
 /// Reads the tables `[[expect.live]]` of a recipe or an overlay, and takes them out.
 ///
@@ -17,6 +18,18 @@ pub fn read(
     let live = take_all(table).into_iter();
     live.map(|value| template::read(source, value, variables))
         .collect()
+}
+
+/// Adds the tables to what a recipe or an overlay takes: each belongs to the `[[expect]]` before it, as
+/// TOML sees it, or to a table `expect` of its own.
+pub fn add_to(schema: &mut Schema) {
+    let live = Schema::of_list(ask::<Live>());
+    if let Some(expect) = schema.at(&["expect"]) {
+        expect.insert("live", live.clone());
+    }
+    if let Some(expect) = schema.key("expect") {
+        expect.insert("live", live);
+    }
 }
 
 /// Takes them out. TOML puts those that follow an `[[expect]]`
