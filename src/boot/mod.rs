@@ -45,7 +45,7 @@ pub use verdict::Report;
 /// How much of the time is kept for a probe to say what it sees, if the machine is not up: a quarter,
 /// within these bounds.
 const SHORTEST_RESERVE: Duration = Duration::from_secs(30);
-const LONGEST_RESERVE: Duration = Duration::from_secs(120);
+const LONGEST_RESERVE: Duration = Duration::from_mins(2);
 
 /// Why a machine could not be started.
 #[derive(Debug, thiserror::Error)]

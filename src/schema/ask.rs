@@ -68,8 +68,11 @@ pub fn ask<T: DeserializeOwned>() -> Schema {
 
 struct Decoder<'d> {
     /// Decodes a text; gives a complaint with its place.
-    decode: &'d dyn Fn(&str) -> Option<(String, Option<Range<usize>>)>,
+    decode: &'d dyn Fn(&str) -> Option<Said>,
 }
+
+/// What a decoder said, and about which bytes, if it told.
+type Said = (String, Option<Range<usize>>);
 
 impl Decoder<'_> {
     /// What is complained about in a value, in TOML, at a path.
@@ -79,7 +82,7 @@ impl Decoder<'_> {
         for step in path {
             match step {
                 Step::Key(key) => {
-                    before += &format!("{{ {} = ", quoted(key));
+                    before.extend(["{ ", &quoted(key), " = "]);
                     after.insert_str(0, " }");
                 }
                 Step::Item => {

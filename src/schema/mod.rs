@@ -89,12 +89,11 @@ impl Schema {
 
     /// Puts a key into the table; one that is there already is replaced.
     pub fn insert(&mut self, key: &str, value: Self) {
-        match self.key(key) {
-            Some(known) => *known = value,
-            None => {
-                let table = self.table.get_or_insert_default();
-                table.keys.push((key.to_owned(), value));
-            }
+        if let Some(known) = self.key(key) {
+            *known = value;
+        } else {
+            let table = self.table.get_or_insert_default();
+            table.keys.push((key.to_owned(), value));
         }
     }
 
