@@ -140,7 +140,7 @@ pub struct Package {
     pub unsigned: bool,
     /// Whether the base had it before.
     pub was_present: bool,
-    /// The parts of its installation that were not done: scripts that were skipped, triggers,
+    /// The parts of its installation that were not done: scripts and triggers that were skipped,
     /// caches that were not rebuilt.
     pub skipped: Vec<String>,
 }

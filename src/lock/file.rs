@@ -97,9 +97,15 @@ pub struct LockedRemoval {
 
 /// What becomes of scripts, as the lock has it.
 pub fn verdicts(scripts: &[Script]) -> BTreeMap<String, String> {
-    let name = |script: &Script| format!("{} %{}", script.package, script.script);
-    let verdict = |script: &Script| (name(script), script.verdict.to_string());
-    scripts.iter().map(verdict).collect()
+    let mut verdicts = BTreeMap::new();
+    for script in scripts {
+        let name = format!("{} %{}", script.package, script.name());
+        // A trigger may run several times.
+        if script.verdict.is_partial() || !verdicts.contains_key(&name) {
+            verdicts.insert(name, script.verdict.to_string());
+        }
+    }
+    verdicts
 }
 
 impl LockedPackage {

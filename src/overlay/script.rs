@@ -15,7 +15,24 @@ use imgasm_fs::tree::Editor;
 use imgasm_guest::Facts;
 
 /// The scripts that packages have.
-const SCRIPTS: [&str; 6] = ["pretrans", "pre", "post", "preun", "postun", "posttrans"];
+const SCRIPTS: [&str; 16] = [
+    "pretrans",
+    "pre",
+    "post",
+    "preun",
+    "postun",
+    "posttrans",
+    "triggerprein",
+    "triggerin",
+    "triggerun",
+    "triggerpostun",
+    "filetriggerin",
+    "filetriggerun",
+    "filetriggerpostun",
+    "transfiletriggerin",
+    "transfiletriggerun",
+    "transfiletriggerpostun",
+];
 
 /// What is done instead of a script of a package.
 #[derive(Debug, Clone)]

@@ -17,6 +17,16 @@ pub mod flags {
     pub const GHOST: u64 = 1 << 6;
 }
 
+/// States of a file that a record has (RPM's `rpmfileState_e`).
+pub mod states {
+    /// It is there.
+    pub const NORMAL: u64 = 0;
+    /// It was left out by wish.
+    pub const NOT_INSTALLED: u64 = 2;
+    /// It lies where other machines have it from, and was left to them.
+    pub const NET_SHARED: u64 = 3;
+}
+
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackagedFile {

@@ -275,6 +275,8 @@ pub enum Error {
         package: String,
         /// Which script.
         scriptlet: String,
+        /// Whether it runs late enough to wait for the first boot.
+        can_wait: bool,
         /// The part that is not known.
         statement: String,
     },
@@ -290,7 +292,7 @@ pub enum Error {
     },
     /// Something was to be done in the place of a script that is not there.
     #[error(
-        "%{scriptlet} of {package} is overridden, and no package of that name with such a script comes or goes"
+        "%{scriptlet} of {package} is overridden, and no such script of a package of that name runs"
     )]
     UnusedOverride {
         /// The name of the package.
@@ -369,7 +371,7 @@ impl Error {
             Self::Unmet { .. } => Some(
                 "install what is missing in the same step, or give `nodeps = true` to the package",
             ),
-            Self::Scriptlet { scriptlet, .. } if scriptlet.starts_with("post") => Some(
+            Self::Scriptlet { can_wait: true, .. } => Some(
                 "with `scriptlets = \"first-boot\"` it waits for the first boot, `[packages.override]` \
                  has steps in its place, and with \"skip\" it is left",
             ),

@@ -24,12 +24,18 @@ pub mod sense {
     /// Needed by what runs before or after the installation of the package itself: scripts, their
     /// interpreters, and what was called a prerequisite.
     pub const BEFORE: u64 = 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10;
-    /// A trigger that runs when the other package is installed.
+    /// A trigger that runs when what it watches has come.
     pub const TRIGGER_IN: u64 = 1 << 16;
+    /// A trigger that runs before what it watches goes.
+    pub const TRIGGER_UN: u64 = 1 << 17;
+    /// A trigger that runs when what it watches has gone.
+    pub const TRIGGER_POST_UN: u64 = 1 << 18;
     /// A dependency that may go unmet.
     pub const MISSING_OK: u64 = 1 << 19;
     /// A feature of RPM.
     pub const RPMLIB: u64 = 1 << 24;
+    /// A trigger that runs before what it watches comes.
+    pub const TRIGGER_PRE_IN: u64 = 1 << 25;
 }
 
 /// A name with versions: what a package requires, provides, conflicts with or obsoletes.
@@ -151,6 +157,16 @@ pub fn conflicts(header: &Header) -> Vec<Dependency> {
         tags::CONFLICT_NAME,
         tags::CONFLICT_FLAGS,
         tags::CONFLICT_VERSION,
+    )
+}
+
+/// The packages that a package's triggers watch.
+pub fn triggers(header: &Header) -> Vec<Dependency> {
+    dependencies(
+        header,
+        tags::TRIGGER_NAME,
+        tags::TRIGGER_FLAGS,
+        tags::TRIGGER_VERSION,
     )
 }
 

@@ -3,14 +3,23 @@
 //! All lines are read first. Then the groups are made in their order, then the users; numbers that
 //! no line gives are the highest that are free.
 
+use std::collections::BTreeMap;
+
 use super::database::{Database, NewUser};
 use super::defaults::Range;
 use super::{Error, Result};
-use crate::files::entry;
+use crate::files::{entry, known_path, link_target, list, read_optional};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Editor, LastLink};
 use imgasm_fs::{FileSystem, Timestamp};
 
+/// The folders with such files, the one that counts more first.
+pub(crate) const FOLDERS: [&str; 4] = [
+    "/etc/sysusers.d",
+    "/run/sysusers.d",
+    "/usr/local/lib/sysusers.d",
+    "/usr/lib/sysusers.d",
+];
 /// The shell of accounts for which none is named.
 const SHELL: &str = "/usr/sbin/nologin";
 /// The password field of new accounts: no password matches it.
@@ -73,6 +82,31 @@ pub fn apply(editor: &mut Editor<'_>, text: &str, now: Timestamp) -> Result<()> 
         database.sort_members(group);
     }
     database.save(editor)
+}
+
+/// The lines of the files that systemd-sysusers reads if none are named: each name counts in the first
+/// folder that has it, the names are read in their order, and a link to `/dev/null` stands for none.
+pub(crate) fn configuration(fs: &dyn FileSystem) -> tree::Result<String> {
+    let mut files = BTreeMap::new();
+    for folder in FOLDERS {
+        let folder = known_path(folder);
+        for (name, _) in list(fs, &folder)? {
+            if name.ends_with(b".conf") {
+                let path = folder.child(&name);
+                files.entry(name).or_insert(path);
+            }
+        }
+    }
+    let mut text = String::new();
+    for path in files.values() {
+        if link_target(fs, path)?.is_some_and(|target| target == b"/dev/null") {
+            continue;
+        }
+        let content = read_optional(fs, path)?.unwrap_or_default();
+        text.push_str(&String::from_utf8_lossy(&content));
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// Whether systemd knows each line's type. It skips other lines in its folders, but refuses a file

@@ -11,4 +11,5 @@ mod systemd;
 mod sysusers;
 mod sysv;
 mod transactions;
+mod triggers;
 mod users;

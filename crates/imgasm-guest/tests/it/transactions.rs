@@ -71,7 +71,7 @@ impl Lab {
         })
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.folder.path().join("root")
     }
 
@@ -126,6 +126,20 @@ impl Lab {
         scriptlets: Scriptlets,
         overrides: &[Override<'_>],
     ) -> Result<Done, Error> {
+        let wishes = Wishes {
+            scriptlets,
+            overrides,
+            ..Wishes::default()
+        };
+        self.change(packages, &wishes)
+    }
+
+    /// Installs and removes packages in the tree in memory.
+    pub(super) fn change(
+        &mut self,
+        packages: &[&Path],
+        wishes: &Wishes<'_>,
+    ) -> Result<Done, Error> {
         let requests: Vec<_> = packages
             .iter()
             .map(|path| Request {
@@ -134,20 +148,15 @@ impl Lab {
                 keyrings: Vec::new(),
                 weak_digests: Vec::new(),
                 nodeps: false,
-                scriptlets,
+                scriptlets: wishes.scriptlets,
             })
             .collect();
-        let wishes = Wishes {
-            scriptlets,
-            overrides,
-            ..Wishes::default()
-        };
         transact(
             &mut Editor::new(&mut self.fs),
             &Facts::default(),
             Timestamp::default(),
             &requests,
-            &wishes,
+            wishes,
             Unwritable::Refuse,
         )
     }
@@ -184,7 +193,7 @@ impl Lab {
     }
 
     /// Asks rpm about the tree in memory; gives whether it succeeds, and what it says.
-    fn ask(&self, arguments: &[&str]) -> (bool, String) {
+    pub(super) fn ask(&self, arguments: &[&str]) -> (bool, String) {
         let copy = tempfile::tempdir().unwrap();
         for entry in walk(&self.fs, &ImagePath::root()).unwrap() {
             let entry = entry.unwrap();

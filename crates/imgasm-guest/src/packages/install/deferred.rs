@@ -29,8 +29,10 @@ pub(super) struct Waiting {
     pub(super) program: Vec<Vec<u8>>,
     /// The script, if there is more than the program.
     pub(super) body: Option<Vec<u8>>,
-    /// The argument that RPM gives it.
-    pub(super) instances: usize,
+    /// The arguments that RPM gives it.
+    pub(super) arguments: Vec<String>,
+    /// What RPM gives it to read.
+    pub(super) input: Vec<u8>,
     /// The paths that its package is installed below, if it is relocatable.
     pub(super) prefixes: Vec<Vec<u8>>,
 }
@@ -58,7 +60,13 @@ pub(super) fn install(editor: &mut Editor<'_>, scripts: &[Waiting]) -> Result<()
         if let Some(text) = &script.body {
             write(editor, &body, text, 0o700)?;
         }
-        let command = command(script, &body);
+        let mut input = None;
+        if !script.input.is_empty() {
+            let path = bodies.child(format!("{name}.input").as_bytes());
+            write(editor, &path, &script.input, 0o600)?;
+            input = Some(path);
+        }
+        let command = command(script, &body, input.as_ref());
         write(editor, &queue.child(name.as_bytes()), &command, 0o600)?;
     }
     let run = folder.child(b"run");
@@ -101,7 +109,7 @@ fn plain(name: &str) -> String {
 }
 
 /// The command that runs a script, for a shell.
-fn command(script: &Waiting, body: &ImagePath) -> Vec<u8> {
+fn command(script: &Waiting, body: &ImagePath, input: Option<&ImagePath>) -> Vec<u8> {
     let mut text = Vec::new();
     for (number, prefix) in script.prefixes.iter().enumerate() {
         let numbered = format!("RPM_INSTALL_PREFIX{number}");
@@ -113,13 +121,19 @@ fn command(script: &Waiting, body: &ImagePath) -> Vec<u8> {
         }
     }
     text.extend_from_slice(b"exec");
-    let instances = script.instances.to_string();
-    let own = script.body.is_some();
-    let own = own.then(|| [body.as_bytes(), instances.as_bytes()]);
-    let program = script.program.iter().map(Vec::as_slice);
-    for word in program.chain(own.into_iter().flatten()) {
+    let mut words: Vec<_> = script.program.iter().map(Vec::as_slice).collect();
+    // A program alone is given nothing.
+    if script.body.is_some() {
+        words.push(body.as_bytes());
+        words.extend(script.arguments.iter().map(String::as_bytes));
+    }
+    for word in words {
         text.push(b' ');
         quote(&mut text, word);
+    }
+    if let Some(input) = input {
+        text.extend_from_slice(b" <");
+        quote(&mut text, input.as_bytes());
     }
     text.push(b'\n');
     text
@@ -194,8 +208,8 @@ fn init_script(run: &ImagePath) -> String {
     )
 }
 
-/// What works the queue off. Scripts have the folder, the mask and the path that RPM gives them, and
-/// no input. `systemctl` leaves running services alone, as on an image: a script that waited for a
+/// What works the queue off. Scripts have the folder, the mask and the path that RPM gives them.
+/// `systemctl` leaves running services alone, as on an image: a script that waited for a
 /// service would wait for itself.
 fn runner(init: Init) -> String {
     let mut text = format!(
@@ -216,7 +230,7 @@ fn runner(init: Init) -> String {
              SYSTEMD_OFFLINE=1 sh \"$script\" </dev/null\n    \
              status=$?\n    \
              if [ \"$status\" -eq 0 ]; then\n        \
-                 rm -f \"$script\" \"$here/scripts/$name\"\n        \
+                 rm -f \"$script\" \"$here/scripts/$name\" \"$here/scripts/$name.input\"\n        \
                  continue\n    \
              fi\n    \
              echo \"$name failed with the status $status\" >&2\n    \

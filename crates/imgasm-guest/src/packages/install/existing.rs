@@ -130,29 +130,37 @@ pub(super) fn present(
     Ok(present)
 }
 
-/// Takes away the files of a package that is replaced, unless another package has them: one of
-/// `present`, where the files of the new ones lie, or one that stays. Configuration files that were
-/// changed are moved aside.
-pub(super) fn remove_replaced(
-    editor: &mut Editor<'_>,
+/// The files of a package that goes, in the order of their paths, but for those that another package
+/// has: one of `present`, where the files of the new ones lie, or one that stays.
+pub(super) fn going(
+    fs: &dyn FileSystem,
     world: &World<'_>,
     record: &Record,
     present: &BTreeSet<ImagePath>,
-) -> Result<(), Error> {
-    let mut files = files_of(record)?;
-    files.sort_by(|one, other| other.path.cmp(&one.path));
-    for file in files {
-        let Some(real) = real_path(editor.fs(), &file.path)? else {
-            continue;
-        };
-        let stays = |path: &ImagePath| {
-            let mut owners = world.at(editor.fs(), path)?.into_iter();
-            Ok::<_, Error>(owners.any(|(number, _)| world.members[number].stays()))
-        };
-        if present.contains(&real) || stays(&file.path)? {
-            continue;
+) -> Result<Vec<PackagedFile>, Error> {
+    let mut going = Vec::new();
+    for file in files_of(record)? {
+        let real = real_path(fs, &file.path)?;
+        let is_new = real.is_some_and(|real| present.contains(&real));
+        let mut owners = world.at(fs, &file.path)?.into_iter();
+        if !is_new && !owners.any(|(number, _)| world.members[number].stays()) {
+            going.push(file);
         }
-        remove(editor, &file, &real, Algorithm::of(&record.header))?;
+    }
+    going.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(going)
+}
+
+/// Takes away files of a package that goes. Configuration files that were changed are moved aside.
+pub(super) fn remove_files(
+    editor: &mut Editor<'_>,
+    record: &Record,
+    files: &[PackagedFile],
+) -> Result<(), Error> {
+    for file in files.iter().rev() {
+        if let Some(real) = real_path(editor.fs(), &file.path)? {
+            remove(editor, file, &real, Algorithm::of(&record.header))?;
+        }
     }
     Ok(())
 }

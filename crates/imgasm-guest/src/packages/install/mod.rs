@@ -4,15 +4,18 @@
 //! - [`world`]: the packages that are installed, before and after.
 //! - [`requirements`]: whether dependencies are met and files agree.
 //! - [`order`]: which package comes before which.
+//! - [`course`]: what happens when, from the first script to the last.
 //! - [`content`], [`ways`]: laying the files.
 //! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
 //! - [`scriptlets`], [`shell`]: scripts, carried out without running them.
+//! - [`triggers`]: those that run because of other packages.
 //! - [`deferred`]: those that wait for the first boot.
 
 mod accounts;
 pub mod candidate;
 mod content;
+mod course;
 mod deferred;
 mod existing;
 pub mod fate;
@@ -20,14 +23,15 @@ mod order;
 mod requirements;
 mod scriptlets;
 mod shell;
+mod triggers;
 mod ways;
 mod world;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use candidate::Candidate;
-use scriptlets::{Moment, Scripts};
+use course::Course;
+use scriptlets::Scripts;
 pub use scriptlets::{Override, Script, Scriptlets, Verdict};
 use world::World;
 
@@ -38,7 +42,6 @@ use super::{Error, Package, tags};
 use crate::{Arch, Facts};
 use imgasm_block::Digest;
 use imgasm_fs::Timestamp;
-use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::Editor;
 
 /// The colour of transactions where programs of 32 and of 64 bit may be installed, which RPM's
@@ -161,113 +164,25 @@ pub fn transact(
                 kind: database.kind,
             });
         }
-        done = carry_out(editor, facts, now, &database, &new, wishes, &is_present)?;
+        let world = World::of(&database.records, &new, wishes)?;
+        world.learn(editor.fs())?;
+        requirements::check_architectures(facts, &new)?;
+        requirements::check_dependencies(&world)?;
+        requirements::check_files(editor.fs(), &world)?;
+        content::check_room(editor.fs(), &new)?;
+        let recorded = new
+            .iter()
+            .map(|candidate| record(candidate, &database.records, facts.arch, now))
+            .collect::<Result<Vec<_>, _>>()?;
+        let scripts = Scripts::new(now, wishes.overrides);
+        let course = Course::new(editor, &world, &new, &recorded, scripts, wishes.scriptlets);
+        done = course.run(now, &is_present)?;
+        write(editor, &database, &world, &recorded)?;
     } else {
         Scripts::new(now, wishes.overrides).finish(editor, &is_present)?;
     }
     done.installed.splice(..0, present);
     Ok(done)
-}
-
-fn carry_out(
-    editor: &mut Editor<'_>,
-    facts: &Facts,
-    now: Timestamp,
-    database: &Database,
-    new: &[Candidate],
-    wishes: &Wishes<'_>,
-    is_present: &dyn Fn(&str) -> bool,
-) -> Result<Done, Error> {
-    let world = World::of(&database.records, new, wishes)?;
-    world.learn(editor.fs())?;
-    requirements::check_architectures(facts, new)?;
-    requirements::check_dependencies(&world)?;
-    requirements::check_files(editor.fs(), &world)?;
-    content::check_room(editor.fs(), new)?;
-
-    let mut skipped: Vec<_> = new.iter().map(|_| Vec::new()).collect();
-    for candidate in new {
-        accounts::apply_sysusers(editor, candidate, now)?;
-    }
-    let order = order::install_order(&world);
-    let mut scripts = Scripts::new(now, wishes.overrides);
-    let mut run = |editor: &mut Editor<'_>, number: usize, header: &Header, moment, instances| {
-        let policy = new[number].request.scriptlets;
-        let skipped = &mut skipped[number];
-        scripts.run(editor, header, moment, instances, policy, skipped)
-    };
-    let instances = |number: usize| world.instances(&new[number].package);
-    // The order of RPM: every package is installed with its scripts, then what is replaced goes.
-    for &number in &order {
-        let header = &new[number].rpm.header;
-        run(editor, number, header, Moment::PreTrans, instances(number))?;
-    }
-    for &number in &order {
-        let header = &new[number].rpm.header;
-        run(editor, number, header, Moment::Pre, instances(number))?;
-        content::lay(editor, &new[number], &world)?;
-        run(editor, number, header, Moment::Post, instances(number))?;
-    }
-    let present = existing::present(editor.fs(), &world)?;
-    for &number in order.iter().rev() {
-        for record in world.replaced_by(&new[number]) {
-            // If the name changes, none of the old name stays.
-            let is_update = Package::of(&record.header).name == new[number].package.name;
-            let left = usize::from(is_update);
-            run(editor, number, &record.header, Moment::PreUn, left)?;
-            existing::remove_replaced(editor, &world, record, &present)?;
-            run(editor, number, &record.header, Moment::PostUn, left)?;
-        }
-    }
-    let removed = remove(editor, &mut scripts, &world, &present, wishes.scriptlets)?;
-    for &number in &order {
-        let (header, policy) = (&new[number].rpm.header, new[number].request.scriptlets);
-        let (count, skipped) = (instances(number), &mut skipped[number]);
-        scripts.run(editor, header, Moment::PostTrans, count, policy, skipped)?;
-    }
-    let scripts = scripts.finish(editor, is_present)?;
-    for (candidate, skipped) in new.iter().zip(&mut skipped) {
-        scriptlets::note_triggers(candidate, &database.records, skipped);
-    }
-
-    let recorded = new
-        .iter()
-        .map(|candidate| record(candidate, &database.records, facts.arch, now))
-        .collect::<Result<Vec<_>, _>>()?;
-    write(editor, database, &world, &recorded)?;
-    let installed = new.iter().zip(skipped);
-    Ok(Done {
-        installed: installed
-            .map(|(candidate, skipped)| candidate.outcome(false, skipped))
-            .collect(),
-        removed,
-        scripts,
-    })
-}
-
-/// Takes away the packages that go and that nothing takes the place of.
-fn remove(
-    editor: &mut Editor<'_>,
-    scripts: &mut Scripts<'_>,
-    world: &World<'_>,
-    present: &BTreeSet<ImagePath>,
-    policy: Scriptlets,
-) -> Result<Vec<Removed>, Error> {
-    let mut removed = Vec::new();
-    for record in world.removed() {
-        let package = Package::of(&record.header);
-        let left = world.left(&package);
-        let mut skipped = Vec::new();
-        for moment in [Moment::PreUn, Moment::PostUn] {
-            if moment == Moment::PostUn {
-                existing::remove_replaced(editor, world, record, present)?;
-            }
-            let header = &record.header;
-            scripts.run(editor, header, moment, left, policy, &mut skipped)?;
-        }
-        removed.push(Removed { package, skipped });
-    }
-    Ok(removed)
 }
 
 /// The header of an installed package as RPM would record it.

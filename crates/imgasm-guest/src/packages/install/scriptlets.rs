@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::super::database::Record;
 use super::super::header::Header;
 use super::super::tags::{self, Tag};
-use super::super::{Error, Package, version};
-use super::candidate::Candidate;
+use super::super::{Error, Package};
 use super::deferred::{self, Waiting};
-use super::shell::{self, Interpreter, Stopped};
+use super::shell::{self, Given, Interpreter, Stopped};
+use super::triggers;
 use imgasm_fs::Timestamp;
 use imgasm_fs::tree::Editor;
 
@@ -52,6 +51,8 @@ pub struct Script {
     pub package: String,
     /// Which of its scripts: `post`.
     pub script: &'static str,
+    /// The first package or path that it watches, if it is a trigger.
+    pub watched: Option<String>,
     /// What became of it.
     pub verdict: Verdict,
 }
@@ -90,14 +91,20 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// `%post of NAME-VERSION.ARCH was …`.
+impl Script {
+    /// `post`, or with what it watches `triggerin other`.
+    pub fn name(&self) -> String {
+        match &self.watched {
+            Some(watched) => format!("{} {watched}", self.script),
+            None => self.script.to_owned(),
+        }
+    }
+}
+
+/// `%post of NAME-VERSION.ARCH: …`.
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            package,
-            script,
-            verdict,
-        } = self;
+        let (script, package, verdict) = (self.name(), &self.package, &self.verdict);
         write!(f, "%{script} of {package}: {verdict}")
     }
 }
@@ -139,11 +146,6 @@ impl Moment {
         }
     }
 
-    /// The name of its script.
-    pub(super) const fn name(self) -> &'static str {
-        self.script().0
-    }
-
     /// Whether what the script is run before does not happen if it fails.
     const fn is_before(self) -> bool {
         matches!(self, Self::PreTrans | Self::Pre | Self::PreUn)
@@ -182,12 +184,26 @@ impl<'h> Text<'h> {
         })
     }
 
-    /// Carries it out.
+    /// The script of a trigger.
+    fn of_trigger(header: &'h Header, tags: &triggers::ScriptTags, index: usize) -> Option<Self> {
+        let nth = |tag| header.texts(tag).into_iter().nth(index);
+        let flags = header.numbers(tags.flags);
+        let flags = flags.get(index).copied().unwrap_or_default();
+        let body = nth(tags.scripts)?;
+        Some(Self {
+            program: vec![nth(tags.programs).unwrap_or(b"/bin/sh")],
+            body: Some(body).filter(|body| !body.is_empty()),
+            is_filled_in: flags & FILLED_IN != 0 && body.contains(&b'%'),
+            prefixes: prefixes(header),
+        })
+    }
+
+    /// Carries it out with these arguments, and with something to read.
     fn run(
         &self,
         editor: &mut Editor<'_>,
         now: Timestamp,
-        instances: usize,
+        (arguments, input): (&[String], &[u8]),
         notes: &mut Vec<String>,
     ) -> Result<u8, Stopped> {
         let unknown = |what: &str| Err(Stopped::Unknown(what.to_owned()));
@@ -215,16 +231,12 @@ impl<'h> Text<'h> {
             }
             environment.insert(format!("RPM_INSTALL_PREFIX{number}"), prefix.to_owned());
         }
-        let arguments = [instances.to_string()];
-        shell::run(
-            script,
-            interpreter,
-            &arguments,
+        let given = Given {
+            arguments: arguments.to_vec(),
             environment,
-            editor,
-            now,
-            notes,
-        )
+            input: input.to_vec(),
+        };
+        shell::run(script, interpreter, given, editor, now, notes)
     }
 }
 
@@ -235,6 +247,72 @@ pub(super) fn prefixes(header: &Header) -> Vec<&[u8]> {
     match header.texts(tags::INST_PREFIXES) {
         installed if installed.is_empty() && has_files => header.texts(tags::PREFIXES),
         installed => installed,
+    }
+}
+
+/// A script that is to be carried out.
+pub(super) struct Due<'h> {
+    package: Package,
+    /// Which of the package's scripts it is.
+    script: &'static str,
+    /// The first package or path that it watches, if it is a trigger.
+    watched: Option<String>,
+    text: Text<'h>,
+    /// What RPM gives it.
+    arguments: Vec<String>,
+    /// What RPM gives it to read.
+    input: Vec<u8>,
+    /// Whether what it runs before does not happen if it fails.
+    is_before: bool,
+}
+
+impl<'h> Due<'h> {
+    /// The script of a package for a moment, if it has one. `instances` is what RPM gives it: how
+    /// many packages of the name there are, or will be.
+    pub(super) fn of(header: &'h Header, moment: Moment, instances: usize) -> Option<Self> {
+        Some(Self {
+            package: Package::of(header),
+            script: moment.script().0,
+            watched: None,
+            text: Text::of(header, moment)?,
+            arguments: vec![instances.to_string()],
+            input: Vec::new(),
+            is_before: moment.is_before(),
+        })
+    }
+
+    /// The script of a trigger. Nothing depends on its success.
+    pub(super) fn of_trigger(trigger: triggers::Due<'h>) -> Option<Self> {
+        let (header, watch) = (trigger.owner, trigger.watch);
+        Some(Self {
+            package: Package::of(header),
+            script: watch.name(trigger.occasion),
+            watched: Some(trigger.watched),
+            text: Text::of_trigger(header, &watch.tags(), trigger.index)?,
+            arguments: trigger.arguments,
+            input: trigger.input,
+            is_before: false,
+        })
+    }
+
+    fn run(
+        &self,
+        editor: &mut Editor<'_>,
+        now: Timestamp,
+        notes: &mut Vec<String>,
+    ) -> Result<u8, Stopped> {
+        let given = (self.arguments.as_slice(), self.input.as_slice());
+        self.text.run(editor, now, given, notes)
+    }
+
+    /// It has something in it that cannot be carried out.
+    fn refused(&self, statement: &str) -> Error {
+        Error::Scriptlet {
+            package: self.package.to_string(),
+            scriptlet: self.script.to_owned(),
+            can_wait: !self.is_before,
+            statement: statement.to_owned(),
+        }
     }
 }
 
@@ -260,76 +338,61 @@ impl<'t> Scripts<'t> {
         }
     }
 
-    /// Carries out the script of a package for a moment, if it has one. `instances` is what RPM
-    /// gives it as its argument: how many packages of the name there are, or will be. `notes` gets
-    /// a line for each thing that RPM would have done and that is not done.
+    /// Carries out a script. `notes` gets a line for each thing that RPM would have done and that is
+    /// not done.
     pub(super) fn run(
         &mut self,
         editor: &mut Editor<'_>,
-        header: &Header,
-        moment: Moment,
-        instances: usize,
+        due: &Due<'_>,
         policy: Scriptlets,
         notes: &mut Vec<String>,
     ) -> Result<(), Error> {
-        let Some(text) = Text::of(header, moment) else {
-            return Ok(());
-        };
-        let package = Package::of(header);
-        let scriptlet = moment.name();
         let mut overrides = self.overrides.iter();
-        let own = overrides.position(|one| one.package == package.name && one.script == scriptlet);
+        let own =
+            overrides.position(|one| one.package == due.package.name && one.script == due.script);
         let verdict = if let Some(own) = own {
             self.used.insert(own);
             (self.overrides[own].act)(editor).map_err(|reason| Error::Override {
-                package: package.name.clone(),
-                scriptlet,
+                package: due.package.name.clone(),
+                scriptlet: due.script,
                 reason,
             })?;
             Verdict::Overridden
         } else {
-            let reason = match policy {
-                Scriptlets::FirstBoot if !moment.is_before() => {
-                    self.reason_to_wait(editor, &package, &text, instances)
-                }
-                _ => None,
-            };
-            if let Some(reason) = reason {
-                self.wait(&text, &package, moment, instances)?;
+            let can_wait = policy == Scriptlets::FirstBoot && !due.is_before;
+            let reason = can_wait.then(|| self.reason_to_wait(editor, due));
+            if let Some(reason) = reason.flatten() {
+                self.wait(due)?;
                 Verdict::Deferred(reason)
             } else {
-                let result = text.run(editor, self.now, instances, notes);
-                finished(result, &package, moment, policy)?
+                finished(due.run(editor, self.now, notes), due, policy)?
             }
         };
-        if verdict.is_partial() {
-            notes.push(format!("%{scriptlet} of {package}: {verdict}"));
-        }
-        self.done.push(Script {
-            package: package.nevra(),
-            script: scriptlet,
+        let script = Script {
+            package: due.package.nevra(),
+            script: due.script,
+            watched: due.watched.clone(),
             verdict,
-        });
+        };
+        if script.verdict.is_partial() {
+            let (name, package, verdict) = (script.name(), &due.package, &script.verdict);
+            notes.push(format!("%{name} of {package}: {verdict}"));
+        }
+        self.done.push(script);
         Ok(())
     }
 
     /// Why a script cannot be carried out to its end, if it cannot. It is tried first, so that
     /// nothing has happened of one that waits.
-    fn reason_to_wait(
-        &self,
-        editor: &mut Editor<'_>,
-        package: &Package,
-        text: &Text<'_>,
-        instances: usize,
-    ) -> Option<String> {
-        let nevra = package.nevra();
+    fn reason_to_wait(&self, editor: &mut Editor<'_>, due: &Due<'_>) -> Option<String> {
+        let nevra = due.package.nevra();
         let mut earlier = self.done.iter().filter(|script| script.package == nevra);
         if earlier.any(|script| matches!(script.verdict, Verdict::Deferred(_))) {
             return Some("an earlier script of the package waits".to_owned());
         }
         let mut rehearsal = editor.rehearsal(self.now);
         let mut trial = Editor::new(&mut rehearsal);
-        match text.run(&mut trial, self.now, instances, &mut Vec::new()) {
+        match due.run(&mut trial, self.now, &mut Vec::new()) {
             Err(Stopped::Unknown(statement)) => Some(format!("`{statement}`")),
             // What else goes wrong does so again.
             Ok(_) | Err(Stopped::Failed(_)) => None,
@@ -337,33 +400,23 @@ impl<'t> Scripts<'t> {
     }
 
     /// Lets a script wait for the first boot.
-    fn wait(
-        &mut self,
-        text: &Text<'_>,
-        package: &Package,
-        moment: Moment,
-        instances: usize,
-    ) -> Result<(), Error> {
-        let scriptlet = moment.name();
-        let refused = |statement: &str| Error::Scriptlet {
-            package: package.to_string(),
-            scriptlet: scriptlet.to_owned(),
-            statement: statement.to_owned(),
-        };
+    fn wait(&mut self, due: &Due<'_>) -> Result<(), Error> {
+        let text = &due.text;
         // Only RPM itself can do these.
         if text.is_filled_in {
-            return Err(refused("macros in the script"));
+            return Err(due.refused("macros in the script"));
         }
         if text.program[0].starts_with(b"<") {
             let program = String::from_utf8_lossy(text.program[0]);
-            return Err(refused(&format!("a script for {program}")));
+            return Err(due.refused(&format!("a script for {program}")));
         }
         let owned = |texts: &[&[u8]]| texts.iter().map(|text| text.to_vec()).collect();
         self.waiting.push(Waiting {
-            name: format!("{}.{scriptlet}", package.nevra()),
+            name: format!("{}.{}", due.package.nevra(), due.script),
             program: owned(&text.program),
             body: text.body.map(<[u8]>::to_vec),
-            instances,
+            arguments: due.arguments.clone(),
+            input: due.input.clone(),
             prefixes: owned(&text.prefixes),
         });
         Ok(())
@@ -395,16 +448,14 @@ impl<'t> Scripts<'t> {
 /// What the end of a script means.
 fn finished(
     result: Result<u8, Stopped>,
-    package: &Package,
-    moment: Moment,
+    due: &Due<'_>,
     policy: Scriptlets,
 ) -> Result<Verdict, Error> {
-    let scriptlet = moment.name();
     match result {
         Ok(0) => Ok(Verdict::CarriedOut),
-        Ok(status) if moment.is_before() => Err(Error::ScriptletFailed {
-            package: package.to_string(),
-            scriptlet,
+        Ok(status) if due.is_before => Err(Error::ScriptletFailed {
+            package: due.package.to_string(),
+            scriptlet: due.script,
             status,
         }),
         Ok(status) => Ok(Verdict::Failed(status)),
@@ -412,49 +463,6 @@ fn finished(
         Err(Stopped::Unknown(statement)) if policy == Scriptlets::Skip => {
             Ok(Verdict::Skipped(statement))
         }
-        Err(Stopped::Unknown(statement)) => Err(Error::Scriptlet {
-            package: package.to_string(),
-            scriptlet: scriptlet.to_owned(),
-            statement,
-        }),
-    }
-}
-
-/// Notes the triggers that RPM would have run.
-pub(super) fn note_triggers(candidate: &Candidate, records: &[Record], skipped: &mut Vec<String>) {
-    let own = &candidate.rpm.header;
-    for (kind, scripts) in [
-        ("triggers", tags::TRIGGER_SCRIPTS),
-        ("file triggers", tags::FILE_TRIGGER_SCRIPTS),
-        (
-            "transaction file triggers",
-            tags::TRANS_FILE_TRIGGER_SCRIPTS,
-        ),
-    ] {
-        if own.has(scripts) {
-            skipped.push(format!("its own {kind}"));
-        }
-    }
-    for record in records {
-        let other = Package::of(&record.header);
-        let flags = record.header.numbers(tags::TRIGGER_FLAGS);
-        let names = record.header.texts(tags::TRIGGER_NAME).into_iter();
-        let mut names = names
-            .zip(flags)
-            .filter(|(_, flags)| flags & version::sense::TRIGGER_IN != 0);
-        if names.any(|(name, _)| name == candidate.package.name.as_bytes()) {
-            skipped.push(format!("a trigger of {other}"));
-        }
-        for watched in [tags::FILE_TRIGGER_NAME, tags::TRANS_FILE_TRIGGER_NAME] {
-            let mut watched = record.header.texts(watched).into_iter();
-            let path = watched.find(|watched| {
-                let mut files = candidate.files.iter();
-                files.any(|file| file.path.as_bytes().starts_with(watched))
-            });
-            if let Some(path) = path {
-                let path = String::from_utf8_lossy(path);
-                skipped.push(format!("a file trigger of {other} for {path}"));
-            }
-        }
+        Err(Stopped::Unknown(statement)) => Err(due.refused(&statement)),
     }
 }

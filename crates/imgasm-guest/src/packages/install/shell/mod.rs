@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ast::{List, Stage};
-use io::Descriptors;
+use io::{Descriptors, Input};
 
 use super::super::Error;
 use crate::files::entry;
@@ -66,14 +66,23 @@ pub(super) enum Stopped {
     Failed(Error),
 }
 
-/// Carries out a script with these arguments and variables; gives its status, 0 for success. `notes`
-/// gets one line for each thing that a real shell would have done and that is left to the running
-/// system.
+/// What a script is given.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Given {
+    /// Its arguments.
+    pub(super) arguments: Vec<String>,
+    /// Its variables.
+    pub(super) environment: BTreeMap<String, String>,
+    /// What it can read.
+    pub(super) input: Vec<u8>,
+}
+
+/// Carries out a script; gives its status, 0 for success. `notes` gets one line for each thing that a
+/// real shell would have done and that is left to the running system.
 pub(super) fn run(
     script: &str,
     interpreter: Interpreter,
-    arguments: &[String],
-    environment: BTreeMap<String, String>,
+    given: Given,
     editor: &mut Editor<'_>,
     now: Timestamp,
     notes: &mut Vec<String>,
@@ -90,11 +99,14 @@ pub(super) fn run(
         now,
         dialect,
         notes,
-        arguments: arguments.to_vec(),
-        variables: environment,
+        arguments: given.arguments,
+        variables: given.environment,
         functions: BTreeMap::new(),
         hidden: Vec::new(),
-        descriptors: Descriptors::default(),
+        descriptors: Descriptors {
+            input: Input::new(given.input),
+            ..Descriptors::default()
+        },
         folder: ImagePath::root(),
         umask: 0o022,
         status: 0,

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use super::{Interpreter, Stopped, run};
+use super::{Given, Interpreter, Stopped, run};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, Editor, walk};
 use imgasm_fs::{FileType, Timestamp};
@@ -419,12 +419,14 @@ fn compare(root: &Path, script: &str) -> Result<bool, String> {
     let mut fs = in_memory();
     let mut editor = Editor::new(&mut fs);
     let mut notes = Vec::new();
-    let arguments = ["1".to_owned()];
+    let given = Given {
+        arguments: vec!["1".to_owned()],
+        ..Given::default()
+    };
     let ours = run(
         script,
         Interpreter::Sh,
-        &arguments,
-        std::collections::BTreeMap::new(),
+        given,
         &mut editor,
         Timestamp::default(),
         &mut notes,
@@ -549,8 +551,10 @@ fn what_is_not_known_stops_a_script_by_name() {
         let result = run(
             script,
             Interpreter::Sh,
-            &["1".to_owned()],
-            std::collections::BTreeMap::new(),
+            Given {
+                arguments: vec!["1".to_owned()],
+                ..Given::default()
+            },
             &mut editor,
             Timestamp::default(),
             &mut Vec::new(),

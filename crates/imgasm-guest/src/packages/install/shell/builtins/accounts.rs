@@ -289,7 +289,8 @@ impl Shell<'_, '_> {
         Ok(if was_member { 0 } else { 3 })
     }
 
-    /// `systemd-sysusers` with the names of files, with lines, or with lines from a pipe.
+    /// `systemd-sysusers` with the names of files, with lines, with lines from a pipe, or for all files
+    /// in its folders.
     fn sysusers(&mut self, arguments: &[String]) -> Run {
         let mut text = String::new();
         let mut is_inline = false;
@@ -307,18 +308,11 @@ impl Shell<'_, '_> {
                     text.push('\n');
                 }
                 file => {
-                    let folders = [
-                        "/etc/sysusers.d/",
-                        "/run/sysusers.d/",
-                        "/usr/lib/sysusers.d/",
-                    ];
                     let paths: Vec<_> = if file.starts_with('/') {
                         vec![file.to_owned()]
                     } else {
-                        folders
-                            .iter()
-                            .map(|folder| format!("{folder}{file}"))
-                            .collect()
+                        let folders = sysusers::FOLDERS.iter();
+                        folders.map(|folder| format!("{folder}/{file}")).collect()
                     };
                     let mut content = None;
                     for path in paths {
@@ -336,12 +330,15 @@ impl Shell<'_, '_> {
             }
         }
         if arguments.is_empty() {
-            return Err(self.unknown());
+            text = sysusers::configuration(self.editor.fs())?;
         }
         if !sysusers::has_known_types(&text) {
             return Err(self.unknown());
         }
-        sysusers::apply(self.editor, &text, self.now)?;
-        Ok(0)
+        match sysusers::apply(self.editor, &text, self.now) {
+            Ok(()) => Ok(0),
+            Err(users::Error::Sysusers { .. }) => Err(self.unknown()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

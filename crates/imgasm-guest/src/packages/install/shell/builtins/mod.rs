@@ -116,8 +116,8 @@ impl Shell<'_, '_> {
     fn left_to_the_system(&mut self, name: &str) -> Run {
         let note = match name {
             // Nothing runs in an image; devices and temporary files are made when it boots.
-            "udevadm" | "systemd-tmpfiles" | "sleep" | "sync" | "killall" | "pkill"
-            | "fixfiles" => {
+            "udevadm" | "systemd-tmpfiles" | "systemd-sysctl" | "systemd-binfmt" | "sleep"
+            | "sync" | "killall" | "pkill" | "fixfiles" => {
                 return Ok(0);
             }
             // Labels are given to all that was changed, once the files are laid.
@@ -127,6 +127,12 @@ impl Shell<'_, '_> {
             | "update-mime-database"
             | "gtk-update-icon-cache"
             | "glib-compile-schemas" => "caches of the desktop are as they were",
+            "gdk-pixbuf-query-loaders-64" | "gio-querymodules-64" | "gio-querymodules" => {
+                "lists of modules of the desktop are as they were"
+            }
+            "systemd-hwdb" => "systemd-hwdb: the database of hardware is as it was",
+            "journalctl" => "journalctl: the catalog of messages is as it was",
+            "mandb" => "mandb: the index of manual pages is as it was",
             "install-info" => "install-info: the directory of Info pages is as it was",
             _ => return Err(self.unknown()),
         };
