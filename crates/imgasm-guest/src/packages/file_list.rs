@@ -9,6 +9,8 @@ use imgasm_fs::{DeviceNumber, FileType, Timestamp};
 pub mod flags {
     /// A configuration file.
     pub const CONFIG: u64 = 1 << 0;
+    /// Documentation.
+    pub const DOCUMENTATION: u64 = 1 << 1;
     /// A file that may be missing.
     pub const MISSING_OK: u64 = 1 << 3;
     /// A configuration file that is not replaced where it was changed.

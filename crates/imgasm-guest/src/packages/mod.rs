@@ -300,6 +300,14 @@ pub enum Error {
         /// Which script.
         scriptlet: String,
     },
+    /// A macro that says which files are left out is not plain text.
+    #[error("RPM's macro %{name} of the image is `{value}`, which only RPM itself can fill in")]
+    Macro {
+        /// Its name.
+        name: String,
+        /// What it is defined as.
+        value: String,
+    },
     /// Nothing would run a script at the first boot.
     #[error("{script} is to wait for the first boot, and the image has no init system")]
     NoInit {

@@ -75,6 +75,7 @@ tags! {
     OBSOLETE_NAME = 1090: "What it takes the place of.",
     FILE_INODES = 1096: "Number that hard links have in common.",
     TRIGGER_PROG = 1092: "Interpreters of scripts run when other packages come and go.",
+    FILE_LANGS = 1097: "Languages of each file.",
     PREFIXES = 1098: "The paths below which a relocatable package may be installed.",
     INST_PREFIXES = 1099: "The paths below which one is installed.",
     PROVIDE_FLAGS = 1112: "How what it provides is compared.",

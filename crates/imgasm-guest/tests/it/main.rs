@@ -5,6 +5,7 @@ mod facts;
 mod firstboot;
 mod keyfile;
 mod loader;
+mod omissions;
 mod openpgp;
 mod selinux;
 mod systemd;

@@ -231,9 +231,9 @@ fn rpm(root: &Path, arguments: &[&str]) {
     run(command.args(arguments));
 }
 
-type Listing = BTreeMap<String, String>;
+pub(super) type Listing = BTreeMap<String, String>;
 
-fn memory_listing(fs: &MemoryFs) -> Listing {
+pub(super) fn memory_listing(fs: &MemoryFs) -> Listing {
     let mut found = Listing::new();
     for entry in walk(fs, &ImagePath::root()).unwrap() {
         let entry = entry.unwrap();
@@ -255,7 +255,7 @@ fn memory_listing(fs: &MemoryFs) -> Listing {
     found
 }
 
-fn host_listing(root: &Path) -> Listing {
+pub(super) fn host_listing(root: &Path) -> Listing {
     let mut found = Listing::new();
     let mut pending = vec![root.to_owned()];
     while let Some(path) = pending.pop() {

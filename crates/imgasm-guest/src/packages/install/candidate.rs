@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::super::digests::Algorithm;
-use super::super::file_list::{self, PackagedFile};
+use super::super::file_list::{self, PackagedFile, states};
 use super::super::header::Header;
 use super::super::payload::{Archive, Entry, Key, unpack};
 use super::super::rpm_file::RpmFile;
@@ -25,6 +25,8 @@ pub struct Candidate {
     pub files: Vec<PackagedFile>,
     /// The algorithm of their digests.
     pub algorithm: Algorithm,
+    /// The state of each of them: some may be left out.
+    pub states: Vec<u64>,
     /// For each file the first of those that are names of one file with it.
     pub sets: Vec<usize>,
     /// For each file that is the first of such names the last of them.
@@ -65,12 +67,18 @@ impl Candidate {
             request: request.clone(),
             rpm,
             package,
+            states: vec![states::NORMAL; files.len()],
             files,
             algorithm,
             sets,
             last,
             numbers,
         })
+    }
+
+    /// Whether a file is left out by the image's own configuration.
+    pub fn is_left_out(&self, index: usize) -> bool {
+        self.states[index] != states::NORMAL
     }
 
     /// Hands over what the payload brings: each file, by its number, with its content, of which

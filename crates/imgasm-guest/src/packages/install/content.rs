@@ -56,6 +56,11 @@ pub(super) fn lay(
     check_ways(editor.fs(), candidate)?;
     let mut old = OldFiles::default();
     for (index, file) in candidate.files.iter().enumerate() {
+        if candidate.is_left_out(index) {
+            layer.owners.push(Attributes::default());
+            layer.fates.push(Fate::Keep);
+            continue;
+        }
         layer.owners.push(attributes(candidate, file, &accounts)?);
         let old = old.file(editor.fs(), world, file)?;
         layer
@@ -74,11 +79,18 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
+    /// Whether a file is laid: it comes with the package, and is not left out.
+    fn is_wanted(&self, index: usize) -> bool {
+        !self.candidate.files[index].is(flags::GHOST) && !self.candidate.is_left_out(index)
+    }
+
     /// Makes the directories, those further up first.
     fn directories(&self, editor: &mut Editor<'_>) -> Result<(), Error> {
-        let files = self.candidate.files.iter().zip(&self.owners);
+        let files = self.candidate.files.iter().zip(&self.owners).enumerate();
+        let files = files.filter(|(index, _)| self.is_wanted(*index));
         let mut directories: Vec<_> = files
-            .filter(|(file, _)| file.file_type == FileType::Directory && !file.is(flags::GHOST))
+            .map(|(_, file)| file)
+            .filter(|(file, _)| file.file_type == FileType::Directory)
             .collect();
         directories.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
         for (file, attributes) in directories {
@@ -94,13 +106,20 @@ impl Layer<'_> {
             let file = &self.candidate.files[index];
             let set = self.candidate.sets[index];
             // Of the names of one file all but one come without its content.
-            let is_wanted = file.file_type == FileType::Regular
-                && !file.is(flags::GHOST)
+            let has_content = file.file_type == FileType::Regular
                 && size == file.size
                 && !laid.contains_key(&set);
-            if !is_wanted {
+            // The name that it comes by may be left out, and others of it not.
+            let mut names = (0..self.candidate.files.len())
+                .filter(|name| self.candidate.sets[*name] == set && self.is_wanted(*name));
+            let name = if self.is_wanted(index) {
+                Some(index)
+            } else {
+                names.next()
+            };
+            let Some(name) = name.filter(|_| has_content) else {
                 return Ok(());
-            }
+            };
             let mut spooled = tempfile::spooled_tempfile(IN_MEMORY);
             io::copy(content, &mut spooled).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => self
@@ -109,8 +128,8 @@ impl Layer<'_> {
                 _ => host(error),
             })?;
             self.check_content(file, &mut spooled)?;
-            self.regular(editor, index, size, &mut spooled)?;
-            laid.insert(set, index);
+            self.regular(editor, name, size, &mut spooled)?;
+            laid.insert(set, name);
             Ok(())
         })?;
         self.links(editor, &laid)
@@ -119,7 +138,7 @@ impl Layer<'_> {
     /// Gives the files that came their further names.
     fn links(&self, editor: &mut Editor<'_>, laid: &BTreeMap<usize, usize>) -> Result<(), Error> {
         for (index, file) in self.candidate.files.iter().enumerate() {
-            if file.file_type != FileType::Regular || file.is(flags::GHOST) {
+            if file.file_type != FileType::Regular || !self.is_wanted(index) {
                 continue;
             }
             let Some(&with_content) = laid.get(&self.candidate.sets[index]) else {
@@ -144,7 +163,7 @@ impl Layer<'_> {
     fn others(&self, editor: &mut Editor<'_>) -> Result<(), Error> {
         for (index, file) in self.candidate.files.iter().enumerate() {
             let kind = match file.file_type {
-                _ if file.is(flags::GHOST) => continue,
+                _ if !self.is_wanted(index) => continue,
                 FileType::Directory | FileType::Regular => continue,
                 FileType::Symlink => NodeKind::Symlink(&file.target),
                 FileType::CharDevice => NodeKind::CharDevice(file.device),

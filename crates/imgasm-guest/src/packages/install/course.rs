@@ -6,6 +6,7 @@ use super::super::file_list::PackagedFile;
 use super::super::header::Header;
 use super::super::{Error, Package};
 use super::candidate::Candidate;
+use super::omissions::Omissions;
 use super::scriptlets::{self, Moment, Scriptlets, Scripts};
 use super::triggers::{self, Occasion, Triggers};
 use super::world::World;
@@ -38,6 +39,7 @@ pub(super) struct Course<'a, 'fs> {
     scripts: Scripts<'a>,
     /// What is done about scripts of packages that go by wish.
     policy: Scriptlets,
+    omissions: &'a Omissions,
     /// For each new package what RPM would have done that was not done.
     skipped: Vec<Vec<String>>,
 }
@@ -50,6 +52,7 @@ impl<'a, 'fs> Course<'a, 'fs> {
         recorded: &'a [Header],
         scripts: Scripts<'a>,
         policy: Scriptlets,
+        omissions: &'a Omissions,
     ) -> Self {
         let order = order::install_order(world);
         let mut leaving = Vec::new();
@@ -82,6 +85,7 @@ impl<'a, 'fs> Course<'a, 'fs> {
             triggers: Triggers::new(installed.map(|record| &record.header)),
             scripts,
             policy,
+            omissions,
             skipped: new.iter().map(|_| Vec::new()).collect(),
         }
     }
@@ -108,7 +112,13 @@ impl<'a, 'fs> Course<'a, 'fs> {
         let present = existing::present(self.editor.fs(), self.world)?;
         for number in 0..self.leaving.len() {
             let record = self.leaving[number].record;
-            let files = existing::going(self.editor.fs(), self.world, record, &present)?;
+            let files = existing::going(
+                self.editor.fs(),
+                self.world,
+                record,
+                &present,
+                self.omissions,
+            )?;
             self.remove(number, &files)?;
         }
         for &number in &order {

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::database::Record;
 use super::super::digests::Algorithm;
-use super::super::file_list::{self, PackagedFile, flags};
-use super::super::{Error, Package};
+use super::super::file_list::{self, PackagedFile, flags, states};
+use super::super::{Error, Package, tags};
 use super::candidate::Candidate;
 use super::content::{beside, failed};
 use super::fate::{self, Fate, Found};
+use super::omissions::Omissions;
 use super::world::World;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Editor, FileReader, LastLink};
@@ -124,8 +125,12 @@ pub(super) fn present(
         .iter()
         .filter_map(|member| member.candidate);
     let mut present = BTreeSet::new();
-    for file in candidates.flat_map(|candidate| &candidate.files) {
-        present.extend(real_path(fs, &file.path)?);
+    for candidate in candidates {
+        for (index, file) in candidate.files.iter().enumerate() {
+            if !candidate.is_left_out(index) {
+                present.extend(real_path(fs, &file.path)?);
+            }
+        }
     }
     Ok(present)
 }
@@ -137,13 +142,26 @@ pub(super) fn going(
     world: &World<'_>,
     record: &Record,
     present: &BTreeSet<ImagePath>,
+    omissions: &Omissions,
 ) -> Result<Vec<PackagedFile>, Error> {
     let mut going = Vec::new();
-    for file in files_of(record)? {
+    let states = record.header.numbers(tags::FILE_STATES);
+    for (index, file) in files_of(record)?.into_iter().enumerate() {
+        // What was left out did not come from this package; what is shared is left to others.
+        let state = states.get(index);
+        let is_absent = state.is_some_and(|state| *state != states::NORMAL);
+        if is_absent || omissions.is_net_shared(file.path.as_bytes()) {
+            continue;
+        }
         let real = real_path(fs, &file.path)?;
         let is_new = real.is_some_and(|real| present.contains(&real));
         let mut owners = world.at(fs, &file.path)?.into_iter();
-        if !is_new && !owners.any(|(number, _)| world.members[number].stays()) {
+        let stays = |(number, index): (usize, usize)| {
+            let other = &world.members[number];
+            let is_left_out = other.candidate.is_some_and(|it| it.is_left_out(index));
+            other.stays() && !is_left_out
+        };
+        if !is_new && !owners.any(stays) {
             going.push(file);
         }
     }

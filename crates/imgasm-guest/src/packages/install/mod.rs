@@ -6,6 +6,7 @@
 //! - [`order`]: which package comes before which.
 //! - [`course`]: what happens when, from the first script to the last.
 //! - [`content`], [`ways`]: laying the files.
+//! - [`omissions`]: the files that the image's own configuration leaves out.
 //! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
 //! - [`scriptlets`], [`shell`]: scripts, carried out without running them.
@@ -19,6 +20,7 @@ mod course;
 mod deferred;
 mod existing;
 pub mod fate;
+mod omissions;
 mod order;
 mod requirements;
 mod scriptlets;
@@ -31,6 +33,7 @@ use std::path::PathBuf;
 
 use candidate::Candidate;
 use course::Course;
+use omissions::Omissions;
 use scriptlets::Scripts;
 pub use scriptlets::{Override, Script, Scriptlets, Verdict};
 use world::World;
@@ -147,7 +150,7 @@ pub fn transact(
     let candidates = requests.iter().map(Candidate::open);
     let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
     let database = Database::read(editor.fs())?.ok_or(Error::NoDatabase)?;
-    let (present, new): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
+    let (present, mut new): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|candidate| {
         let mut records = database.records.iter();
         records.any(|record| candidate.is_recorded_as(&record.header))
     });
@@ -164,6 +167,10 @@ pub fn transact(
                 kind: database.kind,
             });
         }
+        let omissions = Omissions::read(editor.fs())?;
+        for candidate in &mut new {
+            candidate.states = omissions.states(candidate);
+        }
         let world = World::of(&database.records, &new, wishes)?;
         world.learn(editor.fs())?;
         requirements::check_architectures(facts, &new)?;
@@ -175,7 +182,15 @@ pub fn transact(
             .map(|candidate| record(candidate, &database.records, facts.arch, now))
             .collect::<Result<Vec<_>, _>>()?;
         let scripts = Scripts::new(now, wishes.overrides);
-        let course = Course::new(editor, &world, &new, &recorded, scripts, wishes.scriptlets);
+        let course = Course::new(
+            editor,
+            &world,
+            &new,
+            &recorded,
+            scripts,
+            wishes.scriptlets,
+            &omissions,
+        );
         done = course.run(now, &is_present)?;
         write(editor, &database, &world, &recorded)?;
     } else {
@@ -210,7 +225,10 @@ fn record(
         values.push((tags::INST_PREFIXES, Value::Texts(prefixes)));
     }
     if !candidate.files.is_empty() {
-        let states = vec![0; candidate.files.len()];
+        // They are numbers of eight bits.
+        let states = candidate.states.iter();
+        let states = states.map(|state| u8::try_from(*state).unwrap_or_default());
+        let states = states.collect();
         values.push((tags::FILE_STATES, Value::Chars(states)));
     }
     let header = candidate.rpm.header.with(&values);

@@ -185,13 +185,17 @@ pub(super) fn check_files(fs: &dyn FileSystem, world: &World<'_>) -> Result<(), 
         let Some(candidate) = member.candidate else {
             continue;
         };
-        for file in &candidate.files {
+        for (own, file) in candidate.files.iter().enumerate() {
+            if candidate.is_left_out(own) {
+                continue;
+            }
             for (number, index) in world.at(fs, &file.path)? {
                 let other = &world.members[number];
                 let is_itself = other
                     .candidate
                     .is_some_and(|it| std::ptr::eq(it, candidate));
-                if is_itself || !other.stays() {
+                let is_left_out = other.candidate.is_some_and(|it| it.is_left_out(index));
+                if is_itself || is_left_out || !other.stays() {
                     continue;
                 }
                 let agrees = list(number).get(index).is_none_or(|theirs| {
