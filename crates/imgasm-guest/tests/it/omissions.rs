@@ -122,6 +122,8 @@ fn files_are_left_out_as_rpm_leaves_them_out() {
                     "[main]\ngpgcheck=1\ntsflags=nocontexts,nodocs\n",
                 ));
             }
+            files.push(("/etc/rpm/macros.d/", ""));
+            files.push(("/etc/rpm/macros.zz.rpmnew", "%_install_langs none\n"));
             add(&mut lab.fs, &files);
             on_host(&lab.root(), &files);
             let second = package(lab.folder.path(), "2");

@@ -14,6 +14,8 @@ use imgasm_fs::{FileSystem, FileType};
 
 /// How deep macros may be filled in within each other.
 const MAX_NESTED: u32 = 16;
+/// How the names of files end that are not read.
+const LEFT_BEHIND: [&[u8]; 4] = [b"~", b".rpmnew", b".rpmorig", b".rpmsave"];
 /// The longest that a macro may become.
 const MAX_VALUE: usize = 1 << 16;
 
@@ -167,7 +169,12 @@ impl Macros {
         let mut paths = vec![known_path("/usr/lib/rpm/macros")];
         for folder in folders.map(known_path) {
             let names = list(fs, &folder)?.into_iter();
-            let names = names.filter(|(name, _)| name.starts_with(b"macros."));
+            // RPM passes over what editors and its own updates leave behind.
+            let is_left_behind = |name: &[u8]| LEFT_BEHIND.iter().any(|end| name.ends_with(end));
+            let names = names.filter(|(name, kind)| {
+                let is_file = *kind != FileType::Directory;
+                is_file && name.starts_with(b"macros.") && !is_left_behind(name)
+            });
             paths.extend(names.map(|(name, _)| folder.child(&name)));
         }
         paths.push(known_path("/etc/rpm/macros"));
