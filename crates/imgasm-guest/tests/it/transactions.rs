@@ -446,3 +446,35 @@ fn headers_are_refused_that_rpm_refuses() {
     assert!(both_refuse > 20);
     assert!(ours_takes.is_empty(), "{ours_takes:?}");
 }
+
+#[test]
+fn scripts_in_lua_do_what_rpm_makes_of_them() {
+    let Some(mut lab) = Lab::new() else { return };
+    let script = "%prep\n%post -p <lua>\n-- What an update leaves.\n\
+         for i, name in ipairs({ \"one\", 'two', \"it's\" }) do\n  \
+         os.remove(\"/opt/\" .. name .. \".rpmnew\")\nend\n\
+         if posix.access(\"/opt/there\", \"f\") then os.remove('/opt/there') end\n\
+         if not posix.access(\"/opt/absent\") and posix.access('/opt') then\n  \
+         os.remove('/opt/empty')\n  os.remove('/opt/full')\nend\n\
+         if posix.access(\"/run/systemd/system\") then\n  pid = posix.fork()\n  \
+         if pid == 0 then\n    assert(posix.exec(\"/usr/bin/systemctl\", \"daemon-reload\"))\n  \
+         elseif pid > 0 then\n    posix.wait(pid)\n  end\nend\n";
+    let package = lab.package("lua", "1", script, &[("/opt/lua", "")]);
+    let before: Files<'_> = &[
+        ("/opt/one.rpmnew", "1"),
+        ("/opt/it's.rpmnew", "1"),
+        ("/opt/three.rpmnew", "1"),
+        ("/opt/there", ""),
+        ("/opt/empty/", ""),
+        ("/opt/full/in", ""),
+    ];
+    on_host(&lab.root(), before);
+    add(&mut lab.fs, before);
+    let notes = lab.ours(&[&package]).unwrap();
+    assert_eq!(notes, [""; 0]);
+    let package = package.to_str().unwrap();
+    rpm(&lab.root(), &["-U", package]);
+    assert_eq!(memory_listing(&lab.fs), host_listing(&lab.root()));
+    let left = host_listing(&lab.root());
+    assert!(left.contains_key("/opt/three.rpmnew") && !left.contains_key("/opt/there"));
+}
