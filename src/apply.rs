@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::{self, Given, Values};
-use crate::overlay::{self, ChangedPath, Overlay, OverlayFile};
+use crate::overlay::{self, Applier, ChangedPath, Overlay, OverlayFile};
 use crate::session::{self, Finish, Session};
 use imgasm_block::{BlockDevice, InPlace};
 use imgasm_fs::Timestamp;
@@ -40,12 +40,24 @@ pub struct Options {
 /// which they could be derived.
 const SEED: [u8; 16] = *b"imgasm apply    ";
 
-/// Applies overlays in their order; gives every path that differs afterwards. If none does, the
-/// image is not written.
+/// Applies overlays in their order, as a [`change`].
 pub fn apply(
     image: InPlace,
     overlays: &[Overlay],
     options: &Options,
+) -> Result<Vec<ChangedPath>, Error> {
+    change(image, options, |applier| {
+        let mut overlays = overlays.iter();
+        overlays.try_for_each(|overlay| applier.apply(overlay).map_err(Error::from))
+    })
+}
+
+/// Edits the root filesystem of an image; gives every path that differs afterwards. If none does, the
+/// image is not written.
+pub fn change(
+    image: InPlace,
+    options: &Options,
+    edit: impl FnOnce(&mut Applier<'_>) -> Result<(), Error>,
 ) -> Result<Vec<ChangedPath>, Error> {
     let base = image.device().clone();
     let len = base.len();
@@ -55,10 +67,7 @@ pub fn apply(
         seed: SEED,
     };
     let mut session = Session::open(base, len, opened)?;
-    session.edit(|applier| {
-        let mut overlays = overlays.iter();
-        overlays.try_for_each(|overlay| applier.apply(overlay).map_err(Error::from))
-    })?;
+    session.edit(edit)?;
     let edited = session.finish(Finish {
         sparsify: false,
         with_digests: options.with_digests,

@@ -24,6 +24,7 @@
 //! - [`plan`]: what a build would do.
 //! - [`reproduce`]: whether the same inputs give the same bytes.
 //! - [`export`]: a tree of an image as an archive.
+//! - [`transfer`]: files of an image taken out, and files put into it.
 //! - [`sandbox`]: shutting this process off from the rest of the machine.
 //! - [`opener`]: opening the images that users name.
 //! - [`compare`]: comparing what users name.
@@ -59,6 +60,7 @@ pub mod sandbox;
 pub mod sbom;
 pub mod schema;
 pub mod session;
+pub mod transfer;
 pub mod verification;
 pub mod verify;
 pub mod volume;

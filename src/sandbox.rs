@@ -122,6 +122,8 @@ pub struct Needs {
     pub write: Vec<PathBuf>,
     /// Folders that are written, too: they are made, and [`leave`] removes those that stay empty.
     pub make: Vec<PathBuf>,
+    /// Whether symbolic links are made in what is written.
+    pub makes_links: bool,
 }
 
 /// What [`leave`] tidies up, and what [`narrow`] leaves as it is.
@@ -257,13 +259,15 @@ impl State {
 fn restrict_files(needs: &Needs, state: &State) -> Result<RulesetStatus, RulesetError> {
     let all = AccessFs::from_all(RIGHTS);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let unwanted: BitFlags<AccessFs> = AccessFs::Execute
+    let mut unwanted: BitFlags<AccessFs> = AccessFs::Execute
         | AccessFs::IoctlDev
         | AccessFs::MakeChar
         | AccessFs::MakeBlock
         | AccessFs::MakeFifo
-        | AccessFs::MakeSock
-        | AccessFs::MakeSym;
+        | AccessFs::MakeSock;
+    if !needs.makes_links {
+        unwanted |= AccessFs::MakeSym;
+    }
     let readable = needs.read.iter().map(PathBuf::as_path);
     let readable = readable.chain(OF_THE_MACHINE.iter().map(Path::new));
     // What is not there gets no rule: it will not be there later either.

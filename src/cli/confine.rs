@@ -34,6 +34,10 @@ pub(super) fn needs(command: &Command, environment: &Environment) -> Option<Need
         Command::Ls(args) => args.needs(),
         Command::Cat(args) => args.needs(),
         Command::Find(args) => args.needs(),
+        Command::Cp(args) => match args.needs() {
+            (needs, true) => needs,
+            (needs, false) => return Some(needs),
+        },
         Command::Tar(args) => args.needs(),
         Command::Inspect(args) => args.needs(),
         Command::Convert(args) => args.needs(),
@@ -91,7 +95,7 @@ pub(super) fn changing(image: &Path) -> Needs {
     Needs {
         read: InPlace::looks_at(image),
         write: std::iter::once(image.to_owned()).chain(folders).collect(),
-        make: Vec::new(),
+        ..Needs::default()
     }
 }
 

@@ -2,10 +2,9 @@
 //!
 //! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
 //! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
-//! [`diff`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`],
-//! [`plan`], [`recover`], [`schema`], [`tar`], [`verify`], and with the feature `aws` also `import`, `pull` and
-//! `gc`, which share
-//! `connection`.
+//! [`cp`], [`diff`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`],
+//! [`plan`], [`recover`], [`schema`], [`tar`], [`verify`], and with the feature `aws` also `import`,
+//! `pull` and `gc`, which share `connection`.
 //!
 //! - [`output`]: every byte that is printed goes through it, and through [`inert`], so that it
 //!   commands nobody who reads it; [`progress`]: bars on a terminal.
@@ -27,6 +26,7 @@ mod confine;
 #[cfg(feature = "aws")]
 mod connection;
 mod convert;
+mod cp;
 mod diff;
 mod failure;
 mod fetch;
@@ -113,6 +113,7 @@ enum Command {
     Recover(recover::Args),
     Ls(ls::Args),
     Cat(cat::Args),
+    Cp(cp::Args),
     Find(find::Args),
     Tar(tar::Args),
     Diff(diff::Args),
@@ -222,6 +223,7 @@ fn run(
         Command::Ls(args) => ls::run(&args, environment, output),
         Command::Diff(args) => diff::run(&args, environment, output),
         Command::Cat(args) => cat::run(&args, environment, output),
+        Command::Cp(args) => cp::run(&args, environment, output),
         Command::Find(args) => find::run(&args, environment, output),
         Command::Tar(args) => tar::run(&args, environment, output),
         Command::Inspect(args) => inspect::run(&args, environment, output),

@@ -30,6 +30,7 @@ mod check;
 mod cli;
 mod compose;
 mod convert;
+mod cp;
 mod diff_edits;
 mod diff_known;
 mod diff_memory;

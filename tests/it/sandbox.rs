@@ -70,6 +70,7 @@ fn inside() {
         read: vec![at("input"), at("later")],
         write: vec![at("output")],
         make: vec![at("new/empty"), at("full")],
+        ..Needs::default()
     };
     // They are possible before.
     fs::read(at("secret")).unwrap();
@@ -207,7 +208,7 @@ fn project() -> tempfile::TempDir {
 
 #[test]
 fn every_command_shuts_itself_off_before_it_reads() {
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 22] = [
         &["check"],
         &["plan"],
         &["build"],
@@ -218,6 +219,8 @@ fn every_command_shuts_itself_off_before_it_reads() {
         &["ls", "a.raw"],
         &["cat", "a.raw", "/x"],
         &["find", "a.raw"],
+        &["cp", "a.raw:/x", "x"],
+        &["cp", "b.raw", "a.raw:/x"],
         &["tar", "a.raw"],
         &["inspect", "a.raw"],
         &["convert", "a.raw", "c.qcow2"],
