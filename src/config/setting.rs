@@ -43,7 +43,7 @@ fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 impl Setting {
     /// This value as one of the kind of `example`: a text is parsed, a whole number is accepted as
     /// any number, and a number, true or false is accepted as text. `None` if that is not possible.
-    pub(super) fn like(self, example: &Self) -> Option<Self> {
+    pub(crate) fn like(self, example: &Self) -> Option<Self> {
         match (example, self) {
             (Self::Text(_), Self::Boolean(value)) => Some(Self::Text(value.to_string())),
             (Self::Text(_), value @ (Self::Integer(_) | Self::Float(_))) => {
@@ -72,7 +72,7 @@ impl Setting {
     }
 
     /// The word for values of this kind.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Boolean(_) => "true or false",
             Self::Integer(_) => "a whole number",

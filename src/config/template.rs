@@ -25,7 +25,7 @@ use super::{Diagnostic, Source};
 /// The most steps that one template may take, so that nested loops end.
 const FUEL: u64 = 1_000_000;
 
-/// The names of the variables that the templates in a table use.
+/// The names of the variables that the templates and the guards in a table use.
 pub fn used(table: &Table<'_>) -> BTreeSet<String> {
     let (environment, mut names) = (environment(), BTreeSet::new());
     for (_, value) in table {
@@ -34,7 +34,7 @@ pub fn used(table: &Table<'_>) -> BTreeSet<String> {
     names
 }
 
-/// The names of the variables that the templates in a value use.
+/// The names of the variables that the templates and the guards in a value use.
 pub fn used_in(value: &Value<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     collect_used(&environment(), value.get_ref(), &mut names);
@@ -54,11 +54,27 @@ fn collect_used(environment: &Environment<'_>, value: &DeValue<'_>, names: &mut 
             }
         }
         DeValue::Table(table) => {
-            for (_, value) in table {
+            for (key, value) in table {
                 collect_used(environment, value.get_ref(), names);
+                if key.get_ref() == "when" {
+                    collect_tested(value.get_ref(), names);
+                }
             }
         }
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}
+
+/// A guard names variables without a template.
+fn collect_tested(guard: &DeValue<'_>, names: &mut BTreeSet<String>) {
+    let DeValue::Table(guard) = guard else {
+        return;
+    };
+    if let Some(DeValue::Table(variables)) = guard.get("variables").map(Spanned::get_ref) {
+        names.extend(variables.keys().map(|name| name.get_ref().to_string()));
+    }
+    if let Some(not) = guard.get("not") {
+        collect_tested(not.get_ref(), names);
     }
 }
 

@@ -71,7 +71,7 @@ impl Variables {
     }
 
     /// The names that could have been meant by `name`.
-    pub(super) fn suggest(&self, name: &str) -> String {
+    pub(crate) fn suggest(&self, name: &str) -> String {
         let names: Vec<_> = self.values.keys().map(String::as_str).collect();
         alternatives("variable", "variables", name, &names)
     }

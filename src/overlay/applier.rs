@@ -217,7 +217,7 @@ fn take_labelled(
 /// Does a step, unless its guard says otherwise; gives whether it was done.
 pub(super) fn run(step: &Step, context: &mut Context<'_, '_>) -> Result<bool, steps::Error> {
     if let Some(when) = &step.when
-        && !when.holds(context.facts, context.editor.fs())?
+        && !when.holds(context.facts, context.editor.fs(), context.variables)?
     {
         return Ok(false);
     }

@@ -196,8 +196,11 @@ fn step(source: &Source, value: Value<'_>, variables: &Variables) -> Result<Step
     let when = table.remove("when");
     let when = when
         .map(|value| {
-            let typed = typed.clone();
-            decode::decode_rendered(source, Rendered { value, typed })
+            let (span, typed) = (value.span(), typed.clone());
+            let when: When = decode::decode_rendered(source, Rendered { value, typed })?;
+            let checked = when.check(variables);
+            checked.map_err(|problem| source.error(span, problem))?;
+            Ok(when)
         })
         .transpose()?;
     let is_unknown = |key: &str| !Action::KINDS.contains(&key);

@@ -1,9 +1,12 @@
-//! Guards of steps: on which systems a step is done.
+//! Guards of steps: on which systems, and with which variables, a step is done.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::steps::edit::Pattern;
 use crate::config::values::OneOrMany;
+use crate::config::{Setting, Variables};
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree;
@@ -28,6 +31,9 @@ pub struct When {
     exists: Option<OneOrMany<ImagePath>>,
     /// A file with a line that a pattern matches, at the time of the step.
     matches: Option<Matches>,
+    /// Variables by name, each with the value that it has, or a list with one of them.
+    #[serde(default)]
+    variables: BTreeMap<String, Setting>,
     /// Conditions that must not all hold.
     not: Option<Box<When>>,
 }
@@ -42,7 +48,12 @@ struct Matches {
 
 impl When {
     /// Whether the step is to be done.
-    pub fn holds(&self, facts: &Facts, fs: &dyn FileSystem) -> tree::Result<bool> {
+    pub fn holds(
+        &self,
+        facts: &Facts,
+        fs: &dyn FileSystem,
+        variables: &Variables,
+    ) -> tree::Result<bool> {
         let release = &facts.os_release;
         let fits = any(self.os.as_ref(), |id| release.id() == id)
             && any(self.os_like.as_ref(), |id| facts.is_like(id))
@@ -52,7 +63,11 @@ impl When {
                     .is_some_and(|full| is_version(full, version))
             })
             && any(self.init.as_ref(), |&init| is_init(facts.init, init))
-            && any(self.arch.as_ref(), |&arch| facts.arch == Some(arch));
+            && any(self.arch.as_ref(), |&arch| facts.arch == Some(arch))
+            && self.variables.iter().all(|(name, wanted)| {
+                let value = variables.get(name);
+                value.is_some_and(|value| accepted(wanted).iter().any(|one| is_value(value, one)))
+            });
         if !fits {
             return Ok(false);
         }
@@ -72,14 +87,54 @@ impl When {
             }
         }
         match &self.not {
-            Some(not) => Ok(!not.holds(facts, fs)?),
+            Some(not) => Ok(!not.holds(facts, fs, variables)?),
             None => Ok(true),
         }
+    }
+
+    /// Checks that the variables can have the values that they are compared with.
+    ///
+    /// # Errors
+    /// If one cannot, in words.
+    pub(super) fn check(&self, variables: &Variables) -> Result<(), String> {
+        for (name, wanted) in &self.variables {
+            let Some(value) = variables.get(name) else {
+                let hint = variables.suggest(name);
+                return Err(format!("there is no variable `{name}`; {hint}"));
+            };
+            if variables.is_sensitive(name) {
+                return Err(format!(
+                    "`{name}` is sensitive, and a guard would show what it holds"
+                ));
+            }
+            if matches!(value, Setting::List(_) | Setting::Table(_)) {
+                let kind = value.kind();
+                return Err(format!("`{name}` is {kind}, which a guard cannot test"));
+            }
+            let unlike = |one: &&Setting| (*one).clone().like(value).is_none();
+            if let Some(one) = accepted(wanted).iter().find(unlike) {
+                let kind = value.kind();
+                return Err(format!("`{name}` is {kind}, so it is never {one}"));
+            }
+        }
+        self.not.as_ref().map_or(Ok(()), |not| not.check(variables))
     }
 }
 
 fn any<T>(values: Option<&OneOrMany<T>>, fits: impl FnMut(&T) -> bool) -> bool {
     values.is_none_or(|values| values.0.iter().any(fits))
+}
+
+/// The values of which a variable must have one.
+fn accepted(wanted: &Setting) -> &[Setting] {
+    match wanted {
+        Setting::List(values) => values,
+        one => std::slice::from_ref(one),
+    }
+}
+
+fn is_value(value: &Setting, wanted: &Setting) -> bool {
+    wanted.clone().like(value).as_ref() == Some(value)
 }
 
 fn is_version(full: &str, wanted: &str) -> bool {

@@ -354,3 +354,41 @@ fn files_of_the_overlay_that_cannot_be_used() {
     );
     assert_snapshot!(apply_error("", &[("files/etc", "a file where a directory is")]), @"overlay `test`: its files cannot be copied");
 }
+
+#[test]
+fn a_guard_that_no_value_of_a_variable_can_fit() {
+    let declared = "[variables]\nenv = 'a'\ncount = 3\nhosts = ['a']\n";
+    for (guard, problem) in [
+        (
+            "variables = { evn = 'a' }",
+            "there is no variable `evn`; did you mean `env`?",
+        ),
+        (
+            "variables = { count = 'many' }",
+            "`count` is a whole number, so it is never many",
+        ),
+        (
+            "variables = { count = [3, true] }",
+            "`count` is a whole number, so it is never true",
+        ),
+        (
+            "not = { variables = { hosts = 'a' } }",
+            "`hosts` is a list, as [1, 2], which a guard cannot test",
+        ),
+    ] {
+        let toml = format!("{declared}[[step]]\nmkdir = {{ path = '/a' }}\nwhen = {{ {guard} }}\n");
+        let error = load_error(&toml);
+        assert!(error.contains(problem), "{error}");
+        assert!(error.contains("overlay.toml:7:8"), "{error}");
+    }
+}
+
+#[test]
+fn a_guard_does_not_show_a_sensitive_variable() {
+    let toml = "[variables]\ntoken = { sensitive = true }\n\
+                [[step]]\nmkdir = { path = '/a' }\nwhen = { variables = { token = 'guess' } }\n";
+    let folder = folder(toml, &[]);
+    let error = load(folder.path(), &[("token", "a long secret value")]).unwrap_err();
+    assert!(error.contains("`token` is sensitive"), "{error}");
+    assert!(!error.contains("a long secret value"), "{error}");
+}

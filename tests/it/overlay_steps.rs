@@ -344,6 +344,45 @@ fn guards() {
 }
 
 #[test]
+fn guards_test_variables() {
+    let conditions = [
+        ("env = 'prod'", true),
+        ("env = 'stage'", false),
+        ("env = ['stage', 'prod']", true),
+        ("env = []", false),
+        ("env = '{{ other }}'", true),
+        ("count = 3", true),
+        ("count = '3'", true),
+        ("count = [1, 2]", false),
+        ("debug = false", true),
+        ("debug = true", false),
+        ("ratio = 2", true),
+        ("env = 'prod', debug = true", false),
+    ];
+    let declared =
+        "[variables]\nenv = 'test'\nother = 'prod'\ncount = 3\ndebug = false\nratio = 2.0\n";
+    for (condition, wanted) in conditions {
+        for (guard, wanted) in [
+            (format!("variables = {{ {condition} }}"), wanted),
+            (
+                format!("not = {{ variables = {{ {condition} }} }}"),
+                !wanted,
+            ),
+        ] {
+            let toml =
+                format!("{declared}[[step]]\nmkdir = {{ path = '/yes' }}\nwhen = {{ {guard} }}\n");
+            let folder = folder(&toml, &[]);
+            // What is given counts, and not the default.
+            let overlay = load(folder.path(), &[("env", "prod")]).unwrap();
+            let mut fs = system();
+            let report = apply(&mut fs, &[&overlay]).unwrap();
+            assert_eq!(report.overlays[0].steps[1].done, wanted, "{guard}");
+            assert_eq!(report.has_changed(), wanted, "{guard}");
+        }
+    }
+}
+
+#[test]
 fn what_changed_is_told_with_who_changed_it_last() {
     let mut fs = image(&[
         ("/etc/hosts", "old\n"),
