@@ -169,9 +169,9 @@ impl Translator {
                         };
                         self.take_word("then")?;
                         let block = self.block()?;
-                        shell += &format!("elif {test}; then\n{block}:\n");
+                        shell.extend(["elif ", &test, "; then\n", &block, ":\n"]);
                     } else if self.take_word("else").is_some() {
-                        shell += &format!("else\n{}:\n", self.block()?);
+                        shell.extend(["else\n", &self.block()?, ":\n"]);
                     } else {
                         self.take_word("end")?;
                         return Some(shell + "fi\n");
@@ -330,10 +330,10 @@ impl Translator {
         loop {
             match self.tokens.next()? {
                 Token::Text(text) => {
-                    word.push_str(&format!("'{}'", text.replace('\'', "'\\''")));
+                    word.extend(["'", &text.replace('\'', "'\\''"), "'"]);
                 }
                 Token::Word(name) if self.names.contains(&name) => {
-                    word.push_str(&format!("\"$lua_{name}\""));
+                    word.extend(["\"$lua_", &name, "\""]);
                 }
                 _ => return None,
             }
