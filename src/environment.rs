@@ -42,6 +42,8 @@ pub struct Environment {
     /// Whether commands that open the bytes of strangers shut themselves off from the rest of the
     /// machine.
     pub confines: bool,
+    /// The command that edits a file: `VISUAL`, else `EDITOR`.
+    pub editor: Option<OsString>,
     /// What is logged, as a filter of `tracing`: `IMGASM_LOG`.
     pub log: Option<String>,
     /// The region to connect to: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
@@ -78,6 +80,7 @@ impl Environment {
             confines: true,
             variables: BTreeMap::new(),
             trusts_cache: text("CI").is_none_or(|ci| ci == "false" || ci == "0"),
+            editor: set("VISUAL").or_else(|| set("EDITOR")),
             log: text("IMGASM_LOG"),
             proxies: Proxies {
                 http: first(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),

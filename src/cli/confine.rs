@@ -43,7 +43,8 @@ pub(super) fn needs(command: &Command, environment: &Environment) -> Option<Need
         Command::Convert(args) => args.needs(),
         Command::Verify(args) => args.needs(),
         Command::Diff(args) => args.needs(),
-        Command::Boot(_) => return None,
+        // They start programs of the machine.
+        Command::Boot(_) | Command::Edit(_) => return None,
         // They ask servers.
         Command::Lock(_) | Command::Fetch(_) => return None,
         #[cfg(feature = "aws")]

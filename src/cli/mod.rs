@@ -2,7 +2,7 @@
 //!
 //! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
 //! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
-//! [`cp`], [`diff`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`],
+//! [`cp`], [`diff`], [`edit`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`],
 //! [`plan`], [`recover`], [`schema`], [`tar`], [`verify`], and with the feature `aws` also `import`,
 //! `pull` and `gc`, which share `connection`.
 //!
@@ -28,6 +28,7 @@ mod connection;
 mod convert;
 mod cp;
 mod diff;
+mod edit;
 mod failure;
 mod fetch;
 mod find;
@@ -114,6 +115,7 @@ enum Command {
     Ls(ls::Args),
     Cat(cat::Args),
     Cp(cp::Args),
+    Edit(edit::Args),
     Find(find::Args),
     Tar(tar::Args),
     Diff(diff::Args),
@@ -223,6 +225,7 @@ fn run(
         Command::Ls(args) => ls::run(&args, environment, output),
         Command::Diff(args) => diff::run(&args, environment, output),
         Command::Cat(args) => cat::run(&args, environment, output),
+        Command::Edit(args) => edit::run(&args, environment, output),
         Command::Cp(args) => cp::run(&args, environment, output),
         Command::Find(args) => find::run(&args, environment, output),
         Command::Tar(args) => tar::run(&args, environment, output),

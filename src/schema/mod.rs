@@ -100,7 +100,7 @@ impl Schema {
     /// What is at this path of keys; of a list, its items are meant. `*` is any key of one's own.
     pub fn at(&mut self, path: &[&str]) -> Option<&mut Self> {
         let mut schema = self;
-        while schema.table.is_none() && schema.list.is_some() {
+        while schema.table.is_none() && schema.list.is_some() && !schema.anything() {
             schema = schema.list.as_deref_mut()?;
         }
         let Some((key, rest)) = path.split_first() else {

@@ -59,8 +59,8 @@ fn without_aws(text: &str) -> String {
 fn what_the_commands_take() {
     insta::assert_snapshot!("help", said(&["--help"]));
     for command in [
-        "init", "check", "build", "plan", "apply", "grow", "ls", "cat", "cp", "find", "tar",
-        "diff", "inspect", "verify", "boot", "convert",
+        "init", "check", "build", "plan", "apply", "grow", "ls", "cat", "cp", "edit", "find",
+        "tar", "diff", "inspect", "verify", "boot", "convert",
     ] {
         insta::assert_snapshot!(format!("help-{command}"), said(&[command, "--help"]));
     }

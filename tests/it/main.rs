@@ -38,6 +38,7 @@ mod diff_packages;
 mod diff_page;
 mod diff_secrets;
 mod diff_sides;
+mod edit;
 mod example_al2023;
 mod example_mounted;
 mod firstrun;
