@@ -11,6 +11,7 @@ use imgasm_container::Cache;
 
 use crate::config::Epoch;
 use crate::config::given::PREFIX;
+use imgasm_fs::Timestamp;
 use imgasm_repo::transport::Proxies;
 
 /// The variable with the time that builds give to what they make.
@@ -105,6 +106,18 @@ impl Environment {
         epoch.map(Some).map_err(|problem| Error {
             name: SOURCE_DATE_EPOCH,
             problem,
+        })
+    }
+
+    /// The time that is given to what is made or changed where no recipe names one.
+    ///
+    /// # Errors
+    /// As [`Environment::source_date_epoch`].
+    pub fn now(&self) -> Result<Timestamp, Error> {
+        let epoch = self.source_date_epoch()?.unwrap_or(Epoch::DEFAULT);
+        Ok(Timestamp {
+            seconds: epoch.seconds(),
+            nanoseconds: 0,
         })
     }
 }

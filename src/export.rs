@@ -213,25 +213,11 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
     fn content(&mut self, entry: &Entry, pieces: &[(u64, u64)]) -> Result<(), E> {
         let mut stored = 0;
         for (start, end) in pieces {
-            let mut at = *start;
-            while at < *end {
-                let most = usize::try_from(end - at).map_or(STEP, |left| left.min(STEP));
-                let read = self.fs.read_at(entry.node, at, &mut self.buffer[..most]);
-                let read = read.and_then(|read| match read {
-                    0 => Err(imgasm_fs::Error::Content(
-                        std::io::ErrorKind::UnexpectedEof.into(),
-                    )),
-                    read => Ok(read),
-                });
-                let read = read.map_err(|source| tree::Error::FileSystem {
-                    action: "read",
-                    path: entry.path.clone(),
-                    source,
-                })?;
-                (self.write)(&self.buffer[..read])?;
-                at += read as u64;
-                stored += read as u64;
-            }
+            let write = &mut self.write;
+            tree::read_range(self.fs, entry, *start..*end, &mut self.buffer, |bytes| {
+                write(bytes)
+            })?;
+            stored += end - start;
         }
         self.pad(stored)
     }

@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::boundary::open_regular;
 use crate::config::{self, digest};
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, Attributes, Editor, Entry, LastLink, walk};
+use imgasm_fs::tree::{self, At, Attributes, Editor, Entry, LastLink, walk};
 use imgasm_fs::{FileSystem, FileType};
 
 /// The bits of a mode that are kept.
@@ -97,12 +97,9 @@ pub fn put(
 
 fn put_one(editor: &mut Editor<'_>, from: &Path, to: &ImagePath) -> Result<(), Error> {
     let metadata = fs::symlink_metadata(from).map_err(host(from))?;
-    let mode = u16::try_from(metadata.permissions().mode() & u32::from(PERMISSIONS));
-    let attributes = Attributes {
-        permissions: mode.ok(),
-        uid: Some(0),
-        gid: Some(0),
-    };
+    // The lowest bits are the same in 16 bits.
+    let [low, high, ..] = metadata.permissions().mode().to_le_bytes();
+    let attributes = Attributes::of_root(u16::from_le_bytes([low, high]) & PERMISSIONS);
     if metadata.is_dir() {
         let is_there = tree::exists(editor.fs(), to)?;
         let given = if is_there {
@@ -143,7 +140,7 @@ pub fn take(
     replaces: bool,
 ) -> Result<u64, Error> {
     let (node, from) = tree::resolve(image, from, LastLink::Follow)?;
-    let found = image.metadata(node).map_err(reading(&from))?.file_type;
+    let found = image.metadata(node).at("read", &from)?.file_type;
     if found == FileType::Directory && !recursive {
         return Err(Error::IsDirectory {
             path: from.to_string(),
@@ -202,16 +199,6 @@ pub fn take(
     Ok(left_out)
 }
 
-fn reading(path: &ImagePath) -> impl Fn(imgasm_fs::Error) -> Error + '_ {
-    |source| {
-        Error::Tree(tree::Error::FileSystem {
-            action: "read",
-            path: path.clone(),
-            source,
-        })
-    }
-}
-
 /// A tree that is being taken out.
 struct Copy<'a> {
     image: &'a dyn FileSystem,
@@ -254,7 +241,7 @@ impl Copy<'_> {
             }
             FileType::Symlink => {
                 let target = self.image.read_link(entry.node);
-                let target = target.map_err(reading(&entry.path))?;
+                let target = target.at("read", &entry.path)?;
                 symlink(OsStr::from_bytes(&target), &to).map_err(host(&to))?;
             }
             _ => {
@@ -287,21 +274,14 @@ impl Copy<'_> {
         let size = entry.metadata.size;
         file.set_len(size).map_err(host(to))?;
         let extents = self.image.extents(entry.node);
-        for extent in extents.map_err(reading(&entry.path))? {
+        for extent in extents.at("read", &entry.path)? {
+            let start = extent.file_offset.min(size);
             let end = extent.file_offset.saturating_add(extent.len).min(size);
-            let mut at = extent.file_offset.min(size);
-            file.seek(SeekFrom::Start(at)).map_err(host(to))?;
-            while at < end {
-                let most = usize::try_from(end - at).map_or(STEP, |left| left.min(STEP));
-                let read = self.image.read_at(entry.node, at, &mut self.buffer[..most]);
-                let read = read.map_err(reading(&entry.path))?;
-                if read == 0 {
-                    let early = io::Error::from(io::ErrorKind::UnexpectedEof);
-                    return Err(reading(&entry.path)(imgasm_fs::Error::Content(early)));
-                }
-                file.write_all(&self.buffer[..read]).map_err(host(to))?;
-                at += read as u64;
-            }
+            file.seek(SeekFrom::Start(start)).map_err(host(to))?;
+            let (image, buffer) = (self.image, &mut self.buffer);
+            tree::read_range(image, entry, start..end, buffer, |bytes| {
+                file.write_all(bytes).map_err(host(to))
+            })?;
         }
         Ok(())
     }

@@ -303,6 +303,9 @@ mod tests {
         assert!(!has_ended(&loader));
         assert_eq!(causes(&loader).len(), 1);
         assert!(causes(&lines("systemd[1]: x\nsh: y: not found.\n")).is_empty());
+        // With nothing left to start, it waits for a key for good.
+        let menu = "Failed to boot both default and fallback entries.\nPress any key\n";
+        assert!(has_ended(&lines(menu)));
         // GRUB goes on to the kernel without an initial RAM disk.
         let kernel = lines(
             "error: file `/boot/initrd.img' not found.\n[    0.0] Linux version 6.1\n\

@@ -395,3 +395,37 @@ fn cause(watched: &Watched) -> String {
         Some(line) => format!("{how}; the console ends with: {line}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+
+    use super::*;
+
+    #[test]
+    fn cloud_init_has_done_its_work_only_if_it_could_read_it() {
+        let seen = |warnings: &str| {
+            let mut seen = Seen::default();
+            for (key, text) in [
+                ("cloud:version", "22.4.2"),
+                ("cloud:result", "{\"v1\": {\"errors\": []}}"),
+                ("cloud:warnings", warnings),
+            ] {
+                let value = BASE64_STANDARD.encode(text);
+                seen.take(format!("{{\"key\": \"{key}\", \"base64\": \"{value}\"}}").as_bytes());
+            }
+            seen
+        };
+        let unread = "util.py[WARNING]: Failed loading yaml blob. Invalid format at line 1\n\
+                      stages.py[WARNING]: another";
+        let verdict = cloud_init(&seen(unread)).verdict;
+        assert!(
+            matches!(&verdict, Verdict::Failed { message } if message.contains("line 1")),
+            "{verdict:?}"
+        );
+        let verdict = cloud_init(&seen("stages.py[WARNING]: another")).verdict;
+        assert!(matches!(verdict, Verdict::Warned { .. }), "{verdict:?}");
+        assert!(matches!(cloud_init(&seen("")).verdict, Verdict::Passed));
+    }
+}

@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 
 use super::failure::Failure;
-use super::image::{ImageArgs, tell_recovery};
+use super::image::{self, ImageArgs};
 use super::inert;
 use super::output::Output;
 use super::variables::VariableArgs;
 use super::{Outcome, confine};
 use crate::apply::{self, Options};
-use crate::config::Epoch;
 use crate::environment::Environment;
 use crate::sandbox::Needs;
-use imgasm_block::InPlace;
-use imgasm_fs::{FileType, Timestamp};
+use imgasm_fs::FileType;
 
 /// Apply overlays to a raw image in place: a partitioned disk or a bare filesystem.
 ///
@@ -53,25 +51,15 @@ pub(super) fn run(
         .flat_map(|overlay| overlay.variables.sensitive());
     let secrets: Vec<String> = secrets.map(|(_, value)| value.to_string()).collect();
     inert::hide(secrets.iter().map(String::as_str));
-    let epoch = environment.source_date_epoch()?.unwrap_or(Epoch::DEFAULT);
     let path = &args.image.image;
-    let image = InPlace::open(path)?;
-    if let Some(recovery) = image.recovery() {
-        tell_recovery(path, recovery, output);
-    }
     let options = Options {
         partition: args.image.partition,
-        now: Timestamp {
-            seconds: epoch.seconds(),
-            nanoseconds: 0,
-        },
+        now: environment.now()?,
         with_digests: args.json,
     };
-    let changed = apply::apply(image, &overlays, &options).map_err(|error| {
-        Failure::from(error)
-            .in_context(format!("cannot change {}", path.display()))
-            .with_room_hint("`imgasm grow IMAGE SIZE` makes the image and its filesystem larger")
-    })?;
+    let image = image::to_change(path, output)?;
+    let changed =
+        apply::apply(image, &overlays, &options).map_err(|error| image::unchanged(path, error))?;
     for change in &changed {
         if args.json {
             output.json_line(&crate::build::change(change))?;

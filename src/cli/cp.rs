@@ -7,18 +7,16 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::failure::Failure;
-use super::image::{self, ImageArgs, tell_recovery};
+use super::image::{self, ImageArgs};
 use super::output::Output;
 use super::{Outcome, confine, target};
 use crate::apply::{self, Options};
-use crate::config::Epoch;
 use crate::environment::Environment;
 use crate::sandbox::Needs;
 use crate::transfer;
-use imgasm_block::InPlace;
 use imgasm_fs::path::{ImagePath, PathError};
-use imgasm_fs::tree::{self, LastLink};
-use imgasm_fs::{FileSystem, FileType, Timestamp};
+use imgasm_fs::tree::{self, At, LastLink};
+use imgasm_fs::{FileSystem, FileType};
 
 /// Copy a file or a folder out of an image, or into one.
 ///
@@ -152,19 +150,12 @@ fn put(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let epoch = environment.source_date_epoch()?.unwrap_or(Epoch::DEFAULT);
-    let in_place = InPlace::open(image)?;
-    if let Some(recovery) = in_place.recovery() {
-        tell_recovery(image, recovery, output);
-    }
     let options = Options {
         partition: args.partition,
-        now: Timestamp {
-            seconds: epoch.seconds(),
-            nanoseconds: 0,
-        },
+        now: environment.now()?,
         with_digests: false,
     };
+    let in_place = image::to_change(image, output)?;
     let copied = apply::change(in_place, &options, |applier| {
         let done = applier.edit("cp", "copy", |editor, _| {
             let to = below_directory(editor.fs(), from, to)?;
@@ -172,31 +163,17 @@ fn put(
         });
         Ok(done?)
     });
-    copied.map_err(|error| {
-        Failure::from(error)
-            .in_context(format!("cannot change {}", image.display()))
-            .with_room_hint("`imgasm grow IMAGE SIZE` makes the image and its filesystem larger")
-    })?;
+    copied.map_err(|error| image::unchanged(image, error))?;
     Ok(Outcome::Done)
 }
 
 /// Where a copy goes: if a directory is there, under its own name in that directory.
-fn below_directory(
-    fs: &dyn FileSystem,
-    from: &Path,
-    to: &ImagePath,
-) -> Result<ImagePath, transfer::Error> {
+fn below_directory(fs: &dyn FileSystem, from: &Path, to: &ImagePath) -> tree::Result<ImagePath> {
     if !tree::exists(fs, to)? {
         return Ok(to.clone());
     }
     let (node, path) = tree::resolve(fs, to, LastLink::Follow)?;
-    let metadata = fs.metadata(node).map_err(|source| {
-        transfer::Error::Tree(tree::Error::FileSystem {
-            action: "read",
-            path: path.clone(),
-            source,
-        })
-    })?;
+    let metadata = fs.metadata(node).at("read", &path)?;
     match from.file_name() {
         Some(name) if metadata.file_type == FileType::Directory => Ok(path.child(name.as_bytes())),
         _ => Ok(to.clone()),

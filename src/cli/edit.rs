@@ -8,15 +8,13 @@ use std::path::Path;
 use std::process::Command;
 
 use super::failure::Failure;
-use super::image::{self, ImageArgs, tell_recovery};
+use super::image::{self, ImageArgs};
 use super::output::Output;
 use super::{Outcome, confine};
 use crate::apply::{self, Options};
-use crate::config::Epoch;
 use crate::environment::Environment;
 use imgasm_block::InPlace;
 use imgasm_disk::Disk;
-use imgasm_fs::Timestamp;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, LastLink};
 
@@ -41,44 +39,30 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let epoch = environment.source_date_epoch()?.unwrap_or(Epoch::DEFAULT);
+    let options = Options {
+        partition: args.image.partition,
+        now: environment.now()?,
+        with_digests: false,
+    };
     let place = &args.image.image;
     let needs = || confine::changing(place);
     let (in_place, path, before) = confine::apart(needs(), environment, || {
-        let in_place = InPlace::open(place)?;
+        let in_place = image::to_change(place, output)?;
         let (path, content) = content(&in_place, args)?;
         Ok((in_place, path, content))
     })?;
-    if let Some(recovery) = in_place.recovery() {
-        tell_recovery(place, recovery, output);
-    }
     let after = edited(&before, &path, environment)?;
     if after == before {
         output.note("unchanged", format_args!("{path}: nothing is written"));
         return Ok(Outcome::Done);
     }
-    let options = Options {
-        partition: args.image.partition,
-        now: Timestamp {
-            seconds: epoch.seconds(),
-            nanoseconds: 0,
-        },
-        with_digests: false,
-    };
     confine::apart(needs(), environment, || {
         let changed = apply::change(in_place, &options, |applier| {
             Ok(applier.edit("edit", "write", |editor, _| {
                 editor.write(&path, LastLink::Keep, &after, Attributes::default())
             })?)
         });
-        let changed = changed.map(drop);
-        changed.map_err(|error| {
-            Failure::from(error)
-                .in_context(format!("cannot change {}", place.display()))
-                .with_room_hint(
-                    "`imgasm grow IMAGE SIZE` makes the image and its filesystem larger",
-                )
-        })
+        changed.map_err(|error| image::unchanged(place, error))
     })?;
     output.note("changed", &path);
     Ok(Outcome::Done)

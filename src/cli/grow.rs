@@ -1,16 +1,15 @@
 //! `imgasm grow IMAGE SIZE`
 
 use super::failure::Failure;
-use super::image::{ImageArgs, tell_recovery};
+use super::image::{self, ImageArgs};
 use super::output::Output;
 use super::{Outcome, confine};
-use crate::config::Epoch;
 use crate::environment::Environment;
 use crate::grow;
 use crate::sandbox::Needs;
-use imgasm_block::{ByteSize, InPlace};
+use imgasm_block::ByteSize;
 use imgasm_disk::Growth;
-use imgasm_fs::{Timestamp, WriteOptions};
+use imgasm_fs::WriteOptions;
 
 /// Make a raw image larger in place, with its last partition and the filesystem in it.
 ///
@@ -39,19 +38,12 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let epoch = environment.source_date_epoch()?.unwrap_or(Epoch::DEFAULT);
     let path = &args.image.image;
-    let image = InPlace::open(path)?;
-    if let Some(recovery) = image.recovery() {
-        tell_recovery(path, recovery, output);
-    }
     let options = WriteOptions {
-        now: Timestamp {
-            seconds: epoch.seconds(),
-            nanoseconds: 0,
-        },
+        now: environment.now()?,
         seed: SEED,
     };
+    let image = image::to_change(path, output)?;
     let grown = grow::grow(image, args.size.0, args.image.partition, options);
     let (place, Growth { kind, bytes }) = grown.map_err(|error| {
         Failure::from(error).in_context(format!("cannot make {} larger", path.display()))

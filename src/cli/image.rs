@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
+use crate::apply;
 use crate::config::decode;
 use crate::environment::Environment;
 use crate::opener::{self, Opener};
-use imgasm_block::Recovery;
+use imgasm_block::{InPlace, Recovery};
 use imgasm_container::Cache;
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
@@ -68,6 +69,23 @@ pub(super) fn root(
 ) -> Result<Box<dyn FileSystem>, Failure> {
     let disk = open(args, environment, output)?.disk;
     Ok(disk.open_filesystem(disk.root(args.partition)?)?)
+}
+
+/// Opens an image to change it where it lies, and reports what was done about a change that had been
+/// interrupted.
+pub(super) fn to_change(path: &Path, output: &mut Output) -> Result<InPlace, Failure> {
+    let image = InPlace::open(path)?;
+    if let Some(recovery) = image.recovery() {
+        tell_recovery(path, recovery, output);
+    }
+    Ok(image)
+}
+
+/// An image is as it was, because a change of its files is impossible.
+pub(super) fn unchanged(path: &Path, error: apply::Error) -> Failure {
+    Failure::from(error)
+        .in_context(format!("cannot change {}", path.display()))
+        .with_room_hint("`imgasm grow IMAGE SIZE` makes the image and its filesystem larger")
 }
 
 /// A failure about a path in an image, with the name that was probably meant if the path does not

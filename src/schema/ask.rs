@@ -41,7 +41,6 @@ const TEXTS: [&str; 19] = [
 const NAMES: [&str; 3] = ["a", "us-east-1", "/a"];
 
 /// A way into a value.
-#[derive(Clone)]
 enum Step {
     Key(String),
     Item,
@@ -50,7 +49,7 @@ enum Step {
 /// What a decoder complains about.
 struct Complaint {
     message: String,
-    /// The bytes of the value, relative to the one that was put there.
+    /// Whether it is about the whole of what was put there.
     is_about_all: bool,
 }
 
@@ -124,16 +123,18 @@ impl Decoder<'_> {
             }
         }
         let lists = ["[]", "[\"a\"]", "[\"/a\"]", "[1]", "[{}]"];
-        let list = lists.iter().find(|list| self.takes(path, list));
-        if list.is_some() && schema.text.is_some() && schema.is_integer && schema.is_boolean {
-            schema.list = Some(Box::default());
+        let is_list = lists.iter().any(|list| self.takes(path, list));
+        schema.list = is_list.then(Box::default);
+        if schema.anything() {
             return schema;
         }
         self.describe_table(path, above, &mut schema);
         // A table with known keys, and a choice, could also be written as the list of its values.
         let is_known = |table: &Table| !table.keys.is_empty();
         let is_choice = schema.text.as_ref().is_some_and(|text| !text.is_empty());
-        if list.is_some() && !is_choice && !schema.table.as_ref().is_some_and(is_known) {
+        if is_choice || schema.table.as_ref().is_some_and(is_known) {
+            schema.list = None;
+        } else if is_list {
             path.push(Step::Item);
             let item = self.describe(path, above);
             path.pop();

@@ -7,6 +7,7 @@ use std::process::Output;
 
 use imgasm_testkit::image::{Kind, sets};
 use imgasm_testkit::images::arg;
+use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
@@ -83,6 +84,7 @@ fn a_tree_is_the_same_inside_and_comes_out_the_same() {
         let owners = format!("find {}/one ! -uid 0 -o ! -gid 0", arg(mount.path()));
         assert_eq!(run("sh", ["-c", &owners]), "");
         mount.finish().unwrap();
+        judge::check(&dir.join("image"), set.kind).unwrap_or_else(|said| panic!("{said}"));
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::Output;
 
 use imgasm_testkit::image::{Kind, sets};
 use imgasm_testkit::images::arg;
+use imgasm_testkit::judge;
 use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
@@ -80,5 +81,7 @@ fn what_an_editor_leaves_is_in_the_image() {
             "{}",
             set.name
         );
+        mount.finish().unwrap();
+        judge::check(&image, set.kind).unwrap_or_else(|said| panic!("{said}"));
     }
 }

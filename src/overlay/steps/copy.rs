@@ -10,7 +10,7 @@ use super::{Context, Error};
 use crate::config::{Account, Mode, RelativePath};
 use crate::overlay::files::{self, Named, Rendering};
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, Attributes, LastLink};
+use imgasm_fs::tree::{self, At, Attributes, LastLink};
 
 /// Copies a file, link or folder of the overlay to a path in the image, or a file of the image
 /// itself.
@@ -129,13 +129,7 @@ impl Copy {
         let content = context.read(from)?;
         let fs = context.editor.fs();
         let (node, from) = tree::resolve(fs, from, LastLink::Follow)?;
-        let metadata = fs.metadata(node).map_err(|source| {
-            Error::Tree(tree::Error::FileSystem {
-                action: "read",
-                path: from,
-                source,
-            })
-        })?;
+        let metadata = fs.metadata(node).at("read", &from)?;
         let attributes = Attributes {
             permissions: attributes.permissions.or(Some(metadata.permissions)),
             uid: attributes.uid.or(Some(metadata.uid)),

@@ -20,7 +20,7 @@ pub use crate::posix::Attributes;
 pub use edit::{ChangeKind, Editor, Touch};
 #[cfg(feature = "glob")]
 pub use glob::glob;
-pub use read::{FileReader, read_file};
+pub use read::{FileReader, read_file, read_range};
 pub use resolve::{LastLink, Place, exists, is_file, locate, resolve};
 pub use walk::{Entry, Walk, walk};
 
@@ -117,8 +117,12 @@ fn because(path: &ImagePath, missing: &ImagePath) -> String {
     }
 }
 
-/// Adds to a filesystem's error the path at which it arose.
-pub(crate) trait At<T> {
+/// Adds to a filesystem's error the path at which it arose, and what was being done.
+pub trait At<T> {
+    /// The result of doing this, `action` being a verb, at this path.
+    ///
+    /// # Errors
+    /// [`Error::FileSystem`].
     fn at(self, action: &'static str, path: &ImagePath) -> Result<T>;
 }
 

@@ -1,9 +1,10 @@
 //! The content of files.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use super::resolve::{LastLink, resolve};
-use super::{At, Error, Result};
+use super::{At, Entry, Error, Result};
 use crate::path::ImagePath;
 use crate::{FileSystem, FileType, NodeId};
 
@@ -49,6 +50,34 @@ pub fn read_node(
         }
         content.extend_from_slice(&chunk[..count]);
     }
+}
+
+/// Hands over the bytes of an entry's content in this range, in order and piece by piece, as many at a
+/// time as the buffer holds.
+///
+/// # Errors
+/// What `take` fails with; [`Error::FileSystem`] also if the content ends before the range.
+pub fn read_range<E: From<Error>>(
+    fs: &dyn FileSystem,
+    entry: &Entry,
+    range: Range<u64>,
+    buffer: &mut [u8],
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut at = range.start;
+    while at < range.end {
+        let left = range.end - at;
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = fs.read_at(entry.node, at, &mut buffer[..most]);
+        let read = read.and_then(|read| match read {
+            0 => Err(crate::Error::Content(io::ErrorKind::UnexpectedEof.into())),
+            read => Ok(read),
+        });
+        let read = read.at("read", &entry.path)?;
+        take(&buffer[..read])?;
+        at += read as u64;
+    }
+    Ok(())
 }
 
 /// A regular file as a stream of its bytes.

@@ -158,9 +158,9 @@ impl Translator {
     fn choice(&mut self) -> Option<String> {
         let condition = self.condition()?;
         self.take_word("then")?;
-        let first = self.block()?;
         match condition {
             Condition::Test(test) => {
+                let first = self.block()?;
                 let mut shell = format!("if {test}; then\n{first}:\n");
                 loop {
                     if self.take_word("elseif").is_some() {
@@ -180,7 +180,7 @@ impl Translator {
             }
             // The two processes do one thing after the other, because one waits for the other.
             Condition::IsChild => {
-                let mut shell = first;
+                let mut shell = self.program()?;
                 if self.take_word("elseif").is_some() {
                     let Condition::IsParent = self.condition()? else {
                         return None;
@@ -194,10 +194,26 @@ impl Translator {
                 Some(shell)
             }
             Condition::IsParent => {
+                let block = self.block()?;
                 self.take_word("end")?;
-                Some(first)
+                Some(block)
             }
         }
+    }
+
+    /// All that a forked process does: it becomes another program. Whether that fails is seen by nobody.
+    fn program(&mut self) -> Option<String> {
+        let is_asserted = self.take_word("assert").is_some();
+        if is_asserted {
+            self.take("(")?;
+        }
+        self.take_word("posix.exec")?;
+        let command = as_command(&self.arguments()?)?;
+        if is_asserted {
+            self.take(")")?;
+        }
+        self.take(";");
+        Some(command)
     }
 
     fn condition(&mut self) -> Option<Condition> {
@@ -259,14 +275,7 @@ impl Translator {
         self.take_word("ipairs")?;
         self.take("(")?;
         self.take("{")?;
-        let mut values = Vec::new();
-        while self.take("}").is_none() {
-            values.push(self.expression()?);
-            if self.take(",").is_none() {
-                self.take("}")?;
-                break;
-            }
-        }
+        let values = self.expressions("}")?;
         self.take(")")?;
         self.take_word("do")?;
         self.names.push(name.clone());
@@ -282,18 +291,7 @@ impl Translator {
 
     fn call(&mut self, name: &str) -> Option<String> {
         match name {
-            "assert" => {
-                self.take("(")?;
-                let inner = self.word()?;
-                // The process that it ends is the forked one, whose end nobody looks at.
-                let call = (inner == "posix.exec").then(|| self.call(&inner))??;
-                self.take(")")?;
-                Some(call)
-            }
-            "posix.exec" | "rpm.execute" => {
-                let arguments = self.arguments()?;
-                (!arguments.is_empty()).then(|| format!("{} || :\n", arguments.join(" ")))
-            }
+            "rpm.execute" => Some(as_command(&self.arguments()?)?),
             "posix.wait" => {
                 self.take("(")?;
                 let name = self.word()?;
@@ -313,15 +311,20 @@ impl Translator {
     /// Words of the shell in parentheses.
     fn arguments(&mut self) -> Option<Vec<String>> {
         self.take("(")?;
-        let mut arguments = Vec::new();
-        while self.take(")").is_none() {
-            arguments.push(self.expression()?);
+        self.expressions(")")
+    }
+
+    /// Words of the shell, up to the mark that ends their list.
+    fn expressions(&mut self, end: &'static str) -> Option<Vec<String>> {
+        let mut words = Vec::new();
+        while self.take(end).is_none() {
+            words.push(self.expression()?);
             if self.take(",").is_none() {
-                self.take(")")?;
+                self.take(end)?;
                 break;
             }
         }
-        Some(arguments)
+        Some(words)
     }
 
     /// A text, or texts joined, as a word of the shell.
@@ -342,6 +345,11 @@ impl Translator {
             }
         }
     }
+}
+
+/// A command of the shell whose failure does not matter.
+fn as_command(words: &[String]) -> Option<String> {
+    (!words.is_empty()).then(|| format!("{} || :\n", words.join(" ")))
 }
 
 #[cfg(test)]
@@ -381,14 +389,18 @@ mod tests {
             "x = 1",
             "print('a')",
             "if x == 0 then end",
-            "posix.exec('a\\n')",
-            "posix.exec('a') end",
-            "--[[ long ]] posix.exec('a')",
+            "rpm.execute('a\\n')",
+            "posix.exec('a')",
+            "pid = posix.fork()\nif pid == 0 then posix.exec('a') posix.exec('b') end",
+            "pid = posix.fork()\nif pid == 0 then os.remove('a') end",
+            "rpm.execute()",
+            "rpm.execute('a') end",
+            "--[[ long ]] rpm.execute('a')",
             "assert(os.remove('/a'))",
-            "if posix.access('/a', 'rw') then posix.exec('b') end",
+            "if posix.access('/a', 'rw') then rpm.execute('b') end",
             "posix.wait(pid)",
-            "if posix.access('/a') then posix.exec('b')",
-            "posix.exec('a'..b)",
+            "if posix.access('/a') then rpm.execute('b')",
+            "rpm.execute('a'..b)",
         ] {
             assert_eq!(as_shell(script), None, "{script}");
         }
