@@ -109,6 +109,11 @@ impl Environment {
         })
     }
 
+    /// The folder for files that are fetched from servers, if there is one.
+    pub fn downloads(&self) -> Option<PathBuf> {
+        Some(self.cache_dir.as_ref()?.join("downloads"))
+    }
+
     /// The time that is given to what is made or changed where no recipe names one.
     ///
     /// # Errors

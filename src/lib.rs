@@ -15,7 +15,7 @@
 //! - [`manifest`]: `manifest.json`: what was built from what.
 //! - [`provenance`]: the same as a statement that others can check and sign.
 //! - [`envelope`]: a statement in an envelope that a key has signed.
-//! - [`sbom`]: the packages in an image, as a bill of materials.
+//! - [`sbom`]: the packages and files in an image, as a bill of materials.
 //! - [`diff`]: what differs between two images.
 //! - [`session`]: an image that is being edited.
 //! - [`apply`]: applying overlays to an image where it lies; [`grow`]: making it larger there.

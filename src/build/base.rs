@@ -32,17 +32,26 @@ const OWNER: u32 = 0o600;
 
 /// Opens the base of a recipe, or makes it.
 pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<OpenedBase> {
+    if let Some(missing) = recipe.base.download()
+        && !recipe.base.path().exists()
+    {
+        let error = recipe.base_error(format!("{} has not been fetched", missing.url));
+        let error = error.with_hint("`imgasm fetch` gets it; a build asks no server");
+        return Err(config::Error::from(error).into());
+    }
     let (path, sha256, partition) = match &recipe.base {
         Base::File {
             path,
             sha256,
             partition,
+            ..
         } => (path, *sha256, *partition),
         Base::Rootfs {
             path,
             sha256,
             size,
             layout,
+            ..
         } => return assemble(recipe, path, *sha256, size.0, layout),
     };
     let base = cache.base(path, sha256, progress);
@@ -51,7 +60,7 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
     let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
     Ok(OpenedBase {
         record: manifest::Base {
-            name: file_name(path),
+            name: recipe.base.name(),
             sha256: base.sha256.filter(|_| is_hashed),
             digest: base.chunk_map.digest(),
             size: base.device.len(),
@@ -150,7 +159,7 @@ fn assemble(
     let chunk_map = ChunkMap::compute(&device)?;
     Ok(OpenedBase {
         record: manifest::Base {
-            name: file_name(rootfs),
+            name: recipe.base.name(),
             sha256: Some(identified),
             digest: chunk_map.digest(),
             size,
@@ -165,10 +174,4 @@ fn assemble(
         recovery: None,
         mask: 0o777,
     })
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::RecipeArgs;
@@ -43,9 +45,22 @@ pub(super) struct Args {
     /// envelope.
     #[arg(long, value_name = "KEY", requires = "provenance")]
     sign: Option<PathBuf>,
-    /// Also write which packages are in the image, as a CycloneDX bill of materials.
+    /// Also write which packages and files are in the image, with licences and digests: a bill of
+    /// materials as SPDX 2.3 if the name ends in .spdx.json, else as CycloneDX 1.5. Both may be wanted.
     #[arg(long, value_name = "FILE")]
-    sbom: Option<PathBuf>,
+    sbom: Vec<PathBuf>,
+    /// As JSON: a list with the files of each image and its manifest.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An image that was built, for programs.
+#[derive(Serialize)]
+struct Built<'b> {
+    /// Which of the recipe's images it is, if the recipe has several.
+    image: Option<&'b str>,
+    files: &'b [PathBuf],
+    manifest: &'b Manifest,
 }
 
 impl Args {
@@ -55,13 +70,9 @@ impl Args {
     }
 
     fn own_needs(&self) -> Needs {
-        let beside = [self.provenance.as_deref(), self.sbom.as_deref()];
+        let beside = self.provenance.iter().chain(&self.sbom);
         Needs {
-            write: beside
-                .into_iter()
-                .flatten()
-                .map(confine::folder_of)
-                .collect(),
+            write: beside.map(|file| confine::folder_of(file)).collect(),
             make: vec![self.output.clone()],
             ..confine::anything()
         }
@@ -104,7 +115,7 @@ fn build_all(
         Some(recorded) => vec![recipe::load_recorded(&args.recipe, recorded, environment)?],
         None => recipe::load_all(&args.recipe, environment)?,
     };
-    if recipes.len() > 1 && (args.provenance.is_some() || args.sbom.is_some()) {
+    if recipes.len() > 1 && (args.provenance.is_some() || !args.sbom.is_empty()) {
         return Err(Failure::new("a file can be about one image only")
             .with_hint("choose an image with --image"));
     }
@@ -121,16 +132,27 @@ fn build_all(
     }
     confine::narrow(&read, environment)?;
     let mut built = Vec::with_capacity(recipes.len());
+    let mut manifests = Vec::with_capacity(recipes.len());
     for recipe in recipes {
         recipe::announce(&recipe, output);
         let (recorded, key) = (recorded.as_ref(), key.as_ref());
-        let paths = build(args, &recipe, recorded, key, environment, output)?;
+        let (paths, manifest) = build(args, &recipe, recorded, key, environment, output)?;
         built.push((recipe, paths));
+        manifests.push(manifest);
+    }
+    if args.json {
+        let all = built.iter().zip(&manifests);
+        let all = all.map(|((recipe, files), manifest)| Built {
+            image: recipe.image.as_deref(),
+            files,
+            manifest,
+        });
+        output.json(&all.collect::<Vec<_>>())?;
     }
     Ok(built)
 }
 
-/// Builds the image of a recipe, and gives the files that were made.
+/// Builds the image of a recipe, and gives the files that were made and its manifest.
 fn build(
     args: &Args,
     recipe: &Recipe,
@@ -138,7 +160,7 @@ fn build(
     key: Option<&Key>,
     environment: &Environment,
     output: &mut Output,
-) -> Result<Vec<PathBuf>, Failure> {
+) -> Result<(Vec<PathBuf>, Manifest), Failure> {
     let folder = recipe.outputs(&args.output);
     let build = recipe::prepare(recipe, environment, output)?;
     let manifest = &build.manifest;
@@ -152,10 +174,11 @@ fn build(
         return Err(reproduce::not_the_recorded(&recorded, manifest));
     }
     // Before anything is written, because the packages may not be known.
-    let sbom = match &args.sbom {
-        Some(path) => Some((path, bill_of_materials(&build, recipe)?)),
-        None => None,
-    };
+    let sboms = args.sbom.iter().map(|path| {
+        let document = bill_of_materials(path, &build, recipe)?;
+        Ok((path, document))
+    });
+    let sboms = sboms.collect::<Result<Vec<_>, Failure>>()?;
     sandbox::keep();
     let paths = build.commit(&folder, &image::cache(environment)?)?;
     output.note(
@@ -215,20 +238,21 @@ fn build(
         };
         imgasm_block::Output::write(path, written.as_bytes())?;
     }
-    if let Some((path, document)) = sbom {
+    for (path, document) in sboms {
         imgasm_block::Output::write(path, &document)?;
     }
-    for path in &paths {
+    for path in paths.iter().filter(|_| !args.json) {
         output.line(path.display())?;
     }
-    Ok(paths)
+    Ok((paths, build.manifest))
 }
 
-/// The packages in the root filesystem of an image.
-fn bill_of_materials(build: &Build, recipe: &Recipe) -> Result<Vec<u8>, Failure> {
+/// What is in the root filesystem of an image, in the form that the name of a file asks for.
+fn bill_of_materials(path: &Path, build: &Build, recipe: &Recipe) -> Result<Vec<u8>, Failure> {
     let disk = Disk::open(build.delta.clone())?;
     let root = disk.open_filesystem(disk.root(recipe.base.partition())?)?;
-    Ok(sbom::document(&build.manifest, root.as_ref())?)
+    let form = sbom::Form::of_name(path);
+    Ok(sbom::document(form, &build.manifest, root.as_ref())?)
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, Failure> {

@@ -123,6 +123,7 @@ pub(super) fn run(
             None
         },
         allow_outside: args.outside.allow_outside.clone(),
+        downloads: environment.downloads(),
     };
     let (files, secrets) = args.inputs(&options)?;
     confine::narrow(&files, environment)?;

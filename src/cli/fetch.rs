@@ -1,15 +1,17 @@
 //! `imgasm fetch`
 
+use super::download::DownloadArgs;
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::{self, RecipeArgs};
-use super::{Outcome, image, lock as locking};
+use super::{Outcome, download, image, lock as locking};
 use crate::environment::Environment;
 use crate::lock::{self, Lock, Store};
 use crate::recipe::packages;
 use imgasm_repo::Transport;
 
-/// Get the packages that imgasm.lock names, so that a build needs no server.
+/// Get a base that lies on a server, and the packages that imgasm.lock names, so that a build needs no
+/// server.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -17,6 +19,8 @@ pub(super) struct Args {
     /// Into the folder `vendor` beside the recipe, instead of the cache.
     #[arg(long)]
     vendor: bool,
+    #[command(flatten)]
+    download: DownloadArgs,
 }
 
 pub(super) fn run(
@@ -28,13 +32,22 @@ pub(super) fn run(
     let transport = Transport::new(environment.proxies.clone());
     let mut total = 0;
     for recipe in &recipe::load_all(&args.recipe, environment)? {
+        let (args, vendor) = (&args.download, args.vendor);
+        let base = download::fetch_base(args, recipe, vendor, &transport, environment)?;
+        if let Some((path, size)) = &base {
+            output.line(path.display())?;
+            total += size;
+        }
+        if base.is_some() && recipe.wishes.is_none() {
+            continue;
+        }
         locking::wishes(recipe)?;
         let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
         let lock = Lock::read(&path)?;
         let lock = lock.ok_or_else(|| locking::explained(lock::Error::Missing { path }))?;
         let store = Store::new(recipe, cache.folder());
         for package in &lock.packages {
-            let fetched = store.fetch(&lock, package, args.vendor, &transport);
+            let fetched = store.fetch(&lock, package, vendor, &transport);
             let (path, is_new) = fetched.map_err(locking::explained)?;
             output.line(path.display())?;
             if is_new {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+
 use super::Outcome;
 use super::connection::{ConnectionArgs, Console, explained};
 use super::failure::Failure;
@@ -47,8 +49,23 @@ pub(super) struct Args {
     /// Show the IAM policy that this needs; ask and change nothing.
     #[arg(long)]
     policy: bool,
+    /// As JSON: a list of what there is, and whether it was removed.
+    #[arg(long, conflicts_with = "policy")]
+    json: bool,
     #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+/// Something that was left behind, for programs.
+#[derive(Serialize)]
+struct Listed<'l> {
+    kind: &'static str,
+    id: String,
+    region: &'l str,
+    /// `null` if AWS does not say it.
+    since: Option<String>,
+    name: &'l str,
+    removed: bool,
 }
 
 /// What the recipe says of where to look.
@@ -107,12 +124,29 @@ pub(super) fn run(
     });
     let (aws, mut found) = found.map_err(explained)?;
     found.retain(|leftover| is_older(leftover, args.older_than));
-    for leftover in &found {
-        let since = leftover
-            .since
-            .and_then(|since| jiff::Timestamp::from_second(since).ok());
-        let since = since.map_or_else(|| "-".to_owned(), |since| since.to_string());
+    for leftover in found.iter().filter(|_| !args.json) {
+        let since = since(leftover).unwrap_or_else(|| "-".to_owned());
         output.line(format_args!("{since:<20}  {leftover}  {}", leftover.name))?;
+    }
+    let removed = if args.yes {
+        runtime.block_on(remove(&aws, &found, &*report))
+    } else {
+        vec![false; found.len()]
+    };
+    console.finish();
+    if args.json {
+        let listed = found
+            .iter()
+            .zip(&removed)
+            .map(|(leftover, removed)| Listed {
+                kind: leftover.kind(),
+                id: leftover.id(),
+                region: &leftover.region,
+                since: since(leftover),
+                name: &leftover.name,
+                removed: *removed,
+            });
+        output.json(&listed.collect::<Vec<_>>())?;
     }
     if !args.yes {
         if !found.is_empty() {
@@ -120,8 +154,7 @@ pub(super) fn run(
         }
         return Ok(Outcome::Done);
     }
-    let failures = runtime.block_on(remove(&aws, &found, &*report));
-    console.finish();
+    let failures = removed.iter().filter(|removed| !**removed).count();
     if failures > 0 {
         let what = format!("{failures} of {} could not be removed", found.len());
         return Err(Failure::new(what));
@@ -164,6 +197,12 @@ fn bucket(ami: &Ami) -> Option<String> {
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs())
+}
+
+/// Since when something is there.
+fn since(leftover: &Leftover) -> Option<String> {
+    let since = jiff::Timestamp::from_second(leftover.since?).ok()?;
+    Some(since.to_string())
 }
 
 /// Whether something is there for longer than so many hours. What tells no time counts as new.

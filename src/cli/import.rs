@@ -81,6 +81,9 @@ pub(super) struct Args {
     /// NAME.auto.tfvars.json.
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
+    /// As JSON: a list with what each image became, as its manifest records it.
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
     /// How many seconds to wait for an import or a copy; else as `aws_polling` of `[ami]` says.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
@@ -138,9 +141,13 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
+    let mut made = Vec::new();
     for recipe in &recipe::load_all(&args.recipe, environment)? {
         recipe::announce(recipe, output);
-        import_one(args, recipe, environment, output)?;
+        made.extend(import_one(args, recipe, environment, output)?);
+    }
+    if args.json {
+        output.json(&made)?;
     }
     Ok(Outcome::Done)
 }
@@ -150,7 +157,7 @@ fn import_one(
     recipe: &Recipe,
     environment: &Environment,
     output: &mut Output,
-) -> Result<(), Failure> {
+) -> Result<Option<Artifact>, Failure> {
     let folder = recipe.outputs(&args.output);
     let bars = Bars::new();
     let cache = image::cache(environment)?;
@@ -187,7 +194,7 @@ fn import_one(
         let preview = preview(&plan, &situation, proof, &bars.reading("measuring"));
         bars.finish();
         output.json(&preview.map_err(explained)?)?;
-        return Ok(());
+        return Ok(None);
     }
     bars.finish();
     let options = Options {
@@ -223,10 +230,12 @@ fn import_one(
     if let (Some(path), Some(artifact)) = (&args.output_file, &artifact) {
         imgasm_block::Output::write(path, artifact.ids().as_bytes())?;
     }
-    let manifest = manifest.with_artifacts(artifact.into_iter().collect());
+    let manifest = manifest.with_artifacts(artifact.iter().cloned().collect());
     manifest.write(&folder)?;
-    output.line(id)?;
-    Ok(())
+    if !args.json {
+        output.line(id)?;
+    }
+    Ok(artifact)
 }
 
 /// How long to wait for what takes time.

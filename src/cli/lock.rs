@@ -1,5 +1,6 @@
 //! `imgasm lock`
 
+use super::download::{self, DownloadArgs};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
@@ -28,6 +29,8 @@ pub(super) struct Args {
     /// Write nothing, and fail with status 1 where the lock would change.
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    download: DownloadArgs,
 }
 
 /// The packages that a recipe wishes for, if it does.
@@ -62,6 +65,8 @@ fn lock(
     let wishes = wishes(recipe)?;
     let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
     let old = Lock::read(&path)?;
+    let transport = Transport::new(environment.proxies.clone());
+    download::fetch_base(&args.download, recipe, false, &transport, environment)?;
     let bars = Bars::new();
     let cache = image::cache(environment)?;
     let root = build::base_root(recipe, &cache, &bars.reading("base"))?;
@@ -71,7 +76,6 @@ fn lock(
         prefer: old.clone().filter(|_| !updates_all),
         update: args.update.clone(),
     };
-    let transport = Transport::new(environment.proxies.clone());
     let made = make::make(recipe, wishes, root.as_ref(), &transport, &options);
     let Made { mut lock, notes } = made.map_err(explained)?;
     for note in &notes {

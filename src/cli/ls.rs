@@ -128,7 +128,7 @@ fn with_digests(
 ) -> Result<u64, Failure> {
     thread::scope(|scope| {
         let mut left_out = 0;
-        let mut hashers = Hashers::start(scope);
+        let mut hashers: Hashers = Hashers::start(scope);
         let mut waiting: VecDeque<(Entry, Option<usize>)> = VecDeque::new();
         let mut digests = BTreeMap::new();
         for entry in entries {

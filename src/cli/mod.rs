@@ -11,6 +11,7 @@
 //! - [`failure`]: messages about what went wrong.
 //! - [`image`]: the `IMAGE` argument that most commands share; [`recipe`]: the arguments that give a
 //!   recipe, and [`variables`] those that set its variables; [`target`]: the file that a command was told to write.
+//! - [`download`]: bases that lie on servers; with the feature `aws` also in buckets, `s3_object`.
 //! - [`confine`]: what a command may still reach when it opens an image.
 //! - [`interrupt`]: what happens to a command that is told to stop.
 //!
@@ -28,6 +29,7 @@ mod connection;
 mod convert;
 mod cp;
 mod diff;
+mod download;
 mod edit;
 mod failure;
 mod fetch;
@@ -54,6 +56,8 @@ mod recipe;
 mod recover;
 mod relay;
 mod reproduce;
+#[cfg(feature = "aws")]
+mod s3_object;
 mod schema;
 mod tar;
 mod target;

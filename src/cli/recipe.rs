@@ -145,6 +145,7 @@ fn options(
         image,
         source_date_epoch: environment.source_date_epoch()?,
         allow_outside: outside.allow_outside.clone(),
+        downloads: environment.downloads(),
     })
 }
 
@@ -205,6 +206,7 @@ pub(super) fn load_recorded(
         image: None,
         source_date_epoch: Some(epoch),
         allow_outside: args.outside.allow_outside.clone(),
+        downloads: environment.downloads(),
     };
     let path = args.path()?;
     let images = Recipe::images(&path, &options)?;

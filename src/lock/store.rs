@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::file::{Lock, LockedPackage};
 use crate::recipe::Recipe;
+use crate::recipe::download::VENDOR;
 use crate::recipe::packages::lock_path;
 use imgasm_guest::packages::{Request, Scriptlets};
 use imgasm_repo::Transport;
 use imgasm_repo::transport::{join, local};
-
-/// The folder beside the recipe.
-const VENDOR: &str = "vendor";
 
 /// Where package files are.
 #[derive(Debug)]

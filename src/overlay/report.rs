@@ -129,7 +129,7 @@ impl Report {
             }
         }
         thread::scope(|scope| {
-            let mut hashers = Hashers::start(scope);
+            let mut hashers: Hashers = Hashers::start(scope);
             let mut changed = Vec::with_capacity(last.len());
             let mut files = Vec::new();
             for (path, (overlay, step)) in last {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::disk::RawDisk;
+use super::download::Download;
 use crate::base::Layout;
 use crate::config::{self, Boundary, ByteSize};
 use crate::filesystem::FilesystemKind;
@@ -20,6 +21,8 @@ pub enum Base {
     File {
         /// Where it is on the host.
         path: PathBuf,
+        /// The server that it is fetched from, if it is.
+        download: Option<Download>,
         /// The digest that the file must have.
         sha256: Option<Digest>,
         /// The number of the root partition; `None` looks for the root.
@@ -29,6 +32,8 @@ pub enum Base {
     Rootfs {
         /// Where it is on the host.
         path: PathBuf,
+        /// The server that it is fetched from, if it is.
+        download: Option<Download>,
         /// The digest that the tar file must have.
         sha256: Option<Digest>,
         /// The size of the disk.
@@ -50,6 +55,29 @@ impl Base {
                 sha256: Some(_), ..
             } => Ok(()),
             Self::File { path, .. } | Self::Rootfs { path, .. } => boundary.check(path),
+        }
+    }
+
+    /// Where it is on the host.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File { path, .. } | Self::Rootfs { path, .. } => path,
+        }
+    }
+
+    /// The server that it is fetched from, if it is.
+    pub fn download(&self) -> Option<&Download> {
+        match self {
+            Self::File { download, .. } | Self::Rootfs { download, .. } => download.as_ref(),
+        }
+    }
+
+    /// The name that its file has, on the server if it is fetched from there.
+    pub fn name(&self) -> String {
+        let on_host = || Some(self.path().file_name()?.to_string_lossy().into_owned());
+        match self.download() {
+            Some(download) => download.name().to_owned(),
+            None => on_host().unwrap_or_default(),
         }
     }
 
@@ -76,7 +104,21 @@ pub(super) struct RawBase {
 
 impl RawBase {
     /// The base, with the disk that `[disk]` describes if it is assembled, or what is wrong with it.
-    pub(super) fn check(self, folder: &Path, disk: Option<RawDisk>) -> Result<Base, String> {
+    /// Paths are relative to `folder`, and what is fetched lies in `downloads` or beside the recipe.
+    pub(super) fn check(
+        self,
+        folder: &Path,
+        downloads: Option<&Path>,
+        disk: Option<RawDisk>,
+    ) -> Result<Base, String> {
+        let place = |named: &Path| {
+            let download = Download::at(named, self.sha256)?;
+            let path = match &download {
+                Some(download) => download.place(folder, downloads),
+                None => folder.join(named),
+            };
+            Ok::<_, String>((path, download))
+        };
         let wrong = |problem: &str| Err(problem.to_owned());
         match (self.file, self.rootfs) {
             (Some(_), Some(_)) => wrong("a base is either a `file` or a `rootfs`"),
@@ -89,27 +131,36 @@ impl RawBase {
             (Some(_), None) if self.filesystem.is_some() || disk.is_some() => {
                 wrong("`filesystem` and `[disk]` are for a `rootfs`; a disk image has its own")
             }
-            (Some(file), None) => Ok(Base::File {
-                path: folder.join(file),
-                sha256: self.sha256,
-                partition: self.partition,
-            }),
+            (Some(file), None) => {
+                let (path, download) = place(&file)?;
+                Ok(Base::File {
+                    path,
+                    download,
+                    sha256: self.sha256,
+                    partition: self.partition,
+                })
+            }
             (None, Some(_)) if self.partition.is_some() => wrong("`partition` is for a `file`"),
             (None, Some(_)) if self.filesystem.is_some() && disk.is_some() => {
                 wrong("`[disk]` says which filesystems there are, so `filesystem` cannot")
             }
-            (None, Some(rootfs)) => Ok(Base::Rootfs {
-                path: folder.join(rootfs),
-                sha256: self.sha256,
-                size: self.size.unwrap_or(DEFAULT_ROOTFS_SIZE),
-                layout: match (disk, self.filesystem.unwrap_or(FilesystemKind::Ext4)) {
+            (None, Some(rootfs)) => {
+                let (path, download) = place(&rootfs)?;
+                let layout = match (disk, self.filesystem.unwrap_or(FilesystemKind::Ext4)) {
                     (Some(disk), _) => disk.check()?,
                     (None, kind @ (FilesystemKind::Ext4 | FilesystemKind::Xfs)) => {
                         Layout::amazon(kind)
                     }
                     (None, _) => return wrong("the `filesystem` of a base is `ext4` or `xfs`"),
-                },
-            }),
+                };
+                Ok(Base::Rootfs {
+                    path,
+                    download,
+                    sha256: self.sha256,
+                    size: self.size.unwrap_or(DEFAULT_ROOTFS_SIZE),
+                    layout,
+                })
+            }
         }
     }
 }

@@ -95,7 +95,8 @@ impl Recipe {
         let base_span = raw.base.span();
         let disk_span = raw.disk.as_ref().map(Spanned::span);
         let disk = raw.disk.map(Spanned::into_inner);
-        let base = raw.base.into_inner().check(folder, disk);
+        let base = raw.base.into_inner();
+        let base = base.check(folder, options.downloads.as_deref(), disk);
         let base = base.map_err(|problem| {
             let place = disk_span.unwrap_or_else(|| base_span.clone());
             source.error(place, problem)

@@ -4,7 +4,8 @@
 //!   read; [`load`] does that.
 //! - `compose`: recipes that extend others, and the images of one recipe.
 //! - `overlays`: the overlays that it names; `ami`: the AMI; `identity`: what tells it from others.
-//! - [`base`]: what the image is made from; `disk`: how a disk that is assembled is divided.
+//! - [`base`]: what the image is made from, which may lie on a server ([`download`]); `disk`: how a
+//!   disk that is assembled is divided.
 //! - [`packages`]: repositories, and the packages that are wished for by name.
 //! - [`volume`]: the disks beside the root.
 //! - [`schema`]: what a recipe takes, for editors.
@@ -13,6 +14,7 @@ mod ami;
 pub mod base;
 mod compose;
 mod disk;
+pub mod download;
 mod identity;
 mod load;
 mod overlays;
@@ -24,6 +26,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 pub use base::Base;
+pub use download::Download;
 pub use volume::Volume;
 
 use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Values, Variables};
@@ -111,6 +114,8 @@ pub struct Options {
     pub source_date_epoch: Option<Epoch>,
     /// Folders outside of the recipe's project that it may use, too.
     pub allow_outside: Vec<PathBuf>,
+    /// The folder for files that are fetched from servers, if there is one.
+    pub downloads: Option<PathBuf>,
 }
 
 /// What the templates of `[ami]` see besides the recipe's variables.

@@ -621,6 +621,28 @@ def enable_image_deprecation(region, params):
     return {"Return": True}
 
 
+def describe_launch_template_versions(region, params):
+    """Those of all templates: the default versions, and the latest."""
+    wanted = [one["Values"] for one in params.get("Filters", []) if one["Name"] == "image-id"]
+    if "LaunchTemplateId" in params or set(params.get("Versions", [])) != {"$Default", "$Latest"}:
+        raise error("InvalidParameterCombination", "Only all templates are known here")
+    found = []
+    for template in state.SETTINGS["templates"]:
+        versions = {template["default"], len(template["images"])}
+        found += [
+            {
+                "LaunchTemplateId": f"lt-{template['name']}",
+                "LaunchTemplateName": template["name"],
+                "VersionNumber": number,
+                "LaunchTemplateData": {"ImageId": template["images"][number - 1]},
+            }
+            for number in sorted(versions)
+            if all(template["images"][number - 1] in values for values in wanted)
+        ]
+    shown, answer = pages(params, found)
+    return {"LaunchTemplateVersions": shown} | answer
+
+
 def enable_image_deregistration_protection(region, params):
     cooldown = "-with-cooldown" if params.get("WithCooldown") else ""
     find(region, params["ImageId"])["DeregistrationProtection"] = f"enabled{cooldown}"
@@ -714,6 +736,7 @@ def install():
         describe_image_attribute,
         modify_snapshot_attribute,
         describe_snapshot_attribute,
+        describe_launch_template_versions,
         enable_fast_snapshot_restores,
         disable_image_deprecation,
         enable_image_deprecation,

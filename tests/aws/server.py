@@ -192,6 +192,10 @@ def control(name, value):
             ec2.deregister_image(value["region"], {"ImageId": value["id"]})
         elif name == "parameter":
             return ssm_backends[state.ACCOUNT][value["region"]].get_parameter(value["name"]).value
+        elif name == "put-parameter":
+            ssm_backends[state.ACCOUNT][value["region"]].put_parameter(
+                value["name"], "", value["value"], "String", "", "", True, [], "aws:ec2:image", None, None
+            )
         elif name == "strangers":
             return ec2.strangers(**value)
         elif name == "everything":

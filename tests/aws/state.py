@@ -21,6 +21,8 @@ SETTINGS = {
     #: Whom they trust, if it is not whom they should.
     "trust": None,
     "aliases": [],
+    #: Launch templates: their names, the AMI of each version, and which version is the default.
+    "templates": [],
     #: The code without which no role is given.
     "code": None,
     #: States of keys that are not enabled.

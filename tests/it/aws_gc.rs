@@ -67,7 +67,18 @@ fn the_bucket_and_the_regions_of_the_recipe_are_looked_at() {
             .any(|line| line.contains("snapshot snap-") && line.contains("in eu-west-1")),
         "{told}"
     );
-    succeed(server.gc(dir).arg("--yes"));
+    let listed = |removed: bool, more: &[&str]| {
+        let said = succeed(server.gc(dir).arg("--json").args(more));
+        let listed: Vec<Value> = serde_json::from_str(&said).unwrap();
+        assert_eq!(listed.len(), told.lines().count());
+        for one in &listed {
+            assert_eq!(one["removed"], removed, "{one}");
+            let id = one["id"].as_str().unwrap();
+            assert!(told.contains(id) && one["region"].is_string(), "{one}");
+        }
+    };
+    listed(false, &[]);
+    listed(true, &["--yes"]);
     assert_eq!(succeed(&mut server.gc(dir)), "");
     // In a folder without a recipe, the connection's region alone.
     let elsewhere = tempfile::tempdir().unwrap();

@@ -100,6 +100,9 @@ fn the_ids_of_all_regions_are_written_for_others_to_read() {
     let copy = copies["images"][0].as_str().unwrap();
     let artifact = format!("eu-central-1:{copy},{REGION}:{id}");
     assert_eq!(manifest["builds"][0]["artifact_id"], artifact);
+    let told = succeed(server.import(dir, "ebs").arg("--json"));
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told, manifest["builds"]);
 }
 
 #[test]

@@ -190,3 +190,48 @@ fn a_run_that_is_killed_after_it_made_room_is_ended_by_the_next() {
     }
     assert!(!dir.join("out/.ecs.replaced.json").exists());
 }
+
+#[test]
+fn whoever_names_an_ami_that_makes_room_is_named() {
+    let Some((dir, server, old)) = replaceable() else {
+        return;
+    };
+    let dir = dir.path();
+    let templates = json!([
+        {"name": "workers", "images": ["ami-1", old, "ami-2"], "default": 2},
+        {"name": "others", "images": [old, "ami-1"], "default": 2},
+    ]);
+    server.tell("settings", &json!({"templates": templates}));
+    let put = |name: &str, value: &str| {
+        server.tell(
+            "put-parameter",
+            &json!({"region": REGION, "name": name, "value": value}),
+        );
+    };
+    put("/fleet/image", &old);
+    put("/fleet/other", "ami-1");
+    // Who may not ask is not told.
+    let refusals = [
+        "DescribeLaunchTemplateVersions",
+        "DescribeParameters",
+        "StartSnapshot",
+    ]
+    .map(|operation| json!({"operation": operation, "kind": "UnauthorizedOperation: no"}));
+    server.tell("faults", &json!(refusals));
+    let told = refused(&mut replace(&server, dir, "ebs"));
+    assert!(!told.contains("is named by"), "{told}");
+
+    server.tell("faults", &json!([]));
+    let output = replace(&server, dir, "ebs").output().unwrap();
+    let told = said(&output);
+    assert!(output.status.success(), "{told}");
+    let users: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.split_once("makes room, is named by ")?.1.into())
+        .collect();
+    let expected = [
+        "version 2 of the launch template workers",
+        "the parameter /fleet/image",
+    ];
+    assert_eq!(users, expected, "{told}");
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::example::{
-    assert_success, build, copy_inputs, imgasm, same_bytes, shrink_volume,
+    assert_success, build, copy_inputs, imgasm, same_bytes, shrink_disks,
 };
 
 /// The digest of the example's image. If it changes, users get other bytes for the same inputs:
@@ -34,12 +34,12 @@ fn folder_umask_locale_time_zone_home_and_user_make_no_difference() {
         .tempdir()
         .unwrap();
     copy_inputs(one.path());
-    shrink_volume(one.path());
+    shrink_disks(one.path());
     let out = build(one.path());
 
     let shaken = other.path().join("some where/else");
     copy_inputs(&shaken);
-    shrink_volume(&shaken);
+    shrink_disks(&shaken);
     let everybody =
         |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     everybody(other.path());
@@ -150,7 +150,7 @@ fn the_tools_of_the_formats_find_nothing() {
 fn the_outputs_of_another_recipe_are_replaced_by_force_only() {
     let dir = tempfile::tempdir().unwrap();
     copy_inputs(dir.path());
-    shrink_volume(dir.path());
+    shrink_disks(dir.path());
     let out = build(dir.path());
     let recipe = dir.path().join("imgasm.toml");
     let text = fs::read_to_string(&recipe).unwrap();

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::example::{assert_success, copy_inputs, imgasm, same_bytes, shrink_volume};
+use crate::support::example::{assert_success, copy_inputs, imgasm, same_bytes, shrink_disks};
 
 const OUTPUTS: [&str; 3] = ["ecs.raw", "ecs-docker.raw", "manifest.json"];
 
@@ -28,7 +28,7 @@ fn build(dir: &Path, out: &Path) -> Command {
 fn a_killed_build_leaves_whole_files_or_none() {
     let dir = tempfile::tempdir().unwrap();
     copy_inputs(dir.path());
-    shrink_volume(dir.path());
+    shrink_disks(dir.path());
     let whole = dir.path().join("whole");
     assert!(build(dir.path(), &whole).status().unwrap().success());
     let mut interrupted = 0;
@@ -74,7 +74,7 @@ fn a_killed_build_leaves_whole_files_or_none() {
 fn a_full_disk_is_an_error_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     copy_inputs(dir.path());
-    shrink_volume(dir.path());
+    shrink_disks(dir.path());
     let Some(full) = Mounted::tmpfs(dir.path(), 1 << 20) else {
         return;
     };
@@ -93,7 +93,7 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
 fn a_build_that_fails_keeps_the_image_of_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     copy_inputs(dir.path());
-    shrink_volume(dir.path());
+    shrink_disks(dir.path());
     let out = dir.path().join("out");
     let mut first = build(dir.path(), &out);
     assert_success(&first.output().unwrap());

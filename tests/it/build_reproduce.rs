@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink_volume};
+use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink_disks};
 use serde_json::Value;
 
 fn run(folder: &Path, args: &[&str]) -> Output {
@@ -21,7 +21,7 @@ fn run(folder: &Path, args: &[&str]) -> Output {
 fn inputs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy_inputs(folder.path());
-    shrink_volume(folder.path());
+    shrink_disks(folder.path());
     folder
 }
 

@@ -6,6 +6,7 @@ use std::process::Output;
 
 use crate::support::example::{assert_success, imgasm};
 use imgasm_testkit::command::run;
+use serde_json::Value;
 
 const COMMON: &str = r#"
 description = "what all machines have"
@@ -120,6 +121,24 @@ fn three_images_of_two_recipes_are_built_by_one_command_and_twice_alike() {
         let mut sorted = images.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, expected.map(|name| format!("{out}/{name}.raw")));
+    }
+    let told = stdout(&imgasm_in(dir, &["build", "-o", "two", "--json"]));
+    let told: Vec<Value> = serde_json::from_str(&told).unwrap();
+    let names: Vec<&str> = told
+        .iter()
+        .map(|one| one["image"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["web", "web-prod", "plain"]);
+    for one in &told {
+        let files = one["files"].as_array().unwrap().iter();
+        let files: Vec<&str> = files.map(|file| file.as_str().unwrap()).collect();
+        let file = files
+            .iter()
+            .find(|file| file.ends_with("manifest.json"))
+            .unwrap();
+        let written = fs::read(dir.join("machines").join(file)).unwrap();
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(written, one["manifest"]);
     }
     run(std::process::Command::new("diff")
         .args(["-r", "one", "two"])

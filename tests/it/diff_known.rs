@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::example::{build, copy_inputs, imgasm, shrink_volume};
+use crate::support::example::{build, copy_inputs, imgasm, shrink_disks};
 use imgasm_block::{FileDevice, shared::unshared};
 
 fn differs(folder: &Path, old: &str, new: &str) -> bool {
@@ -48,7 +48,7 @@ fn entries(folder: &Path, extension: &str) -> usize {
 fn chunk_maps_of_outputs_and_earlier_comparisons() {
     let folder = tempfile::tempdir().unwrap();
     copy_inputs(folder.path());
-    shrink_volume(folder.path());
+    shrink_disks(folder.path());
     build(folder.path());
     let at = |name: &str| folder.path().join(name);
     if entries(&at("cache/paths"), "chunks") == 0 {

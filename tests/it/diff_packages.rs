@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::example::{assert_success, copy_inputs, imgasm};
+use imgasm_block::Digest;
 use serde_json::Value;
 
 const FOLDER: &str = "/var/lib/rpm";
@@ -23,6 +24,17 @@ fn rpm(root: &Path, args: &[&str]) -> String {
         .unwrap();
     assert_success(&output);
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// How many regular files the root filesystem of a folder has: `/boot/efi` is another one.
+fn regular_files(folder: &Path) -> usize {
+    let find = Command::new("find")
+        .arg(folder)
+        .args(["-type", "f", "-not", "-path", "*/boot/efi/*"])
+        .output();
+    let find = find.unwrap();
+    assert_success(&find);
+    find.stdout.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// A package without files.
@@ -162,6 +174,8 @@ fn a_bill_of_materials_lists_what_rpm_lists() {
     let at = folder.path();
     let installed = [("plain", "1.2", 0), ("libstdc++", "13.2", 1)];
     let root = recipe(at, "disk", &installed);
+    // Before rpm is asked, which leaves files of its own.
+    let regular_files = regular_files(&root);
     let build = |output: &str, sbom: &str| {
         let output = run(
             at,
@@ -177,7 +191,8 @@ fn a_bill_of_materials_lists_what_rpm_lists() {
     assert_eq!(document["specVersion"], "1.5");
     assert_eq!(document["metadata"]["component"]["name"], "disk");
     assert_eq!(document["metadata"]["timestamp"], Value::Null);
-    let components = document["components"].as_array().unwrap().iter();
+    let all = document["components"].as_array().unwrap();
+    let components = all.iter().filter(|c| c["type"] == "library");
     let listed: BTreeSet<String> = components
         .clone()
         .map(|c| {
@@ -201,6 +216,20 @@ fn a_bill_of_materials_lists_what_rpm_lists() {
             "pkg:rpm/amzn/plain@1.2-4.fc39~1%2Ba?arch=noarch",
         ]
     );
+
+    // Every other component is a file of no package, as the kernel's own tools see it.
+    let files = all.iter().filter(|c| c["type"] == "file");
+    let release = files
+        .clone()
+        .find(|c| c["name"] == "/etc/os-release")
+        .unwrap();
+    let content = fs::read(root.join("etc/os-release")).unwrap();
+    assert_eq!(release["hashes"][0]["alg"], "SHA-256");
+    assert_eq!(
+        release["hashes"][0]["content"],
+        Digest::of(&content).to_string()
+    );
+    assert_eq!(files.count(), regular_files);
 
     // Without a database nothing is written.
     fs::remove_dir_all(root.join("var/lib/rpm")).unwrap();
@@ -236,9 +265,121 @@ fn packages_of_debian_have_urls_of_their_kind() {
     assert_success(&run(folder.path(), &args));
     let document = fs::read(folder.path().join("sbom.json")).unwrap();
     let document: Value = serde_json::from_slice(&document).unwrap();
-    let components = document["components"].as_array().unwrap();
+    let components = document["components"].as_array().unwrap().iter();
+    let components: Vec<_> = components.filter(|one| one["type"] == "library").collect();
     assert_eq!(components.len(), 1);
     assert_eq!(components[0]["version"], "1:12.2.0-14");
     let url = "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14?arch=amd64";
     assert_eq!(components[0]["purl"], url);
+}
+
+/// A root filesystem with packages that have files and licences: two share a file, and one names its
+/// files by way of a link.
+fn with_files(at: &Path) -> std::path::PathBuf {
+    let root = at.join("files");
+    fs::create_dir_all(root.join("var/lib/rpm")).unwrap();
+    fs::create_dir_all(root.join("usr/lib")).unwrap();
+    fs::create_dir_all(root.join("etc")).unwrap();
+    fs::write(root.join("etc/os-release"), "ID=amzn\n").unwrap();
+    std::os::unix::fs::symlink("usr/lib", root.join("lib")).unwrap();
+    rpm(&root, &["--initdb"]);
+    let shared = at.join("shared");
+    fs::write(&shared, "shared\n").unwrap();
+    for (name, licence, files) in [
+        (
+            "alpha",
+            "MIT OR Apache-2.0",
+            ["/lib/alpha.so", "/usr/share/common"],
+        ),
+        (
+            "beta",
+            "GPLv2+ and MIT",
+            ["/usr/lib/beta.so", "/usr/share/common"],
+        ),
+    ] {
+        let mut builder = rpm::PackageBuilder::new(name, "1", licence, "noarch", "a test");
+        builder.release("1");
+        for path in files {
+            builder
+                .with_file(&shared, rpm::FileOptions::new(path))
+                .unwrap();
+        }
+        let file = at.join(format!("{name}.rpm"));
+        builder.build().unwrap().write_file(&file).unwrap();
+        let file = file.to_str().unwrap().to_owned();
+        rpm(&root, &["-i", "--nodeps", "--noscripts", &file]);
+    }
+    let text = "name = \"files\"\nbase = { rootfs = \"files\" }\n";
+    fs::write(at.join("files.toml"), text).unwrap();
+    root
+}
+
+#[test]
+fn both_forms_say_which_file_is_whose_and_under_which_licence() {
+    let Some(folder) = inputs() else { return };
+    let at = folder.path();
+    let root = with_files(at);
+    let args = ["--sbom", "sbom.json", "--sbom", "sbom.spdx.json"];
+    let args = [&["build", "-f", "files.toml"], &args[..]].concat();
+    assert_success(&run(at, &args));
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(at.join(name)).unwrap()).unwrap()
+    };
+    let bom = read("sbom.json");
+    let package = |name: &str| {
+        let mut all = bom["components"].as_array().unwrap().iter();
+        all.find(|one| one["name"] == name).unwrap()
+    };
+    let names = |package: &Value| -> Vec<String> {
+        let files = package["components"].as_array().unwrap().iter();
+        files
+            .map(|file| file["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (alpha, beta) = (package("alpha"), package("beta"));
+    assert_eq!(alpha["licenses"][0]["expression"], "MIT OR Apache-2.0");
+    assert_eq!(beta["licenses"][0]["license"]["name"], "GPLv2+ and MIT");
+    assert_eq!(names(alpha), ["/usr/lib/alpha.so", "/usr/share/common"]);
+    assert_eq!(names(beta), ["/usr/lib/beta.so"]);
+    let refs = bom["components"].as_array().unwrap().iter();
+    let inner = refs
+        .clone()
+        .flat_map(|one| one["components"].as_array())
+        .flatten();
+    let refs: Vec<_> = refs
+        .chain(inner)
+        .map(|one| one["bom-ref"].to_string())
+        .collect();
+    assert_eq!(refs.iter().collect::<BTreeSet<_>>().len(), refs.len());
+
+    let document = read("sbom.spdx.json");
+    let packages = document["packages"].as_array().unwrap();
+    let declared: Vec<&str> = packages
+        .iter()
+        .map(|package| package["licenseDeclared"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        declared,
+        ["NOASSERTION", "MIT OR Apache-2.0", "LicenseRef-0"]
+    );
+    let extracted = &document["hasExtractedLicensingInfos"][0];
+    assert_eq!(extracted["extractedText"], "GPLv2+ and MIT");
+    let files = document["files"].as_array().unwrap();
+    assert_eq!(files.len(), regular_files(&root));
+    for file in files {
+        let path = root.join(file["fileName"].as_str().unwrap());
+        for (place, tool) in ["sha1sum", "sha256sum"].into_iter().enumerate() {
+            let sum = Command::new(tool).arg(&path).output().unwrap();
+            let sum = String::from_utf8(sum.stdout).unwrap();
+            let stated = file["checksums"][place]["checksumValue"].as_str();
+            assert_eq!(stated, sum.split(' ').next(), "{}", path.display());
+        }
+    }
+    // Each file is contained in one package, the image's own among them.
+    let relations = document["relationships"].as_array().unwrap().iter();
+    let contained = relations.filter(|one| {
+        let to = one["relatedSpdxElement"].as_str().unwrap();
+        one["relationshipType"] == "CONTAINS" && to.starts_with("SPDXRef-File-")
+    });
+    assert_eq!(contained.count(), files.len());
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink_volume};
+use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink_disks};
 use imgasm_block::FileDevice;
 use imgasm_disk::Disk;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
@@ -36,7 +36,7 @@ fn code_and_text(output: &Output) -> (Option<i32>, String) {
 fn example() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy_inputs(folder.path());
-    shrink_volume(folder.path());
+    shrink_disks(folder.path());
     build(folder.path());
     folder
 }

@@ -83,6 +83,7 @@ fn everything() {
         path,
         sha256,
         partition,
+        ..
     } = &recipe.base
     else {
         panic!("{:?}", recipe.base);

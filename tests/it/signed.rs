@@ -16,7 +16,7 @@ fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("rootfs/etc")).unwrap();
     fs::write(dir.path().join("rootfs/etc/os-release"), "ID=amzn\n").unwrap();
-    let recipe = "name = 'x'\nbase = { rootfs = 'rootfs' }\n";
+    let recipe = "name = 'x'\nbase = { rootfs = 'rootfs', size = '64 MiB' }\n";
     fs::write(dir.path().join("imgasm.toml"), recipe).unwrap();
     dir
 }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink_volume};
+use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink_disks};
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 
 /// Builds the example with one more volume of a kind; gives the output folder.
 fn build_with(dir: &Path, kind: &str, more: &str) -> PathBuf {
     copy_inputs(dir);
-    shrink_volume(dir);
+    shrink_disks(dir);
     let recipe = dir.join("imgasm.toml");
     let mut text = fs::read_to_string(&recipe).unwrap();
     text = format!(

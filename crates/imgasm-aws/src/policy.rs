@@ -86,6 +86,13 @@ const OBJECTS: [&str; 6] = [
 /// What a snapshot is read with.
 const READ_BLOCKS: [&str; 2] = ["ebs:GetSnapshotBlock", "ebs:ListSnapshotBlocks"];
 
+/// What shows who names an AMI that makes room. An import without it warns of nobody.
+const WHO_NAMES_IT: [&str; 3] = [
+    "ec2:DescribeLaunchTemplateVersions",
+    "ssm:DescribeParameters",
+    "ssm:GetParameters",
+];
+
 /// What takes away what a run has made.
 const REMOVE: [&str; 2] = ["ec2:DeleteSnapshot", "ec2:DeregisterImage"];
 
@@ -209,6 +216,7 @@ pub fn policy(plan: &Plan, situation: &Situation<'_>, proof: Proof) -> Result<Po
             &REMOVE[1..]
         };
         statement.push(Statement::on_everything("Replace", goes));
+        statement.push(Statement::on_everything("WhoNamesIt", &WHO_NAMES_IT));
     }
     let mut blocks = of("ebs");
     if proof != Proof::Off {

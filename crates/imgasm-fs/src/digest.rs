@@ -82,20 +82,48 @@ impl ZeroBudget {
     }
 }
 
+/// What is computed of the content of a file, piece by piece.
+pub trait ContentHasher: Default + Send {
+    /// What comes of it.
+    type Output: Send;
+
+    /// Takes the next piece.
+    fn feed(&mut self, piece: &[u8]);
+
+    /// What came of it.
+    fn result(self) -> Self::Output;
+}
+
+impl ContentHasher for Sha256 {
+    type Output = Digest;
+
+    fn feed(&mut self, piece: &[u8]) {
+        self.update(piece);
+    }
+
+    fn result(self) -> Digest {
+        Digest::finish(self)
+    }
+}
+
 /// Hashes files on the other cores while the calling thread reads them.
-pub struct Hashers {
-    workers: Workers<Job, (usize, Digest)>,
+pub struct Hashers<H: ContentHasher = Sha256> {
+    workers: Workers<Job, (usize, H::Output)>,
     /// Digests that nobody has asked for yet.
-    done: VecDeque<(usize, Digest)>,
+    done: VecDeque<(usize, H::Output)>,
     started: usize,
     zeros: ZeroBudget,
 }
 
-impl Hashers {
+impl<H: ContentHasher> Hashers<H> {
     /// Starts as many hashers as the machine has cores, four at most: one reader feeds no more.
-    pub fn start<'scope>(scope: &'scope thread::Scope<'scope, '_>) -> Self {
+    pub fn start<'scope>(scope: &'scope thread::Scope<'scope, '_>) -> Self
+    where
+        H: 'scope,
+        H::Output: 'scope,
+    {
         Self {
-            workers: Workers::start_in(scope, MOST_HASHERS, hash),
+            workers: Workers::start_in(scope, MOST_HASHERS, hash::<H>),
             done: VecDeque::new(),
             started: 0,
             zeros: ZeroBudget::default(),
@@ -121,7 +149,7 @@ impl Hashers {
     }
 
     /// The digests that are ready, with the numbers that [`Hashers::add`] gave.
-    pub fn ready(&mut self) -> impl Iterator<Item = (usize, Digest)> {
+    pub fn ready(&mut self) -> impl Iterator<Item = (usize, H::Output)> {
         while let Some(digest) = self.workers.try_take() {
             self.done.push_back(digest);
         }
@@ -129,7 +157,7 @@ impl Hashers {
     }
 
     /// Waits for the digests that are still missing.
-    pub fn finish(self) -> impl Iterator<Item = (usize, Digest)> {
+    pub fn finish(self) -> impl Iterator<Item = (usize, H::Output)> {
         let Self {
             mut workers, done, ..
         } = self;
@@ -161,10 +189,10 @@ fn read(fs: &dyn FileSystem, node: NodeId, size: u64, queue: &SyncSender<Vec<u8>
 
 /// Hashes the pieces of one file.
 #[allow(clippy::needless_pass_by_value, reason = "a worker is given its job")]
-fn hash((file, pieces): Job) -> (usize, Digest) {
-    let mut hasher = Sha256::new();
+fn hash<H: ContentHasher>((file, pieces): Job) -> (usize, H::Output) {
+    let mut hasher = H::default();
     for piece in &pieces {
-        hasher.update(&piece);
+        hasher.feed(&piece);
     }
-    (file, Digest::finish(hasher))
+    (file, hasher.result())
 }

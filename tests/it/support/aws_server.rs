@@ -103,15 +103,25 @@ impl Server {
                  </CreateBucketConfiguration>"
             )
         };
+        self.put(name, region, body.as_bytes());
+    }
+
+    /// Puts a bucket, or `BUCKET/KEY`, into S3.
+    pub fn put(&self, name: &str, region: &str, body: &[u8]) {
         let scope = format!("AKIAIOSFODNN7EXAMPLE/20260101/{region}/s3/aws4_request");
         let authorization =
             format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
-        self.http("PUT", &format!("/{name}"), &authorization, &body);
+        self.http("PUT", &format!("/{name}"), &authorization, body);
     }
 
     /// Tells or asks the server something for the tests.
     pub fn tell(&self, name: &str, value: &Value) -> Value {
-        let answer = self.http("POST", &format!("/_test/{name}"), "", &value.to_string());
+        let answer = self.http(
+            "POST",
+            &format!("/_test/{name}"),
+            "",
+            value.to_string().as_bytes(),
+        );
         serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{name}: {answer}"))
     }
 
@@ -145,14 +155,15 @@ impl Server {
         assert_eq!(violations, json!([]));
     }
 
-    fn http(&self, method: &str, path: &str, authorization: &str, body: &str) -> String {
+    fn http(&self, method: &str, path: &str, authorization: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
-             Authorization: {authorization}\r\nContent-Length: {}\r\n\r\n{body}",
+             Authorization: {authorization}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -45,16 +45,21 @@ pub fn copy_inputs(dir: &Path) {
     restore_execute_bits(project(), dir, Path::new("rootfs"));
 }
 
-/// Makes the data volume of a copy small, for tests that read the whole of it.
-pub fn shrink_volume(dir: &Path) {
+/// Makes the disks of a copy small, for tests that read the whole of them.
+pub fn shrink_disks(dir: &Path) {
     let recipe = dir.join("imgasm.toml");
-    let text = fs::read_to_string(&recipe).unwrap();
-    assert!(text.contains("volume_size = 20\n"));
-    fs::write(
-        &recipe,
-        text.replace("volume_size = 20\n", "volume_size = 1\n"),
-    )
-    .unwrap();
+    let mut text = fs::read_to_string(&recipe).unwrap();
+    for (large, small) in [
+        ("volume_size = 20\n", "volume_size = 1\n"),
+        (
+            "{ rootfs = \"rootfs\" }",
+            "{ rootfs = \"rootfs\", size = \"256MiB\" }",
+        ),
+    ] {
+        assert!(text.contains(large), "{large}");
+        text = text.replace(large, small);
+    }
+    fs::write(&recipe, text).unwrap();
 }
 
 fn restore_execute_bits(from: &Path, to: &Path, relative: &Path) {

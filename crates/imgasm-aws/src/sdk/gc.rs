@@ -54,6 +54,29 @@ pub struct Leftover {
     pub name: String,
 }
 
+impl Leftover {
+    /// What it is: `object`, `upload`, `import-task`, `snapshot` or `image`.
+    pub fn kind(&self) -> &'static str {
+        match self.made {
+            Made::Object(_) => "object",
+            Made::Upload { .. } => "upload",
+            Made::Task(_) => "import-task",
+            Made::Snapshot(_) => "snapshot",
+            Made::Image(_) | Made::Copy { .. } => "image",
+        }
+    }
+
+    /// Its id; that of an object, or of the upload of one, is its `s3://` address.
+    pub fn id(&self) -> String {
+        match &self.made {
+            Made::Object(place) | Made::Upload { place, .. } => place.to_string(),
+            Made::Task(id) | Made::Snapshot(id) | Made::Image(id) | Made::Copy { id, .. } => {
+                id.clone()
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Leftover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.made.fmt(f)?;
@@ -171,20 +194,23 @@ async fn in_region(
     Ok(all)
 }
 
-/// Removes what was found; gives the number of things that could not be removed.
-pub async fn remove(aws: &Aws, all: &[Leftover], report: &dyn Report) -> usize {
-    let mut failures = 0;
+/// Removes what was found; says of each whether it is gone.
+pub async fn remove(aws: &Aws, all: &[Leftover], report: &dyn Report) -> Vec<bool> {
+    let mut removed = Vec::with_capacity(all.len());
     for leftover in all {
         let there = aws.in_region(&leftover.region);
         match remove::remove(&there, &leftover.made).await {
-            Ok(()) => report.note("removed", &leftover.to_string()),
+            Ok(()) => {
+                removed.push(true);
+                report.note("removed", &leftover.to_string());
+            }
             Err(error) => {
-                failures += 1;
+                removed.push(false);
                 report.warning(&format!("{leftover} is still there: {error}"));
             }
         }
     }
-    failures
+    removed
 }
 
 fn has(tags: &[Tag], key: &str) -> bool {

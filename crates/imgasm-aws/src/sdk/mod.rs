@@ -8,10 +8,12 @@
 //!   a disk to become a snapshot; `prove`: whether a snapshot is a disk; `wait`: until something is
 //!   done.
 //! - `made`: what a run has made, and `remove`: taking it away again when the run fails.
-//! - `replace`: an AMI of the same name, which makes room and comes back if it must.
+//! - `replace`: an AMI of the same name, which makes room and comes back if it must; `uses`: who names
+//!   it.
 //! - `interrupt`: when the user stops a run.
 //! - [`gc`]: what other runs have left behind.
 //! - [`pull`]: an AMI's root disk as a base, with `fetch`: a snapshot to a file.
+//! - [`object`]: an object that is read as it comes.
 
 pub mod connect;
 mod describe;
@@ -23,6 +25,7 @@ mod interrupt;
 mod journal;
 mod kept;
 mod made;
+pub mod object;
 mod pace;
 mod plain;
 mod profile;
@@ -35,6 +38,7 @@ mod s3;
 mod send;
 mod task;
 mod transport;
+mod uses;
 mod wait;
 
 pub use connect::{Aws, Settings};

@@ -2,6 +2,7 @@
 //!
 //! - [`open`]: what is installed, by RPM's database ([`open_rpm`]) or Debian's status file
 //!   ([`open_dpkg`]).
+//! - [`inventory`]: the same, with licences and files.
 //! - [`install()`]: installs RPM files as RPM itself would; [`transact`] removes packages too.
 //! - [`database`]: where systems record their packages.
 //! - [`rpm_file`], [`payload`]: a package file and what it brings.
@@ -17,6 +18,7 @@ pub mod digests;
 pub mod file_list;
 pub mod header;
 pub mod install;
+pub mod inventory;
 pub mod openpgp;
 pub mod payload;
 pub mod rpm_file;

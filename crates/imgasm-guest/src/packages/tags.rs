@@ -37,6 +37,7 @@ tags! {
     RELEASE = 1002: "Release.",
     EPOCH = 1003: "Epoch, where there is one.",
     INSTALL_TIME = 1008: "When it was installed.",
+    LICENSE = 1014: "Licence, as an SPDX expression or in older words.",
     GROUP = 1016: "Group.",
     ARCH = 1022: "Architecture.",
     PRE_IN = 1023: "Script before installation.",

@@ -1,6 +1,6 @@
 //! Asking servers, over HTTP and with TLS.
 
-use std::io::Read;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +8,12 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
 
 use super::Proxies;
+use super::resume::{Refusal, Stream};
 
 /// How long a server may take to be reached, and to send the next bytes.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a server may send us elsewhere.
 const MAX_REDIRECTS: u32 = 10;
-
-/// Why a server did not give a file.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    /// In words.
-    pub(super) problem: String,
-    /// Whether the same request may succeed later.
-    pub(super) may_pass: bool,
-}
 
 /// Asks servers for files.
 #[derive(Debug)]
@@ -67,21 +59,63 @@ impl Client {
         })
     }
 
-    /// Opens a file.
-    pub(super) fn open(&self, url: &str) -> Result<Box<dyn Read>, Refusal> {
+    /// Opens a file, if the server can from a byte that is not its first.
+    pub(super) fn open(&self, url: &str, from: u64) -> Result<Stream, Refusal> {
         let agent = if url.starts_with("https:") {
             &self.secure
         } else {
             &self.plain
         };
-        let response = agent.get(url).call().map_err(|error| Refusal {
-            may_pass: may_pass(&error),
-            problem: match error {
-                ureq::Error::StatusCode(404) => "the server has no such file".to_owned(),
-                error => error.to_string(),
-            },
-        })?;
-        Ok(Box::new(response.into_body().into_reader()))
+        let request = agent.get(url);
+        let request = match from {
+            0 => request,
+            from => request.header("Range", format!("bytes={from}-")),
+        };
+        let response = match request.call() {
+            // There is no such byte, so all may be there; the digest knows.
+            Err(ureq::Error::StatusCode(416)) if from > 0 => {
+                return Ok(Stream {
+                    reader: Box::new(io::empty()),
+                    start: from,
+                    len: None,
+                });
+            }
+            Err(error) => return Err(refusal(&error)),
+            Ok(response) => response,
+        };
+        let header = |name| response.headers().get(name)?.to_str().ok();
+        let (start, len) = if response.status().as_u16() == 206 {
+            let range = header("content-range").and_then(content_range);
+            range.ok_or_else(|| Refusal {
+                problem: "the server does not say which part of it it sends".to_owned(),
+                may_pass: false,
+            })?
+        } else {
+            let len = header("content-length").and_then(|len| len.parse().ok());
+            (0, len)
+        };
+        Ok(Stream {
+            reader: Box::new(response.into_body().into_reader()),
+            start,
+            len,
+        })
+    }
+}
+
+/// The first byte and the length of the whole, of a header like `bytes 7-9/10`.
+fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, len) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, len.trim().parse().ok()))
+}
+
+fn refusal(error: &ureq::Error) -> Refusal {
+    Refusal {
+        may_pass: may_pass(error),
+        problem: match error {
+            ureq::Error::StatusCode(404) => "the server has no such file".to_owned(),
+            error => error.to_string(),
+        },
     }
 }
 

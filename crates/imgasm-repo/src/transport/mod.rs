@@ -1,10 +1,12 @@
 //! Getting files from where repositories are.
 //!
 //! - `http`: from servers.
+//! - [`resume`]: large ones, which go on where they stopped.
 //!
 //! What is got is bounded: whoever asks says how many bytes it may have.
 
 mod http;
+pub mod resume;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result};
 use imgasm_block::{Digest, Output};
+use resume::{Refusal, Remote, Stream};
 
 /// Bytes moved at a time.
 const CHUNK: usize = 128 << 10;
@@ -93,17 +96,34 @@ impl Transport {
             let file = File::open(path).map_err(|error| failed(url, error))?;
             return Ok(Box::new(file));
         }
+        let opened = self.ask(url, 0).map_err(|refusal| Failure {
+            error: failed(url, refusal.problem),
+            may_pass: refusal.may_pass,
+        })?;
+        Ok(opened.reader)
+    }
+
+    /// Asks a server for a file, from this byte on.
+    fn ask(&self, url: &str, from: u64) -> Result<Stream, Refusal> {
         let client = if let Some(client) = self.client.get() {
             client
         } else {
             let client = http::Client::new(&self.proxies);
-            let client = client.map_err(|problem| failed(url, problem))?;
+            let client = client.map_err(|problem| Refusal {
+                problem,
+                may_pass: false,
+            })?;
             self.client.get_or_init(|| client)
         };
-        client.open(url).map_err(|refusal| Failure {
-            error: failed(url, refusal.problem),
-            may_pass: refusal.may_pass,
-        })
+        client.open(url, from)
+    }
+
+    /// The file at a URL of a server.
+    pub fn remote<'t>(&'t self, url: &'t str) -> impl Remote + 't {
+        OnServer {
+            transport: self,
+            url,
+        }
     }
 
     /// The bytes of a file, of which there may be `limit`.
@@ -123,6 +143,22 @@ impl Transport {
     /// it is whole.
     pub fn download(&self, url: &str, wanted: Digest, size: u64, target: &Path) -> Result<()> {
         self.with(url, |reader| copy(reader, url, wanted, size, target))
+    }
+}
+
+/// A file on a server that speaks HTTP.
+struct OnServer<'t> {
+    transport: &'t Transport,
+    url: &'t str,
+}
+
+impl Remote for OnServer<'_> {
+    fn url(&self) -> &str {
+        self.url
+    }
+
+    fn open(&self, from: u64) -> Result<Stream, Refusal> {
+        self.transport.ask(self.url, from)
     }
 }
 

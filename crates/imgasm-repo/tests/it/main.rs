@@ -4,5 +4,6 @@ mod support;
 
 mod grown;
 mod metadata;
+mod resume;
 mod solver;
 mod transport;

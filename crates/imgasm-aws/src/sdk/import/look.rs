@@ -12,6 +12,7 @@ use crate::proof::Question;
 use crate::sdk::connect::Aws;
 use crate::sdk::describe::{images, own_tags, snapshots};
 use crate::sdk::replace::Old;
+use crate::sdk::uses::users;
 use crate::sdk::{ebs, prove};
 use crate::{Error, Result, tags};
 
@@ -43,6 +44,13 @@ impl Run<'_> {
         if let Some(others) = old.shared_with() {
             let id = &old.image_id;
             let text = format!("{id} in {region}, which makes room, may be launched by {others}");
+            self.report.warning(&text);
+        }
+        let own = self.plan.ami.ssm_parameter.as_ref();
+        let own = own.map(|name| name.as_str());
+        for user in users(&there, &old.image_id, own).await {
+            let id = &old.image_id;
+            let text = format!("{id} in {region}, which makes room, is named by {user}");
             self.report.warning(&text);
         }
         self.taken.insert(region.to_owned(), old);

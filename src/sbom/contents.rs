@@ -1,0 +1,150 @@
+//! What there is in an image: packages, and the files of the root filesystem.
+
+use std::collections::{BTreeSet, HashMap};
+use std::thread;
+
+use purl::GenericPurlBuilder;
+
+use super::Error;
+use super::licence::Licence;
+use imgasm_fs::digest::{ContentHasher, Hashers};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{self, At as _, LastLink, locate, walk};
+use imgasm_fs::{FileSystem, FileType};
+use imgasm_guest::OsRelease;
+use imgasm_guest::packages::Package;
+use imgasm_guest::packages::inventory::{Kind, inventory};
+
+/// What there is, with digests of this kind.
+pub struct Contents<D> {
+    /// The packages, in the order of their names.
+    pub packages: Vec<Listed>,
+    /// The regular files, in the order of their paths; a hard link is one, too.
+    pub files: Vec<File<D>>,
+    /// The files that belong to no package, by their places in the list.
+    pub unowned: Vec<usize>,
+}
+
+/// A package.
+pub struct Listed {
+    /// Which one.
+    pub package: Package,
+    /// Its package URL.
+    pub url: String,
+    /// Its licence, if it is known.
+    pub licence: Option<Licence>,
+    /// Those of its files that are there, by their places in the list. What several packages share
+    /// is the file of the first of them.
+    pub files: Vec<usize>,
+}
+
+/// A regular file.
+pub struct File<D> {
+    /// Its path.
+    pub path: ImagePath,
+    /// Its digests; `None` for one with so many holes that it was not read.
+    pub digests: Option<D>,
+}
+
+/// Reads an image's root filesystem.
+pub(super) fn read<H: ContentHasher>(root: &dyn FileSystem) -> Result<Contents<H::Output>, Error> {
+    let (kind, installed) = inventory(root)?.ok_or(Error::NoDatabase)?;
+    let distribution = OsRelease::read(root)?;
+    let distribution = distribution.as_ref().map_or("", OsRelease::id);
+    let files = files::<H>(root)?;
+    let numbered = files.iter().enumerate();
+    let mut unowned: HashMap<&ImagePath, usize> =
+        numbered.map(|(place, file)| (&file.path, place)).collect();
+    let mut packages: Vec<Listed> = Vec::with_capacity(installed.len());
+    let mut urls = BTreeSet::new();
+    for one in installed {
+        let url = url(kind, distribution, &one.package)?;
+        // A database may list the same one twice, as RPM's does with keys.
+        if !urls.insert(url.clone()) {
+            continue;
+        }
+        let mut listed = Listed {
+            licence: Licence::of(&one.licences),
+            package: one.package,
+            url,
+            files: Vec::new(),
+        };
+        for path in &one.paths {
+            let real = real_path(root, path)?;
+            listed
+                .files
+                .extend(real.and_then(|real| unowned.remove(&real)));
+        }
+        listed.files.sort_unstable();
+        packages.push(listed);
+    }
+    let mut unowned: Vec<usize> = unowned.into_values().collect();
+    unowned.sort_unstable();
+    Ok(Contents {
+        packages,
+        unowned,
+        files,
+    })
+}
+
+/// Where a path leads; `None` if there is no such place.
+fn real_path(root: &dyn FileSystem, path: &ImagePath) -> Result<Option<ImagePath>, Error> {
+    use tree::Error::{NotFound, TooManyLinks, WrongType};
+    match locate(root, path, LastLink::Keep) {
+        Ok(place) => Ok(Some(place.path)),
+        Err(NotFound { .. } | WrongType { .. } | TooManyLinks { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All regular files, with their digests.
+fn files<H: ContentHasher>(root: &dyn FileSystem) -> Result<Vec<File<H::Output>>, Error> {
+    thread::scope(|scope| {
+        let mut hashers: Hashers<H> = Hashers::start(scope);
+        let mut files = Vec::new();
+        // By the numbers of what is hashed.
+        let mut places = Vec::new();
+        for entry in walk(root, &ImagePath::root())? {
+            let entry = entry?;
+            if entry.metadata.file_type != FileType::Regular {
+                continue;
+            }
+            let number = hashers.add(root, entry.node, entry.metadata.size);
+            if number.at("read", &entry.path)?.is_some() {
+                places.push(files.len());
+            }
+            files.push(File {
+                path: entry.path,
+                digests: None,
+            });
+        }
+        for (number, digests) in hashers.finish() {
+            files[places[number]].digests = Some(digests);
+        }
+        Ok(files)
+    })
+}
+
+/// The package URL of a package (the package-url specification, types `deb` and `rpm`: an RPM
+/// package's epoch is a qualifier, a Debian package's belongs to its version).
+fn url(kind: Kind, distribution: &str, package: &Package) -> Result<String, Error> {
+    let (url_type, version, epoch) = match kind {
+        Kind::Rpm => ("rpm", package.version_and_release(), package.epoch),
+        Kind::Deb => ("deb", package.full_version(), None),
+    };
+    let arch = package.arch.clone().unwrap_or_default();
+    let epoch = epoch.map_or_else(String::new, |epoch| epoch.to_string());
+    // An empty part is left out.
+    let url = GenericPurlBuilder::new(url_type.to_owned(), package.name.as_str())
+        .with_namespace(distribution)
+        .with_version(version)
+        .with_qualifier("arch", arch)
+        .and_then(|url| url.with_qualifier("epoch", epoch))
+        .and_then(GenericPurlBuilder::build);
+    let url = url.map_err(|source| Error::PackageUrl {
+        package: package.to_string(),
+        source,
+    })?;
+    // The specification encodes it, the crate does not.
+    Ok(url.to_string().replace('+', "%2B"))
+}
