@@ -1,6 +1,6 @@
 """A server that is AWS to `imgasm import`, `pull` and `gc`: moto with what moto lacks, on loopback.
 
-Prints its port and serves until its stdin is closed. Each request is checked against the service
+Each line on stdin asks for a server, whose port is printed; all end with stdin. Each request is checked against the service
 model of botocore and logged; faults come on demand. `POST /_test/NAME` is for the tests:
 
 settings      how the account and the services are set, see `state.SETTINGS`
@@ -17,18 +17,21 @@ reset         takes all AMIs, snapshots, imports and objects away
 hurry         lets the imports that are under way end at the next look
 deregister    takes an AMI away, and leaves its snapshots
 parameter     the value of a parameter of Systems Manager
+put-parameter sets one that is the id of an AMI
+end           ends the server
 strangers     makes things in the account and in a bucket that others have made
 everything    all that there is in the account and a bucket
 secrets       the secrets of the sessions that were given out
 """
 
+import ctypes
 import io
 import json
 import os
 import random
+import signal
 import socket
 import sys
-import threading
 import traceback
 from urllib.parse import parse_qsl
 
@@ -47,6 +50,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.ssm.models import ssm_backends
 from moto.sts.models import sts_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+#: Ends a process with its parent (prctl(2)).
+PR_SET_PDEATHSIG = 1
 
 LOG = []
 VIOLATIONS = []
@@ -192,6 +198,8 @@ def control(name, value):
             ec2.deregister_image(value["region"], {"ImageId": value["id"]})
         elif name == "parameter":
             return ssm_backends[state.ACCOUNT][value["region"]].get_parameter(value["name"]).value
+        elif name == "end":
+            os._exit(0)
         elif name == "put-parameter":
             ssm_backends[state.ACCOUNT][value["region"]].put_parameter(
                 value["name"], "", value["value"], "String", "", "", True, [], "aws:ec2:image", None, None
@@ -291,15 +299,25 @@ class Handler(WSGIRequestHandler):
         """Nobody reads it."""
 
 
+def serve():
+    """Serves on a port of its own, which it prints, until it is told to end or its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    server = make_server("127.0.0.1", 0, App(), threaded=True, request_handler=Handler)
+    print(server.port, flush=True)
+    server.serve_forever()
+
+
 def main():
+    """What is imported takes seconds, so that one process does it, and servers are its forks."""
     ec2.install()
     ebs.install()
     s3.install()
     ssm.install()
-    server = make_server("127.0.0.1", 0, App(), threaded=True, request_handler=Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.port, flush=True)
-    sys.stdin.read()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for _ in sys.stdin:
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            serve()
 
 
 main()

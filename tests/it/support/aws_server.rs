@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -15,9 +16,40 @@ pub const BUCKET: &str = "images";
 
 /// A server of its own for one test. It ends with this value.
 pub struct Server {
-    /// Held for as long as it is to serve.
-    _script: Script,
     port: u16,
+}
+
+/// The process that servers are forked from, and that ends with this one.
+struct Nursery {
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+static NURSERY: OnceLock<Mutex<Nursery>> = OnceLock::new();
+
+impl Nursery {
+    fn start(python: &Path) -> Self {
+        let mut child = Command::new(python)
+            .arg(project().join("tests/aws/server.py"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .env_remove("AWS_ENDPOINT_URL")
+            .spawn()
+            .unwrap();
+        Self {
+            stdin: child.stdin.take().unwrap(),
+            stdout: BufReader::new(child.stdout.take().unwrap()),
+        }
+    }
+
+    /// The port of a new server.
+    fn server(&mut self) -> u16 {
+        self.stdin.write_all(b"\n").unwrap();
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim().parse().expect("the server prints its port")
+    }
 }
 
 /// A script of `tests/aws` that serves until this is dropped.
@@ -51,16 +83,10 @@ impl Drop for Script {
 impl Server {
     /// Starts a server with the bucket [`BUCKET`]; `None` if there is no Python for it.
     pub fn start() -> Option<Self> {
-        let (script, line) = Script::start(
-            Command::new(python()?)
-                .arg(project().join("tests/aws/server.py"))
-                .stderr(Stdio::null())
-                .env_remove("AWS_ENDPOINT_URL"),
-        );
-        let server = Self {
-            _script: script,
-            port: line.parse().expect("the server prints its port"),
-        };
+        let python = python()?;
+        let nursery = NURSERY.get_or_init(|| Mutex::new(Nursery::start(&python)));
+        let port = nursery.lock().unwrap().server();
+        let server = Self { port };
         server.make_bucket(BUCKET, REGION);
         Some(server)
     }
@@ -155,22 +181,35 @@ impl Server {
         assert_eq!(violations, json!([]));
     }
 
+    /// Sends a request; gives the whole answer, which is none if the server ends.
+    fn exchange(&self, request: &[u8]) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.write_all(request)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
     fn http(&self, method: &str, path: &str, authorization: &str, body: &[u8]) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let request = format!(
+        let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
              Authorization: {authorization}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all(request.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = self.exchange(&[head.as_bytes(), body].concat()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(
             head.starts_with("HTTP/1.1 200"),
             "{method} {path}: {answer}"
         );
         body.to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let end = b"POST /_test/end HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\n\r\nnull";
+        // It has no time to answer.
+        let _ = self.exchange(end);
     }
 }
