@@ -17,9 +17,9 @@ IMGASM := target/release/imgasm
 # Who is not root asks sudo for packages and mounts.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-TEST_PACKAGES := acl attr binutils chromium createrepo-c db5.3-util dnf dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
-	pigz python3-venv qemu-utils rpm selinux-utils \
-	selinux-policy-default shellcheck systemd util-linux xfsprogs xz-utils zstd bzip2
+TEST_PACKAGES := acl attr binutils ca-certificates chromium createrepo-c db5.3-util dnf dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
+	openssl p11-kit p11-kit-modules pigz python3-venv qemu-utils rpm selinux-utils \
+	selinux-policy-default shellcheck systemd unzip util-linux xfsprogs xz-utils zip zstd bzip2
 
 BOOT_PACKAGES := debootstrap ovmf qemu-system-x86
 

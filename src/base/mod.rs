@@ -2,7 +2,8 @@
 //!
 //! - [`meta`]: the file beside the tree, with what a checkout of it cannot store.
 //! - `source`: where the content of a file lies.
-//! - [`tree`]: what the root filesystem is to hold, from both; [`archive`]: the same from a tar file.
+//! - [`tree`]: what the root filesystem is to hold, from both; [`archive`]: the same from a tar
+//!   file, or a zip file.
 //! - [`fill`]: puts the tree into a filesystem.
 //! - [`layout`]: how the disk is divided.
 //! - `grub`: the boot loader for a BIOS.
@@ -79,13 +80,13 @@ pub enum Error {
         /// What was said about it.
         source: imgasm_fs::Error,
     },
-    /// The tar file cannot be read.
+    /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] imgasm_container::Error),
-    /// A member of the tar file cannot be put into an image.
+    /// A member of the archive cannot be put into an image.
     #[error("{}: {name:?} {problem}", archive.display())]
     Member {
-        /// The tar file.
+        /// The archive.
         archive: PathBuf,
         /// The member.
         name: String,

@@ -55,7 +55,8 @@ pub struct Item {
 }
 
 impl Item {
-    fn new(content: Content, mode: u16) -> Self {
+    /// One of root's without extended attributes.
+    pub(super) fn of_root(content: Content, mode: u16) -> Self {
         Self {
             content,
             mode,
@@ -66,7 +67,7 @@ impl Item {
     }
 
     pub(super) fn directory() -> Self {
-        Self::new(Content::Directory, 0o755)
+        Self::of_root(Content::Directory, 0o755)
     }
 }
 
@@ -124,11 +125,11 @@ pub fn read(root: &Path) -> Result<Tree> {
 /// As [`read`], from a tar file; gives its SHA-256 too.
 ///
 /// # Errors
-/// Also as [`archive::read`].
+/// Also as [`archive::tar::read`].
 pub fn read_archive(path: &Path) -> Result<(Tree, Digest)> {
     let path = path.canonicalize().map_err(host("find", path))?;
     let file = open_regular(&path).map_err(host("read", &path))?;
-    let (tree, digest) = archive::read(&path, file)?;
+    let (tree, digest) = archive::tar::read(&path, file)?;
     Ok((with_meta(&path, tree)?, digest))
 }
 
@@ -156,13 +157,13 @@ fn collect(directory: &Path, at: &ImagePath, tree: &mut Tree) -> Result<()> {
             Item::directory()
         } else if kind.is_symlink() {
             let target = fs::read_link(&source).map_err(host("read", &source))?;
-            Item::new(Content::Symlink(target.into_os_string().into_vec()), 0o777)
+            Item::of_root(Content::Symlink(target.into_os_string().into_vec()), 0o777)
         } else if kind.is_file() {
             let executable = metadata.permissions().mode() & 0o100 != 0;
             let size = metadata.len();
             let mode = if executable { 0o755 } else { 0o644 };
             let source = Source::Host(source);
-            Item::new(Content::File { source, size }, mode)
+            Item::of_root(Content::File { source, size }, mode)
         } else {
             return Err(Error::Tree {
                 path: source,
@@ -207,7 +208,7 @@ fn apply(meta: &Meta, tree: &mut Tree, accounts: &Accounts) -> Result<(), String
         if tree.contains_key(&path) {
             return Err(format!("{path} is in the tree already"));
         }
-        tree.insert(path, Item::new(Content::Special(special), 0o644));
+        tree.insert(path, Item::of_root(Content::Special(special), 0o644));
     }
     let links = meta.hard_links()?;
     for (path, target) in &links {
@@ -230,7 +231,7 @@ fn apply(meta: &Meta, tree: &mut Tree, accounts: &Accounts) -> Result<(), String
         change(tree, &set, accounts)?;
     }
     for (path, target) in links {
-        tree.insert(path, Item::new(Content::HardLink(target), 0));
+        tree.insert(path, Item::of_root(Content::HardLink(target), 0));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::Setting;
+use super::decode::nearest;
 
 /// The most bytes that a compiled pattern may take.
 const PATTERN_LIMIT: usize = 1 << 20;
@@ -69,7 +70,14 @@ impl Rules {
             && !choices.contains(value)
         {
             let choices: Vec<_> = choices.iter().map(ToString::to_string).collect();
-            return Err(format!("is none of the choices: {}", choices.join(", ")));
+            let known: Vec<_> = choices.iter().map(String::as_str).collect();
+            let meant = nearest(&value.to_string(), &known);
+            let meant =
+                meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+            return Err(format!(
+                "is none of the choices: {}{meant}",
+                known.join(", ")
+            ));
         }
         if let Some(pattern) = &self.pattern
             && !pattern.whole.is_match(&value.to_string())
@@ -174,6 +182,11 @@ mod tests {
         assert_eq!(choices.check(&text("dev")), Ok(()));
         let said = choices.check(&text("test")).unwrap_err();
         assert_eq!(said, "is none of the choices: dev, prod");
+        let said = choices.check(&text("prdo")).unwrap_err();
+        assert_eq!(
+            said,
+            "is none of the choices: dev, prod; did you mean `prod`?"
+        );
         let many = |values: &[&str]| Setting::List(values.iter().map(|v| text(v)).collect());
         assert_eq!(choices.check(&many(&["prod", "dev"])), Ok(()));
         assert!(choices.check(&many(&["prod", "test"])).is_err());

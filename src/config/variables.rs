@@ -20,6 +20,9 @@ pub struct Variables {
     /// The names of those that nobody else may see.
     #[serde(skip)]
     sensitive: BTreeSet<String>,
+    /// What those that are declared may hold.
+    #[serde(skip)]
+    rules: BTreeMap<String, Rules>,
 }
 
 /// Without those that nobody else may see.
@@ -50,6 +53,15 @@ impl Variables {
     /// Whether nobody else may see the value of a variable.
     pub fn is_sensitive(&self, name: &str) -> bool {
         self.sensitive.contains(name)
+    }
+
+    /// Makes sure that a variable could have this value, which is of its kind.
+    ///
+    /// # Errors
+    /// What the value must be, to follow it in a sentence.
+    pub(crate) fn allows(&self, name: &str, value: &Setting) -> Result<(), String> {
+        let rules = self.rules.get(name);
+        rules.map_or(Ok(()), |rules| rules.check(value))
     }
 
     /// The value of a variable, for one of another name or place.
@@ -350,7 +362,13 @@ impl Declarations {
             };
             values.insert(name.clone(), value);
         }
-        Ok(Variables { values, sensitive })
+        let rules = self.variables.iter();
+        let rules = rules.map(|(name, declaration)| (name.clone(), declaration.rules.clone()));
+        Ok(Variables {
+            values,
+            sensitive,
+            rules: rules.collect(),
+        })
     }
 }
 

@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 /// Bytes in a page. A machine with larger pages does not accept the area.
 const PAGE: usize = 4096;
+/// The same for sizes of areas.
+pub const PAGE_BYTES: u64 = 4096;
 /// Where the header lies behind room for a boot loader: version, last page, bad pages, identity and
 /// label.
 const VERSION: usize = 1024;
@@ -23,7 +25,16 @@ const SIGNATURE: &[u8; 10] = b"SWAPSPACE2";
 /// # Errors
 /// [`Error::Unstorable`] if it is too small or too large, or the label too long.
 pub fn format(device: &dyn BlockDevice, uuid: Uuid, label: &[u8]) -> Result<()> {
-    let pages = device.len() / PAGE as u64;
+    let page = header(device.len(), uuid, label)?;
+    Ok(device.write_at(0, &page)?)
+}
+
+/// The page that an area of `size` bytes begins with.
+///
+/// # Errors
+/// [`Error::Unstorable`] as [`format`].
+pub fn header(size: u64, uuid: Uuid, label: &[u8]) -> Result<Vec<u8>> {
+    let pages = size / PAGE_BYTES;
     let last = pages.checked_sub(1).filter(|last| *last >= 9);
     let last = last.and_then(|last| u32::try_from(last).ok());
     let Some(last) = last.filter(|_| label.len() <= MAX_LABEL_LEN) else {
@@ -34,12 +45,12 @@ pub fn format(device: &dyn BlockDevice, uuid: Uuid, label: &[u8]) -> Result<()> 
             ),
         });
     };
-    let mut page = [0; PAGE];
+    let mut page = vec![0; PAGE];
     // Numbers are in the machine's order.
     page[VERSION..VERSION + 4].copy_from_slice(&1u32.to_le_bytes());
     page[LAST_PAGE..LAST_PAGE + 4].copy_from_slice(&last.to_le_bytes());
     page[UUID..UUID + 16].copy_from_slice(uuid.as_bytes());
     page[LABEL..LABEL + label.len()].copy_from_slice(label);
     page[PAGE - SIGNATURE.len()..].copy_from_slice(SIGNATURE);
-    Ok(device.write_at(0, &page)?)
+    Ok(page)
 }

@@ -197,12 +197,24 @@ fn is_same(
             FileType::Symlink => Ok(before.read_link(old)? == after.read_link(new)?),
             FileType::Regular if change == ChangeKind::Metadata => Ok(was.size == is.size),
             FileType::Regular => {
-                Ok(was.size == is.size && has_same_content(before, old, after, new)?)
+                Ok(was.size == is.size
+                    && has_same_content(before, old, after, new)?
+                    // The kernel does not swap to holes, though they read as zeros do.
+                    && (has_holes(after, new, is.size)? || !has_holes(before, old, was.size)?))
             }
             _ => Ok(true),
         }
     };
     compare().map_err(failed_to_read(path))
+}
+
+/// Whether a regular file has fewer blocks than bytes.
+fn has_holes(fs: &dyn FileSystem, node: NodeId, size: u64) -> imgasm_fs::Result<bool> {
+    let extents = fs.extents(node)?;
+    let len = extents
+        .iter()
+        .fold(0_u64, |len, extent| len.saturating_add(extent.len));
+    Ok(len < size)
 }
 
 /// Whether two regular files of the same size hold the same bytes.

@@ -111,10 +111,13 @@ impl When {
                 let kind = value.kind();
                 return Err(format!("`{name}` is {kind}, which a guard cannot test"));
             }
-            let unlike = |one: &&Setting| (*one).clone().like(value).is_none();
-            if let Some(one) = accepted(wanted).iter().find(unlike) {
-                let kind = value.kind();
-                return Err(format!("`{name}` is {kind}, so it is never {one}"));
+            for one in accepted(wanted) {
+                let Some(one) = one.clone().like(value) else {
+                    let kind = value.kind();
+                    return Err(format!("`{name}` is {kind}, so it is never {one}"));
+                };
+                let allowed = variables.allows(name, &one);
+                allowed.map_err(|problem| format!("`{name}` is never {one}, which {problem}"))?;
             }
         }
         self.not.as_ref().map_or(Ok(()), |not| not.check(variables))

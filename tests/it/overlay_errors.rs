@@ -72,7 +72,7 @@ fn an_unknown_kind() {
     1 | [[step]]
       | ^^^^^^^^
       |
-      = help: the kinds of steps are `write`, `copy`, `unpack`, `append_line`, `edit`, `set`, `remove`, `move`, `mkdir`, `symlink`, `hardlink`, `truncate`, `chmod`, `chown`, `xattr`, `mknod`, `timezone`, `hostname`, `locale`, `sysctl`, `kernel_args`, `systemd_dropin`, `fstab`, `user`, `usermod`, `group`, `ssh_key`, `service`, `package`, `firstboot`
+      = help: the kinds of steps are `write`, `copy`, `unpack`, `append_line`, `edit`, `set`, `remove`, `move`, `mkdir`, `symlink`, `hardlink`, `truncate`, `chmod`, `chown`, `xattr`, `mknod`, `timezone`, `hostname`, `locale`, `sysctl`, `kernel_args`, `systemd_dropin`, `fstab`, `swap`, `ca_certificate`, `user`, `usermod`, `group`, `ssh_key`, `service`, `package`, `firstboot`
     "#);
     assert_snapshot!(
         load_error("[[step]]\nremove = { path = '/a' }\nmkdir = { path = '/b' }\n"),
@@ -357,7 +357,8 @@ fn files_of_the_overlay_that_cannot_be_used() {
 
 #[test]
 fn a_guard_that_no_value_of_a_variable_can_fit() {
-    let declared = "[variables]\nenv = 'a'\ncount = 3\nhosts = ['a']\n";
+    let declared = "[variables]\nenv = 'a'\ncount = 3\nhosts = ['a']\n\
+        stage = { default = 'dev', choices = ['dev', 'prod'] }\nsize = { default = 2, max = 9 }\n";
     for (guard, problem) in [
         (
             "variables = { evn = 'a' }",
@@ -375,11 +376,19 @@ fn a_guard_that_no_value_of_a_variable_can_fit() {
             "not = { variables = { hosts = 'a' } }",
             "`hosts` is a list, as [1, 2], which a guard cannot test",
         ),
+        (
+            "variables = { stage = ['dev', 'prdo'] }",
+            "`stage` is never prdo, which is none of the choices: dev, prod; did you mean `prod`?",
+        ),
+        (
+            "not = { variables = { size = 10 } }",
+            "`size` is never 10, which is more than 9",
+        ),
     ] {
         let toml = format!("{declared}[[step]]\nmkdir = {{ path = '/a' }}\nwhen = {{ {guard} }}\n");
         let error = load_error(&toml);
         assert!(error.contains(problem), "{error}");
-        assert!(error.contains("overlay.toml:7:8"), "{error}");
+        assert!(error.contains("overlay.toml:9:8"), "{error}");
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::support::overlay::{apply_twice, image};
+use crate::support::overlay::{apply, apply_twice, folder, image, load};
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::walk;
+use imgasm_fs::tree::{read_file, walk};
 use imgasm_fs::{FileSystem, FileType};
 use imgasm_testkit::images::arg;
 use imgasm_testkit::memory_fs::MemoryFs;
@@ -92,6 +92,137 @@ fn it_is_what_tar_unpacks() {
                 "{format} {strip}"
             );
         }
+    }
+}
+
+/// The tree of [`release`], which stays in the folder, as a zip file.
+fn zipped(folder: &Path, options: &str) -> std::path::PathBuf {
+    let script = format!(
+        "cd {} && rm -f tool-1.2/bin/alias && rm -f out.zip && zip -q -r {options} out.zip tool-1.2",
+        arg(folder)
+    );
+    run("sh", ["-ec", &script]);
+    folder.join("out.zip")
+}
+
+/// Unpacks a zip file into `/opt/tool`.
+fn unpack_zip(zip: &Path, keys: &str) -> Result<MemoryFs, String> {
+    let toml = format!("[[step]]\nunpack = {{ from = \"a.zip\", to = \"/opt/tool\", {keys} }}\n");
+    let overlay = folder(&toml, &[]);
+    std::fs::copy(zip, overlay.path().join("a.zip")).unwrap();
+    let loaded = load(overlay.path(), &[])?;
+    let mut fs = image(&[("/opt/", "")]);
+    apply(&mut fs, &[&loaded])?;
+    let before = fs.dump();
+    let again = apply(&mut fs, &[&loaded])?;
+    assert!(!again.has_changed() && fs.dump() == before, "{again:#?}");
+    Ok(fs)
+}
+
+#[test]
+fn a_zip_file_is_what_unzip_unpacks() {
+    if !need::tools(&["tar", "find", "zip", "unzip"]) {
+        return;
+    }
+    let (folder, _) = release("");
+    for options in ["-y", "-y -0", "-y -9", "-y -D", "-y -fz"] {
+        let zip = zipped(folder.path(), options);
+        let fs = unpack_zip(&zip, "strip_components = 0").unwrap();
+        let script = format!(
+            "cd {} && rm -rf to && mkdir to && unzip -q -K out.zip -d to && chmod -R u-s,g-s to && cd to && \
+             find . -mindepth 1 \\( -type l -printf '%P l %l\\n' \\) -o \\( -type d -printf '%P d %m\\n' \\) \
+             -o -printf '%P f %m %s\\n'",
+            arg(folder.path())
+        );
+        let expected = run("sh", ["-ec", &script]);
+        let mut expected: Vec<_> = expected.lines().map(str::to_owned).collect();
+        expected.sort();
+        assert_eq!(in_image(&fs, "/opt/tool"), expected, "{options}");
+        let readme = ImagePath::parse("/opt/tool/tool-1.2/share/doc/README").unwrap();
+        assert_eq!(read_file(&fs, &readme, 100).unwrap(), b"read me\n");
+        let fs = unpack_zip(&zip, "strip_components = 2, mode = \"0600\"").unwrap();
+        assert!(
+            in_image(&fs, "/opt/tool").contains(&"doc d 755".to_owned()),
+            "{options}"
+        );
+    }
+}
+
+/// Zip files that Python writes as it is told, and what is said about them; and one that DOS made.
+const WRITER: &str = "
+import stat, struct, sys, zipfile
+def write(name, members, patch=None):
+    with zipfile.ZipFile(name, 'w', zipfile.ZIP_DEFLATED) as out:
+        for member, content, mode, system in members:
+            info = zipfile.ZipInfo(member)
+            info.create_system = system
+            info.external_attr = mode << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            out.writestr(info, content)
+    if patch:
+        data = bytearray(open(name, 'rb').read())
+        patch(data)
+        open(name, 'wb').write(data)
+def central(at, value, form):
+    def patch(data):
+        struct.pack_into(form, data, data.rindex(b'PK\\x01\\x02') + at, value)
+    return patch
+text = ('a', b'text' * 100, stat.S_IFREG | 0o644, 3)
+write('dos.zip', [('a\\\\b', b'x', 0, 0), ('c/', b'', 0, 0)])
+write('up.zip', [('../up', b'x', stat.S_IFREG, 3)])
+write('device.zip', [('a', b'', stat.S_IFCHR | 0o600, 3)])
+write('link.zip', [('a', b't' * 5000, stat.S_IFLNK, 3)])
+write('encrypted.zip', [text], central(8, 1, '<H'))
+write('method.zip', [text], central(10, 14, '<H'))
+write('sum.zip', [text], central(16, 1, '<I'))
+write('longer.zip', [text], central(24, 10, '<I'))
+write('shorter.zip', [text], central(24, 10000, '<I'))
+write('huge.zip', [text], central(24, 0xfffffff0, '<I'))
+write('many.zip', [text], lambda data: struct.pack_into('<H', data, len(data) - 12, 60000))
+";
+
+#[test]
+fn a_zip_file_that_is_wrong_is_refused() {
+    if !need::tools(&["python3"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("write.py");
+    std::fs::write(&script, WRITER).unwrap();
+    run(
+        "sh",
+        [
+            "-ec",
+            &format!("cd {} && python3 write.py", arg(folder.path())),
+        ],
+    );
+    let unpacked = |name: &str| unpack_zip(&folder.path().join(name), "strip_components = 0");
+    let fs = unpacked("dos.zip").unwrap();
+    assert_eq!(
+        in_image(&fs, "/opt/tool"),
+        ["a d 755", "a/b f 644 1", "c d 755"]
+    );
+    for (name, words) in [
+        ("up.zip", "`..`"),
+        ("device.zip", "neither a file nor a directory nor a link"),
+        ("link.zip", "too long a target"),
+        ("encrypted.zip", "a member is encrypted"),
+        ("method.zip", "ompression method"),
+        ("sum.zip", "hecksum"),
+        ("longer.zip", "larger than its declared"),
+        ("shorter.zip", "shorter than the archive says"),
+        ("huge.zip", "shorter than the archive says"),
+        ("many.zip", "a.zip"),
+    ] {
+        let error = unpacked(name).map(|_| ()).unwrap_err();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+    // Cut off anywhere, it is an error and no panic.
+    let whole = std::fs::read(folder.path().join("dos.zip")).unwrap();
+    for len in 4..whole.len() {
+        let cut = folder.path().join("cut.zip");
+        std::fs::write(&cut, &whole[..len]).unwrap();
+        unpacked("cut.zip").map(|_| ()).unwrap_err();
     }
 }
 

@@ -16,6 +16,11 @@ const FREE_BYTES: u64 = 16 << 30;
 /// How much each byte of the file may add to that: the limit of deflate.
 const RATIO: u64 = 1032;
 
+/// The most bytes that may come out of a packed file of this many bytes, if nobody says otherwise.
+pub fn usual_limit(packed_len: u64) -> u64 {
+    Budget::usual(packed_len).bytes()
+}
+
 /// The most bytes that may come out of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Budget(u64);

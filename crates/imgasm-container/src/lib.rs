@@ -44,6 +44,7 @@ pub mod write;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use budget::usual_limit;
 pub use cache::{Base, Binding, Cache};
 pub use detect::{Codec, DiskFormat};
 pub use error::{Error, Result};

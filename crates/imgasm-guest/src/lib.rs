@@ -12,6 +12,7 @@
 //! - [`loader`]: the cache of the dynamic loader.
 //! - [`selinux`]: the label that the guest's policy gives a path.
 //! - [`services`]: what starts at boot.
+//! - [`trust`]: which certificate authorities programs trust.
 //! - [`users`]: new users and groups.
 //! - [`fstab`]: what is mounted where.
 //! - [`keyfile`]: configuration files in which one key is set and everything else stays.
@@ -32,6 +33,7 @@ pub mod os_release;
 pub mod packages;
 pub mod selinux;
 pub mod services;
+pub mod trust;
 pub mod users;
 
 pub use accounts::Accounts;

@@ -7,7 +7,7 @@ use imgasm_fs::Timestamp;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 use imgasm_guest::keyfile;
-use imgasm_guest::{Accounts, Facts, firstboot, packages, selinux, services, users};
+use imgasm_guest::{Accounts, Facts, firstboot, packages, selinux, services, trust, users};
 
 /// The largest file that a step changes, in bytes.
 const EDIT_LIMIT: u64 = 64 << 20;
@@ -51,6 +51,9 @@ pub enum Error {
     /// A user or group could not be made.
     #[error(transparent)]
     Users(#[from] users::Error),
+    /// A certificate authority could not be added.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
     /// A first-boot script could not be installed.
     #[error(transparent)]
     Firstboot(#[from] firstboot::Error),
@@ -110,6 +113,7 @@ impl Error {
             Self::NoAccount { .. } => Some("groups are looked up in /etc/group"),
             Self::NoMatch { .. } => Some("this is an error only because of `missing_ok = false`"),
             Self::Packages(error) => error.hint(),
+            Self::Trust(error) => error.hint(),
             Self::Unfit { hint, .. } => *hint,
             _ => None,
         }

@@ -8,10 +8,12 @@
 //!   [`write`](mod@write).
 //! - Names: [`hardlink`], [`mkdir`], [`mknod`], [`move_to`], [`remove`], [`symlink`].
 //! - Attributes: [`chmod`], [`chown`], [`xattr`].
-//! - The system: [`firstboot`], [`fstab`], [`group`], [`hostname`], [`kernel_args`], [`locale`],
-//!   [`package`], [`service`], [`ssh_key`], [`sysctl`], [`systemd_dropin`], [`timezone`], [`user`] with [`password`], [`usermod`].
+//! - The system: [`ca_certificate`], [`firstboot`], [`fstab`], [`group`], [`hostname`],
+//!   [`kernel_args`], [`locale`], [`package`], [`service`], [`ssh_key`], [`swap`], [`sysctl`],
+//!   [`systemd_dropin`], [`timezone`], [`user`] with [`password`], [`usermod`].
 
 mod append_line;
+mod ca_certificate;
 mod chmod;
 mod chown;
 mod copy;
@@ -32,6 +34,7 @@ mod remove;
 mod service;
 mod set;
 mod ssh_key;
+mod swap;
 mod symlink;
 mod sysctl;
 mod systemd_dropin;
@@ -79,6 +82,7 @@ macro_rules! actions {
             pub fn host_files(&self) -> Vec<&Path> {
                 match self {
                     Self::Copy(step) => step.host_file().into_iter().collect(),
+                    Self::CaCertificate(step) => step.host_file().into_iter().collect(),
                     Self::Firstboot(step) => step.host_file().into_iter().collect(),
                     Self::Package(step) => step.host_files().collect(),
                     Self::Unpack(step) => vec![step.host_file()],
@@ -120,6 +124,8 @@ actions! {
     "kernel_args" => KernelArgs(kernel_args::KernelArgs),
     "systemd_dropin" => SystemdDropin(systemd_dropin::SystemdDropin),
     "fstab" => Fstab(fstab::Fstab),
+    "swap" => Swap(swap::Swap),
+    "ca_certificate" => CaCertificate(ca_certificate::CaCertificate),
     "user" => User(user::User),
     "usermod" => Usermod(usermod::Usermod),
     "group" => Group(group::Group),

@@ -15,7 +15,7 @@ use imgasm_block::Digest;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, LastLink};
 
-/// Unpacks a tar file of the overlay, packed or not, into a directory of the image.
+/// Unpacks a tar file of the overlay, packed or not, or a zip file, into a directory of the image.
 ///
 /// Files and directories have the modes of the archive, without set-ID bits, or those that the step
 /// gives; a mode that it gives is for files. Everything belongs to root, except what the step gives.

@@ -13,6 +13,9 @@ use crate::posix::{self, Attributes};
 use crate::rules;
 use crate::{FileSystem, FileType, MetadataChange, NodeId, NodeKind, Rehearsal, Timestamp};
 
+/// How many zeros are written in one step.
+const ZEROS: usize = 16 << 20;
+
 /// What happened at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
@@ -350,6 +353,24 @@ impl<'a> Editor<'a> {
         let mut change = None;
         if metadata.size != size {
             posix::set_size(self.fs, node, size).at("truncate", &path)?;
+            change = Some(ChangeKind::Content);
+        }
+        self.record(path, change, false);
+        Ok(())
+    }
+
+    /// Makes the regular file at `path` `size` bytes long by zeros that, unlike a hole, take up
+    /// blocks. A file that is as long or longer stays as it is.
+    pub fn extend_with_zeros(&mut self, path: &ImagePath, size: u64) -> Result<()> {
+        let (node, path) = resolve(self.fs, path, LastLink::Follow)?;
+        let mut at = self.fs.metadata(node).at("read", &path)?.size;
+        let mut change = None;
+        let zeros = vec![0; ZEROS];
+        while at < size {
+            let left = usize::try_from(size - at).map_or(ZEROS, |left| left.min(ZEROS));
+            let written = self.fs.write_at(node, at, &zeros[..left]);
+            written.at("write", &path)?;
+            at += left as u64;
             change = Some(ChangeKind::Content);
         }
         self.record(path, change, false);
