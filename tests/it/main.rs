@@ -54,6 +54,7 @@ mod overlay_steps;
 mod overlay_system_steps;
 mod overlay_unpack;
 mod packages;
+mod packages_berkeley;
 mod packages_database;
 mod packages_lock;
 mod recipe;
