@@ -58,6 +58,7 @@ mod overlay_trust;
 mod overlay_trust_errors;
 mod overlay_unpack;
 mod packages;
+mod packages_berkeley;
 mod packages_database;
 mod packages_lock;
 mod recipe;

@@ -13,9 +13,6 @@ use crate::posix::{self, Attributes};
 use crate::rules;
 use crate::{FileSystem, FileType, MetadataChange, NodeId, NodeKind, Rehearsal, Timestamp};
 
-/// How many zeros are written in one step.
-const ZEROS: usize = 16 << 20;
-
 /// What happened at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
@@ -44,7 +41,7 @@ pub struct Touch {
 /// first looks whether there is something to do, so that repeating it writes nothing, and records
 /// the paths that it was about; [`Editor::take_touched`] hands them over.
 pub struct Editor<'a> {
-    fs: &'a mut dyn FileSystem,
+    pub(super) fs: &'a mut dyn FileSystem,
     touched: Vec<Touch>,
 }
 
@@ -339,44 +336,6 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
-    /// Makes the regular file at `path` `size` bytes long: cut off, or grown by a hole.
-    pub fn set_size(&mut self, path: &ImagePath, size: u64) -> Result<()> {
-        let (node, path) = resolve(self.fs, path, LastLink::Follow)?;
-        let metadata = self.fs.metadata(node).at("read", &path)?;
-        if metadata.file_type != FileType::Regular {
-            return Err(Error::WrongType {
-                path,
-                found: metadata.file_type,
-                expected: "a regular file",
-            });
-        }
-        let mut change = None;
-        if metadata.size != size {
-            posix::set_size(self.fs, node, size).at("truncate", &path)?;
-            change = Some(ChangeKind::Content);
-        }
-        self.record(path, change, false);
-        Ok(())
-    }
-
-    /// Makes the regular file at `path` `size` bytes long by zeros that, unlike a hole, take up
-    /// blocks. A file that is as long or longer stays as it is.
-    pub fn extend_with_zeros(&mut self, path: &ImagePath, size: u64) -> Result<()> {
-        let (node, path) = resolve(self.fs, path, LastLink::Follow)?;
-        let mut at = self.fs.metadata(node).at("read", &path)?.size;
-        let mut change = None;
-        let zeros = vec![0; ZEROS];
-        while at < size {
-            let left = usize::try_from(size - at).map_or(ZEROS, |left| left.min(ZEROS));
-            let written = self.fs.write_at(node, at, &zeros[..left]);
-            written.at("write", &path)?;
-            at += left as u64;
-            change = Some(ChangeKind::Content);
-        }
-        self.record(path, change, false);
-        Ok(())
-    }
-
     /// Gives what is at `path` these permissions and owners. A symbolic link has owners of its
     /// own, but no permissions.
     pub fn set_attributes(
@@ -493,7 +452,12 @@ impl<'a> Editor<'a> {
         Ok(true)
     }
 
-    fn record(&mut self, path: ImagePath, change: Option<ChangeKind>, metadata_changed: bool) {
+    pub(super) fn record(
+        &mut self,
+        path: ImagePath,
+        change: Option<ChangeKind>,
+        metadata_changed: bool,
+    ) {
         let change = change.or(metadata_changed.then_some(ChangeKind::Metadata));
         self.touched.push(Touch { path, change });
     }

@@ -4,11 +4,13 @@
 //! - [`read`]: the content of a file, whole or as a stream.
 //! - [`walk()`]: everything below a path, in order of names.
 //! - [`glob()`]: the paths that a pattern matches.
-//! - `edit`, with the [`Editor`]: changes by path, made only if something differs, and recorded.
+//! - `edit`, with the [`Editor`]: changes by path, made only if something differs, and recorded;
+//!   `patch`: those of a file in place.
 
 pub mod edit;
 #[cfg(feature = "glob")]
 pub mod glob;
+mod patch;
 pub mod read;
 mod resolve;
 pub mod walk;

@@ -256,6 +256,28 @@ fn what_an_edit_did_is_recorded_by_real_path() {
 }
 
 #[test]
+fn pieces_of_a_file_are_replaced_where_they_differ() {
+    let mut fs = sample();
+    let tool = path("/bin/tool");
+    let pieces: [(u64, &[u8]); 3] = [(0, b"/usr"), (5, b"lib"), (16, b"end")];
+    let mut editor = Editor::new(&mut fs);
+    editor.patch(&tool, 19, pieces).unwrap();
+    let touched = editor.take_touched();
+    assert_eq!(touched[0].path, path("/usr/bin/tool"));
+    assert_eq!(touched[0].change, Some(ChangeKind::Content));
+    let content = tree::read_file(&fs, &tool, 100).unwrap();
+    assert_eq!(content, b"/usr/lib/tool\0\0\0end");
+
+    let writes = fs.writes;
+    let mut editor = Editor::new(&mut fs);
+    editor.patch(&tool, 19, pieces).unwrap();
+    assert_eq!(editor.take_touched()[0].change, None);
+    assert_eq!(fs.writes, writes);
+    Editor::new(&mut fs).patch(&tool, 8, []).unwrap();
+    assert_eq!(tree::read_file(&fs, &tool, 100).unwrap(), b"/usr/lib");
+}
+
+#[test]
 fn refused_edits_change_nothing() {
     let mut fs = sample();
     let before = fs.dump();
@@ -272,6 +294,7 @@ fn refused_edits_change_nothing() {
         editor.rename(&path("/etc"), &path("/etc/conf.d/etc")),
         editor.rename(&path("/none"), &path("/other")),
         editor.set_size(&path("/etc"), 0),
+        editor.patch(&path("/none"), 0, []),
     ]
     .map(|result| result.unwrap_err().to_string());
     insta::assert_snapshot!(errors.join("\n"), @r#"
@@ -285,6 +308,7 @@ fn refused_edits_change_nothing() {
     /etc cannot be moved to /etc/conf.d/etc
     /none does not exist
     /etc is a directory, not a regular file
+    /none does not exist
     "#);
     assert_eq!(fs.dump(), before);
 }

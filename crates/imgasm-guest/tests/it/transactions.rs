@@ -194,6 +194,18 @@ impl Lab {
 
     /// Asks rpm about the tree in memory; gives whether it succeeds, and what it says.
     pub(super) fn ask(&self, arguments: &[&str]) -> (bool, String) {
+        let copy = self.copy_out();
+        let mut command = Command::new("rpm");
+        command
+            .arg("--root")
+            .arg(copy.path())
+            .args(["--dbpath", DATABASE]);
+        let result = output(command.args(arguments));
+        (result.status.success(), text(&result))
+    }
+
+    /// The tree in memory as a folder.
+    pub(super) fn copy_out(&self) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
         for entry in walk(&self.fs, &ImagePath::root()).unwrap() {
             let entry = entry.unwrap();
@@ -215,13 +227,7 @@ impl Lab {
             let mode = fs::Permissions::from_mode(entry.metadata.permissions.into());
             fs::set_permissions(&path, mode).unwrap();
         }
-        let mut command = Command::new("rpm");
-        command
-            .arg("--root")
-            .arg(copy.path())
-            .args(["--dbpath", DATABASE]);
-        let result = output(command.args(arguments));
-        (result.status.success(), text(&result))
+        copy
     }
 }
 

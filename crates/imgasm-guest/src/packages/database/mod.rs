@@ -1,13 +1,15 @@
 //! The databases in which a system records its packages.
 //!
 //! - [`sqlite`]: RPM's database since 4.16: read and written.
-//! - [`berkeley`]: RPM's database before that, a Berkeley DB hash table: read.
+//! - [`berkeley`]: RPM's database before that, in Berkeley DB: read and written.
 //! - [`ndb`]: RPM's own format, met on SUSE: read.
+//! - [`index`]: the keys by which RPM's databases find packages.
 //! - [`side_file`]: where packages are recorded whose database cannot be written.
 //! - [`dpkg`]: the status file of Debian's packages: read.
 
 pub mod berkeley;
 pub mod dpkg;
+mod index;
 pub mod ndb;
 pub mod side_file;
 pub mod sqlite;
@@ -16,7 +18,7 @@ use super::Error;
 use super::header::Header;
 use crate::known_path;
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, LastLink};
+use imgasm_fs::tree::{self, Editor, LastLink};
 use imgasm_fs::{FileSystem, NodeId};
 
 /// The folders in which RPM's database is looked for.
@@ -32,6 +34,8 @@ pub enum Kind {
     Sqlite,
     /// Berkeley DB, `Packages`.
     Berkeley,
+    /// The same with indexes that RPM does not have since 4.9, or in files of an old version.
+    OldBerkeley,
     /// RPM's own, `Packages.db`.
     Ndb,
 }
@@ -44,14 +48,20 @@ impl Kind {
         match self {
             Self::Sqlite => "SQLite",
             Self::Berkeley => "Berkeley DB",
+            Self::OldBerkeley => "Berkeley DB of RPM before 4.9",
             Self::Ndb => "ndb",
         }
+    }
+
+    /// Whether it can be written.
+    pub fn is_writable(self) -> bool {
+        matches!(self, Self::Sqlite | Self::Berkeley)
     }
 
     fn file(self) -> &'static str {
         match self {
             Self::Sqlite => "rpmdb.sqlite",
-            Self::Berkeley => "Packages",
+            Self::Berkeley | Self::OldBerkeley => "Packages",
             Self::Ndb => "Packages.db",
         }
     }
@@ -85,7 +95,7 @@ impl Database {
         };
         let records = match kind {
             Kind::Sqlite => sqlite::read(fs, &path)?,
-            Kind::Berkeley => berkeley::read(fs, &path)?,
+            Kind::Berkeley | Kind::OldBerkeley => berkeley::read(fs, &path)?,
             Kind::Ndb => ndb::read(fs, &path)?,
         };
         let mut records = records
@@ -109,6 +119,31 @@ impl Database {
             records,
         }))
     }
+
+    /// Takes these records out, and puts those with these headers in: into the side file if the
+    /// format cannot be written.
+    pub fn update(
+        &self,
+        editor: &mut Editor<'_>,
+        removed: &[&Record],
+        added: &[&Header],
+    ) -> Result<(), Error> {
+        let numbers = removed.iter().filter_map(|record| record.number).collect();
+        match self.kind {
+            Kind::Sqlite => sqlite::update(editor, &self.path, &numbers, added)?,
+            Kind::Berkeley => berkeley::update(editor, self, &numbers, added)?,
+            Kind::OldBerkeley | Kind::Ndb => {}
+        }
+        let aside = self.records.iter().filter(|record| {
+            let is_removed = removed.iter().any(|other| std::ptr::eq(*other, *record));
+            record.number.is_none() && !is_removed
+        });
+        let mut aside: Vec<_> = aside.map(|record| &record.header).collect();
+        if !self.kind.is_writable() {
+            aside.extend(added);
+        }
+        side_file::write(editor, &aside)
+    }
 }
 
 /// A record of a database before it is decoded: its number, and the header's bytes.
@@ -119,9 +154,12 @@ fn find(fs: &dyn FileSystem) -> Result<Option<(Kind, ImagePath)>, Error> {
     for kind in Kind::ALL {
         for folder in FOLDERS {
             let path = known_path(folder).child(kind.file().as_bytes());
-            if tree::is_file(fs, &path)? {
-                return Ok(Some((kind, path)));
+            if !tree::is_file(fs, &path)? {
+                continue;
             }
+            let is_old = kind == Kind::Berkeley && berkeley::is_old(fs, &path)?;
+            let kind = if is_old { Kind::OldBerkeley } else { kind };
+            return Ok(Some((kind, path)));
         }
     }
     Ok(None)

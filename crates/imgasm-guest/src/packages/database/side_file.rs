@@ -30,9 +30,15 @@ pub fn read(fs: &dyn FileSystem) -> Result<Vec<Header>, Error> {
     decode(&content).map_err(|problem| failure(&path, problem))
 }
 
-/// Makes the file hold these headers.
+/// Makes the file hold these headers; without any, there is no file.
 pub fn write(editor: &mut Editor<'_>, headers: &[&Header]) -> Result<(), Error> {
     let path = path();
+    if headers.is_empty() {
+        if tree::exists(editor.fs(), &path)? {
+            editor.remove_tree(&path)?;
+        }
+        return Ok(());
+    }
     let content: Vec<_> = headers
         .iter()
         .flat_map(|header| [&MAGIC, header.bytes()].concat())

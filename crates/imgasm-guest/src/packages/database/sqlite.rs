@@ -6,20 +6,19 @@
 //! SQLite works on a copy of the file among the host's temporary files, with what its log holds,
 //! and the copy goes back as a whole. Nothing in the file depends on where or when that was.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, params};
 
+use super::index::{INDEXES, Key, keys};
 use super::{RawRecord, add, failure};
 use crate::packages::Error;
-use crate::packages::boolean::Expression;
 use crate::packages::header::Header;
-use crate::packages::tags::{self, Tag};
-use crate::packages::version::{Dependency, sense};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, Editor, FileReader, LastLink};
 use imgasm_fs::{FileSystem, FileType};
@@ -33,28 +32,6 @@ const SHORTEST_LIMIT: i32 = 64 << 20;
 const FILE_NAME: &str = "rpmdb.sqlite";
 /// What the name of SQLite's log ends with.
 const LOG_SUFFIX: &str = "-wal";
-
-/// The indexes: the name of each table, and the tag of its keys.
-const INDEXES: [(&str, Tag); 18] = [
-    ("Name", tags::NAME),
-    ("Basenames", tags::BASE_NAMES),
-    ("Group", tags::GROUP),
-    ("Requirename", tags::REQUIRE_NAME),
-    ("Providename", tags::PROVIDE_NAME),
-    ("Conflictname", tags::CONFLICT_NAME),
-    ("Obsoletename", tags::OBSOLETE_NAME),
-    ("Triggername", tags::TRIGGER_NAME),
-    ("Dirnames", tags::DIR_NAMES),
-    ("Installtid", tags::INSTALL_TID),
-    ("Sigmd5", tags::SIG_MD5),
-    ("Sha1header", tags::SHA1_HEADER),
-    ("Filetriggername", tags::FILE_TRIGGER_NAME),
-    ("Transfiletriggername", tags::TRANS_FILE_TRIGGER_NAME),
-    ("Recommendname", tags::RECOMMEND_NAME),
-    ("Suggestname", tags::SUGGEST_NAME),
-    ("Supplementname", tags::SUPPLEMENT_NAME),
-    ("Enhancename", tags::ENHANCE_NAME),
-];
 
 /// The records of the database in this file.
 pub(super) fn read(fs: &dyn FileSystem, path: &ImagePath) -> Result<Vec<RawRecord>, Error> {
@@ -88,7 +65,7 @@ pub(super) fn read(fs: &dyn FileSystem, path: &ImagePath) -> Result<Vec<RawRecor
 pub fn update(
     editor: &mut Editor<'_>,
     path: &ImagePath,
-    removed: &[i64],
+    removed: &BTreeSet<i64>,
     added: &[&Header],
 ) -> Result<(), Error> {
     let copy = Copy::take(editor.fs(), path)?;
@@ -102,7 +79,7 @@ pub fn update(
     Ok(())
 }
 
-fn change(copy: &Copy, removed: &[i64], added: &[&Header]) -> rusqlite::Result<()> {
+fn change(copy: &Copy, removed: &BTreeSet<i64>, added: &[&Header]) -> rusqlite::Result<()> {
     let mut connection = copy.open()?;
     let transaction = connection.transaction()?;
     let mut indexes = Vec::new();
@@ -126,8 +103,8 @@ fn change(copy: &Copy, removed: &[i64], added: &[&Header]) -> rusqlite::Result<(
         for (name, tag) in &indexes {
             let insert = format!("INSERT INTO '{name}' (key, hnum, idx) VALUES (?1, ?2, ?3)");
             let mut insert = transaction.prepare(&insert)?;
-            for (key, index) in keys(header, *tag) {
-                insert.execute(params![key, number, index])?;
+            for (key, position) in keys(header, *tag) {
+                insert.execute(params![key, number, position])?;
             }
         }
     }
@@ -135,82 +112,15 @@ fn change(copy: &Copy, removed: &[i64], added: &[&Header]) -> rusqlite::Result<(
     connection.close().map_err(|(_, error)| error)
 }
 
-/// The tags whose values may be boolean expressions, whose parts are keys too.
-const RICH: [Tag; 6] = [
-    tags::REQUIRE_NAME,
-    tags::CONFLICT_NAME,
-    tags::RECOMMEND_NAME,
-    tags::SUGGEST_NAME,
-    tags::SUPPLEMENT_NAME,
-    tags::ENHANCE_NAME,
-];
-
-/// A key of an index.
-enum Key<'h> {
-    Text(&'h [u8]),
-    Name(String),
-    Bytes(Vec<u8>),
-}
-
 impl ToSql for Key<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Text(text) => ValueRef::Text(text),
-            Self::Name(name) => ValueRef::Text(name.as_bytes()),
-            Self::Bytes(bytes) => ValueRef::Blob(bytes),
-        }))
+        Ok(match self {
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text)),
+            Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            // As the processor holds it, which is the least byte first on all that EC2 has.
+            Self::Number(number) => ToSqlOutput::Owned(Value::Blob(number.to_le_bytes().into())),
+        })
     }
-}
-
-/// The keys that a package has in the index of a tag, each with its number among the tag's values
-/// (RPM's `rpmdbAdd`).
-fn keys(header: &Header, tag: Tag) -> Vec<(Key<'_>, i64)> {
-    if tag == tags::INSTALL_TID {
-        // The number as the processor holds it, which is the least byte first on all that EC2 has.
-        let number = header.number(tag).and_then(|n| u32::try_from(n).ok());
-        let key = number.map(|number| (Key::Bytes(number.to_le_bytes().to_vec()), 0));
-        return key.into_iter().collect();
-    }
-    if tag == tags::SIG_MD5 {
-        let digest = header.binary(tag);
-        let key = digest.map(|digest| (Key::Bytes(digest.to_vec()), 0));
-        return key.into_iter().collect();
-    }
-    let mut texts = header.texts(tag);
-    if tag == tags::GROUP {
-        // The others are its translations.
-        texts.truncate(1);
-    }
-    let flags = header.numbers(tags::REQUIRE_FLAGS);
-    let is_trigger = [
-        tags::TRIGGER_NAME,
-        tags::FILE_TRIGGER_NAME,
-        tags::TRANS_FILE_TRIGGER_NAME,
-    ]
-    .contains(&tag);
-    let mut seen = std::collections::BTreeSet::new();
-    let mut keys = Vec::with_capacity(texts.len());
-    for (index, text) in (0..).zip(texts) {
-        if tag == tags::REQUIRE_NAME {
-            let position = usize::try_from(index).unwrap_or(usize::MAX);
-            let flags = flags.get(position).copied().unwrap_or_default();
-            // What only the installation needed is of no interest any more.
-            if flags & sense::INSTALL_ONLY != 0 && flags & sense::ERASE_ONLY == 0 {
-                continue;
-            }
-        }
-        if is_trigger && !seen.insert(text) {
-            continue;
-        }
-        keys.push((Key::Text(text), index));
-        if RICH.contains(&tag) && text.starts_with(b"(") {
-            let dependency = Dependency::any(&String::from_utf8_lossy(text));
-            let names = Expression::parse(&dependency).map(|parsed| parsed.index_names());
-            let names = names.unwrap_or_default().into_iter();
-            keys.extend(names.map(|name| (Key::Name(name), index)));
-        }
-    }
-    keys
 }
 
 /// A copy of a database among the host's temporary files.

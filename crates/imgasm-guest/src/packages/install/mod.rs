@@ -39,7 +39,7 @@ use scriptlets::Scripts;
 pub use scriptlets::{Override, Script, Scriptlets, Verdict};
 use world::World;
 
-use super::database::{Database, Kind, Record, side_file, sqlite};
+use super::database::{Database, Record};
 use super::digests::Algorithm;
 use super::header::{Header, Value};
 use super::{Error, Package, tags};
@@ -162,7 +162,7 @@ pub fn transact(
     let is_present = |name: &str| present.iter().any(|one| one.package.name == name);
     let mut done = Done::default();
     if !new.is_empty() || !wishes.remove.is_empty() {
-        if database.kind != Kind::Sqlite && unwritable == Unwritable::Refuse {
+        if !database.kind.is_writable() && unwritable == Unwritable::Refuse {
             return Err(Error::UnwritableDatabase {
                 path: database.path,
                 kind: database.kind,
@@ -193,7 +193,9 @@ pub fn transact(
             &omissions,
         );
         done = course.run(now, &is_present)?;
-        write(editor, &database, &world, &recorded)?;
+        let replaced: Vec<_> = world.replaced().collect();
+        let recorded: Vec<_> = recorded.iter().collect();
+        database.update(editor, &replaced, &recorded)?;
     } else {
         Scripts::new(now, wishes.overrides).finish(editor, &is_present)?;
     }
@@ -237,23 +239,4 @@ fn record(
         path: candidate.request.path.clone(),
         problem: error.to_string(),
     })
-}
-
-fn write(
-    editor: &mut Editor<'_>,
-    database: &Database,
-    world: &World<'_>,
-    recorded: &[Header],
-) -> Result<(), Error> {
-    let removed: Vec<_> = world
-        .replaced()
-        .filter_map(|record| record.number)
-        .collect();
-    if database.kind == Kind::Sqlite {
-        let added: Vec<_> = recorded.iter().collect();
-        return sqlite::update(editor, &database.path, &removed, &added);
-    }
-    let kept = world.kept().filter(|record| record.number.is_none());
-    let headers: Vec<_> = kept.map(|record| &record.header).chain(recorded).collect();
-    side_file::write(editor, &headers)
 }

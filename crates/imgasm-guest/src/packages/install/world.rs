@@ -172,12 +172,6 @@ impl<'a> World<'a> {
         &self.members[self.installed..]
     }
 
-    /// The installed packages that stay.
-    pub fn kept(&self) -> impl Iterator<Item = &'a Record> {
-        let staying = self.members.iter().filter(|member| member.stays());
-        staying.filter_map(|member| member.record)
-    }
-
     /// The installed packages that do not stay.
     pub fn replaced(&self) -> impl Iterator<Item = &'a Record> {
         let going = self.members.iter().filter(|member| !member.stays());
