@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use imgasm::base::archive;
 use imgasm::base::meta::Meta;
-use imgasm::base::tree::read_archive;
 use imgasm::config::Source;
 use imgasm::diff::{Policy, record};
 use imgasm::lock::Lock;
@@ -26,6 +26,7 @@ use imgasm_fs::{FileType, Timestamp, WriteOptions};
 use imgasm_guest::packages::openpgp::Keyring;
 use imgasm_guest::packages::payload;
 use imgasm_guest::packages::rpm_file::RpmFile;
+use imgasm_guest::trust::Certificate;
 use imgasm_guest::{Accounts, Facts, packages, selinux};
 use imgasm_repo::metadata;
 use imgasm_repo::names::Names;
@@ -36,10 +37,11 @@ use imgasm_testkit::memory_fs::MemoryFs;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PARSERS: [Parser; 27] = [
+pub const PARSERS: [Parser; 28] = [
     ("apply", apply),
     ("archive", archive),
     ("berkeley", berkeley),
+    ("certificates", certificates),
     ("chunk_map", chunk_map),
     ("comps", comps),
     ("container", container),
@@ -94,9 +96,16 @@ fn guest_with(paths: &[&str], bytes: &[u8]) -> MemoryFs {
     fs
 }
 
-/// A tar file as the root filesystem of a recipe.
+/// A tar or zip file that a step unpacks.
 pub fn archive(bytes: &[u8]) {
-    let _ = read_archive(&OnHost::new("root.tar", bytes).1);
+    let file = OnHost::new("archive", bytes);
+    let opened = fs::File::open(&file.1).expect("it was written");
+    let _ = archive::read(&file.1, opened);
+}
+
+/// Certificates in PEM or DER.
+pub fn certificates(bytes: &[u8]) {
+    let _ = Certificate::all(bytes);
 }
 
 /// RPM's database in Berkeley DB.

@@ -2,7 +2,7 @@
 //!
 //! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
 //! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
-//! [`cp`], [`diff`], [`edit`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`],
+//! [`cp`], [`diff`], [`edit`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`] (with [`manual`]),
 //! [`plan`], [`recover`], [`schema`], [`tar`], [`verify`], and with the feature `aws` also `import`,
 //! `pull` and `gc`, which share `connection`.
 //!
@@ -47,6 +47,7 @@ mod interrupt;
 mod lock;
 mod ls;
 mod man;
+mod manual;
 mod output;
 mod plan;
 mod progress;

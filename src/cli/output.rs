@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::inert;
+pub(super) use crate::diff::render::units::bytes;
 use imgasm_fs::text::shown;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -143,39 +144,5 @@ impl Output {
 impl Default for Output {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// A number of bytes with three significant digits.
-pub(super) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut unit = None;
-    let mut scaled = count;
-    let mut rest = 0;
-    for name in UNITS {
-        if scaled < 1024 {
-            break;
-        }
-        rest = scaled % 1024;
-        scaled /= 1024;
-        unit = Some(name);
-    }
-    match unit {
-        None => format!("{count} B"),
-        Some(unit) if scaled >= 100 || rest == 0 => format!("{scaled} {unit}"),
-        Some(unit) => format!("{scaled}.{} {unit}", rest * 10 / 1024),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(bytes(0), "0 B");
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(8 << 30), "8 GiB");
-        assert_eq!(bytes(1_500_000), "1.4 MiB");
     }
 }

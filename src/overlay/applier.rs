@@ -109,6 +109,12 @@ impl<'a> Applier<'a> {
             });
             let (is_done, touched) =
                 run.map_err(|reason| failure(overlay, number, step, reason))?;
+            if !is_done {
+                let (name, kind) = (&overlay.name, step.action.kind());
+                tracing::info!(
+                    "overlay `{name}`, step {number} (`{kind}`): passed over by its guard"
+                );
+            }
             done.push(StepReport {
                 number,
                 kind: step.action.kind(),

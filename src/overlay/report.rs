@@ -6,6 +6,7 @@ use std::thread;
 use imgasm_block::Digest;
 use imgasm_block::bytes::byte_len;
 use imgasm_fs::digest::Hashers;
+use imgasm_fs::holes::has_holes;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, ChangeKind, LastLink, Touch};
 use imgasm_fs::{FileSystem, FileType, NodeId, Timestamp};
@@ -206,15 +207,6 @@ fn is_same(
         }
     };
     compare().map_err(failed_to_read(path))
-}
-
-/// Whether a regular file has fewer blocks than bytes.
-fn has_holes(fs: &dyn FileSystem, node: NodeId, size: u64) -> imgasm_fs::Result<bool> {
-    let extents = fs.extents(node)?;
-    let len = extents
-        .iter()
-        .fold(0_u64, |len, extent| len.saturating_add(extent.len));
-    Ok(len < size)
 }
 
 /// Whether two regular files of the same size hold the same bytes.

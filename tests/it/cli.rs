@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::support::example::{build, copy_inputs, imgasm, same_bytes};
+use imgasm_testkit::images::sparse;
+use imgasm_testkit::need;
+use imgasm_testkit::tools::run;
 use tempfile::TempDir;
 
 /// The example, built once.
@@ -221,4 +224,64 @@ fn completions_and_manual_pages_name_every_command() {
     let page = said(&["man"]);
     assert!(page.starts_with("exit status 0\n"), "{page}");
     assert!(page.contains(".TH imgasm 1"), "{page}");
+}
+
+#[test]
+fn manual_pages_say_more_than_the_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = said_in(folder.path(), &["man", "-o", "man"]);
+    assert!(said.starts_with("exit status 0\n"), "{said}");
+    let page = |name: &str| fs::read_to_string(folder.path().join("man").join(name)).unwrap();
+    for (name, words) in [
+        ("imgasm.1", "imgasm build"),
+        ("imgasm-build.1", "SOURCE_DATE_EPOCH"),
+        ("imgasm-diff.1", "The two sides differ"),
+        ("imgasm-apply.1", "imgasm\\-undo"),
+    ] {
+        let page = page(name);
+        for section in ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "FILES"] {
+            let is_there = page.contains(&format!(".SH \"{section}\""))
+                || page.contains(&format!(".SH {section}"));
+            assert!(is_there, "{name}: {section}\n{page}");
+        }
+        assert!(page.contains(words), "{name}: {words}\n{page}");
+    }
+}
+
+#[test]
+fn what_is_read_cached_and_decided_is_said_if_asked_for() {
+    if !need::tools(&["mke2fs", "gzip"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk.raw");
+    sparse(&image, 8 << 20);
+    run("mke2fs", ["-q", "-t", "ext4", image.to_str().unwrap()]);
+    run("gzip", ["-k", image.to_str().unwrap()]);
+    let said = |args: &[&str]| {
+        let output = imgasm()
+            .args(args)
+            .current_dir(folder.path())
+            .env("IMGASM_CACHE", folder.path().join("cache"))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said(&["ls", "disk.raw"]), "");
+    let first = said(&["-v", "ls", "disk.raw.gz"]);
+    assert!(
+        first.contains("disk.raw.gz: unpacked into the cache"),
+        "{first}"
+    );
+    let second = said(&["-v", "ls", "disk.raw.gz"]);
+    assert!(second.contains(": taken from the cache"), "{second}");
+    let raw = said(&["-v", "ls", "disk.raw"]);
+    assert!(raw.contains("disk.raw: read where it lies"), "{raw}");
+    let overlay = folder.path().join("o");
+    fs::create_dir(&overlay).unwrap();
+    let toml = "[[step]]\nmkdir = { path = \"/a\" }\nwhen = { os = \"none\" }\n";
+    fs::write(overlay.join("overlay.toml"), toml).unwrap();
+    let applied = said(&["-v", "apply", "disk.raw", "o"]);
+    let words = "overlay `o`, step 1 (`mkdir`): passed over by its guard";
+    assert!(applied.contains(words), "{applied}");
 }

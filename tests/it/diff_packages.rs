@@ -141,7 +141,7 @@ fn packages_of_rpm_are_told_as_added_removed_and_updated() {
     diff(&["--html", "page.html"]);
     let page = fs::read_to_string(at.join("page.html")).unwrap();
     assert!(
-        page.contains("<th>package updated noarch</th><td>3:1.0-4.fc39~1+a</td>"),
+        page.contains("<dt>package updated noarch</dt><dd><del>3:1.0-4.fc39~1+a</del>"),
         "{page}"
     );
 }

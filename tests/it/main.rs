@@ -37,6 +37,7 @@ mod diff_known;
 mod diff_memory;
 mod diff_packages;
 mod diff_page;
+mod diff_page_look;
 mod diff_secrets;
 mod diff_sides;
 mod edit;

@@ -5,6 +5,7 @@
 //! `mutation` of imgasm-disk, and each is here with its sound form at least.
 
 use std::fs;
+use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,7 +64,8 @@ fn cases() {
 fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
     let text = |text: &str| vec![text.as_bytes().to_vec()];
     match parser {
-        "archive" => vec![archive()],
+        "archive" => vec![archive(), zip_file()],
+        "certificates" => text(CERTIFICATE),
         "chunk_map" => vec![chunk_map().encode()],
         "container" => containers(folder),
         "berkeley" => vec![berkeley(folder, &headers(folder))],
@@ -90,6 +92,16 @@ fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
         "repomd" => text(REPOMD),
         other => panic!("no file for {other}"),
     }
+}
+
+fn zip_file() -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().unix_permissions(0o755);
+    writer.add_directory("etc", options).unwrap();
+    writer.start_file("etc/a", options).unwrap();
+    writer.write_all(&b"hello ".repeat(50)).unwrap();
+    writer.add_symlink("etc/b", "a", options).unwrap();
+    writer.finish().unwrap().into_inner()
 }
 
 fn archive() -> Vec<u8> {
@@ -173,6 +185,21 @@ fn sqlite(folder: &Path) -> Vec<u8> {
     database.close().unwrap();
     fs::read(path).unwrap()
 }
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIB5zCCAY6gAwIBAgIUUcnk4J7JzfSC/E0gDVMFCex8rhMwCgYIKoZIzj0EAwIw
+NjELMAkGA1UEBhMCREUxEDAOBgNVBAoMB0V4YW1wbGUxFTATBgNVBAMMDEV4YW1w
+bGUgUm9vdDAgFw0yNjExMjkxMTIyMDVaGA8yMTI2MTEwNTExMjIwNVowNjELMAkG
+A1UEBhMCREUxEDAOBgNVBAoMB0V4YW1wbGUxFTATBgNVBAMMDEV4YW1wbGUgUm9v
+dDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABBWQZXvNVX38/TQNLAYb7R6C7qK9
+2EJXlYKd2pVOgLdzOyZsuW5EngQvF4BdGAIW22a0dVEmZLK4PKbVjFljBhajeDB2
+MB0GA1UdDgQWBBSFPZIR4e6o3r6rQJP1yJ04gZh3nDAfBgNVHSMEGDAWgBSFPZIR
+4e6o3r6rQJP1yJ04gZh3nDAPBgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwIC
+BDATBgNVHSUEDDAKBggrBgEFBQcDATAKBggqhkjOPQQDAgNHADBEAiBQfaHN3k96
+Vp0Q6xLhtjSX9WVOB0MiC8uFm0dPWA987QIgVU/ClczDyYlcFLW16rC/4OHlEpV7
+kXXAUsCI9rVZGCU=
+-----END CERTIFICATE-----
+";
 
 const COMPS: &str = "<comps><group><id>core</id><name>Core</name><packagelist>\
 <packagereq type='mandatory'>bash</packagereq><packagereq type='optional'>vim</packagereq>\

@@ -7,10 +7,15 @@ use crate::overlay_trust::certificate;
 use crate::support::overlay::{apply_twice, folder as folder_of, image, load, text};
 use imgasm::overlay::Applier;
 use imgasm_fs::Timestamp;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Attributes, Editor, LastLink, read_file};
 use imgasm_guest::trust::Certificate;
+use imgasm_testkit::damage::damaged;
 use imgasm_testkit::images::arg;
 use imgasm_testkit::need;
+use imgasm_testkit::rng::Rng;
 use imgasm_testkit::tools::run;
+use sha1::{Digest as _, Sha1};
 
 const AUTHORITY: &str = "basicConstraints=critical,CA:TRUE";
 /// What makes an image one of Red Hat's.
@@ -183,4 +188,85 @@ fn der_and_content_are_as_good_as_a_file_in_pem() {
     let step = format!("[[step]]\nca_certificate = {{ content = '''\n{good}''', name = \"x\" }}\n");
     apply_twice(&mut image, &step, &[]).unwrap();
     assert_eq!(text(&image, "/etc/pki/ca-trust/source/anchors/x.pem"), good);
+}
+
+/// A damaged keystore is an error or is read, and nothing else.
+#[test]
+fn a_damaged_keystore_is_no_panic() {
+    if !need::tools(&["openssl"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let good = certificate(folder.path(), "/C=DE/CN=Good", &[AUTHORITY]);
+    let file = folder.path().join("made.pem");
+    fs::write(&file, &good).unwrap();
+    let der = folder.path().join("made.der");
+    let args = [
+        "x509",
+        "-in",
+        arg(&file),
+        "-outform",
+        "DER",
+        "-out",
+        arg(&der),
+    ];
+    run("openssl", args);
+    let der = fs::read(der).unwrap();
+    let store = store(&[("good", &der), ("other", b"any bytes")]);
+    let overlay = folder_of(
+        "[[step]]\nca_certificate = { from = \"ours.pem\" }\n",
+        &[("ours.pem", &good)],
+    );
+    let overlay = load(overlay.path(), &[]).unwrap();
+    let keystore = ImagePath::parse("/etc/pki/ca-trust/extracted/java/cacerts").unwrap();
+    let applied = |store: &[u8]| {
+        let mut image = image(&[ANCHORS, ("/etc/pki/ca-trust/extracted/java/", "")]);
+        let mut editor = Editor::new(&mut image);
+        let plain = Attributes::default();
+        editor
+            .write(&keystore, LastLink::Keep, store, plain)
+            .unwrap();
+        let applied = Applier::new(&mut image, Timestamp::default())
+            .unwrap()
+            .apply(&overlay);
+        applied.map(|()| read_file(&image, &keystore, 1 << 20).unwrap())
+    };
+    assert_eq!(
+        applied(&store).unwrap(),
+        store,
+        "it has the certificate already"
+    );
+    let mut rng = Rng::new(1);
+    for _ in 0..500 {
+        let body = damaged(&mut rng, store[..store.len() - 20].to_vec());
+        let _ = applied(&sealed(body));
+    }
+}
+
+/// A keystore of Java with these entries.
+fn store(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let count = u32::try_from(entries.len()).unwrap().to_be_bytes();
+    let mut body = [&[0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2], &count[..]].concat();
+    for (alias, certificate) in entries {
+        let short = |text: &[u8]| {
+            let len = u16::try_from(text.len()).unwrap().to_be_bytes();
+            [&len[..], text].concat()
+        };
+        body.extend([&[0, 0, 0, 2], &short(alias.as_bytes())[..], &[0; 8]].concat());
+        body.extend(short(b"X.509"));
+        body.extend(u32::try_from(certificate.len()).unwrap().to_be_bytes());
+        body.extend(*certificate);
+    }
+    sealed(body)
+}
+
+/// A keystore with the digest of its body behind it.
+fn sealed(body: Vec<u8>) -> Vec<u8> {
+    let password: Vec<u8> = "changeit".bytes().flat_map(|byte| [0, byte]).collect();
+    let digest = Sha1::new()
+        .chain_update(password)
+        .chain_update("Mighty Aphrodite")
+        .chain_update(&body)
+        .finalize();
+    [body, digest.to_vec()].concat()
 }

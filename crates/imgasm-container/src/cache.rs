@@ -157,7 +157,10 @@ impl Cache {
     pub fn open(&self, path: &Path, progress: &Progress<'_>) -> Result<Image> {
         let file = open(path)?;
         match look(&file, path, self.reading)? {
-            Found::Disk(image) => Ok(image),
+            Found::Disk(image) => {
+                tracing::info!("{}: read where it lies", path.display());
+                Ok(image)
+            }
             Found::Packed => {
                 let base = self.packed(&self.place(path, file)?, None, progress)?;
                 Ok(Image {
@@ -207,6 +210,7 @@ impl Cache {
         }
         match look(&place.file, path, self.reading)? {
             Found::Disk(image) if image.device.host_file().is_some() => {
+                tracing::info!("{}: read where it lies", path.display());
                 place.raw(image.recovery, expected, progress)
             }
             Found::Disk(image) => {
@@ -219,6 +223,7 @@ impl Cache {
                 if let Some(base) = self.entry(digest)? {
                     return Ok(base);
                 }
+                tracing::info!("{}: copied into the cache", path.display());
                 let (_, disk) = open_disk(verified, path)?;
                 let output = Output::create(&self.incoming(&place))?;
                 output.write_device(&disk)?;
@@ -244,6 +249,7 @@ impl Cache {
                 return Ok(base);
             }
             // Only a stamp or the recipe's digest led here: the file still has to be read.
+            tracing::info!("{}: read to compare its digest", place.path.display());
             let (found, _) = once::read(&place.file, progress)?;
             check(place.path, expected, found)?;
             place.remember(Some(found))?;
@@ -251,6 +257,7 @@ impl Cache {
                 return Ok(base);
             }
         }
+        tracing::info!("{}: unpacked into the cache", place.path.display());
         let output = Output::create(&self.incoming(place))?;
         let unpacked = unpack(
             place.path,
@@ -332,6 +339,7 @@ impl Cache {
         let Some((entry, device, chunk_map)) = open() else {
             return Ok(None);
         };
+        tracing::info!("{digest}: taken from the cache");
         let (device, chunk_map) = (Arc::new(device), Arc::new(chunk_map));
         let (device, binding): (Arc<dyn BlockDevice>, _) = if self.is_trusted {
             (device, Binding::Trusted)

@@ -1,9 +1,11 @@
-//! Which zeros of new content become holes: one rule for every engine that has holes.
+//! Holes: which zeros of new content become some, one rule for every engine that has them; and whether
+//! a file has any.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::{FileSystem, NodeId};
 use imgasm_block::bytes::is_zero;
 
 /// New content that is all zeros over this many bytes, at a multiple of them, becomes a hole.
@@ -26,6 +28,18 @@ pub fn data_runs(piece: &[u8]) -> Vec<Range<usize>> {
         at = end;
     }
     runs
+}
+
+/// Whether a regular file of `size` bytes has fewer in blocks.
+///
+/// # Errors
+/// Those of [`FileSystem::extents`].
+pub fn has_holes(fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<bool> {
+    let extents = fs.extents(node)?;
+    let len = extents
+        .iter()
+        .fold(0_u64, |len, extent| len.saturating_add(extent.len));
+    Ok(len < size)
 }
 
 /// Fills `buf` from the content that is to be written.

@@ -38,7 +38,7 @@
 //!   may be linked, moved and removed, and how a mode and an access control list agree.
 //! - [`posix`]: the effect that root's edit has on a running kernel.
 //! - [`acl`]: POSIX access control lists.
-//! - [`holes`]: which zeros of new content become holes.
+//! - [`holes`]: which zeros of new content become holes, and whether a file has any.
 //! - [`types`]: the words of the trait: file types, metadata, times, device numbers.
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.

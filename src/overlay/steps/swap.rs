@@ -1,16 +1,17 @@
 //! `swap`: a file that the kernel swaps to.
 
-use imgasm_guest::fstab::{self, Entry, Field, MountPoint};
-use imgasm_guest::known_path;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{Context, Error};
 use crate::config::values::ByteSize;
 use crate::filesystem::swap::{PAGE_BYTES, header};
+use imgasm_fs::FileType;
+use imgasm_fs::holes::has_holes;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, At, Attributes, LastLink};
-use imgasm_fs::{FileExtent, FileType, NodeId};
+use imgasm_guest::fstab::{self, Entry, Field, MountPoint};
+use imgasm_guest::known_path;
 
 /// Makes a file with a swap area, as `mkswap --file` does, and its line in `/etc/fstab`.
 ///
@@ -72,19 +73,9 @@ impl Swap {
             return Ok(false);
         }
         let mut first = vec![0; header.len()];
-        let read = self.read(context, node, &mut first)?;
-        let extents = fs.extents(node).at("read", &place.path)?;
-        Ok(read == header.len() && first == header && is_whole(&extents, metadata.size))
-    }
-
-    fn read(
-        &self,
-        context: &Context<'_, '_>,
-        node: NodeId,
-        buf: &mut [u8],
-    ) -> Result<usize, Error> {
-        let read = context.editor.fs().read_at(node, 0, buf);
-        Ok(read.at("read", &self.path)?)
+        let read = fs.read_at(node, 0, &mut first).at("read", &place.path)?;
+        let has_holes = has_holes(fs, node, metadata.size).at("read", &place.path)?;
+        Ok(read == header.len() && first == header && !has_holes)
     }
 
     /// Gives the file its line in `/etc/fstab`.
@@ -113,16 +104,4 @@ impl Swap {
             hint: None,
         }
     }
-}
-
-/// Whether the runs of a file, in order, cover it.
-fn is_whole(extents: &[FileExtent], size: u64) -> bool {
-    let mut end = 0;
-    for extent in extents {
-        if extent.file_offset != end {
-            return false;
-        }
-        end = end.saturating_add(extent.len);
-    }
-    end >= size
 }

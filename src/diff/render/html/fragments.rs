@@ -6,14 +6,16 @@ use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, escape_formatter};
 use serde::Serialize;
 
-use imgasm_fs::text::shown;
+use super::super::units;
+use imgasm_fs::text::{shown, shown_lines};
 
 /// By their names.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("head", include_str!("head.html")),
+    ("summary", include_str!("summary.html")),
     ("map", include_str!("map.html")),
     ("filters", include_str!("filters.html")),
-    ("table", include_str!("table.html")),
+    ("fields", include_str!("fields.html")),
     ("files", include_str!("files.html")),
     ("open", include_str!("open.html")),
     ("raw", include_str!("raw.html")),
@@ -33,12 +35,14 @@ impl Fragments {
             if value.kind() == ValueKind::String
                 && !value.is_safe()
                 && let Some(text) = value.as_str()
-                && let Cow::Owned(visible) = shown(text)
+                && let Cow::Owned(visible) = visible(text)
             {
                 return escape_formatter(out, state, &Value::from(visible));
             }
             escape_formatter(out, state, value)
         });
+        environment.add_filter("size", units::bytes);
+        environment.add_filter("exact", units::exact);
         for (name, source) in TEMPLATES {
             let added = environment.add_template(name, source);
             added.expect("the templates are constants of this program");
@@ -52,5 +56,14 @@ impl Fragments {
         let template = template.expect("the names are constants of this program");
         let filled = template.render(Value::from(Serde(values)));
         filled.expect("the values are those that the template names")
+    }
+}
+
+/// Text in which everything can be seen; in a line of a file tabs stay.
+fn visible(text: &str) -> Cow<'_, str> {
+    if text.contains('\n') {
+        shown(text)
+    } else {
+        shown_lines(text)
     }
 }

@@ -1,17 +1,20 @@
-//! One self-contained page: a map of the disk, and the tree of what differs, which can be searched
-//! and unfolded.
+//! One self-contained page: what the differences come to in words, a map of the disk, and the tree of
+//! what differs, which can be searched and unfolded.
 //!
 //! The page is complete without its script, which only adds the search. Its content comes from
 //! strangers, so a policy allows this script and the style sheet and nothing else.
 //!
 //! - `fragments`: the templates that it is made from.
+//! - `summary`: the words at the top.
+//! - `map`: where the disk differs.
 //! - `tree`: the directories with what differs in them.
 
 mod fragments;
+mod map;
+mod summary;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -19,13 +22,12 @@ use minijinja::Value;
 use serde::Serialize;
 
 use super::text::stat;
-use crate::diff::raw::{Ranges, intersection, total};
+use super::units;
 use crate::diff::{FieldChange, FileSystemReport, PathChangeKind, Report};
 use fragments::Fragments;
 use imgasm_block::Digest;
-
-/// Cells in the map of the disk: as many as can be distinguished in a row on a screen.
-const MAP_CELLS: u64 = 256;
+use map::Map;
+use summary::Summary;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -43,18 +45,25 @@ pub fn render(report: &Report, old: &str, new: &str) -> String {
             policy: policy(),
             old,
             new,
+            sizes: sizes(report),
             style: Value::from_safe_string(STYLE.to_owned()),
             is_empty: report.is_empty(),
         },
     );
     if !report.is_empty() {
-        page.add("map", Map::of(report));
-        page.add("filters", Filters::of(report));
+        page.add("summary", Summary::of(report));
+        if report.disk_len > 0 {
+            page.add("map", Map::of(report));
+        }
         page.properties("Manifest", &report.record);
         page.properties("Disk", &report.disk);
         for partition in &report.partitions {
             let heading = format!("Partition {}", partition.number);
             page.properties(&heading, &partition.fields);
+        }
+        let filters = Filters::of(report);
+        if !filters.counts.is_empty() {
+            page.add("filters", filters);
         }
         for filesystem in &report.filesystems {
             page.filesystem(filesystem);
@@ -97,6 +106,8 @@ struct Head<'a> {
     policy: String,
     old: &'a str,
     new: &'a str,
+    /// Of the disks, as far as they are known.
+    sizes: [Option<u64>; 2],
     style: Value,
     is_empty: bool,
 }
@@ -108,16 +119,42 @@ struct Foot {
 
 /// Names and values that differ.
 #[derive(Serialize)]
-struct Table<'a> {
+struct Fields<'a> {
     heading: &'a str,
-    fields: Vec<Row<'a>>,
+    fields: Vec<Field<'a>>,
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct Field<'a> {
     name: &'a str,
-    old: Option<&'a str>,
-    new: Option<&'a str>,
+    old: Option<Shown>,
+    new: Option<Shown>,
+}
+
+/// A value, and all of it, if less is shown.
+#[derive(Serialize)]
+struct Shown {
+    text: String,
+    whole: Option<String>,
+}
+
+/// How many digits of a digest are shown: what a person can compare.
+const DIGEST_DIGITS: usize = 12;
+
+impl Shown {
+    /// A value of a field of this name: sizes with a unit, digests by their first digits.
+    fn of(name: &str, value: &str) -> Self {
+        let size = value.parse().ok().filter(|_| name == "size");
+        let (text, whole) = match (name, size) {
+            (_, Some(size)) => (units::bytes(size), Some(units::exact(size))),
+            ("sha256", _) => {
+                let end = value.floor_char_boundary(DIGEST_DIGITS);
+                (format!("{}…", &value[..end]), Some(value.to_owned()))
+            }
+            _ => (value.to_owned(), None),
+        };
+        Self { text, whole }
+    }
 }
 
 #[derive(Serialize)]
@@ -133,22 +170,22 @@ impl Page<'_> {
         self.text.push('\n');
     }
 
-    fn table(&self, heading: &str, fields: &[FieldChange]) -> String {
+    fn fields(&self, heading: &str, fields: &[FieldChange]) -> String {
         if fields.is_empty() {
             return String::new();
         }
-        let fields = fields.iter().map(|field| Row {
-            name: &field.name,
-            old: field.old.as_deref(),
-            new: field.new.as_deref(),
+        let fields = fields.iter().map(|FieldChange { name, old, new }| Field {
+            name,
+            old: old.as_deref().map(|value| Shown::of(name, value)),
+            new: new.as_deref().map(|value| Shown::of(name, value)),
         });
         let fields = fields.collect();
-        self.fragments.fill("table", Table { heading, fields })
+        self.fragments.fill("fields", Fields { heading, fields })
     }
 
     fn properties(&mut self, heading: &str, fields: &[FieldChange]) {
-        let table = self.table(heading, fields);
-        self.text += &table;
+        let fields = self.fields(heading, fields);
+        self.text += &fields;
     }
 
     fn filesystem(&mut self, report: &FileSystemReport) {
@@ -170,81 +207,12 @@ impl Page<'_> {
     }
 }
 
-/// A row of cells, each as dark as the share of its bytes that differ, and the partitions below.
-#[derive(Serialize)]
-struct Map<'a> {
-    cells: u64,
-    changed_cells: Vec<Cell>,
-    bands: Vec<Band<'a>>,
-    bytes: u64,
-    disk_len: u64,
-}
-
-#[derive(Serialize)]
-struct Cell {
-    x: u64,
-    opacity: String,
-    bytes: u64,
-    start: u64,
-    end: u64,
-}
-
-#[derive(Serialize)]
-struct Band<'a> {
-    name: &'a str,
-    start: String,
-    width: String,
-    bytes: u64,
-}
-
-impl<'a> Map<'a> {
-    fn of(report: &'a Report) -> Self {
-        let len = report.disk_len.max(1);
-        let bands = report.layout.iter().map(|(name, range)| {
-            let bytes = range.end.saturating_sub(range.start);
-            Band {
-                name,
-                start: share(range.start, len),
-                width: share(bytes, len),
-                bytes,
-            }
-        });
-        Self {
-            cells: MAP_CELLS,
-            changed_cells: (0..MAP_CELLS)
-                .filter_map(|x| cell(report, len, x))
-                .collect(),
-            bands: bands.collect(),
-            bytes: total(&report.changed),
-            disk_len: report.disk_len,
-        }
+/// The sizes of both disks.
+fn sizes(report: &Report) -> [Option<u64>; 2] {
+    match report.disk.iter().find(|field| field.name == "size") {
+        Some(field) => [&field.old, &field.new].map(|size| size.as_ref()?.parse().ok()),
+        None => [Some(report.disk_len).filter(|len| *len > 0); 2],
     }
-}
-
-/// One cell of the map, if anything differs in it.
-fn cell(report: &Report, len: u64, x: u64) -> Option<Cell> {
-    let bound = |x: u64| u64::try_from(u128::from(len) * u128::from(x) / u128::from(MAP_CELLS));
-    let within: Range<u64> = bound(x).unwrap_or(len)..bound(x + 1).unwrap_or(len);
-    let inside: Ranges = intersection(&report.changed, std::slice::from_ref(&within));
-    let bytes = total(&inside);
-    if bytes == 0 {
-        return None;
-    }
-    // A single block must be seen, so the scale begins well above nothing.
-    let percent = 30 + bytes.saturating_mul(70) / (within.end - within.start).max(1);
-    Some(Cell {
-        x,
-        opacity: format!("{}.{:02}", percent / 100, percent % 100),
-        bytes,
-        start: within.start,
-        end: within.end,
-    })
-}
-
-/// A part of the disk in percent, to three decimal places.
-fn share(bytes: u64, len: u64) -> String {
-    let share = u128::from(bytes.min(len)) * 100_000 / u128::from(len);
-    format!("{}.{:03}%", share / 1000, share % 1000)
 }
 
 /// The search field, and the kinds of changes that are shown.

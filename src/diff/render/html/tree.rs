@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::super::fields;
 use super::super::text::{HIDDEN, field_text};
-use super::{Page, class};
-use crate::diff::{PathChange, PathChangeKind};
+use super::{Page, Shown, class};
+use crate::diff::{FieldChange, PathChange, PathChangeKind};
 use imgasm_fs::FileType;
 use imgasm_fs::text::name_text;
 
@@ -85,13 +85,18 @@ struct Path {
     hint: String,
     /// What changed it.
     origin: Option<String>,
-    tables: Value,
+    fields: Value,
+    /// What is said in the place of lines that hold a secret.
+    hidden: Option<&'static str>,
     lines: Vec<Line>,
 }
 
+/// A line of a hunk, with its numbers on both sides.
 #[derive(Serialize)]
 struct Line {
     class: &'static str,
+    old: Option<u64>,
+    new: Option<u64>,
     text: String,
 }
 
@@ -150,19 +155,18 @@ fn path(page: &Page<'_>, change: &PathChange) -> Path {
         _ => properties
             .iter()
             .filter(|field| field.name != "sha256")
-            .map(field_text)
+            .map(hint_text)
             .collect(),
     };
     let from = match &change.kind {
         PathChangeKind::Renamed { from, .. } => Some(name_text(from.as_bytes())),
         _ => None,
     };
-    let tables = page.table("", &properties) + &page.table("", &change.meanings);
-    let hunks = change.content.as_ref();
-    let hunks = hunks.and_then(|content| {
-        let hidden = content.is_hidden.then_some(HIDDEN);
-        hidden.or(content.hunks.as_deref())
-    });
+    // What it means comes first, and digests last.
+    let fields = page.fields("", &change.meanings) + &page.fields("", &properties);
+    let content = change.content.as_ref();
+    let is_hidden = content.is_some_and(|content| content.is_hidden);
+    let hunks = content.and_then(|content| content.hunks.as_deref());
     let full = name_text(change.path.as_bytes());
     Path {
         class: class(&change.kind),
@@ -171,20 +175,62 @@ fn path(page: &Page<'_>, change: &PathChange) -> Path {
         is_directory: is_directory(change),
         from,
         hint: hint.join(", "),
-        tables: Value::from_safe_string(tables),
-        lines: hunks.unwrap_or_default().lines().map(line).collect(),
+        fields: Value::from_safe_string(fields),
+        hidden: is_hidden.then_some(HIDDEN),
+        lines: hunks.filter(|_| !is_hidden).map(lines).unwrap_or_default(),
     }
 }
 
-fn line(text: &str) -> Line {
-    let class = match text.as_bytes().first() {
-        Some(b'+') => "added",
-        Some(b'-') => "removed",
-        Some(b'@') => "hunk",
-        _ => "same",
+/// A property in the line of a path.
+fn hint_text(field: &FieldChange) -> String {
+    let value = |value: &Option<String>| {
+        let value = value.as_deref()?;
+        Some(Shown::of(&field.name, value).text)
     };
-    Line {
-        class,
-        text: text.to_owned(),
-    }
+    field_text(&FieldChange {
+        name: field.name.clone(),
+        old: value(&field.old),
+        new: value(&field.new),
+    })
+    .replace(" -> ", " → ")
+}
+
+/// The lines of hunks.
+fn lines(hunks: &str) -> Vec<Line> {
+    let (mut old, mut new) = (0_u64, 0_u64);
+    let next = |number: &mut u64| {
+        let this = *number;
+        *number += 1;
+        Some(this)
+    };
+    let line = |text: &str| {
+        let (class, on_old, on_new) = match text.as_bytes().first() {
+            Some(b'+') => ("added", None, next(&mut new)),
+            Some(b'-') => ("removed", next(&mut old), None),
+            Some(b'@') => {
+                (old, new) = first_lines(text).unwrap_or((old, new));
+                ("hunk", None, None)
+            }
+            // That a text does not end with a line end.
+            Some(b'\\') => ("hunk", None, None),
+            _ => ("same", next(&mut old), next(&mut new)),
+        };
+        Line {
+            class,
+            old: on_old,
+            new: on_new,
+            text: text.to_owned(),
+        }
+    };
+    hunks.lines().map(line).collect()
+}
+
+/// The numbers with which a hunk begins: `@@ -3,7 +3,8 @@`.
+fn first_lines(head: &str) -> Option<(u64, u64)> {
+    let mut words = head.split(' ').skip(1);
+    let mut number = |sign: char| {
+        let word = words.next()?.strip_prefix(sign)?;
+        word.split(',').next()?.parse().ok()
+    };
+    Some((number('-')?, number('+')?))
 }
