@@ -207,10 +207,11 @@ impl Build {
             });
         let mut unsigned = BTreeSet::new();
         session.edit(|applier| {
-            let lock = packages::fitting_lock(recipe, applier.fs())?;
-            unsigned = packages::unsigned(recipe, lock.as_ref());
-            let scripts = packages::install(applier, recipe, lock.as_ref(), cache)?;
-            if lock.is_some_and(|lock| lock.scripts != lock::file::verdicts(&scripts)) {
+            let locked = packages::fitting_lock(recipe, applier.fs())?;
+            unsigned = packages::unsigned(recipe, locked.as_ref());
+            let scripts = packages::install(applier, recipe, locked.as_ref(), cache)?;
+            let verdicts = lock::file::verdicts(&scripts);
+            if locked.is_some_and(|locked| locked.lock.scripts != verdicts) {
                 return Err(
                     packages::stale(recipe, "what becomes of the scripts of packages").into(),
                 );
@@ -385,7 +386,8 @@ pub fn rehearse(
     let mut session = session(recipe, base.device, base.partition)?;
     let mut scripts = Vec::new();
     session.edit(|applier| {
-        scripts = packages::install(applier, recipe, Some(lock), cache)?;
+        let locked = packages::Locked::new(lock.clone(), recipe, applier.fs())?;
+        scripts = packages::install(applier, recipe, Some(&locked), cache)?;
         Ok::<_, Error>(())
     })?;
     Ok(scripts)

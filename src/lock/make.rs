@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Error;
 use super::file::{Lock, LockedPackage, LockedRemoval, LockedRepository};
+use super::{Error, repositories};
 use crate::recipe::Recipe;
 use crate::recipe::packages::{self, PackageWishes};
 use imgasm_block::Digest;
@@ -11,10 +11,8 @@ use imgasm_fs::FileSystem;
 use imgasm_guest::files::{known_path, link_target};
 use imgasm_guest::packages::database::Database;
 use imgasm_guest::packages::openpgp::Keyring;
-use imgasm_guest::packages::signature;
 use imgasm_guest::{Facts, packages as rpm};
 use imgasm_repo::metadata::{Location, Repository};
-use imgasm_repo::transport::local;
 use imgasm_repo::wish::Wishes;
 use imgasm_repo::{Pool, Solution, Transport, solve};
 
@@ -37,12 +35,7 @@ pub struct Made {
 }
 
 /// The identity of the packages that a system has.
-pub fn identity(fs: &dyn FileSystem) -> Result<Digest, Error> {
-    let database = Database::read(fs)?.ok_or(Error::NoDatabase)?;
-    Ok(identity_of(&database))
-}
-
-fn identity_of(database: &Database) -> Digest {
+pub fn identity(database: &Database) -> Digest {
     let lines = database.records.iter().map(|record| {
         let package = rpm::Package::of(&record.header);
         format!("{package} {}\n", Digest::of(record.header.bytes()))
@@ -62,21 +55,23 @@ pub fn make(
 ) -> Result<Made, Error> {
     let facts = Facts::detect(fs)?;
     let database = Database::read(fs)?.ok_or(Error::NoDatabase)?;
-    let keyrings = recipe.repositories.iter().map(|one| keyring(recipe, one));
+    let known = repositories::all(recipe, fs, &database)?;
+    let keyrings = known.iter().map(repositories::Repository::keyring);
     let keyrings = keyrings.collect::<Result<Vec<_>, _>>()?;
     let keys: Vec<_> = keyrings.iter().map(Keyring::fingerprints).collect();
     let mut repositories = Vec::new();
-    for (one, keyring) in recipe.repositories.iter().zip(keyrings) {
+    for (one, keyring) in known.into_iter().zip(keyrings) {
         let old = options.prefer.iter().flat_map(|old| &old.repositories);
         let mut old = old.filter(|old| old.id == one.id);
         repositories.push(Repository {
-            id: one.id.clone(),
-            location: location(recipe, one, &facts)?,
             prefer: old.find_map(|old| old.places.first().cloned()),
             keyring: one.repo_gpgcheck.then_some(keyring),
+            id: one.id,
+            location: one.location,
             priority: one.priority,
             cost: one.cost,
-            excludes: one.excludes.clone(),
+            excludes: one.excludes,
+            includes: one.includes,
         });
     }
     let headers = database.records.iter().map(|record| &record.header);
@@ -101,7 +96,7 @@ pub fn make(
     };
     let solution = solve(&mut pool, &wanted, &loaded, transport)?;
     let mut lock = Lock::new(
-        identity_of(&database),
+        identity(&database),
         packages::wishes_identity(&recipe.repositories, wishes),
     );
     lock.repositories = repositories
@@ -170,52 +165,4 @@ fn fill(lock: &mut Lock, pool: &Pool, solution: &Solution, repositories: &[Repos
         .collect();
     lock.packages.sort_by_key(LockedPackage::nevra);
     lock.removals.sort_by_key(LockedRemoval::nevra);
-}
-
-/// The keys of a repository.
-pub fn keyring(recipe: &Recipe, repository: &packages::Repository) -> Result<Keyring, Error> {
-    let files = repository.key_files(&recipe.folder);
-    Ok(signature::keyring(&files, &[])?)
-}
-
-/// Where a repository is, with dnf's variables filled in and files found from the recipe's folder.
-fn location(
-    recipe: &Recipe,
-    repository: &packages::Repository,
-    facts: &Facts,
-) -> Result<Location, Error> {
-    let url = |text: &String| {
-        let arch = match facts.arch {
-            Some(imgasm_guest::Arch::Arm64) => "aarch64",
-            Some(arch) => arch.name(),
-            None => "noarch",
-        };
-        let release = facts.os_release.version_id().unwrap_or_default();
-        let text = text
-            .replace("$basearch", arch)
-            .replace("$arch", arch)
-            .replace("$releasever", release);
-        match local(&text) {
-            Some(path) => {
-                let path = recipe.folder.join(path);
-                recipe.boundary.check(&path)?;
-                Ok(format!("file:{}", path.display()))
-            }
-            None => Ok(text),
-        }
-    };
-    Ok(
-        match (
-            &repository.baseurl,
-            &repository.mirrorlist,
-            &repository.metalink,
-        ) {
-            (Some(places), ..) => {
-                let places = places.0.iter().map(url);
-                Location::Places(places.collect::<Result<_, Error>>()?)
-            }
-            (_, Some(list), _) => Location::MirrorList(url(list)?),
-            (.., list) => Location::Metalink(url(&list.clone().unwrap_or_default())?),
-        },
-    )
 }

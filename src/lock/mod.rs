@@ -2,12 +2,14 @@
 //!
 //! - [`mod@file`]: the lock as it is written.
 //! - [`make`]: making it: the base's packages, the repositories, the solution.
+//! - [`repositories`]: the repositories that a recipe means.
 //! - [`store`]: the package files on the host.
 //!
 //! A build only ever reads the lock and the store; it asks no server.
 
 pub mod file;
 pub mod make;
+pub mod repositories;
 pub mod store;
 
 use std::path::PathBuf;
@@ -67,6 +69,9 @@ pub enum Error {
     /// The recipe names what lies outside of its project.
     #[error(transparent)]
     Config(#[from] crate::config::Error),
+    /// The base is configured with a repository that cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] imgasm_guest::dnf::Error),
     /// The base could not be looked at.
     #[error(transparent)]
     Tree(#[from] imgasm_fs::tree::Error),
@@ -85,6 +90,9 @@ impl Error {
             Self::NotFetched { .. } => Some("`imgasm fetch` gets them; a build asks no server"),
             Self::Repositories(error) => error.hint(),
             Self::Packages(error) => error.hint(),
+            Self::Configuration(_) => Some(
+                "a `[[repository]]` with this `id` takes its place; `enabled=0` in the base turns it off",
+            ),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::file::{Lock, LockedPackage};
+use super::repositories::Repository;
 use crate::recipe::Recipe;
 use crate::recipe::download::VENDOR;
 use crate::recipe::packages::lock_path;
@@ -96,7 +97,11 @@ impl<'r> Store<'r> {
     ///
     /// # Errors
     /// Where files are missing.
-    pub fn requests(&self, lock: &Lock) -> Result<Vec<Request>, Error> {
+    pub fn requests(
+        &self,
+        lock: &Lock,
+        repositories: &[Repository],
+    ) -> Result<Vec<Request>, Error> {
         let wishes = self.recipe.wishes.as_ref();
         let scriptlets = wishes.map_or(Scriptlets::Native, |wishes| wishes.scriptlets);
         let mut missing = lock
@@ -110,11 +115,11 @@ impl<'r> Store<'r> {
             });
         }
         let request = |package: &LockedPackage| {
-            let mut known = self.recipe.repositories.iter();
+            let mut known = repositories.iter();
             let repository = known.find(|one| one.id == package.repository);
             let repository = repository.ok_or_else(|| unknown_repository(self.recipe, package))?;
             let keyrings = if repository.gpgcheck {
-                repository.key_files(&self.recipe.folder)
+                repository.keys.clone()
             } else {
                 Vec::new()
             };

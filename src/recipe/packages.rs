@@ -16,13 +16,16 @@ use imgasm_block::Digest;
 use imgasm_guest::packages::Scriptlets;
 
 /// The priority and the cost of a repository that says nothing of them, which are dnf's.
-const PRIORITY: u32 = 99;
-const COST: u32 = 1000;
+pub const PRIORITY: u32 = 99;
+/// See [`PRIORITY`].
+pub const COST: u32 = 1000;
 
 /// A repository, in the words of dnf.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Repository {
+    /// Whether this stands for all repositories that the base is configured with.
+    pub from_image: bool,
     /// What it is called.
     pub id: String,
     /// The places where it is, each as good as the others.
@@ -34,19 +37,14 @@ pub struct Repository {
     /// The files with the keys of which one must have signed what it has.
     pub gpgkey: Option<OneOrMany<ProjectPath>>,
     /// Whether its packages must be signed.
-    #[serde(default = "yes")]
     pub gpgcheck: bool,
     /// Whether its list of metadata must be.
-    #[serde(default)]
     pub repo_gpgcheck: bool,
     /// Packages of repositories with a higher number are hidden by those of the same name here.
-    #[serde(default = "priority")]
     pub priority: u32,
     /// Of equal packages that of the repository with the lowest number is taken.
-    #[serde(default = "cost")]
     pub cost: u32,
     /// Patterns of packages that are not taken from it.
-    #[serde(default)]
     pub excludes: Vec<String>,
 }
 
@@ -91,12 +89,22 @@ const fn yes() -> bool {
     true
 }
 
-const fn priority() -> u32 {
-    PRIORITY
-}
-
-const fn cost() -> u32 {
-    COST
+impl Default for Repository {
+    fn default() -> Self {
+        Self {
+            from_image: false,
+            id: String::new(),
+            baseurl: None,
+            mirrorlist: None,
+            metalink: None,
+            gpgkey: None,
+            gpgcheck: true,
+            repo_gpgcheck: false,
+            priority: PRIORITY,
+            cost: COST,
+            excludes: Vec::new(),
+        }
+    }
 }
 
 impl Repository {
@@ -108,8 +116,19 @@ impl Repository {
 
     /// What is wrong with it by itself.
     pub(super) fn problem(&self) -> Option<String> {
+        if self.from_image {
+            let alone = Self {
+                from_image: true,
+                ..Self::default()
+            };
+            let problem = "with `from_image` all is as the base says, and there is no other key";
+            return (*self != alone).then(|| problem.to_owned());
+        }
+        if self.id.is_empty() {
+            return Some("a repository has an `id`, or `from_image = true`".to_owned());
+        }
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-        if self.id.is_empty() || !self.id.chars().all(is_name) {
+        if !self.id.chars().all(is_name) {
             let id = &self.id;
             return Some(format!("{id:?} cannot be the `id` of a repository"));
         }
@@ -218,6 +237,10 @@ pub fn wishes_identity(repositories: &[Repository], wishes: &PackageWishes) -> D
         hasher.update(b"\n");
     };
     for one in repositories {
+        if one.from_image {
+            line("those of the image".to_owned());
+            continue;
+        }
         let places = one.baseurl.as_ref().map(|urls| &urls.0);
         line(format!(
             "{:?} {places:?} {:?} {:?}",

@@ -19,13 +19,13 @@ use imgasm_testkit::kernel::{Access, Mount};
 use imgasm_testkit::need;
 
 /// A lab with a repository and a recipe.
-struct House {
-    lab: Lab,
-    folder: PathBuf,
+pub(crate) struct House {
+    pub(crate) lab: Lab,
+    pub(crate) folder: PathBuf,
 }
 
 impl House {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let tools = [TOOLS.as_slice(), &["createrepo_c", "dnf"]].concat();
         if !need::mounts(&tools) {
             return None;
@@ -39,7 +39,7 @@ impl House {
     }
 
     /// Puts a package with one file into the repository; gives its path.
-    fn add(&self, name: &str, version: &str, spec: &str) -> PathBuf {
+    pub(crate) fn add(&self, name: &str, version: &str, spec: &str) -> PathBuf {
         let file = format!("/opt/{name}");
         let spec = format!(
             "{spec}\n%description\nx\n%install\nmkdir -p %{{buildroot}}/opt\n\
@@ -51,7 +51,7 @@ impl House {
         target
     }
 
-    fn index(&self) {
+    pub(crate) fn index(&self) {
         run(Command::new("createrepo_c")
             .arg("-q")
             .arg(self.folder.join("repo")));
@@ -68,7 +68,7 @@ impl House {
     }
 
     /// Runs imgasm; gives its status, and what it says.
-    fn imgasm(&self, args: &[&str]) -> (i32, String) {
+    pub(crate) fn imgasm(&self, args: &[&str]) -> (i32, String) {
         let mut command = example::imgasm();
         for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
             command.env_remove(name);
@@ -83,13 +83,13 @@ impl House {
     }
 
     /// As [`House::imgasm`], which must succeed.
-    fn done(&self, args: &[&str]) -> String {
+    pub(crate) fn done(&self, args: &[&str]) -> String {
         let (status, said) = self.imgasm(args);
         assert_eq!(status, 0, "{args:?}: {said}");
         said
     }
 
-    fn lock(&self) -> String {
+    pub(crate) fn lock(&self) -> String {
         fs::read_to_string(self.folder.join("imgasm.lock")).unwrap()
     }
 
@@ -98,7 +98,7 @@ impl House {
     }
 
     /// Asks Debian's rpm and dnf about the image that was built.
-    fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
         let copy = self.folder.join("copy.raw");
         fs::copy(self.folder.join("out/web.raw"), &copy).unwrap();
         run(Command::new("e2fsck").arg("-fn").arg(&copy));
@@ -254,7 +254,7 @@ fn what_cannot_be_is_explained_and_nothing_is_written() {
 
 /// Serves a folder on the loopback, and cuts the first answer that is a package; gives its URL and
 /// how often it was asked.
-fn serve(folder: PathBuf) -> (String, Arc<AtomicUsize>) {
+pub(crate) fn serve(folder: PathBuf) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));

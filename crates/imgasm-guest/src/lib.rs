@@ -7,6 +7,7 @@
 //! - [`accounts`]: the users and groups of `/etc/passwd` and `/etc/group`.
 //! - [`colon_file`]: a file of lines with fields between colons, such as `passwd`.
 //! - [`capabilities`]: a program's capabilities, as text and as its attribute.
+//! - [`dnf`]: which repositories of packages it asks.
 //! - [`files`]: small files of the guest, read whole, with one limit.
 //! - [`firstboot`]: a script that runs once.
 //! - [`loader`]: the cache of the dynamic loader.
@@ -22,6 +23,7 @@ pub mod accounts;
 pub mod arch;
 pub mod capabilities;
 pub mod colon_file;
+pub mod dnf;
 pub mod facts;
 pub mod files;
 pub mod firstboot;

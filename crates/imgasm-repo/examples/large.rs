@@ -36,6 +36,7 @@ fn main() {
         priority: 99,
         cost: 1000,
         excludes: Vec::new(),
+        includes: Vec::new(),
     };
     let transport = Transport::default();
     let loaded = pool.add(&[repository], &transport, &[]).unwrap();

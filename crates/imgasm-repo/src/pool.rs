@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 
 use crate::metadata::{Loaded, Repository};
 use crate::names::{Id, Names};
@@ -92,15 +92,17 @@ impl Pool {
                 cost: repository.cost,
             });
             let hidden = patterns(repository.excludes.iter().chain(excludes))?;
+            let shown = patterns(repository.includes.iter())?;
             loaded.packages.retain(|package| {
                 let name = self.names.text(package.name);
-                let is_hidden = || {
+                let is_one_of = |globs: &[GlobMatcher]| {
                     let whole = package.nevra(&self.names);
-                    hidden
-                        .iter()
-                        .any(|glob| glob.is_match(name) || glob.is_match(&whole))
+                    let mut globs = globs.iter();
+                    globs.any(|glob| glob.is_match(name) || glob.is_match(&whole))
                 };
-                self.arch_rank(package).is_some() && (hidden.is_empty() || !is_hidden())
+                self.arch_rank(package).is_some()
+                    && (shown.is_empty() || is_one_of(&shown))
+                    && (hidden.is_empty() || !is_one_of(&hidden))
             });
             all.push(loaded);
         }
@@ -319,7 +321,7 @@ fn other_spelling(path: &str) -> Option<String> {
 }
 
 /// Patterns as dnf knows them.
-fn patterns<'p>(texts: impl Iterator<Item = &'p String>) -> Result<Vec<globset::GlobMatcher>> {
+fn patterns<'p>(texts: impl Iterator<Item = &'p String>) -> Result<Vec<GlobMatcher>> {
     texts
         .map(|text| {
             let glob = Glob::new(text).map_err(|_| Error::BadWish {

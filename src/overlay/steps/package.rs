@@ -8,6 +8,7 @@ use super::{Context, Error};
 use crate::config::{self, Boundary, ProjectPath};
 use imgasm_block::Digest;
 use imgasm_guest::packages::digests::Algorithm;
+use imgasm_guest::packages::signature::KeyFile;
 use imgasm_guest::packages::{self, Request, Scriptlets, Unwritable};
 
 /// Installs RPM files, all of the list together, and records them in the image's database.
@@ -74,7 +75,7 @@ impl PackageFile {
             path: folder.join(self.path.as_path()),
             sha256: self.sha256,
             keyrings: keyring
-                .map(|keyring| folder.join(keyring.as_path()))
+                .map(|keyring| KeyFile::Host(folder.join(keyring.as_path())))
                 .into_iter()
                 .collect(),
             weak_digests: self

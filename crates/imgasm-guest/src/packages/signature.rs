@@ -1,5 +1,6 @@
 //! Whether a package was signed by someone who is trusted.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use super::digests::Algorithm;
 use super::openpgp::Keyring;
 use super::rpm_file::RpmFile;
 use super::tags::{self, Tag};
+use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree;
 
 /// Signatures over the header.
 const OVER_HEADER: [Tag; 2] = [tags::RSA_HEADER, tags::DSA_HEADER];
@@ -21,16 +25,56 @@ const OVER_ALL: [Tag; 2] = [Tag(1002), Tag(1005)];
 /// The largest keyring that is read, in bytes: a distribution's has some ten thousand.
 const MAX_KEYRING: u64 = 4 << 20;
 
-/// The keys of all these files. `weak` names the broken digest algorithms that may be used.
-pub fn keyring(files: &[PathBuf], weak: &[Algorithm]) -> Result<Keyring, Error> {
-    let mut all = Keyring::empty(weak);
-    for path in files {
-        let not_a_keyring = |problem: String| Error::Keyring {
+/// A file with public keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyFile {
+    /// On the host.
+    Host(PathBuf),
+    /// In an image.
+    Image {
+        /// Where.
+        path: ImagePath,
+        /// What it holds.
+        content: Vec<u8>,
+    },
+}
+
+impl KeyFile {
+    /// Reads one in an image.
+    pub fn in_image(fs: &dyn FileSystem, path: &ImagePath) -> tree::Result<Self> {
+        Ok(Self::Image {
             path: path.clone(),
+            content: tree::read_file(fs, path, MAX_KEYRING)?,
+        })
+    }
+
+    /// Where it is.
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Host(path) => path.clone(),
+            Self::Image { path, .. } => PathBuf::from(path.to_string()),
+        }
+    }
+
+    /// What it holds; `None` if it is too large to be a keyring.
+    fn read(&self) -> io::Result<Option<Cow<'_, [u8]>>> {
+        match self {
+            Self::Host(path) => Ok(read(path)?.map(Cow::Owned)),
+            Self::Image { content, .. } => Ok(Some(Cow::Borrowed(content))),
+        }
+    }
+}
+
+/// The keys of all these files. `weak` names the broken digest algorithms that may be used.
+pub fn keyring(files: &[KeyFile], weak: &[Algorithm]) -> Result<Keyring, Error> {
+    let mut all = Keyring::empty(weak);
+    for file in files {
+        let not_a_keyring = |problem: String| Error::Keyring {
+            path: file.path(),
             problem,
         };
-        let bytes = read(path).map_err(|source| Error::Host {
-            path: path.clone(),
+        let bytes = file.read().map_err(|source| Error::Host {
+            path: file.path(),
             source,
         })?;
         let bytes =
@@ -43,11 +87,11 @@ pub fn keyring(files: &[PathBuf], weak: &[Algorithm]) -> Result<Keyring, Error> 
 
 /// Checks that a package is signed by a key of one of these files with public keys. `weak` names the
 /// broken digest algorithms that may be used.
-pub fn check(package: &RpmFile, keyrings: &[PathBuf], weak: &[Algorithm]) -> Result<(), Error> {
+pub fn check(package: &RpmFile, keyrings: &[KeyFile], weak: &[Algorithm]) -> Result<(), Error> {
     let keys = keyring(keyrings, weak)?;
     let failed = |problem: String| Error::Signature {
         path: package.path().to_owned(),
-        keyrings: keyrings.to_vec(),
+        keyrings: keyrings.iter().map(KeyFile::path).collect(),
         problem,
     };
     let verify = |signature: &[u8], data: &mut dyn Read| {

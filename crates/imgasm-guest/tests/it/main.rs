@@ -2,6 +2,7 @@
 
 mod databases;
 mod deferred;
+mod dnf;
 mod facts;
 mod firstboot;
 mod keyfile;

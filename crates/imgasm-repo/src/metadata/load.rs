@@ -48,6 +48,8 @@ pub struct Repository {
     pub cost: u32,
     /// Patterns of the packages that are not to be seen.
     pub excludes: Vec<String>,
+    /// If there are any, patterns of the only packages that are.
+    pub includes: Vec<String>,
 }
 
 /// What was read of a repository.

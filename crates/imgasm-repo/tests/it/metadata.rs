@@ -142,21 +142,25 @@ fn priorities_and_patterns_hide_packages() {
         .arg(world.repository())
         .arg(&other));
     let url = format!("file:{}", world.repository().display());
-    let first = Repository {
-        priority: 10,
-        excludes: vec!["b*".to_owned()],
-        ..repository(&format!("file:{}", other.display()))
-    };
-    let mut pool = Pool::of_installed(std::iter::empty(), Some(Arch::X86_64), false);
-    let repositories = [repository(&url), first];
-    pool.add(&repositories, &Transport::default(), &[]).unwrap();
-    let of: Vec<_> = pool
-        .packages
-        .iter()
-        .map(|package| {
-            let repository = package.available.as_ref().unwrap().repository;
-            (pool.names.text(package.name), repository)
-        })
-        .collect();
-    assert_eq!(of, [("b", 0), ("a", 1)]);
+    let patterns = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    for (excludes, includes) in [(&["b*"][..], &[][..]), (&[], &["c*", "a-1*"])] {
+        let first = Repository {
+            priority: 10,
+            excludes: patterns(excludes),
+            includes: patterns(includes),
+            ..repository(&format!("file:{}", other.display()))
+        };
+        let mut pool = Pool::of_installed(std::iter::empty(), Some(Arch::X86_64), false);
+        let repositories = [repository(&url), first];
+        pool.add(&repositories, &Transport::default(), &[]).unwrap();
+        let of: Vec<_> = pool
+            .packages
+            .iter()
+            .map(|package| {
+                let repository = package.available.as_ref().unwrap().repository;
+                (pool.names.text(package.name), repository)
+            })
+            .collect();
+        assert_eq!(of, [("b", 0), ("a", 1)]);
+    }
 }

@@ -42,6 +42,7 @@ use world::World;
 use super::database::{Database, Record};
 use super::digests::Algorithm;
 use super::header::{Header, Value};
+use super::signature::KeyFile;
 use super::{Error, Package, tags};
 use crate::{Arch, Facts};
 use imgasm_block::Digest;
@@ -61,7 +62,7 @@ pub struct Request {
     pub sha256: Digest,
     /// The files with the public keys of which one must have signed it; without any, nobody need
     /// have.
-    pub keyrings: Vec<PathBuf>,
+    pub keyrings: Vec<KeyFile>,
     /// The broken digest algorithms that its signature and the keys may rest on all the same.
     pub weak_digests: Vec<Algorithm>,
     /// Whether its dependencies are not looked at.

@@ -8,7 +8,8 @@ use super::super::file_list::{flags, states};
 use super::super::header::Header;
 use super::super::tags;
 use super::candidate::Candidate;
-use crate::files::{known_path, list, read_known, read_optional};
+use crate::dnf;
+use crate::files::{known_path, list, read_optional};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{FileSystem, FileType};
 
@@ -50,7 +51,7 @@ impl Omissions {
             languages,
             without_documentation: is_number
                 || documentation.starts_with(['y', 'Y'])
-                || has_no_documentation_flag(fs)?,
+                || dnf::leaves_out_documentation(fs)?,
             net_shared: parts(value("_netsharedpath")?),
         })
     }
@@ -130,31 +131,6 @@ impl Omissions {
 /// The languages of each file of a package.
 fn languages(header: &Header) -> Vec<&[u8]> {
     header.texts(tags::FILE_LANGS)
-}
-
-/// Whether dnf, or else yum, is configured to leave documentation out.
-fn has_no_documentation_flag(fs: &dyn FileSystem) -> Result<bool, Error> {
-    for path in ["/etc/dnf/dnf.conf", "/etc/yum.conf"] {
-        let Some(content) = read_known(fs, path)? else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(&content);
-        let mut section = "";
-        let mut found = false;
-        for line in text.lines() {
-            if let Some(name) = line.trim().strip_prefix('[') {
-                section = name.trim_end_matches(']');
-            } else if let Some((key, value)) = line.split_once('=')
-                && section == "main"
-                && key.trim() == "tsflags"
-            {
-                let mut words = value.split(|c: char| c == ',' || c.is_whitespace());
-                found = words.any(|word| word == "nodocs");
-            }
-        }
-        return Ok(found);
-    }
-    Ok(false)
 }
 
 /// RPM's macros of an image, by their names.

@@ -179,6 +179,7 @@ pub fn repository(url: &str) -> Repository {
         priority: 99,
         cost: 1000,
         excludes: Vec::new(),
+        includes: Vec::new(),
     }
 }
 

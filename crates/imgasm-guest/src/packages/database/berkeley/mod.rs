@@ -41,6 +41,8 @@ use page::Layout;
 const COUNTER: u32 = 0;
 /// Indexes that RPM kept before 4.9 and does not use since.
 const OLD_INDEXES: [&str; 4] = ["Filedigests", "Provideversion", "Pubkeys", "Requireversion"];
+/// The most bytes of pages with keys and of unused pages, which are all written anew.
+const MAX_REWRITTEN: usize = 128 << 20;
 /// What the names of the files begin with in which Berkeley DB keeps pages that it has read.
 const ENVIRONMENT: &[u8] = b"__db.";
 
@@ -157,7 +159,16 @@ fn update_packages(
 
 /// The pages of a table that change so that it has these pairs and no others.
 fn refill(table: &Table<'_>, pairs: &BTreeMap<Vec<u8>, Value<'_>>) -> Result<Pages, String> {
-    let draft = Draft::new(table.meta.layout, table.meta.last, table.unused());
+    let layout = table.meta.layout;
+    let unused = table.unused();
+    let rewritten = unused.len() + table.buckets.last as usize + 1;
+    if rewritten.saturating_mul(layout.page_size) > MAX_REWRITTEN {
+        return Err(format!(
+            "{rewritten} of its pages are in no use or have keys only, which is no database that is \
+             in order: `rpm --rebuilddb` makes one"
+        ));
+    }
+    let draft = Draft::new(layout, table.meta.last, unused);
     buckets::write(&table.meta, table.buckets.clone(), draft, pairs)
 }
 

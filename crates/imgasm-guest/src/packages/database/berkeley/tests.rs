@@ -227,6 +227,25 @@ fn each_length_of_a_value_around_the_limits_of_pages_comes_back() {
 }
 
 #[test]
+fn a_table_of_nothing_but_unused_pages_is_refused() {
+    if !need::tools(&TOOLS) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = File::new(folder.path(), Method::Hash, 4096, false);
+    let small = fs::read(&file.path).unwrap();
+    for (pages, is_taken) in [(1000_u32, true), ((1 << 15) + 9, false)] {
+        let mut bytes = small.clone();
+        bytes.resize(usize::try_from(pages).unwrap() * 4096, 0);
+        bytes[32..36].copy_from_slice(&(pages - 1).to_le_bytes());
+        fs::write(&file.path, bytes).unwrap();
+        let (memory, path) = file.in_memory();
+        let table = Table::open(&memory, &path).unwrap();
+        assert_eq!(refill(&table, &BTreeMap::new()).is_ok(), is_taken);
+    }
+}
+
+#[test]
 fn a_table_is_changed_over_and_over() {
     if !need::tools(&TOOLS) {
         return;
