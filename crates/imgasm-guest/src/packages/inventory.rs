@@ -61,7 +61,7 @@ fn of_rpm(database: &Database) -> Vec<Installed> {
 
 /// Those of the paths that can be in an image.
 fn paths(raw: impl IntoIterator<Item = Vec<u8>>) -> Vec<ImagePath> {
-    let paths = raw.into_iter().map(|path| ImagePath::parse(path));
+    let paths = raw.into_iter().map(ImagePath::parse);
     paths.filter_map(Result::ok).collect()
 }
 
