@@ -34,7 +34,7 @@ impl Flaky {
 }
 
 impl Remote for Flaky {
-    fn url(&self) -> &str {
+    fn url(&self) -> &'static str {
         "test:file"
     }
 
