@@ -14,6 +14,7 @@ use crate::sdk::describe::{images, own_tags, snapshots};
 use crate::sdk::replace::Old;
 use crate::sdk::uses::users;
 use crate::sdk::{ebs, prove};
+use crate::wish::ParameterName;
 use crate::{Error, Result, tags};
 
 impl Run<'_> {
@@ -47,7 +48,7 @@ impl Run<'_> {
             self.report.warning(&text);
         }
         let own = self.plan.ami.ssm_parameter.as_ref();
-        let own = own.map(|name| name.as_str());
+        let own = own.map(ParameterName::as_str);
         for user in users(&there, &old.image_id, own).await {
             let id = &old.image_id;
             let text = format!("{id} in {region}, which makes room, is named by {user}");
