@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::connect::Aws;
 
-/// How many parameters may be asked for at once (Systems Manager API reference, "GetParameters").
+/// How many parameters may be asked for at once (Systems Manager API reference, `GetParameters`).
 const PARAMETERS_AT_ONCE: usize = 10;
 
 /// The launch templates and the parameters that name an AMI, in words, but for the parameter that will
