@@ -341,12 +341,10 @@ fn move_path(table: &mut Table<'_>, way: &[&str], folder: &Path) {
 
 fn move_in(value: &mut DeValue<'_>, way: &[&str], folder: &Path) {
     match value {
-        DeValue::String(text) if way.is_empty() => {
-            if !download::is_url(text) {
-                // A path from the root stays, as joining does it.
-                let path = folder.join(text.as_ref()).display().to_string();
-                *text = DeString::Owned(path);
-            }
+        DeValue::String(text) if way.is_empty() && !download::is_url(text) => {
+            // A path from the root stays, as joining does it.
+            let path = folder.join(text.as_ref()).display().to_string();
+            *text = DeString::Owned(path);
         }
         DeValue::Array(values) => {
             for value in values.iter_mut() {

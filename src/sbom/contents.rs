@@ -82,8 +82,8 @@ pub(super) fn read<H: ContentHasher>(root: &dyn FileSystem) -> Result<Contents<H
     unowned.sort_unstable();
     Ok(Contents {
         packages,
-        unowned,
         files,
+        unowned,
     })
 }
 

@@ -1,6 +1,8 @@
 //! A bill of materials as SPDX 2.3 (<https://spdx.github.io/spdx-spec/v2.3/>): a package for the image,
 //! one for each package in it, and a file for each of the files.
 
+#![allow(clippy::struct_field_names, reason = "the format has these names")]
+
 use serde::Serialize;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
