@@ -34,7 +34,7 @@ fn regular_files(folder: &Path) -> usize {
         .output();
     let find = find.unwrap();
     assert_success(&find);
-    find.stdout.iter().filter(|byte| **byte == b'\n').count()
+    String::from_utf8_lossy(&find.stdout).lines().count()
 }
 
 /// A package without files.
@@ -344,7 +344,7 @@ fn both_forms_say_which_file_is_whose_and_under_which_licence() {
     let refs = bom["components"].as_array().unwrap().iter();
     let inner = refs
         .clone()
-        .flat_map(|one| one["components"].as_array())
+        .filter_map(|one| one["components"].as_array())
         .flatten();
     let refs: Vec<_> = refs
         .chain(inner)

@@ -21,6 +21,8 @@ pub struct Server {
 
 /// The process that servers are forked from, and that ends with this one.
 struct Nursery {
+    /// Ends when `stdin` closes.
+    _child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
@@ -40,6 +42,7 @@ impl Nursery {
         Self {
             stdin: child.stdin.take().unwrap(),
             stdout: BufReader::new(child.stdout.take().unwrap()),
+            _child: child,
         }
     }
 
