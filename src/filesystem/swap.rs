@@ -32,7 +32,7 @@ pub fn format(device: &dyn BlockDevice, uuid: Uuid, label: &[u8]) -> Result<()> 
 /// The page that an area of `size` bytes begins with.
 ///
 /// # Errors
-/// [`Error::Unstorable`] as [`format`].
+/// [`Error::Unstorable`] as [`format()`].
 pub fn header(size: u64, uuid: Uuid, label: &[u8]) -> Result<Vec<u8>> {
     let pages = size / PAGE_BYTES;
     let last = pages.checked_sub(1).filter(|last| *last >= 9);
