@@ -10,7 +10,7 @@ use std::time::Duration;
 use imgasm_testkit::need;
 use serde_json::Value;
 
-use super::example::{self, copy_inputs, project, shrink_disks};
+use super::example::{self, copy_inputs, project, shrink_volume};
 
 /// The variable with the path of a tool that has the feature `aws`. With it, what talks to AWS is
 /// tested without compiling the SDK for the tests, too.
@@ -43,7 +43,7 @@ pub fn python() -> Option<PathBuf> {
 /// The example with a small data volume and an `[ami]`, in `dir`.
 pub fn example(dir: &Path, ami: &str) {
     copy_inputs(dir);
-    shrink_disks(dir);
+    shrink_volume(dir);
     let recipe = dir.join("imgasm.toml");
     let mut text = fs::read_to_string(&recipe).unwrap();
     let have = text.find("\n[ami]");

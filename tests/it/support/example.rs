@@ -45,21 +45,24 @@ pub fn copy_inputs(dir: &Path) {
     restore_execute_bits(project(), dir, Path::new("rootfs"));
 }
 
-/// Makes the disks of a copy small, for tests that read the whole of them.
+/// Makes the data volume of a copy small.
+pub fn shrink_volume(dir: &Path) {
+    replace(dir, "volume_size = 20\n", "volume_size = 1\n");
+}
+
+/// Makes all disks of a copy small, for tests that read the whole of them.
 pub fn shrink_disks(dir: &Path) {
+    shrink_volume(dir);
+    let base = "{ rootfs = \"rootfs\", size = \"256MiB\" }";
+    replace(dir, "{ rootfs = \"rootfs\" }", base);
+}
+
+/// Replaces a part of the recipe of a copy.
+fn replace(dir: &Path, from: &str, to: &str) {
     let recipe = dir.join("imgasm.toml");
-    let mut text = fs::read_to_string(&recipe).unwrap();
-    for (large, small) in [
-        ("volume_size = 20\n", "volume_size = 1\n"),
-        (
-            "{ rootfs = \"rootfs\" }",
-            "{ rootfs = \"rootfs\", size = \"256MiB\" }",
-        ),
-    ] {
-        assert!(text.contains(large), "{large}");
-        text = text.replace(large, small);
-    }
-    fs::write(&recipe, text).unwrap();
+    let text = fs::read_to_string(&recipe).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs::write(&recipe, text.replace(from, to)).unwrap();
 }
 
 fn restore_execute_bits(from: &Path, to: &Path, relative: &Path) {
