@@ -174,11 +174,7 @@ fn build(
         return Err(reproduce::not_the_recorded(&recorded, manifest));
     }
     // Before anything is written, because the packages may not be known.
-    let sboms = args.sbom.iter().map(|path| {
-        let document = bill_of_materials(path, &build, recipe)?;
-        Ok((path, document))
-    });
-    let sboms = sboms.collect::<Result<Vec<_>, Failure>>()?;
+    let sboms = bills_of_materials(&args.sbom, &build, recipe)?;
     sandbox::keep();
     let paths = build.commit(&folder, &image::cache(environment)?)?;
     output.note(
@@ -247,12 +243,24 @@ fn build(
     Ok((paths, build.manifest))
 }
 
-/// What is in the root filesystem of an image, in the form that the name of a file asks for.
-fn bill_of_materials(path: &Path, build: &Build, recipe: &Recipe) -> Result<Vec<u8>, Failure> {
+/// What is in the root filesystem of an image, for files of these names.
+fn bills_of_materials<'p>(
+    paths: &'p [PathBuf],
+    build: &Build,
+    recipe: &Recipe,
+) -> Result<Vec<(&'p Path, Vec<u8>)>, Failure> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
     let disk = Disk::open(build.delta.clone())?;
     let root = disk.open_filesystem(disk.root(recipe.base.partition())?)?;
-    let form = sbom::Form::of_name(path);
-    Ok(sbom::document(form, &build.manifest, root.as_ref())?)
+    let contents = sbom::Contents::read(root.as_ref())?;
+    let documents = paths.iter().map(|path| {
+        let form = sbom::Form::of_name(path);
+        let document = sbom::document(form, &build.manifest, &contents)?;
+        Ok((path.as_path(), document))
+    });
+    documents.collect()
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, Failure> {

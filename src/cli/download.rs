@@ -7,9 +7,9 @@ use super::failure::Failure;
 use super::progress::Bars;
 use crate::config::ByteSize;
 use crate::environment::Environment;
-use crate::recipe::{Download, Recipe};
+use crate::recipe::Recipe;
 use imgasm_repo::Transport;
-use imgasm_repo::transport::resume::{Wanted, fetch};
+use imgasm_repo::transport::resume::{Remote, Wanted, fetch};
 
 /// How bases are fetched.
 #[derive(Debug, clap::Args)]
@@ -55,42 +55,40 @@ pub(super) fn fetch_base(
         target: &target,
     };
     let progress = |done: u64, all: Option<u64>| show(done, all.unwrap_or(done));
-    let fetched = if download.url.starts_with("s3://") {
-        from_s3(args, recipe, download, wanted, &progress, environment)
+    let remote: Box<dyn Remote> = if download.url.starts_with("s3://") {
+        in_bucket(args, recipe, &download.url, environment)?
     } else {
-        fetch(&transport.remote(&download.url), wanted, &progress).map_err(Failure::from)
+        Box::new(transport.remote(&download.url))
     };
+    let fetched = fetch(&*remote, wanted, &progress);
     bars.finish();
     fetched?;
     let bytes = fs::metadata(&target)?.len();
     Ok(Some((target, bytes)))
 }
 
+/// An object of S3.
 #[cfg(feature = "aws")]
-fn from_s3(
+fn in_bucket<'u>(
     args: &DownloadArgs,
     recipe: &Recipe,
-    download: &Download,
-    wanted: Wanted<'_>,
-    progress: &dyn Fn(u64, Option<u64>),
+    url: &'u str,
     environment: &Environment,
-) -> Result<(), Failure> {
+) -> Result<Box<dyn Remote + 'u>, Failure> {
     let ami = recipe.any_ami()?;
     let region = ami.and_then(|ami| Some(ami.region?.to_string()));
     let settings = args.connection.settings(environment, region, None);
-    let object = super::s3_object::S3Object::connect(&download.url, &settings)?;
-    Ok(fetch(&object, wanted, progress)?)
+    let object = super::s3_object::S3Object::connect(url, &settings)?;
+    Ok(Box::new(object))
 }
 
 #[cfg(not(feature = "aws"))]
-fn from_s3(
-    _args: &DownloadArgs,
-    _recipe: &Recipe,
-    download: &Download,
-    _wanted: Wanted<'_>,
-    _progress: &dyn Fn(u64, Option<u64>),
-    _environment: &Environment,
-) -> Result<(), Failure> {
-    Err(Failure::new(format!("{} cannot be fetched", download.url))
+fn in_bucket<'u>(
+    _: &DownloadArgs,
+    _: &Recipe,
+    url: &'u str,
+    _: &Environment,
+) -> Result<Box<dyn Remote + 'u>, Failure> {
+    Err(Failure::new(format!("{url} cannot be fetched"))
         .with_hint("this imgasm was built without the feature `aws`"))
 }

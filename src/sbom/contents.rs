@@ -4,9 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::thread;
 
 use purl::GenericPurlBuilder;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::licence::Licence;
+use imgasm_block::Digest;
 use imgasm_fs::digest::{ContentHasher, Hashers};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, At as _, LastLink, locate, walk};
@@ -15,12 +18,12 @@ use imgasm_guest::OsRelease;
 use imgasm_guest::packages::Package;
 use imgasm_guest::packages::inventory::{Kind, inventory};
 
-/// What there is, with digests of this kind.
-pub struct Contents<D> {
+/// What there is.
+pub struct Contents {
     /// The packages, in the order of their names.
     pub packages: Vec<Listed>,
     /// The regular files, in the order of their paths; a hard link is one, too.
-    pub files: Vec<File<D>>,
+    pub files: Vec<File>,
     /// The files that belong to no package, by their places in the list.
     pub unowned: Vec<usize>,
 }
@@ -39,52 +42,89 @@ pub struct Listed {
 }
 
 /// A regular file.
-pub struct File<D> {
+pub struct File {
     /// Its path.
     pub path: ImagePath,
     /// Its digests; `None` for one with so many holes that it was not read.
-    pub digests: Option<D>,
+    pub digests: Option<Digests>,
 }
 
-/// Reads an image's root filesystem.
-pub(super) fn read<H: ContentHasher>(root: &dyn FileSystem) -> Result<Contents<H::Output>, Error> {
-    let (kind, installed) = inventory(root)?.ok_or(Error::NoDatabase)?;
-    let distribution = OsRelease::read(root)?;
-    let distribution = distribution.as_ref().map_or("", OsRelease::id);
-    let files = files::<H>(root)?;
-    let numbered = files.iter().enumerate();
-    let mut unowned: HashMap<&ImagePath, usize> =
-        numbered.map(|(place, file)| (&file.path, place)).collect();
-    let mut packages: Vec<Listed> = Vec::with_capacity(installed.len());
-    let mut urls = BTreeSet::new();
-    for one in installed {
-        let url = url(kind, distribution, &one.package)?;
-        // A database may list the same one twice, as RPM's does with keys.
-        if !urls.insert(url.clone()) {
-            continue;
-        }
-        let mut listed = Listed {
-            licence: Licence::of(&one.licences),
-            package: one.package,
-            url,
-            files: Vec::new(),
-        };
-        for path in &one.paths {
-            let real = real_path(root, path)?;
-            listed
-                .files
-                .extend(real.and_then(|real| unowned.remove(&real)));
-        }
-        listed.files.sort_unstable();
-        packages.push(listed);
+/// The digests of a file: SHA-1, upon which SPDX insists, and SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digests {
+    /// In hexadecimal.
+    pub sha1: String,
+    /// SHA-256.
+    pub sha256: Digest,
+}
+
+/// Computes [`Digests`].
+#[derive(Default)]
+struct Hasher {
+    sha1: Sha1,
+    sha256: Sha256,
+}
+
+impl ContentHasher for Hasher {
+    type Output = Digests;
+
+    fn feed(&mut self, piece: &[u8]) {
+        self.sha1.update(piece);
+        self.sha256.update(piece);
     }
-    let mut unowned: Vec<usize> = unowned.into_values().collect();
-    unowned.sort_unstable();
-    Ok(Contents {
-        packages,
-        files,
-        unowned,
-    })
+
+    fn result(self) -> Digests {
+        Digests {
+            sha1: hex::encode(self.sha1.finalize()),
+            sha256: Digest::finish(self.sha256),
+        }
+    }
+}
+
+impl Contents {
+    /// Reads an image's root filesystem, all of its files included.
+    ///
+    /// # Errors
+    /// [`Error::NoDatabase`] if the image does not record its packages.
+    pub fn read(root: &dyn FileSystem) -> Result<Self, Error> {
+        let (kind, installed) = inventory(root)?.ok_or(Error::NoDatabase)?;
+        let distribution = OsRelease::read(root)?;
+        let distribution = distribution.as_ref().map_or("", OsRelease::id);
+        let files = files(root)?;
+        let numbered = files.iter().enumerate();
+        let mut unowned: HashMap<&ImagePath, usize> =
+            numbered.map(|(place, file)| (&file.path, place)).collect();
+        let mut packages: Vec<Listed> = Vec::with_capacity(installed.len());
+        let mut urls = BTreeSet::new();
+        for one in installed {
+            let url = url(kind, distribution, &one.package)?;
+            // A database may list the same one twice, as RPM's does with keys.
+            if !urls.insert(url.clone()) {
+                continue;
+            }
+            let mut listed = Listed {
+                licence: Licence::of(&one.licences),
+                package: one.package,
+                url,
+                files: Vec::new(),
+            };
+            for path in &one.paths {
+                let real = real_path(root, path)?;
+                listed
+                    .files
+                    .extend(real.and_then(|real| unowned.remove(&real)));
+            }
+            listed.files.sort_unstable();
+            packages.push(listed);
+        }
+        let mut unowned: Vec<usize> = unowned.into_values().collect();
+        unowned.sort_unstable();
+        Ok(Self {
+            packages,
+            files,
+            unowned,
+        })
+    }
 }
 
 /// Where a path leads; `None` if there is no such place.
@@ -98,9 +138,9 @@ fn real_path(root: &dyn FileSystem, path: &ImagePath) -> Result<Option<ImagePath
 }
 
 /// All regular files, with their digests.
-fn files<H: ContentHasher>(root: &dyn FileSystem) -> Result<Vec<File<H::Output>>, Error> {
+fn files(root: &dyn FileSystem) -> Result<Vec<File>, Error> {
     thread::scope(|scope| {
-        let mut hashers: Hashers<H> = Hashers::start(scope);
+        let mut hashers: Hashers<Hasher> = Hashers::start(scope);
         let mut files = Vec::new();
         // By the numbers of what is hashed.
         let mut places = Vec::new();

@@ -8,7 +8,6 @@ use super::ADDRESS;
 use super::contents::{Contents, File, Listed};
 use super::licence::Licence;
 use crate::manifest::Manifest;
-use imgasm_block::Digest;
 
 /// A document, with the properties that we use.
 #[derive(Serialize)]
@@ -72,7 +71,7 @@ struct Named {
 
 impl Bom {
     /// The document of a built image.
-    pub(super) fn new(manifest: &Manifest, contents: &Contents<Digest>) -> Self {
+    pub(super) fn new(manifest: &Manifest, contents: &Contents) -> Self {
         let digest = manifest.image.digest.to_string();
         let serial = Uuid::new_v5(
             &Uuid::NAMESPACE_URL,
@@ -138,11 +137,11 @@ fn of_package(listed: &Listed, files: Vec<Component>) -> Component {
     }
 }
 
-fn of_file(file: &File<Digest>) -> Component {
+fn of_file(file: &File) -> Component {
     let path = file.path.to_string();
-    let hashes = file.digests.iter().map(|digest| Hash {
+    let hashes = file.digests.iter().map(|digests| Hash {
         alg: "SHA-256",
-        content: digest.to_string(),
+        content: digests.sha256.to_string(),
     });
     Component {
         hashes: hashes.collect(),

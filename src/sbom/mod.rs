@@ -16,7 +16,7 @@ use std::path::Path;
 use purl::ParseError;
 
 use crate::manifest::Manifest;
-use imgasm_fs::FileSystem;
+pub use contents::Contents;
 use imgasm_guest::packages;
 
 /// What identifies a document: this address, followed by the image's digest.
@@ -71,20 +71,14 @@ impl Form {
     }
 }
 
-/// The document of a built image with this root filesystem, as JSON. Every file is read.
+/// The document of a built image with these contents, as JSON.
 ///
 /// # Errors
-/// [`Error::NoDatabase`] if the image does not record its packages.
-pub fn document(form: Form, manifest: &Manifest, root: &dyn FileSystem) -> Result<Vec<u8>, Error> {
+/// [`Error::Time`].
+pub fn document(form: Form, manifest: &Manifest, contents: &Contents) -> Result<Vec<u8>, Error> {
     let mut json = match form {
-        Form::CycloneDx => {
-            let contents = contents::read::<sha2::Sha256>(root)?;
-            serde_json::to_vec_pretty(&cyclonedx::Bom::new(manifest, &contents))?
-        }
-        Form::Spdx => {
-            let contents = contents::read::<spdx::Hasher>(root)?;
-            serde_json::to_vec_pretty(&spdx::Document::new(manifest, &contents)?)?
-        }
+        Form::CycloneDx => serde_json::to_vec_pretty(&cyclonedx::Bom::new(manifest, contents))?,
+        Form::Spdx => serde_json::to_vec_pretty(&spdx::Document::new(manifest, contents)?)?,
     };
     json.push(b'\n');
     Ok(json)

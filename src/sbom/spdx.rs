@@ -4,45 +4,16 @@
 #![allow(clippy::struct_field_names, reason = "the format has these names")]
 
 use serde::Serialize;
-use sha1::Sha1;
-use sha2::{Digest as _, Sha256};
+use sha1::{Digest as _, Sha1};
 
 use super::contents::{Contents, Listed};
 use super::licence::Licence;
 use super::{ADDRESS, Error};
 use crate::manifest::Manifest;
-use imgasm_block::Digest;
-use imgasm_fs::digest::ContentHasher;
 
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 const IMAGE: &str = "SPDXRef-Image";
 const UNKNOWN: &str = "NOASSERTION";
-
-/// The two digests of a file: the format insists upon SHA-1.
-#[derive(Default)]
-pub struct Hasher {
-    sha1: Sha1,
-    sha256: Sha256,
-}
-
-/// SHA-1, in hexadecimal, and SHA-256.
-pub type Digests = (String, Digest);
-
-impl ContentHasher for Hasher {
-    type Output = Digests;
-
-    fn feed(&mut self, piece: &[u8]) {
-        self.sha1.update(piece);
-        self.sha256.update(piece);
-    }
-
-    fn result(self) -> Digests {
-        (
-            hex::encode(self.sha1.finalize()),
-            Digest::finish(self.sha256),
-        )
-    }
-}
 
 /// A document, with the properties that we use.
 #[derive(Serialize)]
@@ -140,7 +111,7 @@ impl Document {
     ///
     /// # Errors
     /// [`Error::Time`] if the image's time is none that the format can hold.
-    pub(super) fn new(manifest: &Manifest, contents: &Contents<Digests>) -> Result<Self, Error> {
+    pub(super) fn new(manifest: &Manifest, contents: &Contents) -> Result<Self, Error> {
         let time = jiff::Timestamp::from_second(manifest.source_date_epoch);
         let digest = manifest.image.digest.to_string();
         let mut licences = Licences::default();
@@ -168,7 +139,7 @@ impl Document {
         }
         let files = contents.files.iter().enumerate();
         let files = files.filter_map(|(number, file)| {
-            let (sha1, sha256) = file.digests.as_ref()?;
+            let digests = file.digests.as_ref()?;
             let checksum = |algorithm, value: &dyn ToString| Checksum {
                 algorithm,
                 checksum_value: value.to_string(),
@@ -176,7 +147,10 @@ impl Document {
             Some(File {
                 id: file_id(number),
                 file_name: format!(".{}", file.path),
-                checksums: [checksum("SHA1", sha1), checksum("SHA256", sha256)],
+                checksums: [
+                    checksum("SHA1", &digests.sha1),
+                    checksum("SHA256", &digests.sha256),
+                ],
             })
         });
         Ok(Self {
@@ -245,9 +219,9 @@ fn of_package(number: usize, listed: &Listed, licences: &mut Licences) -> Packag
 }
 
 /// The package with these files, if it has some: then a code stands for all of them.
-fn with_files(package: Package, contents: &Contents<Digests>, places: &[usize]) -> Package {
+fn with_files(package: Package, contents: &Contents, places: &[usize]) -> Package {
     let files = places.iter().map(|at| &contents.files[*at]);
-    let digests = files.filter_map(|file| Some(file.digests.as_ref()?.0.as_str()));
+    let digests = files.filter_map(|file| Some(file.digests.as_ref()?.sha1.as_str()));
     let mut digests: Vec<&str> = digests.collect();
     if digests.is_empty() {
         return package;

@@ -72,10 +72,9 @@ impl Swap {
         if metadata.size != self.size.0 {
             return Ok(false);
         }
-        let mut first = vec![0; header.len()];
-        let read = fs.read_at(node, 0, &mut first).at("read", &place.path)?;
+        let is_area = tree::holds(fs, node, 0, header).at("read", &place.path)?;
         let has_holes = has_holes(fs, node, metadata.size).at("read", &place.path)?;
-        Ok(read == header.len() && first == header && !has_holes)
+        Ok(is_area && !has_holes)
     }
 
     /// Gives the file its line in `/etc/fstab`.

@@ -22,7 +22,7 @@ pub use crate::posix::Attributes;
 pub use edit::{ChangeKind, Editor, Touch};
 #[cfg(feature = "glob")]
 pub use glob::glob;
-pub use read::{FileReader, read_file, read_range};
+pub use read::{FileReader, holds, read_file, read_range};
 pub use resolve::{LastLink, Place, exists, is_file, locate, resolve};
 pub use walk::{Entry, Walk, walk};
 

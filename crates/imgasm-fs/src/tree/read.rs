@@ -104,6 +104,19 @@ impl Read for FileReader<'_> {
     }
 }
 
+/// Whether a file has these bytes there.
+pub fn holds(fs: &dyn FileSystem, node: NodeId, offset: u64, wanted: &[u8]) -> crate::Result<bool> {
+    let mut found = vec![0; wanted.len()];
+    let mut done = 0;
+    while done < found.len() {
+        match fs.read_at(node, offset + done as u64, &mut found[done..])? {
+            0 => return Ok(false),
+            count => done += count,
+        }
+    }
+    Ok(found == wanted)
+}
+
 /// Whether `node` holds exactly the `size` bytes of `content`. A stream that ends early is an
 /// error of kind [`io::ErrorKind::UnexpectedEof`].
 pub(super) fn same_content(

@@ -16,6 +16,9 @@ use super::{ATTEMPTS, CHUNK, Failure, PAUSE, failed, interrupted};
 use crate::{Error, Result};
 use imgasm_block::Digest;
 
+/// The most connections for one file, however little each of them brings.
+const CONNECTIONS: u32 = 1000;
+
 /// What a server sends of a file.
 pub struct Stream {
     /// The bytes.
@@ -69,14 +72,15 @@ pub fn fetch(
 ) -> Result<()> {
     let mut part = Part::open(wanted.target)?;
     let mut is_patched = part.len > 0;
-    let mut failures = 0;
+    let (mut failures, mut connections) = (0, 0);
     loop {
         let before = part.len;
+        connections += 1;
         match part.extend(remote, wanted.limit, progress) {
             Ok(()) => {}
             Err(failure) => {
                 failures = if part.len > before { 1 } else { failures + 1 };
-                if !failure.may_pass || failures == ATTEMPTS {
+                if !failure.may_pass || failures == ATTEMPTS || connections == CONNECTIONS {
                     if part.len == 0 {
                         let _ = part.remove();
                     }
