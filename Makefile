@@ -88,7 +88,7 @@ $(AWS_VENV)/.complete: tests/aws/requirements.txt
 boot-tools: test-tools
 	@{ command -v debootstrap qemu-system-x86_64 && ls /usr/share/OVMF; } >/dev/null || { \
 		echo "installing: $(BOOT_PACKAGES)"; \
-		$(SUDO) apt-get install -y -qq --no-install-recommends $(BOOT_PACKAGES) || \
+		$(SUDO) apt-get install -y -qq --no-install-recommends --no-remove $(BOOT_PACKAGES) || \
 		$(SUDO) apt-get install -y -qq --no-install-recommends \
 			-t "$$(. /etc/os-release; echo $$VERSION_CODENAME)-backports" $(BOOT_PACKAGES); \
 	}

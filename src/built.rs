@@ -2,7 +2,7 @@
 //! the recipe before an import.
 
 use std::fs;
-use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::{self, Manifest};
@@ -12,6 +12,7 @@ use crate::verify::boot;
 use imgasm_aws::wish::Architecture;
 use imgasm_aws::{Boot, Built, BuiltDisk, BuiltVolume, VolumeContent};
 use imgasm_block::Digest;
+use imgasm_block::sidecar::Sidecar;
 use imgasm_container::{Cache, Progress};
 use imgasm_disk::Disk;
 use imgasm_guest::Arch;
@@ -20,12 +21,10 @@ use imgasm_guest::Arch;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no manifest.
-    #[error("there is nothing built here: cannot read {}", path.display())]
+    #[error("there is nothing built here: there is no {}", path.display())]
     NotBuilt {
         /// The manifest.
         path: PathBuf,
-        /// What the host said.
-        source: io::Error,
     },
     /// The file is not a manifest.
     #[error("{} is not a manifest", path.display())]
@@ -33,8 +32,11 @@ pub enum Error {
         /// The manifest.
         path: PathBuf,
         /// What is wrong with it.
-        source: serde_json::Error,
+        source: manifest::ParseError,
     },
+    /// A file could not be read, or the manifest cannot be trusted.
+    #[error(transparent)]
+    Block(#[from] imgasm_block::Error),
     /// What was built no longer matches the recipe.
     #[error("{} is out of date: {problem}", dir.display())]
     Stale {
@@ -147,13 +149,21 @@ pub fn open(
     Ok((manifest, built))
 }
 
+/// The manifest in a folder, if the owner of the disks that it names can have written it.
 fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
     let path = dir.join(manifest::FILE_NAME);
-    let json = fs::read(&path).map_err(|source| Error::NotBuilt {
-        path: path.clone(),
-        source,
-    })?;
-    serde_json::from_slice(&json).map_err(|source| Error::Manifest { path, source })
+    let Some(mut file) = Sidecar::open(&path)? else {
+        return Err(Error::NotBuilt { path });
+    };
+    let manifest = Manifest::parse(&file.read(manifest::LIMIT_BYTES)?)
+        .map_err(|source| Error::Manifest { path, source })?;
+    for name in manifest.files() {
+        let disk = dir.join(name);
+        let metadata = fs::metadata(&disk);
+        let metadata = metadata.map_err(|e| imgasm_block::Error::file(&disk, "look at", e))?;
+        file.may_speak_of_image_of(metadata.uid())?;
+    }
+    Ok(manifest)
 }
 
 /// The architecture of the programs in the image's root filesystem, and how the image can start.

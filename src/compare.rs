@@ -11,15 +11,12 @@ use tempfile::TempDir;
 use crate::build::{self, Build};
 use crate::config;
 use crate::diff::{self, Incomplete, Options, Report, raw, record};
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::opener::Opener;
 use crate::recipe::{self, Base, Recipe};
 use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, shared};
 use imgasm_container::Cache;
 use imgasm_disk::Disk;
-
-/// The longest file that may be a manifest: one with a line for each of a million paths.
-const MANIFEST_LIMIT_BYTES: u64 = 256 << 20;
 
 /// Why there is nothing to compare.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +54,7 @@ pub enum OpenError {
     Disk(#[from] imgasm_disk::Error),
     /// The file is named like a manifest, but is not one.
     #[error("this is not a manifest")]
-    NoManifest(#[source] serde_json::Error),
+    NoManifest(#[source] manifest::ParseError),
     /// The file beside a manifest is not the image that the manifest describes.
     #[error(
         "{} is not the image of this manifest: it has {len} bytes and the digest {digest}, and the \
@@ -250,7 +247,7 @@ fn begins_as_manifest(path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
     let mut first = [0];
     let is_json = file.read(&mut first)? == 1 && first == *b"{";
-    Ok(is_json && file.metadata()?.len() <= MANIFEST_LIMIT_BYTES)
+    Ok(is_json && file.metadata()?.len() <= manifest::LIMIT_BYTES)
 }
 
 /// The manifest in a file, if there is one in it.
@@ -261,7 +258,7 @@ fn manifest(path: &Path) -> Result<Option<Manifest>, OpenError> {
     if !begins_as_manifest(path)? {
         return Ok(None);
     }
-    match serde_json::from_slice(&fs::read(path)?) {
+    match Manifest::parse(&fs::read(path)?) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(error) if is_named_so => Err(OpenError::NoManifest(error)),
         // The code at the beginning of a disk may begin with any byte.
@@ -271,9 +268,7 @@ fn manifest(path: &Path) -> Result<Option<Manifest>, OpenError> {
 
 /// The image beside a manifest, if it is there.
 fn image_of(path: &Path, manifest: &Manifest) -> Option<PathBuf> {
-    let name = Path::new(&manifest.image.file);
-    // A manifest may come from anywhere and must not lead to another folder.
-    let file = path.with_file_name(name.file_name().filter(|file| *file == name)?);
+    let file = path.with_file_name(&manifest.image.file);
     file.is_file().then_some(file)
 }
 

@@ -1,6 +1,7 @@
 //! `manifest.json`: what was built from what.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,23 @@ use imgasm_block::{Digest, Output};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "manifest.json";
+
+/// The most bytes of a manifest: one with a line for each of a million paths.
+pub const LIMIT_BYTES: u64 = 256 << 20;
+
+/// Why bytes are not a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// They are not the JSON of one.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It names a file that does not lie beside it.
+    #[error("it names {file:?}, and a manifest is about files beside itself only")]
+    Elsewhere {
+        /// The file.
+        file: String,
+    },
+}
 
 /// The record that `build` writes beside the image. It holds nothing about the host or the time of
 /// the build, so that equal inputs give equal bytes.
@@ -213,6 +231,23 @@ pub struct Change {
 }
 
 impl Manifest {
+    /// Reads the file's content, which may come from anywhere.
+    pub fn parse(json: &[u8]) -> Result<Self, ParseError> {
+        let manifest: Self = serde_json::from_slice(json)?;
+        let is_beside = |file: &str| Path::new(file).file_name() == Some(OsStr::new(file));
+        if let Some(file) = manifest.files().find(|file| !is_beside(file)) {
+            let file = file.to_owned();
+            return Err(ParseError::Elsewhere { file });
+        }
+        Ok(manifest)
+    }
+
+    /// The names of the disks that it is about, the image first.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let made = self.volumes.iter().filter_map(|it| it.filesystem.as_ref());
+        std::iter::once(self.image.file.as_str()).chain(made.map(|made| made.file.as_str()))
+    }
+
     /// The file's content.
     pub fn to_json(&self) -> String {
         let mut json = serde_json::to_string_pretty(self).expect("plain values are always JSON");

@@ -170,12 +170,12 @@ pub fn undo(bytes: &[u8]) {
 pub fn origin(bytes: &[u8]) {
     let image = OnHost::new("a.raw", b"");
     fs::write(Origin::path_of(&image.1), bytes).expect("room for a file");
-    let _ = Origin::of(&image.1);
+    let _ = Origin::of(&image.1, 0, Digest::of(b""));
 }
 
 /// What a build has recorded.
 pub fn manifest(bytes: &[u8]) {
-    if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
+    if let Ok(manifest) = Manifest::parse(bytes) {
         let _ = record::compare(&manifest, &Manifest::clone(&manifest));
         let _ = manifest.to_json();
     }

@@ -58,24 +58,27 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
     let base = base.map_err(|reason| unusable(recipe, reason))?;
     // What is known about a raw file from another build must not show in the manifest of this one.
     let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
+    let metadata = fs::metadata(path);
+    let metadata = metadata.map_err(|e| imgasm_block::Error::file(path, "look at", e))?;
+    let digest = base.chunk_map.digest();
     Ok(OpenedBase {
         record: manifest::Base {
             name: recipe.base.name(),
             sha256: base.sha256.filter(|_| is_hashed),
-            digest: base.chunk_map.digest(),
+            digest,
             size: base.device.len(),
             unpinned: sha256.is_none(),
             bound: Some(match base.binding {
                 Binding::Compared => Bound::Compared,
                 Binding::Trusted => Bound::TrustedCache,
             }),
-            origin: Origin::of(path)?,
+            origin: Origin::of(path, metadata.uid(), digest)?,
         },
         device: base.device,
         chunk_map: base.chunk_map,
         partition,
         recovery: base.recovery,
-        mask: fs::metadata(path).map_or(OWNER, |metadata| metadata.mode() | OWNER),
+        mask: metadata.mode() | OWNER,
     })
 }
 

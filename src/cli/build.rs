@@ -266,7 +266,7 @@ fn bills_of_materials<'p>(
 fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
     let failed = |failure: Failure| failure.in_context(format!("cannot read {}", path.display()));
     let json = fs::read(path).map_err(|error| failed(error.into()))?;
-    serde_json::from_slice(&json).map_err(|error| failed(error.into()))
+    Manifest::parse(&json).map_err(|error| failed(error.into()))
 }
 
 /// Refuses to replace what a recipe with another name has built.
@@ -274,7 +274,7 @@ fn refuse_foreign(path: &Path, name: &str) -> Result<(), Failure> {
     let Ok(json) = fs::read(path) else {
         return Ok(());
     };
-    let what = match serde_json::from_slice::<Manifest>(&json) {
+    let what = match Manifest::parse(&json) {
         Ok(manifest) if manifest.name == name => return Ok(()),
         Ok(manifest) => format!("is of the image `{}`", manifest.name),
         Err(error) => format!("is not a manifest: {error}"),

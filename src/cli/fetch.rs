@@ -4,7 +4,7 @@ use super::download::DownloadArgs;
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::recipe::{self, RecipeArgs};
-use super::{Outcome, download, image, lock as locking};
+use super::{Outcome, confine, download, image, lock as locking};
 use crate::environment::Environment;
 use crate::lock::{self, Lock, Store};
 use crate::recipe::packages;
@@ -31,7 +31,8 @@ pub(super) fn run(
     let cache = image::cache(environment)?;
     let transport = Transport::new(environment.proxies.clone());
     let mut total = 0;
-    for recipe in &recipe::load_all(&args.recipe, environment)? {
+    let load = || recipe::load_all(&args.recipe, environment);
+    for recipe in &confine::apart(confine::anything(), environment, load)? {
         let (args, vendor) = (&args.download, args.vendor);
         let base = download::fetch_base(args, recipe, vendor, &transport, environment)?;
         if let Some((path, size)) = &base {

@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::Outcome;
 use super::connection::{ConnectionArgs, Console, explained};
 use super::failure::Failure;
 use super::output::Output;
 use super::recipe::{self, RecipeArgs};
+use super::{Outcome, confine};
 use crate::config::Epoch;
 use crate::environment::Environment;
 use crate::recipe::AmiFacts;
@@ -171,7 +171,8 @@ fn known(
     if !is_needed && args.recipe.path().is_err() {
         return Ok(None);
     }
-    let recipe = recipe::load(&args.recipe, environment)?;
+    let load = || recipe::load(&args.recipe, environment);
+    let recipe = confine::apart(confine::anything(), environment, load)?;
     // What its texts say of an image does not matter here.
     let any = AmiFacts {
         now: Epoch::DEFAULT.seconds(),

@@ -10,7 +10,7 @@ use super::image;
 use super::output::Output;
 use super::progress::Bars;
 use super::recipe::RecipeArgs;
-use super::{Outcome, recipe};
+use super::{Outcome, confine, recipe};
 use crate::built;
 use crate::config::Epoch;
 use crate::environment::Environment;
@@ -25,6 +25,7 @@ use imgasm_aws::sdk::{Aws, Patience, connect};
 use imgasm_aws::wish::{Ami, Polling};
 use imgasm_aws::{Artifact, Report, limits};
 use imgasm_block::ChunkMap;
+use imgasm_container::Cache;
 
 /// Make an AMI of what `build` has left. Prints its id.
 ///
@@ -142,7 +143,8 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     let mut made = Vec::new();
-    for recipe in &recipe::load_all(&args.recipe, environment)? {
+    let load = || recipe::load_all(&args.recipe, environment);
+    for recipe in &confine::apart(confine::anything(), environment, load)? {
         recipe::announce(recipe, output);
         made.extend(import_one(args, recipe, environment, output)?);
     }
@@ -161,21 +163,27 @@ fn import_one(
     let folder = recipe.outputs(&args.output);
     let bars = Bars::new();
     let cache = image::cache(environment)?;
-    let opened = built::open(&folder, recipe, &cache, &bars.reading("reading"));
-    let (manifest, built) = opened.map_err(|error| {
-        let hint = error.hint();
-        let failure = Failure::from(error);
-        match hint {
-            Some(hint) => failure.with_hint(hint),
-            None => failure,
-        }
+    let mut needs = confine::reading(confine::of_recipe(recipe));
+    needs.read.push(folder.clone());
+    let (manifest, built, base) = confine::apart(needs, environment, || {
+        let opened = built::open(&folder, recipe, &cache, &bars.reading("reading"));
+        let (manifest, built) = opened.map_err(|error| {
+            let hint = error.hint();
+            let failure = Failure::from(error);
+            match hint {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            }
+        })?;
+        let base = base(args, recipe, &manifest, &cache, output)?;
+        Ok((manifest, built, base))
     })?;
     let (ami, named) = ami(recipe, &manifest, environment)?;
     let region = args.connection.region_before_connecting(&ami, environment);
     let via = via(args, &ami)?;
     let plan = Plan::new(&built, ami, &named, via).map_err(explained)?;
     limits::check(&plan, region.as_deref(), now()).map_err(explained)?;
-    let base = base(args, recipe, &manifest, environment, output)?;
+    note_inherited(&plan, &manifest, output);
     let snapshot_id = base.as_ref().and_then(|_| parent(args, &manifest));
     let parent = base.as_ref().zip(snapshot_id.as_ref());
     let parent = parent.map(|(chunk_map, snapshot_id)| Parent {
@@ -253,6 +261,28 @@ fn patience(ami: &Ami, timeout: Option<u64>) -> Patience {
     }
 }
 
+/// Says which mappings come from nowhere but the record of where the base is from.
+fn note_inherited(plan: &Plan, manifest: &Manifest, output: &mut Output) {
+    let Some(origin) = &manifest.base.origin else {
+        return;
+    };
+    let (ami, region) = (&origin.ami_id, &origin.region);
+    let owner = origin
+        .owner_id
+        .as_deref()
+        .unwrap_or("an account that is not recorded");
+    for mapping in plan.inherited() {
+        let ebs = mapping.ebs.as_ref();
+        let snapshot = ebs.and_then(|ebs| ebs.snapshot_id.as_deref());
+        let what = snapshot.or(mapping.virtual_name.as_deref());
+        let (device, what) = (&mapping.device_name, what.unwrap_or("an empty volume"));
+        output.note(
+            "inherited",
+            format_args!("{device}: {what}, as {ami} of {owner} in {region} has it"),
+        );
+    }
+}
+
 /// Seconds since 1970, by the clock.
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -325,7 +355,7 @@ fn base(
     args: &Args,
     recipe: &Recipe,
     manifest: &Manifest,
-    environment: &Environment,
+    cache: &Cache,
     output: &mut Output,
 ) -> Result<Option<Arc<ChunkMap>>, Failure> {
     let is_parent = parent(args, manifest).is_some();
@@ -344,7 +374,7 @@ fn base(
         return Ok(None);
     }
     let bars = Bars::new();
-    let base = image::cache(environment)?.base(path, *sha256, &bars.reading("base"))?;
+    let base = cache.base(path, *sha256, &bars.reading("base"))?;
     bars.finish();
     if base.chunk_map.digest() == manifest.base.digest {
         return Ok(Some(base.chunk_map));

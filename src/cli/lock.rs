@@ -5,11 +5,11 @@ use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
 use super::recipe::{self, RecipeArgs};
-use super::{Outcome, image};
+use super::{Outcome, confine, image};
 use crate::build;
 use crate::environment::Environment;
 use crate::lock::file::verdicts;
-use crate::lock::make::{self, Made, Options};
+use crate::lock::make::{self, Base, Made, Options};
 use crate::lock::{self, Lock, Store};
 use crate::recipe::Recipe;
 use crate::recipe::packages::{self, PackageWishes};
@@ -47,7 +47,8 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::Done;
-    for recipe in &recipe::load_all(&args.recipe, environment)? {
+    let load = || recipe::load_all(&args.recipe, environment);
+    for recipe in &confine::apart(confine::anything(), environment, load)? {
         recipe::announce(recipe, output);
         if let Outcome::Differs = lock(args, recipe, environment, output)? {
             outcome = Outcome::Differs;
@@ -69,14 +70,18 @@ fn lock(
     download::fetch_base(&args.download, recipe, false, &transport, environment)?;
     let bars = Bars::new();
     let cache = image::cache(environment)?;
-    let root = build::base_root(recipe, &cache, &bars.reading("base"))?;
+    let needs = || confine::reading(confine::of_recipe(recipe));
+    let base = confine::apart(needs(), environment, || {
+        let root = build::base_root(recipe, &cache, &bars.reading("base"))?;
+        Base::read(recipe, root.as_ref()).map_err(explained)
+    })?;
     bars.finish();
     let updates_all = args.update.as_ref().is_some_and(Vec::is_empty);
     let options = Options {
         prefer: old.clone().filter(|_| !updates_all),
         update: args.update.clone(),
     };
-    let made = make::make(recipe, wishes, root.as_ref(), &transport, &options);
+    let made = make::make(recipe, wishes, base, &transport, &options);
     let Made { mut lock, notes } = made.map_err(explained)?;
     for note in &notes {
         output.warning(note);
@@ -86,7 +91,14 @@ fn lock(
         let fetched = store.fetch(&lock, package, false, &transport);
         fetched.map_err(explained)?;
     }
-    let scripts = build::rehearse(recipe, &lock, &cache, &bars.reading("base"))?;
+    let scripts = confine::apart(needs(), environment, || {
+        Ok(build::rehearse(
+            recipe,
+            &lock,
+            &cache,
+            &bars.reading("base"),
+        )?)
+    })?;
     bars.finish();
     for script in scripts.iter().filter(|script| script.verdict.is_partial()) {
         output.warning(script);

@@ -11,7 +11,7 @@ use imgasm_fs::FileSystem;
 use imgasm_guest::files::{known_path, link_target};
 use imgasm_guest::packages::database::Database;
 use imgasm_guest::packages::openpgp::Keyring;
-use imgasm_guest::{Facts, packages as rpm};
+use imgasm_guest::{Arch, Facts, packages as rpm};
 use imgasm_repo::metadata::{Location, Repository};
 use imgasm_repo::wish::Wishes;
 use imgasm_repo::{Pool, Solution, Transport, solve};
@@ -45,17 +45,41 @@ pub fn identity(database: &Database) -> Digest {
     Digest::of(lines.concat().as_bytes())
 }
 
-/// Solves the wishes of a recipe for its base, whose root filesystem is `fs`.
+/// What a base says of its packages and of where others come from: all that a lock needs of it.
+pub struct Base {
+    arch: Option<Arch>,
+    database: Database,
+    repositories: Vec<repositories::Repository>,
+    is_merged: bool,
+}
+
+impl Base {
+    /// Reads the base of a recipe, whose root filesystem is `fs`.
+    pub fn read(recipe: &Recipe, fs: &dyn FileSystem) -> Result<Self, Error> {
+        let database = Database::read(fs)?.ok_or(Error::NoDatabase)?;
+        Ok(Self {
+            arch: Facts::detect(fs)?.arch,
+            repositories: repositories::all(recipe, fs, &database)?,
+            is_merged: link_target(fs, &known_path("/bin"))?.is_some(),
+            database,
+        })
+    }
+}
+
+/// Solves the wishes of a recipe for its base.
 pub fn make(
     recipe: &Recipe,
     wishes: &PackageWishes,
-    fs: &dyn FileSystem,
+    base: Base,
     transport: &Transport,
     options: &Options,
 ) -> Result<Made, Error> {
-    let facts = Facts::detect(fs)?;
-    let database = Database::read(fs)?.ok_or(Error::NoDatabase)?;
-    let known = repositories::all(recipe, fs, &database)?;
+    let Base {
+        arch,
+        database,
+        repositories: known,
+        is_merged,
+    } = base;
     let keyrings = known.iter().map(repositories::Repository::keyring);
     let keyrings = keyrings.collect::<Result<Vec<_>, _>>()?;
     let keys: Vec<_> = keyrings.iter().map(Keyring::fingerprints).collect();
@@ -75,8 +99,7 @@ pub fn make(
         });
     }
     let headers = database.records.iter().map(|record| &record.header);
-    let is_merged = link_target(fs, &known_path("/bin"))?.is_some();
-    let mut pool = Pool::of_installed(headers, facts.arch, is_merged);
+    let mut pool = Pool::of_installed(headers, arch, is_merged);
     let loaded = pool.add(&repositories, transport, &wishes.exclude)?;
     if let Some(old) = &options.prefer {
         let may_change = options.update.as_deref().unwrap_or_default();

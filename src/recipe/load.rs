@@ -61,9 +61,9 @@ pub(super) struct RawRecipe {
 impl Recipe {
     /// Reads a recipe and its overlays.
     pub fn load(path: &Path, options: &Options) -> config::Result<Self> {
-        let source = Source::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::from_source(source, folder, options)
+        let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
+        Self::from_source(text(path, &boundary)?, folder, options)
     }
 
     /// Like [`Recipe::load`], for a text in memory; paths are relative to `folder`.
@@ -164,9 +164,9 @@ impl Recipe {
 
     /// The names of the images of the recipe in a file; none if it is about one image only.
     pub fn images(path: &Path, options: &Options) -> config::Result<Vec<String>> {
-        let source = Source::read(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
+        let source = text(path, &boundary)?;
         let source = compose::with_extended(source, folder, &boundary)?;
         Ok(compose::images(&source)?)
     }
@@ -260,6 +260,17 @@ fn checked_name(source: &Source, name: Spanned<String>) -> Result<String, Diagno
     let hint = "files are named after it: letters, digits, `.`, `_` and `-`, first a letter or \
                 digit";
     Err(error.with_hint(hint))
+}
+
+/// The text of a recipe. The file may have come with the project, as a link: its lines may stand in
+/// messages, so that it must lie inside like all that it names.
+fn text(path: &Path, boundary: &Boundary) -> config::Result<Source> {
+    let file = boundary.open(path);
+    let file = file.map_err(|error| {
+        let nothing = Source::new(&path.display().to_string(), "");
+        outside(&nothing, 0..0, error, None)
+    })?;
+    Source::from_file(file, path)
 }
 
 /// Why something that the recipe names must not lie where it does, with the place that names it.

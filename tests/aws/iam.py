@@ -43,7 +43,8 @@ def needs(service, operation, region, parameters):
         yield f"ssm:{operation}", f"arn:aws:ssm:{region}:{account}:parameter/{name}"
     elif service == "iam":
         role = parameters.get("RoleName")
-        yield f"iam:{operation}", f"arn:aws:iam::{state.ACCOUNT}:role/{role}" if role else "*"
+        arn = f"arn:aws:iam::{state.ACCOUNT}:role/{role}" if role else "*"
+        yield f"iam:{operation}", parameters.get("PolicySourceArn", arn)
     elif service == "kms":
         key = parameters["KeyId"]
         arn = key if key.startswith("arn:") else f"arn:aws:kms:{region}:{state.ACCOUNT}:key/{key}"

@@ -1,4 +1,4 @@
-"""IAM and KMS, as far as an import asks them: the account's alias, the role's trust, a key's state."""
+"""IAM and KMS, as far as an import asks them: the account's alias, the role's trust and rights, a key's state."""
 
 import json
 from urllib.parse import quote
@@ -29,7 +29,33 @@ def get_role(parameters):
     if name not in state.SETTINGS["roles"]:
         raise Refused(404, "NoSuchEntity", f"The role with name {name} cannot be found.")
     trust = quote(json.dumps(state.SETTINGS["trust"] or TRUST))
-    return f"<Role><RoleName>{name}</RoleName>" f"<AssumeRolePolicyDocument>{trust}</AssumeRolePolicyDocument></Role>"
+    return (
+        f"<Role><RoleName>{name}</RoleName><Arn>arn:aws:iam::{state.ACCOUNT}:role/{name}</Arn>"
+        f"<AssumeRolePolicyDocument>{trust}</AssumeRolePolicyDocument></Role>"
+    )
+
+
+def members(parameters, name):
+    """A list of the query protocol."""
+    count = sum(key.startswith(f"{name}.member.") for key in parameters)
+    return [parameters[f"{name}.member.{i + 1}"] for i in range(count)]
+
+
+def simulate_principal_policy(parameters):
+    """Each action on each resource, in this order (IAM API reference, SimulatePrincipalPolicy)."""
+    if not parameters["PolicySourceArn"].startswith("arn:"):
+        raise Refused(400, "InvalidInput", "PolicySourceArn is not an ARN")
+    if any("*" in action for action in members(parameters, "ActionNames")):
+        raise Refused(400, "InvalidInput", "ActionNames must be whole")
+    decisions = state.SETTINGS["decisions"]
+    results = "".join(
+        f"<member><MatchedStatements/><EvalActionName>{action}</EvalActionName>"
+        f"<EvalResourceName>{resource}</EvalResourceName>"
+        f"<EvalDecision>{decisions.get(action, 'allowed')}</EvalDecision></member>"
+        for action in members(parameters, "ActionNames")
+        for resource in members(parameters, "ResourceArns")
+    )
+    return f"<IsTruncated>false</IsTruncated><EvaluationResults>{results}</EvaluationResults>"
 
 
 def list_account_aliases(_parameters):
@@ -47,6 +73,7 @@ def describe_key(parameters):
 
 OPERATIONS = {
     "GetRole": get_role,
+    "SimulatePrincipalPolicy": simulate_principal_policy,
     "ListAccountAliases": list_account_aliases,
     "DescribeKey": describe_key,
 }

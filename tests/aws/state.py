@@ -20,6 +20,8 @@ SETTINGS = {
     "roles": ["vmimport"],
     #: Whom they trust, if it is not whom they should.
     "trust": None,
+    #: What their policies say of actions, if it is not that they are allowed.
+    "decisions": {},
     "aliases": [],
     #: Launch templates: their names, the AMI of each version, and which version is the default.
     "templates": [],

@@ -245,10 +245,25 @@ fn a_role_that_the_import_service_cannot_take_is_found_early() {
             json!({"trust": trust("vmie.amazonaws.com", "other")}),
             &["external id \"other\""],
         ),
+        (
+            json!({"trust": null, "decisions": {"s3:GetObject": "explicitDeny"}}),
+            &["denies it s3:GetObject on arn:aws:s3:::", "vmimport"],
+        ),
     ] {
         server.tell("settings", &settings);
         refused_early(&server, dir, words);
     }
+    // A policy of the bucket may allow what the role's own do not speak of.
+    let lacking = json!({"s3:ListBucket": "implicitDeny", "ec2:CopySnapshot": "implicitDeny"});
+    server.tell("settings", &json!({"decisions": lacking}));
+    let output = server.import(dir, "s3").output().unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    let words = "do not allow it s3:ListBucket on arn:aws:s3:::";
+    assert!(
+        said.contains(words) && said.contains("ec2:CopySnapshot on *"),
+        "{said}"
+    );
     // Whoever may not look has to believe that it is right.
     let denied = "AccessDenied: not you";
     server.tell("faults", &json!([{"service": "iam", "kind": denied}]));

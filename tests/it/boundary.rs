@@ -117,6 +117,18 @@ fn nothing_leads_out() {
     project.refuses("the file beside a rootfs", "rootfs.meta.toml");
 
     let project = Project::new();
+    replace(&project.path("imgasm.toml"), "../outside/secret");
+    project.refuses("the recipe", outside);
+    project.refuses("the recipe", "--allow-outside");
+
+    let project = Project::new();
+    let wishes = "[packages]\ninstall = ['x']\n[[repository]]\nid = 'r'\ngpgcheck = false\n\
+                  baseurl = 'file:///nowhere'";
+    project.recipe("rootfs = 'rootfs'", "", wishes);
+    replace(&project.path("imgasm.lock"), "../outside/secret");
+    project.refuses("the lock", outside);
+
+    let project = Project::new();
     fs::write(
         project.path("overlay/overlay.toml"),
         "[[step]]\nfirstboot = { name = 'x', from = 'script' }\n",
@@ -156,6 +168,7 @@ fn pipes_and_devices_are_not_opened() {
         "overlay/files/etc/pipe",
         "overlay/overlay.toml",
         "rootfs.meta.toml",
+        "imgasm.toml",
     ] {
         let project = Project::new();
         fifo(&project.path(name));

@@ -68,6 +68,7 @@ mod remote_base;
 mod sandbox;
 mod sensitive;
 mod session;
+mod sidecars;
 mod signed;
 mod sparsify;
 mod stock_overlays;

@@ -1,15 +1,17 @@
 //! Where a base came from: the file that `pull` leaves beside the image, and that `build` and
 //! `import` take up.
+//!
+//! It is bound to the image twice: by whom it belongs to (see [`imgasm_block::sidecar`]), and by the
+//! digest of the disk that it is about.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use imgasm_block::Digest;
+use imgasm_block::sidecar::Sidecar;
 
 /// An AMI that a base was pulled from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,12 @@ pub struct Origin {
     pub ami_id: String,
     /// Its name.
     pub name: String,
+    /// The account that owns it; not in files of before 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
+    /// The account that pulled it, which the snapshot belongs to; not in files of before 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
     /// Its region.
     pub region: String,
     /// The snapshot whose blocks the base has, where the account can still read it: what an
@@ -60,17 +68,15 @@ pub struct Mapping {
     pub virtual_name: Option<String>,
 }
 
-/// An origin file could not be read.
+/// The most bytes of an origin file. An AMI has at most 50 tags and some tens of mappings.
+const LIMIT: u64 = 1 << 20;
+
+/// Why an origin file does not count.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The host failed.
-    #[error("cannot read {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the host said.
-        source: io::Error,
-    },
+    /// The host failed, or the file is not to be trusted.
+    #[error(transparent)]
+    Block(#[from] imgasm_block::Error),
     /// It is not what `pull` writes.
     #[error("{} is not an origin file", path.display())]
     Invalid {
@@ -78,6 +84,20 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// It is about another disk.
+    #[error(
+        "{} is about a disk with the digest {recorded}, and the image beside it has {digest}: pull \
+         the AMI again, or remove the file if the AMI's mappings are not wanted",
+        path.display()
+    )]
+    OtherDisk {
+        /// The file.
+        path: PathBuf,
+        /// What it is about.
+        recorded: Digest,
+        /// The digest of the image's disk.
+        digest: Digest,
     },
 }
 
@@ -89,16 +109,23 @@ impl Origin {
         image.with_file_name(name)
     }
 
-    /// The origin of an image; `None` where it has no origin file.
-    pub fn of(image: &Path) -> Result<Option<Self>, Error> {
+    /// The origin of an image that belongs to the user `owner` and whose disk has this digest;
+    /// `None` if it has no origin file.
+    pub fn of(image: &Path, owner: u32, digest: Digest) -> Result<Option<Self>, Error> {
         let path = Self::path_of(image);
-        match fs::read(&path) {
-            Ok(json) => match serde_json::from_slice(&json) {
-                Ok(origin) => Ok(Some(origin)),
-                Err(source) => Err(Error::Invalid { path, source }),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { path, source }),
+        let Some(mut file) = Sidecar::open(&path)? else {
+            return Ok(None);
+        };
+        file.may_speak_of_image_of(owner)?;
+        let json = file.read(LIMIT)?;
+        match serde_json::from_slice::<Self>(&json) {
+            Ok(origin) if origin.digest == digest => Ok(Some(origin)),
+            Ok(origin) => Err(Error::OtherDisk {
+                path,
+                recorded: origin.digest,
+                digest,
+            }),
+            Err(source) => Err(Error::Invalid { path, source }),
         }
     }
 

@@ -230,7 +230,8 @@ pub fn policy(plan: &Plan, situation: &Situation<'_>, proof: Proof) -> Result<Po
         objects.push("s3:PutObject");
         statement.extend(in_bucket(&s3.bucket, partition, &objects));
         let role = format!("arn:{partition}:iam::*:role/{}", s3.role);
-        statement.push(Statement::allow("Role", &["iam:GetRole"], [role]));
+        let look = ["iam:GetRole", "iam:SimulatePrincipalPolicy"];
+        statement.push(Statement::allow("Role", &look, [role]));
     }
     statement.push(Statement::on_everything(
         "Account",

@@ -10,7 +10,7 @@ use crate::plan::steps::{Situation, Subject};
 use crate::plan::{Disk, DiskFormat, Plan, Via};
 use crate::policy::{Policy, partition, policy, role_policy, trust_policy};
 use crate::proof::Proof;
-use crate::request::{Parameters, Request};
+use crate::request::{BlockDeviceMapping, Parameters, Request};
 use imgasm_block::Digest;
 use imgasm_container::{Progress, write_stream};
 
@@ -23,6 +23,10 @@ pub struct Preview {
     pub identity: Digest,
     /// The disks that are uploaded.
     pub disks: Vec<DiskPreview>,
+    /// The mappings among the requests' that neither the recipe nor its build asks for, but the
+    /// origin of the base.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inherited_mappings: Vec<BlockDeviceMapping>,
     /// The requests that change something, in order; see [`steps`](crate::plan::steps) for what
     /// stands for what is not known yet. What an earlier run has left is found by an import, and
     /// the requests that would make it again are left out then.
@@ -105,6 +109,7 @@ pub fn preview(
         region: situation.region.map(ToOwned::to_owned),
         identity: plan.identity,
         disks,
+        inherited_mappings: plan.inherited().cloned().collect(),
         requests: steps.into_iter().map(|step| step.request).collect(),
         policy: policy(plan, situation, proof)?,
         trust_policy: role_policy.is_some().then(trust_policy),

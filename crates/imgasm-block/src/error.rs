@@ -101,7 +101,15 @@ pub enum Error {
         /// The offset in the image.
         offset: u64,
     },
-    /// An undo file that somebody else may have put there.
+    /// A file beside an image that somebody else may have put there; see [`crate::sidecar`].
+    #[error("{} is not trusted: {problem}; remove it if it is not yours", path.display())]
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An undo file that is not about the image.
     #[error(
         "the undo file {} is not trusted: {problem}; remove it if the image is right as it is",
         undo.display()

@@ -39,6 +39,7 @@
 //! - [`output`]: a new image beside its target, renamed when it is whole.
 //! - [`in_place`]: changing an image where it lies, if `in_use` finds that nobody else uses it,
 //!   with [`undo`] to get back from a half-done change.
+//! - [`sidecar`]: whether a file beside an image may speak of it.
 //! - [`shared`]: the blocks that two files on the host share.
 //! - [`digest`](mod@digest): SHA-256.
 //! - [`byte_size`]: a number of bytes as people write it.
@@ -75,6 +76,7 @@ pub mod pool;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod shared;
+pub mod sidecar;
 pub mod slice;
 mod spill;
 #[cfg(feature = "digest")]

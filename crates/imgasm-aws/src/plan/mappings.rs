@@ -39,6 +39,8 @@ pub(super) struct Planned {
     pub(super) mapping: BlockDeviceMapping,
     /// The index of the disk whose snapshot it gets.
     pub(super) disk: Option<usize>,
+    /// Whether nothing but the origin of the base asks for it.
+    pub(super) inherited: bool,
 }
 
 /// The disks, the root first, and the mappings, the root's first.
@@ -62,6 +64,7 @@ pub(super) fn mappings(built: &Built, ami: &Ami) -> Result<(Vec<Disk>, Vec<Plann
             ..BlockDeviceMapping::default()
         },
         disk: Some(0),
+        inherited: false,
     }];
     for volume in &built.volumes {
         let settings = &volume.settings;
@@ -86,6 +89,7 @@ pub(super) fn mappings(built: &Built, ami: &Ami) -> Result<(Vec<Disk>, Vec<Plann
         planned.push(Planned {
             mapping: of_volume(volume)?,
             disk: index,
+            inherited: false,
         });
     }
     let others = origin.map_or(&[][..], |origin| &origin.block_device_mappings);
@@ -96,6 +100,7 @@ pub(super) fn mappings(built: &Built, ami: &Ami) -> Result<(Vec<Disk>, Vec<Plann
             planned.push(Planned {
                 mapping: of_base(mapping),
                 disk: None,
+                inherited: true,
             });
         }
     }

@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 use self::mappings::{Planned, gib, mappings};
 use crate::built::Built;
 use crate::request::{
-    CopyImage, DiskContainer, ImportSnapshot, RegisterImage, StartSnapshot, Tag, UserBucket,
+    BlockDeviceMapping, CopyImage, DiskContainer, ImportSnapshot, RegisterImage, StartSnapshot,
+    Tag, UserBucket,
 };
 use crate::wish::{Ami, ImdsSupport, TpmSupport};
 use crate::{Error, Result, tags};
@@ -204,6 +205,12 @@ impl Plan {
             })
             .collect();
         request
+    }
+
+    /// The mappings that only the origin of the base asks for.
+    pub fn inherited(&self) -> impl Iterator<Item = &BlockDeviceMapping> {
+        let inherited = self.mappings.iter().filter(|planned| planned.inherited);
+        inherited.map(|planned| &planned.mapping)
     }
 
     /// The key of a disk's object.

@@ -5,8 +5,8 @@
 //! end does not count.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 use imgasm_block::Digest;
 use imgasm_block::bytes::byte_len;
+use imgasm_block::sidecar::Sidecar;
 
 /// The first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,54 +45,36 @@ impl Journal {
     where
         I: Serialize + DeserializeOwned + PartialEq,
     {
-        let failed = |operation| {
-            let path = path.to_owned();
-            move |source| Error::Journal {
-                path,
-                operation,
-                source,
-            }
+        let mut file = opened(path)?;
+        let mut text = Vec::new();
+        let read = file.read_to_end(&mut text);
+        read.map_err(failed(path, "read"))?;
+        let Some(found) = Found::parse(&String::from_utf8_lossy(&text), intent) else {
+            return Self::begin_in(path, file, intent);
         };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed("read")(error)),
-        };
-        if let Some(found) = Found::parse(&text, intent) {
-            let file = OpenOptions::new().append(true).open(path);
-            let file = file.map_err(failed("open"))?;
-            lock(path, &file)?;
-            // A line that was cut off must not become whole by what follows.
-            file.set_len(found.len).map_err(failed("cut"))?;
-            return Ok(Self {
-                path: path.to_owned(),
-                file,
-                token: found.token,
-                id: found.id,
-                done: found.done,
-            });
-        }
-        Self::begin(path, intent)
+        // A line that was cut off must not become whole by what follows.
+        cut(&mut file, path, found.len)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            token: found.token,
+            id: found.id,
+            done: found.done,
+        })
     }
 
     /// Begins a new journal.
     pub(super) fn begin<I: Serialize>(path: &Path, intent: &I) -> Result<Self> {
+        Self::begin_in(path, opened(path)?, intent)
+    }
+
+    fn begin_in<I: Serialize>(path: &Path, mut file: File, intent: &I) -> Result<Self> {
         let token = new_token(path);
         let head = Head {
             intent,
             token: token.clone(),
         };
-        let failed = |operation| {
-            move |source| Error::Journal {
-                path: path.to_owned(),
-                operation,
-                source,
-            }
-        };
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(failed("make"))?;
-        lock(path, &file)?;
-        file.set_len(0).map_err(failed("empty"))?;
+        cut(&mut file, path, 0)?;
         let mut journal = Self {
             path: path.to_owned(),
             file,
@@ -126,13 +109,29 @@ impl Journal {
     }
 }
 
-/// Makes sure that no other process has the journal: two would write into each other's.
-fn lock(path: &Path, file: &File) -> Result<()> {
-    file.try_lock().map_err(|error| Error::Journal {
+/// What an operation on a journal failed by.
+fn failed(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Journal {
         path: path.to_owned(),
-        operation: "have for this run alone",
-        source: error.into(),
-    })
+        operation,
+        source,
+    }
+}
+
+/// Opens or makes the file of a journal, for this process alone: two would write into each other's.
+fn opened(path: &Path) -> Result<File> {
+    let file = Sidecar::open_own(path)?;
+    file.try_lock()
+        .map_err(|error| failed(path, "have for this run alone")(error.into()))?;
+    Ok(file)
+}
+
+/// Keeps the first `len` bytes, behind which the next line is written.
+fn cut(file: &mut File, path: &Path, len: u64) -> Result<()> {
+    let done = file
+        .set_len(len)
+        .and_then(|()| file.seek(SeekFrom::Start(len)));
+    done.map(drop).map_err(failed(path, "cut"))
 }
 
 /// Removes a journal that is not needed any more.

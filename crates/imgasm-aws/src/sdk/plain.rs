@@ -36,9 +36,16 @@ impl Answer {
 
     /// What stands in an element of XML, the first of its name, without elements in it.
     pub(super) fn element(&self, name: &str) -> Option<&str> {
-        let (_, rest) = self.text.split_once(&format!("<{name}>"))?;
-        let (inside, _) = rest.split_once('<')?;
-        Some(inside.trim())
+        self.elements(name).next()
+    }
+
+    /// The same of all elements of the name, in their order.
+    pub(super) fn elements(&self, name: &str) -> impl Iterator<Item = &str> {
+        let parts = self.text.split(&format!("<{name}>")).skip(1);
+        let parts: Vec<&str> = parts
+            .filter_map(|rest| Some(rest.split_once('<')?.0.trim()))
+            .collect();
+        parts.into_iter()
     }
 }
 

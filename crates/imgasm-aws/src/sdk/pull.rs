@@ -331,6 +331,8 @@ fn origin(aws: &Aws, image: &Image, snapshot_id: Option<String>, digest: Digest)
     Origin {
         ami_id: text(image.image_id()),
         name: text(image.name()),
+        owner_id: image.owner_id().map(ToOwned::to_owned),
+        account_id: Some(aws.account.clone()),
         region: aws.region.clone(),
         snapshot_id,
         digest,

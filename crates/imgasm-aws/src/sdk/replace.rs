@@ -5,7 +5,6 @@
 //! registered. Its snapshots stay, and all that is needed to register it again is kept in a file
 //! before it is deregistered, so that a run that is killed loses nothing either.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +23,10 @@ use crate::request::{
 };
 use crate::{Error, Result};
 use imgasm_block::Output;
+use imgasm_block::sidecar::Sidecar;
+
+/// The most bytes of the file with what made room; one AMI is some thousands.
+const LIMIT: u64 = 16 << 20;
 
 /// An AMI as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,12 +141,13 @@ impl Replaced {
             operation: "read",
             source,
         };
-        let all = match fs::read(path) {
-            Ok(json) => {
+        let all = match Sidecar::open(path)? {
+            Some(mut found) => {
+                found.is_of_this_user()?;
+                let json = found.read(LIMIT)?;
                 serde_json::from_slice(&json).map_err(|error| failed(io::Error::other(error)))?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed(error)),
+            None => Vec::new(),
         };
         let path = path.to_owned();
         Ok(Self { path, all })

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::connect::Aws;
 use super::plain::{self, Answer};
+use crate::plan::{Plan, S3};
+use crate::policy::partition;
+use crate::report::Report;
 use crate::trust::{Trust, trust};
 use crate::{Error, Result};
 
@@ -16,8 +19,9 @@ pub(super) async fn alias(aws: &Aws) -> Option<String> {
     Some(alias.to_owned())
 }
 
-/// Looks whether the import service can take a role.
-pub(super) async fn check_role(aws: &Aws, role: &str) -> Result<()> {
+/// Looks whether the import service can take a role, and may do with it what it has to.
+pub(super) async fn check_role(aws: &Aws, plan: &Plan, s3: &S3, report: &dyn Report) -> Result<()> {
+    let role = s3.role.as_str();
     let asked = plain::iam(aws, &[("Action", "GetRole"), ("RoleName", role)]).await;
     let Some(answer) = asked else { return Ok(()) };
     let wrong = |message: String| Error::Role {
@@ -31,16 +35,101 @@ pub(super) async fn check_role(aws: &Aws, role: &str) -> Result<()> {
             _ => Ok(()),
         };
     }
-    let Some(document) = document(&answer) else {
+    match document(&answer).as_ref().map(trust) {
+        Some(Trust::OtherId(id)) => {
+            return Err(wrong(format!(
+                "it trusts vmie.amazonaws.com with the external id {id:?}, not \"vmimport\""
+            )));
+        }
+        Some(Trust::Others) => {
+            return Err(wrong("it does not trust vmie.amazonaws.com".to_owned()));
+        }
+        Some(Trust::Service) | None => {}
+    }
+    let Some(arn) = answer.element("Arn") else {
         return Ok(());
     };
-    match trust(&document) {
-        Trust::Service => Ok(()),
-        Trust::OtherId(id) => Err(wrong(format!(
-            "it trusts vmie.amazonaws.com with the external id {id:?}, not \"vmimport\""
-        ))),
-        Trust::Others => Err(wrong("it does not trust vmie.amazonaws.com".to_owned())),
+    let mut lacking = Vec::new();
+    for (actions, resources) in needs_of_role(plan, s3, partition(Some(&aws.region))) {
+        for (decision, what) in simulate(aws, arn, actions, &resources).await {
+            if decision == "explicitDeny" {
+                return Err(wrong(format!("a policy denies it {what}")));
+            }
+            if decision == "implicitDeny" {
+                lacking.push(what);
+            }
+        }
     }
+    if !lacking.is_empty() {
+        report.warning(&format!(
+            "the policies of the role {role} do not allow it {}: unless a policy of the bucket does, the import \
+             will fail; `import --dry-run` prints the policy that it needs",
+            lacking.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// What the role has to be allowed: of [`role_policy`](crate::policy::role_policy), what can be asked
+/// about, which are actions and resources without patterns.
+fn needs_of_role(
+    plan: &Plan,
+    s3: &S3,
+    partition: &str,
+) -> [(&'static [&'static str], Vec<String>); 3] {
+    let bucket = format!("arn:{partition}:s3:::{}", s3.bucket);
+    let disks = plan.disks.iter();
+    let objects = disks.map(|disk| format!("{bucket}/{}", plan.key(disk, s3.format)));
+    [
+        (&["s3:GetObject"], objects.collect()),
+        (&["s3:GetBucketLocation", "s3:ListBucket"], vec![bucket]),
+        (
+            &["ec2:CopySnapshot", "ec2:ModifySnapshotAttribute"],
+            vec!["*".to_owned()],
+        ),
+    ]
+}
+
+/// Asks IAM whether the policies of a role allow actions on resources: its decisions, each with what
+/// it is about. Nothing if the caller may not ask.
+async fn simulate(
+    aws: &Aws,
+    role: &str,
+    actions: &[&str],
+    resources: &[String],
+) -> Vec<(String, String)> {
+    let mut form = vec![
+        ("Action".to_owned(), "SimulatePrincipalPolicy".to_owned()),
+        ("PolicySourceArn".to_owned(), role.to_owned()),
+    ];
+    let numbered = |name: &str, texts: &mut dyn Iterator<Item = &str>| -> Vec<(String, String)> {
+        let numbered = texts.enumerate();
+        numbered
+            .map(|(i, text)| (format!("{name}.member.{}", i + 1), text.to_owned()))
+            .collect()
+    };
+    form.extend(numbered("ActionNames", &mut actions.iter().copied()));
+    form.extend(numbered(
+        "ResourceArns",
+        &mut resources.iter().map(String::as_str),
+    ));
+    let pairs: Vec<_> = form
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let answer = plain::iam(aws, &pairs).await.filter(Answer::is_success);
+    let Some(answer) = answer else {
+        return Vec::new();
+    };
+    let results = answer.elements("EvalActionName");
+    let results = results
+        .zip(answer.elements("EvalResourceName"))
+        .zip(answer.elements("EvalDecision"));
+    results
+        .map(|((action, resource), decision)| {
+            (decision.to_owned(), format!("{action} on {resource}"))
+        })
+        .collect()
 }
 
 /// The trust policy of a role, which IAM gives as an encoded text.

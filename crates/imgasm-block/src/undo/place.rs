@@ -6,15 +6,14 @@
 //! device lies in `/var/tmp`: the device's own folder does not survive a reboot.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{OFlags, XattrFlags};
-use rustix::io::Errno;
+use rustix::fs::XattrFlags;
 
+use crate::sidecar::Sidecar;
 use crate::{Error, FileDevice, Result};
 
 const SUFFIX: &str = ".imgasm-undo";
@@ -91,42 +90,21 @@ pub(super) fn marked(image: &FileDevice) -> Option<PathBuf> {
 /// Opens an undo file; `None` if there is none.
 ///
 /// # Errors
-/// [`Error::UndoUntrusted`] unless it is a regular file with one name that belongs to the image's
-/// owner, to root, or to the user who runs this: anybody else's could have been put there to be
-/// written into the image.
+/// [`Error::UndoUntrusted`] unless it is a [`Sidecar`] of the image with only this name: anybody
+/// else's could have been put there to be written into the image.
 pub(super) fn open(path: &Path, image: &FileDevice) -> Result<Option<File>> {
-    let untrusted = |problem: String| {
-        Err(Error::UndoUntrusted {
-            undo: path.to_owned(),
+    let trusted = |file: Sidecar| {
+        file.may_speak_of_image_of(metadata(image)?.uid())?;
+        file.only_name()
+    };
+    let found = Sidecar::open(path).and_then(|found| found.map(trusted).transpose());
+    found.map_err(|error| match error {
+        Error::Untrusted { path, problem } => Error::UndoUntrusted {
+            undo: path,
             problem,
-        })
-    };
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = match OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-    {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) if Errno::from_io_error(&e) == Some(Errno::LOOP) => {
-            return untrusted("it is a symbolic link".to_owned());
-        }
-        Err(e) => return Err(Error::file(path, "open", e)),
-    };
-    let found = file.metadata().map_err(|e| Error::file(path, "open", e))?;
-    if !found.is_file() || found.nlink() != 1 {
-        return untrusted("it is not a regular file with only this name".to_owned());
-    }
-    let owner = metadata(image)?.uid();
-    let user = rustix::process::geteuid().as_raw();
-    if ![owner, user, 0].contains(&found.uid()) {
-        return untrusted(format!(
-            "it belongs to user {}, and the image to user {owner}",
-            found.uid()
-        ));
-    }
-    Ok(Some(file))
+        },
+        other => other,
+    })
 }
 
 /// Removes an undo file, and the mark of its image.

@@ -4,17 +4,16 @@
 //! What has come so far is called `NAME.part`. Whether it and what follows belong together is told by
 //! the digest alone: if they do not, the file is asked for once more, from its beginning.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::{ATTEMPTS, CHUNK, Failure, PAUSE, failed, interrupted};
 use crate::{Error, Result};
 use imgasm_block::Digest;
+use imgasm_block::sidecar::Sidecar;
 
 /// The most connections for one file, however little each of them brings.
 const CONNECTIONS: u32 = 1000;
@@ -126,16 +125,7 @@ impl Part {
             path: path.clone(),
             source,
         };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        options.custom_flags(flags.bits().cast_signed());
-        let file = options.open(&path).map_err(host)?;
-        let metadata = file.metadata().map_err(host)?;
-        if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
-            let problem = "it is not a file of this user";
-            return Err(host(io::Error::other(problem)));
-        }
+        let file = Sidecar::open_own(&path).map_err(|error| host(io::Error::other(error)))?;
         file.try_lock().map_err(|_| {
             let problem = "another process is getting it";
             host(io::Error::new(io::ErrorKind::WouldBlock, problem))
