@@ -103,7 +103,9 @@ pub(super) fn changing(image: &Path) -> Needs {
 /// An image that is read, with what belongs to it.
 pub(super) fn of_image(image: &Path) -> impl Iterator<Item = PathBuf> {
     let beside = [image.to_owned(), Origin::path_of(image)];
-    beside.into_iter().chain(InPlace::undo_files(image))
+    let extents = imgasm_container::has_extents(image).then(|| folder_of(image));
+    let beside = beside.into_iter().chain(extents);
+    beside.chain(InPlace::undo_files(image))
 }
 
 /// What a recipe's image is made of.

@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// this, 16 GiB and about a thousand times the length of the file.
     #[arg(long, value_name = "SIZE")]
     max_size: Option<ByteSize>,
+    /// Read also what a qcow2 or VHD is based on, if it lies in the same folder.
+    #[arg(long)]
+    allow_backing: bool,
     /// Replace a file that is there.
     #[arg(long)]
     force: bool,
@@ -39,9 +42,10 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn needs(&self) -> Needs {
+        let based = self.allow_backing.then(|| confine::folder_of(&self.input));
         Needs {
             write: vec![confine::folder_of(&self.output)],
-            ..confine::reading(confine::of_image(&self.input))
+            ..confine::reading(confine::of_image(&self.input).chain(based))
         }
     }
 }
@@ -73,6 +77,7 @@ pub(super) fn run(
     let reading = Reading {
         is_raw: args.input_format.is_some(),
         max_bytes: args.max_size.map(|size| size.0),
+        allows_backing: args.allow_backing,
     };
     let cache = image::cache(environment)?.reading(reading);
     let opened = cache.open(&args.input, &bars.reading("reading"))?;

@@ -114,6 +114,46 @@ fn from_every_format_to_every_format_it_is_the_same_disk() {
 }
 
 #[test]
+fn disks_of_several_files_become_one() {
+    if !need::tools(&["qemu-img"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let path = |name: &str| dir.join(name).display().to_string();
+    sparse_disk(&dir.join("in.raw"), 5 * MIB, 3);
+    fs::create_dir(dir.join("sub")).unwrap();
+    let split = [
+        "convert",
+        "-O",
+        "vmdk",
+        "-o",
+        "subformat=twoGbMaxExtentSparse",
+    ];
+    let (input, disk, based) = (path("in.raw"), path("sub/disk.vmdk"), path("based.qcow2"));
+    run("qemu-img", split.into_iter().chain([&*input, &disk]));
+    converted(dir, &["sub/disk.vmdk", "split.raw"]);
+    let on = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "in.raw"];
+    run("qemu-img", on.into_iter().chain([&*based]));
+    assert!(refused(dir, &["based.qcow2", "out.raw"]).contains("--allow-backing"));
+    assert!(!dir.join("out.raw").exists());
+    converted(dir, &["--allow-backing", "based.qcow2", "both.raw"]);
+    for name in ["split.raw", "both.raw"] {
+        let compare = ["compare", "-q", "-f", "raw", "-F", "raw"];
+        run(
+            "qemu-img",
+            compare.into_iter().chain([&*input, &path(name)]),
+        );
+    }
+    let looked = example::imgasm()
+        .args(["inspect", "sub/disk.vmdk"])
+        .current_dir(dir)
+        .output();
+    let said = String::from_utf8_lossy(&looked.unwrap().stderr).into_owned();
+    assert!(!said.contains("ermission denied"), "{said}");
+}
+
+#[test]
 fn the_format_can_be_told() {
     if !need::tools(&["qemu-img"]) {
         return;

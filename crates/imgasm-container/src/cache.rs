@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::family::Family;
 use super::stamp::Stamp;
 use super::unpack::unpack;
 use super::{Error, Found, Image, Progress, Reading, Result, folder, look, once, open, open_disk};
@@ -156,7 +157,7 @@ impl Cache {
     /// or found there.
     pub fn open(&self, path: &Path, progress: &Progress<'_>) -> Result<Image> {
         let file = open(path)?;
-        match look(&file, path, self.reading)? {
+        match look(&file, path, self.reading, Family::of(self.reading))? {
             Found::Disk(image) => {
                 tracing::info!("{}: read where it lies", path.display());
                 Ok(image)
@@ -176,7 +177,7 @@ impl Cache {
     /// the device does. `None` if nothing can be unpacked.
     pub fn salvage(&self, path: &Path, progress: &Progress<'_>) -> Option<FileDevice> {
         let file = open(path).ok()?;
-        let Ok(Found::Packed) = look(&file, path, self.reading) else {
+        let Ok(Found::Packed) = look(&file, path, self.reading, Family::ALONE) else {
             return None;
         };
         let place = self.place(path, file).ok()?;
@@ -208,7 +209,7 @@ impl Cache {
         if let Some(known) = place.known_digest().filter(|_| self.is_trusted) {
             check(path, expected, known)?;
         }
-        match look(&place.file, path, self.reading)? {
+        match look(&place.file, path, self.reading, Family::ALONE)? {
             Found::Disk(image) if image.device.host_file().is_some() => {
                 tracing::info!("{}: read where it lies", path.display());
                 place.raw(image.recovery, expected, progress)
@@ -224,7 +225,7 @@ impl Cache {
                     return Ok(base);
                 }
                 tracing::info!("{}: copied into the cache", path.display());
-                let (_, disk) = open_disk(verified, path)?;
+                let (_, disk) = open_disk(verified, path, Family::ALONE)?;
                 let output = Output::create(&self.incoming(&place))?;
                 output.write_device(&disk)?;
                 let chunk_map = ChunkMap::compute(&output.device()?)?;
@@ -270,7 +271,7 @@ impl Cache {
         place.remember(Some(unpacked.digest))?;
         let mut wrapping: Vec<String> = unpacked.layers.iter().map(ToString::to_string).collect();
         let device: Arc<dyn BlockDevice> = Arc::new(output.device()?);
-        let (format, disk) = open_disk(device, place.path)?;
+        let (format, disk) = open_disk(device, place.path, Family::ALONE)?;
         if disk.host_file().is_some() {
             return self.keep(output, unpacked.digest, &unpacked.chunk_map, wrapping);
         }

@@ -20,6 +20,8 @@ const RANGE_BYTES: u64 = 16 << 20;
 pub(super) enum Mapping {
     /// Zeros, stored nowhere.
     Zeros,
+    /// What the disk that this one is based on has there; zeros past its end.
+    Below,
     /// Bytes of the file, from this offset.
     Stored(u64),
     /// Part of a compressed cluster.
@@ -119,15 +121,39 @@ impl ClusterFile {
 pub(super) struct Clusters<T> {
     file: ClusterFile,
     table: T,
+    /// The disk that this one is based on.
+    below: Option<Arc<dyn BlockDevice>>,
     unpacked: Mutex<Lru<Vec<u8>>>,
 }
 
 impl<T: Table> Clusters<T> {
     pub(super) fn new(file: ClusterFile, table: T) -> Self {
+        Self::based_on(file, table, None)
+    }
+
+    pub(super) fn based_on(
+        file: ClusterFile,
+        table: T,
+        below: Option<Arc<dyn BlockDevice>>,
+    ) -> Self {
         Self {
             file,
             table,
+            below,
             unpacked: Mutex::new(Lru::new(UNPACKED_BYTES)),
+        }
+    }
+
+    /// Where the first data lies in a stretch, if there is any.
+    fn data_in(&self, at: u64, stretch: Stretch) -> imgasm_block::Result<Option<Range<u64>>> {
+        let end = at.saturating_add(stretch.len).min(self.len());
+        match (stretch.mapping, &self.below) {
+            (Mapping::Below, Some(below)) if at < below.len() => {
+                let found = below.next_data(at)?.filter(|data| data.start < end);
+                Ok(found.map(|data| data.start.max(at)..data.end.min(end)))
+            }
+            (Mapping::Zeros | Mapping::Below, _) => Ok(None),
+            (Mapping::Stored(_) | Mapping::Packed { .. }, _) => Ok(Some(at..end)),
         }
     }
 
@@ -172,6 +198,10 @@ impl<T: Table> BlockDevice for Clusters<T> {
                 rest.split_at_mut(usize::try_from(len).expect("within a buffer"));
             match stretch.mapping {
                 Mapping::Zeros => piece.fill(0),
+                Mapping::Below => match &self.below {
+                    Some(below) if at < below.len() => below.read_padded(at, piece)?,
+                    _ => piece.fill(0),
+                },
                 Mapping::Stored(offset) => self.file.read_stored(offset, piece)?,
                 Mapping::Packed { offset, len, start } => {
                     let cluster = self.unpacked(offset, len)?;
@@ -202,13 +232,13 @@ impl<T: Table> BlockDevice for Clusters<T> {
         let mut start = None;
         while at < self.len() && start.is_none_or(|start| at - start < RANGE_BYTES) {
             let stretch = self.table.lookup(&self.file, at)?;
-            match (stretch.mapping, start) {
-                (Mapping::Zeros, Some(start)) => return Ok(Some(start..at)),
-                (Mapping::Zeros, None) => {}
-                (_, None) => start = Some(at),
-                (_, Some(_)) => {}
+            let data = self.data_in(at, stretch)?;
+            match (data, start) {
+                (Some(data), Some(_)) if data.start == at => at = data.end,
+                (_, Some(start)) => return Ok(Some(start..at)),
+                (Some(data), None) => (start, at) = (Some(data.start), data.end),
+                (None, None) => at = at.saturating_add(stretch.len).min(self.len()),
             }
-            at = at.saturating_add(stretch.len).min(self.len());
         }
         Ok(start.map(|start| start..at))
     }

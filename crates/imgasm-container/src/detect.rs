@@ -80,6 +80,8 @@ pub(super) enum Content {
     Tar,
     /// A disk image. Raw ones are recognised by a partition table or a filesystem.
     Disk(DiskFormat),
+    /// The text that describes a VMDK of several files.
+    Descriptor,
     /// A format that holds disks or files but is not read, by its name.
     Foreign(&'static str),
     /// Anything else.
@@ -123,9 +125,11 @@ pub(super) fn detect(head: &[u8]) -> Content {
     if at(0x40, b"\x7f\x10\xda\xbe") {
         return Content::Disk(DiskFormat::Vdi);
     }
+    if at(0, super::vmdk_descriptor::MAGIC.as_bytes()) {
+        return Content::Descriptor;
+    }
     let foreign = [
-        (0, &b"# Disk DescriptorFile"[..], "a VMDK descriptor file"),
-        (0, b"COWD", "a VMDK of ESX 2"),
+        (0, &b"COWD"[..], "a VMDK of ESX 2"),
         (0, b"QED\0", "a QED image"),
         (0, b"WithoutFreeSpace", "a Parallels image"),
         (0, b"WithouFreSpacExt", "a Parallels image"),

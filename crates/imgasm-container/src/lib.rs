@@ -13,6 +13,8 @@
 //!   `bzip2_blocks`, `inflate`: on all cores if the format allows it.
 //! - `clusters`: a disk that lies in scattered clusters of a file, which is what `qcow2`, `vmdk`,
 //!   `vhd`, `vhdx` (after its log, `vhdx_log`) and `vdi` read.
+//! - `family`: the other files of a disk that lies in several; `vmdk_descriptor` names them, and
+//!   `joined` makes one device of them.
 //! - [`write`](mod@write): a disk in the formats that others read.
 
 mod budget;
@@ -23,9 +25,11 @@ mod clusters;
 mod decode;
 pub mod detect;
 pub mod error;
+mod family;
 mod folder;
 mod frames;
 mod inflate;
+mod joined;
 pub mod known;
 mod once;
 mod peel;
@@ -39,6 +43,7 @@ mod vhd;
 mod vhdx;
 mod vhdx_log;
 mod vmdk;
+mod vmdk_descriptor;
 pub mod write;
 
 use std::path::Path;
@@ -51,6 +56,8 @@ pub use error::{Error, Result};
 pub use stamp::Written;
 pub use tar_file::TarFile;
 pub use write::{OutputFormat, write_file, write_stream};
+
+use family::Family;
 
 use detect::{Content, HEAD_LEN, detect};
 use imgasm_block::{BlockDevice, FileDevice, InPlace, Recovery};
@@ -82,6 +89,9 @@ enum Found {
 /// more forms follow the names of other files in an image, wherever they lead.
 const WHOLE_DISK: &str = "export it as one whole disk, raw or as a qcow2, where it comes from";
 
+/// What to do about a part of a disk.
+const DESCRIPTOR: &str = "name the file that describes the disk, which lies beside its extents";
+
 /// How a file is to be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -90,6 +100,17 @@ pub struct Reading {
     /// The most bytes that may come out of a compressed file or a tar; by default 16 GiB plus about
     /// a thousand times the file's length.
     pub max_bytes: Option<u64>,
+    /// Whether a qcow2 or VHD may be based on other files of its folder.
+    pub allows_backing: bool,
+}
+
+/// Whether a file describes a disk whose bytes lie in other files of its folder.
+pub fn has_extents(path: &Path) -> bool {
+    let Ok(file) = FileDevice::open(path) else {
+        return false;
+    };
+    let mut magic = [0; vmdk_descriptor::MAGIC.len()];
+    file.read_at(0, &mut magic).is_ok() && magic == vmdk_descriptor::MAGIC.as_bytes()
 }
 
 /// Opens a file, once for everything that is done with it.
@@ -106,7 +127,7 @@ fn open(path: &Path) -> Result<Arc<FileDevice>> {
 /// # Errors
 /// [`imgasm_block::Error::Interrupted`] for a raw image that was left half-changed;
 /// [`Error::Unknown`] for what is neither a container nor a disk.
-fn look(file: &Arc<FileDevice>, path: &Path, reading: Reading) -> Result<Found> {
+fn look(file: &Arc<FileDevice>, path: &Path, reading: Reading, family: Family) -> Result<Found> {
     let recovery = InPlace::check(file)?;
     if reading.is_raw {
         return Ok(Found::Disk(Image {
@@ -121,7 +142,7 @@ fn look(file: &Arc<FileDevice>, path: &Path, reading: Reading) -> Result<Found> 
             path: path.to_owned(),
         }),
         _ => {
-            let (format, device) = open_disk(file.clone(), path)?;
+            let (format, device) = open_disk(file.clone(), path, family)?;
             let wrapping = match format {
                 DiskFormat::Raw => Vec::new(),
                 other => vec![other.to_string()],
@@ -154,33 +175,38 @@ fn content(device: &dyn BlockDevice, path: &Path) -> Result<Content> {
 fn open_disk(
     device: Arc<dyn BlockDevice>,
     path: &Path,
+    family: Family,
 ) -> Result<(DiskFormat, Arc<dyn BlockDevice>)> {
     let format = match content(&device, path)? {
+        Content::Descriptor => {
+            let disk = vmdk_descriptor::open(&device, path, family)?;
+            return Ok((DiskFormat::Vmdk, disk));
+        }
         Content::Disk(format) if format != DiskFormat::Raw => format,
         // A fixed VHD is recognised by its end only.
         content => match vhd::open_fixed(&device)? {
             Some(disk) => return Ok((DiskFormat::Vhd, disk)),
-            None if content == Content::Unknown => {
-                return Err(Error::Unknown {
-                    path: path.to_owned(),
-                });
-            }
             None if is_extent(path) => {
                 return Err(Error::Unsupported {
                     path: path.to_owned(),
                     what: "one extent of a VMDK of several files".to_owned(),
-                    advice: WHOLE_DISK.to_owned(),
+                    advice: DESCRIPTOR.to_owned(),
+                });
+            }
+            None if content == Content::Unknown => {
+                return Err(Error::Unknown {
+                    path: path.to_owned(),
                 });
             }
             None => DiskFormat::Raw,
         },
     };
     let device = match format {
-        DiskFormat::Qcow2 => qcow2::open(device, path)?,
+        DiskFormat::Qcow2 => qcow2::open(device, path, family)?,
         DiskFormat::Vmdk => vmdk::open(device, path)?,
         DiskFormat::Vhdx => vhdx::open(&device, path)?,
         DiskFormat::Vdi => vdi::open(device, path)?,
-        DiskFormat::Vhd => vhd::open_dynamic(device, path)?,
+        DiskFormat::Vhd => vhd::open_dynamic(device, path, family)?,
         DiskFormat::Raw => device,
     };
     Ok((format, device))

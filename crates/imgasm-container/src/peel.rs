@@ -111,7 +111,12 @@ impl Peeler<'_> {
             }
             Content::Tar => self.visit_tar(&mut whole, layers, depth),
             Content::Unknown if inside_tar => Ok(false),
-            Content::Foreign(_) if inside_tar => Ok(false),
+            Content::Foreign(_) | Content::Descriptor if inside_tar => Ok(false),
+            Content::Descriptor => Err(Error::Unsupported {
+                path: self.path.to_owned(),
+                what: "a VMDK descriptor file".to_owned(),
+                advice: WHOLE_DISK.to_owned(),
+            }),
             Content::Foreign(name) => Err(Error::Unsupported {
                 path: self.path.to_owned(),
                 what: name.to_owned(),

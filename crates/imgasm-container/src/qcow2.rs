@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bytes::{be_u32, be_u64};
 use super::clusters::{ClusterFile, Clusters, Lru, Mapping, Stretch, Table};
-use super::{Error, Result, WHOLE_DISK, inflate};
+use super::family::Family;
+use super::{DiskFormat, Error, Result, WHOLE_DISK, inflate};
 use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "qcow2";
@@ -37,10 +38,65 @@ const READS_ZEROS: u64 = 1;
 const SUBCLUSTERS: u64 = 32;
 
 /// Opens the disk in a qcow2 file. It cannot be written.
-pub(super) fn open(device: Arc<dyn BlockDevice>, path: &Path) -> Result<Arc<dyn BlockDevice>> {
+pub(super) fn open(
+    device: Arc<dyn BlockDevice>,
+    path: &Path,
+    family: Family,
+) -> Result<Arc<dyn BlockDevice>> {
     let file = ClusterFile::new(device, path);
-    let table = Qcow2::read(&file)?;
-    Ok(Arc::new(Clusters::new(file, table)))
+    let (table, backing) = Qcow2::read(&file)?;
+    let below = backing.map(|backing| {
+        let format = match backing.format.as_deref() {
+            Some("raw") => DiskFormat::Raw,
+            Some("qcow2") => DiskFormat::Qcow2,
+            // QEMU would guess, and a guest can write into a raw disk what it likes.
+            other => {
+                let of = other.map_or(String::new(), |format| format!(" of the format {format:?}"));
+                return Err(Error::Unsupported {
+                    path: path.to_owned(),
+                    what: format!("the backing file {:?}{of}", backing.name),
+                    advice: "the file must say that it is raw or qcow2".to_owned(),
+                });
+            }
+        };
+        let (_, disk) = family.backing(path, &backing.name, format)?;
+        Ok(disk)
+    });
+    Ok(Arc::new(Clusters::based_on(
+        file,
+        table,
+        below.transpose()?,
+    )))
+}
+
+/// What a disk is based on.
+struct Backing {
+    name: String,
+    /// The name of its format.
+    format: Option<String>,
+}
+
+/// The header extension with the format of the backing file.
+const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
+
+/// The most header extensions that are looked through; QEMU writes four kinds.
+const EXTENSIONS_LIMIT: usize = 64;
+
+/// The format that the header extensions, which begin at `offset`, give for the backing file.
+fn backing_format(file: &ClusterFile, mut offset: u64) -> Result<Option<String>> {
+    for _ in 0..EXTENSIONS_LIMIT {
+        let head = file.read("header extension", offset, 8)?;
+        let (kind, len) = (be_u32(&head, 0), u64::from(be_u32(&head, 4)));
+        match kind {
+            0 => break,
+            EXTENSION_BACKING_FORMAT => {
+                let name = file.read("format of the backing file", offset + 8, len.min(64))?;
+                return Ok(Some(String::from_utf8_lossy(&name).into_owned()));
+            }
+            _ => offset += 8 + len.next_multiple_of(8),
+        }
+    }
+    Ok(None)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +111,14 @@ struct Qcow2 {
     disk_len: u64,
     compression: Compression,
     extended_l2: bool,
+    /// What is not stored here lies below.
+    absent: Mapping,
     l1: Vec<u64>,
     l2_tables: Mutex<Lru<Vec<u64>>>,
 }
 
 impl Qcow2 {
-    fn read(file: &ClusterFile) -> Result<Self> {
+    fn read(file: &ClusterFile) -> Result<(Self, Option<Backing>)> {
         let corrupt = |problem: String| Error::Corrupt {
             path: file.path().to_owned(),
             format: FORMAT,
@@ -101,14 +159,18 @@ impl Qcow2 {
             let what = format!("incompatible features {:#x}", incompatible & !known);
             return Err(unsupported(what, flatten));
         }
-        let backing_offset = be_u64(&header, 8);
-        if backing_offset != 0 {
-            // QEMU allows 1023 bytes.
-            let len = u64::from(be_u32(&header, 16)).min(1023);
-            let name = file.read("name of the backing file", backing_offset, len)?;
-            let name = String::from_utf8_lossy(&name).into_owned();
-            return Err(unsupported(format!("the backing file {name:?}"), flatten));
-        }
+        let backing = match be_u64(&header, 8) {
+            0 => None,
+            offset => {
+                // QEMU allows 1023 bytes.
+                let len = u64::from(be_u32(&header, 16)).min(1023);
+                let name = file.read("name of the backing file", offset, len)?;
+                Some(Backing {
+                    name: String::from_utf8_lossy(&name).into_owned(),
+                    format: backing_format(file, u64::from(header_len))?,
+                })
+            }
+        };
         if be_u32(&header, 32) != 0 {
             return Err(unsupported("encryption".to_owned(), flatten));
         }
@@ -130,6 +192,10 @@ impl Qcow2 {
             disk_len: be_u64(&header, 24),
             compression,
             extended_l2,
+            absent: match backing {
+                Some(_) => Mapping::Below,
+                None => Mapping::Zeros,
+            },
             l1: Vec::new(),
             l2_tables: Mutex::new(Lru::new(L2_CACHE_BYTES)),
         };
@@ -141,7 +207,7 @@ impl Qcow2 {
             return Err(corrupt(problem));
         }
         qcow2.l1 = numbers(&file.read("first-level table", l1_offset, needed * 8)?);
-        Ok(qcow2)
+        Ok((qcow2, backing))
     }
 
     fn cluster_bytes(&self) -> u64 {
@@ -183,11 +249,12 @@ impl Qcow2 {
     /// What an entry without extension says about the rest of its cluster from `inside`.
     fn standard(&self, entry: u64, inside: u64) -> Stretch {
         let host = entry & OFFSET_MASK;
-        let zeros = host == 0 || (self.version >= 3 && entry & READS_ZEROS != 0);
         Stretch {
             len: self.cluster_bytes() - inside,
-            mapping: if zeros {
+            mapping: if self.version >= 3 && entry & READS_ZEROS != 0 {
                 Mapping::Zeros
+            } else if host == 0 {
+                self.absent
             } else {
                 Mapping::Stored(host + inside)
             },
@@ -204,10 +271,12 @@ impl Qcow2 {
         let host = entry & OFFSET_MASK;
         Stretch {
             len: subcluster_bytes - inside % subcluster_bytes,
-            mapping: if allocated && !zeros {
+            mapping: if zeros {
+                Mapping::Zeros
+            } else if allocated {
                 Mapping::Stored(host + inside)
             } else {
-                Mapping::Zeros
+                self.absent
             },
         }
     }
@@ -241,7 +310,7 @@ impl Table for Qcow2 {
         if l2_offset == 0 {
             return Ok(Stretch {
                 len: self.l2_span() - offset % self.l2_span(),
-                mapping: Mapping::Zeros,
+                mapping: self.absent,
             });
         }
         let table = self.l2_table(file, l2_offset)?;

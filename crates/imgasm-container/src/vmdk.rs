@@ -1,16 +1,17 @@
 //! Reading VMDK sparse extents: hosted ones and stream-optimized ones ("Virtual Disk Format 5.0",
-//! sections "Hosted Sparse Extents" and "Stream-Optimized Compressed Sparse Extents").
+//! sections "Hosted Sparse Extents" and "Stream-Optimized Compressed Sparse Extents"). The disk that
+//! several of them make is put together by `vmdk_descriptor`.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::bytes::{le_u16, le_u32, le_u64};
 use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
-use super::{Error, Result, WHOLE_DISK, inflate};
+use super::{DESCRIPTOR, Error, Result, WHOLE_DISK, inflate, vmdk_descriptor};
 use imgasm_block::BlockDevice;
 
 const FORMAT: &str = "vmdk";
-const SECTOR_BYTES: u64 = 512;
+pub(super) const SECTOR_BYTES: u64 = 512;
 
 /// The grain directory is behind the data; a footer near the end of the file names its place.
 const DIRECTORY_AT_END: u64 = u64::MAX;
@@ -31,7 +32,18 @@ const DIRECTORY_BYTES_LIMIT: u64 = 64 << 20;
 /// Opens the disk in a VMDK file. It cannot be written.
 pub(super) fn open(device: Arc<dyn BlockDevice>, path: &Path) -> Result<Arc<dyn BlockDevice>> {
     let file = ClusterFile::new(device, path);
-    let table = Vmdk::read(&file)?;
+    let (table, header) = Vmdk::read(&file)?;
+    check_descriptor(&file, &header)?;
+    Ok(Arc::new(Clusters::new(file, table)))
+}
+
+/// Opens one sparse extent of a disk of several files.
+pub(super) fn open_extent(
+    device: Arc<dyn BlockDevice>,
+    path: &Path,
+) -> Result<Arc<dyn BlockDevice>> {
+    let file = ClusterFile::new(device, path);
+    let (table, _) = Vmdk::read(&file)?;
     Ok(Arc::new(Clusters::new(file, table)))
 }
 
@@ -47,7 +59,8 @@ struct Vmdk {
 }
 
 impl Vmdk {
-    fn read(file: &ClusterFile) -> Result<Self> {
+    /// What the header says, and the header.
+    fn read(file: &ClusterFile) -> Result<(Self, Vec<u8>)> {
         let corrupt = |problem: String| Error::Corrupt {
             path: file.path().to_owned(),
             format: FORMAT,
@@ -64,7 +77,6 @@ impl Vmdk {
                 return Err(corrupt(problem));
             }
         }
-        check_descriptor(file, &header)?;
         let flags = le_u32(&header, 8);
         let compressed = flags & FLAG_COMPRESSED != 0;
         if compressed && le_u16(&header, 77) != 1 {
@@ -91,7 +103,7 @@ impl Vmdk {
         };
         let directory = file.read("grain directory", directory_at, tables * 4)?;
         let (directory, _) = directory.as_chunks();
-        Ok(Self {
+        let vmdk = Self {
             disk_len,
             grain_bytes: grain_sectors * SECTOR_BYTES,
             table_entries,
@@ -101,7 +113,8 @@ impl Vmdk {
                 .collect(),
             compressed,
             zeroed_grains: flags & FLAG_ZEROED_GRAINS != 0,
-        })
+        };
+        Ok((vmdk, header))
     }
 
     /// Bytes of the disk that one table covers: at most 2^38.
@@ -120,26 +133,22 @@ fn check_descriptor(file: &ClusterFile, header: &[u8]) -> Result<()> {
         offset => file.read("descriptor", offset, sectors * SECTOR_BYTES)?,
     };
     let text = String::from_utf8_lossy(&text);
-    let value = |key: &str| {
-        let mut lines = text.lines().map(str::trim);
-        lines.find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='))
-    };
-    let parent = value("parentCID").is_some_and(|id| !id.trim().eq_ignore_ascii_case("ffffffff"));
+    let parent = vmdk_descriptor::has_parent(&text);
     let extents = text.lines().filter(|line| line.starts_with("RW ")).count();
-    let what = if !text.starts_with("# Disk DescriptorFile") {
+    let (what, advice) = if !text.starts_with(vmdk_descriptor::MAGIC) {
         // Only a part of a disk lacks the descriptor.
-        "one extent of a VMDK of several files"
+        ("one extent of a VMDK of several files", DESCRIPTOR)
     } else if parent {
-        "a VMDK with a parent"
+        ("a VMDK with a parent", WHOLE_DISK)
     } else if extents > 1 {
-        "a VMDK of several files"
+        ("a VMDK of several files", WHOLE_DISK)
     } else {
         return Ok(());
     };
     Err(Error::Unsupported {
         path: file.path().to_owned(),
         what: what.to_owned(),
-        advice: WHOLE_DISK.to_owned(),
+        advice: advice.to_owned(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod bound;
 mod cache;
+mod family;
 mod foreign;
 mod read;
 mod vmdk_as_qemu;

@@ -551,12 +551,6 @@ fn what_is_not_read_is_refused_by_name() {
         ],
     );
     refused("encryption");
-    convert(
-        &raw,
-        &image,
-        &["-O", "vmdk", "-o", "subformat=monolithicFlat"],
-    );
-    refused("descriptor file");
     convert(&raw, &image, &["-O", "qed"]);
     refused("QED");
     let base = dir.path().join("base.vmdk");
