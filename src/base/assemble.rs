@@ -139,7 +139,8 @@ impl<'a> Assembly<'a> {
             };
             let identity = options.identity(partition);
             let kind = filesystem.kind;
-            filesystem::make(&slice, kind, &filesystem.label, identity, options.now)
+            let how = (kind, &filesystem.xfs);
+            filesystem::make(&slice, how, &filesystem.label, identity, options.now)
                 .map_err(failed)?;
             if kind == FilesystemKind::Swap {
                 continue;

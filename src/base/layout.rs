@@ -5,6 +5,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use crate::filesystem::FilesystemKind;
+use crate::filesystem::xfs::XfsOptions;
 use imgasm_disk::partition::{BIOS_BOOT, EFI_SYSTEM, LINUX_DATA};
 use imgasm_fs::path::ImagePath;
 use imgasm_guest::fstab::Field;
@@ -40,6 +41,8 @@ pub struct Partition {
 pub struct Filesystem {
     /// Its kind.
     pub kind: FilesystemKind,
+    /// How it is made, if it is XFS.
+    pub xfs: XfsOptions,
     /// Its label, which may be empty.
     pub label: String,
     /// Which part of the tree it holds.
@@ -93,7 +96,7 @@ impl Layout {
     /// That of Amazon's images: partition 128, for a BIOS boot loader, lies first, then partition
     /// 127, for EFI, as large as Amazon Linux 2023 has it; partition 1, the root filesystem, takes
     /// the rest, so that it can grow.
-    pub fn amazon(root: FilesystemKind) -> Self {
+    pub fn amazon(root: FilesystemKind, xfs: XfsOptions) -> Self {
         let partition = |number, kind, name: &str, size, filesystem| Partition {
             number,
             kind,
@@ -103,6 +106,7 @@ impl Layout {
         };
         let filesystem = |kind, label: &str, mount: &str| Filesystem {
             kind,
+            xfs,
             label: label.to_owned(),
             mount: ImagePath::parse(mount).ok(),
             options: None,

@@ -1,15 +1,17 @@
 //! Fresh filesystems, of the kinds that a recipe can ask for.
 //!
-//! - [`swap`]: a swap area.
+//! - [`swap`]: a swap area; [`xfs`]: how an XFS filesystem is made.
 //! - here: the kinds, and making one of each.
 
 pub mod swap;
+pub mod xfs;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use uuid::Uuid;
 
+use self::xfs::XfsOptions;
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Result, Timestamp};
 
@@ -36,6 +38,19 @@ impl FilesystemKind {
             Self::Vfat => "vfat",
             Self::Swap => "swap",
         }
+    }
+
+    /// The options of a filesystem of this kind, which are those that are given or the usual ones.
+    ///
+    /// # Errors
+    /// What is wrong with them, as a sentence.
+    pub(crate) fn xfs(self, given: Option<XfsOptions>) -> Result<XfsOptions, String> {
+        if given.is_some() && self != Self::Xfs {
+            return Err("`xfs` needs `filesystem = \"xfs\"`".to_owned());
+        }
+        let options = given.unwrap_or_default();
+        options.check()?;
+        Ok(options)
     }
 
     /// Bytes that a label can have.
@@ -90,7 +105,7 @@ pub struct Identity {
 /// [`imgasm_fs::Error::Unstorable`] for a size or label that the format cannot have.
 pub fn make(
     device: &Arc<dyn BlockDevice>,
-    kind: FilesystemKind,
+    (kind, xfs): (FilesystemKind, &XfsOptions),
     label: &str,
     identity: Identity,
     now: Timestamp,
@@ -103,7 +118,11 @@ pub fn make(
             imgasm_ext4::format(device, &options)
         }
         FilesystemKind::Xfs => {
-            let mut options = imgasm_xfs::FormatOptions::new(uuid, now);
+            let options = xfs.format(uuid, now);
+            let mut options = options.map_err(|reason| imgasm_fs::Error::Unstorable {
+                what: "the filesystem".to_owned(),
+                reason,
+            })?;
             options.label = label.as_bytes().to_vec();
             imgasm_xfs::format(device, &options)
         }

@@ -9,6 +9,7 @@ use super::download::Download;
 use crate::base::Layout;
 use crate::config::{self, Boundary, ByteSize};
 use crate::filesystem::FilesystemKind;
+use crate::filesystem::xfs::XfsOptions;
 use imgasm_block::Digest;
 
 /// The default size of a disk that is assembled from a folder.
@@ -100,6 +101,7 @@ pub(super) struct RawBase {
     rootfs: Option<PathBuf>,
     size: Option<ByteSize>,
     filesystem: Option<FilesystemKind>,
+    xfs: Option<XfsOptions>,
 }
 
 impl RawBase {
@@ -128,8 +130,12 @@ impl RawBase {
             (Some(_), None) if self.size.is_some() => {
                 wrong("`size` is for a `rootfs`; `disk_size` grows a disk image")
             }
-            (Some(_), None) if self.filesystem.is_some() || disk.is_some() => {
-                wrong("`filesystem` and `[disk]` are for a `rootfs`; a disk image has its own")
+            (Some(_), None)
+                if self.filesystem.is_some() || self.xfs.is_some() || disk.is_some() =>
+            {
+                wrong(
+                    "`filesystem`, `xfs` and `[disk]` are for a `rootfs`; a disk image has its own",
+                )
             }
             (Some(file), None) => {
                 let (path, download) = place(&file)?;
@@ -141,15 +147,17 @@ impl RawBase {
                 })
             }
             (None, Some(_)) if self.partition.is_some() => wrong("`partition` is for a `file`"),
-            (None, Some(_)) if self.filesystem.is_some() && disk.is_some() => {
-                wrong("`[disk]` says which filesystems there are, so `filesystem` cannot")
+            (None, Some(_))
+                if (self.filesystem.is_some() || self.xfs.is_some()) && disk.is_some() =>
+            {
+                wrong("`[disk]` says which filesystems there are, so `filesystem` and `xfs` cannot")
             }
             (None, Some(rootfs)) => {
                 let (path, download) = place(&rootfs)?;
                 let layout = match (disk, self.filesystem.unwrap_or(FilesystemKind::Ext4)) {
                     (Some(disk), _) => disk.check()?,
                     (None, kind @ (FilesystemKind::Ext4 | FilesystemKind::Xfs)) => {
-                        Layout::amazon(kind)
+                        Layout::amazon(kind, kind.xfs(self.xfs)?)
                     }
                     (None, _) => return wrong("the `filesystem` of a base is `ext4` or `xfs`"),
                 };

@@ -7,6 +7,7 @@ use crate::base::Layout;
 use crate::base::layout::{Filesystem, Partition};
 use crate::config::ByteSize;
 use crate::filesystem::FilesystemKind;
+use crate::filesystem::xfs::XfsOptions;
 use imgasm_disk::partition::{BIOS_BOOT, EFI_SYSTEM, LINUX_DATA, LINUX_ROOTS, LINUX_SWAP};
 use imgasm_fs::path::ImagePath;
 use imgasm_guest::fstab::{Field, MountPoint};
@@ -31,6 +32,7 @@ struct RawPartition {
     name: Option<String>,
     size: Option<ByteSize>,
     filesystem: Option<FilesystemKind>,
+    xfs: Option<XfsOptions>,
     label: Option<String>,
     mount: Option<MountPoint>,
     options: Option<Field>,
@@ -94,11 +96,17 @@ impl RawPartition {
         }
         let filesystem = match self.filesystem {
             Some(kind) => Some(
-                filesystem(kind, self.label, self.mount, self.options)
+                filesystem((kind, self.xfs), self.label, self.mount, self.options)
                     .map_err(|problem| wrong(&problem))?,
             ),
-            None if self.label.is_some() || self.mount.is_some() || self.options.is_some() => {
-                return Err(wrong("`label`, `mount` and `options` need a `filesystem`"));
+            None if self.label.is_some()
+                || self.mount.is_some()
+                || self.options.is_some()
+                || self.xfs.is_some() =>
+            {
+                return Err(wrong(
+                    "`label`, `mount`, `options` and `xfs` need a `filesystem`",
+                ));
             }
             None => None,
         };
@@ -113,7 +121,7 @@ impl RawPartition {
 }
 
 fn filesystem(
-    kind: FilesystemKind,
+    (kind, xfs): (FilesystemKind, Option<XfsOptions>),
     label: Option<String>,
     mount: Option<MountPoint>,
     options: Option<Field>,
@@ -140,6 +148,7 @@ fn filesystem(
     };
     Ok(Filesystem {
         kind,
+        xfs: kind.xfs(xfs)?,
         label,
         mount: mount.transpose()?,
         options: options.or_else(|| Field::new(usual)),

@@ -8,6 +8,7 @@ use toml::Spanned;
 use crate::base::{self, tree};
 use crate::config::{self, Boundary, Diagnostic, ProjectPath, Source, digest};
 use crate::filesystem::FilesystemKind;
+use crate::filesystem::xfs::XfsOptions;
 use imgasm_aws::wish::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};
 use imgasm_block::Digest;
 use imgasm_fs::text::chain;
@@ -50,6 +51,8 @@ pub struct Filesystem {
     pub size: VolumeSize,
     /// The kind of filesystem.
     pub kind: FilesystemKind,
+    /// How it is made, if it is XFS.
+    pub xfs: XfsOptions,
     /// Its label.
     pub label: Label,
     /// Where the root filesystem's fstab mounts it, if it does.
@@ -131,6 +134,7 @@ pub(super) struct RawVolume {
     #[serde(default)]
     no_device: bool,
     filesystem: Option<FilesystemKind>,
+    xfs: Option<XfsOptions>,
     label: Option<Label>,
     mount: Option<MountPoint>,
     options: Option<Field>,
@@ -180,6 +184,7 @@ impl RawVolume {
             needless(self.mount.is_some(), "mount", why)?;
             needless(self.options.is_some(), "options", why)?;
             needless(self.files.is_some(), "files", why)?;
+            needless(self.xfs.is_some(), "xfs", why)?;
             return match (self.no_device, self.snapshot_id, self.volume_size) {
                 (true, ..) => Ok(Content::None),
                 (false, Some(snapshot_id), size) => Ok(Content::Snapshot { snapshot_id, size }),
@@ -220,6 +225,7 @@ impl RawVolume {
         Ok(Content::Filesystem(Filesystem {
             size: self.volume_size.ok_or("`volume_size` is missing")?,
             kind,
+            xfs: kind.xfs(self.xfs)?,
             label,
             mount,
             options: self.options.unwrap_or_else(default_options),

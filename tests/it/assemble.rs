@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use imgasm::base::assemble::{AssembleOptions, Assembly};
 use imgasm::base::{Error, Layout, Result, tree};
 use imgasm::filesystem::FilesystemKind;
+use imgasm::filesystem::xfs::XfsOptions;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::{FileSystem, Timestamp};
 use imgasm_testkit::images::{arg, device, sparse};
@@ -40,13 +41,13 @@ fn assembled(image: &Path, rootfs: &Path, len: u64) {
 }
 
 fn assemble(image: &Path, rootfs: &Path) -> Result<()> {
-    let layout = Layout::amazon(FilesystemKind::Ext4);
+    let layout = Layout::amazon(FilesystemKind::Ext4, XfsOptions::default());
     let tree = tree::read(rootfs)?;
     Assembly::new(tree, &layout)?.write(&device(image), &options())
 }
 
 fn required_size(rootfs: &Path) -> u64 {
-    let layout = Layout::amazon(FilesystemKind::Ext4);
+    let layout = Layout::amazon(FilesystemKind::Ext4, XfsOptions::default());
     let tree = tree::read(rootfs).expect("read");
     let assembly = Assembly::new(tree, &layout).expect("it is divided");
     assembly.required_size()

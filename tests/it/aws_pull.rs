@@ -1,6 +1,7 @@
 //! `imgasm pull`, alone and with what follows it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, symlink};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -129,6 +130,37 @@ fn a_pull_that_is_killed_goes_on_and_survives_faults() {
         names,
         ["base.raw", "base.raw.chunks", "base.raw.origin.json"]
     );
+}
+
+#[test]
+fn what_an_earlier_pull_of_another_ami_has_left_does_not_show() {
+    let Some((dir, server)) = built(AMI) else {
+        return;
+    };
+    let dir = dir.path();
+    let id = succeed(&mut server.import(dir, "ebs")).trim().to_owned();
+    let disk = dir.join("out/ecs.raw");
+    let left = File::create(dir.join(".base.raw.pull.raw")).unwrap();
+    let len = fs::metadata(&disk).unwrap().len();
+    left.set_len(len).unwrap();
+    for place in [0, len / 2, len - 4096] {
+        left.write_all_at(&[0x55; 4096], place).unwrap();
+    }
+    let pull = || {
+        let mut pull = server.command(dir, "pull");
+        pull.args([&id, "-o", "base.raw", "--force"]);
+        pull
+    };
+    succeed(&mut pull());
+    assert!(same_bytes(&disk, &dir.join("base.raw")));
+    // A link there leads to a file that is not meant.
+    fs::write(dir.join("other"), "other").unwrap();
+    for name in [".base.raw.pull.raw", ".base.raw.pull.journal"] {
+        symlink("other", dir.join(name)).unwrap();
+        is_one_error(&refused(&mut pull()), &[name, "symbolic link"]);
+        assert_eq!(fs::read(dir.join("other")).unwrap(), b"other");
+        fs::remove_file(dir.join(name)).unwrap();
+    }
 }
 
 #[test]

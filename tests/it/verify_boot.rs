@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imgasm::base::assemble::{AssembleOptions, Assembly};
 use imgasm::base::{Layout, tree};
 use imgasm::filesystem::FilesystemKind;
+use imgasm::filesystem::xfs::XfsOptions;
 use imgasm::verify::boot::{BootMode, KnownFilesystem, Machine, filesystems, lint};
 use imgasm::verify::{CheckResult, Verdict, consistency};
 use imgasm_block::{BlockDevice, MemoryDevice};
@@ -384,7 +385,7 @@ fn cloud_init() {
 /// The example's root filesystem as a disk.
 fn example() -> Disk {
     let rootfs = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs");
-    let layout = Layout::amazon(FilesystemKind::Ext4);
+    let layout = Layout::amazon(FilesystemKind::Ext4, XfsOptions::default());
     let assembly = Assembly::new(tree::read(&rootfs).unwrap(), &layout).unwrap();
     let size = assembly.required_size();
     let device: Arc<dyn BlockDevice> =

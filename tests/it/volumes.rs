@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::example::{assert_success, build, copy_inputs, imgasm, shrink_disks};
+use imgasm_testkit::images::sparse;
 use imgasm_testkit::need;
 use imgasm_testkit::tools::run;
 
@@ -42,6 +43,103 @@ fn fstab(out: &Path) -> String {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// What `xfs_info` says of a filesystem in a file, without its name.
+fn geometry(path: &Path) -> String {
+    let said = run("xfs_info", [path]);
+    let (_, said) = said.split_once(' ').unwrap();
+    said.trim_start().to_owned()
+}
+
+#[test]
+fn an_xfs_volume_is_made_as_the_recipe_says() {
+    if !need::tools(&["xfs_repair", "xfs_info", "mkfs.xfs"]) {
+        return;
+    }
+    let features = "reflink=1,bigtime=1,inobtcount=1";
+    let al2023: &[&str] = &[
+        "-s",
+        "size=4096",
+        "-n",
+        "size=16384",
+        "-d",
+        "agcount=2,su=524288,sw=1",
+        "-l",
+        "su=16384",
+        "-m",
+        features,
+    ];
+    let chosen: &[&str] = &[
+        "-b",
+        "size=1024",
+        "-n",
+        "size=8192",
+        "-d",
+        "agcount=5",
+        "-l",
+        "size=80m",
+        "-m",
+        "reflink=0,rmapbt=1,bigtime=0,inobtcount=0",
+        "-i",
+        "sparse=0",
+    ];
+    for (options, with) in [
+        ("{ defaults = 'al2023' }", al2023),
+        (
+            "{ block_size = '1KiB', directory_block_size = '8KiB', agcount = 5, log_size = '80MiB', \
+             reflink = false, rmapbt = true, bigtime = false, inobtcount = false, sparse = false }",
+            chosen,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let out = build_with(dir.path(), "xfs", &format!("xfs = {options}"));
+        let volume = volume(&out);
+        run("xfs_repair", ["-n".as_ref(), volume.as_os_str()]);
+        let expected = dir.path().join("expected");
+        sparse(&expected, 1 << 30);
+        run(
+            "mkfs.xfs",
+            ["-q"]
+                .iter()
+                .chain(with)
+                .copied()
+                .chain([expected.to_str().unwrap()]),
+        );
+        assert_eq!(geometry(&volume), geometry(&expected), "{options}");
+    }
+}
+
+#[test]
+fn an_xfs_volume_that_cannot_be_is_refused_before_the_build() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, options, words) in [
+        ("xfs", "{ block_size = '3KiB' }", "power of two"),
+        ("xfs", "{ block_size = '128KiB' }", "from 1024 to 65536"),
+        ("xfs", "{ sector_size = '8KiB' }", "a sector of 8192 bytes"),
+        ("xfs", "{ su = '64KiB' }", "`su` and `sw` belong together"),
+        ("xfs", "{ su = '5KiB', sw = 2 }", "a multiple of a block"),
+        ("xfs", "{ block_size = '8GiB' }", "too many"),
+        ("xfs", "{ defaults = 'al2024' }", "al2023"),
+        ("ext4", "{ reflink = true }", "needs `filesystem = \"xfs\"`"),
+    ] {
+        let volume = format!(
+            "name = 'x'\nbase = {{ rootfs = 'root' }}\n[[volume]]\ndevice_name = '/dev/sdk'\n\
+             volume_size = 1\nfilesystem = '{kind}'\nlabel = 'added'\nxfs = {options}\n"
+        );
+        fs::write(dir.path().join("imgasm.toml"), volume).unwrap();
+        let output = imgasm()
+            .arg("check")
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options}: {said}");
+        assert!(
+            said.contains(words) && said.contains("imgasm.toml:"),
+            "{options}: {said}"
+        );
+    }
 }
 
 #[test]

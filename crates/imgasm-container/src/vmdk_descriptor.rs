@@ -68,9 +68,9 @@ pub(super) fn open(
         return Err(unsupported("a VMDK with a parent".to_owned()));
     }
     let lines = text.lines().enumerate();
-    let extents = lines.filter_map(|(number, line)| {
-        let extent = extent(line)?;
-        Some(extent.ok_or_else(|| corrupt(format!("line {}: {line:?}", number + 1))))
+    let extents = lines.filter(|(_, line)| is_extent(line));
+    let extents = extents.map(|(number, line)| {
+        extent(line).ok_or_else(|| corrupt(format!("line {}: {line:?}", number + 1)))
     });
     let extents = extents.collect::<Result<Vec<_>>>()?;
     if extents.is_empty() || extents.len() > EXTENTS_LIMIT {
@@ -109,33 +109,33 @@ pub(super) fn open(
     Ok(Arc::new(disk))
 }
 
-/// What a line says of an extent: `RW 4192256 SPARSE "disk-s001.vmdk"`. `None` if it is about
-/// something else, `Some(None)` if it cannot be understood.
-fn extent(line: &str) -> Option<Option<Extent<'_>>> {
-    let (access, rest) = line.trim().split_once(' ')?;
-    if !["RW", "RDONLY", "NOACCESS"].contains(&access) {
-        return None;
-    }
-    let parsed = || {
-        let (sectors, rest) = rest.trim_start().split_once(' ')?;
-        let rest = rest.trim();
-        let (kind, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-        let (name, rest) = match rest.trim_start().strip_prefix('"') {
-            Some(rest) => {
-                let (name, rest) = rest.split_once('"')?;
-                (Some(name), rest.trim())
-            }
-            None => (None, ""),
-        };
-        let at = rest.split(' ').next().filter(|at| !at.is_empty());
-        Some(Extent {
-            sectors: sectors.parse().ok()?,
-            kind,
-            name,
-            at: at.map_or(Some(0), |at| at.parse().ok())?,
-        })
+/// Whether a line is about an extent.
+fn is_extent(line: &str) -> bool {
+    let access = line.trim().split(' ').next();
+    access.is_some_and(|access| ["RW", "RDONLY", "NOACCESS"].contains(&access))
+}
+
+/// What a line says of an extent: `RW 4192256 SPARSE "disk-s001.vmdk"`. `None` if it cannot be
+/// understood.
+fn extent(line: &str) -> Option<Extent<'_>> {
+    let (_access, rest) = line.trim().split_once(' ')?;
+    let (sectors, rest) = rest.trim_start().split_once(' ')?;
+    let rest = rest.trim();
+    let (kind, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (name, rest) = match rest.trim_start().strip_prefix('"') {
+        Some(rest) => {
+            let (name, rest) = rest.split_once('"')?;
+            (Some(name), rest.trim())
+        }
+        None => (None, ""),
     };
-    Some(parsed())
+    let at = rest.split(' ').next().filter(|at| !at.is_empty());
+    Some(Extent {
+        sectors: sectors.parse().ok()?,
+        kind,
+        name,
+        at: at.map_or(Some(0), |at| at.parse().ok())?,
+    })
 }
 
 #[cfg(test)]
@@ -145,12 +145,12 @@ mod tests {
     #[test]
     fn lines_about_extents() {
         let of = |sectors, kind, name, at| {
-            Some(Some(Extent {
+            Some(Extent {
                 sectors,
                 kind,
                 name,
                 at,
-            }))
+            })
         };
         for (line, expected) in [
             (
@@ -160,15 +160,22 @@ mod tests {
             ("RW 8 FLAT \"x\" 77", of(8, "FLAT", Some("x"), 77)),
             ("RDONLY 8 ZERO ", of(8, "ZERO", None, 0)),
             ("NOACCESS 8 ZERO", of(8, "ZERO", None, 0)),
-            ("RW x FLAT \"x\" 0", Some(None)),
-            ("RW 8", Some(None)),
-            ("RW -8 ZERO", Some(None)),
-            ("RW 8 FLAT \"x 0", Some(None)),
-            ("RW 8 FLAT \"x\" y", Some(None)),
-            ("ddb.geometry.sectors = \"63\"", None),
-            ("", None),
+            ("RW x FLAT \"x\" 0", None),
+            ("RW 8", None),
+            ("RW -8 ZERO", None),
+            ("RW 8 FLAT \"x 0", None),
+            ("RW 8 FLAT \"x\" y", None),
         ] {
+            assert!(is_extent(line), "{line}");
             assert_eq!(extent(line), expected, "{line}");
+        }
+        for line in [
+            "ddb.geometry.sectors = \"63\"",
+            "",
+            "RWX 8 ZERO",
+            "# RW 8 ZERO",
+        ] {
+            assert!(!is_extent(line), "{line}");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a snapshot holds, block by block (EBS direct APIs), and a file of it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
 use std::path::Path;
 
 use aws_sdk_ebs::types::Block as Listed;
@@ -16,6 +15,7 @@ use super::pace::{Pace, again, goes_on, pause_apart};
 use crate::blocks::zero_digest;
 use crate::report::Report;
 use crate::{Error, Result};
+use imgasm_block::sidecar::Sidecar;
 use imgasm_block::{BlockDevice, CHUNK_BYTES, Digest, FileDevice};
 
 /// What a snapshot lists.
@@ -145,16 +145,18 @@ pub(super) async fn fetch(
     Ok(())
 }
 
-/// The file under way. Where it is not the one that the journal is about, all begins anew.
+/// The file under way. If the journal is not about it, or about nothing in it, all begins anew: what an
+/// earlier run for another snapshot has left must not show where this one has no blocks.
 fn open(partial: &Path, bytes: u64, journal: &mut Journal) -> Result<FileDevice> {
     let failed = |operation| move |e| imgasm_block::Error::file(partial, operation, e);
-    let len = fs::metadata(partial).map(|metadata| metadata.len());
-    if len.ok() != Some(bytes) {
+    let file = Sidecar::open_own(partial)?;
+    let len = file.metadata().map_err(failed("look at"))?.len();
+    if len != bytes || journal.done.is_empty() {
         journal.done.clear();
-        let file = File::create(partial).map_err(failed("make"))?;
+        file.set_len(0).map_err(failed("empty"))?;
         file.set_len(bytes).map_err(failed("make room for"))?;
     }
-    Ok(FileDevice::open_writable(partial).map_err(failed("open"))?)
+    Ok(FileDevice::with(file, partial, true).map_err(failed("open"))?)
 }
 
 /// Gets a block, and compares its checksum.

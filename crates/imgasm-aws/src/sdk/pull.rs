@@ -3,6 +3,7 @@
 //! The snapshots of other accounts cannot be read, whoever may launch their AMIs: such an AMI is
 //! copied into the account, and the copy is removed afterwards.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -301,10 +302,7 @@ fn finish(pull: &Pull, partial: &Path, journal: &Journal, report: &dyn Report) -
     let failed = |operation| move |e| imgasm_block::Error::file(partial, operation, e);
     let device = FileDevice::open(partial).map_err(failed("open"))?;
     let chunk_map = ChunkMap::compute(&device)?;
-    let zero = zero_digest();
-    let mut received = journal.done.iter();
-    let wrong = received.find(|(index, digest)| chunk_map.get(**index).unwrap_or(zero) != **digest);
-    if let Some((index, _)) = wrong {
+    if let Some(index) = difference(&chunk_map, &journal.done) {
         fs::remove_file(partial).map_err(failed("remove"))?;
         return Err(Error::Answer {
             what: partial.display().to_string(),
@@ -323,6 +321,18 @@ fn finish(pull: &Pull, partial: &Path, journal: &Journal, report: &dyn Report) -
         fs::remove_file(partial).map_err(failed("remove"))?;
     }
     Ok(chunk_map)
+}
+
+/// The first block of a disk that is not as it was received, or that is not zeros and was not
+/// received.
+fn difference(disk: &ChunkMap, received: &BTreeMap<u64, Digest>) -> Option<u64> {
+    let zero = zero_digest();
+    let there = disk.chunks().iter();
+    let mut strange = there.filter(|chunk| received.get(&chunk.index) != Some(&chunk.digest));
+    let mut received = received.iter();
+    let lost = received.find(|(index, digest)| disk.get(**index).unwrap_or(zero) != **digest);
+    let strange = strange.next().map(|chunk| chunk.index);
+    strange.or(lost.map(|(index, _)| *index))
 }
 
 fn origin(aws: &Aws, image: &Image, snapshot_id: Option<String>, digest: Digest) -> Origin {

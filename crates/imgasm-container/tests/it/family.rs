@@ -46,7 +46,7 @@ fn extents_of_a_vmdk_are_one_disk() {
     let file = File::options().write(true).open(&raw).unwrap();
     for border in [0, 2047, 4094, 5119] {
         for (at, byte) in [(border * MIB, 1), (border * MIB + MIB - 70_000, 2)] {
-            file.write_all_at(&[byte; 70_000], at).unwrap();
+            file.write_all_at(&vec![byte; 70_000], at).unwrap();
         }
     }
     file.write_all_at(&[3; 4096], 2047 * MIB - 2048).unwrap();
@@ -246,6 +246,12 @@ fn seal(bytes: &mut [u8], place: usize) {
     bytes[place..place + 4].copy_from_slice(&(!sum).to_be_bytes());
 }
 
+/// A place in a file, as a header names it.
+fn place(bytes: &[u8]) -> usize {
+    let number = u64::from_be_bytes(bytes.try_into().unwrap());
+    usize::try_from(number).unwrap()
+}
+
 #[test]
 fn a_vhd_differs_from_another() {
     if !need::tools(&["qemu-img"]) {
@@ -289,13 +295,13 @@ fn a_vhd_differs_from_another() {
             child[footer + 63] = 4;
             seal(&mut child[footer..footer + 512], 64);
         }
-        let head = u64::from_be_bytes(child[16..24].try_into().unwrap()) as usize;
+        let head = place(&child[16..24]);
         child[head + 40..head + 56].copy_from_slice(&id);
         for (index, unit) in "parent.vhd".encode_utf16().enumerate() {
             child[head + 64 + 2 * index..][..2].copy_from_slice(&unit.to_be_bytes());
         }
         seal(&mut child[head..head + 1024], 36);
-        let table = u64::from_be_bytes(child[head + 16..head + 24].try_into().unwrap()) as usize;
+        let table = place(&child[head + 16..head + 24]);
         let mut expected = old.clone();
         let mut rng = Rng::new(7);
         for index in 0..usize::try_from(len).unwrap() / block {

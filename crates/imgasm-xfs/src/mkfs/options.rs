@@ -140,8 +140,11 @@ impl FormatOptions {
             .unwrap_or(self.block_size.max(4096))
     }
 
-    /// Refuses what cannot be stored.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Refuses what cannot be stored, whatever the size of the filesystem.
+    ///
+    /// # Errors
+    /// [`imgasm_fs::Error::Unstorable`].
+    pub fn check(&self) -> Result<()> {
         if self.label.len() > MAX_LABEL_LEN || self.label.contains(&0) {
             return Err(unstorable(
                 format!("label {:?}", String::from_utf8_lossy(&self.label)),
