@@ -119,9 +119,9 @@ pub fn make(
         }
         FilesystemKind::Xfs => {
             let options = xfs.format(uuid, now);
-            let mut options = options.map_err(|reason| imgasm_fs::Error::Unstorable {
+            let mut options = options.map_err(|problem| imgasm_fs::Error::Unstorable {
                 what: "the filesystem".to_owned(),
-                reason,
+                problem,
             })?;
             options.label = label.as_bytes().to_vec();
             imgasm_xfs::format(device, &options)

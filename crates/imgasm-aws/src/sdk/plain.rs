@@ -41,11 +41,13 @@ impl Answer {
 
     /// The same of all elements of the name, in their order.
     pub(super) fn elements(&self, name: &str) -> impl Iterator<Item = &str> {
-        let parts = self.text.split(&format!("<{name}>")).skip(1);
-        let parts: Vec<&str> = parts
-            .filter_map(|rest| Some(rest.split_once('<')?.0.trim()))
-            .collect();
-        parts.into_iter()
+        let mark = format!("<{name}>");
+        let places = self.text.match_indices(&mark);
+        let inside = places.filter_map(|(at, mark)| {
+            let (inside, _) = self.text[at + mark.len()..].split_once('<')?;
+            Some(inside.trim())
+        });
+        inside.collect::<Vec<_>>().into_iter()
     }
 }
 

@@ -209,7 +209,7 @@ impl Run<'_> {
         if self.is_home_needed && !self.found_images.contains(home) {
             if let Via::S3(s3) = &plan.via {
                 s3::check_bucket(aws, &s3.bucket, plan.bucket_owner()).await?;
-                rights::check_role(aws, plan, s3, self.report).await?;
+                rights::check_role(aws, plan, s3, &**self.report).await?;
             }
             self.check_keys(&others).await?;
             for (index, disk) in plan.disks.iter().enumerate() {
