@@ -10,10 +10,11 @@ use std::time::{Duration, SystemTime};
 use super::failure::Failure;
 use super::image;
 use super::output::Output;
+use super::progress::Bars;
 use super::recipe::{self, RecipeArgs};
 use super::{Outcome, confine, verify};
 use crate::boot::{self, Acceleration, Options, Report, Subject, Volume, junit};
-use crate::build;
+use crate::build::{self, Bases};
 use crate::config::Epoch;
 use crate::environment::Environment;
 use crate::recipe::Recipe;
@@ -212,7 +213,8 @@ fn of_recipe(
     output: &mut Output,
 ) -> Result<Subject, Failure> {
     let recipe = recipe.ok_or_else(|| Failure::new("neither an image nor a recipe was given"))?;
-    let built = recipe::prepare(recipe, environment, output)?;
+    let bases = Bases::new(image::cache(environment)?);
+    let built = recipe::prepare(recipe, &bases, &Bars::new(), output)?;
     let mut formatted = built.volumes.iter();
     let mut open = || -> Result<Arc<dyn BlockDevice>, Failure> {
         let volume = formatted.next();

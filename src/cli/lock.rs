@@ -6,7 +6,7 @@ use super::output::Output;
 use super::progress::Bars;
 use super::recipe::{self, RecipeArgs};
 use super::{Outcome, image};
-use crate::build;
+use crate::build::{self, Bases};
 use crate::environment::Environment;
 use crate::lock::file::verdicts;
 use crate::lock::make::{self, Made, Options};
@@ -69,7 +69,8 @@ fn lock(
     download::fetch_base(&args.download, recipe, false, &transport, environment)?;
     let bars = Bars::new();
     let cache = image::cache(environment)?;
-    let root = build::base_root(recipe, &cache, &bars.reading("base"))?;
+    let bases = Bases::new(cache.clone());
+    let root = build::base_root(recipe, &bases, &bars.reading("base"))?;
     bars.finish();
     let updates_all = args.update.as_ref().is_some_and(Vec::is_empty);
     let options = Options {
@@ -86,7 +87,7 @@ fn lock(
         let fetched = store.fetch(&lock, package, false, &transport);
         fetched.map_err(explained)?;
     }
-    let scripts = build::rehearse(recipe, &lock, &cache, &bars.reading("base"))?;
+    let scripts = build::rehearse(recipe, &lock, &bases, &bars.reading("base"))?;
     bars.finish();
     for script in scripts.iter().filter(|script| script.verdict.is_partial()) {
         output.warning(script);

@@ -9,7 +9,8 @@ use super::inert;
 use super::output::Output;
 use super::progress::Bars;
 use super::variables::VariableArgs;
-use crate::build::Build;
+use crate::build::{Bases, Build};
+use crate::config::digest::Folders;
 use crate::config::{self, Epoch};
 use crate::environment::Environment;
 use crate::manifest::Manifest;
@@ -58,7 +59,7 @@ impl RecipeArgs {
 const FILE_NAME: &str = "imgasm.toml";
 
 /// The recipe in this folder or the nearest one above it, by its relative path.
-fn nearest() -> Result<PathBuf, Failure> {
+pub(super) fn nearest() -> Result<PathBuf, Failure> {
     let here = std::env::current_dir()?;
     let mut way = PathBuf::new();
     for folder in here.ancestors() {
@@ -146,6 +147,7 @@ fn options(
         source_date_epoch: environment.source_date_epoch()?,
         allow_outside: outside.allow_outside.clone(),
         downloads: environment.downloads(),
+        folders: Folders::default(),
     })
 }
 
@@ -207,6 +209,7 @@ pub(super) fn load_recorded(
         source_date_epoch: Some(epoch),
         allow_outside: args.outside.allow_outside.clone(),
         downloads: environment.downloads(),
+        folders: Folders::default(),
     };
     let path = args.path()?;
     let images = Recipe::images(&path, &options)?;
@@ -229,11 +232,11 @@ pub(super) fn settings(recipe: &Recipe) -> impl Iterator<Item = String> {
 /// Builds the recipe's image in memory.
 pub(super) fn prepare(
     recipe: &Recipe,
-    environment: &Environment,
+    bases: &Bases,
+    bars: &Bars,
     output: &mut Output,
 ) -> Result<Build, Failure> {
-    let bars = Bars::new();
-    let build = Build::prepare(recipe, &image::cache(environment)?, &bars.reading("base"));
+    let build = Build::prepare(recipe, bases, &bars.reading("base"));
     bars.finish();
     let build = build.map_err(|error| {
         Failure::from(error).with_room_hint(
