@@ -1,8 +1,9 @@
 //! `imgasm complete`: what can stand where the cursor is, as far as that is only known now.
 //!
 //! The scripts of `imgasm completions` ask for it: the variables and images of a recipe, paths inside
-//! an image, profiles of AWS. Where nothing is known, or anything fails, nothing is said. No image is
-//! unpacked for it, nothing is written, and after a second it is over.
+//! an image, profiles of AWS. About other arguments the status is 1, and the scripts know what can stand
+//! there. If anything fails, nothing is said. No image is unpacked for it, nothing is written, and after
+//! a second it is over.
 //!
 //! - [`words`]: which argument the cursor is at, and what the others are.
 
@@ -72,55 +73,75 @@ pub(super) fn run(
     let mut root = command();
     root.build();
     let asked = words::asked(&root, &words);
-    let found = asked.and_then(|asked| candidates(&asked, environment));
-    let is_plain = |text: &String| !text.contains(char::is_control);
-    for candidate in found
-        .unwrap_or_default()
-        .iter()
-        .filter(|text| is_plain(text))
-        .take(MOST)
-    {
-        output.bytes(format!("{candidate}\n").as_bytes())?;
+    let asked = asked.and_then(|asked| Some((Kind::of(&asked)?, asked)));
+    let Some((kind, asked)) = asked else {
+        return Ok(Outcome::Differs);
+    };
+    let found = candidates(kind, &asked, environment).unwrap_or_default();
+    let is_meant =
+        |word: &&String| word.starts_with(&asked.text) && !word.contains(char::is_control);
+    for word in found.iter().filter(is_meant).take(MOST) {
+        output.bytes(format!("{}{word}\n", asked.before).as_bytes())?;
     }
     Ok(Outcome::Done)
 }
 
-/// What can stand for the argument that is asked for, each as the whole word.
-fn candidates(asked: &Asked<'_>, environment: &Environment) -> Option<Vec<String>> {
-    let text = asked.text.as_str();
-    let found = match (asked.argument.get_id().as_str(), asked.argument.get_long()) {
-        ("set", _) => variables(&declarations(asked)?, text),
-        ("set_file", _) => {
-            let declarations = declarations(asked)?;
-            let names = declarations.iter().map(|(name, _)| format!("{name}="));
-            names.collect()
+/// What is only known now.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// `NAME=VALUE` of a variable.
+    Assignment,
+    /// `NAME=` of a variable.
+    Variable,
+    /// An image of a recipe.
+    Image,
+    /// A profile of AWS.
+    Profile,
+    /// A path in the image that an argument before it names.
+    Path,
+    /// `IMAGE:/PATH`, with the place of the colon.
+    ImagePath(usize),
+}
+
+impl Kind {
+    fn of(asked: &Asked<'_>) -> Option<Self> {
+        let text = &asked.text;
+        match (asked.argument.get_id().as_str(), asked.argument.get_long()) {
+            ("set", _) => Some(Self::Assignment),
+            // What follows is a file.
+            ("set_file", _) => (!text.contains('=')).then_some(Self::Variable),
+            (_, Some("image")) => Some(Self::Image),
+            ("profile", _) => Some(Self::Profile),
+            ("path", None) => asked.value("image").map(|_| Self::Path),
+            ("from" | "to", None) => text.find(":/").map(Self::ImagePath),
+            _ => None,
         }
-        (_, Some("image")) => Recipe::images(&recipe_path(asked)?, &options(asked)).ok()?,
-        ("profile", _) => environment
-            .aws_profiles
-            .iter()
-            .flat_map(|path| profiles(path))
-            .collect(),
-        ("path", None) => {
+    }
+}
+
+/// What can stand there, among other things that do not begin with what there is already.
+fn candidates(kind: Kind, asked: &Asked<'_>, environment: &Environment) -> Option<Vec<String>> {
+    let text = asked.text.as_str();
+    Some(match kind {
+        Kind::Assignment => variables(&declarations(asked)?, text),
+        Kind::Variable => variables(&declarations(asked)?, ""),
+        Kind::Image => Recipe::images(&recipe_path(asked)?, &options(asked)).ok()?,
+        Kind::Profile => {
+            let files = environment.aws_profiles.iter();
+            files.flat_map(|path| profiles(path)).collect()
+        }
+        Kind::Path => {
             let root = root(Path::new(asked.value("image")?), asked, environment)?;
             inside(root.as_ref(), text)?
         }
-        ("from" | "to", None) => {
-            let colon = text.find(":/")?;
+        Kind::ImagePath(colon) => {
             let root = root(Path::new(&text[..colon]), asked, environment)?;
             let found = inside(root.as_ref(), &text[colon + 1..])?.into_iter();
             found
                 .map(|path| format!("{}{path}", &text[..=colon]))
                 .collect()
         }
-        _ => return None,
-    };
-    let found = found.into_iter().filter(|word| word.starts_with(text));
-    Some(
-        found
-            .map(|word| format!("{}{word}", asked.before))
-            .collect(),
-    )
+    })
 }
 
 /// `NAME=`, and what stands behind it, if a variable has few values.

@@ -18,14 +18,17 @@ _imgasm_now() {
     word=${words[${#words[@]} - 1]}
     trimmed=
     [[ $word != *[=:]* || $COMP_WORDBREAKS != *[=:]* ]] || trimmed=${word%"${word##*[=:]}"}
-    COMPREPLY=()
-    while IFS= read -r found; do
-        printf -v found %q "${found#"$trimmed"}"
-        COMPREPLY+=("$found")
-    done < <("${1/#\~\//$HOME/}" complete --raw -- "${words[@]}" 2>/dev/null)
-    if ((${#COMPREPLY[@]} == 0)); then
+    if ! found=$("${1/#\~\//$HOME/}" complete --raw -- "${words[@]}" 2>/dev/null); then
         _imgasm "$@"
-    elif [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]]; then
+        return
+    fi
+    # No file of this machine can stand there.
+    compopt +o bashdefault +o default 2>/dev/null
+    COMPREPLY=()
+    while IFS= read -r word; do
+        [[ -z $word ]] || printf -v COMPREPLY[${#COMPREPLY[@]}] %q "${word#"$trimmed"}"
+    done <<<"$found"
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]]; then
         compopt -o nospace 2>/dev/null
     fi
 }

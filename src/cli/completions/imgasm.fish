@@ -2,7 +2,6 @@
 function __imgasm_now
     set -l words (commandline -opc)
     set -g __imgasm_found ($words[1] complete -- $words (commandline -ct) 2>/dev/null)
-    test (count $__imgasm_found) -gt 0
 end
 complete -c imgasm -n __imgasm_now -f -a '$__imgasm_found'
 for option in set set-file image profile
