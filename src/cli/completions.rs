@@ -26,7 +26,7 @@ const ZSH_END: &str = "if [ \"$funcstack[1]\" = \"_imgasm\" ]; then";
 
 pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command(), "imgasm", &mut script);
+    clap_complete::generate(args.shell, &mut visible(&command()), "imgasm", &mut script);
     let script = String::from_utf8_lossy(&script);
     let script = match args.shell {
         Shell::Bash => format!("{script}\n{BASH}"),
@@ -36,4 +36,14 @@ pub(super) fn run(args: &Args, output: &mut Output) -> Result<Outcome, Failure> 
     };
     output.bytes(script.as_bytes())?;
     Ok(Outcome::Done)
+}
+
+/// The command line without the commands that nobody types.
+fn visible(whole: &clap::Command) -> clap::Command {
+    let commands = whole.get_subcommands().filter(|one| !one.is_hide_set());
+    clap::Command::new("imgasm")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .args(whole.get_arguments())
+        .subcommands(commands)
 }

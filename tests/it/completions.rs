@@ -86,10 +86,9 @@ fn project() -> tempfile::TempDir {
         fs::write(path, text).unwrap();
     }
     std::os::unix::fs::symlink("etc", dir.join("rootfs/link")).unwrap();
-    let token = ["--set", "token=0123456789abcdef"];
     let build = imgasm()
         .args(["build", "--image", "plain"])
-        .args(token)
+        .env("IMGASM_VAR_token", "0123456789abcdef")
         .current_dir(dir)
         .env("IMGASM_CACHE", dir.join("cache"))
         .output()
@@ -191,10 +190,7 @@ fn candidates(dir: &Path, words: &[&str]) -> String {
 fn no_image_is_unpacked_and_no_secret_is_told() {
     let folder = project();
     let dir = folder.path();
-    assert_eq!(
-        candidates(dir, &["build", "--set", ""]),
-        "stage=\ntoken=\nwide=\n"
-    );
+    assert_eq!(candidates(dir, &["build", "--set", ""]), "stage=\nwide=\n");
     assert_eq!(candidates(dir, &["build", "--set", "token="]), "");
     let packed = dir.join("disk.raw.gz");
     let gzip = Command::new("gzip")

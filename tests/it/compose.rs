@@ -185,6 +185,50 @@ fn three_images_of_two_recipes_are_built_by_one_command_and_twice_alike() {
     stdout(&imgasm_in(dir, &reproduced));
 }
 
+/// Without a file, all images are checked, and each by what is expected of it.
+#[test]
+fn all_that_was_built_is_verified() {
+    let dir = project();
+    let dir = dir.path();
+    stdout(&imgasm_in(dir, &["build"]));
+    let verified = imgasm_in(dir, &["verify", "--json"]);
+    let verified: Vec<Value> = serde_json::from_slice(&verified.stdout).unwrap();
+    let files: Vec<_> = verified
+        .iter()
+        .map(|one| one["file"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        files,
+        ["web", "web-prod", "plain"].map(|name| format!("out/{name}/{name}.raw"))
+    );
+    let expects = |place: usize, path: &str| {
+        let results = verified[place]["results"].as_array().unwrap();
+        results
+            .iter()
+            .any(|one| one["check"] == path && one["status"] == "passed")
+    };
+    assert!((0..3).all(|place| expects(place, "/etc/all")));
+    assert!(expects(0, "/etc/web") && !expects(1, "/etc/web") && !expects(2, "/etc/web"));
+
+    fs::remove_file(dir.join("machines/out/web-prod/web-prod.raw")).unwrap();
+    let output = imgasm_in(dir, &["verify"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("web-prod.raw"), "{stderr}");
+    assert!(
+        stderr.ends_with("error: 1 of 3 images failed: web-prod\n"),
+        "{stderr}"
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout)
+            .matches(" passed, ")
+            .count(),
+        2
+    );
+    let stderr = refused(dir, &["verify", "out/web/web.raw", "--image", "web"]);
+    assert!(stderr.contains("`-f FILE` names it"), "{stderr}");
+}
+
 /// What is said comes in the order of the recipe, however many images are under way at once, and each
 /// image's lines together; and if one fails, the others are whole.
 #[test]
@@ -253,10 +297,9 @@ fn a_base_that_several_images_share_is_read_once() {
     let dir = dir.path();
     stdout(&imgasm_in(dir, &["build", "--image", "plain"]));
     run(Command::new("gzip").arg(dir.join("machines/out/plain/plain.raw")));
-    let base = "name = \"plain\"\nbase = { file = \"out/plain/plain.raw.gz\" }\n";
-    let images = ["a", "b", "c"]
-        .map(|name| format!("[[image]]\nname = \"{name}\"\n[[image.overlays]]\npath = \"web\"\n"));
-    let recipe = base.replace("name = \"plain\"\n", "") + &images.concat();
+    let images = ["a", "b", "c"].map(|name| format!("[[image]]\nname = \"{name}\"\n"));
+    let base = "base = { file = \"out/plain/plain.raw.gz\" }\noverlays = [\"web\"]\n";
+    let recipe = format!("{base}{}", images.concat());
     write(dir, &[("machines/imgasm.toml", &recipe)]);
     for _ in 0..2 {
         let output = imgasm()

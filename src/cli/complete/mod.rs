@@ -124,7 +124,11 @@ fn candidates(kind: Kind, asked: &Asked<'_>, environment: &Environment) -> Optio
     let text = asked.text.as_str();
     Some(match kind {
         Kind::Assignment => variables(&declarations(asked)?, text),
-        Kind::Variable => variables(&declarations(asked)?, ""),
+        Kind::Variable => {
+            let declarations = declarations(asked)?;
+            let names = declarations.iter().map(|(name, _)| format!("{name}="));
+            names.collect()
+        }
         Kind::Image => Recipe::images(&recipe_path(asked)?, &options(asked)).ok()?,
         Kind::Profile => {
             let files = environment.aws_profiles.iter();
@@ -144,11 +148,12 @@ fn candidates(kind: Kind, asked: &Asked<'_>, environment: &Environment) -> Optio
     })
 }
 
-/// `NAME=`, and what stands behind it, if a variable has few values.
+/// `NAME=` of those that may stand there, and what follows, if a variable has few values.
 fn variables(declarations: &Declarations, text: &str) -> Vec<String> {
     let Some((name, _)) = text.split_once('=') else {
-        let names = declarations.iter().map(|(name, _)| format!("{name}="));
-        return names.collect();
+        // Others could see the values of sensitive ones.
+        let plain = declarations.iter().filter(|(_, known)| !known.is_sensitive);
+        return plain.map(|(name, _)| format!("{name}=")).collect();
     };
     let choices = declarations.get(name).map(|known| known.choices());
     let choices = choices.unwrap_or_default().into_iter();
