@@ -23,7 +23,7 @@ mod tpm;
 mod verdict;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,9 +86,9 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
-    /// QEMU ended at once.
-    #[error("{program} does not start the machine: {said}")]
-    Refused {
+    /// A program that the machine consists of ended by itself.
+    #[error("{program} gave up: {said}")]
+    GaveUp {
         /// The program.
         program: String,
         /// What it said.
@@ -108,6 +108,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The end of a program that has written what it had to say into the file `errors`.
+    fn gave_up(program: &str, errors: &Path, source: io::Error) -> Self {
+        let said = std::fs::read_to_string(errors).unwrap_or_default();
+        Self::GaveUp {
+            program: program.to_owned(),
+            said: said.trim().to_owned(),
+            source,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -245,10 +255,7 @@ pub fn boot(
         let delta = Arc::new(Delta::new(volume.content.clone()));
         nbd::serve(&sockets.disk(number + 1), delta)?;
     }
-    let _tpm = match subject.has_tpm {
-        true => Some(tpm::start(&sockets)?),
-        false => None,
-    };
+    let _tpm = subject.has_tpm.then(|| tpm::start(&sockets)).transpose()?;
     let instance = instance(subject, arch);
     let service = Server::start(&sockets.metadata(), &instance)?;
     let command = qemu::command(&instance, &sockets, firmware.as_ref(), accelerator, options)?;

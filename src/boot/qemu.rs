@@ -188,6 +188,11 @@ pub(super) fn command(
         command
             .arg("-drive")
             .arg(format!("{drive}{}", escaped(&copy)));
+        if is_arm {
+            // The firmware writes to the board's own port.
+            command.arg("-serial");
+            command.arg(format!("file:{}", escaped(&sockets.firmware_log())));
+        }
     } else {
         // SeaBIOS reports what it finds on a port of its own.
         command.arg("-debugcon");
@@ -209,7 +214,8 @@ pub(super) fn command(
 /// The kind of board.
 fn board(arch: Arch) -> &'static str {
     match arch {
-        Arch::Arm64 => "virt",
+        // The usual interrupt controller has room for eight processors only.
+        Arch::Arm64 => "virt,gic-version=max",
         _ => "pc",
     }
 }
@@ -248,9 +254,10 @@ fn tpm(command: &mut Command, sockets: &Sockets, is_arm: bool) {
     command.arg("-chardev");
     command.arg(format!("socket,id=tpm,path={socket}"));
     command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device"]);
-    command.arg(match is_arm {
-        true => "tpm-tis-device,tpmdev=tpm0",
-        false => "tpm-crb,tpmdev=tpm0",
+    command.arg(if is_arm {
+        "tpm-tis-device,tpmdev=tpm0"
+    } else {
+        "tpm-crb,tpmdev=tpm0"
     });
 }
 
@@ -359,7 +366,7 @@ mod tests {
             (Arch::X86_64, "pc", "chardev:probe", "tpm-crb"),
             (
                 Arch::Arm64,
-                "virt",
+                "virt,gic-version=max",
                 "pci-serial,chardev=probe",
                 "tpm-tis-device",
             ),

@@ -143,6 +143,9 @@ pub(super) struct Watched {
 /// A started machine, which ends with this value.
 pub(super) struct Machine {
     process: Process,
+    /// What it is called, and the file of what it says.
+    program: String,
+    errors: PathBuf,
     events: Receiver<Event>,
     keyboard: UnixStream,
     console: Console,
@@ -178,12 +181,7 @@ impl Machine {
             Ok(streams) => streams,
             Err(source) => {
                 drop(process);
-                let said = std::fs::read_to_string(&errors).unwrap_or_default();
-                return Err(Error::Refused {
-                    program,
-                    said: said.trim().to_owned(),
-                    source,
-                });
+                return Err(Error::gave_up(&program, &errors, source));
             }
         };
         let (sender, events) = mpsc::channel();
@@ -200,6 +198,8 @@ impl Machine {
         thread::spawn(move || take_rounds(probe, &sender));
         Ok(Self {
             process,
+            program,
+            errors,
             events,
             keyboard,
             console: Console::default(),
@@ -233,8 +233,12 @@ impl Machine {
                     }
                 }
                 None => {
-                    if self.process.try_wait()?.is_some() {
+                    if let Some(status) = self.process.try_wait()? {
                         self.drain();
+                        if !status.success() {
+                            let source = ended_with(status);
+                            return Err(Error::gave_up(&self.program, &self.errors, source));
+                        }
                         break Ending::PoweredOff;
                     }
                     let mut lines = self.console.lines();
@@ -290,6 +294,11 @@ impl Machine {
     }
 }
 
+/// Why a process is not there that should be.
+pub(super) fn ended_with(status: ExitStatus) -> io::Error {
+    io::Error::other(format!("it ended with {status}"))
+}
+
 /// Waits until QEMU connects or ends.
 fn accept(listener: &UnixListener, process: &mut Process) -> io::Result<UnixStream> {
     listener.set_nonblocking(true)?;
@@ -304,7 +313,7 @@ fn accept(listener: &UnixListener, process: &mut Process) -> io::Result<UnixStre
             Err(error) => return Err(error),
         }
         if let Some(status) = process.try_wait()? {
-            return Err(io::Error::other(format!("it ended with {status}")));
+            return Err(ended_with(status));
         }
         if start.elapsed() > START_PATIENCE {
             return Err(io::Error::other("it does not connect"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::qemu::Sockets;
-use super::running::Process;
+use super::running::{Process, ended_with};
 
 /// The program, and Debian's package of it.
 const PROGRAM: &str = "swtpm";
@@ -44,21 +44,14 @@ pub(super) fn start(sockets: &Sockets) -> Result<Process, Error> {
     let begun = Instant::now();
     while !socket.exists() {
         let source = match process.try_wait()? {
-            Some(status) => io::Error::other(format!("it ended with {status}")),
+            Some(status) => ended_with(status),
             None if begun.elapsed() > PATIENCE => io::Error::other("it does not listen"),
             None => {
                 thread::sleep(Duration::from_millis(20));
                 continue;
             }
         };
-        return Err(Error::Refused {
-            program: PROGRAM.to_owned(),
-            said: fs::read_to_string(&errors)
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
-            source,
-        });
+        return Err(Error::gave_up(PROGRAM, &errors, source));
     }
     Ok(process)
 }

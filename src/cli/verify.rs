@@ -79,9 +79,10 @@ fn one(
         let what = "--set, --image and the like are about a recipe, and none is given";
         return Err(Failure::new(what).with_hint("`-f FILE` names it"));
     }
-    let recipe = match args.recipe.names_file() {
-        true => Some(recipe::load_for(&args.recipe, path, environment)?),
-        false => None,
+    let recipe = if args.recipe.names_file() {
+        Some(recipe::load_for(&args.recipe, path, environment)?)
+    } else {
+        None
     };
     if let Some(recipe) = &recipe {
         confine::narrow(&confine::of_built(path, recipe), environment)?;

@@ -207,8 +207,12 @@ fn all_that_was_built_is_verified() {
             .iter()
             .any(|one| one["check"] == path && one["status"] == "passed")
     };
-    assert!((0..3).all(|place| expects(place, "/etc/all")));
-    assert!(expects(0, "/etc/web") && !expects(1, "/etc/web") && !expects(2, "/etc/web"));
+    assert!((0..3).all(|place| expects(place, "/etc/all exists")));
+    assert!(
+        expects(0, "/etc/web exists")
+            && !expects(1, "/etc/web exists")
+            && !expects(2, "/etc/web exists")
+    );
 
     fs::remove_file(dir.join("machines/out/web-prod/web-prod.raw")).unwrap();
     let output = imgasm_in(dir, &["verify"]);

@@ -149,7 +149,7 @@ pub(super) fn unquoted(word: &OsStr) -> OsString {
     let mut bytes = word.as_bytes().iter().copied().peekable();
     while let Some(byte) = bytes.next() {
         match (byte, quote) {
-            (b'\'', None) | (b'"', None) => quote = Some(byte),
+            (b'\'' | b'"', None) => quote = Some(byte),
             (_, Some(open)) if byte == open => quote = None,
             (b'\\', None) => plain.extend(bytes.next()),
             (b'\\', Some(b'"')) => {

@@ -168,10 +168,15 @@ fn nothing_is_left_of_a_machine_that_is_interrupted() {
         std::os::unix::process::ExitStatusExt::signal(&status),
         Some(2)
     );
-    for id in pids() {
-        // Nobody reads the status of what was killed when its parent is gone but init.
+    // What was killed is gone in a moment, or waits for init to read its status.
+    let is_gone = |id: &String| {
         let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        state.is_empty() || state.contains(") Z ")
+    };
+    let ended = Instant::now();
+    while !pids().iter().all(is_gone) {
+        assert!(ended.elapsed() < Duration::from_secs(10), "{:?}", pids());
+        std::thread::sleep(Duration::from_millis(20));
     }
     let left: Vec<_> = std::fs::read_dir(dir.join("tmp"))
         .expect("it is there")

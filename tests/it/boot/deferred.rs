@@ -10,6 +10,7 @@ use imgasm_testkit::image::Kind;
 
 use super::{amiss, base, boot, imgasm, write};
 use crate::support::example::assert_success;
+use sha2::{Digest as _, Sha256};
 
 /// `%post` of a package whose service needs what the script writes. No image holds `/proc`.
 const GREETER: &str = "Provides: /bin/sh
@@ -54,14 +55,6 @@ const RECIPE: &str = r#"
 name = "deferred"
 base = { file = "base.raw" }
 overlays = ["overlay"]
-
-[[package]]
-path = "greeter.rpm"
-scriptlets = "first-boot"
-
-[[package]]
-path = "second.rpm"
-scriptlets = "first-boot"
 "#;
 
 const LIVE: &str = r#"
@@ -119,8 +112,16 @@ fn package(dir: &Path, name: &str, rest: &str) {
 }
 
 fn recipe(dir: &Path, more: &str) {
-    let third = "\n[[package]]\npath = \"failing.rpm\"\nscriptlets = \"first-boot\"\n";
-    write(dir, "imgasm.toml", &format!("{RECIPE}{third}{more}"));
+    let packages = ["greeter", "second", "failing"].map(|name| {
+        let path = format!("{name}.rpm");
+        let bytes = fs::read(dir.join(&path)).expect("it was made");
+        let digest = hex::encode(Sha256::digest(bytes));
+        format!(
+            "\n[[package]]\npath = \"{path}\"\nsha256 = \"{digest}\"\nscriptlets = \"first-boot\"\n"
+        )
+    });
+    let text = format!("{RECIPE}{}{more}", packages.concat());
+    write(dir, "imgasm.toml", &text);
 }
 
 /// The lines of the reports of both boots.
