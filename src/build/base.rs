@@ -31,13 +31,15 @@ pub(super) struct OpenedBase {
 /// What the owner of an image may always do with it, whatever the mode of its base.
 const OWNER: u32 = 0o600;
 
+/// An archive, and what the file beside it says.
+type Archive = (PathBuf, Option<Vec<u8>>);
+
 /// The bases of the images that one command builds: a file that several are made from is read and
 /// unpacked once.
 pub struct Bases {
     cache: Cache,
     disks: Memo<(PathBuf, Option<Digest>), imgasm_container::Base>,
-    /// By what the file beside the archive says, too.
-    archives: Memo<(PathBuf, Option<Vec<u8>>), (Tree, Digest)>,
+    archives: Memo<Archive, (Tree, Digest)>,
 }
 
 impl Bases {

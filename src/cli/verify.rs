@@ -21,8 +21,8 @@ use imgasm_fs::text::shown;
 
 /// Check an image without starting it: its filesystems, whether it can boot, what a recipe expects.
 ///
-/// With a recipe, the data volumes that a build left beside the image are checked too. Without an image,
-/// all that a build has made of the recipe are checked. The exit status is 1 if a check fails.
+/// With a recipe, which -f names, the data volumes that a build left beside the image are checked too.
+/// Without an image, all that a build has made of the recipe are checked. The exit status is 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A disk image in any container that can be read, or a bare filesystem; without one, what the

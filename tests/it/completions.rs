@@ -200,7 +200,7 @@ fn no_image_is_unpacked_and_no_secret_is_told() {
         .status();
     assert!(gzip.unwrap().success());
     // What was changed just now is not remembered.
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(3100));
     let ask = || candidates(dir, &["ls", packed.to_str().unwrap(), "/e"]);
     assert_eq!(ask(), "");
     let listed = imgasm()

@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::{Outcome, command, image, recipe};
 use crate::config::Declarations;
+use crate::config::variables::Declaration;
 use crate::environment::Environment;
 use crate::overlay::OverlayFile;
 use crate::recipe::{Options, Recipe};
@@ -155,7 +156,7 @@ fn variables(declarations: &Declarations, text: &str) -> Vec<String> {
         let plain = declarations.iter().filter(|(_, known)| !known.is_sensitive);
         return plain.map(|(name, _)| format!("{name}=")).collect();
     };
-    let choices = declarations.get(name).map(|known| known.choices());
+    let choices = declarations.get(name).map(Declaration::choices);
     let choices = choices.unwrap_or_default().into_iter();
     choices.map(|choice| format!("{name}={choice}")).collect()
 }

@@ -85,6 +85,10 @@ WantedBy=multi-user.target
 
 [[step]]
 service = { name = "report", enabled = true }
+
+# Nobody answers it.
+[[step]]
+write = { path = "/etc/cloud/cloud-init.disabled", content = "" }
 "#;
 
 /// Makes `NAME.rpm` in `dir`.
