@@ -76,7 +76,7 @@ fn one(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     if args.recipe.is_given() && !args.recipe.names_file() {
-        let what = "--set, --image and the like are about a recipe, and none is given";
+        let what = "--set, --set-file and --image are about a recipe, and none is given";
         return Err(Failure::new(what).with_hint("`-f FILE` names it"));
     }
     let recipe = if args.recipe.names_file() {
