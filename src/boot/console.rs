@@ -119,7 +119,7 @@ const fn sign(mark: &'static str, meaning: &'static str, is_end: bool) -> Sign {
 }
 
 /// The signs, the most telling ones first.
-const SIGNS: [Sign; 27] = [
+const SIGNS: [Sign; 28] = [
     sign(
         "No bootable device",
         "the firmware finds no boot loader",
@@ -127,6 +127,12 @@ const SIGNS: [Sign; 27] = [
     ),
     sign(
         "BdsDxe: No bootable option",
+        "the firmware finds no boot loader",
+        true,
+    ),
+    // QEMU's firmware has a shell, that of EC2 has none.
+    sign(
+        "UEFI Interactive Shell",
         "the firmware finds no boot loader",
         true,
     ),
@@ -347,6 +353,8 @@ mod tests {
              [    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n",
         );
         assert!(causes(&kernel)[0].starts_with("the boot loader does not find a file"));
+        let shell = lines("BdsDxe: failed to load Boot0001\nUEFI Interactive Shell v2.2\nShell> ");
+        assert!(has_ended(&shell) && causes(&shell)[0].contains("finds no boot loader"));
         let silent = lines("SeaBIOS\nBooting from Hard Disk...\nBooting from 0000:7c00\n");
         assert!(causes(&silent)[0].contains("as without a configuration"));
     }
