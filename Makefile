@@ -17,11 +17,11 @@ IMGASM := target/release/imgasm
 # Who is not root asks sudo for packages and mounts.
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-TEST_PACKAGES := acl attr binutils ca-certificates chromium createrepo-c db5.3-util dnf dosfstools e2fsprogs fdisk gdisk gpg gpg-agent mtools \
+TEST_PACKAGES := acl attr binutils ca-certificates chromium createrepo-c db5.3-util dnf dosfstools e2fsprogs fdisk fish gdisk gpg gpg-agent mtools \
 	openssl p11-kit p11-kit-modules pigz python3-venv qemu-utils rpm selinux-utils \
-	selinux-policy-default shellcheck systemd unzip util-linux xfsprogs xz-utils zip zstd bzip2
+	selinux-policy-default shellcheck systemd unzip util-linux xfsprogs xz-utils zip zsh zstd bzip2
 
-BOOT_PACKAGES := debootstrap ovmf qemu-system-x86
+BOOT_PACKAGES := debootstrap mmdebstrap ovmf qemu-system-x86 swtpm
 
 AWS_VENV := target/aws-venv
 BENCH_VENV := target/bench-venv
@@ -86,7 +86,8 @@ $(AWS_VENV)/.complete: tests/aws/requirements.txt
 
 # QEMU's parts must be of one version: where its tools come from backports, the machine does too.
 boot-tools: test-tools
-	@{ command -v debootstrap qemu-system-x86_64 && ls /usr/share/OVMF; } >/dev/null || { \
+	@{ command -v debootstrap && command -v mmdebstrap && command -v swtpm && \
+	command -v qemu-system-x86_64 && ls /usr/share/OVMF; } >/dev/null || { \
 		echo "installing: $(BOOT_PACKAGES)"; \
 		$(SUDO) apt-get install -y -qq --no-install-recommends --no-remove $(BOOT_PACKAGES) || \
 		$(SUDO) apt-get install -y -qq --no-install-recommends \

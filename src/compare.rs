@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use crate::build::{self, Build};
+use crate::build::{self, Bases, Build};
 use crate::config;
 use crate::diff::{self, Incomplete, Options, Report, raw, record};
 use crate::manifest::{self, Manifest};
@@ -183,7 +183,8 @@ pub fn open(
 /// The image that a recipe would give.
 fn built(path: &Path, options: &recipe::Options, opener: &mut Opener<'_>) -> Result<Side, Error> {
     let recipe = Recipe::load(path, options)?;
-    let build = Build::prepare(&recipe, opener.cache, opener.progress)?;
+    let bases = Bases::new(opener.cache.clone());
+    let build = Build::prepare(&recipe, &bases, opener.progress)?;
     if let (Some(recovery), Base::File { path, .. }) = (&build.recovery, &recipe.base) {
         (opener.recovered)(path, recovery);
     }

@@ -54,6 +54,9 @@ pub struct Environment {
     pub proxies: Proxies,
     /// The file with the authorities that connections to AWS trust, and no others: `AWS_CA_BUNDLE`.
     pub aws_authorities: Option<PathBuf>,
+    /// The files with profiles of AWS: `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE`, else those
+    /// in `.aws` below `HOME`.
+    pub aws_profiles: Vec<PathBuf>,
 }
 
 impl Environment {
@@ -90,6 +93,16 @@ impl Environment {
             },
             aws_region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
             aws_authorities: set("AWS_CA_BUNDLE").map(PathBuf::from),
+            aws_profiles: [
+                ("AWS_CONFIG_FILE", "config"),
+                ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+            ]
+            .into_iter()
+            .filter_map(|(name, file)| {
+                let usual = || Some(PathBuf::from(set("HOME")?).join(".aws").join(file));
+                set(name).map(PathBuf::from).or_else(usual)
+            })
+            .collect(),
         }
     }
 

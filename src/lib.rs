@@ -2,6 +2,7 @@
 //!
 //! Lowest floor first; a module imports only from those above it in this list:
 //!
+//! - [`memo`]: what several images need, made once.
 //! - [`inspect`]: what an image is, described.
 //! - [`schema`]: JSON Schemas of what people write, for editors.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
@@ -50,6 +51,7 @@ pub mod grow;
 pub mod inspect;
 pub mod lock;
 pub mod manifest;
+pub mod memo;
 pub mod opener;
 pub mod overlay;
 pub mod plan;

@@ -26,11 +26,12 @@ use seccompiler::{
 /// The newest rights that are asked for: a kernel that knows fewer does not restrict the others.
 const RIGHTS: ABI = ABI::V6;
 
-/// What every process may read: whether the machine has been started again, how many cores it has,
-/// and random numbers.
-const OF_THE_MACHINE: [&str; 4] = [
+/// What every process may read: whether the machine has been started again, how many cores and how
+/// much memory it has, and random numbers.
+const OF_THE_MACHINE: [&str; 5] = [
     "/proc/sys/kernel/random/boot_id",
     "/proc/self/cgroup",
+    "/proc/meminfo",
     "/sys/fs/cgroup",
     "/dev/urandom",
 ];

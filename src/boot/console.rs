@@ -5,33 +5,65 @@ use std::io::{self, Read, Write};
 /// The most bytes of the console that are kept: a machine may write forever.
 const LIMIT: usize = 8 << 20;
 
-/// Everything that was written to the console.
+/// The most bytes of a line that are kept of what was dropped.
+const LINE_LIMIT: usize = 1 << 10;
+
+/// What was written to the console.
 #[derive(Debug, Default)]
 pub(super) struct Console {
+    /// Of what was dropped, the first line with each mark.
+    telling: Vec<String>,
     text: Vec<u8>,
 }
 
 impl Console {
-    /// Adds output. If it becomes too much, the older part is dropped.
+    /// Adds output. If it becomes too much, the older part is dropped, but for the lines from which
+    /// conclusions are drawn.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         if self.text.len() + bytes.len() > LIMIT {
-            // The end says more than the beginning.
-            let kept = self.text.len().min(LIMIT / 2);
-            self.text.drain(..self.text.len() - kept);
+            let most = self.text.len().saturating_sub(LIMIT / 2);
+            let is_end = |byte: &u8| *byte == b'\n';
+            let end = self.text[..most].iter().rposition(is_end);
+            let dropped: Vec<u8> = self.text.drain(..end.map_or(most, |at| at + 1)).collect();
+            for line in lines(&dropped) {
+                self.remember(&line);
+            }
         }
         self.text.extend(bytes);
     }
 
+    /// Keeps a line if it has a mark that no kept line has.
+    fn remember(&mut self, line: &str) {
+        let signs = SIGNS.iter().map(|sign| sign.mark);
+        let stages = [INIT_MARKS, KERNEL_MARKS, LOADER_MARKS]
+            .into_iter()
+            .flatten();
+        for mark in signs.chain(stages.copied()) {
+            let Some(at) = line.find(mark) else { continue };
+            if !self.telling.iter().any(|line| line.contains(mark)) {
+                let from = line.floor_char_boundary(at.saturating_sub(LINE_LIMIT / 2));
+                let to = line.floor_char_boundary(from + LINE_LIMIT);
+                self.telling.push(line[from..to].to_owned());
+            }
+        }
+    }
+
     /// The lines, without escape sequences that move the cursor or set colours.
     pub(super) fn lines(&self) -> Vec<String> {
-        let plain = anstream::adapter::strip_bytes(&self.text).into_vec();
-        let text = String::from_utf8_lossy(&plain);
-        let lines = text.split(['\n', '\r']).map(|line| {
-            let printable = line.chars().filter(|c| !c.is_control() || *c == '\t');
-            printable.collect::<String>().trim_end().to_owned()
-        });
-        lines.filter(|line| !line.is_empty()).collect()
+        let mut all = self.telling.clone();
+        all.extend(lines(&self.text));
+        all
     }
+}
+
+fn lines(text: &[u8]) -> Vec<String> {
+    let plain = anstream::adapter::strip_bytes(text).into_vec();
+    let text = String::from_utf8_lossy(&plain);
+    let lines = text.split(['\n', '\r']).map(|line| {
+        let printable = line.chars().filter(|c| !c.is_control() || *c == '\t');
+        printable.collect::<String>().trim_end().to_owned()
+    });
+    lines.filter(|line| !line.is_empty()).collect()
 }
 
 /// Copies until the end of `source`; a piece that cannot be taken is lost.
@@ -87,7 +119,7 @@ const fn sign(mark: &'static str, meaning: &'static str, is_end: bool) -> Sign {
 }
 
 /// The signs, the most telling ones first.
-const SIGNS: [Sign; 27] = [
+const SIGNS: [Sign; 28] = [
     sign(
         "No bootable device",
         "the firmware finds no boot loader",
@@ -95,6 +127,12 @@ const SIGNS: [Sign; 27] = [
     ),
     sign(
         "BdsDxe: No bootable option",
+        "the firmware finds no boot loader",
+        true,
+    ),
+    // QEMU's firmware has a shell, that of EC2 has none.
+    sign(
+        "UEFI Interactive Shell",
         "the firmware finds no boot loader",
         true,
     ),
@@ -209,6 +247,17 @@ const SIGNS: [Sign; 27] = [
     ),
 ];
 
+/// What shows how far the start came.
+const INIT_MARKS: &[&str] = &[
+    "systemd[1]:",
+    "Welcome to",
+    "Run /sbin/init as init",
+    "INIT: version",
+    "login:",
+];
+const KERNEL_MARKS: &[&str] = &["Linux version ", "Booting Linux", "Kernel command line"];
+const LOADER_MARKS: &[&str] = &["GRUB", "grub", "Booting `", "error: "];
+
 /// How far the start came, judged by the console.
 pub(super) fn stage(lines: &[String]) -> Stage {
     let has = |marks: &[&str]| {
@@ -216,17 +265,11 @@ pub(super) fn stage(lines: &[String]) -> Stage {
             .iter()
             .any(|line| marks.iter().any(|mark| line.contains(mark)))
     };
-    if has(&[
-        "systemd[1]:",
-        "Welcome to",
-        "Run /sbin/init as init",
-        "INIT: version",
-        "login:",
-    ]) {
+    if has(INIT_MARKS) {
         Stage::Init
-    } else if has(&["Linux version ", "Booting Linux", "Kernel command line"]) {
+    } else if has(KERNEL_MARKS) {
         Stage::Kernel
-    } else if has(&["GRUB", "grub", "Booting `", "error: "]) {
+    } else if has(LOADER_MARKS) {
         Stage::Loader
     } else {
         Stage::Firmware
@@ -275,9 +318,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> Vec<String> {
-        let mut console = Console::default();
-        console.take(text.as_bytes());
-        console.lines()
+        super::lines(text.as_bytes())
     }
 
     #[test]
@@ -312,6 +353,8 @@ mod tests {
              [    1.2] Kernel panic - not syncing: VFS: Unable to mount root fs\n",
         );
         assert!(causes(&kernel)[0].starts_with("the boot loader does not find a file"));
+        let shell = lines("BdsDxe: failed to load Boot0001\nUEFI Interactive Shell v2.2\nShell> ");
+        assert!(has_ended(&shell) && causes(&shell)[0].contains("finds no boot loader"));
         let silent = lines("SeaBIOS\nBooting from Hard Disk...\nBooting from 0000:7c00\n");
         assert!(causes(&silent)[0].contains("as without a configuration"));
     }
@@ -326,5 +369,26 @@ mod tests {
         console.take(b"\nthe end\n");
         assert!(console.text.len() <= LIMIT);
         assert_eq!(console.lines().last().map(String::as_str), Some("the end"));
+    }
+
+    #[test]
+    fn the_cause_is_still_there_when_much_has_followed() {
+        let mut console = Console::default();
+        console.take(b"[    0.0] Linux version 6.1\n[    1.0] VFS: Cannot open root device\n");
+        let noise = ("noise ".repeat(100) + "\n").repeat(20);
+        let panic = "x".repeat(2000) + "Kernel panic - not syncing: x\n";
+        for number in 0..1200 {
+            console.take(noise.as_bytes());
+            if number == 300 {
+                console.take(panic.as_bytes());
+            }
+        }
+        let lines = console.lines();
+        assert_eq!(stage(&lines), Stage::Kernel);
+        assert!(has_ended(&lines));
+        let causes = causes(&lines);
+        assert_eq!(causes.len(), 2, "{causes:?}");
+        assert!(causes[0].ends_with("VFS: Cannot open root device"));
+        assert!(causes.iter().all(|cause| cause.len() < 2 * LINE_LIMIT));
     }
 }

@@ -6,22 +6,24 @@
 //! - [`metadata`]: the instance metadata service.
 //! - [`nbd`]: serves the machine's disks.
 //! - [`probe`]: looks at the machine from within.
-//! - [`qemu`]: the machine that is started; [`running`]: the machine while it runs.
-//! - [`console`]: reads its console.
+//! - [`qemu`]: the machine that is started, with its [`tpm`]; [`running`]: the machine while it runs.
+//! - [`console`]: reads its console; [`keyboard`]: who stays there types.
 //! - [`verdict`]: draws the conclusions.
 //! - [`junit`]: a report for continuous integration.
 
 mod console;
 pub mod junit;
+mod keyboard;
 pub mod metadata;
 mod nbd;
 mod probe;
 mod qemu;
 pub mod running;
+mod tpm;
 mod verdict;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,9 +86,9 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
-    /// QEMU ended at once.
-    #[error("{program} does not start the machine: {said}")]
-    Refused {
+    /// A program that the machine consists of ended by itself.
+    #[error("{program} gave up: {said}")]
+    GaveUp {
         /// The program.
         program: String,
         /// What it said.
@@ -106,6 +108,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The end of a program that has written what it had to say into the file `errors`.
+    fn gave_up(program: &str, errors: &Path, source: io::Error) -> Self {
+        let said = std::fs::read_to_string(errors).unwrap_or_default();
+        Self::GaveUp {
+            program: program.to_owned(),
+            said: said.trim().to_owned(),
+            source,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -205,6 +217,8 @@ pub struct Subject {
     pub user_data: Option<Vec<u8>>,
     /// Whether its metadata service wants a session token.
     pub requires_token: bool,
+    /// Whether it has a TPM 2.0.
+    pub has_tpm: bool,
     /// Seconds since 1970, for files that are added and for the metadata service.
     pub now: i64,
 }
@@ -231,7 +245,7 @@ pub fn boot(
         Accelerator::Tcg => Clock::Emulated,
     };
     let (root, probe) = with_probe(subject, options, clock);
-    let folder = tempfile::Builder::new().prefix("imgasm-boot-").tempdir()?;
+    let folder = running::Folder::make()?;
     let sockets = Sockets {
         folder: folder.path().to_owned(),
         disks: subject.volumes.len() + 1,
@@ -241,12 +255,13 @@ pub fn boot(
         let delta = Arc::new(Delta::new(volume.content.clone()));
         nbd::serve(&sockets.disk(number + 1), delta)?;
     }
+    let _tpm = subject.has_tpm.then(|| tpm::start(&sockets)).transpose()?;
     let instance = instance(subject, arch);
     let service = Server::start(&sockets.metadata(), &instance)?;
     let command = qemu::command(&instance, &sockets, firmware.as_ref(), accelerator, options)?;
     tracing::debug!(?command);
     let mut machine = Machine::start(command, &sockets, options.is_watched)?;
-    let judge = verdict::Judge::new(&subject.live, clock, probe.as_ref().err().cloned());
+    let judge = verdict::Judge::new(subject, clock, probe.as_ref().err().cloned());
     let watched = machine.watch(
         options,
         || firmware_log(&sockets),
@@ -361,6 +376,7 @@ fn instance(subject: &Subject, arch: Arch) -> Instance {
             .collect(),
         user_data: subject.user_data.clone(),
         requires_token: subject.requires_token,
+        has_tpm: subject.has_tpm,
         now: subject.now,
     }
 }

@@ -83,6 +83,10 @@ round() {
     look tcp cat /proc/net/tcp
     look tcp6 cat /proc/net/tcp6
     look space df -P -k /
+    # Only a TPM 2.0 has a resource manager.
+    for tpm in /dev/tpm0 /dev/tpmrm0; do
+        [ ! -c "$tpm" ] || echo "$tpm"
+    done | say tpm
     if command -v cloud-init >/dev/null; then
         look cloud:version cloud-init --version
         look cloud:status cat /run/cloud-init/status.json

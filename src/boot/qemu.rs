@@ -83,6 +83,10 @@ impl Sockets {
         self.folder.join("metadata")
     }
 
+    pub(super) fn tpm(&self) -> PathBuf {
+        self.folder.join("tpm")
+    }
+
     pub(super) fn firmware_log(&self) -> PathBuf {
         self.folder.join("firmware")
     }
@@ -184,6 +188,11 @@ pub(super) fn command(
         command
             .arg("-drive")
             .arg(format!("{drive}{}", escaped(&copy)));
+        if is_arm {
+            // The firmware writes to the board's own port.
+            command.arg("-serial");
+            command.arg(format!("file:{}", escaped(&sockets.firmware_log())));
+        }
     } else {
         // SeaBIOS reports what it finds on a port of its own.
         command.arg("-debugcon");
@@ -194,6 +203,9 @@ pub(super) fn command(
         command.args(["-device", "VGA,addr=0x3"]);
     }
     serial_ports(&mut command, sockets, is_arm);
+    if instance.has_tpm {
+        tpm(&mut command, sockets, is_arm);
+    }
     network(&mut command, sockets, options)?;
     disks(&mut command, sockets)?;
     Ok(command)
@@ -202,7 +214,8 @@ pub(super) fn command(
 /// The kind of board.
 fn board(arch: Arch) -> &'static str {
     match arch {
-        Arch::Arm64 => "virt",
+        // The usual interrupt controller has room for eight processors only.
+        Arch::Arm64 => "virt,gic-version=max",
         _ => "pc",
     }
 }
@@ -233,6 +246,19 @@ fn serial_ports(command: &mut Command, sockets: &Sockets, is_arm: bool) {
             command.arg("-serial").arg(format!("chardev:{name}"));
         }
     }
+}
+
+/// A TPM behind the interface that the Nitro system's has; for boards of Arm, QEMU has another only.
+fn tpm(command: &mut Command, sockets: &Sockets, is_arm: bool) {
+    let socket = escaped(&sockets.tpm());
+    command.arg("-chardev");
+    command.arg(format!("socket,id=tpm,path={socket}"));
+    command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device"]);
+    command.arg(if is_arm {
+        "tpm-tis-device,tpmdev=tpm0"
+    } else {
+        "tpm-crb,tpmdev=tpm0"
+    });
 }
 
 /// A network that holds nothing but the metadata service: a tested machine must not reach real
@@ -303,6 +329,7 @@ mod tests {
             devices: Vec::new(),
             user_data: None,
             requires_token: true,
+            has_tpm: true,
             now: 0,
         }
     }
@@ -335,15 +362,22 @@ mod tests {
             ssh_port: Some(2222),
             ..Options::default()
         };
-        for (arch, machine, port) in [
-            (Arch::X86_64, "pc", "chardev:probe"),
-            (Arch::Arm64, "virt", "pci-serial,chardev=probe"),
+        for (arch, machine, port, tpm) in [
+            (Arch::X86_64, "pc", "chardev:probe", "tpm-crb"),
+            (
+                Arch::Arm64,
+                "virt,gic-version=max",
+                "pci-serial,chardev=probe",
+                "tpm-tis-device",
+            ),
         ] {
             let words = words(arch, 3, &options).unwrap();
             let has = |wanted: &str| words.iter().any(|word| word.contains(wanted));
             assert!(words.contains(&machine.to_owned()), "{words:?}");
             for wanted in [
                 port,
+                tpm,
+                "emulator,id=tpm0,chardev=tpm",
                 "guestfwd=tcp:169.254.169.254:80-cmd:",
                 "restrict=on",
                 "hostfwd=tcp:127.0.0.1:2222-:22",

@@ -2,20 +2,36 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use super::console::{self, Console};
 use super::qemu::Sockets;
-use super::{Error, Options};
+use super::{Error, Options, keyboard};
 use crate::verify::live::Seen;
 
-/// The process and the folder of the machine that runs now, for [`end`].
-static RUNNING: Mutex<Option<(u32, PathBuf)>> = Mutex::new(None);
+/// What there is of a machine now, for [`end`].
+static RUNNING: Mutex<Running> = Mutex::new(Running {
+    processes: Vec::new(),
+    folder: None,
+});
+
+struct Running {
+    /// The processes that were started for it.
+    processes: Vec<u32>,
+    /// The folder of its sockets.
+    folder: Option<PathBuf>,
+}
+
+fn running() -> MutexGuard<'static, Running> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How long QEMU may take to start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -32,19 +48,67 @@ const TICK: Duration = Duration::from_millis(200);
 /// Ends the running machine, if there is one, and removes its folder: for a process that has to
 /// stop.
 pub fn end() {
-    let running = RUNNING
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
-    if let Some((id, folder)) = running {
-        if let Some(id) = i32::try_from(id)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        {
+    keyboard::give_back();
+    let mut running = running();
+    for id in running.processes.drain(..) {
+        let id = i32::try_from(id).ok();
+        if let Some(id) = id.and_then(rustix::process::Pid::from_raw) {
             // It may have ended by itself.
             let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
         }
+    }
+    if let Some(folder) = running.folder.take() {
         let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+/// The folder of a machine's sockets, which is removed with this value or by [`end`].
+pub(super) struct Folder(TempDir);
+
+impl Folder {
+    pub(super) fn make() -> io::Result<Self> {
+        let mut running = running();
+        let folder = tempfile::Builder::new().prefix("imgasm-boot-").tempdir()?;
+        running.folder = Some(folder.path().to_owned());
+        Ok(Self(folder))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        running().folder = None;
+    }
+}
+
+/// A process of a machine, which is killed with this value or by [`end`].
+pub(super) struct Process(Child);
+
+impl Process {
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        // Nobody ends the machine between its start and its record.
+        let mut running = running();
+        let child = command.spawn()?;
+        running.processes.push(child.id());
+        Ok(Self(child))
+    }
+
+    /// How it has ended, if it has.
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let mut running = running();
+        // Both fail only for a process that is gone.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        running.processes.retain(|id| *id != self.0.id());
     }
 }
 
@@ -76,9 +140,12 @@ pub(super) struct Watched {
     pub(super) elapsed: Duration,
 }
 
-/// A started machine.
+/// A started machine, which ends with this value.
 pub(super) struct Machine {
-    child: Child,
+    process: Process,
+    /// What it is called, and the file of what it says.
+    program: String,
+    errors: PathBuf,
     events: Receiver<Event>,
     keyboard: UnixStream,
     console: Console,
@@ -97,31 +164,24 @@ impl Machine {
         let probe = UnixListener::bind(sockets.probe())?;
         let program = command.get_program().to_string_lossy().into_owned();
         let errors = sockets.folder.join("errors");
-        let child = command
+        let command = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&errors)?)
-            .spawn();
-        let mut child = child.map_err(|source| Error::Start {
+            .stderr(std::fs::File::create(&errors)?);
+        let process = Process::start(command);
+        let mut process = process.map_err(|source| Error::Start {
             program: program.clone(),
             source,
         })?;
-        let folder = sockets.folder.clone();
-        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = Some((child.id(), folder));
-        let connected = accept(&console, &mut child).and_then(|console| {
-            let probe = accept(&probe, &mut child)?;
+        let connected = accept(&console, &mut process).and_then(|console| {
+            let probe = accept(&probe, &mut process)?;
             Ok((console, probe))
         });
         let (console, probe) = match connected {
             Ok(streams) => streams,
             Err(source) => {
-                stop(&mut child);
-                let said = std::fs::read_to_string(&errors).unwrap_or_default();
-                return Err(Error::Refused {
-                    program,
-                    said: said.trim().to_owned(),
-                    source,
-                });
+                drop(process);
+                return Err(Error::gave_up(&program, &errors, source));
             }
         };
         let (sender, events) = mpsc::channel();
@@ -137,7 +197,9 @@ impl Machine {
         });
         thread::spawn(move || take_rounds(probe, &sender));
         Ok(Self {
-            child,
+            process,
+            program,
+            errors,
             events,
             keyboard,
             console: Console::default(),
@@ -171,8 +233,12 @@ impl Machine {
                     }
                 }
                 None => {
-                    if self.child.try_wait()?.is_some() {
+                    if let Some(status) = self.process.try_wait()? {
                         self.drain();
+                        if !status.success() {
+                            let source = ended_with(status);
+                            return Err(Error::gave_up(&self.program, &self.errors, source));
+                        }
                         break Ending::PoweredOff;
                     }
                     let mut lines = self.console.lines();
@@ -208,33 +274,33 @@ impl Machine {
         }
     }
 
-    /// Connects the keyboard to the console, until the machine or the input ends.
+    /// Connects the keyboard to the console, until the machine ends or is to end.
     pub(super) fn hand_over(&mut self) -> io::Result<()> {
-        let mut keyboard = self.keyboard.try_clone()?;
+        let keyboard = self.keyboard.try_clone()?;
+        let _raw = keyboard::Raw::take();
+        let (sender, ends) = mpsc::channel();
         thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin().lock(), &mut keyboard);
+            if keyboard::pass_on(io::stdin().lock(), keyboard) {
+                let _ = sender.send(());
+            }
         });
-        self.child.wait()?;
+        while self.process.try_wait()?.is_none() && ends.try_recv().is_err() {
+            // The console is shown where it is read.
+            if let Err(RecvTimeoutError::Disconnected) = self.events.recv_timeout(TICK) {
+                thread::sleep(TICK);
+            }
+        }
         Ok(())
     }
 }
 
-/// The machine ends with this value.
-impl Drop for Machine {
-    fn drop(&mut self) {
-        stop(&mut self.child);
-    }
-}
-
-fn stop(child: &mut Child) {
-    // Both fail only for a process that is gone.
-    let _ = child.kill();
-    let _ = child.wait();
-    *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+/// Why a process is not there that should be.
+pub(super) fn ended_with(status: ExitStatus) -> io::Error {
+    io::Error::other(format!("it ended with {status}"))
 }
 
 /// Waits until QEMU connects or ends.
-fn accept(listener: &UnixListener, child: &mut Child) -> io::Result<UnixStream> {
+fn accept(listener: &UnixListener, process: &mut Process) -> io::Result<UnixStream> {
     listener.set_nonblocking(true)?;
     let start = Instant::now();
     loop {
@@ -246,8 +312,8 @@ fn accept(listener: &UnixListener, child: &mut Child) -> io::Result<UnixStream> 
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        if let Some(status) = child.try_wait()? {
-            return Err(io::Error::other(format!("it ended with {status}")));
+        if let Some(status) = process.try_wait()? {
+            return Err(ended_with(status));
         }
         if start.elapsed() > START_PATIENCE {
             return Err(io::Error::other("it does not connect"));

@@ -74,14 +74,20 @@ pub struct Journal {
 /// Compares a machine with what is expected of it.
 pub(super) struct Judge<'a> {
     live: &'a [Live],
+    has_tpm: bool,
     clock: Clock,
     no_probe: Option<NoProbe>,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(live: &'a [Live], clock: Clock, no_probe: Option<NoProbe>) -> Self {
+    pub(super) fn new(
+        subject: &'a super::Subject,
+        clock: Clock,
+        no_probe: Option<NoProbe>,
+    ) -> Self {
         Self {
-            live,
+            live: &subject.live,
+            has_tpm: subject.has_tpm,
             clock,
             no_probe,
         }
@@ -118,6 +124,9 @@ impl<'a> Judge<'a> {
         results.push(cloud_init(seen));
         results.extend(sudoers(seen));
         results.push(space(seen));
+        if self.has_tpm {
+            results.push(tpm(seen));
+        }
         for (number, live) in self.live.iter().enumerate() {
             results.extend(evaluate(number, live, seen, self.clock));
         }
@@ -369,6 +378,19 @@ fn space(seen: &Seen) -> CheckResult {
             Some(_) => Verdict::Passed,
         },
     )
+}
+
+fn tpm(seen: &Seen) -> CheckResult {
+    let verdict = match seen.text("tpm").unwrap_or_default().trim() {
+        "/dev/tpm0\n/dev/tpmrm0" => Verdict::Passed,
+        other => Verdict::Failed {
+            message: match other {
+                "" => "the kernel shows none: is there a driver for it?".to_owned(),
+                nodes => format!("of /dev/tpm0 and /dev/tpmrm0 there is only {nodes}"),
+            },
+        },
+    };
+    result("the machine has a TPM 2.0", verdict)
 }
 
 fn journals(seen: &Seen) -> Vec<Journal> {

@@ -1,15 +1,16 @@
-//! The base of a build: a disk from a file, or one that is assembled from a folder.
+//! The bases of builds: disks from files, and those that are assembled from folders.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Error, Result, identity, now};
-use crate::base::{AssembleOptions, Assembly, Layout, tree};
+use crate::base::{AssembleOptions, Assembly, Layout, tree, tree::Tree};
 use crate::config::{self, digest};
 use crate::manifest::{self, Bound};
+use crate::memo::Memo;
 use crate::origin::Origin;
 use crate::recipe::{Base, Recipe};
 use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole};
@@ -30,8 +31,39 @@ pub(super) struct OpenedBase {
 /// What the owner of an image may always do with it, whatever the mode of its base.
 const OWNER: u32 = 0o600;
 
-/// Opens the base of a recipe, or makes it.
-pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<OpenedBase> {
+/// An archive, and what the file beside it says.
+type Archive = (PathBuf, Option<Vec<u8>>);
+
+/// The bases of the images that one command builds: a file that several are made from is read and
+/// unpacked once.
+pub struct Bases {
+    cache: Cache,
+    disks: Memo<(PathBuf, Option<Digest>), imgasm_container::Base>,
+    archives: Memo<Archive, (Tree, Digest)>,
+}
+
+impl Bases {
+    /// Bases that are unpacked into this cache.
+    pub fn new(cache: Cache) -> Self {
+        Self {
+            cache,
+            disks: Memo::default(),
+            archives: Memo::default(),
+        }
+    }
+
+    /// The cache that they are unpacked into.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Opens the base of a recipe, or makes it.
+    pub(super) fn open(&self, recipe: &Recipe, progress: &Progress<'_>) -> Result<OpenedBase> {
+        open(recipe, self, progress)
+    }
+}
+
+fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> Result<OpenedBase> {
     if let Some(missing) = recipe.base.download()
         && !recipe.base.path().exists()
     {
@@ -52,9 +84,15 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
             size,
             layout,
             ..
-        } => return assemble(recipe, path, *sha256, size.0, layout),
+        } => return assemble(recipe, bases, (path, *sha256), size.0, layout),
     };
-    let base = cache.base(path, sha256, progress);
+    // It is told once.
+    let mut recovery = None;
+    let base = bases.disks.get_or_make((path.clone(), sha256), || {
+        let mut base = bases.cache.base(path, sha256, progress)?;
+        recovery = base.recovery.take();
+        Ok(base)
+    });
     let base = base.map_err(|reason| unusable(recipe, reason))?;
     // What is known about a raw file from another build must not show in the manifest of this one.
     let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
@@ -77,7 +115,7 @@ pub(super) fn open(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> R
         device: base.device,
         chunk_map: base.chunk_map,
         partition,
-        recovery: base.recovery,
+        recovery,
         mask: metadata.mode() | OWNER,
     })
 }
@@ -108,8 +146,8 @@ fn unusable(recipe: &Recipe, reason: imgasm_container::Error) -> Error {
 /// Assembles a base disk in memory.
 fn assemble(
     recipe: &Recipe,
-    rootfs: &Path,
-    sha256: Option<Digest>,
+    bases: &Bases,
+    (rootfs, sha256): (&Path, Option<Digest>),
     size: u64,
     layout: &Layout,
 ) -> Result<OpenedBase> {
@@ -131,7 +169,13 @@ fn assemble(
             return Err(config::Error::from(error).into());
         }
         Some(folder) => (tree::read(rootfs).map_err(failed)?, folder),
-        None => tree::read_archive(rootfs).map_err(failed)?,
+        None => {
+            let key = (rootfs.to_owned(), before.1.clone());
+            let read = bases
+                .archives
+                .get_or_make(key, || tree::read_archive(rootfs));
+            read.map_err(failed)?
+        }
     };
     if let Some(expected) = sha256.filter(|expected| *expected != content) {
         let reason = imgasm_container::Error::DigestMismatch {

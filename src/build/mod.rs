@@ -3,7 +3,7 @@
 //! [`Build::prepare`] does everything except the commit, in memory: a plan is a build that is only
 //! looked at.
 //!
-//! - `base`: the base of a build.
+//! - `base`: the bases of builds.
 //! - `packages`: the packages that the recipe itself names.
 //! - `record`: what it writes to the manifest.
 
@@ -35,6 +35,7 @@ use imgasm_disk::Disk;
 use imgasm_fs::{FileSystem, Timestamp};
 use imgasm_guest::packages::Script;
 
+pub use base::Bases;
 pub use record::change;
 
 /// Namespace of the identities that imgasm gives to what it makes.
@@ -195,8 +196,8 @@ fn now(recipe: &Recipe) -> Timestamp {
 
 impl Build {
     /// Builds the image of a recipe in memory.
-    pub fn prepare(recipe: &Recipe, cache: &Cache, progress: &Progress<'_>) -> Result<Self> {
-        let base = base::open(recipe, cache, progress)?;
+    pub fn prepare(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> Result<Self> {
+        let base = bases.open(recipe, progress)?;
         let mut session = session(recipe, base.device, base.partition)?;
         let formatted = recipe
             .volumes
@@ -209,7 +210,7 @@ impl Build {
         session.edit(|applier| {
             let locked = packages::fitting_lock(recipe, applier.fs())?;
             unsigned = packages::unsigned(recipe, locked.as_ref());
-            let scripts = packages::install(applier, recipe, locked.as_ref(), cache)?;
+            let scripts = packages::install(applier, recipe, locked.as_ref(), bases.cache())?;
             let verdicts = lock::file::verdicts(&scripts);
             if locked.is_some_and(|locked| locked.lock.scripts != verdicts) {
                 return Err(
@@ -349,10 +350,10 @@ fn check_revealed(recipe: &Recipe, manifest: &Manifest) -> Result<()> {
 /// The root filesystem of a recipe's base.
 pub fn base_root(
     recipe: &Recipe,
-    cache: &Cache,
+    bases: &Bases,
     progress: &Progress<'_>,
 ) -> Result<Box<dyn FileSystem>> {
-    let base = base::open(recipe, cache, progress)?;
+    let base = bases.open(recipe, progress)?;
     let disk = Disk::open(base.device)?;
     Ok(disk.open_filesystem(disk.root(base.partition)?)?)
 }
@@ -379,15 +380,15 @@ fn session(recipe: &Recipe, base: Arc<dyn BlockDevice>, partition: Option<u32>) 
 pub fn rehearse(
     recipe: &Recipe,
     lock: &Lock,
-    cache: &Cache,
+    bases: &Bases,
     progress: &Progress<'_>,
 ) -> Result<Vec<Script>> {
-    let base = base::open(recipe, cache, progress)?;
+    let base = bases.open(recipe, progress)?;
     let mut session = session(recipe, base.device, base.partition)?;
     let mut scripts = Vec::new();
     session.edit(|applier| {
         let locked = packages::Locked::new(lock.clone(), recipe, applier.fs())?;
-        scripts = packages::install(applier, recipe, Some(&locked), cache)?;
+        scripts = packages::install(applier, recipe, Some(&locked), bases.cache())?;
         Ok::<_, Error>(())
     })?;
     Ok(scripts)

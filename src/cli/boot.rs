@@ -1,19 +1,19 @@
 //! `imgasm boot`
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::failure::Failure;
 use super::image;
 use super::output::Output;
+use super::progress::Bars;
 use super::recipe::{self, RecipeArgs};
 use super::{Outcome, confine, verify};
 use crate::boot::{self, Acceleration, Options, Report, Subject, Volume, junit};
-use crate::build;
+use crate::build::{self, Bases};
 use crate::config::Epoch;
 use crate::environment::Environment;
 use crate::recipe::Recipe;
@@ -23,6 +23,10 @@ use crate::verify::Verdict;
 use imgasm_aws::wish::ImdsSupport;
 use imgasm_block::{BlockDevice, Hole};
 use imgasm_disk::Disk;
+
+/// The most bytes of user data that an instance can have (EC2 user guide, "Run commands when you launch
+/// an EC2 instance with user data input").
+const MOST_USER_DATA: u64 = 16 << 10;
 
 /// Start an image in QEMU as EC2 would, and report whether it does what it should.
 ///
@@ -60,13 +64,16 @@ pub(super) struct Args {
     /// The region that the metadata service gives.
     #[arg(long, default_value = "us-east-1")]
     region: String,
+    /// Give the machine a TPM 2.0, whatever `tpm_support` of the recipe's `[ami]` says. Needs swtpm.
+    #[arg(long)]
+    tpm: bool,
     /// Show the console on stderr.
     #[arg(long)]
     console: bool,
     /// Forward this port of the host to the machine's SSH.
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
-    /// Stay in the machine's console after everything was seen, until it powers off.
+    /// Stay in the machine's console after everything was seen, until it powers off or Ctrl-] is pressed.
     #[arg(long)]
     shell: bool,
     /// Add no probe to the machine, and judge it by its console alone.
@@ -97,7 +104,6 @@ pub(super) fn run(
         is_watched: args.console || args.shell,
         stays: args.shell,
     };
-    let _keyboard = args.shell.then(Keyboard::take).flatten();
     let look = || Ok(lint(&subject, args, recipe.as_ref(), environment, output));
     let lint = || {
         let looked = confine::apart(confine::anything(), environment, look);
@@ -212,7 +218,8 @@ fn of_recipe(
     output: &mut Output,
 ) -> Result<Subject, Failure> {
     let recipe = recipe.ok_or_else(|| Failure::new("neither an image nor a recipe was given"))?;
-    let built = recipe::prepare(recipe, environment, output)?;
+    let bases = Bases::new(image::cache(environment)?);
+    let built = recipe::prepare(recipe, &bases, &Bars::new(), output)?;
     let mut formatted = built.volumes.iter();
     let mut open = || -> Result<Arc<dyn BlockDevice>, Failure> {
         let volume = formatted.next();
@@ -293,12 +300,7 @@ fn subject(
     args: &Args,
     recipe: Option<&Recipe>,
 ) -> Result<Subject, Failure> {
-    let user_data = match &args.user_data {
-        Some(path) => Some(fs::read(path).map_err(|error| {
-            Failure::from(error).in_context(format!("cannot read {}", path.display()))
-        })?),
-        None => None,
-    };
+    let user_data = args.user_data.as_deref().map(user_data).transpose()?;
     let ami = match recipe {
         Some(recipe) => recipe.any_ami()?,
         None => None,
@@ -319,6 +321,7 @@ fn subject(
         live: recipe.map(|recipe| recipe.live.clone()).unwrap_or_default(),
         region: args.region.clone(),
         user_data,
+        has_tpm: args.tpm || ami.as_ref().is_some_and(|ami| ami.tpm_support.is_some()),
         requires_token: ami.is_some_and(|ami| ami.imds_support == ImdsSupport::V2),
         // The machine's clock is the host's.
         now: since
@@ -326,6 +329,22 @@ fn subject(
             .and_then(|since| i64::try_from(since.as_secs()).ok())
             .unwrap_or(Epoch::DEFAULT.seconds()),
     })
+}
+
+/// The user data in a file.
+fn user_data(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut data = Vec::new();
+    let read = fs::File::open(path);
+    let read = read.and_then(|file| file.take(MOST_USER_DATA + 1).read_to_end(&mut data));
+    read.map_err(|error| {
+        Failure::from(error).in_context(format!("cannot read {}", path.display()))
+    })?;
+    if data.len() as u64 > MOST_USER_DATA {
+        let path = path.display();
+        let what = format!("{path} has more than 16 KiB: EC2 takes no more as user data");
+        return Err(Failure::new(what).with_hint("cloud-init also reads it packed with gzip"));
+    }
+    Ok(data)
 }
 
 /// What `verify` says about the image; nothing if it cannot look.
@@ -353,36 +372,4 @@ fn lint(
         )
     });
     checked.map(|summary| summary.results).unwrap_or_default()
-}
-
-/// A terminal that passes keys to the machine as they are pressed, until this is dropped.
-struct Keyboard {
-    settings: String,
-}
-
-impl Keyboard {
-    /// Takes the terminal of this process's input, if it is one.
-    fn take() -> Option<Self> {
-        if !std::io::stdin().is_terminal() {
-            return None;
-        }
-        let settings = Self::stty(&["-g"])?;
-        Self::stty(&["raw", "-echo"])?;
-        Some(Self { settings })
-    }
-
-    fn stty(args: &[&str]) -> Option<String> {
-        let output = Command::new("stty")
-            .args(args)
-            .stdin(Stdio::inherit())
-            .output();
-        let output = output.ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-}
-
-impl Drop for Keyboard {
-    fn drop(&mut self) {
-        let _ = Self::stty(&[&self.settings]);
-    }
 }

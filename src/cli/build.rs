@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{Output, bytes};
+use super::progress::Bars;
 use super::recipe::RecipeArgs;
-use super::{Outcome, confine, image, recipe, reproduce};
-use crate::build::Build;
+use super::{Outcome, confine, images, recipe, reproduce};
+use crate::build::{Bases, Build};
 use crate::envelope::{self, Key};
 use crate::environment::Environment;
 use crate::manifest::{self, Manifest};
@@ -131,38 +132,50 @@ fn build_all(
         read.push(std::env::current_exe()?);
     }
     confine::narrow(&read, environment)?;
-    let mut built = Vec::with_capacity(recipes.len());
-    let mut manifests = Vec::with_capacity(recipes.len());
-    for recipe in recipes {
-        recipe::announce(&recipe, output);
-        let (recorded, key) = (recorded.as_ref(), key.as_ref());
-        let (paths, manifest) = build(args, &recipe, recorded, key, environment, output)?;
-        built.push((recipe, paths));
-        manifests.push(manifest);
-    }
+    let wanted = Wanted {
+        args,
+        recorded: recorded.as_ref(),
+        key: key.as_ref(),
+    };
+    let one = |recipe: &Recipe, bases: &Bases, bars: &Bars, output: &mut Output| {
+        let (paths, manifest) = build(&wanted, recipe, (bases, bars), output)?;
+        Ok((recipe.clone(), paths, manifest))
+    };
+    let (built, outcome) = images::each(&recipes, environment, output, one)?;
     if args.json {
-        let all = built.iter().zip(&manifests);
-        let all = all.map(|((recipe, files), manifest)| Built {
+        let all = built.iter().map(|(recipe, files, manifest)| Built {
             image: recipe.image.as_deref(),
             files,
             manifest,
         });
         output.json(&all.collect::<Vec<_>>())?;
     }
-    Ok(built)
+    outcome?;
+    let built = built.into_iter();
+    Ok(built.map(|(recipe, paths, _)| (recipe, paths)).collect())
+}
+
+/// What is wanted of each image.
+struct Wanted<'a> {
+    args: &'a Args,
+    recorded: Option<&'a Manifest>,
+    key: Option<&'a Key>,
 }
 
 /// Builds the image of a recipe, and gives the files that were made and its manifest.
 fn build(
-    args: &Args,
+    wanted: &Wanted<'_>,
     recipe: &Recipe,
-    recorded: Option<&Manifest>,
-    key: Option<&Key>,
-    environment: &Environment,
+    (bases, bars): (&Bases, &Bars),
     output: &mut Output,
 ) -> Result<(Vec<PathBuf>, Manifest), Failure> {
+    let Wanted {
+        args,
+        recorded,
+        key,
+    } = *wanted;
     let folder = recipe.outputs(&args.output);
-    let build = recipe::prepare(recipe, environment, output)?;
+    let build = recipe::prepare(recipe, bases, bars, output)?;
     let manifest = &build.manifest;
     let recorded = recorded.map(|recorded| {
         let mut recorded = recorded.clone();
@@ -176,7 +189,7 @@ fn build(
     // Before anything is written, because the packages may not be known.
     let sboms = bills_of_materials(&args.sbom, &build, recipe)?;
     sandbox::keep();
-    let paths = build.commit(&folder, &image::cache(environment)?)?;
+    let paths = build.commit(&folder, bases.cache())?;
     output.note(
         "base",
         format_args!("{}  {}", manifest.base.name, manifest.base.digest),

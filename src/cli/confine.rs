@@ -25,7 +25,7 @@ const STACK_BYTES: usize = 8 << 20;
 /// also for one that does so [`apart`].
 pub(super) fn needs(command: &Command, environment: &Environment) -> Option<Needs> {
     let needs = match command {
-        Command::Check(_) => return Some(anything()),
+        Command::Check(_) | Command::Complete(_) => return Some(anything()),
         Command::Apply(args) => return Some(args.needs()),
         Command::Grow(args) => return Some(args.needs()),
         Command::Recover(args) => return Some(args.needs()),

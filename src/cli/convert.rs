@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::failure::Failure;
 use super::output::{Output, bytes};
 use super::progress::Bars;
@@ -20,9 +22,8 @@ pub(super) struct Args {
     input: PathBuf,
     /// The file to write.
     output: PathBuf,
-    /// The format, if the name of the output does not say it: raw, raw.gz, raw.zst, raw.xz,
-    /// qcow2, vmdk (stream-optimized), vhd (dynamic), vhd-fixed.
-    #[arg(long, value_name = "FORMAT")]
+    /// The format, if the name of the output does not say it. A vmdk is stream-optimized, a vhd dynamic.
+    #[arg(long, value_name = "FORMAT", value_parser = format())]
     format: Option<OutputFormat>,
     /// Take the input as this, whatever it looks like. Without this, what is neither a container
     /// that can be read nor a disk or filesystem is an error.
@@ -38,6 +39,11 @@ pub(super) struct Args {
     /// Replace a file that is there.
     #[arg(long)]
     force: bool,
+}
+
+/// Parses a format; completions know them.
+fn format() -> impl TypedValueParser<Value = OutputFormat> {
+    PossibleValuesParser::new(OutputFormat::names()).try_map(|name| name.parse())
 }
 
 impl Args {

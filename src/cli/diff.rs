@@ -11,6 +11,7 @@ use super::recipe::OutsideArgs;
 use super::variables::VariableArgs;
 use super::{Outcome, confine, image};
 use crate::compare::{self, Side};
+use crate::config::digest::Folders;
 use crate::diff::render::json::Document;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
@@ -124,6 +125,7 @@ pub(super) fn run(
         },
         allow_outside: args.outside.allow_outside.clone(),
         downloads: environment.downloads(),
+        folders: Folders::default(),
     };
     let (files, secrets) = args.inputs(&options)?;
     confine::narrow(&files, environment)?;

@@ -1,5 +1,7 @@
 //! `imgasm find IMAGE [PATH]`
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::failure::Failure;
 use super::image::ImageArgs;
 use super::output::Output;
@@ -29,8 +31,8 @@ pub(super) struct Args {
     /// A pattern of the whole path: `/etc/**/*.conf`.
     #[arg(long, value_name = "PATTERN", value_parser = path_pattern)]
     matching: Option<Pattern>,
-    /// file, directory, symlink, char, block, fifo or socket.
-    #[arg(long = "type", value_name = "TYPE", value_parser = file_type)]
+    /// What it is.
+    #[arg(long = "type", value_name = "TYPE", value_parser = file_type())]
     kind: Option<FileType>,
     /// The owner, a name or a number.
     #[arg(long, value_name = "USER")]
@@ -57,20 +59,21 @@ fn path_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).map_err(|error| error.to_string())
 }
 
-fn file_type(text: &str) -> Result<FileType, String> {
-    let all = [
-        FileType::Regular,
-        FileType::Directory,
-        FileType::Symlink,
-        FileType::CharDevice,
-        FileType::BlockDevice,
-        FileType::Fifo,
-        FileType::Socket,
-    ];
-    let found = all.into_iter().find(|kind| kind.name() == text);
-    found.ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|kind| kind.name()).collect();
-        format!("the types are {}", names.join(", "))
+const TYPES: [FileType; 7] = [
+    FileType::Regular,
+    FileType::Directory,
+    FileType::Symlink,
+    FileType::CharDevice,
+    FileType::BlockDevice,
+    FileType::Fifo,
+    FileType::Socket,
+];
+
+/// Parses the name of a type; completions know them.
+fn file_type() -> impl TypedValueParser<Value = FileType> {
+    PossibleValuesParser::new(TYPES.map(FileType::name)).map(|name| {
+        let known = TYPES.into_iter().find(|kind| kind.name() == name);
+        known.expect("only these names are possible")
     })
 }
 

@@ -6,7 +6,7 @@ use super::output::Output;
 use super::progress::Bars;
 use super::recipe::{self, RecipeArgs};
 use super::{Outcome, confine, image};
-use crate::build;
+use crate::build::{self, Bases};
 use crate::environment::Environment;
 use crate::lock::file::verdicts;
 use crate::lock::make::{self, Base, Made, Options};
@@ -71,8 +71,9 @@ fn lock(
     let bars = Bars::new();
     let cache = image::cache(environment)?;
     let needs = || confine::reading(confine::of_recipe(recipe));
+    let bases = Bases::new(cache.clone());
     let base = confine::apart(needs(), environment, || {
-        let root = build::base_root(recipe, &cache, &bars.reading("base"))?;
+        let root = build::base_root(recipe, &bases, &bars.reading("base"))?;
         Base::read(recipe, root.as_ref()).map_err(explained)
     })?;
     bars.finish();
@@ -95,7 +96,7 @@ fn lock(
         Ok(build::rehearse(
             recipe,
             &lock,
-            &cache,
+            &bases,
             &bars.reading("base"),
         )?)
     })?;

@@ -305,6 +305,7 @@ const EXAMPLES: [(&str, &[(&str, &str)]); 26] = [
                 "imgasm verify out/web.raw -f imgasm.toml",
                 "Check also what the recipe expects",
             ),
+            ("imgasm verify", "Check all that a build has made"),
         ],
     ),
     (

@@ -1,7 +1,7 @@
 //! The command line: arguments in, calls of the library out.
 //!
 //! One file per subcommand, each with its argument struct and a `run`: [`apply`], [`boot`] (with
-//! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`], [`convert`],
+//! [`relay`]), [`build`] (with [`reproduce`]), [`cat`], [`check`], [`completions`] (with [`complete`]), [`convert`],
 //! [`cp`], [`diff`], [`edit`], [`fetch`], [`find`], [`grow`], [`init`], [`inspect`], [`lock`], [`ls`], [`man`] (with [`manual`]),
 //! [`plan`], [`recover`], [`schema`], [`tar`], [`verify`], and with the feature `aws` also `import`,
 //! `pull` and `gc`, which share `connection`.
@@ -9,6 +9,7 @@
 //! - [`output`]: every byte that is printed goes through it, and through [`inert`], so that it
 //!   commands nobody who reads it; [`progress`]: bars on a terminal.
 //! - [`failure`]: messages about what went wrong.
+//! - [`images`]: doing the same for each image of a recipe, several at a time.
 //! - [`image`]: the `IMAGE` argument that most commands share; [`recipe`]: the arguments that give a
 //!   recipe, and [`variables`] those that set its variables; [`target`]: the file that a command was told to write.
 //! - [`download`]: bases that lie on servers; with the feature `aws` also in buckets, `s3_object`.
@@ -22,6 +23,7 @@ mod boot;
 mod build;
 mod cat;
 mod check;
+mod complete;
 mod completions;
 mod confine;
 #[cfg(feature = "aws")]
@@ -38,6 +40,7 @@ mod find;
 mod gc;
 mod grow;
 mod image;
+mod images;
 #[cfg(feature = "aws")]
 mod import;
 mod inert;
@@ -138,6 +141,8 @@ enum Command {
     BootRelay(relay::Args),
     Schema(schema::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Complete(complete::Args),
     Man(man::Args),
 }
 
@@ -247,6 +252,7 @@ fn run(
         Command::BootRelay(args) => relay::run(&args),
         Command::Schema(args) => schema::run(&args, output),
         Command::Completions(args) => completions::run(&args, output),
+        Command::Complete(args) => complete::run(&args, environment, output),
         Command::Man(args) => man::run(&args, output),
     }
 }

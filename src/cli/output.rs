@@ -20,16 +20,63 @@ const NOTE: Style = AnsiColor::Green.on_default().bold();
 /// Where a command's output goes. Colours on stderr follow the terminal, `NO_COLOR` and
 /// `CLICOLOR_FORCE`.
 pub struct Output {
-    stdout: BufWriter<io::Stdout>,
-    stderr: AutoStream<io::Stderr>,
+    to: To,
+}
+
+/// Where what is printed goes.
+enum To {
+    Process {
+        stdout: BufWriter<io::Stdout>,
+        stderr: AutoStream<io::Stderr>,
+    },
+    Held {
+        stdout: Vec<u8>,
+        stderr: Vec<u8>,
+    },
 }
 
 impl Output {
     /// The process's own stdout and stderr.
     pub fn new() -> Self {
         Self {
-            stdout: BufWriter::with_capacity(1 << 16, io::stdout()),
-            stderr: AutoStream::auto(io::stderr()),
+            to: To::Process {
+                stdout: BufWriter::with_capacity(1 << 16, io::stdout()),
+                stderr: AutoStream::auto(io::stderr()),
+            },
+        }
+    }
+
+    /// One that keeps what is printed, until another [releases](Output::release) it.
+    pub(super) fn held() -> Self {
+        Self {
+            to: To::Held {
+                stdout: Vec::new(),
+                stderr: Vec::new(),
+            },
+        }
+    }
+
+    /// Prints what another has kept.
+    pub(super) fn release(&mut self, held: Self) -> Result<(), Failure> {
+        if let To::Held { stdout, stderr } = held.to {
+            // If stderr itself fails, nobody is left to report to.
+            let _ = self.stderr().write_all(&stderr);
+            self.bytes(&stdout)?;
+        }
+        Ok(())
+    }
+
+    fn stdout(&mut self) -> &mut dyn Write {
+        match &mut self.to {
+            To::Process { stdout, .. } => stdout,
+            To::Held { stdout, .. } => stdout,
+        }
+    }
+
+    fn stderr(&mut self) -> &mut dyn Write {
+        match &mut self.to {
+            To::Process { stderr, .. } => stderr,
+            To::Held { stderr, .. } => stderr,
         }
     }
 
@@ -42,7 +89,7 @@ impl Output {
     pub fn line(&mut self, line: impl Display) -> Result<(), Failure> {
         let line = line.to_string();
         let line = shown(&line);
-        writeln!(self.stdout, "{}", inert::lines(&line)).map_err(Failure::stdout)
+        writeln!(self.stdout(), "{}", inert::lines(&line)).map_err(Failure::stdout)
     }
 
     /// Text of several lines.
@@ -52,7 +99,7 @@ impl Output {
 
     /// Data as it is: from this program, or from a file that was asked for.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.stdout.write_all(bytes).map_err(Failure::stdout)
+        self.stdout().write_all(bytes).map_err(Failure::stdout)
     }
 
     /// Text with colours, which are left out if stdout does not want them. What does not come from
@@ -80,7 +127,7 @@ impl Output {
         &mut self,
         write: impl FnOnce(&mut dyn Write) -> serde_json::Result<()>,
     ) -> Result<(), Failure> {
-        let mut inert = inert::Json(&mut self.stdout);
+        let mut inert = inert::Json(self.stdout());
         let written = if inert::is_hiding() {
             // The serializer writes a text in pieces.
             let mut whole = Vec::new();
@@ -93,7 +140,7 @@ impl Output {
             write(&mut inert)
         };
         written.map_err(|e| Failure::stdout(e.into()))?;
-        self.stdout.write_all(b"\n").map_err(Failure::stdout)
+        self.bytes(b"\n")
     }
 
     /// Something that was done and is worth a line.
@@ -113,8 +160,9 @@ impl Output {
             return None;
         }
         let what = inert::visible_lines(&what.to_string());
-        write!(self.stderr, "{NOTE}{what}{NOTE:#}: ").ok()?;
-        self.stderr.flush().ok()?;
+        let stderr = self.stderr();
+        write!(stderr, "{NOTE}{what}{NOTE:#}: ").ok()?;
+        stderr.flush().ok()?;
         let mut line = String::new();
         io::stdin().read_line(&mut line).ok()?;
         let word = line.trim();
@@ -132,12 +180,12 @@ impl Output {
     /// If stderr itself fails, nobody is left to report to.
     fn tell(&mut self, style: Style, label: &str, separator: &str, text: impl Display) {
         let text = inert::visible_lines(&text.to_string());
-        let _ = writeln!(self.stderr, "{style}{label}{style:#}{separator}{text}");
+        let _ = writeln!(self.stderr(), "{style}{label}{style:#}{separator}{text}");
     }
 
     /// Sends what is still buffered.
     pub fn finish(&mut self) -> Result<(), Failure> {
-        self.stdout.flush().map_err(Failure::stdout)
+        self.stdout().flush().map_err(Failure::stdout)
     }
 }
 

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use super::failure::Failure;
 use super::inert;
 use super::output::{Output, bytes};
+use super::progress::Bars;
 use super::recipe::RecipeArgs;
-use super::{Outcome, confine, recipe};
+use super::{Outcome, confine, images, recipe};
+use crate::build::Bases;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
 use crate::diff::{Options, Report};
@@ -75,9 +77,8 @@ pub(super) fn run(
         secrets: secrets.map(|(_, value)| value).collect(),
         ..Options::default()
     };
-    for recipe in &recipes {
-        recipe::announce(recipe, output);
-        let build = recipe::prepare(recipe, environment, output)?;
+    let one = |recipe: &Recipe, bases: &Bases, bars: &Bars, output: &mut Output| {
+        let build = recipe::prepare(recipe, bases, bars, output)?;
         let report = plan::compare(&build, &options)?;
         let plan = Plan::new(&build, &report);
         let (base, name) = (&build.manifest.base.name, &recipe.name);
@@ -86,13 +87,15 @@ pub(super) fn run(
             imgasm_block::Output::write(path, inert::hidden(&page).as_bytes())?;
         }
         if args.json {
-            output.json(&plan)?;
+            output.json(&plan)
         } else if args.markdown {
-            output.text(&markdown::render(&report, base, name))?;
+            output.text(&markdown::render(&report, base, name))
         } else {
-            show(args, &plan, &report, output)?;
+            show(args, &plan, &report, output)
         }
-    }
+    };
+    let (_, outcome) = images::each(&recipes, environment, output, one)?;
+    outcome?;
     Ok(Outcome::Done)
 }
 

@@ -1,6 +1,6 @@
 //! Progress bars on a terminal; nothing elsewhere.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output::Output;
 
@@ -13,9 +13,45 @@ fn style(template: &str) -> ProgressStyle {
     style.progress_chars("=> ")
 }
 
+/// Where bars are drawn.
+fn target() -> ProgressDrawTarget {
+    if Output::is_watched() {
+        ProgressDrawTarget::stderr_with_hz(10)
+    } else {
+        ProgressDrawTarget::hidden()
+    }
+}
+
+/// The bars of what is done side by side, below each other.
+pub(super) struct Beside(MultiProgress);
+
+impl Beside {
+    /// No bars yet.
+    pub(super) fn new() -> Self {
+        Self(MultiProgress::with_draw_target(target()))
+    }
+
+    /// A bar for one thing among others, which has this name.
+    pub(super) fn bars(&self, name: &str) -> Bars {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        bar.set_style(style(BYTES));
+        Bars {
+            bar: self.0.add(bar),
+            name: Some(name.to_owned()),
+        }
+    }
+
+    /// Prints something while the bars are hidden.
+    pub(super) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
+    }
+}
+
 /// Shows one bar at a time on stderr, if that is a terminal.
 pub(super) struct Bars {
     bar: ProgressBar,
+    /// What the bar is called, whatever is shown; if there are others.
+    name: Option<String>,
 }
 
 impl Bars {
@@ -23,15 +59,14 @@ impl Bars {
     pub(super) fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         bar.set_style(style(BYTES));
-        if Output::is_watched() {
-            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        }
-        Self { bar }
+        bar.set_draw_target(target());
+        Self { bar, name: None }
     }
 
     /// A function to call with the bytes done and the bytes in all.
     pub(super) fn reading(&self, what: &str) -> impl Fn(u64, u64) + Sync {
-        self.bar.set_message(what.to_owned());
+        let name = self.name.as_deref().unwrap_or(what);
+        self.bar.set_message(name.to_owned());
         |done, all| {
             self.bar.set_length(all);
             self.bar.set_position(done);

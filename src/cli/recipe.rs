@@ -1,6 +1,7 @@
 //! The arguments that select a recipe.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
@@ -9,7 +10,8 @@ use super::inert;
 use super::output::Output;
 use super::progress::Bars;
 use super::variables::VariableArgs;
-use crate::build::Build;
+use crate::build::{Bases, Build};
+use crate::config::digest::Folders;
 use crate::config::{self, Epoch};
 use crate::environment::Environment;
 use crate::manifest::Manifest;
@@ -40,9 +42,25 @@ pub(super) struct OutsideArgs {
 }
 
 impl RecipeArgs {
-    /// Whether a recipe was named.
+    /// Whether anything says which recipe, or what is wanted of it.
     pub(super) fn is_given(&self) -> bool {
-        self.file.is_some() || self.variables.is_given()
+        self.names_file() || self.variables.is_given() || !self.images.is_empty()
+    }
+
+    /// Whether the file of the recipe is named.
+    pub(super) fn names_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The image that is named, where one is meant.
+    fn image(&self) -> Result<Option<String>, Failure> {
+        match &self.images[..] {
+            [] => Ok(None),
+            [image] => Ok(Some(image.clone())),
+            _ => Err(Failure::new(
+                "this is about one image, but several are named",
+            )),
+        }
     }
 
     /// The file of the recipe.
@@ -58,7 +76,7 @@ impl RecipeArgs {
 const FILE_NAME: &str = "imgasm.toml";
 
 /// The recipe in this folder or the nearest one above it, by its relative path.
-fn nearest() -> Result<PathBuf, Failure> {
+pub(super) fn nearest() -> Result<PathBuf, Failure> {
     let here = std::env::current_dir()?;
     let mut way = PathBuf::new();
     for folder in here.ancestors() {
@@ -73,22 +91,36 @@ fn nearest() -> Result<PathBuf, Failure> {
 
 /// Reads the recipe, of one image.
 pub(super) fn load(args: &RecipeArgs, environment: &Environment) -> Result<Recipe, Failure> {
-    let image = match &args.images[..] {
-        [] => None,
-        [image] => Some(image.clone()),
-        _ => {
-            return Err(Failure::new(
-                "this is about one image, but several are named",
-            ));
-        }
-    };
-    load_file(
-        &args.path()?,
-        &args.variables,
-        image,
-        &args.outside,
-        environment,
-    )
+    load_one(args, args.image()?, environment)
+}
+
+/// Reads the recipe, of the image in this file: the one that is named, or that the file is called after.
+pub(super) fn load_for(
+    args: &RecipeArgs,
+    file: &Path,
+    environment: &Environment,
+) -> Result<Recipe, Failure> {
+    let mut image = args.image()?;
+    if image.is_none() {
+        let options = Options {
+            allow_outside: args.outside.allow_outside.clone(),
+            ..Options::default()
+        };
+        let mut images = Recipe::images(&args.path()?, &options)?.into_iter();
+        image = images.find(|image| file.file_stem() == Some(OsStr::new(image)));
+    }
+    load_one(args, image, environment)
+}
+
+fn load_one(
+    args: &RecipeArgs,
+    image: Option<String>,
+    environment: &Environment,
+) -> Result<Recipe, Failure> {
+    let options = options(&args.variables, image, &args.outside, environment)?;
+    let recipe = Recipe::load(&args.path()?, &options)?;
+    hide_secrets_of(std::slice::from_ref(&recipe));
+    Ok(recipe)
 }
 
 /// Reads the recipe, of each of its images or of those that are named.
@@ -120,20 +152,6 @@ pub(super) fn load_all(
     Ok(recipes)
 }
 
-/// Reads the recipe in a file, of the image with this name if it has several.
-pub(super) fn load_file(
-    file: &Path,
-    variables: &VariableArgs,
-    image: Option<String>,
-    outside: &OutsideArgs,
-    environment: &Environment,
-) -> Result<Recipe, Failure> {
-    let options = options(variables, image, outside, environment)?;
-    let recipe = Recipe::load(file, &options)?;
-    hide_secrets_of(std::slice::from_ref(&recipe));
-    Ok(recipe)
-}
-
 fn options(
     variables: &VariableArgs,
     image: Option<String>,
@@ -146,6 +164,7 @@ fn options(
         source_date_epoch: environment.source_date_epoch()?,
         allow_outside: outside.allow_outside.clone(),
         downloads: environment.downloads(),
+        folders: Folders::default(),
     })
 }
 
@@ -207,6 +226,7 @@ pub(super) fn load_recorded(
         source_date_epoch: Some(epoch),
         allow_outside: args.outside.allow_outside.clone(),
         downloads: environment.downloads(),
+        folders: Folders::default(),
     };
     let path = args.path()?;
     let images = Recipe::images(&path, &options)?;
@@ -229,11 +249,11 @@ pub(super) fn settings(recipe: &Recipe) -> impl Iterator<Item = String> {
 /// Builds the recipe's image in memory.
 pub(super) fn prepare(
     recipe: &Recipe,
-    environment: &Environment,
+    bases: &Bases,
+    bars: &Bars,
     output: &mut Output,
 ) -> Result<Build, Failure> {
-    let bars = Bars::new();
-    let build = Build::prepare(recipe, &image::cache(environment)?, &bars.reading("base"));
+    let build = Build::prepare(recipe, bases, &bars.reading("base"));
     bars.finish();
     let build = build.map_err(|error| {
         Failure::from(error).with_room_hint(

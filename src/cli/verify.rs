@@ -1,18 +1,19 @@
-//! `imgasm verify IMAGE`
+//! `imgasm verify [IMAGE]`
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
+use serde::Serialize;
 
 use super::failure::Failure;
-use super::image::{self, ImageArgs};
 use super::output::Output;
-use super::recipe::OutsideArgs;
-use super::variables::VariableArgs;
-use super::{Outcome, confine, recipe};
+use super::progress::Bars;
+use super::recipe::{self, RecipeArgs};
+use super::{Outcome, confine, image, images};
+use crate::build::Bases;
 use crate::environment::Environment;
-use crate::recipe::{Options, Recipe};
+use crate::opener::{self, Opener};
+use crate::recipe::Recipe;
 use crate::sandbox::Needs;
 use crate::verification::{self, Subject, Summary};
 use crate::verify::{CheckResult, Verdict};
@@ -20,33 +21,38 @@ use imgasm_fs::text::shown;
 
 /// Check an image without starting it: its filesystems, whether it can boot, what a recipe expects.
 ///
-/// With a recipe, the data volumes that a build left beside the image are checked too. The exit
-/// status is 1 if a check fails.
+/// With a recipe, which -f names, the data volumes that a build left beside the image are checked too.
+/// Without an image, all that a build has made of the recipe are checked. The exit status is 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// A disk image in any container that can be read, or a bare filesystem; without one, what the
+    /// recipe's build has made. Of a recipe with several images, it is the one that the file is called
+    /// after, or that --image names.
+    image: Option<PathBuf>,
+    /// Take this partition as the root, instead of the one that is found.
+    #[arg(long, value_name = "N", requires = "image")]
+    partition: Option<u32>,
     #[command(flatten)]
-    image: ImageArgs,
-    /// The recipe whose expectations the image is to meet.
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    #[command(flatten)]
-    variables: VariableArgs,
-    /// Which of the recipe's images it is, if that has several; else the one that the file is called
-    /// after.
-    #[arg(long = "image", value_name = "NAME", requires = "file")]
-    which: Option<String>,
-    #[command(flatten)]
-    outside: OutsideArgs,
-    /// As JSON.
+    recipe: RecipeArgs,
+    /// The folder with what a build has made, if no image is named.
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        default_value = "out",
+        conflicts_with = "image"
+    )]
+    output: PathBuf,
+    /// As JSON; without an image, a list.
     #[arg(long)]
     json: bool,
 }
 
 impl Args {
     pub(super) fn needs(&self) -> Needs {
-        match &self.file {
-            Some(_) => confine::anything(),
-            None => confine::reading(confine::of_image(&self.image.image)),
+        match &self.image {
+            Some(image) if !self.recipe.names_file() => confine::reading(confine::of_image(image)),
+            _ => confine::anything(),
         }
     }
 }
@@ -56,57 +62,115 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    if args.file.is_none() && args.variables.is_given() {
-        let what = "--set and --set-file set variables of a recipe, and none is given";
+    match &args.image {
+        Some(image) => one(args, image, environment, output),
+        None => all(args, environment, output),
+    }
+}
+
+/// Checks the image in a file.
+fn one(
+    args: &Args,
+    path: &Path,
+    environment: &Environment,
+    output: &mut Output,
+) -> Result<Outcome, Failure> {
+    if args.recipe.is_given() && !args.recipe.names_file() {
+        let what = "--set, --set-file and --image are about a recipe, and none is given";
         return Err(Failure::new(what).with_hint("`-f FILE` names it"));
     }
-    let recipe = match &args.file {
-        Some(file) => Some(recipe::load_file(
-            file,
-            &args.variables,
-            which(args, file)?,
-            &args.outside,
-            environment,
-        )?),
-        None => None,
+    let recipe = if args.recipe.names_file() {
+        Some(recipe::load_for(&args.recipe, path, environment)?)
+    } else {
+        None
     };
     if let Some(recipe) = &recipe {
-        confine::narrow(&confine::of_built(&args.image.image, recipe), environment)?;
+        confine::narrow(&confine::of_built(path, recipe), environment)?;
     }
-    let image = image::open(&args.image, environment, output)?;
     let summary = image::opening(environment, output, |opener| {
-        let subject = Subject {
-            path: &args.image.image,
-            disk: &image.disk,
-            partition: args.image.partition,
-            recipe: recipe.as_ref(),
-        };
-        verification::verify(&subject, opener)
+        check(path, args.partition, recipe.as_ref(), opener)
     })?;
     if args.json {
         output.json(&summary)?;
     } else {
         print(&summary, output)?;
     }
-    Ok(if summary.failed == 0 {
+    Ok(outcome([&summary]))
+}
+
+/// An image that was built and checked, for programs.
+#[derive(Serialize)]
+struct Checked<'c> {
+    /// Which of the recipe's images it is, if the recipe has several.
+    image: Option<&'c str>,
+    file: &'c Path,
+    #[serde(flatten)]
+    summary: &'c Summary,
+}
+
+/// Checks what the recipe's build has made.
+fn all(args: &Args, environment: &Environment, output: &mut Output) -> Result<Outcome, Failure> {
+    let recipes = recipe::load_all(&args.recipe, environment)?;
+    let file = |recipe: &Recipe| {
+        let name = format!("{}.raw", recipe.name);
+        recipe.outputs(&args.output).join(name)
+    };
+    let read = recipes
+        .iter()
+        .flat_map(|one| confine::of_built(&file(one), one));
+    confine::narrow(&read.collect::<Vec<_>>(), environment)?;
+    let check = |recipe: &Recipe, bases: &Bases, bars: &Bars, output: &mut Output| {
+        let path = file(recipe);
+        let summary = check(
+            &path,
+            recipe.base.partition(),
+            Some(recipe),
+            &mut Opener {
+                cache: bases.cache(),
+                progress: &bars.reading("reading"),
+                recovered: &mut |path, recovery| image::tell_recovery(path, recovery, output),
+            },
+        )?;
+        if !args.json {
+            print(&summary, output)?;
+        }
+        Ok((recipe.image.clone(), path, summary))
+    };
+    let (checked, ended) = images::each(&recipes, environment, output, check)?;
+    if args.json {
+        let all = checked.iter().map(|(image, file, summary)| Checked {
+            image: image.as_deref(),
+            file,
+            summary,
+        });
+        output.json(&all.collect::<Vec<_>>())?;
+    }
+    ended?;
+    Ok(outcome(checked.iter().map(|(_, _, summary)| summary)))
+}
+
+fn check(
+    path: &Path,
+    partition: Option<u32>,
+    recipe: Option<&Recipe>,
+    opener: &mut Opener<'_>,
+) -> Result<Summary, Failure> {
+    let opener::Image { disk, .. } = opener.open(path)?;
+    let subject = Subject {
+        path,
+        disk: &disk,
+        partition,
+        recipe,
+    };
+    Ok(verification::verify(&subject, opener)?)
+}
+
+fn outcome<'s>(summaries: impl IntoIterator<Item = &'s Summary>) -> Outcome {
+    if summaries.into_iter().all(|summary| summary.failed == 0) {
         Outcome::Done
     } else {
         Outcome::Differs
-    })
-}
-
-/// Which of the recipe's images is checked.
-fn which(args: &Args, file: &Path) -> Result<Option<String>, Failure> {
-    if args.which.is_some() {
-        return Ok(args.which.clone());
     }
-    let options = Options {
-        allow_outside: args.outside.allow_outside.clone(),
-        ..Options::default()
-    };
-    let stem = args.image.image.file_stem();
-    let mut images = Recipe::images(file, &options)?.into_iter();
-    Ok(images.find(|image| stem == Some(OsStr::new(image))))
 }
 
 fn print(summary: &Summary, output: &mut Output) -> Result<(), Failure> {

@@ -5,12 +5,28 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::boundary::open_regular;
 use super::{Error, Result};
+use crate::memo::Memo;
 use imgasm_block::Digest;
+
+/// The identities of folders that several images are made from: each is hashed once.
+#[derive(Debug, Clone, Default)]
+pub struct Folders(Arc<Memo<PathBuf, Digest>>);
+
+impl Folders {
+    /// The identity of a folder's content, when it was asked for the first time.
+    ///
+    /// # Errors
+    /// As [`folder`].
+    pub fn digest(&self, root: &Path) -> Result<Digest> {
+        self.0.get_or_make(root.to_owned(), || folder(root))
+    }
+}
 
 /// Bytes of a file hashed at a time.
 const CHUNK: usize = 128 << 10;

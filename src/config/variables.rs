@@ -109,6 +109,16 @@ pub struct Declaration {
 }
 
 impl Declaration {
+    /// The values that it can have, if they are few and everybody may see them.
+    pub fn choices(&self) -> Vec<Setting> {
+        match (&self.rules.choices, &self.example) {
+            _ if self.is_sensitive => Vec::new(),
+            (Some(choices), _) => choices.clone(),
+            (None, Some(Setting::Boolean(_))) => [false, true].map(Setting::Boolean).to_vec(),
+            (None, _) => Vec::new(),
+        }
+    }
+
     /// A value from outside, as one of the variable's kind that keeps its rules.
     fn fit(&self, given: Given) -> Result<Setting, String> {
         let Given {

@@ -183,7 +183,7 @@ fn entries<'s>(
 }
 
 /// A recipe, laid over the ones that it extends.
-fn merged(source: &Source) -> Result<Table<'_>, Diagnostic> {
+pub(super) fn merged(source: &Source) -> Result<Table<'_>, Diagnostic> {
     let mut own = decode::parse(source)?;
     let Some(extended) = source.extended() else {
         return Ok(own);

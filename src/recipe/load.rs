@@ -18,8 +18,8 @@ use crate::config::{
     self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Given, Source, Values, Variables,
     template,
 };
+use crate::overlay::ScriptSteps;
 use crate::overlay::steps::package::PackageFile;
-use crate::overlay::{Overlay, ScriptSteps};
 use crate::verify::expect::Expectation;
 use crate::verify::live;
 use imgasm_aws::wish::Ami;
@@ -112,8 +112,8 @@ impl Recipe {
         if let Some(problem) = packages::problem(&repositories, wishes.as_ref()) {
             return Err(source.error(wishes_span, problem).into());
         }
-        let volumes = volume::check_all(&source, folder, &boundary, raw.volume)?;
         let place = (folder, &boundary);
+        let volumes = volume::check_all(&source, place, &options.folders, raw.volume)?;
         let overlays = overlays::read(&source, place, raw.overlays, revealing, &variables)?;
         let mut expectations = raw.expect;
         for overlay in &overlays {
@@ -127,7 +127,8 @@ impl Recipe {
             Some(_) => Vec::new(),
             None => declarations.unused(&source, &used),
         };
-        let digests = overlays.iter().map(Overlay::digest);
+        let digests = overlays.iter();
+        let digests = digests.map(|overlay| options.folders.digest(overlay.folder()));
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
         let lock = match &wishes {
             Some(_) => packages::lock_digest(&source, image.as_deref(), &boundary)?,
@@ -164,11 +165,14 @@ impl Recipe {
 
     /// The names of the images of the recipe in a file; none if it is about one image only.
     pub fn images(path: &Path, options: &Options) -> config::Result<Vec<String>> {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
-        let source = text(path, &boundary)?;
-        let source = compose::with_extended(source, folder, &boundary)?;
-        Ok(compose::images(&source)?)
+        Ok(compose::images(&extended(path, options)?)?)
+    }
+
+    /// The variables that the recipe in a file declares.
+    pub fn declarations(path: &Path, options: &Options) -> config::Result<Declarations> {
+        let source = extended(path, options)?;
+        let variables = compose::merged(&source)?.remove("variables");
+        Ok(Declarations::decode(&source, variables)?)
     }
 
     /// The recipe of this image as one text: with what it extends, and without its templates filled
@@ -204,6 +208,13 @@ impl Recipe {
             source: Some(<(String, String)>::default()),
         })
     }
+}
+
+/// The text of a recipe, with those that it extends.
+fn extended(path: &Path, options: &Options) -> config::Result<Source> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let boundary = Boundary::of_recipe(folder, &options.allow_outside)?;
+    compose::with_extended(text(path, &boundary)?, folder, &boundary)
 }
 
 /// Makes sure that files of packages and keys lie inside the boundary.

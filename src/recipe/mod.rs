@@ -29,6 +29,7 @@ pub use base::Base;
 pub use download::Download;
 pub use volume::Volume;
 
+use crate::config::digest::Folders;
 use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Values, Variables};
 use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, ScriptSteps};
@@ -116,6 +117,8 @@ pub struct Options {
     pub allow_outside: Vec<PathBuf>,
     /// The folder for files that are fetched from servers, if there is one.
     pub downloads: Option<PathBuf>,
+    /// The identities of the folders that recipes read with these options have in common.
+    pub folders: Folders,
 }
 
 /// What the templates of `[ami]` see besides the recipe's variables.

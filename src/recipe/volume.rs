@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use crate::base::{self, tree};
-use crate::config::{self, Boundary, Diagnostic, ProjectPath, Source, digest};
+use crate::config::digest::{self, Folders};
+use crate::config::{self, Boundary, Diagnostic, ProjectPath, Source};
 use crate::filesystem::FilesystemKind;
 use crate::filesystem::xfs::XfsOptions;
 use imgasm_aws::wish::{DeviceName, VolumeSettings, VolumeSize, VolumeType, check_performance};
@@ -74,14 +75,21 @@ pub struct Files {
 }
 
 impl Files {
-    fn read(path: PathBuf) -> config::Result<Self> {
+    fn read(path: PathBuf, folders: &Folders) -> config::Result<Self> {
         let mut files = Self { path, sha256: None };
-        files.sha256 = files.identity()?;
+        files.sha256 = files.identity_by(|folder| folders.digest(folder))?;
         Ok(files)
     }
 
     /// The identity of what it holds now.
     pub fn identity(&self) -> config::Result<Option<Digest>> {
+        self.identity_by(digest::folder)
+    }
+
+    fn identity_by(
+        &self,
+        digest: impl FnOnce(&Path) -> config::Result<Digest>,
+    ) -> config::Result<Option<Digest>> {
         let unusable = |error: base::Error| config::Error::Unusable {
             path: tree::meta_path(&self.path),
             problem: format!("cannot be used: {}", chain(&error)),
@@ -90,7 +98,7 @@ impl Files {
             return Ok(None);
         }
         let meta = tree::meta_bytes(&self.path).map_err(unusable)?;
-        let content = digest::folder(&self.path)?;
+        let content = digest(&self.path)?;
         Ok(Some(tree::identity(content, meta.as_deref())))
     }
 }
@@ -143,7 +151,7 @@ pub(super) struct RawVolume {
 
 impl RawVolume {
     /// The volume, or what is wrong with it.
-    pub(super) fn check(self, folder: &Path, boundary: &Boundary) -> Result<Volume, String> {
+    fn check(self, place: (&Path, &Boundary), folders: &Folders) -> Result<Volume, String> {
         let volume_type = self.volume_type.unwrap_or(VolumeType::Gp3);
         check_performance(volume_type, self.iops, self.throughput)?;
         if self.kms_key_id.is_some() && self.encrypted != Some(true) {
@@ -160,11 +168,15 @@ impl RawVolume {
         };
         Ok(Volume {
             settings,
-            content: self.content(folder, boundary)?,
+            content: self.content(place, folders)?,
         })
     }
 
-    fn content(self, folder: &Path, boundary: &Boundary) -> Result<Content, String> {
+    fn content(
+        self,
+        (folder, boundary): (&Path, &Boundary),
+        folders: &Folders,
+    ) -> Result<Content, String> {
         let needless = |given: bool, key: &str, why: &str| {
             if given {
                 Err(format!("`{key}` {why}"))
@@ -217,7 +229,7 @@ impl RawVolume {
         let files = self.files.map(|files| {
             let path = folder.join(files.as_path());
             boundary.check(&path)?;
-            Files::read(path)
+            Files::read(path, folders)
         });
         let files = files.transpose();
         let files = files.map_err(|error: config::Error| chain(&error))?;
@@ -237,14 +249,14 @@ impl RawVolume {
 /// The volumes of a recipe, which must not get into each other's way.
 pub(super) fn check_all(
     source: &Source,
-    folder: &Path,
-    boundary: &Boundary,
+    place: (&Path, &Boundary),
+    folders: &Folders,
     raw: Vec<Spanned<RawVolume>>,
 ) -> Result<Vec<Volume>, Diagnostic> {
     let mut volumes: Vec<Volume> = Vec::with_capacity(raw.len());
     for raw in raw {
         let span = raw.span();
-        let volume = raw.into_inner().check(folder, boundary);
+        let volume = raw.into_inner().check(place, folders);
         let volume = volume.map_err(|problem| source.error(span.clone(), problem))?;
         if let Some(problem) = volumes.iter().find_map(|other| clash(other, &volume)) {
             return Err(source.error(span, problem));

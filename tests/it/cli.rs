@@ -220,6 +220,7 @@ fn completions_and_manual_pages_name_every_command() {
         let said = said(&["completions", shell]);
         assert!(said.starts_with("exit status 0\n"), "{said}");
         assert!(said.contains("inspect") && said.contains("partition"));
+        assert!(said.contains("trust-cache") && !said.contains("boot-relay"));
     }
     let page = said(&["man"]);
     assert!(page.starts_with("exit status 0\n"), "{page}");

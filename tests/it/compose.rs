@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use crate::support::example::{assert_success, imgasm};
 use imgasm_testkit::command::run;
@@ -140,7 +140,7 @@ fn three_images_of_two_recipes_are_built_by_one_command_and_twice_alike() {
         let written: Value = serde_json::from_slice(&written).unwrap();
         assert_eq!(written, one["manifest"]);
     }
-    run(std::process::Command::new("diff")
+    run(Command::new("diff")
         .args(["-r", "one", "two"])
         .current_dir(dir.join("machines")));
     assert_eq!(cat(dir, "one/web/web.raw", "/etc/motd"), "for test");
@@ -171,7 +171,7 @@ fn three_images_of_two_recipes_are_built_by_one_command_and_twice_alike() {
         "one/web-prod/manifest.json",
     ];
     stdout(&imgasm_in(dir, &rebuilt));
-    run(std::process::Command::new("cmp")
+    run(Command::new("cmp")
         .args(["one/web-prod/web-prod.raw", "three/web-prod/web-prod.raw"])
         .current_dir(dir.join("machines")));
     let reproduced = [
@@ -183,6 +183,140 @@ fn three_images_of_two_recipes_are_built_by_one_command_and_twice_alike() {
         "--check-reproducible",
     ];
     stdout(&imgasm_in(dir, &reproduced));
+}
+
+/// Without a file, all images are checked, and each by what is expected of it.
+#[test]
+fn all_that_was_built_is_verified() {
+    let dir = project();
+    let dir = dir.path();
+    stdout(&imgasm_in(dir, &["build"]));
+    let verified = imgasm_in(dir, &["verify", "--json"]);
+    let verified: Vec<Value> = serde_json::from_slice(&verified.stdout).unwrap();
+    let files: Vec<_> = verified
+        .iter()
+        .map(|one| one["file"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        files,
+        ["web", "web-prod", "plain"].map(|name| format!("out/{name}/{name}.raw"))
+    );
+    let expects = |place: usize, path: &str| {
+        let results = verified[place]["results"].as_array().unwrap();
+        results
+            .iter()
+            .any(|one| one["check"] == path && one["status"] == "passed")
+    };
+    assert!((0..3).all(|place| expects(place, "/etc/all exists")));
+    assert!(
+        expects(0, "/etc/web exists")
+            && !expects(1, "/etc/web exists")
+            && !expects(2, "/etc/web exists")
+    );
+
+    fs::remove_file(dir.join("machines/out/web-prod/web-prod.raw")).unwrap();
+    let output = imgasm_in(dir, &["verify"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("web-prod.raw"), "{stderr}");
+    assert!(
+        stderr.ends_with("error: 1 of 3 images failed: web-prod\n"),
+        "{stderr}"
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout)
+            .matches(" passed, ")
+            .count(),
+        2
+    );
+    let stderr = refused(dir, &["verify", "out/web/web.raw", "--image", "web"]);
+    assert!(stderr.contains("`-f FILE` names it"), "{stderr}");
+}
+
+/// What is said comes in the order of the recipe, however many images are under way at once, and each
+/// image's lines together; and if one fails, the others are whole.
+#[test]
+fn the_others_are_finished_if_an_image_fails() {
+    let dir = project();
+    let dir = dir.path();
+    let failing = MACHINES.replace(
+        "name = \"web-prod\"",
+        "name = \"web-prod\"\nbase = { rootfs = \"../common/rootfs\", size = \"1 MiB\" }",
+    );
+    write(dir, &[("machines/imgasm.toml", &failing)]);
+    let one_core = ["taskset", "-c", "0"];
+    let mut said = Vec::new();
+    for (out, before) in [("alone", &one_core[..]), ("beside", &["env"])] {
+        let mut command = Command::new(before[0]);
+        let imgasm = imgasm();
+        command
+            .args(&before[1..])
+            .arg(imgasm.get_program())
+            .args(["build", "-o", out])
+            .current_dir(dir.join("machines"))
+            .envs(
+                imgasm
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env_remove("CI")
+            .env("IMGASM_CACHE", dir.join("cache"));
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(out, "OUT");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let files: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
+        let expected = [
+            "web/web.raw",
+            "web/manifest.json",
+            "plain/plain.raw",
+            "plain/manifest.json",
+        ];
+        assert_eq!(files, expected.map(|file| format!("OUT/{file}")));
+        assert!(!dir.join("machines").join(out).join("web-prod").exists());
+        let verify = format!("{out}/plain/plain.raw");
+        stdout(&imgasm_in(dir, &["ls", &verify, "/etc/all"]));
+        said.push(text(&output.stderr));
+    }
+    assert_eq!(said[0], said[1]);
+    let stderr = &said[0];
+    let places = [
+        "image web\n",
+        "image web-prod\n",
+        "error: ",
+        "image plain\n",
+        "1 of 3 images failed: web-prod",
+    ];
+    let mut from = 0;
+    for place in places {
+        let at = stderr[from..].find(place);
+        from += at.unwrap_or_else(|| panic!("{place} after {from} in\n{stderr}"));
+    }
+    assert_eq!(stderr.matches("error: ").count(), 2, "{stderr}");
+}
+
+/// Also where the cache is not trusted, so that each look at a packed file reads all of it.
+#[test]
+fn a_base_that_several_images_share_is_read_once() {
+    let dir = project();
+    let dir = dir.path();
+    stdout(&imgasm_in(dir, &["build", "--image", "plain"]));
+    run(Command::new("gzip").arg(dir.join("machines/out/plain/plain.raw")));
+    let images = ["a", "b", "c"].map(|name| format!("[[image]]\nname = \"{name}\"\n"));
+    let base = "base = { file = \"out/plain/plain.raw.gz\" }\noverlays = [\"web\"]\n";
+    let recipe = format!("{base}{}", images.concat());
+    write(dir, &[("machines/imgasm.toml", &recipe)]);
+    for _ in 0..2 {
+        let output = imgasm()
+            .args(["build", "-v", "-o", "packed"])
+            .current_dir(dir.join("machines"))
+            .env("IMGASM_CACHE", dir.join("cache"))
+            .env("CI", "true")
+            .output()
+            .unwrap();
+        assert_success(&output);
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(log.matches("taken from the cache").count(), 1, "{log}");
+    }
 }
 
 /// An overlay brings its own proof, with its own variables.
@@ -295,7 +429,7 @@ ami = { ami_name = "machine", tags = { Team = "web", Stage = "{{ stage }}" } }
         &["build", "-f", "whole.toml", "-o", "whole"],
     ));
     stdout(&imgasm_in(dir.path(), &["build", "--image", "web-prod"]));
-    run(std::process::Command::new("cmp")
+    run(Command::new("cmp")
         .args(["whole/web-prod.raw", "out/web-prod/web-prod.raw"])
         .current_dir(dir.path().join("machines")));
 }

@@ -29,6 +29,7 @@ mod build_interrupted;
 mod build_reproduce;
 mod check;
 mod cli;
+mod completions;
 mod compose;
 mod convert;
 mod cp;

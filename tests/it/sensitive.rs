@@ -245,7 +245,7 @@ fn what_would_reveal_it_is_refused() {
     refused(
         &["verify", "secret", "--set-file", "token=secret"],
         "",
-        "of a recipe",
+        "about a recipe, and none is given",
     );
     let recipe = |from: &str, to: &str| {
         let text = RECIPE.replace(from, to);

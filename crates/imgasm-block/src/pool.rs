@@ -4,18 +4,37 @@
 //! - [`in_order`]: jobs with results that are wanted in the order of the jobs.
 //! - [`Workers`]: the same for a reader that gives jobs as it goes.
 //! - [`both`]: two things at the same time.
+//! - [`side_by_side`]: large jobs, which share the cores while they are under way.
 //!
 //! A panic in a thread is resumed in the one that waits for it.
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// How many threads share work.
-pub fn size() -> usize {
+/// The stack of a thread that does a large job: as much as the main thread usually has.
+const STACK_BYTES: usize = 8 << 20;
+
+/// How many jobs of [`side_by_side`] are under way.
+static SHARERS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many cores there are.
+pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many threads share work: one per core, or a job's part of them while several are under way
+/// [`side_by_side`].
+pub fn size() -> usize {
+    part(cores(), SHARERS.load(Ordering::Relaxed))
+}
+
+fn part(cores: usize, sharers: usize) -> usize {
+    (cores / sharers.max(1)).max(1)
 }
 
 /// Runs `beside` in another thread while `here` runs in this one, and waits for both.
@@ -77,6 +96,60 @@ pub fn in_order<J: Send, T: Send, E: Send>(
         }
         Ok(())
     })
+}
+
+/// Does `work` on each of `jobs`, `most` of them at a time, and gives the results to `consume` in the
+/// order of the jobs. The work that the jobs give to all cores is shared out among them, so that
+/// there are not more threads than for one.
+///
+/// # Errors
+/// If a thread cannot be started. Then nothing was done.
+pub fn side_by_side<J: Send, T: Send>(
+    jobs: impl IntoIterator<Item = J>,
+    most: usize,
+    work: impl Fn(J) -> T + Sync,
+    mut consume: impl FnMut(T),
+) -> io::Result<()> {
+    let work = |job| {
+        let _sharer = Sharer::new();
+        work(job)
+    };
+    let (work, queue) = (&work, &Mutex::new(None));
+    thread::scope(|scope| {
+        let mut started = Ok(());
+        let mut workers = Workers::begin(|jobs| {
+            *queue.lock().unwrap_or_else(PoisonError::into_inner) = Some(jobs);
+            let start = || {
+                let builder = thread::Builder::new().stack_size(STACK_BYTES);
+                builder.spawn_scoped(scope, move || serve(|| next_in(queue), work))
+            };
+            started = (0..most.max(1)).try_for_each(|_| start().map(drop));
+        });
+        started?;
+        for job in jobs {
+            workers.submit(job);
+        }
+        while let Some(result) = workers.take() {
+            consume(result);
+        }
+        Ok(())
+    })
+}
+
+/// A job that shares the cores with others.
+struct Sharer;
+
+impl Sharer {
+    fn new() -> Self {
+        SHARERS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Sharer {
+    fn drop(&mut self) {
+        SHARERS.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A job, and where its result is waited for.
@@ -184,5 +257,42 @@ fn serve<J, T>(next: impl Fn() -> Option<Order<J, T>>, work: &impl Fn(J) -> T) {
     while let Some((job, reply)) = next() {
         // Nobody waits for it any more if an earlier job has failed.
         let _ = reply.send(work(job));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn large_jobs_share_the_cores_and_end_in_order() {
+        let (under_way, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let mut results = Vec::new();
+        let work = |job: u64| {
+            most.fetch_max(
+                under_way.fetch_add(1, Ordering::Relaxed) + 1,
+                Ordering::Relaxed,
+            );
+            // The first ones take longest.
+            thread::sleep(Duration::from_millis(5 * (6 - job)));
+            let shared = on_all_cores(|| Ok::<_, ()>(())).map(|runs| runs.len());
+            under_way.fetch_sub(1, Ordering::Relaxed);
+            (job, shared)
+        };
+        side_by_side(0..6, 3, work, |result| results.push(result)).unwrap();
+        assert!(most.into_inner() <= 3);
+        let order: Vec<u64> = results.iter().map(|(job, _)| *job).collect();
+        assert_eq!(order, [0, 1, 2, 3, 4, 5]);
+        assert!(
+            results
+                .iter()
+                .all(|(_, threads)| threads.unwrap() <= cores())
+        );
+        assert_eq!(
+            [part(8, 0), part(8, 1), part(8, 3), part(2, 3)],
+            [8, 8, 2, 1]
+        );
     }
 }

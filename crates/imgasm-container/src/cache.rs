@@ -173,6 +173,23 @@ impl Cache {
         }
     }
 
+    /// Opens any image for reading if that takes no unpacking, because it is read where it lies or was
+    /// unpacked before; else gives `None`. Waits for nobody and writes nothing.
+    pub fn at_hand(&self, path: &Path) -> Result<Option<Arc<dyn BlockDevice>>> {
+        let file = open(path)?;
+        if let Found::Disk(image) = look(&file, path, self.reading)? {
+            return Ok(Some(image.device));
+        }
+        let stamp = Stamp::of(file.file()).map_err(|e| cannot_read(path, e))?;
+        let whole = fs::canonicalize(path).map_err(|e| cannot_read(path, e))?;
+        let known: Option<Known> = read_json(&self.stem(&whole).with_extension("json"));
+        let digest = known.filter(|known| known.stamp == stamp);
+        let Some(digest) = digest.and_then(|known| known.sha256) else {
+            return Ok(None);
+        };
+        Ok(self.entry(digest)?.map(|base| base.device))
+    }
+
     /// As much as can be unpacked from a file that is cut short or damaged; it exists as long as
     /// the device does. `None` if nothing can be unpacked.
     pub fn salvage(&self, path: &Path, progress: &Progress<'_>) -> Option<FileDevice> {

@@ -29,6 +29,8 @@ pub struct Instance {
     pub user_data: Option<Vec<u8>>,
     /// Whether requests need a session token.
     pub requires_token: bool,
+    /// Whether it has a TPM 2.0.
+    pub has_tpm: bool,
     /// Seconds since 1970, for the instance's start and its credentials.
     pub now: i64,
 }

@@ -309,6 +309,7 @@ mod tests {
             devices: vec!["/dev/xvda".to_owned(), "/dev/xvdcy".to_owned()],
             user_data: Some(b"#!/bin/sh\n".to_vec()),
             requires_token,
+            has_tpm: false,
             now: 0,
         };
         State {

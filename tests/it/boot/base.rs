@@ -10,8 +10,8 @@ use imgasm_testkit::command::run;
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::kernel::{Access, Mount};
 
-const SUITE: &str = "bookworm";
-const PACKAGES: &str = "systemd-sysv,dbus,udev,linux-image-cloud-amd64,cloud-init,isc-dhcp-client,\
+pub const SUITE: &str = "bookworm";
+pub const PACKAGES: &str = "systemd-sysv,dbus,udev,linux-image-cloud-amd64,cloud-init,isc-dhcp-client,\
                         iproute2,curl,jq,openssh-server,xfsprogs,grub-pc-bin,grub-efi-amd64-bin,grub2-common,logsave,python3-cffi-backend";
 
 const SECTOR: u64 = 512;
@@ -24,8 +24,22 @@ const ROOT_BYTES: u64 = 3 << 30;
 /// The identity of the root filesystem, with which the boot loader and the kernel find it.
 pub const ROOT_UUID: &str = "b0070000-0000-4000-8000-000000000001";
 
+/// What every machine is told.
+pub const SETTINGS: [(&str, &str); 4] = [
+    ("etc/machine-id", ""),
+    (
+        "etc/systemd/network/10-all.network",
+        "[Match]\nName=en* eth*\n\n[Network]\nDHCP=ipv4\n",
+    ),
+    (
+        "etc/cloud/cloud.cfg.d/10_ec2.cfg",
+        "datasource_list: [ Ec2, None ]\nnetwork: { config: disabled }\nlocale: C.UTF-8\n",
+    ),
+    ("etc/default/locale", "LANG=C.UTF-8\n"),
+];
+
 /// The modules that GRUB needs to find its configuration and start the kernel.
-const MODULES: [&str; 14] = [
+pub const MODULES: [&str; 14] = [
     "part_gpt",
     "ext2",
     "xfs",
@@ -78,20 +92,27 @@ pub fn make(kind: Kind, disk: &Path) {
 
 /// The root that debootstrap makes, kept for the next run.
 fn debian() -> PathBuf {
+    kept(SUITE, PACKAGES, |root| {
+        run(Command::new("debootstrap")
+            .arg("--variant=minbase")
+            .arg(format!("--include={PACKAGES}"))
+            .arg(SUITE)
+            .arg(root));
+    })
+}
+
+/// What is made of these words and kept for the next run, in a file or folder of this name.
+pub fn kept(name: &str, words: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/boot");
-    let (root, done) = (folder.join(SUITE), folder.join("done"));
-    if fs::read_to_string(&done).is_ok_and(|packages| packages == PACKAGES) {
-        return root;
+    let (made, done) = (folder.join(name), folder.join(format!("{name}.done")));
+    if fs::read_to_string(&done).is_ok_and(|known| known == words) {
+        return made;
     }
     fs::create_dir_all(&folder).expect("target can be written");
-    run(Command::new("rm").arg("-rf").arg(&root));
-    run(Command::new("debootstrap")
-        .arg("--variant=minbase")
-        .arg(format!("--include={PACKAGES}"))
-        .arg(SUITE)
-        .arg(&root));
-    fs::write(done, PACKAGES).expect("target can be written");
-    root
+    run(Command::new("rm").arg("-rf").arg(&made));
+    make(&made);
+    fs::write(done, words).expect("target can be written");
+    made
 }
 
 /// GRUB for a BIOS and for UEFI, as files: both look for the root and read their configuration there.
@@ -200,16 +221,14 @@ fn configure(root: &Path, kind: Kind) {
         "etc/fstab",
         &format!("UUID={ROOT_UUID} / {driver} defaults 0 1\n"),
     );
-    write("etc/machine-id", "");
-    write(
-        "etc/systemd/network/10-all.network",
-        "[Match]\nName=en* eth*\n\n[Network]\nDHCP=ipv4\n",
-    );
-    write(
-        "etc/cloud/cloud.cfg.d/10_ec2.cfg",
-        "datasource_list: [ Ec2, None ]\nnetwork: { config: disabled }\nlocale: C.UTF-8\n",
-    );
-    write("etc/default/locale", "LANG=C.UTF-8\n");
+    for (path, text) in SETTINGS {
+        write(path, text);
+    }
+    // An empty database, for packages of RPM.
+    run(Command::new("rpm")
+        .arg("--root")
+        .arg(root)
+        .args(["--dbpath", "/var/lib/rpm", "--initdb"]));
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants).expect("there is room for it");
     std::os::unix::fs::symlink(

@@ -1,5 +1,9 @@
 //! What can be tested of `imgasm boot` without a machine.
 
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use super::{imgasm, write};
 use crate::support::example;
 
@@ -73,4 +77,110 @@ fn live_expectations_are_checked_when_the_recipe_is_read() {
     write(dir, "imgasm.toml", alone);
     let output = imgasm(dir, &["check"]);
     assert!(output.status.success(), "{output:?}");
+}
+
+/// What stands for QEMU or swtpm: it writes its number down, makes its socket if it has one, and waits.
+const STAND_IN: &str = "#!/bin/sh
+[ \"$1\" != --version ] || exit 0
+echo $$ >>\"$PIDS\"
+for word; do
+    case \"$word\" in type=unixio,path=*) : >\"${word#type=unixio,path=}\" ;; esac
+done
+exec sleep 600
+";
+
+/// A folder with an image's recipe and programs that stand for those of a machine.
+fn with_stand_ins(programs: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder for the image");
+    let dir = folder.path();
+    write(dir, "root/etc/os-release", "ID=amzn\n");
+    let recipe = "name = \"small\"\nbase = { rootfs = \"root\", size = \"64MiB\" }\n\
+                  [ami]\nami_name = \"small\"\nboot_mode = \"legacy-bios\"\n";
+    write(dir, "imgasm.toml", recipe);
+    for program in programs {
+        write(dir, &format!("bin/{program}"), STAND_IN);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.join("bin").join(program), mode).expect("it is ours");
+    }
+    std::fs::create_dir(dir.join("tmp")).expect("it is new");
+    folder
+}
+
+fn boot_with_tpm(dir: &Path, path: &str) -> Command {
+    let mut command = example::imgasm();
+    command
+        .args(["boot", "--accel", "tcg", "--tpm"])
+        .current_dir(dir)
+        .env("IMGASM_CACHE", dir.join("cache"))
+        .env("TMPDIR", dir.join("tmp"))
+        .env("PIDS", dir.join("pids"))
+        .env("PATH", path);
+    command
+}
+
+#[test]
+fn a_host_without_a_tpm_is_told_the_package() {
+    let folder = with_stand_ins(&["qemu-system-x86_64"]);
+    let dir = folder.path();
+    let programs = dir.join("bin").display().to_string();
+    let output = boot_with_tpm(dir, &programs)
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "error: there is no swtpm on this host\nhint: Debian's package swtpm contains it\n"
+    );
+    assert_eq!(
+        std::fs::read_dir(dir.join("tmp"))
+            .expect("it is there")
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn nothing_is_left_of_a_machine_that_is_interrupted() {
+    let folder = with_stand_ins(&["qemu-system-x86_64", "swtpm"]);
+    let dir = folder.path();
+    let path = format!("{}:/usr/bin:/bin", dir.join("bin").display());
+    let mut boot = boot_with_tpm(dir, &path)
+        .spawn()
+        .expect("the program starts");
+    let pids = || {
+        let text = std::fs::read_to_string(dir.join("pids")).unwrap_or_default();
+        let pids: Vec<String> = text.lines().map(str::to_owned).collect();
+        pids
+    };
+    let begun = Instant::now();
+    while pids().len() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", pids());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let made = std::fs::read_dir(dir.join("tmp"))
+        .expect("it is there")
+        .count();
+    assert!(made > 0);
+    let id = boot.id().to_string();
+    imgasm_testkit::command::run(Command::new("kill").args(["-INT", &id]));
+    let status = boot.wait().expect("it ends");
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(2)
+    );
+    // What was killed is gone in a moment, or waits for init to read its status.
+    let is_gone = |id: &String| {
+        let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    };
+    let ended = Instant::now();
+    while !pids().iter().all(is_gone) {
+        assert!(ended.elapsed() < Duration::from_secs(10), "{:?}", pids());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let left: Vec<_> = std::fs::read_dir(dir.join("tmp"))
+        .expect("it is there")
+        .map(|entry| entry.expect("it can be read").path())
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }

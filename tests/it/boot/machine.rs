@@ -11,7 +11,7 @@ overlays = ["overlay"]
 
 [ami]
 ami_name = "machine"
-boot_mode = "BOOT_MODE"
+BOOT_MODE
 
 [[volume]]
 device_name = "/dev/xvdcy"
@@ -89,20 +89,25 @@ service = { name = "apt-daily.timer", masked = true }
 #[test]
 #[ignore = "it takes minutes: make test-boot"]
 fn ext4_by_bios() {
-    start(Kind::Ext, "legacy-bios");
+    start(Kind::Ext, "boot_mode = \"legacy-bios\"");
 }
 
 #[test]
 #[ignore = "it takes minutes: make test-boot"]
 fn xfs_by_uefi() {
-    start(Kind::Xfs, "uefi");
+    let tpm = "boot_mode = \"uefi\"\ntpm_support = \"v2.0\"";
+    let report = start(Kind::Xfs, tpm);
+    let results = report["results"].as_array().expect("there are results");
+    let mut checks = results.iter().map(|result| &result["check"]);
+    assert!(checks.any(|check| check == "the machine has a TPM 2.0"));
 }
 
-fn start(kind: Kind, boot_mode: &str) {
+/// Starts a machine with these lines in `[ami]`; gives the report.
+fn start(kind: Kind, ami: &str) -> serde_json::Value {
     let folder = tempfile::tempdir().expect("a folder for the images");
     let dir = folder.path();
     base::make(kind, &dir.join("base.raw"));
-    write(dir, "imgasm.toml", &RECIPE.replace("BOOT_MODE", boot_mode));
+    write(dir, "imgasm.toml", &RECIPE.replace("BOOT_MODE", ami));
     write(dir, "overlay/overlay.toml", OVERLAY);
     write(dir, "data/from-the-recipe", "of the volume\n");
     write(
@@ -141,4 +146,5 @@ fn start(kind: Kind, boot_mode: &str) {
     );
     assert_eq!(before, after, "nothing was written");
     assert!(!dir.join("out").exists());
+    report
 }

@@ -5,14 +5,18 @@
 //! - `base`: the disk of the machines.
 //! - `machine`: a customised machine, on both filesystems and in both boot modes.
 //! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
+//! - `deferred`: scripts of packages that wait for the first boot.
+//! - `tarball`: a machine from a root filesystem that mmdebstrap packed.
 //! - `broken`: machines that do not start, and what is said about them.
 //! - `command`: what can be tested without a machine, also in the default run.
 
 mod base;
 mod broken;
 mod command;
+mod deferred;
 mod firstrun;
 mod machine;
+mod tarball;
 
 use std::fs;
 use std::path::Path;

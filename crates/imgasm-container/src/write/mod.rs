@@ -42,7 +42,7 @@ pub enum OutputFormat {
     FixedVhd,
 }
 
-/// The names of the formats, as given on a command line.
+/// The formats by their names on a command line.
 const NAMES: [(&str, OutputFormat); 8] = [
     ("raw", OutputFormat::Raw),
     ("raw.gz", OutputFormat::Packed(Codec::Gzip)),
@@ -63,6 +63,11 @@ const NAMES: [(&str, OutputFormat); 8] = [
 pub struct UnknownFormat(String);
 
 impl OutputFormat {
+    /// The names of the formats, as given on a command line.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter().map(|(name, _)| name)
+    }
+
     /// The format that a file's name asks for by its extension; `None` if it does not.
     pub fn of_name(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
