@@ -78,7 +78,7 @@ pub fn format(
         uuid,
         hash_seed: Uuid::new_v5(&seed, b"hash seed").into_bytes(),
     };
-    let how = (filesystem.kind, &filesystem.xfs);
+    let how = (filesystem.kind, &*filesystem.xfs);
     filesystem::make(&device, how, label, identity, now).map_err(failed)?;
     if let Some(files) = &filesystem.files {
         let failed = |source| Error::Files {

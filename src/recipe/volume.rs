@@ -53,7 +53,7 @@ pub struct Filesystem {
     /// The kind of filesystem.
     pub kind: FilesystemKind,
     /// How it is made, if it is XFS.
-    pub xfs: XfsOptions,
+    pub xfs: Box<XfsOptions>,
     /// Its label.
     pub label: Label,
     /// Where the root filesystem's fstab mounts it, if it does.
@@ -237,7 +237,7 @@ impl RawVolume {
         Ok(Content::Filesystem(Filesystem {
             size: self.volume_size.ok_or("`volume_size` is missing")?,
             kind,
-            xfs: kind.xfs(self.xfs)?,
+            xfs: Box::new(kind.xfs(self.xfs)?),
             label,
             mount,
             options: self.options.unwrap_or_else(default_options),

@@ -177,7 +177,7 @@ impl Cache {
     /// unpacked before; else gives `None`. Waits for nobody and writes nothing.
     pub fn at_hand(&self, path: &Path) -> Result<Option<Arc<dyn BlockDevice>>> {
         let file = open(path)?;
-        if let Found::Disk(image) = look(&file, path, self.reading)? {
+        if let Found::Disk(image) = look(&file, path, self.reading, Family::of(self.reading))? {
             return Ok(Some(image.device));
         }
         let stamp = Stamp::of(file.file()).map_err(|e| cannot_read(path, e))?;
