@@ -73,6 +73,9 @@ pub enum Error {
         /// The account that has it.
         owner: String,
     },
+    /// The group cannot go.
+    #[error("the group {0} cannot be removed: a user logs in with it")]
+    Primary(String),
     /// The account exists with another number.
     #[error("{name} exists with the number {found}, not {wanted}")]
     OtherNumber {
@@ -161,6 +164,31 @@ pub fn ensure_user(editor: &mut Editor<'_>, spec: &UserSpec, now: Timestamp) -> 
         home::create(editor, &home?, &user, &database.defaults)?;
     }
     Ok(())
+}
+
+/// Removes a user, whose home folder stays, and the user's own group; gives whether there was one.
+pub fn remove_user(editor: &mut Editor<'_>, name: &str) -> Result<bool> {
+    let mut database = Database::load(editor.fs())?;
+    let was_there = database.remove_user(name);
+    database.save(editor)?;
+    Ok(was_there)
+}
+
+/// Removes a group; gives whether there was one.
+///
+/// # Errors
+/// [`Error::Primary`] if a user logs in with it, unless `forces` is given.
+pub fn remove_group(editor: &mut Editor<'_>, name: &str, forces: bool) -> Result<bool> {
+    let mut database = Database::load(editor.fs())?;
+    if let Some(gid) = database.gid(name)
+        && !forces
+        && database.is_primary(gid)
+    {
+        return Err(Error::Primary(name.to_owned()));
+    }
+    let was_there = database.remove_group(name);
+    database.save(editor)?;
+    Ok(was_there)
 }
 
 /// Removes a user from a group; gives whether it was in it.

@@ -9,7 +9,7 @@
 //! - [`omissions`]: the files that the image's own configuration leaves out.
 //! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
-//! - [`scriptlets`], [`shell`], [`lua`]: scripts, carried out without running them.
+//! - [`scriptlets`], [`shell`]: scripts, carried out without running them.
 //! - [`triggers`]: those that run because of other packages.
 //! - [`deferred`]: those that wait for the first boot.
 
@@ -20,7 +20,6 @@ mod course;
 mod deferred;
 mod existing;
 pub mod fate;
-mod lua;
 mod omissions;
 mod order;
 mod requirements;
