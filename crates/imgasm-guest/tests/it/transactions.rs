@@ -14,6 +14,7 @@ use imgasm_fs::{FileType, Timestamp};
 use imgasm_guest::Facts;
 use imgasm_guest::files::{link_target, read_optional};
 use imgasm_guest::packages::header::Header;
+use imgasm_guest::packages::history::Reason;
 use imgasm_guest::packages::{
     Done, Error, Override, Request, Scriptlets, Unwritable, Wishes, transact,
 };
@@ -149,6 +150,8 @@ impl Lab {
                 weak_digests: Vec::new(),
                 nodeps: false,
                 scriptlets: wishes.scriptlets,
+                reason: Reason::User,
+                repository: None,
             })
             .collect();
         transact(
@@ -206,26 +209,31 @@ impl Lab {
 
     /// The tree in memory as a folder.
     pub(super) fn copy_out(&self) -> TempDir {
+        self.copy_out_of(&self.fs)
+    }
+
+    /// Another tree in memory as a folder.
+    #[allow(clippy::unused_self, reason = "called in a row with methods")]
+    pub(super) fn copy_out_of(&self, fs: &MemoryFs) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
-        for entry in walk(&self.fs, &ImagePath::root()).unwrap() {
+        for entry in walk(fs, &ImagePath::root()).unwrap() {
             let entry = entry.unwrap();
             let path = copy.path().join(&entry.path.to_string()[1..]);
             match entry.metadata.file_type {
-                FileType::Directory => fs::create_dir_all(&path).unwrap(),
+                FileType::Directory => std::fs::create_dir_all(&path).unwrap(),
                 FileType::Symlink => {
-                    let target = link_target(&self.fs, &entry.path).unwrap().unwrap();
+                    let target = link_target(fs, &entry.path).unwrap().unwrap();
                     symlink(String::from_utf8(target).unwrap(), &path).unwrap();
                     continue;
                 }
-                _ => fs::write(
-                    &path,
-                    read_optional(&self.fs, &entry.path).unwrap().unwrap(),
-                )
-                .unwrap(),
+                _ => {
+                    let content = read_optional(fs, &entry.path).unwrap().unwrap();
+                    std::fs::write(&path, content).unwrap();
+                }
             }
             chown(&path, Some(entry.metadata.uid), Some(entry.metadata.gid)).unwrap();
-            let mode = fs::Permissions::from_mode(entry.metadata.permissions.into());
-            fs::set_permissions(&path, mode).unwrap();
+            let mode = std::fs::Permissions::from_mode(entry.metadata.permissions.into());
+            std::fs::set_permissions(&path, mode).unwrap();
         }
         copy
     }

@@ -64,8 +64,19 @@ impl Shell<'_, '_> {
             if name != "install" || !is_source || operand != "/dev/null" {
                 self.check_ordinary(operand)?;
             }
-            if operand.is_empty() {
-                return Ok(1);
+            if operand.is_empty() && !options.has('f') {
+                // Nothing has this name: a failure, but others may come before it.
+                let is_only = options.operands.len() == 1;
+                let is_source = index == 0 && options.operands.len() == 2;
+                let places = matches!(name, "ln" | "mv" | "cp" | "install");
+                return if is_only || (places && is_source) {
+                    Ok(1)
+                } else {
+                    Err(self.unknown())
+                };
+            }
+            if operand.is_empty() && name != "rm" {
+                return Err(self.unknown());
             }
         }
         match name {
@@ -102,7 +113,7 @@ impl Shell<'_, '_> {
     }
 
     /// Makes a folder that is not there, those above it too if that is asked for.
-    pub(super) fn make_folder(
+    pub(in super::super) fn make_folder(
         &mut self,
         text: &str,
         permissions: Option<u16>,
@@ -164,7 +175,11 @@ impl Shell<'_, '_> {
     fn rm(&mut self, options: &Options) -> Run {
         let is_recursive = options.has('r') || options.has('R');
         let mut status = u8::from(options.operands.is_empty() && !options.has('f'));
-        for operand in &options.operands {
+        for operand in options
+            .operands
+            .iter()
+            .filter(|operand| !operand.is_empty())
+        {
             let path = self.path(operand)?;
             // GNU's rm refuses these, in words of its own.
             if path.is_root() || operand.ends_with("/.") || operand == "." {
@@ -323,7 +338,15 @@ impl Shell<'_, '_> {
             Some(_) => {
                 let target = self.path(target)?;
                 if self.same(&target, &path)? {
-                    return Ok(false);
+                    // Another name of the same file may stay, the same name is an error.
+                    let parent = |path: &ImagePath| path.parent().unwrap_or_else(ImagePath::root);
+                    let folder = |path: &ImagePath| -> Run<_> {
+                        let (node, _) =
+                            tree::resolve(self.editor.fs(), &parent(path), LastLink::Follow)?;
+                        Ok(node)
+                    };
+                    let is_other_name = target.file_name() != path.file_name();
+                    return Ok(is_other_name || folder(&target)? != folder(&path)?);
                 }
                 self.editor.hard_link(&path, &target)?;
                 Ok(true)

@@ -47,6 +47,8 @@ const TEXT_WORK: u64 = 1 << 14;
 /// The same of one that reads all libraries.
 const LOADER_WORK: u64 = 1 << 22;
 
+/// The umask that scripts are given.
+const USUAL_UMASK: u16 = 0o022;
 /// The status with which a command ends that is not there.
 const NOT_FOUND: u8 = 127;
 /// Commands that shells carry in themselves and that are not known here.
@@ -140,6 +142,14 @@ impl Shell<'_, '_> {
             Some((folder, name)) if FOLDERS.contains(&folder) => name,
             Some(_) => return self.missing(program),
         };
+        // The folders that these make follow the umask in ways of their own.
+        let makes_folders = matches!(
+            name,
+            "systemctl" | "chkconfig" | "systemd-update-helper" | "useradd" | "systemd-sysusers"
+        );
+        if makes_folders && self.umask != USUAL_UMASK {
+            return Err(self.unknown());
+        }
         match name {
             ":" | "true" => Ok(0),
             "false" => Ok(1),

@@ -146,7 +146,10 @@ impl Lua<'_, '_, '_> {
         let texts: Option<Vec<_>> = arguments.iter().map(Value::joined).collect();
         let texts = texts.ok_or_else(|| self.unknown())?;
         for path in &texts {
-            self.shell.check_ordinary(path)?;
+            // Where something is mounted there is a folder in the image, too.
+            if name != "posix.mkdir" || !matches!(path.as_str(), "/dev" | "/proc" | "/sys") {
+                self.shell.check_ordinary(path)?;
+            }
         }
         let texts: Vec<_> = texts.iter().map(String::as_str).collect();
         let is_done = match (name, texts.as_slice()) {
@@ -184,7 +187,10 @@ impl Lua<'_, '_, '_> {
             }
             ("posix.unlink", [path]) => self.succeeds("unlink", &[path])?,
             ("posix.rmdir", [path]) => self.succeeds("rmdir", &[path])?,
-            ("posix.mkdir", [path]) => self.succeeds("mkdir", &[path])?,
+            ("posix.mkdir", [path]) => {
+                self.shell.metadata_kept(path)?.is_none()
+                    && self.shell.make_folder(path, None, false)?
+            }
             ("posix.symlink", [target, path]) => {
                 self.shell.file_type_kept(path)?.is_none()
                     && self.succeeds("ln", &["-sT", "--", target, path])?

@@ -21,7 +21,7 @@ mod generated;
 use commands::COMMANDS;
 
 /// The programs that the real shell is given.
-const PROGRAMS: [&str; 48] = [
+const PROGRAMS: [&str; 49] = [
     "mkdir",
     "touch",
     "rm",
@@ -70,6 +70,7 @@ const PROGRAMS: [&str; 48] = [
     "true",
     "false",
     "unlink",
+    "update-alternatives",
 ];
 
 /// Programs without an effect on what is compared, and what they end with.
@@ -105,6 +106,11 @@ remove-system-units) systemctl --no-reload disable \"$@\" ;;
 install-user-units) systemctl --no-reload preset --global \"$@\" ;;
 remove-user-units) systemctl --no-reload disable --global \"$@\" ;;
 esac
+";
+
+/// Debian's tool in the place of chkconfig's: the links are the same, the states are not compared.
+const ALTERNATIVES: &str = "#!/bin/sh
+exec update-alternatives --log /dev/null --admindir /var/lib/alternatives \"$@\" >/dev/null 2>&1
 ";
 
 /// Files that no script changes: units and presets.
@@ -146,7 +152,7 @@ const NOW: Timestamp = Timestamp {
 
 /// What there is before a script runs: paths with permissions, an owner and content; a folder has
 /// none.
-const START: [(&str, u16, u32, Option<&str>); 20] = [
+const START: [(&str, u16, u32, Option<&str>); 22] = [
     ("/etc", 0o755, 0, None),
     (
         "/etc/passwd",
@@ -175,6 +181,8 @@ const START: [(&str, u16, u32, Option<&str>); 20] = [
     ("/srv", 0o1777, 0, None),
     ("/var", 0o755, 0, None),
     ("/var/lib", 0o755, 0, None),
+    ("/var/lib/alternatives", 0o755, 0, None),
+    ("/etc/alternatives", 0o755, 0, None),
     ("/usr/share", 0o755, 0, None),
     ("/usr/share/app", 0o755, 0, None),
     ("/etc/selinux", 0o755, 0, None),
@@ -240,8 +248,12 @@ fn in_memory() -> MemoryFs {
     let mut editor = Editor::new(&mut fs);
     let programs = PROGRAMS.map(|program| format!("/usr/bin/{program}"));
     let stubs = STUBS.map(|(path, _)| path.to_owned());
-    let helper = "/usr/lib/systemd/systemd-update-helper".to_owned();
-    for path in programs.into_iter().chain(stubs).chain([helper]) {
+    let more = [
+        "/usr/lib/systemd/systemd-update-helper",
+        "/usr/bin/alternatives",
+    ];
+    let more = more.map(str::to_owned);
+    for path in programs.into_iter().chain(stubs).chain(more) {
         let path = ImagePath::parse(path).unwrap();
         editor
             .mkdir_all(&path.parent().unwrap(), Attributes::default())
@@ -309,7 +321,7 @@ fn in_memory() -> MemoryFs {
 }
 
 /// The real shell and its programs with the libraries that they need, in a root of their own.
-fn real_root() -> Option<tempfile::TempDir> {
+pub(super) fn real_root() -> Option<tempfile::TempDir> {
     if !need::mounts(&["chroot", "ldd", "bash"]) {
         return None;
     }
@@ -339,7 +351,8 @@ fn real_root() -> Option<tempfile::TempDir> {
         "/usr/lib/systemd/systemd-update-helper",
         UPDATE_HELPER.to_owned(),
     );
-    for (path, content) in stubs.into_iter().chain([helper]) {
+    let alternatives = ("/usr/bin/alternatives", ALTERNATIVES.to_owned());
+    for (path, content) in stubs.into_iter().chain([helper, alternatives]) {
         let path = root.path().join(&path[1..]);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -367,11 +380,12 @@ fn real_root() -> Option<tempfile::TempDir> {
 
 type Listing = BTreeMap<String, String>;
 
-/// Copies and locks that the tools for accounts leave behind.
+/// Copies and locks that the tools for accounts leave behind, and what is not compared.
 fn is_left_behind(path: &str) -> bool {
     let kept = ["passwd", "group", "shadow", "gshadow", "subuid", "subgid"];
+    let is_state = path.starts_with("/var/lib/alternatives/");
     let is_copy = kept.iter().any(|name| path == format!("/etc/{name}-"));
-    is_copy || path == "/etc/.pwd.lock"
+    is_copy || is_state || path == "/etc/.pwd.lock"
 }
 
 fn real_listing(root: &Path) -> Listing {
@@ -448,7 +462,11 @@ fn memory_listing(fs: &MemoryFs) -> Listing {
 ///
 /// # Errors
 /// If what they leave differs.
-fn compare(root: &Path, script: &str, arguments: &[&str]) -> Result<Option<String>, String> {
+pub(super) fn compare(
+    root: &Path,
+    script: &str,
+    arguments: &[&str],
+) -> Result<Option<String>, String> {
     let mut fs = in_memory();
     let mut editor = Editor::new(&mut fs);
     let mut notes = Vec::new();
