@@ -15,7 +15,7 @@ const SUBUID: &str = "/etc/subuid";
 const SUBGID: &str = "/etc/subgid";
 
 /// Fields of passwd(5).
-mod passwd {
+pub(super) mod passwd {
     pub const PASSWORD: usize = 1;
     pub const UID: usize = 2;
     pub const GID: usize = 3;
@@ -24,12 +24,12 @@ mod passwd {
     pub const SHELL: usize = 6;
 }
 /// Fields of group(5).
-mod group {
+pub(super) mod group {
     pub const GID: usize = 2;
     pub const MEMBERS: usize = 3;
 }
 /// Fields of shadow(5) and gshadow(5).
-mod shadow {
+pub(super) mod shadow {
     pub const PASSWORD: usize = 1;
     pub const ADMINISTRATORS: usize = 2;
     pub const GROUP_MEMBERS: usize = 3;
@@ -42,12 +42,12 @@ const LOCKED: &str = "!";
 /// then.
 #[derive(Debug)]
 pub struct Database {
-    passwd: ColonFile,
-    group: ColonFile,
-    shadow: Option<ColonFile>,
-    gshadow: Option<ColonFile>,
-    subuid: Option<ColonFile>,
-    subgid: Option<ColonFile>,
+    pub(super) passwd: ColonFile,
+    pub(super) group: ColonFile,
+    pub(super) shadow: Option<ColonFile>,
+    pub(super) gshadow: Option<ColonFile>,
+    pub(super) subuid: Option<ColonFile>,
+    pub(super) subgid: Option<ColonFile>,
     /// What the image says about new accounts.
     pub defaults: Defaults,
 }
@@ -406,52 +406,6 @@ impl Database {
             gshadow.remove_from_list(group, shadow::GROUP_MEMBERS, user);
         }
         was_member
-    }
-
-    /// Removes a user from all files, and the group of the same name if it is the user's own; gives
-    /// whether there was one (userdel(8)).
-    pub(super) fn remove_user(&mut self, name: &str) -> bool {
-        let gid = self.passwd.number(name, passwd::GID);
-        if !self.passwd.remove(name) {
-            return false;
-        }
-        for file in [&mut self.shadow, &mut self.subuid, &mut self.subgid] {
-            if let Some(file) = file {
-                file.remove(name);
-            }
-        }
-        let groups: Vec<_> = self.group.rows().map(|row| row[0].to_vec()).collect();
-        for group in groups {
-            let group = String::from_utf8_lossy(&group);
-            self.group.remove_from_list(&group, group::MEMBERS, name);
-            if let Some(gshadow) = &mut self.gshadow {
-                gshadow.remove_from_list(&group, shadow::GROUP_MEMBERS, name);
-                gshadow.remove_from_list(&group, shadow::ADMINISTRATORS, name);
-            }
-        }
-        if self.defaults.user_groups() && self.gid(name).is_some() && self.gid(name) == gid {
-            let row = self.group.row(name).unwrap_or_default();
-            let is_empty = row
-                .get(group::MEMBERS)
-                .is_none_or(|members| members.is_empty());
-            if is_empty && gid.is_some_and(|gid| !self.is_primary(gid)) {
-                self.remove_group(name);
-            }
-        }
-        true
-    }
-
-    /// Removes a group; gives whether there was one.
-    pub(super) fn remove_group(&mut self, name: &str) -> bool {
-        if let Some(gshadow) = &mut self.gshadow {
-            gshadow.remove(name);
-        }
-        self.group.remove(name)
-    }
-
-    /// Whether a group is the one that a user logs in with.
-    pub(super) fn is_primary(&self, gid: u32) -> bool {
-        self.passwd.numbers(passwd::GID).contains(&gid)
     }
 
     /// Gives a user numbers for the users and groups of containers, if the image assigns such

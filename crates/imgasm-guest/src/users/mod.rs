@@ -4,15 +4,18 @@
 //! - [`database`]: the files that hold accounts, and what is done to them.
 //! - [`defaults`]: what the image says about new accounts, and free numbers.
 //! - [`home`]: the home folder.
+//! - `remove`: users and groups that go.
 //! - [`sysusers`]: accounts that packages describe, as `systemd-sysusers` makes them.
 
 mod change;
 pub mod database;
 pub mod defaults;
 mod home;
+mod remove;
 pub mod sysusers;
 
 pub use change::{UserChange, change_user};
+pub use remove::{remove_group, remove_user};
 
 use database::Database;
 use defaults::Range;
@@ -164,31 +167,6 @@ pub fn ensure_user(editor: &mut Editor<'_>, spec: &UserSpec, now: Timestamp) -> 
         home::create(editor, &home?, &user, &database.defaults)?;
     }
     Ok(())
-}
-
-/// Removes a user, whose home folder stays, and the user's own group; gives whether there was one.
-pub fn remove_user(editor: &mut Editor<'_>, name: &str) -> Result<bool> {
-    let mut database = Database::load(editor.fs())?;
-    let was_there = database.remove_user(name);
-    database.save(editor)?;
-    Ok(was_there)
-}
-
-/// Removes a group; gives whether there was one.
-///
-/// # Errors
-/// [`Error::Primary`] if a user logs in with it, unless `forces` is given.
-pub fn remove_group(editor: &mut Editor<'_>, name: &str, forces: bool) -> Result<bool> {
-    let mut database = Database::load(editor.fs())?;
-    if let Some(gid) = database.gid(name)
-        && !forces
-        && database.is_primary(gid)
-    {
-        return Err(Error::Primary(name.to_owned()));
-    }
-    let was_there = database.remove_group(name);
-    database.save(editor)?;
-    Ok(was_there)
 }
 
 /// Removes a user from a group; gives whether it was in it.

@@ -279,7 +279,7 @@ impl Shell<'_, '_> {
             (None, false) => None,
         };
         let digits = template.len() - template.trim_end_matches('X').len();
-        if digits < 3 || digits > 18 || (folder.is_some() && template.contains('/')) {
+        if !(3..=18).contains(&digits) || (folder.is_some() && template.contains('/')) {
             return Err(self.unknown());
         }
         let stem = &template[..template.len() - digits];

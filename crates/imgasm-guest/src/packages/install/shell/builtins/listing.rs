@@ -125,17 +125,22 @@ impl Shell<'_, '_> {
             let mut chars = format.chars();
             while let Some(c) = chars.next() {
                 match c {
-                    '%' => text.push_str(&match chars.next() {
-                        Some('a') => format!("{:o}", found.permissions),
-                        Some('u') => found.uid.to_string(),
-                        Some('g') => found.gid.to_string(),
-                        Some('U') => known(accounts.user_name(found.uid), found.uid),
-                        Some('G') => known(accounts.group_name(found.gid), found.gid),
-                        Some('s') if found.file_type == FileType::Regular => found.size.to_string(),
-                        Some('n') => operand.clone(),
-                        Some('%') => "%".to_owned(),
-                        _ => return Err(self.unknown()),
-                    }),
+                    '%' => {
+                        let value = match chars.next() {
+                            Some('a') => format!("{:o}", found.permissions),
+                            Some('u') => found.uid.to_string(),
+                            Some('g') => found.gid.to_string(),
+                            Some('U') => known(accounts.user_name(found.uid), found.uid),
+                            Some('G') => known(accounts.group_name(found.gid), found.gid),
+                            Some('s') if found.file_type == FileType::Regular => {
+                                found.size.to_string()
+                            }
+                            Some('n') => operand.clone(),
+                            Some('%') => "%".to_owned(),
+                            _ => return Err(self.unknown()),
+                        };
+                        text.push_str(&value);
+                    }
                     '\\' => return Err(self.unknown()),
                     c => text.push(c),
                 }

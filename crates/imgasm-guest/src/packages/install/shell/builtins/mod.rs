@@ -115,9 +115,8 @@ pub(super) fn is_silent(program: &str, status: u8) -> bool {
         "export", "local", "unset", "cd", "pwd", "umask", "eval", "exec", ".", "source", "trap",
         "mktemp", "xargs", "env",
     ];
-    never.contains(&name) && status < 2
-        || if_one.contains(&name) && status < 2
-        || (if_done.contains(&name) || if_one.contains(&name)) && status == 0
+    let may_fail = never.contains(&name) || if_one.contains(&name);
+    (may_fail && status < 2) || (if_done.contains(&name) && status == 0)
 }
 
 /// Commands of the shell itself, which no other program can run.
@@ -264,10 +263,10 @@ impl Shell<'_, '_> {
     fn selinux_mode(&self) -> Run<&'static str> {
         let config = self.read_file("/etc/selinux/config")?.unwrap_or_default();
         let config = String::from_utf8_lossy(&config);
-        let mode = config
+        let mut mode = config
             .lines()
             .filter_map(|line| line.strip_prefix("SELINUX="));
-        Ok(match mode.last().map(str::trim) {
+        Ok(match mode.next_back().map(str::trim) {
             Some("enforcing") => "Enforcing",
             Some("permissive") => "Permissive",
             _ => "Disabled",

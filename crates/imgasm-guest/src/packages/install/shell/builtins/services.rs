@@ -149,9 +149,12 @@ impl Shell<'_, '_> {
         }
         let mut status = 0;
         for name in names {
-            status |= self.service(|editor| match of_users {
-                true => services::set_for_users(editor, name, wish),
-                false => services::set(editor, name, wish),
+            status |= self.service(|editor| {
+                if of_users {
+                    services::set_for_users(editor, name, wish)
+                } else {
+                    services::set(editor, name, wish)
+                }
             })?;
         }
         Ok(status)

@@ -47,9 +47,10 @@ fn single(rng: &mut Rng) -> &'static str {
 /// A command, or a script of one of the kinds.
 fn any(rng: &mut Rng) -> &'static str {
     if rng.chance(40) {
-        (*rng.pick(&scriptlets())).2.trim_end()
+        let all = scriptlets();
+        all[rng.index(all.len())].2.trim_end()
     } else {
-        *rng.pick(COMMANDS)
+        COMMANDS[rng.index(COMMANDS.len())]
     }
 }
 
