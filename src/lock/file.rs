@@ -87,6 +87,10 @@ pub struct LockedPackage {
     pub reason: Reason,
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls is given a reference"
+)]
 fn is_needed(reason: &Reason) -> bool {
     *reason == Reason::Dependency
 }

@@ -492,3 +492,67 @@ fn scripts_in_lua_do_what_rpm_makes_of_them() {
     let left = host_listing(&lab.root());
     assert!(left.contains_key("/opt/three.rpmnew") && !left.contains_key("/opt/there"));
 }
+
+#[test]
+fn folders_make_way_for_links_in_lua() {
+    let Some(mut lab) = Lab::new() else { return };
+    let script = r#"%pretrans -p <lua>
+-- A folder that was one becomes a link.
+local path = "/opt/folder"
+local st = posix.stat(path)
+if st and st.type == "directory" then
+  local status = os.rename(path, path .. ".rpmmoved")
+  if not status then
+    local suffix = 0
+    while not status do
+      suffix = suffix + 1
+      status = os.rename(path .. ".rpmmoved", path .. ".rpmmoved." .. suffix)
+    end
+    os.rename(path, path .. ".rpmmoved")
+  end
+end
+-- Links that were there go.
+for i, name in ipairs({"/opt/link", "/opt/full", "/opt/none"}) do
+  if posix.stat(name, "type") == "link" then posix.unlink(name) end
+end
+local function made(parent, count)
+  local all = {}
+  for number = 1, count do
+    local name = parent .. "/made" .. number
+    if posix.mkdir(name) then table.insert(all, name) end
+  end
+  return all
+end
+local found = made("/opt", 3)
+posix.symlink("made1", "/opt/points")
+if #found == 3 and posix.readlink("/opt/points") == "made1" and not posix.readlink("/opt/full") then
+  posix.rmdir(found[2])
+end
+posix.rmdir("/opt/full")
+posix.mkdir("/opt/full")
+posix.symlink("elsewhere", "/opt/full")
+if tonumber(arg[2]) == 1 or posix.access("/opt/full/in", "r") then
+  posix.mkdir("/opt/first")
+end
+os.remove("/opt/empty") os.remove("/opt/full") os.remove("/opt/there")
+"#;
+    let script = format!("%prep\n{script}");
+    let package = lab.package("lua", "1", &script, &[("/opt/lua", "")]);
+    let before: Files<'_> = &[
+        ("/opt/folder/one", "1"),
+        ("/opt/folder.rpmmoved/before", "2"),
+        ("/opt/folder.rpmmoved.1/longer/ago", "3"),
+        ("/opt/link", "->folder"),
+        ("/opt/there", ""),
+        ("/opt/empty/", ""),
+        ("/opt/full/in", ""),
+    ];
+    on_host(&lab.root(), before);
+    add(&mut lab.fs, before);
+    let notes = lab.ours(&[&package]).unwrap();
+    assert_eq!(notes, [""; 0]);
+    rpm(&lab.root(), &["-U", package.to_str().unwrap()]);
+    assert_eq!(memory_listing(&lab.fs), host_listing(&lab.root()));
+    let left = host_listing(&lab.root());
+    assert!(left.contains_key("/opt/folder.rpmmoved/one"), "{left:?}");
+}

@@ -273,10 +273,11 @@ impl Shell<'_, '_> {
         })
     }
 
-    /// A command that is not known here. A shell that does not find it either says so by a status.
+    /// A command that is not known here. Where a script asks whether it succeeds, and no shell would
+    /// find it, it does not; a script that counts on it stops.
     fn missing(&self, program: &str) -> Run {
         let is_own = OTHER_COMMANDS.contains(&program) || program.is_empty();
-        if is_own || self.candidates(program)?.iter().any(Option::is_some) {
+        if is_own || self.conditions == 0 || self.candidates(program)?.iter().any(Option::is_some) {
             return Err(self.unknown());
         }
         Ok(NOT_FOUND)

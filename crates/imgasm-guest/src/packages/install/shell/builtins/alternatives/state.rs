@@ -278,3 +278,51 @@ impl Set {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As chkconfig's own tool wrote it after two `--install`.
+    const WRITTEN: &str = "auto\n/usr/bin/java\njavadoc\n/usr/bin/javadoc\nkeytool\n/usr/bin/keytool\n\n\
+        /usr/lib/jvm/8/java\n@java-8@1800 app\n\n/usr/lib/jvm/8/keytool\n\
+        /usr/lib/jvm/17/java\n1700\n/usr/lib/jvm/17/javadoc\n\n";
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        let set = parse(WRITTEN).unwrap();
+        assert_eq!(set.text(), WRITTEN);
+        assert_eq!(
+            (set.is_manual, set.best, set.alternatives.len()),
+            (false, 0, 2)
+        );
+        assert_eq!(set.alternatives[0].service.as_deref(), Some("app"));
+        assert_eq!(set.alternatives[1].followers[1].target, None);
+        assert_eq!(set.find("java-8"), Some(0));
+    }
+
+    #[test]
+    fn a_broken_state_is_refused() {
+        for (from, to) in [
+            ("auto", "often"),
+            ("/usr/bin/java\n", "java\n"),
+            ("1700", "many"),
+            ("1700", "0x10"),
+            ("@java-8@", "@java-8"),
+            ("javadoc\n/", "javadoc\n"),
+            ("\n/usr/lib/jvm/17/javadoc\n\n", "\n"),
+        ] {
+            assert_ne!(WRITTEN.replace(from, to), WRITTEN);
+            assert_eq!(parse(&WRITTEN.replace(from, to)), None, "{from} {to}");
+        }
+        for text in [
+            "",
+            "auto\n",
+            "auto\n/a\n",
+            "auto\n/a\n\n",
+            "auto\n/a\n\n/b\n1\n\nmore\n",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}
