@@ -9,7 +9,7 @@ use imgasm_testkit::rng::Rng;
 const SEEDS: std::ops::Range<u64> = 0..500;
 
 /// The beginnings of what is refused in generated scripts, each for its reason.
-const REFUSED: [&str; 8] = [
+const REFUSED: [&str; 9] = [
     // A folder that hands its group on to folders.
     "mkdir /etc/app.d/folder",
     // A link with a slash behind it.
@@ -24,6 +24,8 @@ const REFUSED: [&str; 8] = [
     ":",
     // Folders that are made under another umask.
     "systemctl ",
+    // A trap that is set within a loop or a function.
+    "trap ",
 ];
 
 fn seeds() -> std::ops::Range<u64> {
@@ -44,14 +46,16 @@ fn single(rng: &mut Rng) -> &'static str {
     }
 }
 
-/// A command, or a script of one of the kinds.
+/// A command, or a script of one of the kinds that has one: bodies without any are an error.
 fn any(rng: &mut Rng) -> &'static str {
     if rng.chance(40) {
         let all = scriptlets();
-        all[rng.index(all.len())].2.trim_end()
-    } else {
-        COMMANDS[rng.index(COMMANDS.len())]
+        let text = all[rng.index(all.len())].2.trim_end();
+        if !text.starts_with('#') {
+            return text;
+        }
     }
+    COMMANDS[rng.index(COMMANDS.len())]
 }
 
 /// A script of several commands in each other and one after the other.
