@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use imgasm_block::{Digest, Output};
 use imgasm_guest::packages::Script;
+use imgasm_guest::packages::history::Reason;
 
 /// What stands before everything else.
 const HEAD: &str = "# Made by `imgasm lock`; not to be edited.\n";
@@ -81,6 +82,17 @@ pub struct LockedPackage {
     /// The version that it replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// Why it comes; because another needs it, if nothing is said.
+    #[serde(default, skip_serializing_if = "is_needed")]
+    pub reason: Reason,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls is given a reference"
+)]
+fn is_needed(reason: &Reason) -> bool {
+    *reason == Reason::Dependency
 }
 
 /// A package that goes.

@@ -149,7 +149,7 @@ pub fn make(
 fn fill(lock: &mut Lock, pool: &Pool, solution: &Solution, repositories: &[Repository]) {
     let text = |id| pool.names.text(id).to_owned();
     let mut replaced = BTreeSet::new();
-    for number in &solution.arriving {
+    for (number, reason) in solution.arriving.iter().zip(&solution.reasons) {
         let package = &pool.packages[*number];
         let Some(available) = &package.available else {
             continue;
@@ -172,6 +172,7 @@ fn fill(lock: &mut Lock, pool: &Pool, solution: &Solution, repositories: &[Repos
             sha256: available.sha256,
             source: available.source.clone(),
             replaces: older.map(|old| text(pool.packages[*old].version)),
+            reason: *reason,
         });
     }
     let leaving = solution

@@ -131,6 +131,8 @@ impl<'r> Store<'r> {
                 weak_digests: Vec::new(),
                 nodeps: false,
                 scriptlets,
+                reason: package.reason,
+                repository: Some(package.repository.clone()),
             })
         };
         lock.packages.iter().map(request).collect()

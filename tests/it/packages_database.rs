@@ -12,6 +12,7 @@ use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_fs::{FileSystem, Timestamp};
 use imgasm_guest::Facts;
+use imgasm_guest::packages::history::Reason;
 use imgasm_guest::packages::{self, Error, Request, Scriptlets, Unwritable};
 use imgasm_testkit::command::run;
 use imgasm_testkit::memory_fs::MemoryFs;
@@ -203,6 +204,8 @@ fn request(folder: &Path, bytes: &[u8]) -> Request {
         weak_digests: Vec::new(),
         nodeps: false,
         scriptlets: Scriptlets::Native,
+        reason: Reason::User,
+        repository: None,
     }
 }
 

@@ -57,6 +57,13 @@ impl ColonFile {
         self.lines.push(fields.join(":").into_bytes());
     }
 
+    /// Removes all lines with this key; gives whether there was one.
+    pub fn remove(&mut self, key: &str) -> bool {
+        let before = self.lines.len();
+        self.lines.retain(|line| fields(line)[0] != key.as_bytes());
+        self.lines.len() < before
+    }
+
     /// Gives a field of the first line with this key another value; gives whether there was such a
     /// field with a different value.
     pub fn set(&mut self, key: &str, field: usize, value: &[u8]) -> bool {

@@ -8,6 +8,7 @@ use super::{Context, Error};
 use crate::config::{self, Boundary, ProjectPath};
 use imgasm_block::Digest;
 use imgasm_guest::packages::digests::Algorithm;
+use imgasm_guest::packages::history::Reason;
 use imgasm_guest::packages::signature::KeyFile;
 use imgasm_guest::packages::{self, Request, Scriptlets, Unwritable};
 
@@ -88,6 +89,8 @@ impl PackageFile {
                 .collect(),
             nodeps: self.nodeps,
             scriptlets: self.scriptlets,
+            reason: Reason::User,
+            repository: None,
         }
     }
 

@@ -4,7 +4,7 @@
 //!   ([`open_dpkg`]).
 //! - [`inventory`]: the same, with licences and files.
 //! - [`install()`]: installs RPM files as RPM itself would; [`transact`] removes packages too.
-//! - [`database`]: where systems record their packages.
+//! - [`database`]: where systems record their packages; [`history`]: why they are there.
 //! - [`rpm_file`], [`payload`]: a package file and what it brings.
 //! - [`header`], [`tags`], [`tag_types`]: its tagged values; [`file_list`], [`version`], [`boolean`]: what they
 //!   say of files and dependencies.
@@ -17,6 +17,7 @@ pub mod database;
 pub mod digests;
 pub mod file_list;
 pub mod header;
+pub mod history;
 pub mod install;
 pub mod inventory;
 pub mod openpgp;

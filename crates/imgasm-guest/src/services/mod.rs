@@ -15,6 +15,7 @@ pub mod upstart;
 use std::fmt;
 
 use systemd::name::UnitName;
+use systemd::units::Scope;
 use sysv::header::Runlevels;
 use sysv::links::Wish as LinkWish;
 
@@ -193,7 +194,7 @@ impl Manager {
         // A system with another init may contain units all the same.
         if uses_systemd(fs)?
             && let Some(name) = UnitName::from_user(service)
-            && systemd::has_unit(fs, &name)?
+            && systemd::has_unit(fs, Scope::System, &name)?
         {
             return Ok(Self::Systemd(name));
         }
@@ -230,11 +231,11 @@ pub fn set(editor: &mut Editor<'_>, service: &str, wish: Wish) -> Result<()> {
     };
     match manager {
         Manager::Systemd(name) => match wish {
-            Wish::Enabled => systemd::enable(editor, &name),
-            Wish::Disabled => systemd::disable(editor, &name),
-            Wish::Masked => systemd::mask(editor, &name),
-            Wish::Unmasked => systemd::unmask(editor, &name),
-            Wish::Preset => systemd::preset(editor, &name),
+            Wish::Enabled => systemd::enable(editor, Scope::System, &name),
+            Wish::Disabled => systemd::disable(editor, Scope::System, &name),
+            Wish::Masked => systemd::mask(editor, Scope::System, &name),
+            Wish::Unmasked => systemd::unmask(editor, Scope::System, &name),
+            Wish::Preset => systemd::preset(editor, Scope::System, &name),
         },
         Manager::Sysv => match wish {
             Wish::Enabled => sysv::set(editor, service, LinkWish::On(Runlevels::SERVING)),
@@ -250,10 +251,28 @@ pub fn set(editor: &mut Editor<'_>, service: &str, wish: Wish) -> Result<()> {
     }
 }
 
+/// Does what is wanted for a unit of all users' managers (`systemctl --global`).
+///
+/// # Errors
+/// [`Error::Unknown`] if there is no such unit.
+pub fn set_for_users(editor: &mut Editor<'_>, unit: &str, wish: Wish) -> Result<()> {
+    let name = UnitName::from_user(unit).ok_or_else(|| Error::InvalidName {
+        name: unit.to_owned(),
+    })?;
+    let scope = Scope::Users;
+    match wish {
+        Wish::Enabled => systemd::enable(editor, scope, &name),
+        Wish::Disabled => systemd::disable(editor, scope, &name),
+        Wish::Masked => systemd::mask(editor, scope, &name),
+        Wish::Unmasked => systemd::unmask(editor, scope, &name),
+        Wish::Preset => systemd::preset(editor, scope, &name),
+    }
+}
+
 /// The state of a service.
 pub fn state(fs: &dyn FileSystem, service: &str) -> Result<State> {
     let enabled = match Manager::of(fs, service)? {
-        Manager::Systemd(name) => return systemd::state(fs, &name),
+        Manager::Systemd(name) => return systemd::state(fs, Scope::System, &name),
         Manager::Sysv => sysv::started_in(fs, service)?.is_some_and(|levels| {
             levels
                 .iter()

@@ -15,7 +15,7 @@ const SUBUID: &str = "/etc/subuid";
 const SUBGID: &str = "/etc/subgid";
 
 /// Fields of passwd(5).
-mod passwd {
+pub(super) mod passwd {
     pub const PASSWORD: usize = 1;
     pub const UID: usize = 2;
     pub const GID: usize = 3;
@@ -24,13 +24,14 @@ mod passwd {
     pub const SHELL: usize = 6;
 }
 /// Fields of group(5).
-mod group {
+pub(super) mod group {
     pub const GID: usize = 2;
     pub const MEMBERS: usize = 3;
 }
 /// Fields of shadow(5) and gshadow(5).
-mod shadow {
+pub(super) mod shadow {
     pub const PASSWORD: usize = 1;
+    pub const ADMINISTRATORS: usize = 2;
     pub const GROUP_MEMBERS: usize = 3;
 }
 
@@ -41,12 +42,12 @@ const LOCKED: &str = "!";
 /// then.
 #[derive(Debug)]
 pub struct Database {
-    passwd: ColonFile,
-    group: ColonFile,
-    shadow: Option<ColonFile>,
-    gshadow: Option<ColonFile>,
-    subuid: Option<ColonFile>,
-    subgid: Option<ColonFile>,
+    pub(super) passwd: ColonFile,
+    pub(super) group: ColonFile,
+    pub(super) shadow: Option<ColonFile>,
+    pub(super) gshadow: Option<ColonFile>,
+    pub(super) subuid: Option<ColonFile>,
+    pub(super) subgid: Option<ColonFile>,
     /// What the image says about new accounts.
     pub defaults: Defaults,
 }
@@ -293,7 +294,12 @@ impl Database {
         } else {
             next_id(range, spec.range(), &used).ok_or_else(|| Error::NoNumber(spec.name.clone()))?
         };
-        self.push_group(&spec.name, gid);
+        // Without gshadow, useradd writes the password that no other fits into the group's own line.
+        if self.gshadow.is_none() {
+            self.group.push(&[&spec.name, LOCKED, &gid.to_string(), ""]);
+        } else {
+            self.push_group(&spec.name, gid);
+        }
         Ok(gid)
     }
 

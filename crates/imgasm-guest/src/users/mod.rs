@@ -4,15 +4,18 @@
 //! - [`database`]: the files that hold accounts, and what is done to them.
 //! - [`defaults`]: what the image says about new accounts, and free numbers.
 //! - [`home`]: the home folder.
+//! - `remove`: users and groups that go.
 //! - [`sysusers`]: accounts that packages describe, as `systemd-sysusers` makes them.
 
 mod change;
 pub mod database;
 pub mod defaults;
 mod home;
+mod remove;
 pub mod sysusers;
 
 pub use change::{UserChange, change_user};
+pub use remove::{remove_group, remove_user};
 
 use database::Database;
 use defaults::Range;
@@ -73,6 +76,9 @@ pub enum Error {
         /// The account that has it.
         owner: String,
     },
+    /// The group cannot go.
+    #[error("the group {0} cannot be removed: a user logs in with it")]
+    Primary(String),
     /// The account exists with another number.
     #[error("{name} exists with the number {found}, not {wanted}")]
     OtherNumber {

@@ -237,7 +237,7 @@ fn what_cannot_wait_is_refused() {
     let shell = lab.package("shell", "1", "Provides: /bin/sh", &[]);
     let late = lab.package("late", "1", "%post\nunknown-program\n", &[]);
     let early = lab.package("early", "1", "%pre\nunknown-program\n", &[]);
-    let lua = lab.package("lua", "1", "%post -p <lua>\nprint(1)\n", &[]);
+    let lua = lab.package("lua", "1", "%post -p <lua>\nposix.frob()\n", &[]);
     let macros = lab.package("macros", "1", "%post -e\necho %%{_host} >/etc/x\n", &[]);
     let before = lab.fs.dump();
     // Nothing would run it.

@@ -3,6 +3,7 @@
 mod databases;
 mod deferred;
 mod dnf;
+mod dnf_history;
 mod facts;
 mod firstboot;
 mod keyfile;

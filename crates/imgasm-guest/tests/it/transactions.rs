@@ -14,6 +14,7 @@ use imgasm_fs::{FileType, Timestamp};
 use imgasm_guest::Facts;
 use imgasm_guest::files::{link_target, read_optional};
 use imgasm_guest::packages::header::Header;
+use imgasm_guest::packages::history::Reason;
 use imgasm_guest::packages::{
     Done, Error, Override, Request, Scriptlets, Unwritable, Wishes, transact,
 };
@@ -149,6 +150,8 @@ impl Lab {
                 weak_digests: Vec::new(),
                 nodeps: false,
                 scriptlets: wishes.scriptlets,
+                reason: Reason::User,
+                repository: None,
             })
             .collect();
         transact(
@@ -206,26 +209,31 @@ impl Lab {
 
     /// The tree in memory as a folder.
     pub(super) fn copy_out(&self) -> TempDir {
+        self.copy_out_of(&self.fs)
+    }
+
+    /// Another tree in memory as a folder.
+    #[allow(clippy::unused_self, reason = "called in a row with methods")]
+    pub(super) fn copy_out_of(&self, fs: &MemoryFs) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
-        for entry in walk(&self.fs, &ImagePath::root()).unwrap() {
+        for entry in walk(fs, &ImagePath::root()).unwrap() {
             let entry = entry.unwrap();
             let path = copy.path().join(&entry.path.to_string()[1..]);
             match entry.metadata.file_type {
-                FileType::Directory => fs::create_dir_all(&path).unwrap(),
+                FileType::Directory => std::fs::create_dir_all(&path).unwrap(),
                 FileType::Symlink => {
-                    let target = link_target(&self.fs, &entry.path).unwrap().unwrap();
+                    let target = link_target(fs, &entry.path).unwrap().unwrap();
                     symlink(String::from_utf8(target).unwrap(), &path).unwrap();
                     continue;
                 }
-                _ => fs::write(
-                    &path,
-                    read_optional(&self.fs, &entry.path).unwrap().unwrap(),
-                )
-                .unwrap(),
+                _ => {
+                    let content = read_optional(fs, &entry.path).unwrap().unwrap();
+                    std::fs::write(&path, content).unwrap();
+                }
             }
             chown(&path, Some(entry.metadata.uid), Some(entry.metadata.gid)).unwrap();
-            let mode = fs::Permissions::from_mode(entry.metadata.permissions.into());
-            fs::set_permissions(&path, mode).unwrap();
+            let mode = std::fs::Permissions::from_mode(entry.metadata.permissions.into());
+            std::fs::set_permissions(&path, mode).unwrap();
         }
         copy
     }
@@ -483,4 +491,68 @@ fn scripts_in_lua_do_what_rpm_makes_of_them() {
     assert_eq!(memory_listing(&lab.fs), host_listing(&lab.root()));
     let left = host_listing(&lab.root());
     assert!(left.contains_key("/opt/three.rpmnew") && !left.contains_key("/opt/there"));
+}
+
+#[test]
+fn folders_make_way_for_links_in_lua() {
+    let Some(mut lab) = Lab::new() else { return };
+    let script = r#"%pretrans -p <lua>
+-- A folder that was one becomes a link.
+local path = "/opt/folder"
+local st = posix.stat(path)
+if st and st.type == "directory" then
+  local status = os.rename(path, path .. ".rpmmoved")
+  if not status then
+    local suffix = 0
+    while not status do
+      suffix = suffix + 1
+      status = os.rename(path .. ".rpmmoved", path .. ".rpmmoved." .. suffix)
+    end
+    os.rename(path, path .. ".rpmmoved")
+  end
+end
+-- Links that were there go.
+for i, name in ipairs({"/opt/link", "/opt/full", "/opt/none"}) do
+  if posix.stat(name, "type") == "link" then posix.unlink(name) end
+end
+local function made(parent, count)
+  local all = {}
+  for number = 1, count do
+    local name = parent .. "/made" .. number
+    if posix.mkdir(name) then table.insert(all, name) end
+  end
+  return all
+end
+local found = made("/opt", 3)
+posix.symlink("made1", "/opt/points")
+if #found == 3 and posix.readlink("/opt/points") == "made1" and not posix.readlink("/opt/full") then
+  posix.rmdir(found[2])
+end
+posix.rmdir("/opt/full")
+posix.mkdir("/opt/full")
+posix.symlink("elsewhere", "/opt/full")
+if tonumber(arg[2]) == 1 or posix.access("/opt/full/in", "r") then
+  posix.mkdir("/opt/first")
+end
+os.remove("/opt/empty") os.remove("/opt/full") os.remove("/opt/there")
+"#;
+    let script = format!("%prep\n{script}");
+    let package = lab.package("lua", "1", &script, &[("/opt/lua", "")]);
+    let before: Files<'_> = &[
+        ("/opt/folder/one", "1"),
+        ("/opt/folder.rpmmoved/before", "2"),
+        ("/opt/folder.rpmmoved.1/longer/ago", "3"),
+        ("/opt/link", "->folder"),
+        ("/opt/there", ""),
+        ("/opt/empty/", ""),
+        ("/opt/full/in", ""),
+    ];
+    on_host(&lab.root(), before);
+    add(&mut lab.fs, before);
+    let notes = lab.ours(&[&package]).unwrap();
+    assert_eq!(notes, [""; 0]);
+    rpm(&lab.root(), &["-U", package.to_str().unwrap()]);
+    assert_eq!(memory_listing(&lab.fs), host_listing(&lab.root()));
+    let left = host_listing(&lab.root());
+    assert!(left.contains_key("/opt/folder.rpmmoved/one"), "{left:?}");
 }

@@ -5,6 +5,7 @@
 //! - [`oracle`]: whether some packages can be installed together: a SAT solver.
 //! - [`choice`]: the packages that are chosen, by dnf's preferences, asking the oracle.
 //! - [`explain`]: why there are none.
+//! - [`reasons`]: why each package comes.
 //!
 //! A choice is only made if the oracle knows that all else can still be met with it. So nothing is
 //! ever taken back, and what is not chosen in the end is not needed.
@@ -14,6 +15,7 @@ mod cnf;
 mod explain;
 mod formula;
 mod oracle;
+mod reasons;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +23,7 @@ use crate::metadata::Loaded;
 use crate::pool::{Number, Pool};
 use crate::wish::{Job, Wishes};
 use crate::{Result, Transport};
+use imgasm_guest::packages::history::Reason;
 
 /// How often more of the lists of files may be read.
 const MAX_ROUNDS: usize = 8;
@@ -30,6 +33,8 @@ const MAX_ROUNDS: usize = 8;
 pub struct Solution {
     /// The packages that are to be installed.
     pub arriving: Vec<Number>,
+    /// Why each of them is.
+    pub reasons: Vec<Reason>,
     /// The installed packages that go.
     pub leaving: Vec<Number>,
     /// What was asked for that is so already.
@@ -88,8 +93,10 @@ fn finish(
     arriving.sort_by_key(|number| pool.nevra(*number));
     let installed =
         (0..pool.packages.len()).take_while(|number| pool.packages[*number].is_installed());
+    let reasons = reasons::of(pool, wishes, jobs, &chosen, &arriving);
     Ok(Solution {
         arriving,
+        reasons,
         leaving: installed
             .filter(|number| !chosen.contains(number))
             .collect(),

@@ -3,11 +3,13 @@
 //! - [`sqlite`]: RPM's database since 4.16: read and written.
 //! - [`berkeley`]: RPM's database before that, in Berkeley DB: read and written.
 //! - [`ndb`]: RPM's own format, met on SUSE: read.
+//! - [`copy`]: a database of SQLite, as a copy outside the image.
 //! - [`index`]: the keys by which RPM's databases find packages.
 //! - [`side_file`]: where packages are recorded whose database cannot be written.
 //! - [`dpkg`]: the status file of Debian's packages: read.
 
 pub mod berkeley;
+pub(super) mod copy;
 pub mod dpkg;
 mod index;
 pub mod ndb;
@@ -165,7 +167,7 @@ fn find(fs: &dyn FileSystem) -> Result<Option<(Kind, ImagePath)>, Error> {
     Ok(None)
 }
 
-fn failure(path: &ImagePath, problem: impl Into<String>) -> Error {
+pub(super) fn failure(path: &ImagePath, problem: impl Into<String>) -> Error {
     Error::Database {
         path: path.clone(),
         problem: problem.into(),

@@ -2,36 +2,21 @@
 //!
 //! The table `Packages` has the headers; a table for each index has a row for each value of a tag:
 //! the value, the package's number, and the number of the value among those of its tag.
-//!
-//! SQLite works on a copy of the file among the host's temporary files, with what its log holds,
-//! and the copy goes back as a whole. Nothing in the file depends on where or when that was.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 
-use rusqlite::config::DbConfig;
-use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql, params};
+use rusqlite::{ToSql, params};
+use sha2::{Digest, Sha256};
 
+use super::copy::Copy;
 use super::index::{INDEXES, Key, keys};
 use super::{RawRecord, add, failure};
 use crate::packages::Error;
 use crate::packages::header::Header;
+use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, Attributes, Editor, FileReader, LastLink};
-use imgasm_fs::{FileSystem, FileType};
-
-/// The largest database that is copied, in bytes.
-const MAX_LEN: u64 = 4 << 30;
-/// What SQLite may hold in one value whatever the length of the file: new headers are longer than an
-/// empty database.
-const SHORTEST_LIMIT: i32 = 64 << 20;
-/// The name of the copy.
-const FILE_NAME: &str = "rpmdb.sqlite";
-/// What the name of SQLite's log ends with.
-const LOG_SUFFIX: &str = "-wal";
+use imgasm_fs::tree::Editor;
 
 /// The records of the database in this file.
 pub(super) fn read(fs: &dyn FileSystem, path: &ImagePath) -> Result<Vec<RawRecord>, Error> {
@@ -70,13 +55,29 @@ pub fn update(
 ) -> Result<(), Error> {
     let copy = Copy::take(editor.fs(), path)?;
     change(&copy, removed, added).map_err(|error| failure(path, error.to_string()))?;
-    editor.copy_in(&copy.file(), path, LastLink::Follow, Attributes::default())?;
-    // What the log held is in the database now.
-    let log = log_path(path)?;
-    if tree::is_file(editor.fs(), &log)? {
-        editor.set_size(&log, 0)?;
-    }
-    Ok(())
+    copy.give_back(editor, path)
+}
+
+/// What RPM tells the states of a database apart by (`rpmdbCookie`): a digest of the index of names.
+pub fn cookie(fs: &dyn FileSystem, path: &ImagePath) -> Result<String, Error> {
+    let copy = Copy::take(fs, path)?;
+    let read = || -> rusqlite::Result<String> {
+        let connection = copy.open()?;
+        let mut digest = Sha256::new();
+        let mut names = connection.prepare("SELECT DISTINCT key FROM Name ORDER BY key")?;
+        let mut numbers = connection.prepare("SELECT hnum FROM Name WHERE key = ?1")?;
+        let mut names = names.query([])?;
+        while let Some(row) = names.next()? {
+            let name = row.get_ref(0)?;
+            digest.update(name.as_bytes()?);
+            let mut numbers = numbers.query([name.as_str()?])?;
+            while let Some(row) = numbers.next()? {
+                digest.update(row.get::<_, u32>(0)?.to_le_bytes());
+            }
+        }
+        Ok(hex::encode(digest.finalize()))
+    };
+    read().map_err(|error| failure(path, error.to_string()))
 }
 
 fn change(copy: &Copy, removed: &BTreeSet<i64>, added: &[&Header]) -> rusqlite::Result<()> {
@@ -121,78 +122,4 @@ impl ToSql for Key<'_> {
             Self::Number(number) => ToSqlOutput::Owned(Value::Blob(number.to_le_bytes().into())),
         })
     }
-}
-
-/// A copy of a database among the host's temporary files.
-struct Copy {
-    folder: tempfile::TempDir,
-}
-
-impl Copy {
-    fn take(fs: &dyn FileSystem, path: &ImagePath) -> Result<Self, Error> {
-        let folder = tempfile::tempdir().map_err(|source| Error::Host {
-            path: tempfile::env::temp_dir(),
-            source,
-        })?;
-        let copy = Self { folder };
-        copy_out(fs, path, &copy.file())?;
-        let log = log_path(path)?;
-        if tree::is_file(fs, &log)? {
-            let name = format!("{FILE_NAME}{LOG_SUFFIX}");
-            copy_out(fs, &log, &copy.folder.path().join(name))?;
-        }
-        Ok(copy)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join(FILE_NAME)
-    }
-
-    /// Opens the copy so that nothing but what is asked of it is done, whatever stands in it.
-    fn open(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(self.file(), flags)?;
-        for (option, value) in [
-            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
-            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
-        ] {
-            connection.set_db_config(option, value)?;
-        }
-        // It looks for other folders than the copy's otherwise.
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
-        // No value is longer than the file that it stands in: one that is was made up by the schema.
-        let len = std::fs::metadata(self.file()).map_or(0, |metadata| metadata.len());
-        let len = i32::try_from(len).unwrap_or(i32::MAX).max(SHORTEST_LIMIT);
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, len)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, 25_000)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
-        Ok(connection)
-    }
-}
-
-/// Where SQLite's log of a database lies.
-fn log_path(path: &ImagePath) -> Result<ImagePath, Error> {
-    let log = [path.as_bytes(), LOG_SUFFIX.as_bytes()].concat();
-    ImagePath::parse(log).map_err(|error| failure(path, error.to_string()))
-}
-
-fn copy_out(fs: &dyn FileSystem, path: &ImagePath, host: &Path) -> Result<(), Error> {
-    let (node, real) = tree::resolve(fs, path, LastLink::Follow)?;
-    let unreadable = |error: imgasm_fs::Error| failure(&real, error.to_string());
-    let metadata = fs.metadata(node).map_err(unreadable)?;
-    if metadata.file_type != FileType::Regular || metadata.size > MAX_LEN {
-        let problem = format!("it is not a file of {MAX_LEN} bytes at most");
-        return Err(failure(&real, problem));
-    }
-    let written = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(host)?;
-        std::io::copy(&mut FileReader::new(fs, node), &mut file)?;
-        file.flush()
-    };
-    written().map_err(|source| Error::Host {
-        path: host.to_owned(),
-        source,
-    })
 }

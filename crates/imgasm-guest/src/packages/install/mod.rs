@@ -9,7 +9,7 @@
 //! - [`omissions`]: the files that the image's own configuration leaves out.
 //! - [`existing`], [`fate`]: what becomes of those that are there.
 //! - [`accounts`]: the users and groups that a package brings.
-//! - [`scriptlets`], [`shell`], [`lua`]: scripts, carried out without running them.
+//! - [`scriptlets`], [`shell`]: scripts, carried out without running them.
 //! - [`triggers`]: those that run because of other packages.
 //! - [`deferred`]: those that wait for the first boot.
 
@@ -20,7 +20,6 @@ mod course;
 mod deferred;
 mod existing;
 pub mod fate;
-mod lua;
 mod omissions;
 mod order;
 mod requirements;
@@ -37,11 +36,12 @@ use course::Course;
 use omissions::Omissions;
 use scriptlets::Scripts;
 pub use scriptlets::{Override, Script, Scriptlets, Verdict};
-use world::World;
+pub(super) use world::World;
 
 use super::database::{Database, Record};
 use super::digests::Algorithm;
 use super::header::{Header, Value};
+use super::history::{self, Reason};
 use super::signature::KeyFile;
 use super::{Error, Package, tags};
 use crate::{Arch, Facts};
@@ -69,6 +69,10 @@ pub struct Request {
     pub nodeps: bool,
     /// What is done about scripts that cannot be carried out.
     pub scriptlets: Scriptlets,
+    /// Why it is installed.
+    pub reason: Reason,
+    /// The name of the repository that it is from.
+    pub repository: Option<String>,
 }
 
 /// What is wished for, beside packages that are to be installed.
@@ -197,6 +201,7 @@ pub fn transact(
         let replaced: Vec<_> = world.replaced().collect();
         let recorded: Vec<_> = recorded.iter().collect();
         database.update(editor, &replaced, &recorded)?;
+        history::record(editor, facts, now, &database, &world)?;
     } else {
         Scripts::new(now, wishes.overrides).finish(editor, &is_present)?;
     }

@@ -8,7 +8,6 @@ use super::super::header::Header;
 use super::super::tags::{self, Tag};
 use super::super::{Error, Package};
 use super::deferred::{self, Waiting};
-use super::lua;
 use super::shell::{self, Given, Interpreter, Stopped};
 use super::triggers;
 use imgasm_fs::Timestamp;
@@ -215,12 +214,8 @@ impl<'h> Text<'h> {
             return unknown("a script that is not UTF-8 text");
         };
         let program = String::from_utf8_lossy(self.program[0]).into_owned();
-        let in_lua = (program == "<lua>").then(|| lua::as_shell(body)).flatten();
         let (script, interpreter) = match (self.program.as_slice(), program.as_str()) {
-            ([_], "<lua>") => match &in_lua {
-                Some(script) => (script.as_str(), Interpreter::Sh),
-                None => return unknown("a script for <lua>"),
-            },
+            ([_], "<lua>") => (body, Interpreter::Lua),
             ([_], "/bin/sh" | "/usr/bin/sh") => (body, Interpreter::Sh),
             ([_], "/bin/bash" | "/usr/bin/bash") => (body, Interpreter::Bash),
             // A program alone, as in `%post -p /sbin/ldconfig`.

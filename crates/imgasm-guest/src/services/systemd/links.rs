@@ -3,8 +3,7 @@
 use super::super::{Error, Result};
 use super::name::{NameKind, UnitName};
 use super::specifier::expand;
-use super::units::{CONFIG_DIRECTORY, Unit};
-use crate::known_path;
+use super::units::Unit;
 use imgasm_fs::path::ImagePath;
 
 /// A link that enabling a unit makes.
@@ -23,7 +22,7 @@ const DEPENDENCY_SUFFIXES: [&str; 3] = ["wants", "requires", "upholds"];
 
 /// The links that `unit` asks for.
 pub fn links_of(unit: &Unit) -> Result<Vec<UnitLink>> {
-    let config = known_path(CONFIG_DIRECTORY);
+    let config = unit.scope.configuration();
     let mut links = Vec::new();
     for alias in &unit.install.alias {
         links.push(UnitLink {
@@ -96,7 +95,7 @@ fn invalid(unit: &Unit, value: &str) -> Error {
 /// Where the link for an alias goes: beside the units, or, in the old form, in the directory of a
 /// dependent unit.
 fn alias_path(unit: &Unit, alias: &str) -> Result<ImagePath> {
-    let config = known_path(CONFIG_DIRECTORY);
+    let config = unit.scope.configuration();
     if let Some((folder, name)) = alias.split_once('/') {
         let dependent = DEPENDENCY_SUFFIXES
             .iter()

@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use name::UnitName;
 use preset::{Presets, Verdict};
-use units::{CONFIG_DIRECTORY, Found, Unit, configuration_files, find, search_path};
+use units::{Found, Scope, Unit, configuration_files, find_in, search_path};
 
 use super::{Error, Result, State};
 use crate::files::{entry, link_target, list, read_optional};
@@ -28,25 +28,17 @@ use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink, locate};
 use imgasm_fs::{FileSystem, FileType};
 
-/// Directories of preset files, the administrator's first.
-const PRESET_DIRECTORIES: [&str; 4] = [
-    "/etc/systemd/system-preset",
-    "/usr/local/lib/systemd/system-preset",
-    "/usr/lib/systemd/system-preset",
-    "/lib/systemd/system-preset",
-];
-
 /// Whether there is a unit of this name.
-pub fn has_unit(fs: &dyn FileSystem, name: &UnitName) -> Result<bool> {
-    Ok(find(fs, name)? != Found::Nothing)
+pub fn has_unit(fs: &dyn FileSystem, scope: Scope, name: &UnitName) -> Result<bool> {
+    Ok(find_in(fs, scope, name)? != Found::Nothing)
 }
 
 /// Makes the links that a unit and those in its `Also=` ask for (`systemctl enable`).
 ///
 /// # Errors
 /// [`Error::NothingToEnable`] if no link is asked for and the distribution has none either.
-pub fn enable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
-    let first = existing(editor.fs(), name)?;
+pub fn enable(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<()> {
+    let first = existing(editor.fs(), scope, name)?;
     if first.by_configured_alias {
         return Err(Error::Alias {
             alias: name.to_string(),
@@ -57,13 +49,13 @@ pub fn enable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
     for unit in with_also(editor.fs(), first.clone())? {
         for link in links::links_of(&unit)? {
             links += 1;
-            make_link(editor, &link)?;
+            make_link(editor, scope, &link)?;
         }
     }
     if links > 0 {
         return Ok(());
     }
-    for directory in search_path(editor.fs())? {
+    for directory in search_path(editor.fs(), scope)? {
         if !links_to(editor.fs(), &directory, &first)?.is_empty() {
             return Ok(());
         }
@@ -74,9 +66,9 @@ pub fn enable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
 }
 
 /// Removes all links to a unit and those in its `Also=` (`systemctl disable`).
-pub fn disable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
+pub fn disable(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<()> {
     let mut names = BTreeSet::from([file_name(name)]);
-    match find(editor.fs(), name)? {
+    match find_in(editor.fs(), scope, name)? {
         Found::Nothing => {
             return Err(Error::Unknown {
                 service: name.to_string(),
@@ -91,23 +83,23 @@ pub fn disable(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
             }
         }
     }
-    remove_links(editor, names)
+    remove_links(editor, scope, names)
 }
 
 /// Makes it impossible to start a unit (`systemctl mask`).
-pub fn mask(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
-    let path = known_path(CONFIG_DIRECTORY).child(name.as_str().as_bytes());
+pub fn mask(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<()> {
+    let path = scope.configuration().child(name.as_str().as_bytes());
     let in_the_way = entry(editor.fs(), &path, LastLink::Keep)?;
     if in_the_way.is_some() && link_target(editor.fs(), &path)?.as_deref() != Some(b"/dev/null") {
         return Err(Error::InTheWay { path });
     }
-    editor.mkdir_all(&known_path(CONFIG_DIRECTORY), Attributes::default())?;
+    editor.mkdir_all(&scope.configuration(), Attributes::default())?;
     Ok(editor.symlink(&path, b"/dev/null")?)
 }
 
 /// Undoes [`mask`] (`systemctl unmask`).
-pub fn unmask(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
-    let path = known_path(CONFIG_DIRECTORY).child(name.as_str().as_bytes());
+pub fn unmask(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<()> {
+    let path = scope.configuration().child(name.as_str().as_bytes());
     if link_target(editor.fs(), &path)?.as_deref() == Some(b"/dev/null") {
         editor.remove_tree(&path)?;
     }
@@ -115,21 +107,25 @@ pub fn unmask(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
 }
 
 /// Enables or disables a unit as the image's preset files say (`systemctl preset`).
-pub fn preset(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
-    let unit = match existing(editor.fs(), name) {
+pub fn preset(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<()> {
+    let unit = match existing(editor.fs(), scope, name) {
         Err(Error::Masked { .. }) => return Ok(()),
         unit => unit?,
     };
     let mut presets = Presets::default();
-    let folders = PRESET_DIRECTORIES.map(known_path);
+    let folders = scope
+        .preset_folders()
+        .iter()
+        .map(|folder| known_path(folder));
+    let folders: Vec<_> = folders.collect();
     for file in configuration_files(editor.fs(), &folders, b".preset")? {
         presets.read(&read_optional(editor.fs(), &file)?.unwrap_or_default());
     }
     match presets.verdict(&unit.name) {
         Verdict::Ignore => Ok(()),
         // Unlike `disable`, this leaves units in `Also=` to their own rules.
-        Verdict::Disable => remove_links(editor, BTreeSet::from([file_name(&unit.name)])),
-        Verdict::Enable(instances) if instances.is_empty() => match enable(editor, name) {
+        Verdict::Disable => remove_links(editor, scope, BTreeSet::from([file_name(&unit.name)])),
+        Verdict::Enable(instances) if instances.is_empty() => match enable(editor, scope, name) {
             Err(Error::NothingToEnable { .. }) => Ok(()),
             result => result,
         },
@@ -139,14 +135,14 @@ pub fn preset(editor: &mut Editor<'_>, name: &UnitName) -> Result<()> {
                 .ok_or_else(|| Error::InvalidName {
                     name: format!("{name} with the instance {instance}"),
                 })?;
-            enable(editor, &name)
+            enable(editor, scope, &name)
         }),
     }
 }
 
 /// The state of a unit, as in `systemctl is-enabled`.
-pub fn state(fs: &dyn FileSystem, name: &UnitName) -> Result<State> {
-    let unit = match find(fs, name)? {
+pub fn state(fs: &dyn FileSystem, scope: Scope, name: &UnitName) -> Result<State> {
+    let unit = match find_in(fs, scope, name)? {
         Found::Nothing | Found::Dangling(_) => {
             return Err(Error::Unknown {
                 service: name.to_string(),
@@ -158,7 +154,7 @@ pub fn state(fs: &dyn FileSystem, name: &UnitName) -> Result<State> {
     if unit.name != *name {
         return Ok(State::Alias);
     }
-    let names = links_to(fs, &known_path(CONFIG_DIRECTORY), &unit)?;
+    let names = links_to(fs, &scope.configuration(), &unit)?;
     let own_names = links::names_of(&unit)?;
     if names.iter().any(|name| own_names.contains(name)) {
         return Ok(State::Enabled);
@@ -181,8 +177,8 @@ fn file_name(name: &UnitName) -> Vec<u8> {
     name.as_str().as_bytes().to_vec()
 }
 
-fn existing(fs: &dyn FileSystem, name: &UnitName) -> Result<Unit> {
-    match find(fs, name)? {
+fn existing(fs: &dyn FileSystem, scope: Scope, name: &UnitName) -> Result<Unit> {
+    match find_in(fs, scope, name)? {
         Found::Unit(unit) => Ok(unit),
         Found::Masked => Err(Error::Masked {
             unit: name.to_string(),
@@ -196,6 +192,7 @@ fn existing(fs: &dyn FileSystem, name: &UnitName) -> Result<Unit> {
 /// A unit with all that it names in `Also=`, recursively. Those that are missing or masked are left
 /// out, as systemctl does with a warning.
 fn with_also(fs: &dyn FileSystem, first: Unit) -> Result<Vec<Unit>> {
+    let scope = first.scope;
     let mut seen = BTreeSet::from([first.name.clone()]);
     let mut units = Vec::new();
     let mut pending = VecDeque::from([first]);
@@ -208,7 +205,7 @@ fn with_also(fs: &dyn FileSystem, first: Unit) -> Result<Vec<Unit>> {
             let Some(name) = UnitName::new(&also) else {
                 continue;
             };
-            if let Found::Unit(other) = find(fs, &name)?
+            if let Found::Unit(other) = find_in(fs, scope, &name)?
                 && seen.insert(other.name.clone())
             {
                 pending.push_back(other);
@@ -219,7 +216,7 @@ fn with_also(fs: &dyn FileSystem, first: Unit) -> Result<Vec<Unit>> {
     Ok(units)
 }
 
-fn make_link(editor: &mut Editor<'_>, link: &links::UnitLink) -> Result<()> {
+fn make_link(editor: &mut Editor<'_>, scope: Scope, link: &links::UnitLink) -> Result<()> {
     let there = entry(editor.fs(), &link.path, LastLink::Keep)?;
     if let Some((_, file_type)) = there {
         if file_type != FileType::Symlink {
@@ -227,7 +224,7 @@ fn make_link(editor: &mut Editor<'_>, link: &links::UnitLink) -> Result<()> {
                 path: link.path.clone(),
             });
         }
-        if leads_to_unit(editor.fs(), &link.path, &link.target)? {
+        if leads_to_unit(editor.fs(), scope, &link.path, &link.target)? {
             return Ok(());
         }
         if !link.replaces {
@@ -244,13 +241,18 @@ fn make_link(editor: &mut Editor<'_>, link: &links::UnitLink) -> Result<()> {
 
 /// Whether the link at `link` is equivalent to one to `file`: it leads there, or to a file of the
 /// same name if both are in the search path.
-fn leads_to_unit(fs: &dyn FileSystem, link: &ImagePath, file: &ImagePath) -> Result<bool> {
+fn leads_to_unit(
+    fs: &dyn FileSystem,
+    scope: Scope,
+    link: &ImagePath,
+    file: &ImagePath,
+) -> Result<bool> {
     let leads_to = real_path(fs, link)?;
     let file = real_path(fs, file)?;
     if leads_to == file {
         return Ok(true);
     }
-    let directories = search_path(fs)?;
+    let directories = search_path(fs, scope)?;
     let in_search_path = |path: &ImagePath| {
         path.parent()
             .is_some_and(|parent| directories.contains(&parent))
@@ -271,8 +273,8 @@ fn real_path(fs: &dyn FileSystem, path: &ImagePath) -> Result<ImagePath> {
 
 /// Removes all links in the configuration directory that have one of `names`, or lead to a file
 /// that has one, and those that lead to a removed link; folders that become empty are removed, too.
-fn remove_links(editor: &mut Editor<'_>, mut names: BTreeSet<Vec<u8>>) -> Result<()> {
-    let config = known_path(CONFIG_DIRECTORY);
+fn remove_links(editor: &mut Editor<'_>, scope: Scope, mut names: BTreeSet<Vec<u8>>) -> Result<()> {
+    let config = scope.configuration();
     loop {
         let mut removed = BTreeSet::new();
         for (folder, name) in configured_links(editor.fs(), &config)? {

@@ -17,13 +17,58 @@ use imgasm_fs::{FileSystem, FileType};
 /// Where the administrator's units and all links lie.
 pub const CONFIG_DIRECTORY: &str = "/etc/systemd/system";
 
-/// Directories of units, those of the administrator first.
-const SEARCH_PATH: [&str; 4] = [
-    CONFIG_DIRECTORY,
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
+/// Which manager's units are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// That of the system.
+    #[default]
+    System,
+    /// Those of all users (`systemctl --global`).
+    Users,
+}
+
+impl Scope {
+    /// Where the administrator's units and all links lie.
+    pub fn configuration(self) -> ImagePath {
+        known_path(self.folders()[0])
+    }
+
+    /// Directories of units, those of the administrator first (systemd.unit(5)).
+    const fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::System => &[
+                CONFIG_DIRECTORY,
+                "/usr/local/lib/systemd/system",
+                "/usr/lib/systemd/system",
+                "/lib/systemd/system",
+            ],
+            Self::Users => &[
+                "/etc/systemd/user",
+                "/usr/local/share/systemd/user",
+                "/usr/share/systemd/user",
+                "/usr/local/lib/systemd/user",
+                "/usr/lib/systemd/user",
+            ],
+        }
+    }
+
+    /// Directories of preset files, the administrator's first (systemd.preset(5)).
+    pub(super) const fn preset_folders(self) -> &'static [&'static str] {
+        match self {
+            Self::System => &[
+                "/etc/systemd/system-preset",
+                "/usr/local/lib/systemd/system-preset",
+                "/usr/lib/systemd/system-preset",
+                "/lib/systemd/system-preset",
+            ],
+            Self::Users => &[
+                "/etc/systemd/user-preset",
+                "/usr/local/lib/systemd/user-preset",
+                "/usr/lib/systemd/user-preset",
+            ],
+        }
+    }
+}
 
 /// How many aliases may lead to a unit: systemd's own limit.
 const MAX_ALIASES: u32 = 64;
@@ -54,6 +99,8 @@ pub struct Unit {
     pub by_configured_alias: bool,
     /// What it asks for when it is enabled, with its drop-ins.
     pub install: InstallSection,
+    /// Whose unit it is.
+    pub scope: Scope,
 }
 
 impl Unit {
@@ -65,10 +112,10 @@ impl Unit {
 
 /// The directories in which this image has units, in order. `/lib` is left out if it is only
 /// another name for `/usr/lib`.
-pub fn search_path(fs: &dyn FileSystem) -> Result<Vec<ImagePath>> {
+pub fn search_path(fs: &dyn FileSystem, scope: Scope) -> Result<Vec<ImagePath>> {
     let mut directories = Vec::new();
     let mut real = Vec::new();
-    for directory in SEARCH_PATH.map(known_path) {
+    for directory in scope.folders().iter().map(|folder| known_path(folder)) {
         if let Some((place, _)) = entry(fs, &directory, LastLink::Follow)?
             && !real.contains(&place.path)
         {
@@ -79,9 +126,14 @@ pub fn search_path(fs: &dyn FileSystem) -> Result<Vec<ImagePath>> {
     Ok(directories)
 }
 
-/// Finds what `name` leads to, through the aliases that the administrator's links make.
+/// Finds what `name` leads to in the system, through the aliases that the administrator's links make.
 pub fn find(fs: &dyn FileSystem, name: &UnitName) -> Result<Found> {
-    let directories = search_path(fs)?;
+    find_in(fs, Scope::System, name)
+}
+
+/// The same for any manager's units.
+pub fn find_in(fs: &dyn FileSystem, scope: Scope, name: &UnitName) -> Result<Found> {
+    let directories = search_path(fs, scope)?;
     let mut name = name.clone();
     let mut by_configured_alias = false;
     for _ in 0..MAX_ALIASES {
@@ -89,12 +141,13 @@ pub fn find(fs: &dyn FileSystem, name: &UnitName) -> Result<Found> {
             Step::End(Found::Unit(unit)) => {
                 return Ok(Found::Unit(Unit {
                     by_configured_alias,
+                    scope,
                     ..unit
                 }));
             }
             Step::End(found) => return Ok(found),
             Step::Alias { link, real } => {
-                let configured = link.starts_with(&known_path(CONFIG_DIRECTORY));
+                let configured = link.starts_with(&scope.configuration());
                 by_configured_alias |= configured;
                 name = real;
             }
@@ -195,6 +248,7 @@ fn load(
         linked,
         by_configured_alias: false,
         install,
+        scope: Scope::default(),
     })))
 }
 

@@ -90,8 +90,10 @@ pub(super) type Word = Vec<Part>;
 pub(super) enum Part {
     /// Text that stands for itself; patterns in it count only if it is not quoted.
     Text { text: String, is_quoted: bool },
-    /// `~` at the beginning of a word.
-    Home,
+    /// `~` or `~name` at the beginning of a word.
+    Home(String),
+    /// `{…,…}`: the words of which each takes its place.
+    Braces(Vec<Word>),
     /// `$name`, `${name…}`
     Parameter {
         name: String,

@@ -26,6 +26,13 @@ impl Shell<'_, '_> {
             [] => false,
             [text] => !text.is_empty(),
             ["!", text] => text.is_empty(),
+            // An error of its own.
+            [operator, _]
+                if self.dialect == super::Dialect::Bash
+                    && (operator.len() != 2 || !operator.starts_with('-')) =>
+            {
+                return Ok(2);
+            }
             [operator, operand] => self.unary(operator, operand)?,
             [left, operator, right] if BINARY.contains(operator) => {
                 return self.binary(left, operator, right);

@@ -237,11 +237,16 @@ impl Shell<'_, '_> {
         let outer = self.descriptors.clone();
         let result = match self.redirect(&stage.redirections) {
             Ok(true) => self.with_variables(values, program, arguments),
+            Ok(false) if !self.nobody_hears() => Err(self.unknown()),
             Ok(false) => Ok(1),
             Err(stop) => Err(stop),
         };
-        // `exec` with redirections alone would keep them; it is not known.
-        self.descriptors = outer;
+        // `exec` with redirections alone keeps them, and what it cannot open ends the shell.
+        if program != "exec" || !arguments.is_empty() {
+            self.descriptors = outer;
+        } else if !matches!(result, Ok(0)) {
+            return Err(self.unknown());
+        }
         result
     }
 
@@ -284,7 +289,12 @@ impl Shell<'_, '_> {
 
     fn command(&mut self, program: &str, arguments: &[String]) -> Run {
         let Some(body) = self.functions.get(program).cloned() else {
-            return self.builtin(program, arguments);
+            let status = self.builtin(program, arguments)?;
+            // What it says of an error is not known in its words.
+            if !self.nobody_hears() && !builtins::is_silent(program, status) {
+                return Err(self.unknown());
+            }
+            return Ok(status);
         };
         self.calls += 1;
         if self.calls > MAX_CALLS {
@@ -308,6 +318,11 @@ impl Shell<'_, '_> {
             Err(Stop::Break(_) | Stop::Continue(_)) => Err(self.unknown()),
             result => result,
         }
+    }
+
+    /// Whether what commands say of errors is lost.
+    fn nobody_hears(&self) -> bool {
+        matches!(self.descriptors.errors, Output::Nowhere)
     }
 
     /// Gives a variable a value.

@@ -3,7 +3,7 @@
 use super::ast::{Action, Part, Word};
 use super::io::Output;
 use super::pattern::{Quotable, cost, is_pattern, matches};
-use super::{Run, Shell, Stop, arithmetic};
+use super::{Dialect, Run, Shell, Stop, arithmetic};
 use crate::files::list;
 use imgasm_fs::path::ImagePath;
 
@@ -13,10 +13,12 @@ const MAX_FIELDS: usize = 10_000;
 const MAX_FIELD: usize = 1 << 20;
 /// The work that reading a folder is for each of its entries ([`Shell::spend`]).
 const ENTRY_WORK: u64 = 256;
+/// The field of passwd(5) that has the home folder.
+const HOME_FIELD: usize = 5;
 /// The characters that split words if the script does not say others.
 const DEFAULT_SEPARATORS: &str = " \t\n";
 /// What every script is given by RPM (`rpmScriptRun`, `%_install_script_path`).
-const PATH: &str = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/X11R6/bin";
+pub(super) const PATH: &str = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/X11R6/bin";
 /// Variables that the system or the shell sets, to values that are not known here.
 const ENVIRONMENT: [&str; 18] = [
     "HOME",
@@ -62,7 +64,11 @@ impl Shell<'_, '_> {
     /// The arguments that words become.
     pub(super) fn arguments(&mut self, words: &[Word]) -> Run<Vec<String>> {
         let mut arguments = Vec::new();
+        let mut opened = Vec::new();
         for word in words {
+            self.open_braces(word, &mut opened)?;
+        }
+        for word in &opened {
             for field in self.fields(word, true)? {
                 if is_pattern(&field.chars) {
                     let found = self.glob(&field.chars)?;
@@ -79,6 +85,49 @@ impl Shell<'_, '_> {
             }
         }
         Ok(arguments)
+    }
+
+    /// The words that one with braces stands for, those of its first braces changing last.
+    fn open_braces(&self, word: &Word, opened: &mut Vec<Word>) -> Run<()> {
+        let braces = word.iter().position(|part| matches!(part, Part::Braces(_)));
+        let Some((at, Part::Braces(choices))) = braces.map(|at| (at, &word[at])) else {
+            opened.push(word.clone());
+            return Ok(());
+        };
+        if self.dialect != Dialect::Bash {
+            return Err(self.unknown());
+        }
+        let (mut heads, mut tails) = (Vec::new(), Vec::new());
+        for choice in choices {
+            self.open_braces(choice, &mut heads)?;
+        }
+        self.open_braces(&word[at + 1..].to_vec(), &mut tails)?;
+        if opened
+            .len()
+            .saturating_add(heads.len().saturating_mul(tails.len()))
+            > MAX_FIELDS
+        {
+            return Err(self.unknown());
+        }
+        for head in &heads {
+            for tail in &tails {
+                opened.push([&word[..at], head, tail].concat());
+            }
+        }
+        Ok(())
+    }
+
+    /// The home folder of a user; that of the shell's own is not known here.
+    fn home(&self, name: &str) -> Run<String> {
+        let passwd = crate::files::read_known(self.editor.fs(), "/etc/passwd")?;
+        let passwd = crate::colon_file::ColonFile::parse(&passwd.unwrap_or_default());
+        let home = match passwd.row(name) {
+            _ if name.is_empty() => None,
+            Some(row) => row.get(HOME_FIELD).map(|home| home.to_vec()),
+            None => Some(format!("~{name}").into_bytes()),
+        };
+        let home = home.and_then(|home| String::from_utf8(home).ok());
+        home.ok_or_else(|| self.unknown())
     }
 
     /// The text that a word becomes where it is not split.
@@ -109,8 +158,11 @@ impl Shell<'_, '_> {
             }
             match part {
                 Part::Text { text, is_quoted } => field.push(text, *is_quoted),
-                // The shell's home is not known here.
-                Part::Home | Part::Opaque => return Err(self.unknown()),
+                Part::Home(name) => {
+                    let home = self.home(name)?;
+                    field.push(&home, true);
+                }
+                Part::Braces(_) | Part::Opaque => return Err(self.unknown()),
                 Part::Arithmetic(word) => {
                     let text = self.text(word)?;
                     let value = arithmetic::evaluate(&text, &|name| self.variable(name));

@@ -8,6 +8,9 @@ use imgasm_fs::path::ImagePath;
 /// The most that a script may have in a pipe or file at once, in bytes.
 pub(super) const MAX_BYTES: usize = 16 << 20;
 
+/// How many descriptors there are beside the usual three.
+pub(super) const OTHERS: usize = 7;
+
 /// What a command reads: bytes, and how many of them were read.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Input(Rc<RefCell<(Vec<u8>, usize)>>);
@@ -59,6 +62,8 @@ pub(super) struct Descriptors {
     pub input: Input,
     pub output: Output,
     pub errors: Output,
+    /// Those from 3 to 9, which scripts keep things aside in.
+    pub others: [Option<Output>; OTHERS],
 }
 
 impl Default for Descriptors {
@@ -67,6 +72,7 @@ impl Default for Descriptors {
             input: Input::default(),
             output: Output::Nowhere,
             errors: Output::Nowhere,
+            others: [const { None }; OTHERS],
         }
     }
 }

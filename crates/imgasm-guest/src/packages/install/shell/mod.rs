@@ -10,6 +10,7 @@
 //! - [`conditions`]: `[` and `[[`.
 //! - [`regex`]: regular expressions as grep and sed have them.
 //! - [`builtins`]: the commands, by what they are about.
+//! - [`lua`]: scripts in Lua.
 
 mod arithmetic;
 mod ast;
@@ -18,6 +19,7 @@ mod conditions;
 mod evaluate;
 mod expand;
 mod io;
+mod lua;
 mod parser;
 mod pattern;
 mod redirect;
@@ -55,6 +57,8 @@ pub(super) enum Interpreter {
     Sh,
     /// bash.
     Bash,
+    /// The Lua that RPM has built in.
+    Lua,
 }
 
 /// Why a script was not carried out to its end.
@@ -87,10 +91,9 @@ pub(super) fn run(
     now: Timestamp,
     notes: &mut Vec<String>,
 ) -> Result<u8, Stopped> {
-    let list = parser::parse(script);
     let dialect = match interpreter {
         Interpreter::Bash => Dialect::Bash,
-        Interpreter::Sh => {
+        Interpreter::Sh | Interpreter::Lua => {
             Dialect::of(editor.fs()).map_err(|error| Stopped::Failed(error.into()))?
         }
     };
@@ -111,6 +114,7 @@ pub(super) fn run(
         umask: 0o022,
         status: 0,
         has_substituted: false,
+        at_exit: None,
         stops_on_failure: false,
         refuses_unset: false,
         conditions: 0,
@@ -121,7 +125,14 @@ pub(super) fn run(
         work: Cell::new(0),
         text: String::new(),
     };
-    match shell.list(&list) {
+    let result = match interpreter {
+        Interpreter::Lua => lua::run(&mut shell, script),
+        Interpreter::Sh | Interpreter::Bash => {
+            let result = shell.list(&parser::parse(script));
+            shell.at_end(result)
+        }
+    };
+    match result {
         Ok(status) | Err(Stop::Exit(status) | Stop::Return(status)) => Ok(status),
         // Outside a loop these do nothing; the shells do not agree on whether they warn.
         Err(Stop::Break(_) | Stop::Continue(_)) => Err(Stopped::Unknown(shell.text)),
@@ -196,6 +207,8 @@ struct Shell<'a, 'fs> {
     status: u8,
     /// Whether the words of the current command had the output of others in them.
     has_substituted: bool,
+    /// What is done at the end (`trap … EXIT`).
+    at_exit: Option<List>,
     /// `set -e`
     stops_on_failure: bool,
     /// `set -u`
@@ -216,6 +229,22 @@ impl Shell<'_, '_> {
     /// The current command is not known.
     fn unknown(&self) -> Stop {
         Stop::Unknown(self.text.clone())
+    }
+
+    /// Does what was left for the end of the script.
+    fn at_end(&mut self, result: Run) -> Run {
+        let Some(list) = self.at_exit.take() else {
+            return result;
+        };
+        match result {
+            Ok(status) | Err(Stop::Exit(status)) => {
+                self.status = status;
+                self.stops_on_failure = false;
+                self.list(&list)?;
+                Ok(status)
+            }
+            stop => stop,
+        }
     }
 
     /// Counts work, so that no script takes long.
@@ -316,6 +345,7 @@ impl Shell<'_, '_> {
         let functions = self.functions.clone();
         let hidden = self.hidden.clone();
         let folder = self.folder.clone();
+        let at_exit = self.at_exit.take();
         let state = (
             self.umask,
             self.stops_on_failure,
@@ -328,6 +358,7 @@ impl Shell<'_, '_> {
         self.functions = functions;
         self.hidden = hidden;
         self.folder = folder;
+        self.at_exit = at_exit;
         (
             self.umask,
             self.stops_on_failure,

@@ -13,6 +13,12 @@ use imgasm_fs::tree::{self, Attributes, LastLink};
 /// Where a folder keeps the access control list that new files in it get.
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 
+/// The place of a descriptor above the usual three.
+fn other_index(number: u32) -> Option<usize> {
+    let at = usize::try_from(number).ok()?.checked_sub(3)?;
+    (at < super::io::OTHERS).then_some(at)
+}
+
 impl Shell<'_, '_> {
     /// Sets the descriptors for a command; gives whether all could be opened.
     pub(super) fn redirect(&mut self, redirections: &[Redirection]) -> Run<bool> {
@@ -35,7 +41,11 @@ impl Shell<'_, '_> {
                     let output = match target.as_str() {
                         "1" => self.descriptors.output.clone(),
                         "2" => self.descriptors.errors.clone(),
-                        _ => return Err(self.unknown()),
+                        other => {
+                            let number = other.parse().ok().and_then(other_index);
+                            let output = number.and_then(|at| self.descriptors.others[at].clone());
+                            output.ok_or_else(|| self.unknown())?
+                        }
                     };
                     self.set_output(redirection.descriptor, output)?;
                     true
@@ -66,13 +76,16 @@ impl Shell<'_, '_> {
                 self.descriptors.output = output.clone();
                 self.descriptors.errors = output;
             }
-            Some(_) => return Err(self.unknown()),
+            Some(number) => {
+                let at = other_index(number).ok_or_else(|| self.unknown())?;
+                self.descriptors.others[at] = Some(output);
+            }
         }
         Ok(())
     }
 
     /// Opens a file for writing, as a shell does; `None` if that fails.
-    fn open(&mut self, target: &str, is_append: bool) -> Run<Option<Output>> {
+    pub(super) fn open(&mut self, target: &str, is_append: bool) -> Run<Option<Output>> {
         match target {
             "/dev/null" => return Ok(Some(Output::Nowhere)),
             "/dev/stdout" => return Ok(Some(self.descriptors.output.clone())),

@@ -119,8 +119,12 @@ fn translate(text: &str, is_extended: bool) -> Option<(String, bool)> {
             }
             't' if is_escaped => pattern.push('\t'),
             'n' if is_escaped => pattern.push('\n'),
-            // Back references, word ends, and what has no meaning that all agree on.
-            c if is_escaped && (c.is_ascii_alphanumeric() || "<>'`".contains(c)) => return None,
+            '<' | '>' if is_escaped => {
+                pattern.push_str(if c == '<' { "\\b{start}" } else { "\\b{end}" });
+                continue;
+            }
+            // Back references, and what has no meaning that all agree on.
+            c if is_escaped && (c.is_ascii_alphanumeric() || "'`".contains(c)) => return None,
             c => pattern.push_str(&::regex::escape(c.encode_utf8(&mut [0; 4]))),
         }
         is_start = false;

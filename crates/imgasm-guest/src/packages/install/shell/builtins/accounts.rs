@@ -8,9 +8,11 @@ use crate::users::{self, GroupSpec, UserSpec, ensure_group, ensure_user, sysuser
 
 /// The statuses with which useradd(8) and groupadd(8) end.
 mod status {
+    pub const USAGE: u8 = 2;
     pub const BAD_ARGUMENT: u8 = 3;
     pub const NUMBER_TAKEN: u8 = 4;
     pub const NO_SUCH: u8 = 6;
+    pub const IN_USE: u8 = 8;
     pub const NAME_TAKEN: u8 = 9;
 }
 
@@ -23,6 +25,7 @@ impl Shell<'_, '_> {
             "groupadd" => self.groupadd(arguments),
             "usermod" => self.usermod(arguments),
             "gpasswd" => self.gpasswd(arguments),
+            "userdel" | "groupdel" => self.account_removed(name == "userdel", arguments),
             "systemd-sysusers" => self.sysusers(arguments),
             _ => Err(self.unknown()),
         }
@@ -287,6 +290,31 @@ impl Shell<'_, '_> {
         }
         let was_member = users::remove_from_group(self.editor, user, group)?;
         Ok(if was_member { 0 } else { 3 })
+    }
+
+    /// `userdel`, by which the home folder stays, and `groupdel`.
+    fn account_removed(&mut self, is_user: bool, arguments: &[String]) -> Run {
+        let (flags, long): (_, &[_]) = if is_user {
+            ("", &[])
+        } else {
+            ("f", &[("force", 'f')])
+        };
+        let options = options::parse(arguments, flags, "", long);
+        let options = options.ok_or_else(|| self.unknown())?;
+        let [name] = options.operands.as_slice() else {
+            return Ok(status::USAGE);
+        };
+        let was_there = if is_user {
+            users::remove_user(self.editor, name)
+        } else {
+            users::remove_group(self.editor, name, options.has('f'))
+        };
+        match was_there {
+            Ok(true) => Ok(0),
+            Ok(false) => Ok(status::NO_SUCH),
+            Err(users::Error::Primary(_)) => Ok(status::IN_USE),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// `systemd-sysusers` with the names of files, with lines, with lines from a pipe, or for all files

@@ -25,11 +25,15 @@ impl Shell<'_, '_> {
             ("no-dereference", 'h'),
             ("silent", 'f'),
             ("quiet", 'f'),
+            ("verbose", 'v'),
+            ("changes", 'v'),
         ];
-        // A mode such as `-x` looks like an option.
-        let options = options::parse(arguments, "Rhfv", "", &long).ok_or_else(|| self.unknown())?;
         let is_chmod = name == "chmod";
-        if options.has('v') || (is_chmod && options.has('h')) {
+        // A mode such as `-x` looks like an option. Links are not followed on the way in any case.
+        let flags = if is_chmod { "Rfvc" } else { "RhfvcP" };
+        let options = options::parse(arguments, flags, "", &long).ok_or_else(|| self.unknown())?;
+        let says = options.has('v') || options.has('c');
+        if says && !self.nobody_listens() {
             return Err(self.unknown());
         }
         let Some((first, files)) = options.operands.split_first() else {
@@ -51,11 +55,19 @@ impl Shell<'_, '_> {
                     None if first.contains('.') => return Err(self.unknown()),
                     None => (first.as_str(), None),
                 };
-                // `user:` means the group that the user logs in with.
-                if group == Some("") {
-                    return Err(self.unknown());
-                }
                 let user = Some(user).filter(|user| !user.is_empty());
+                // `user:` means the group that the user logs in with.
+                let own;
+                let group = match group {
+                    Some("") => match self.login_group(user)? {
+                        Some(gid) => {
+                            own = gid;
+                            Some(own.as_str())
+                        }
+                        None => return Ok(1),
+                    },
+                    group => group,
+                };
                 match self.owners(user, group)? {
                     Some((uid, gid)) => Change::Owners(uid, gid),
                     None => return Ok(1),
@@ -136,6 +148,48 @@ impl Shell<'_, '_> {
         };
         self.editor.set_attributes(path, last, attributes)?;
         Ok(())
+    }
+
+    /// `setcap` with capabilities in words, and `setcap -r`.
+    pub(super) fn setcap(&mut self, arguments: &[String]) -> Run {
+        let (value, file) = match arguments {
+            [flag, file] if flag == "-r" => (None, file),
+            [text, file] if !text.starts_with('-') => {
+                let value = capabilities::attribute(text);
+                (Some(value.ok_or_else(|| self.unknown())?), file)
+            }
+            _ => return Err(self.unknown()),
+        };
+        self.check_ordinary(file)?;
+        let path = self.path(file)?;
+        match self.metadata_kept(file)?.map(|found| found.file_type) {
+            Some(FileType::Regular) => {}
+            _ => return Ok(1),
+        }
+        let is_there = {
+            let (node, real) = tree::resolve(self.editor.fs(), &path, LastLink::Keep)?;
+            let xattrs = self.editor.fs().xattrs(node);
+            let xattrs = xattrs.map_err(|source| tree::Error::FileSystem {
+                action: "read",
+                path: real,
+                source,
+            })?;
+            xattrs.contains_key(capabilities::XATTR)
+        };
+        if value.is_none() && !is_there {
+            return Ok(1);
+        }
+        self.editor
+            .set_xattr(&path, LastLink::Keep, capabilities::XATTR, value.as_deref())?;
+        Ok(0)
+    }
+
+    /// The number of the group that a user logs in with; `None` if there is no such user.
+    fn login_group(&self, user: Option<&str>) -> Run<Option<String>> {
+        let accounts = Accounts::read(self.editor.fs())?;
+        let name = user.filter(|name| name.parse::<u32>().is_err());
+        let name = name.ok_or_else(|| self.unknown())?;
+        Ok(accounts.user(name).map(|user| user.gid.to_string()))
     }
 
     /// The numbers of a user and a group by names or numbers; `None` if one is not known.

@@ -32,6 +32,15 @@ impl Shell<'_, '_> {
         if !self.has_folder(to)? {
             return Ok(false);
         }
+        if options.has('n') {
+            if is_recursive {
+                return Err(self.unknown());
+            }
+            if self.metadata_kept(to)?.is_some() {
+                // Whether that is a failure has changed from one version of GNU's cp to another.
+                return Err(self.unknown());
+            }
+        }
         let (from, path) = (self.path(source)?, self.path(to)?);
         if path.starts_with(&from) && found.file_type == FileType::Directory {
             return Ok(false);

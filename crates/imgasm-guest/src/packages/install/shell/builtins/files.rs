@@ -7,6 +7,11 @@ use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, LastLink};
 
+/// What temporary files are called if nothing else is said.
+const TEMPLATE: &str = "tmp.XXXXXXXXXX";
+/// The most temporary files of one name.
+const MAX_TEMPORARY: u32 = 100;
+
 impl Shell<'_, '_> {
     pub(super) fn file_command(&mut self, name: &str, arguments: &[String]) -> Run {
         let long = [
@@ -25,15 +30,24 @@ impl Shell<'_, '_> {
             ("directory", 'd'),
             ("no-create", 'c'),
             ("ignore-fail-on-non-empty", 'i'),
+            ("relative", 'r'),
+            ("no-clobber", 'n'),
         ];
+        let meant = |long: &&(&str, char)| match long.0 {
+            // These letters are those of other options elsewhere.
+            "recursive" | "no-clobber" => name != "ln",
+            "relative" | "no-dereference" => name == "ln",
+            _ => true,
+        };
+        let long: Vec<_> = long.iter().filter(meant).copied().collect();
         let (flags, valued) = match name {
             "mkdir" => ("pv", "m"),
             "touch" => ("cam", ""),
             "rm" => ("frRv", ""),
             "rmdir" => ("pvi", ""),
-            "ln" => ("sfnTv", ""),
+            "ln" => ("sfnTvr", ""),
             "mv" => ("fTv", ""),
-            "cp" => ("fprRaTvd", ""),
+            "cp" => ("fprRaTvdn", ""),
             "install" => ("dDpvC", "mog"),
             _ => ("", ""),
         };
@@ -45,10 +59,24 @@ impl Shell<'_, '_> {
         if says {
             return Err(self.unknown());
         }
-        for operand in &options.operands {
-            self.check_ordinary(operand)?;
-            if operand.is_empty() {
-                return Ok(1);
+        for (index, operand) in options.operands.iter().enumerate() {
+            let is_source = index + 1 < options.operands.len();
+            if name != "install" || !is_source || operand != "/dev/null" {
+                self.check_ordinary(operand)?;
+            }
+            if operand.is_empty() && !options.has('f') {
+                // Nothing has this name: a failure, but others may come before it.
+                let is_only = options.operands.len() == 1;
+                let is_source = index == 0 && options.operands.len() == 2;
+                let places = matches!(name, "ln" | "mv" | "cp" | "install");
+                return if is_only || (places && is_source) {
+                    Ok(1)
+                } else {
+                    Err(self.unknown())
+                };
+            }
+            if operand.is_empty() && name != "rm" {
+                return Err(self.unknown());
             }
         }
         match name {
@@ -85,7 +113,7 @@ impl Shell<'_, '_> {
     }
 
     /// Makes a folder that is not there, those above it too if that is asked for.
-    pub(super) fn make_folder(
+    pub(in super::super) fn make_folder(
         &mut self,
         text: &str,
         permissions: Option<u16>,
@@ -147,7 +175,11 @@ impl Shell<'_, '_> {
     fn rm(&mut self, options: &Options) -> Run {
         let is_recursive = options.has('r') || options.has('R');
         let mut status = u8::from(options.operands.is_empty() && !options.has('f'));
-        for operand in &options.operands {
+        for operand in options
+            .operands
+            .iter()
+            .filter(|operand| !operand.is_empty())
+        {
             let path = self.path(operand)?;
             // GNU's rm refuses these, in words of its own.
             if path.is_root() || operand.ends_with("/.") || operand == "." {
@@ -230,6 +262,49 @@ impl Shell<'_, '_> {
         Ok(status)
     }
 
+    /// `mktemp`: a name that is free, with digits in the place of each X.
+    pub(super) fn mktemp(&mut self, arguments: &[String]) -> Run {
+        let long = [("directory", 'd'), ("quiet", 'q'), ("tmpdir", 'p')];
+        let options = options::parse(arguments, "dqt", "p", &long);
+        let options = options.filter(|options| options.operands.len() < 2);
+        let options = options.ok_or_else(|| self.unknown())?;
+        let template = options.operands.first().map_or(TEMPLATE, String::as_str);
+        let folder = match (
+            options.value('p'),
+            options.operands.is_empty() || options.has('t'),
+        ) {
+            (Some(folder), _) => Some(folder),
+            (None, true) if self.variable("TMPDIR").is_none() => Some("/tmp"),
+            (None, true) => return Err(self.unknown()),
+            (None, false) => None,
+        };
+        let digits = template.len() - template.trim_end_matches('X').len();
+        if !(3..=18).contains(&digits) || (folder.is_some() && template.contains('/')) {
+            return Err(self.unknown());
+        }
+        let stem = &template[..template.len() - digits];
+        let stem = folder.map_or_else(|| stem.to_owned(), |folder| format!("{folder}/{stem}"));
+        self.check_ordinary(&stem)?;
+        for number in 0..MAX_TEMPORARY {
+            let name = format!("{stem}{number:0digits$}");
+            if self.file_type_kept(&name)?.is_some() {
+                continue;
+            }
+            let path = self.path(&name)?;
+            let is_made = if options.has('d') {
+                self.make_folder(&name, Some(0o700 & !self.umask), false)?
+            } else {
+                self.write_file(&path, &[], 0o600)?
+            };
+            if !is_made {
+                return Ok(1);
+            }
+            self.say_line(&name)?;
+            return Ok(0);
+        }
+        Err(self.unknown())
+    }
+
     /// Whether the folder is there in which a path lies.
     pub(super) fn has_folder(&self, text: &str) -> Run<bool> {
         let path = self.path(text)?;
@@ -249,6 +324,11 @@ impl Shell<'_, '_> {
             return Ok(false);
         }
         if options.has('s') {
+            let target = if options.has('r') {
+                self.relative(link, target)?
+            } else {
+                target.to_owned()
+            };
             self.make_link(&path, target.as_bytes())?;
             return Ok(true);
         }
@@ -258,12 +338,46 @@ impl Shell<'_, '_> {
             Some(_) => {
                 let target = self.path(target)?;
                 if self.same(&target, &path)? {
-                    return Ok(false);
+                    // Another name of the same file may stay, the same name is an error.
+                    let parent = |path: &ImagePath| path.parent().unwrap_or_else(ImagePath::root);
+                    let folder = |path: &ImagePath| -> Run<_> {
+                        let (node, _) =
+                            tree::resolve(self.editor.fs(), &parent(path), LastLink::Follow)?;
+                        Ok(node)
+                    };
+                    let is_other_name = target.file_name() != path.file_name();
+                    return Ok(is_other_name || folder(&target)? != folder(&path)?);
                 }
                 self.editor.hard_link(&path, &target)?;
                 Ok(true)
             }
         }
+    }
+
+    /// What a link must say to lead to a place, from the folder that it lies in (`ln -r`).
+    fn relative(&self, link: &str, target: &str) -> Run<String> {
+        let real = |text: &str| -> Run<ImagePath> {
+            let path = self.path(text)?;
+            match tree::locate(self.editor.fs(), &path, LastLink::Follow) {
+                Ok(place) => Ok(place.path),
+                // Nothing on the way there: GNU's ln has its own idea then.
+                Err(_) => Err(self.unknown()),
+            }
+        };
+        let folder = self.path(link)?.parent().unwrap_or_else(ImagePath::root);
+        let (folder, target) = (real(&folder.to_string())?, real(target)?);
+        let (from, to): (Vec<_>, Vec<_>) = (folder.names().collect(), target.names().collect());
+        let shared = from
+            .iter()
+            .zip(&to)
+            .take_while(|(one, other)| one == other)
+            .count();
+        let up = std::iter::repeat_n(b"..".as_slice(), from.len() - shared);
+        let way: Vec<_> = up.chain(to[shared..].iter().copied()).collect();
+        if way.is_empty() {
+            return Ok(".".to_owned());
+        }
+        String::from_utf8(way.join(&b'/')).map_err(|_| self.unknown())
     }
 
     /// Makes a symbolic link, which takes its group from its folder as a file does.
@@ -293,7 +407,7 @@ impl Shell<'_, '_> {
         Ok(one.is_some() && one == other)
     }
 
-    fn mv(&mut self, source: &str, to: &str) -> Run<bool> {
+    pub(in super::super) fn mv(&mut self, source: &str, to: &str) -> Run<bool> {
         let (from, path) = (self.path(source)?, self.path(to)?);
         let Some(kind) = self.file_type_kept(source)? else {
             return Ok(false);

@@ -1,8 +1,9 @@
 //! Commands that change the shell itself.
 
 use super::super::conditions::is_program;
+use super::super::expand::PATH;
 use super::super::{Dialect, Run, Shell, Stop, parser};
-use imgasm_fs::FileType;
+use imgasm_fs::Metadata;
 use imgasm_fs::tree::{self, LastLink};
 
 /// The programs that a shell carries in itself.
@@ -10,8 +11,6 @@ const OWN: [&str; 20] = [
     ".", ":", "[", "break", "cd", "command", "continue", "echo", "exit", "export", "false",
     "printf", "pwd", "read", "return", "set", "shift", "test", "true", "unset",
 ];
-/// The folders in which programs are looked for.
-const SEARCHED: [&str; 4] = ["/sbin", "/bin", "/usr/sbin", "/usr/bin"];
 
 impl Shell<'_, '_> {
     #[allow(clippy::too_many_lines, reason = "a table of commands")]
@@ -26,6 +25,13 @@ impl Shell<'_, '_> {
             ("return", _) => {
                 let status = self.status_of(&words)?;
                 Err(Stop::Return(status))
+            }
+            // Bash only warns.
+            ("break" | "continue", []) if self.loops == 0 && self.dialect == Dialect::Bash => Ok(0),
+            ("eval", _) => {
+                let script = words.join(" ");
+                self.spend(script.len() as u64)?;
+                self.deeper(|shell| shell.list(&parser::parse(&script)))
             }
             ("break" | "continue", _) => {
                 let count = match words.as_slice() {
@@ -49,6 +55,13 @@ impl Shell<'_, '_> {
                 Ok(0)
             }
             ("set", _) => self.set_options(&words),
+            ("trap", _) => self.trap(&words),
+            // Its redirections were seen to before.
+            ("exec", []) => Ok(0),
+            ("exec", [program, ..]) if !program.starts_with('-') && self.at_exit.is_none() => {
+                let status = self.program(program, &arguments[1..])?;
+                Err(Stop::Exit(status))
+            }
             ("unset", names) => {
                 for name in names {
                     if name.starts_with('-') || *name == "IFS" {
@@ -124,19 +137,78 @@ impl Shell<'_, '_> {
                     return Err(self.unknown());
                 };
                 let script = String::from_utf8(content).map_err(|_| self.unknown())?;
-                self.calls += 1;
-                if self.calls > super::super::MAX_CALLS {
-                    return Err(self.unknown());
-                }
-                let result = self.list(&parser::parse(&script));
-                self.calls -= 1;
-                match result {
+                match self.deeper(|shell| shell.list(&parser::parse(&script))) {
                     Err(Stop::Return(status)) => Ok(status),
                     result => result,
                 }
             }
             _ => Err(self.unknown()),
         }
+    }
+
+    /// `trap` for the end of the script; signals do not come.
+    fn trap(&mut self, words: &[&str]) -> Run {
+        let words = words.strip_prefix(&["--"]).unwrap_or(words);
+        let [action, signals @ ..] = words else {
+            return Err(self.unknown());
+        };
+        let known = [
+            "HUP", "INT", "QUIT", "TERM", "PIPE", "1", "2", "3", "13", "15",
+        ];
+        for signal in signals {
+            match signal.strip_prefix("SIG").unwrap_or(signal) {
+                "EXIT" | "0" if self.calls > 0 || self.loops > 0 => return Err(self.unknown()),
+                "EXIT" | "0" => {
+                    let list = parser::parse(action);
+                    self.at_exit = Some(list).filter(|_| !matches!(*action, "-" | ""));
+                }
+                other if known.contains(&other) => {}
+                _ => return Err(self.unknown()),
+            }
+        }
+        if signals.is_empty() {
+            Err(self.unknown())
+        } else {
+            Ok(0)
+        }
+    }
+
+    /// `env` with variables for a program.
+    pub(super) fn env(&mut self, arguments: &[String]) -> Run {
+        let mut values = Vec::new();
+        for (index, word) in arguments.iter().enumerate() {
+            match word.split_once('=') {
+                Some((name, value)) if !name.starts_with('-') => {
+                    values.push((name.to_owned(), value.to_owned()));
+                }
+                _ if word.starts_with('-') => break,
+                _ => {
+                    let rest = &arguments[index + 1..];
+                    if values.iter().any(|(name, _)| name == "PATH") {
+                        break;
+                    }
+                    let before = self.variables.clone();
+                    for (name, value) in values {
+                        self.assign(&name, value)?;
+                    }
+                    let result = self.program(word, rest);
+                    self.variables = before;
+                    return result;
+                }
+            }
+        }
+        Err(self.unknown())
+    }
+
+    /// Carries something out that may come to itself again.
+    fn deeper(&mut self, act: impl FnOnce(&mut Self) -> Run) -> Run {
+        self.calls += 1;
+        if self.calls > super::super::MAX_CALLS {
+            return Err(self.unknown());
+        }
+        let result = act(self);
+        self.calls -= 1;
+        result
     }
 
     /// Makes a variable the function's own, without a value.
@@ -168,6 +240,10 @@ impl Shell<'_, '_> {
         let Some((first, rest)) = words.split_first() else {
             return Err(self.unknown());
         };
+        if !first.starts_with(['-', '+']) {
+            self.arguments = words.iter().map(|word| (*word).to_owned()).collect();
+            return Ok(0);
+        }
         if *first == "--" {
             self.arguments = rest.iter().map(|word| (*word).to_owned()).collect();
             return Ok(0);
@@ -225,34 +301,21 @@ impl Shell<'_, '_> {
         let is_separator = |c: char| separators.contains(c);
         let is_space = |c: char| is_separator(c) && c.is_ascii_whitespace();
         let mut rest = line.trim_matches(is_space);
-        for (index, name) in names.iter().enumerate() {
-            let is_last = index + 1 == names.len();
-            let end = if is_last {
-                None
-            } else {
-                rest.find(is_separator)
-            };
-            let (value, after) = match end {
-                Some(end) => (&rest[..end], &rest[end..]),
-                None if is_last && rest.ends_with(is_separator) => {
-                    // One separator behind the last field is dropped, more are not.
-                    let shorter = rest.trim_end_matches(is_separator);
-                    let dropped = rest[shorter.len()..].chars().count();
-                    if dropped > 1 || shorter.contains(is_separator) {
-                        return Err(self.unknown());
-                    }
-                    (shorter, "")
-                }
-                None => (rest, ""),
-            };
+        let Some((last, before)) = names.split_last() else {
+            return Err(self.unknown());
+        };
+        for name in before {
+            let (value, after) = first_field(rest, &is_separator, &is_space);
             self.assign(name, value.to_owned())?;
-            let after = after.trim_start_matches(is_space);
-            let mut chars = after.chars();
-            rest = match chars.next() {
-                Some(c) if is_separator(c) => chars.as_str().trim_start_matches(is_space),
-                _ => after,
-            };
+            rest = after;
         }
+        // What is left is one field with a separator behind it, or several with all of theirs.
+        let (field, after) = first_field(rest, &is_separator, &is_space);
+        let value = if after.is_empty() { field } else { rest };
+        if value != rest && self.dialect != Dialect::Bash {
+            return Err(self.unknown());
+        }
+        self.assign(last, value.to_owned())?;
         Ok(status)
     }
 
@@ -261,20 +324,51 @@ impl Shell<'_, '_> {
         if OWN.contains(&program) || self.functions.contains_key(program) {
             return Ok(Some(program.to_owned()));
         }
-        let candidates = if program.contains('/') {
+        let found = self.candidates(program)?.into_iter().flatten();
+        let mut found = found.filter(|(_, found)| is_program(found));
+        Ok(found.next().map(|(path, _)| path))
+    }
+
+    /// What is at each place where a shell looks for a program.
+    pub(super) fn candidates(&self, program: &str) -> Run<Vec<Option<(String, Metadata)>>> {
+        let places = if program.contains('/') {
+            self.check_ordinary(program)?;
             vec![program.to_owned()]
         } else {
-            SEARCHED
-                .map(|folder| format!("{folder}/{program}"))
-                .to_vec()
-        };
-        for candidate in candidates {
-            let found = self.metadata(&candidate)?;
-            if found.is_some_and(|found| is_program(&found) && found.file_type == FileType::Regular)
-            {
-                return Ok(Some(candidate));
+            let folders = self.variable("PATH").unwrap_or_else(|| PATH.to_owned());
+            let mut folders = folders.split(':');
+            // Others may be below what a running kernel makes up, or depend on the current folder.
+            if !folders.clone().all(|folder| {
+                folder.starts_with("/usr/")
+                    || folder.starts_with("/opt/")
+                    || ["/bin", "/sbin"].contains(&folder)
+            }) {
+                return Err(self.unknown());
             }
-        }
-        Ok(None)
+            folders
+                .by_ref()
+                .map(|folder| format!("{folder}/{program}"))
+                .collect()
+        };
+        let look = |place: String| Ok(self.metadata(&place)?.map(|found| (place, found)));
+        places.into_iter().map(look).collect()
     }
+}
+
+/// The first field of a line, and what follows its separator.
+fn first_field<'l>(
+    line: &'l str,
+    is_separator: &impl Fn(char) -> bool,
+    is_space: &impl Fn(char) -> bool,
+) -> (&'l str, &'l str) {
+    let Some(end) = line.find(is_separator) else {
+        return (line, "");
+    };
+    let after = line[end..].trim_start_matches(is_space);
+    let mut chars = after.chars();
+    let after = match chars.next() {
+        Some(c) if is_separator(c) => chars.as_str().trim_start_matches(is_space),
+        _ => after,
+    };
+    (&line[..end], after)
 }

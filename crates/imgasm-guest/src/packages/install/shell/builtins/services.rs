@@ -15,13 +15,15 @@ impl Shell<'_, '_> {
             ("chkconfig", ["--add", service]) => {
                 self.service(|editor| sysv::set(editor, service, LinkWish::Add))
             }
-            ("chkconfig", ["--del", service]) => self.wish(&[service], Wish::Disabled),
-            ("chkconfig", [service, "on"]) => self.wish(&[service], Wish::Enabled),
-            ("chkconfig", [service, "off"]) => self.wish(&[service], Wish::Disabled),
+            ("chkconfig", ["--del", service]) => self.wish(&[service], Wish::Disabled, false),
+            ("chkconfig", [service, "on"]) => self.wish(&[service], Wish::Enabled, false),
+            ("chkconfig", [service, "off"]) => self.wish(&[service], Wish::Disabled, false),
             ("systemctl", words) => self.systemctl(words),
             ("systemd-update-helper", [verb, units @ ..]) => match *verb {
-                "install-system-units" => self.wish(units, Wish::Preset),
-                "remove-system-units" => self.wish(units, Wish::Disabled),
+                "install-system-units" => self.wish(units, Wish::Preset, false),
+                "remove-system-units" => self.wish(units, Wish::Disabled, false),
+                "install-user-units" => self.wish(units, Wish::Preset, true),
+                "remove-user-units" => self.wish(units, Wish::Disabled, true),
                 "mark-restart-system-units"
                 | "mark-restart-user-units"
                 | "system-reload-restart"
@@ -29,7 +31,11 @@ impl Shell<'_, '_> {
                 | "system-restart"
                 | "user-reload-restart"
                 | "user-reload"
-                | "user-restart" => Ok(0),
+                | "user-restart"
+                | "user-reexec"
+                | "system-reexec"
+                | "mark-reload-system-units"
+                | "mark-reload-user-units" => Ok(0),
                 _ => Err(self.unknown()),
             },
             _ => Err(self.unknown()),
@@ -46,6 +52,11 @@ impl Shell<'_, '_> {
             "--force",
             "-f",
             "--no-block",
+            "--global",
+            "--user",
+            "--no-ask-password",
+            "--no-warn",
+            "--no-pager",
         ];
         let (options, words): (Vec<&str>, Vec<&str>) = words
             .iter()
@@ -57,7 +68,16 @@ impl Shell<'_, '_> {
         let Some((verb, units)) = words.split_first() else {
             return Err(self.unknown());
         };
+        let of_users = options.contains(&"--global");
+        // Without `--global` it is about the manager of one user, which does not run.
+        let of_user = options.contains(&"--user") && !of_users;
         let wish = match *verb {
+            "preset" | "enable" | "disable" | "mask" | "unmask" | "is-enabled" | "is-active"
+                if of_user =>
+            {
+                return Err(self.unknown());
+            }
+            "is-enabled" | "is-active" if of_users => return Err(self.unknown()),
             "preset" => Wish::Preset,
             "enable" => Wish::Enabled,
             "disable" => Wish::Disabled,
@@ -73,6 +93,8 @@ impl Shell<'_, '_> {
             | "condrestart"
             | "reload"
             | "try-reload-or-restart"
+            | "reload-or-try-restart"
+            | "force-reload"
             | "reload-or-restart"
             | "kill"
             | "set-property"
@@ -89,7 +111,7 @@ impl Shell<'_, '_> {
             "is-enabled" => return self.is_enabled(units, &options),
             _ => return Err(self.unknown()),
         };
-        self.wish(units, wish)
+        self.wish(units, wish, of_users)
     }
 
     fn is_enabled(&mut self, units: &[&str], options: &[&str]) -> Run {
@@ -111,10 +133,29 @@ impl Shell<'_, '_> {
         Ok(u8::from(!counts.contains(&state)))
     }
 
-    fn wish(&mut self, names: &[&str], wish: Wish) -> Run {
+    /// What is wanted for services, or for units of all users' managers.
+    fn wish(&mut self, names: &[&str], wish: Wish, of_users: bool) -> Run {
+        let names = names.iter().filter(|name| !name.starts_with('-'));
+        if matches!(wish, Wish::Preset | Wish::Enabled) && !of_users {
+            // Where one is missing, nothing is done for the others.
+            for name in names.clone() {
+                if let Err(error @ services::Error::Unknown { .. }) =
+                    services::state(self.editor.fs(), name)
+                {
+                    self.note(&error.to_string());
+                    return Ok(1);
+                }
+            }
+        }
         let mut status = 0;
-        for name in names.iter().filter(|name| !name.starts_with('-')) {
-            status |= self.service(|editor| services::set(editor, name, wish))?;
+        for name in names {
+            status |= self.service(|editor| {
+                if of_users {
+                    services::set_for_users(editor, name, wish)
+                } else {
+                    services::set(editor, name, wish)
+                }
+            })?;
         }
         Ok(status)
     }

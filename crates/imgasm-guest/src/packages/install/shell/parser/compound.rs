@@ -15,7 +15,7 @@ impl Parser<'_> {
             return Err(GiveUp);
         }
         if self.take("(") {
-            let list = self.list(&[")"])?;
+            let list = self.some(&[")"])?;
             return if self.take(")") {
                 Ok(plain(Command::Subshell(list)))
             } else {
@@ -23,7 +23,7 @@ impl Parser<'_> {
             };
         }
         if self.take_word("{") {
-            let list = self.list(&["}"])?;
+            let list = self.some(&["}"])?;
             self.expect_word("}")?;
             return Ok(plain(Command::Group(list)));
         }
@@ -35,7 +35,7 @@ impl Parser<'_> {
         }
         for word in ["while", "until"] {
             if self.take_word(word) {
-                let condition = self.list(&["do"])?;
+                let condition = self.some(&["do"])?;
                 let body = self.body()?;
                 return Ok(plain(Command::While(word == "until", condition, body)));
             }
@@ -94,15 +94,15 @@ impl Parser<'_> {
     fn condition(&mut self) -> Parsed<Command> {
         let mut arms = Vec::new();
         loop {
-            let condition = self.list(&["then"])?;
+            let condition = self.some(&["then"])?;
             self.expect_word("then")?;
-            let body = self.list(&["elif", "else", "fi"])?;
+            let body = self.some(&["elif", "else", "fi"])?;
             arms.push((condition, body));
             if self.take_word("elif") {
                 continue;
             }
             let otherwise = if self.take_word("else") {
-                self.list(&["fi"])?
+                self.some(&["fi"])?
             } else {
                 Vec::new()
             };
@@ -135,7 +135,7 @@ impl Parser<'_> {
     /// `do … done`
     fn body(&mut self) -> Parsed<List> {
         self.expect_word("do")?;
-        let list = self.list(&["done"])?;
+        let list = self.some(&["done"])?;
         self.expect_word("done")?;
         Ok(list)
     }

@@ -188,6 +188,16 @@ impl Parser<'_> {
         Ok(list)
     }
 
+    /// The same, with one command at least: the grammar wants that.
+    fn some(&mut self, ends: &[&str]) -> Parsed<List> {
+        let list = self.list(ends)?;
+        if list.is_empty() {
+            Err(GiveUp)
+        } else {
+            Ok(list)
+        }
+    }
+
     fn at_end(&self, ends: &[&str]) -> bool {
         ends.iter().any(|end| match *end {
             ")" | ";;" => self.rest().starts_with(end),

@@ -100,6 +100,6 @@ fn quote(part: &mut Part) {
         Part::Text { is_quoted, .. }
         | Part::Parameter { is_quoted, .. }
         | Part::Output { is_quoted, .. } => *is_quoted = true,
-        Part::Home | Part::Arithmetic(_) | Part::Opaque => {}
+        Part::Home(_) | Part::Braces(_) | Part::Arithmetic(_) | Part::Opaque => {}
     }
 }

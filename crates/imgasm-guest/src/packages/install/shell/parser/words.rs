@@ -3,22 +3,39 @@
 use super::super::ast::{Action, Part, Word};
 use super::{BREAKS, GiveUp, MAX_DEPTH, Parsed, Parser};
 
-/// How far a brace is looked for that closes another, in bytes; what is longer is not known.
-const MAX_BRACES: usize = 256;
+/// The longest sequence that braces may stand for.
+const MAX_SEQUENCE: i64 = 1000;
 
 impl Parser<'_> {
     /// A word, up to what ends it.
     pub(super) fn word(&mut self) -> Parsed<Word> {
+        let word = self.word_until("")?;
+        if word.is_empty() {
+            Err(GiveUp)
+        } else {
+            Ok(word)
+        }
+    }
+
+    /// A word that one of these characters ends too, which may have nothing in it.
+    fn word_until(&mut self, ends: &str) -> Parsed<Word> {
         let mut word = Vec::new();
-        if self.peek() == Some('~') {
+        if self.peek() == Some('~') && ends.is_empty() {
             self.at += 1;
+            let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+            let len = self
+                .rest()
+                .find(|c| !is_name(c))
+                .unwrap_or(self.rest().len());
+            let name = self.rest()[..len].to_owned();
+            self.at += len;
             word.push(match self.peek() {
                 Some(c) if c != '/' && !BREAKS.contains(c) => Part::Opaque,
-                _ => Part::Home,
+                _ => Part::Home(name),
             });
         }
         while let Some(c) = self.peek() {
-            if BREAKS.contains(c) {
+            if BREAKS.contains(c) || ends.contains(c) {
                 break;
             }
             self.at += c.len_utf8();
@@ -40,30 +57,40 @@ impl Parser<'_> {
                 },
                 '$' => word.push(self.dollar(false)?),
                 '`' => word.push(self.backquotes(false)?),
-                '{' if self.is_brace_expansion() => word.push(Part::Opaque),
+                '{' => match self.braces()? {
+                    Some(braces) => word.push(braces),
+                    None => push_text(&mut word, '{', false),
+                },
                 c => push_text(&mut word, c, false),
             }
         }
-        if word.is_empty() {
-            Err(GiveUp)
-        } else {
-            Ok(word)
-        }
+        Ok(word)
     }
 
-    /// Whether what follows a brace makes several words of one in some shells.
-    fn is_brace_expansion(&self) -> bool {
-        let mut inside = String::new();
-        for c in self.rest().chars() {
-            if BREAKS.contains(c) {
-                return false;
-            }
-            if c == '}' || inside.len() > MAX_BRACES {
-                return c != '}' || inside.contains(',') || inside.contains("..");
-            }
-            inside.push(c);
+    /// What follows a brace, if that makes several words of one in bash.
+    fn braces(&mut self) -> Parsed<Option<Part>> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(GiveUp);
         }
-        false
+        let start = self.at;
+        let mut words = Vec::new();
+        let found = loop {
+            words.push(self.word_until(",}")?);
+            if self.take(",") {
+                continue;
+            }
+            break if self.take("}") && words.len() > 1 {
+                Some(Part::Braces(words))
+            } else {
+                sequence(&words)
+            };
+        };
+        self.depth -= 1;
+        if found.is_none() {
+            self.at = start;
+        }
+        Ok(found)
     }
 
     /// What stands in double quotes, up to and with the closing one; or all, as in a here-document.
@@ -288,6 +315,54 @@ impl Parser<'_> {
         self.pass(end + 1)?;
         Ok(Part::Arithmetic(self.inner(&inside)?.quoted(None)?))
     }
+}
+
+/// `{1..5}` and `{a..c}`; what counts in other steps, or with zeros in front, is not known.
+fn sequence(words: &[Word]) -> Option<Part> {
+    let [word] = words else { return None };
+    let [
+        Part::Text {
+            text,
+            is_quoted: false,
+        },
+    ] = word.as_slice()
+    else {
+        return word_has_dots(word).then_some(Part::Opaque);
+    };
+    let (first, last) = text.split_once("..")?;
+    let plain = |text: String| {
+        vec![Part::Text {
+            text,
+            is_quoted: false,
+        }]
+    };
+    let number = |text: &str| {
+        let number: Option<i64> = text.parse().ok();
+        number.filter(|number| number.to_string() == text)
+    };
+    if let (Some(first), Some(last)) = (number(first), number(last)) {
+        if first.abs_diff(last) > MAX_SEQUENCE.unsigned_abs() {
+            return Some(Part::Opaque);
+        }
+        let mut numbers: Vec<_> = (first.min(last)..=first.max(last)).collect();
+        if first > last {
+            numbers.reverse();
+        }
+        let words = numbers.into_iter().map(|number| plain(number.to_string()));
+        return Some(Part::Braces(words.collect()));
+    }
+    let is_letter = |text: &str| text.len() == 1 && text.as_bytes()[0].is_ascii_lowercase();
+    if is_letter(first) && is_letter(last) && first <= last {
+        let letters = first.as_bytes()[0]..=last.as_bytes()[0];
+        let words = letters.map(|letter| plain(char::from(letter).to_string()));
+        return Some(Part::Braces(words.collect()));
+    }
+    Some(Part::Opaque)
+}
+
+fn word_has_dots(word: &Word) -> bool {
+    word.iter()
+        .any(|part| matches!(part, Part::Text { text, .. } if text.contains("..")))
 }
 
 pub(super) fn quoted(text: String) -> Part {

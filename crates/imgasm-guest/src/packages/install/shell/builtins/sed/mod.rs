@@ -49,7 +49,9 @@ struct Command {
     addresses: Vec<Address>,
     is_negated: bool,
     action: Action,
-    /// Whether a range of lines is open, and where it ends by number.
+    /// Whether a range of lines is open before the first one.
+    starts_open: bool,
+    /// Whether a range of lines is open.
     is_open: bool,
 }
 
@@ -134,7 +136,7 @@ impl Shell<'_, '_> {
             let content = self.read_file(file)?.ok_or_else(|| self.unknown())?;
             let text = String::from_utf8(content).map_err(|_| self.unknown())?;
             for command in &mut commands {
-                command.is_open = false;
+                command.is_open = command.starts_open;
             }
             let edited = edit(&mut commands, &text, options.has('n'));
             let edited = edited.ok_or_else(|| self.unknown())?;

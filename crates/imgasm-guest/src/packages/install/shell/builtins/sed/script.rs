@@ -63,11 +63,13 @@ pub(super) fn parse(script: &str, is_extended: bool) -> Option<Vec<Command>> {
                 return None;
             }
         }
+        let starts_open = matches!(addresses.first(), Some(Address::Line(0)));
         commands.push(Command {
             addresses,
             is_negated,
             action,
-            is_open: false,
+            starts_open,
+            is_open: starts_open,
         });
     }
 }
@@ -90,7 +92,9 @@ fn address_only(text: &str, is_extended: bool) -> Option<(Address, &str)> {
     if digits > 0 {
         let rest = &text[digits..];
         let number: usize = text[..digits].parse().ok()?;
-        return (number > 0 && !rest.starts_with('~')).then_some((Address::Line(number), rest));
+        // GNU's line 0 comes before the first, and only begins a range.
+        let is_fine = number > 0 || rest.starts_with(",/");
+        return (is_fine && !rest.starts_with('~')).then_some((Address::Line(number), rest));
     }
     let (delimiter, text) = match text.strip_prefix('\\') {
         Some(text) => (text.chars().next()?, text),
@@ -139,7 +143,17 @@ fn delimited(text: &str, delimiter: char, is_pattern: bool) -> Option<(String, &
             '[' if is_pattern => {
                 // In GNU's sed a bracket does not hide the delimiter: only plain ones are known.
                 let end = text[at + 1..].find(']')?;
-                if text[at + 1..at + 1 + end].contains([delimiter, '[', '\\']) || end == 0 {
+                let inside = &text[at + 1..at + 1 + end];
+                // A backslash stands for itself there, but before a letter it may not.
+                let mut pieces = inside.split('\\').skip(1);
+                let is_escape =
+                    |piece: &str| piece.is_empty() || piece.starts_with(char::is_alphanumeric);
+                let is_class = inside.starts_with("[:") || inside.starts_with("^[:");
+                if inside.contains(delimiter) || end == 0 || inside == "^" || pieces.any(is_escape)
+                {
+                    return None;
+                }
+                if inside.contains('[') && !is_class {
                     return None;
                 }
                 is_bracket = true;
