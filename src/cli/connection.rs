@@ -1,5 +1,6 @@
 //! How to reach AWS, as the commands that do are told it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::failure::Failure;
@@ -73,7 +74,8 @@ pub(super) fn explained(error: imgasm_aws::Error) -> Failure {
     }
 }
 
-/// Shows on stderr what a run tells.
+/// Shows on stderr what a run tells, as it happens. If there are others beside it, each line says whose
+/// it is.
 pub(super) struct Console {
     output: Mutex<Output>,
     bars: Bars,
@@ -81,10 +83,23 @@ pub(super) struct Console {
 
 impl Console {
     pub(super) fn shared() -> Arc<Self> {
+        Self::with(Bars::new())
+    }
+
+    /// One that shows its progress by these bars.
+    pub(super) fn with(bars: Bars) -> Arc<Self> {
         Arc::new(Self {
             output: Mutex::new(Output::new()),
-            bars: Bars::new(),
+            bars,
         })
+    }
+
+    /// Text as it is told of this run.
+    fn of_this<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.bars.name() {
+            Some(name) => Cow::Owned(format!("{name}: {text}")),
+            None => Cow::Borrowed(text),
+        }
     }
 
     /// Takes the bar away.
@@ -100,10 +115,12 @@ impl Console {
 
 impl Report for Console {
     fn note(&self, verb: &str, what: &str) {
+        let what = self.of_this(what);
         self.tell(|output| output.note(verb, what));
     }
 
     fn warning(&self, text: &str) {
+        let text = self.of_this(text);
         self.tell(|output| output.warning(text));
     }
 

@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::connection::{ConnectionArgs, Console, explained};
 use super::failure::Failure;
-use super::image;
+use super::images;
 use super::output::Output;
 use super::progress::Bars;
 use super::recipe::RecipeArgs;
 use super::{Outcome, confine, recipe};
+use crate::build::Bases;
 use crate::built;
 use crate::config::Epoch;
 use crate::environment::Environment;
@@ -142,31 +143,35 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let mut made = Vec::new();
     let load = || recipe::load_all(&args.recipe, environment);
-    for recipe in &confine::apart(confine::anything(), environment, load)? {
-        recipe::announce(recipe, output);
-        made.extend(import_one(args, recipe, environment, output)?);
+    let recipes = confine::apart(confine::anything(), environment, load)?;
+    if recipes.len() > 1 && args.output_file.is_some() {
+        return Err(Failure::new("a file can be about one image only")
+            .with_hint("choose an image with --image; --json is about all"));
     }
+    let one = |recipe: &Recipe, bases: &Bases, bars: &Bars, output: &mut Output| {
+        import_one(args, recipe, environment, (bases.cache(), bars), output)
+    };
+    let (made, outcome) = images::each(&recipes, environment, output, one)?;
     if args.json {
+        let made: Vec<_> = made.iter().flatten().collect();
         output.json(&made)?;
     }
-    Ok(Outcome::Done)
+    outcome.map(|()| Outcome::Done)
 }
 
 fn import_one(
     args: &Args,
     recipe: &Recipe,
     environment: &Environment,
+    (cache, bars): (&Cache, &Bars),
     output: &mut Output,
 ) -> Result<Option<Artifact>, Failure> {
     let folder = recipe.outputs(&args.output);
-    let bars = Bars::new();
-    let cache = image::cache(environment)?;
     let mut needs = confine::reading(confine::of_recipe(recipe));
     needs.read.push(folder.clone());
     let (manifest, built, base) = confine::apart(needs, environment, || {
-        let opened = built::open(&folder, recipe, &cache, &bars.reading("reading"));
+        let opened = built::open(&folder, recipe, cache, &bars.reading("reading"));
         let (manifest, built) = opened.map_err(|error| {
             let hint = error.hint();
             let failure = Failure::from(error);
@@ -175,7 +180,7 @@ fn import_one(
                 None => failure,
             }
         })?;
-        let base = base(args, recipe, &manifest, &cache, output)?;
+        let base = base(args, recipe, &manifest, (cache, bars), output)?;
         Ok((manifest, built, base))
     })?;
     let (ami, named) = ami(recipe, &manifest, environment)?;
@@ -223,7 +228,7 @@ fn import_one(
     let settings = args
         .connection
         .settings(environment, default_region, account);
-    let console = Console::shared();
+    let console = Console::with(bars.clone());
     let report = Arc::clone(&console) as Arc<dyn Report + Send + Sync>;
     let artifacts = connect::runtime().map_err(explained)?.block_on(async {
         let aws = Aws::connect(&settings, &*report).await?;
@@ -355,7 +360,7 @@ fn base(
     args: &Args,
     recipe: &Recipe,
     manifest: &Manifest,
-    cache: &Cache,
+    (cache, bars): (&Cache, &Bars),
     output: &mut Output,
 ) -> Result<Option<Arc<ChunkMap>>, Failure> {
     let is_parent = parent(args, manifest).is_some();
@@ -373,7 +378,6 @@ fn base(
     if !is_parent && (!is_compared || args.dry_run) {
         return Ok(None);
     }
-    let bars = Bars::new();
     let base = cache.base(path, *sha256, &bars.reading("base"))?;
     bars.finish();
     if base.chunk_map.digest() == manifest.base.digest {

@@ -47,7 +47,8 @@ impl Beside {
     }
 }
 
-/// Shows one bar at a time on stderr, if that is a terminal.
+/// Shows one bar at a time on stderr, if that is a terminal. A copy shows the same bar.
+#[derive(Clone)]
 pub(super) struct Bars {
     bar: ProgressBar,
     /// What the bar is called, whatever is shown; if there are others.
@@ -73,9 +74,16 @@ impl Bars {
         }
     }
 
+    /// What the bar belongs to, if there are others.
+    #[cfg(feature = "aws")]
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Shows how many bytes of something are done, and how many there are.
     #[cfg(feature = "aws")]
     pub(super) fn show(&self, what: &str, done: u64, all: u64) {
+        let what = self.name().unwrap_or(what);
         if self.bar.message() != what {
             self.bar.set_message(what.to_owned());
             self.bar.set_style(style(BYTES));
@@ -87,6 +95,7 @@ impl Bars {
     /// Shows the progress of something that others do, and the time since it began.
     #[cfg(feature = "aws")]
     pub(super) fn waiting(&self, what: &str, percent: u64) {
+        let what = self.name().unwrap_or(what);
         if self.bar.message() != what {
             self.bar.set_message(what.to_owned());
             self.bar

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::aws::{refused, succeed};
+use crate::support::aws::{make_small, refused, succeed};
 use crate::support::aws_server::{BUCKET, REGION};
 use crate::support::aws_steps::{
     built, imported, is_snapshot_of, leftovers, nothing_left, snapshot_of,
@@ -263,4 +263,38 @@ fn gc_touches_nothing_that_others_have_made() {
     let objects = objects.as_array().unwrap();
     assert!(objects.contains(&json!("others/disk.vmdk")));
     assert_eq!(objects.len(), 3, "{objects:?}");
+}
+
+#[test]
+fn images_of_a_recipe_are_imported_side_by_side() {
+    let ami = "ami_name = \"{{ kind }} {{ timestamp }}\"\nami_description = \"{{ told }}\"\n";
+    let Some((dir, server)) = built(ami) else {
+        return;
+    };
+    let dir = dir.path();
+    make_small(dir);
+    let recipe = dir.join("imgasm.toml");
+    let text = fs::read_to_string(&recipe).unwrap();
+    let variables = "[variables]\nkind = { required = true }\ntold = \"\"\n";
+    let text = text.replace("[variables]\n", variables);
+    let images = "\n[[image]]\nname = \"one\"\nvariables = { kind = \"first\" }\n\
+                  [[image]]\nname = \"two\"\nvariables = { kind = \"second\" }\n";
+    fs::write(&recipe, format!("{text}{images}")).unwrap();
+    succeed(&mut server.command(dir, "build"));
+    let printed = succeed(&mut server.import(dir, "ebs"));
+    let ids: Vec<_> = printed.lines().collect();
+    let names = ids.iter().map(|id| {
+        let name = server.describe_image(REGION, id)["Name"].as_str().unwrap().to_owned();
+        name.split(' ').next().unwrap().to_owned()
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["first", "second"]);
+    // What was built is of another recipe now.
+    let long = "x".repeat(256);
+    let mut again = server.import(dir, "ebs");
+    again.args(["--set", &format!("told={long}")]);
+    let said = refused(&mut again);
+    assert!(said.contains("2 of 2 images failed: one, two"), "{said}");
+    let mut file = server.import(dir, "ebs");
+    assert!(refused(file.args(["--output-file", "ids.json"])).contains("one image only"));
+    server.assert_no_violations();
 }
