@@ -156,6 +156,7 @@ fn what_an_earlier_pull_of_another_ami_has_left_does_not_show() {
     // A link there leads to a file that is not meant.
     fs::write(dir.join("other"), "other").unwrap();
     for name in [".base.raw.pull.raw", ".base.raw.pull.journal"] {
+        let _ = fs::remove_file(dir.join(name));
         symlink("other", dir.join(name)).unwrap();
         is_one_error(&refused(&mut pull()), &[name, "symbolic link"]);
         assert_eq!(fs::read(dir.join("other")).unwrap(), b"other");

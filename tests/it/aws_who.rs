@@ -213,7 +213,7 @@ fn refused_early(server: &Server, dir: &Path, words: &[&str]) {
     is_one_error(&refused(&mut server.import(dir, "s3")), words);
     for request in &server.log()[before..] {
         let operation = request["operation"].as_str().unwrap();
-        let only_looks = ["Describe", "Get", "List", "Head"];
+        let only_looks = ["Describe", "Get", "List", "Head", "Simulate"];
         assert!(
             only_looks
                 .iter()
