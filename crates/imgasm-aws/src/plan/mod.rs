@@ -142,7 +142,9 @@ impl Plan {
             description: ami
                 .ami_description
                 .clone()
-                .or_else(|| built.description.clone()),
+                .or_else(|| built.description.clone())
+                // EC2 has no description that is empty.
+                .filter(|text| !text.is_empty()),
             architecture: built.architecture.name().to_owned(),
             virtualization_type: "hvm".to_owned(),
             root_device_name: mappings[0].mapping.device_name.clone(),
