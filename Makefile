@@ -141,10 +141,11 @@ dist: deb wheel
 	$(CARGO) cyclonedx --format json --override-filename imgasm-$(VERSION).cdx
 	mv imgasm-$(VERSION).cdx.json $(UPLOAD)/
 
+# With the examples, the documentation is of the same builds of all crates that clippy has looked at.
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items --lib --examples
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		$(CARGO) deny --offline --workspace check licenses bans sources; \
 	else \
