@@ -1,10 +1,11 @@
-//! How many requests an import of 8 GiB is, and how many bytes: the first, the same again, and with ten
-//! files changed. `--nocapture` shows the table.
+//! How many requests an import of 8 GiB is, how many bytes and how long it takes: the first, the same
+//! again, and with ten files changed. `--nocapture` shows the table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -18,17 +19,23 @@ const AMI: &str = "ami_name = \"counted {{ timestamp }}\"\n";
 struct Count {
     requests: BTreeMap<String, usize>,
     bytes: u64,
+    /// How long the run took, against a server on this machine.
+    time: Duration,
 }
 
 impl Count {
-    fn of(log: &[Value]) -> Self {
+    fn of(log: &[Value], time: Duration) -> Self {
         let mut requests = BTreeMap::new();
         for request in log {
             let operation = request["operation"].as_str().unwrap();
             *requests.entry(operation.to_owned()).or_default() += 1;
         }
         let bytes = log.iter().map(|it| it["bytes"].as_u64().unwrap()).sum();
-        Self { requests, bytes }
+        Self {
+            requests,
+            bytes,
+            time,
+        }
     }
 
     fn all(&self) -> usize {
@@ -43,7 +50,8 @@ impl Count {
         let (all, kib) = (self.all(), self.bytes.div_ceil(1024));
         writeln!(
             table,
-            "{what}: {all} requests, {kib} KiB: {:?}",
+            "{what}: {all} requests, {kib} KiB, {:.1} s: {:?}",
+            self.time.as_secs_f64(),
             self.requests
         )
         .unwrap();
@@ -54,8 +62,9 @@ impl Count {
 fn counted(server: &Server, dir: &Path, via: &str, time: &str) -> (String, Count) {
     let before = server.log().len();
     let mut import = server.import(dir, via);
+    let began = Instant::now();
     let id = imported(import.env("SOURCE_DATE_EPOCH", time));
-    (id, Count::of(&server.log()[before..]))
+    (id, Count::of(&server.log()[before..], began.elapsed()))
 }
 
 /// Gives the image in `dir` ten files more.
