@@ -42,19 +42,27 @@ def members(parameters, name):
 
 
 def simulate_principal_policy(parameters):
-    """Each action on each resource, in this order (IAM API reference, SimulatePrincipalPolicy)."""
+    """A result for each action, with those of each resource in it (IAM API reference,
+    SimulatePrincipalPolicy and EvaluationResult)."""
     if not parameters["PolicySourceArn"].startswith("arn:"):
         raise Refused(400, "InvalidInput", "PolicySourceArn is not an ARN")
     if any("*" in action for action in members(parameters, "ActionNames")):
         raise Refused(400, "InvalidInput", "ActionNames must be whole")
     decisions = state.SETTINGS["decisions"]
-    results = "".join(
-        f"<member><MatchedStatements/><EvalActionName>{action}</EvalActionName>"
-        f"<EvalResourceName>{resource}</EvalResourceName>"
-        f"<EvalDecision>{decisions.get(action, 'allowed')}</EvalDecision></member>"
-        for action in members(parameters, "ActionNames")
-        for resource in members(parameters, "ResourceArns")
-    )
+    results = ""
+    for action in members(parameters, "ActionNames"):
+        decision = decisions.get(action, "allowed")
+        resources = members(parameters, "ResourceArns")
+        each = "".join(
+            f"<member><EvalResourceName>{resource}</EvalResourceName>"
+            f"<EvalResourceDecision>{decision}</EvalResourceDecision></member>"
+            for resource in resources
+        )
+        results += (
+            f"<member><ResourceSpecificResults>{each}</ResourceSpecificResults><MatchedStatements/>"
+            f"<EvalActionName>{action}</EvalActionName><EvalResourceName>{resources[0]}</EvalResourceName>"
+            f"<EvalDecision>{decision}</EvalDecision></member>"
+        )
     return f"<IsTruncated>false</IsTruncated><EvaluationResults>{results}</EvaluationResults>"
 
 

@@ -50,8 +50,9 @@ pub(super) async fn check_role(aws: &Aws, plan: &Plan, s3: &S3, report: &dyn Rep
         return Ok(());
     };
     let mut lacking = Vec::new();
-    for (actions, resources) in needs_of_role(plan, s3, partition(Some(&aws.region))) {
-        for (decision, what) in simulate(aws, arn, actions, &resources).await {
+    for (actions, resource) in needs_of_role(plan, s3, partition(Some(&aws.region))) {
+        for (action, decision) in simulate(aws, arn, actions, &resource).await {
+            let what = format!("{action} on {resource}");
             if decision == "explicitDeny" {
                 return Err(wrong(format!("a policy denies it {what}")));
             }
@@ -72,63 +73,51 @@ pub(super) async fn check_role(aws: &Aws, plan: &Plan, s3: &S3, report: &dyn Rep
 
 /// What the role has to be allowed: of [`role_policy`](crate::policy::role_policy), what can be asked
 /// about, which are actions and resources without patterns.
-fn needs_of_role(
-    plan: &Plan,
-    s3: &S3,
-    partition: &str,
-) -> [(&'static [&'static str], Vec<String>); 3] {
+fn needs_of_role(plan: &Plan, s3: &S3, partition: &str) -> Vec<(&'static [&'static str], String)> {
     let bucket = format!("arn:{partition}:s3:::{}", s3.bucket);
     let disks = plan.disks.iter();
     let objects = disks.map(|disk| format!("{bucket}/{}", plan.key(disk, s3.format)));
-    [
-        (&["s3:GetObject"], objects.collect()),
-        (&["s3:GetBucketLocation", "s3:ListBucket"], vec![bucket]),
-        (
-            &["ec2:CopySnapshot", "ec2:ModifySnapshotAttribute"],
-            vec!["*".to_owned()],
-        ),
-    ]
+    let mut needs: Vec<(&'static [&'static str], String)> = objects
+        .map(|object| (&["s3:GetObject"][..], object))
+        .collect();
+    needs.push((&["s3:GetBucketLocation", "s3:ListBucket"], bucket));
+    needs.push((
+        &["ec2:CopySnapshot", "ec2:ModifySnapshotAttribute"],
+        "*".to_owned(),
+    ));
+    needs
 }
 
-/// Asks IAM whether the policies of a role allow actions on resources: its decisions, each with what
-/// it is about. Nothing if the caller may not ask.
+/// Asks IAM whether the policies of a role allow actions on a resource: each action with the decision.
+/// Nothing if the caller may not ask.
 async fn simulate(
     aws: &Aws,
     role: &str,
     actions: &[&str],
-    resources: &[String],
+    resource: &str,
 ) -> Vec<(String, String)> {
-    let mut form = vec![
-        ("Action".to_owned(), "SimulatePrincipalPolicy".to_owned()),
-        ("PolicySourceArn".to_owned(), role.to_owned()),
-    ];
-    let numbered = |name: &str, texts: &mut dyn Iterator<Item = &str>| -> Vec<(String, String)> {
-        let numbered = texts.enumerate();
-        numbered
-            .map(|(i, text)| (format!("{name}.member.{}", i + 1), text.to_owned()))
-            .collect()
-    };
-    form.extend(numbered("ActionNames", &mut actions.iter().copied()));
-    form.extend(numbered(
-        "ResourceArns",
-        &mut resources.iter().map(String::as_str),
-    ));
-    let pairs: Vec<_> = form
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
+    let names: Vec<String> = (1..=actions.len())
+        .map(|number| format!("ActionNames.member.{number}"))
         .collect();
-    let answer = plain::iam(aws, &pairs).await.filter(Answer::is_success);
+    let mut form = vec![
+        ("Action", "SimulatePrincipalPolicy"),
+        ("PolicySourceArn", role),
+        ("ResourceArns.member.1", resource),
+    ];
+    form.extend(
+        names
+            .iter()
+            .map(String::as_str)
+            .zip(actions.iter().copied()),
+    );
+    let answer = plain::iam(aws, &form).await.filter(Answer::is_success);
     let Some(answer) = answer else {
         return Vec::new();
     };
-    let results = answer.elements("EvalActionName");
-    let results = results
-        .zip(answer.elements("EvalResourceName"))
-        .zip(answer.elements("EvalDecision"));
+    let of_actions = answer.elements("EvalActionName");
+    let results = of_actions.zip(answer.elements("EvalDecision"));
     results
-        .map(|((action, resource), decision)| {
-            (decision.to_owned(), format!("{action} on {resource}"))
-        })
+        .map(|(action, decision)| (action.to_owned(), decision.to_owned()))
         .collect()
 }
 
