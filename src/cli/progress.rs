@@ -51,7 +51,7 @@ impl Beside {
 #[derive(Clone)]
 pub(super) struct Bars {
     bar: ProgressBar,
-    /// What the bar is called, whatever is shown; if there are others.
+    /// What the bar belongs to, if there are others.
     name: Option<String>,
 }
 
@@ -66,11 +66,18 @@ impl Bars {
 
     /// A function to call with the bytes done and the bytes in all.
     pub(super) fn reading(&self, what: &str) -> impl Fn(u64, u64) + Sync {
-        let name = self.name.as_deref().unwrap_or(what);
-        self.bar.set_message(name.to_owned());
+        self.bar.set_message(self.label(what));
         |done, all| {
             self.bar.set_length(all);
             self.bar.set_position(done);
+        }
+    }
+
+    /// What the bar is called while it shows `what`.
+    fn label(&self, what: &str) -> String {
+        match &self.name {
+            Some(name) => format!("{name}: {what}"),
+            None => what.to_owned(),
         }
     }
 
@@ -83,9 +90,9 @@ impl Bars {
     /// Shows how many bytes of something are done, and how many there are.
     #[cfg(feature = "aws")]
     pub(super) fn show(&self, what: &str, done: u64, all: u64) {
-        let what = self.name().unwrap_or(what);
-        if self.bar.message() != what {
-            self.bar.set_message(what.to_owned());
+        let label = self.label(what);
+        if self.bar.message() != label {
+            self.bar.set_message(label);
             self.bar.set_style(style(BYTES));
         }
         self.bar.set_length(all);
@@ -95,9 +102,9 @@ impl Bars {
     /// Shows the progress of something that others do, and the time since it began.
     #[cfg(feature = "aws")]
     pub(super) fn waiting(&self, what: &str, percent: u64) {
-        let what = self.name().unwrap_or(what);
-        if self.bar.message() != what {
-            self.bar.set_message(what.to_owned());
+        let label = self.label(what);
+        if self.bar.message() != label {
+            self.bar.set_message(label);
             self.bar
                 .set_style(style("{msg:>12} [{bar:40}] {pos} % {elapsed}"));
         }
