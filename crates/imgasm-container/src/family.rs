@@ -106,10 +106,7 @@ impl Family {
 
 /// Opens a file that the one at `path` names.
 pub(super) fn beside(path: &Path, name: &str) -> Result<(PathBuf, Arc<FileDevice>)> {
-    let plain = name
-        .strip_prefix("./")
-        .or_else(|| name.strip_prefix(".\\"))
-        .unwrap_or(name);
+    let plain = name.strip_prefix("./").unwrap_or(name);
     let is_plain =
         !plain.is_empty() && !plain.contains(['/', '\\', '\0']) && plain != "." && plain != "..";
     if !is_plain {

@@ -165,8 +165,11 @@ impl Dynamic {
             let (name, _) = header[PARENT_NAME].as_chunks();
             let name: Vec<u16> = name.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
             let name = String::from_utf16_lossy(&name);
+            // Hyper-V stores where the file was when the disk was made, on another machine perhaps: it is
+            // looked for beside this one, and known by its id.
+            let file = name.trim_end_matches('\0').rsplit(['\\', '/']).next();
             Parent {
-                name: name.trim_end_matches('\0').to_owned(),
+                name: file.unwrap_or_default().to_owned(),
                 id: header[PARENT_ID].try_into().expect("16 bytes"),
             }
         });

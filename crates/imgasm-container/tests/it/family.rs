@@ -285,7 +285,11 @@ fn a_vhd_differs_from_another() {
     };
     vhd("new.raw", "child.vhd", "dynamic");
     let dynamic = fs::read(at("child.vhd")).unwrap();
-    for kind in ["dynamic", "fixed"] {
+    for (kind, name) in [
+        ("dynamic", "parent.vhd"),
+        ("fixed", "C:\\disks\\parent.vhd"),
+        ("dynamic", ".\\parent.vhd"),
+    ] {
         vhd("old.raw", "parent.vhd", kind);
         let parent = fs::read(at("parent.vhd")).unwrap();
         let id = parent[parent.len() - 512..][68..84].to_vec();
@@ -297,7 +301,7 @@ fn a_vhd_differs_from_another() {
         }
         let head = place(&child[16..24]);
         child[head + 40..head + 56].copy_from_slice(&id);
-        for (index, unit) in "parent.vhd".encode_utf16().enumerate() {
+        for (index, unit) in name.encode_utf16().enumerate() {
             child[head + 64 + 2 * index..][..2].copy_from_slice(&unit.to_be_bytes());
         }
         seal(&mut child[head..head + 1024], 36);
