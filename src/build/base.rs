@@ -56,14 +56,10 @@ impl Bases {
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
-
-    /// Opens the base of a recipe, or makes it.
-    pub(super) fn open(&self, recipe: &Recipe, progress: &Progress<'_>) -> Result<OpenedBase> {
-        open(recipe, self, progress)
-    }
 }
 
-fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> Result<OpenedBase> {
+/// Opens the base of a recipe, or makes it.
+pub(super) fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> Result<OpenedBase> {
     if let Some(missing) = recipe.base.download()
         && !recipe.base.path().exists()
     {

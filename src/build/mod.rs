@@ -197,7 +197,7 @@ fn now(recipe: &Recipe) -> Timestamp {
 impl Build {
     /// Builds the image of a recipe in memory.
     pub fn prepare(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> Result<Self> {
-        let base = bases.open(recipe, progress)?;
+        let base = base::open(recipe, bases, progress)?;
         let mut session = session(recipe, base.device, base.partition)?;
         let formatted = recipe
             .volumes
@@ -353,7 +353,7 @@ pub fn base_root(
     bases: &Bases,
     progress: &Progress<'_>,
 ) -> Result<Box<dyn FileSystem>> {
-    let base = bases.open(recipe, progress)?;
+    let base = base::open(recipe, bases, progress)?;
     let disk = Disk::open(base.device)?;
     Ok(disk.open_filesystem(disk.root(base.partition)?)?)
 }
@@ -383,7 +383,7 @@ pub fn rehearse(
     bases: &Bases,
     progress: &Progress<'_>,
 ) -> Result<Vec<Script>> {
-    let base = bases.open(recipe, progress)?;
+    let base = base::open(recipe, bases, progress)?;
     let mut session = session(recipe, base.device, base.partition)?;
     let mut scripts = Vec::new();
     session.edit(|applier| {

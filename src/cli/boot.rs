@@ -111,11 +111,7 @@ pub(super) fn run(
     };
     let report = boot::boot(&subject, &options, lint).map_err(|error| {
         let hint = error.hint();
-        let failure = Failure::from(error);
-        match hint {
-            Some(hint) => failure.with_hint(hint),
-            None => failure,
-        }
+        Failure::advised(error, hint)
     })?;
     if let Some(path) = &args.junit {
         imgasm_block::Output::write(path, junit::render(&report).as_bytes())?;

@@ -67,11 +67,7 @@ fn ask_for_code(device: &str) -> Option<String> {
 /// What went wrong, with what to do about it.
 pub(super) fn explained(error: imgasm_aws::Error) -> Failure {
     let hint = error.hint();
-    let failure = Failure::from(error);
-    match hint {
-        Some(hint) => failure.with_hint(hint),
-        None => failure,
-    }
+    Failure::advised(error, hint)
 }
 
 /// Shows on stderr what a run tells, as it happens. If there are others beside it, each line says whose

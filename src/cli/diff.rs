@@ -171,11 +171,7 @@ pub(super) fn run(
 
 fn explained(error: compare::Error) -> Failure {
     let hint = error.hint();
-    let failure = Failure::from(error);
-    match hint {
-        Some(hint) => failure.with_hint(hint),
-        None => failure,
-    }
+    Failure::advised(error, hint)
 }
 
 /// Prints a report in the form that is asked for; nothing if there is nothing to say.

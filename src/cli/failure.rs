@@ -36,6 +36,15 @@ impl Failure {
         }
     }
 
+    /// The failure that an error is, with the advice that belongs to it, if any.
+    pub fn advised(error: impl Into<Self>, hint: Option<impl Into<String>>) -> Self {
+        let failure = error.into();
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+
     /// The same failure with advice.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {

@@ -174,11 +174,7 @@ fn import_one(
         let opened = built::open(&folder, recipe, cache, &bars.reading("reading"));
         let (manifest, built) = opened.map_err(|error| {
             let hint = error.hint();
-            let failure = Failure::from(error);
-            match hint {
-                Some(hint) => failure.with_hint(hint),
-                None => failure,
-            }
+            Failure::advised(error, hint)
         })?;
         let base = base(args, recipe, &manifest, (cache, bars), output)?;
         Ok((manifest, built, base))

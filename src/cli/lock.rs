@@ -128,11 +128,7 @@ fn lock(
 /// A failure with the advice of its error.
 pub(super) fn explained(error: lock::Error) -> Failure {
     let hint = error.hint();
-    let failure = Failure::from(error);
-    match hint {
-        Some(hint) => failure.with_hint(hint),
-        None => failure,
-    }
+    Failure::advised(error, hint)
 }
 
 /// What differs between two locks, a line each: `+` comes, `-` goes.
