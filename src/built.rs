@@ -1,8 +1,6 @@
 //! What `build` has made: the image, its volumes and the manifest, checked against each other and
 //! the recipe before an import.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::{self, Manifest};
@@ -78,7 +76,7 @@ pub fn open(
     cache: &Cache,
     progress: &Progress<'_>,
 ) -> Result<(Manifest, Built), Error> {
-    let manifest = read_manifest(dir)?;
+    let (manifest, sidecar) = read_manifest(dir)?;
     let stale = |problem: &str| Error::Stale {
         dir: dir.to_owned(),
         problem: problem.to_owned(),
@@ -96,6 +94,7 @@ pub fn open(
     }
     let disk = |file: &str, digest: Digest| {
         let base = cache.base(&dir.join(file), None, progress)?;
+        sidecar.may_speak_of_image_of(base.owner)?;
         if base.chunk_map.digest() != digest {
             return Err(stale(&format!("{file} was changed after it was built")));
         }
@@ -149,21 +148,15 @@ pub fn open(
     Ok((manifest, built))
 }
 
-/// The manifest in a folder, if the owner of the disks that it names can have written it.
-fn read_manifest(dir: &Path) -> Result<Manifest, Error> {
+/// The manifest in a folder, and the file that it is.
+fn read_manifest(dir: &Path) -> Result<(Manifest, Sidecar), Error> {
     let path = dir.join(manifest::FILE_NAME);
     let Some(mut file) = Sidecar::open(&path)? else {
         return Err(Error::NotBuilt { path });
     };
     let manifest = Manifest::parse(&file.read(manifest::LIMIT_BYTES)?)
         .map_err(|source| Error::Manifest { path, source })?;
-    for name in manifest.files() {
-        let disk = dir.join(name);
-        let metadata = fs::metadata(&disk);
-        let metadata = metadata.map_err(|e| imgasm_block::Error::file(&disk, "look at", e))?;
-        file.may_speak_of_image_of(metadata.uid())?;
-    }
-    Ok(manifest)
+    Ok((manifest, file))
 }
 
 /// The architecture of the programs in the image's root filesystem, and how the image can start.

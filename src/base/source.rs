@@ -1,13 +1,13 @@
 //! Where the content of a file of the tree lies.
 
 use std::fmt;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Error, Result};
 use crate::config::boundary::open_regular;
-use imgasm_block::BlockDevice;
+use imgasm_block::{BlockDevice, Reader};
 
 /// Where the content of a file lies.
 #[derive(Clone)]
@@ -42,12 +42,9 @@ impl Source {
     pub fn open(&self) -> Result<Box<dyn Content>> {
         Ok(match self {
             Self::Host(path) => Box::new(open_regular(path).map_err(self.failed("read"))?),
-            Self::Unpacked { store, offset, len } => Box::new(Unpacked {
-                store: Arc::clone(store),
-                start: *offset,
-                at: *offset,
-                end: offset + len,
-            }),
+            Self::Unpacked { store, offset, len } => {
+                Box::new(Reader::new(Arc::clone(store), *offset..offset + len))
+            }
         })
     }
 
@@ -69,36 +66,3 @@ impl Source {
 pub trait Content: Read + Seek {}
 
 impl<T: Read + Seek> Content for T {}
-
-/// A part of what was unpacked.
-struct Unpacked {
-    store: Arc<dyn BlockDevice>,
-    start: u64,
-    at: u64,
-    end: u64,
-}
-
-impl Read for Unpacked {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.end - self.at;
-        let len = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
-        let buf = &mut buf[..len];
-        self.store.read_at(self.at, buf).map_err(io::Error::other)?;
-        self.at += imgasm_block::bytes::byte_len(buf);
-        Ok(len)
-    }
-}
-
-impl Seek for Unpacked {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::End(by) => (self.end - self.start).checked_add_signed(by),
-            SeekFrom::Current(by) => (self.at - self.start).checked_add_signed(by),
-        };
-        let position = position.filter(|position| *position <= self.end - self.start);
-        let position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        self.at = self.start + position;
-        Ok(position)
-    }
-}

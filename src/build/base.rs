@@ -1,8 +1,6 @@
 //! The bases of builds: disks from files, and those that are assembled from folders.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,8 +90,6 @@ pub(super) fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> R
     let base = base.map_err(|reason| unusable(recipe, reason))?;
     // What is known about a raw file from another build must not show in the manifest of this one.
     let is_hashed = sha256.is_some() || !base.wrapping.is_empty();
-    let metadata = fs::metadata(path);
-    let metadata = metadata.map_err(|e| imgasm_block::Error::file(path, "look at", e))?;
     let digest = base.chunk_map.digest();
     Ok(OpenedBase {
         record: manifest::Base {
@@ -106,13 +102,13 @@ pub(super) fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> R
                 Binding::Compared => Bound::Compared,
                 Binding::Trusted => Bound::TrustedCache,
             }),
-            origin: Origin::of(path, metadata.uid(), digest)?,
+            origin: Origin::of(path, base.owner, digest)?,
         },
         device: base.device,
         chunk_map: base.chunk_map,
         partition,
         recovery,
-        mask: metadata.mode() | OWNER,
+        mask: base.mode | OWNER,
     })
 }
 

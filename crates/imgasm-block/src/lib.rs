@@ -31,9 +31,11 @@
 //! - [`mod@file`]: a sparse file on the host.
 //! - [`memory`]: a device in memory.
 //! - [`hole`]: a device of zeros.
+//! - [`reader`]: a part of a device as a stream.
 //! - [`mod@slice`]: a window onto another device, such as a partition.
 //! - [`delta`]: changes above a base that stays as it is, with their blocks in `spill`.
 //! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
+//! - [`once`]: a file's SHA-256 and its chunk map from one reading.
 //! - [`verified`]: a file whose bytes are compared with their digests as they are read.
 //! - `lock`: locks of files on the host.
 //! - [`output`]: a new image beside its target, renamed when it is whole.
@@ -71,8 +73,11 @@ pub mod in_place;
 mod in_use;
 mod lock;
 pub mod memory;
+#[cfg(feature = "digest")]
+pub mod once;
 pub mod output;
 pub mod pool;
+pub mod reader;
 #[cfg(feature = "serde")]
 mod serde;
 pub mod shared;
@@ -97,7 +102,10 @@ pub use hole::Hole;
 #[cfg(feature = "digest")]
 pub use in_place::InPlace;
 pub use memory::MemoryDevice;
+#[cfg(feature = "digest")]
+pub use once::Progress;
 pub use output::Output;
+pub use reader::Reader;
 pub use slice::Slice;
 #[cfg(feature = "digest")]
 pub use undo::Recovery;

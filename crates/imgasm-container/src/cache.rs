@@ -23,9 +23,10 @@
 //! Everything is made under a temporary name and renamed when it is on the disk, so a killed
 //! process leaves nothing that looks whole. The folder may be removed at any time.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,8 +35,8 @@ use serde::{Deserialize, Serialize};
 use super::family::Family;
 use super::stamp::Stamp;
 use super::unpack::unpack;
-use super::{Error, Found, Image, Progress, Reading, Result, folder, look, once, open, open_disk};
-use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output, Verified};
+use super::{Error, Found, Image, Progress, Reading, Result, folder, look, open, open_disk};
+use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Output, Verified, once};
 
 /// The mode of cached files: nobody has a reason to write them.
 const READ_ONLY: u32 = 0o400;
@@ -73,6 +74,10 @@ pub struct Base {
     pub wrapping: Vec<String>,
     /// Like [`Image::recovery`].
     pub recovery: Option<imgasm_block::Recovery>,
+    /// Whom the file belonged to when it was opened: a user's number.
+    pub owner: u32,
+    /// Its mode bits then.
+    pub mode: u32,
 }
 
 /// `paths/KEY.json`.
@@ -89,6 +94,14 @@ struct Entry {
     wrapping: Vec<String>,
 }
 
+/// A disk in the cache.
+struct Cached {
+    device: Arc<dyn BlockDevice>,
+    binding: Binding,
+    chunk_map: Arc<ChunkMap>,
+    wrapping: Vec<String>,
+}
+
 /// What is known about one path while its lock is held.
 struct Place<'a> {
     path: &'a Path,
@@ -96,6 +109,8 @@ struct Place<'a> {
     file: Arc<FileDevice>,
     /// `paths/KEY` in the cache.
     stem: PathBuf,
+    /// What the opened file is.
+    metadata: Metadata,
     stamp: Stamp,
     /// Whether the stamp may be remembered.
     at_rest: bool,
@@ -187,7 +202,7 @@ impl Cache {
         let Some(digest) = digest.and_then(|known| known.sha256) else {
             return Ok(None);
         };
-        Ok(self.entry(digest)?.map(|base| base.device))
+        Ok(self.cached(digest)?.map(|cached| cached.device))
     }
 
     /// As much as can be unpacked from a file that is cut short or damaged; it exists as long as
@@ -233,12 +248,12 @@ impl Cache {
             }
             Found::Disk(image) => {
                 if let Some(known) = place.known_digest().filter(|_| self.is_trusted)
-                    && let Some(base) = self.entry(known)?
+                    && let Some(base) = self.entry(&place, known)?
                 {
                     return Ok(base);
                 }
                 let (digest, verified) = place.whole(expected, progress)?;
-                if let Some(base) = self.entry(digest)? {
+                if let Some(base) = self.entry(&place, digest)? {
                     return Ok(base);
                 }
                 tracing::info!("{}: copied into the cache", path.display());
@@ -246,7 +261,7 @@ impl Cache {
                 let output = Output::create(&self.incoming(&place))?;
                 output.write_device(&disk)?;
                 let chunk_map = ChunkMap::compute(&output.device()?)?;
-                self.keep(output, digest, &chunk_map, image.wrapping)
+                self.keep(&place, output, (digest, &chunk_map), image.wrapping)
             }
             Found::Packed => self.packed(&place, expected, progress),
         }
@@ -261,7 +276,7 @@ impl Cache {
     ) -> Result<Base> {
         let known = place.known_digest();
         if let Some(digest) = known.or(expected)
-            && let Some(base) = self.entry(digest)?
+            && let Some(base) = self.entry(place, digest)?
         {
             if known.is_some() && self.is_trusted {
                 return Ok(base);
@@ -290,14 +305,15 @@ impl Cache {
         let device: Arc<dyn BlockDevice> = Arc::new(output.device()?);
         let (format, disk) = open_disk(device, place.path, Family::ALONE)?;
         if disk.host_file().is_some() {
-            return self.keep(output, unpacked.digest, &unpacked.chunk_map, wrapping);
+            let made = (unpacked.digest, &unpacked.chunk_map);
+            return self.keep(place, output, made, wrapping);
         }
         // What was unpacked is a disk in another format.
         wrapping.push(format.to_string());
         let raw = Output::create(&self.incoming(place).with_extension("disk"))?;
         raw.write_device(&disk)?;
         let chunk_map = ChunkMap::compute(&raw.device()?)?;
-        self.keep(raw, unpacked.digest, &chunk_map, wrapping)
+        self.keep(place, raw, (unpacked.digest, &chunk_map), wrapping)
     }
 
     /// Looks up a path and takes its lock, waiting for another process that has it.
@@ -315,13 +331,15 @@ impl Cache {
             .open(&lock_path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|e| imgasm_block::Error::file(&lock_path, "lock", e))?;
-        let stamp = Stamp::of(file.file()).map_err(|e| cannot_read(path, e))?;
+        let metadata = file.file().metadata().map_err(|e| cannot_read(path, e))?;
+        let stamp = Stamp::new(&metadata);
         let known: Option<Known> = read_json(&stem.with_extension("json"));
         Ok(Place {
             path,
             file,
             at_rest: stamp.is_at_rest(),
             known: known.filter(|known| known.stamp == stamp),
+            metadata,
             stamp,
             stem,
             _lock: lock,
@@ -346,8 +364,22 @@ impl Cache {
         self.dir.join(format!("{digest}.{extension}"))
     }
 
+    /// The base at a place with this digest, if the cache has its disk.
+    fn entry(&self, place: &Place<'_>, digest: Digest) -> Result<Option<Base>> {
+        Ok(self.cached(digest)?.map(|cached| Base {
+            device: cached.device,
+            binding: cached.binding,
+            chunk_map: cached.chunk_map,
+            sha256: Some(digest),
+            wrapping: cached.wrapping,
+            recovery: None,
+            owner: place.metadata.uid(),
+            mode: place.metadata.mode(),
+        }))
+    }
+
     /// The cached disk of the file with this digest, if it is whole.
-    fn entry(&self, digest: Digest) -> Result<Option<Base>> {
+    fn cached(&self, digest: Digest) -> Result<Option<Cached>> {
         let open = || {
             let entry: Entry = read_json(&self.file(digest, "json"))?;
             let device = FileDevice::open(&self.file(digest, "raw")).ok()?;
@@ -366,22 +398,20 @@ impl Cache {
             let compared = Verified::new(device, Arc::clone(&chunk_map), forget(mark))?;
             (Arc::new(compared), Binding::Compared)
         };
-        Ok(Some(Base {
+        Ok(Some(Cached {
             device,
             binding,
             chunk_map,
-            sha256: Some(digest),
             wrapping: entry.wrapping,
-            recovery: None,
         }))
     }
 
     /// Puts an unpacked disk into the cache and opens it there.
     fn keep(
         &self,
+        place: &Place<'_>,
         output: Output,
-        digest: Digest,
-        chunk_map: &ChunkMap,
+        (digest, chunk_map): (Digest, &ChunkMap),
         wrapping: Vec<String>,
     ) -> Result<Base> {
         let raw = self.file(digest, "raw");
@@ -392,7 +422,7 @@ impl Cache {
         write(&self.file(digest, "chunks"), &chunk_map.encode())?;
         write_json(&self.file(digest, "json"), &Entry { wrapping })?;
         let lost = || cannot_read(&raw, io::ErrorKind::NotFound.into());
-        self.entry(digest)?.ok_or_else(lost)
+        self.entry(place, digest)?.ok_or_else(lost)
     }
 }
 
@@ -447,6 +477,8 @@ impl Place<'_> {
             sha256: digest,
             wrapping: Vec::new(),
             recovery,
+            owner: self.metadata.uid(),
+            mode: self.metadata.mode(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! - `look`: the disk in an image file that can be read where it is: raw, qcow2, VMDK, VHD, VHDX,
 //!   VDI.
 //! - [`cache`]: the same, and compressed files and tars as well, which are unpacked once and kept.
-//! - `once`: a file's digest and chunk map from one reading of it; `folder`: the cache is ours alone.
+//! - `folder`: the cache is ours alone.
 //! - [`known`]: what the cache remembers about raw images; `stamp` shows whether they have changed.
 //! - [`mod@detect`]: what a file is, judged by its content; `bytes`: numbers in its headers.
 //! - [`error`]: why a container could not be read or written.
@@ -31,7 +31,6 @@ mod frames;
 mod inflate;
 mod joined;
 pub mod known;
-mod once;
 mod peel;
 mod qcow2;
 mod stamp;
@@ -60,10 +59,8 @@ pub use write::{OutputFormat, write_file, write_stream};
 use family::Family;
 
 use detect::{Content, HEAD_LEN, detect};
+pub use imgasm_block::Progress;
 use imgasm_block::{BlockDevice, FileDevice, InPlace, Recovery};
-
-/// Called with how far a file has been read: bytes done, and bytes in all.
-pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
 /// An opened disk image.
 #[derive(Clone)]

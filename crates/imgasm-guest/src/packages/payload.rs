@@ -4,11 +4,11 @@
 //! own stripped form for files above 4 GiB, with the number that the file has in the package's
 //! header. In both, what belongs to one entry is padded to four bytes.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::header::Header;
 use super::tags;
+use imgasm_block::Reader;
 
 /// Bytes of a newc entry before its name.
 const NEWC_LEN: usize = 110;
@@ -41,15 +41,15 @@ pub enum Key {
 pub struct Entry {
     /// Which it is.
     pub key: Key,
-    /// Bytes that follow; `None` where only the package's header tells.
+    /// Bytes that follow; `None` if only the package's header tells.
     pub size: Option<u64>,
 }
 
 /// Unpacks the payload of the package with this header.
 ///
 /// # Errors
-/// Where the header names a packer or a form that is not known.
-pub fn unpack(header: &Header, payload: File) -> io::Result<Archive<Box<dyn Read>>> {
+/// If the header names a packer or a form that is not known.
+pub fn unpack(header: &Header, payload: Reader) -> io::Result<Archive<Box<dyn Read>>> {
     let format = header.string(tags::PAYLOAD_FORMAT);
     if let Some(format) = format.filter(|format| format != "cpio") {
         let problem = format!("payloads in the form {format:?} are not supported");
@@ -57,7 +57,7 @@ pub fn unpack(header: &Header, payload: File) -> io::Result<Archive<Box<dyn Read
     }
     let compressor = header.string(tags::PAYLOAD_COMPRESSOR);
     let mut file = BufReader::new(payload);
-    // Where nothing is said, it is gzip, or nothing at all.
+    // If nothing is said, it is gzip, or nothing at all.
     let is_gzip = file.fill_buf()?.starts_with(&GZIP_MAGIC);
     let reader: Box<dyn Read> = match compressor.as_deref() {
         Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(file)),

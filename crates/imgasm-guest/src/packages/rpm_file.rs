@@ -4,16 +4,16 @@
 //! nothing any more, a header with signatures, padded to eight bytes, the package's own header, and
 //! the packed payload. Version 6 has the same parts with fewer old tags in them.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::header::{COUNTS_LEN, Header, MAGIC, Value};
 use super::tags::{self, Tag};
-use imgasm_block::Digest;
+use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Reader, Verified, once};
 
 /// Bytes of the lead.
 const LEAD_LEN: usize = 96;
@@ -54,7 +54,9 @@ pub struct RpmFile {
     pub signatures: Header,
     /// The package's own header.
     pub header: Header,
-    file: File,
+    file: Arc<FileDevice>,
+    /// Of the bytes that have the digest.
+    chunk_map: Arc<ChunkMap>,
     payload: u64,
 }
 
@@ -69,8 +71,9 @@ impl RpmFile {
             path: path.to_owned(),
             problem,
         };
-        let mut file = File::open(path).map_err(host)?;
-        let found = sha256(&mut file).map_err(host)?;
+        let file = Arc::new(FileDevice::open(path).map_err(host)?);
+        let read = once::read(&file, &|_, _| ());
+        let (found, chunk_map) = read.map_err(|error| host(io::Error::other(error)))?;
         if found != wanted {
             return Err(Error::OtherFile {
                 path: path.to_owned(),
@@ -78,19 +81,21 @@ impl RpmFile {
                 found,
             });
         }
-        file.rewind().map_err(host)?;
-        let parsed = read_headers(&mut file).map_err(|error| match error {
+        let chunk_map = Arc::new(chunk_map);
+        let mut reader = verified(&file, &chunk_map, 0).map_err(host)?;
+        let parsed = read_headers(&mut reader).map_err(|error| match error {
             ReadError::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => host(source),
             ReadError::Io(_) => unsound("it is cut short".to_owned()),
             ReadError::Unsound(problem) => unsound(problem),
         })?;
         let (signatures, header) = parsed;
-        let payload = file.stream_position().map_err(host)?;
+        let payload = reader.stream_position().map_err(host)?;
         let package = Self {
             path: path.to_owned(),
             signatures,
             header,
             file,
+            chunk_map,
             payload,
         };
         package.check().map_err(unsound)?;
@@ -111,10 +116,8 @@ impl RpmFile {
     }
 
     /// The payload as it is packed.
-    pub fn payload(&self) -> io::Result<File> {
-        let mut file = self.file.try_clone()?;
-        file.seek(SeekFrom::Start(self.payload))?;
-        Ok(file)
+    pub fn payload(&self) -> io::Result<Reader> {
+        verified(&self.file, &self.chunk_map, self.payload)
     }
 
     /// The bytes that signatures of the header are made over.
@@ -159,6 +162,14 @@ impl RpmFile {
     }
 }
 
+/// The bytes of a file from this one on: those that its chunk map was made of, or an error.
+fn verified(file: &Arc<FileDevice>, chunk_map: &Arc<ChunkMap>, from: u64) -> io::Result<Reader> {
+    let (file, chunk_map) = (Arc::clone(file), Arc::clone(chunk_map));
+    let verified = Verified::new(file, chunk_map, || ()).map_err(io::Error::other)?;
+    let range = from..verified.len();
+    Ok(Reader::new(Arc::new(verified), range))
+}
+
 enum ReadError {
     Io(io::Error),
     Unsound(String),
@@ -170,7 +181,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-fn read_headers(file: &mut File) -> Result<(Header, Header), ReadError> {
+fn read_headers(file: &mut Reader) -> Result<(Header, Header), ReadError> {
     let mut lead = [0; LEAD_LEN];
     file.read_exact(&mut lead)?;
     if !lead.starts_with(&LEAD_MAGIC) {
@@ -187,7 +198,7 @@ fn read_headers(file: &mut File) -> Result<(Header, Header), ReadError> {
     Ok((signatures, header))
 }
 
-fn read_header(file: &mut File, what: &str) -> Result<Header, ReadError> {
+fn read_header(file: &mut Reader, what: &str) -> Result<Header, ReadError> {
     let mut start = [0; MAGIC.len() + COUNTS_LEN];
     file.read_exact(&mut start)?;
     let (magic, counts) = start.split_at(MAGIC.len());

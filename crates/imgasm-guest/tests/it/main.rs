@@ -10,6 +10,7 @@ mod keyfile;
 mod loader;
 mod omissions;
 mod openpgp;
+mod rpm_files;
 mod selinux;
 mod systemd;
 mod sysusers;

@@ -5,9 +5,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Error, Progress, Result};
-use imgasm_block::bytes::byte_len;
-use imgasm_block::{BlockDevice, ChunkMap, ChunkMapBuilder, Digest, FileDevice, pool};
+use super::bytes::byte_len;
+use super::{BlockDevice, ChunkMap, ChunkMapBuilder, Digest, Error, FileDevice, Result, pool};
+
+/// How far a long read is: called with the bytes that are done and all of them.
+pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
 /// How much is read in one step.
 const READ_BYTES: u64 = 1 << 20;
@@ -22,8 +24,12 @@ enum Piece {
     Zeros(u64),
 }
 
-/// Reads a file; one core hashes the file as a whole, the other its chunks.
-pub(super) fn read(file: &FileDevice, progress: &Progress<'_>) -> Result<(Digest, ChunkMap)> {
+/// Reads a file; one core hashes the file as a whole, the other its chunks. What is read of it later
+/// is the same if it is read through [`Verified`](super::Verified) with this chunk map.
+///
+/// # Errors
+/// [`Error::File`] if it has become shorter.
+pub fn read(file: &FileDevice, progress: &Progress<'_>) -> Result<(Digest, ChunkMap)> {
     let (to_map, from_file) = sync_channel(QUEUE);
     let (digest, chunk_map) = pool::both(
         move || hash(file, &to_map, progress),
@@ -33,10 +39,8 @@ pub(super) fn read(file: &FileDevice, progress: &Progress<'_>) -> Result<(Digest
     if chunk_map.device_len() == file.len() {
         Ok((digest, chunk_map))
     } else {
-        Err(Error::Read {
-            path: file.path().to_owned(),
-            source: io::ErrorKind::UnexpectedEof.into(),
-        })
+        let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+        Err(Error::file(file.path(), "read", cut))
     }
 }
 
