@@ -241,14 +241,7 @@ fn cut_short(
 
 /// Whether a file begins as a manifest does, which leads to the image beside it.
 pub fn may_be_manifest(path: &Path) -> bool {
-    begins_as_manifest(path).unwrap_or(false)
-}
-
-fn begins_as_manifest(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    let mut first = [0];
-    let is_json = file.read(&mut first)? == 1 && first == *b"{";
-    Ok(is_json && file.metadata()?.len() <= manifest::LIMIT_BYTES)
+    manifest::read(path).is_ok_and(|content| content.is_some())
 }
 
 /// The manifest in a file, if there is one in it.
@@ -256,10 +249,10 @@ fn manifest(path: &Path) -> Result<Option<Manifest>, OpenError> {
     let is_named_so = path
         .extension()
         .is_some_and(|extension| extension == "json");
-    if !begins_as_manifest(path)? {
+    let Some(content) = manifest::read(path)? else {
         return Ok(None);
-    }
-    match Manifest::parse(&fs::read(path)?) {
+    };
+    match Manifest::parse(&content) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(error) if is_named_so => Err(OpenError::NoManifest(error)),
         // The code at the beginning of a disk may begin with any byte.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use crate::config::Setting;
 use crate::inspect::TableDescription;
 use crate::origin::Origin;
 use imgasm_aws::Artifact;
-use imgasm_block::{Digest, Output};
+use imgasm_block::{BlockDevice, Digest, FileDevice, Output};
 
 /// The name of the file.
 pub const FILE_NAME: &str = "manifest.json";
@@ -30,6 +31,21 @@ pub enum ParseError {
         /// The file.
         file: String,
     },
+}
+
+/// The content of a file that may be a manifest; `None` if it does not begin as one does, or is longer
+/// than any. What is no regular file, such as a pipe, is an error, not waited for.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = FileDevice::open(path)?;
+    let part = |len: u64| {
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        file.read_at(0, &mut bytes).map_err(io::Error::other)?;
+        Ok::<_, io::Error>(bytes)
+    };
+    if !(1..=LIMIT_BYTES).contains(&file.len()) || part(1)? != b"{" {
+        return Ok(None);
+    }
+    part(file.len()).map(Some)
 }
 
 /// The record that `build` writes beside the image. It holds nothing about the host or the time of

@@ -1,6 +1,6 @@
 //! `imgasm build`
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -278,19 +278,22 @@ fn bills_of_materials<'p>(
 
 fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
     let failed = |failure: Failure| failure.in_context(format!("cannot read {}", path.display()));
-    let json = fs::read(path).map_err(|error| failed(error.into()))?;
+    let json = manifest::read(path).map_err(|error| failed(error.into()))?;
+    let json = json.ok_or_else(|| failed(Failure::new("it is not a manifest")))?;
     Manifest::parse(&json).map_err(|error| failed(error.into()))
 }
 
 /// Refuses to replace what a recipe with another name has built.
 fn refuse_foreign(path: &Path, name: &str) -> Result<(), Failure> {
-    let Ok(json) = fs::read(path) else {
-        return Ok(());
-    };
-    let what = match Manifest::parse(&json) {
-        Ok(manifest) if manifest.name == name => return Ok(()),
-        Ok(manifest) => format!("is of the image `{}`", manifest.name),
-        Err(error) => format!("is not a manifest: {error}"),
+    let what = match manifest::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => format!("cannot be read: {error}"),
+        Ok(None) => "is not a manifest".to_owned(),
+        Ok(Some(json)) => match Manifest::parse(&json) {
+            Ok(manifest) if manifest.name == name => return Ok(()),
+            Ok(manifest) => format!("is of the image `{}`", manifest.name),
+            Err(error) => format!("is not a manifest: {error}"),
+        },
     };
     Err(Failure::new(format!("{} {what}", path.display()))
         .with_hint("choose another folder with -o, or replace it with --force"))

@@ -177,6 +177,50 @@ fn pipes_and_devices_are_not_opened() {
 }
 
 #[test]
+fn nothing_waits_for_a_pipe() {
+    if !need::tools(&["mkfifo", "timeout"]) {
+        return;
+    }
+    let project = Project::new();
+    fs::create_dir(project.path("out")).unwrap();
+    for pipe in ["pipe", "imgasm.lock", "out/manifest.json"] {
+        let made = Command::new("mkfifo").arg(project.path(pipe)).status();
+        assert!(made.unwrap().success());
+    }
+    for command in [
+        "diff pipe pipe",
+        "diff imgasm.toml pipe",
+        "verify pipe",
+        "inspect pipe",
+        "ls pipe",
+        "convert pipe new.raw",
+        "grow pipe 1GiB",
+        "recover pipe",
+        "apply pipe overlay",
+        "edit pipe /etc/a",
+        "cp pipe:/etc/a a",
+        "boot pipe",
+        "check -f pipe",
+        "lock",
+        "fetch",
+        "build",
+        "build --force --from-manifest pipe",
+        "build --force --sign pipe",
+        "import --dry-run",
+    ] {
+        let mut limited = Command::new("timeout");
+        let output = limited
+            .args(["60", env!("CARGO_BIN_EXE_imgasm")])
+            .args(command.split(' '))
+            .current_dir(project.0.path())
+            .env("IMGASM_CACHE", project.path("cache"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}: {output:?}");
+    }
+}
+
+#[test]
 fn what_a_volume_holds_belongs_to_the_identity_of_the_recipe() {
     let project = Project::new();
     let volume = "[[volume]]\ndevice_name = '/dev/sdf'\nvolume_size = 1\nfilesystem = 'ext4'\n\

@@ -4,6 +4,7 @@
 //! Partition tables, containers, recipes and overlays are in `mutation_inputs`, filesystems in
 //! `mutation` of imgasm-disk, and each is here with its sound form at least.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -58,6 +59,60 @@ fn cases() {
         let sound = rng.pick(&seeds).clone();
         parse(&damaged(&mut rng, sound));
     });
+}
+
+#[test]
+#[ignore = "writes what the fuzz targets begin with, to the folder IMGASM_CORPUS"]
+fn corpus() {
+    let corpus = std::env::var_os("IMGASM_CORPUS").expect("IMGASM_CORPUS names a folder");
+    for (name, _) in parsers::PARSERS {
+        let of_target = Path::new(&corpus).join(name);
+        fs::create_dir_all(&of_target).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for (number, seed) in seeds(name, folder.path()).iter().enumerate() {
+            fs::write(of_target.join(format!("seed-{number}")), seed).unwrap();
+        }
+    }
+}
+
+/// The targets are a workspace of their own, which no other check builds.
+#[test]
+fn the_lock_of_the_fuzz_targets_has_what_the_crates_need() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| -> toml::Table {
+        let text = fs::read_to_string(path).unwrap();
+        toml::from_str(&text).unwrap()
+    };
+    let lock = read(&project.join("fuzz/Cargo.lock"));
+    let crates = fs::read_dir(project.join("crates")).unwrap();
+    let crates = crates.map(|entry| entry.unwrap().path());
+    let mut missing = Vec::new();
+    for folder in crates.chain([project.to_owned()]) {
+        let manifest = read(&folder.join("Cargo.toml"));
+        let name = &manifest["package"]["name"];
+        let mut packages = lock["package"].as_array().unwrap().iter();
+        let Some(locked) = packages.find(|package| package["name"] == *name) else {
+            continue; // What talks to AWS is not a part of it.
+        };
+        let locked: BTreeSet<&str> = locked["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|dependency| dependency.as_str()?.split(' ').next())
+            .collect();
+        for (wanted, how) in manifest["dependencies"].as_table().unwrap() {
+            let is_optional = how
+                .get("optional")
+                .is_some_and(|is| is.as_bool() == Some(true));
+            if !is_optional && !locked.contains(wanted.as_str()) {
+                missing.push(format!("{name}: {wanted}"));
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "{missing:?}: `cargo update --manifest-path fuzz/Cargo.toml imgasm`"
+    );
 }
 
 /// Sound files for a parser.
