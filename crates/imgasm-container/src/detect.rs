@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::WHOLE_DISK;
+
 /// How many bytes at the beginning decide what a file is: the superblock of btrfs is the furthest.
 pub(super) const HEAD_LEN: usize = 68 << 10;
 
@@ -82,11 +84,14 @@ pub(super) enum Content {
     Disk(DiskFormat),
     /// The text that describes a VMDK of several files.
     Descriptor,
-    /// A format that holds disks or files but is not read, by its name.
-    Foreign(&'static str),
+    /// A format that holds disks or files but is not read: its name, and what to do about it.
+    Foreign(&'static str, &'static str),
     /// Anything else.
     Unknown,
 }
+
+/// What to do about a file that only holds the image.
+const UNPACKED: &str = "unpack it first: only gzip, xz, zstd, bzip2 and tar are unpacked here";
 
 /// Judges by the beginning of a file, of which `head` has up to [`HEAD_LEN`] bytes.
 pub(super) fn detect(head: &[u8]) -> Content {
@@ -128,24 +133,31 @@ pub(super) fn detect(head: &[u8]) -> Content {
     if at(0, super::vmdk_descriptor::MAGIC.as_bytes()) {
         return Content::Descriptor;
     }
-    let foreign = [
-        (0, &b"COWD"[..], "a VMDK of ESX 2"),
-        (0, b"QED\0", "a QED image"),
-        (0, b"WithoutFreeSpace", "a Parallels image"),
-        (0, b"WithouFreSpacExt", "a Parallels image"),
-        (0, b"Bochs Virtual HD Image", "a Bochs image"),
-        (0, b"\x3a\xff\x26\xed", "an Android sparse image"),
-        (0, b"PK\x03\x04", "a zip file"),
-        (0, b"7z\xbc\xaf\x27\x1c", "a 7z file"),
-        (0, b"\x04\x22\x4d\x18", "an lz4 file"),
-        (0, b"LZIP", "an lzip file"),
-        (0, b"\x89LZO\0", "an lzop file"),
-        (0, b"\x1f\x9d", "a compress (.Z) file"),
-        (0, b"Rar!", "a rar file"),
+    let disks = [
+        (&b"COWD"[..], "a VMDK of ESX 2"),
+        (b"QED\0", "a QED image"),
+        (b"WithoutFreeSpace", "a Parallels image"),
+        (b"WithouFreSpacExt", "a Parallels image"),
+        (b"Bochs Virtual HD Image", "a Bochs image"),
+        (b"\x3a\xff\x26\xed", "an Android sparse image"),
+        (b"EVF\t\r\n\xff\0", "an EnCase image"),
+        (b"MSWIM\0\0\0", "a WIM image"),
     ];
-    for (offset, magic, name) in foreign {
-        if at(offset, magic) {
-            return Content::Foreign(name);
+    let packed = [
+        (&b"PK\x03\x04"[..], "a zip file"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z file"),
+        (b"\x04\x22\x4d\x18", "an lz4 file"),
+        (b"LZIP", "an lzip file"),
+        (b"\x89LZO\0", "an lzop file"),
+        (b"\x1f\x9d", "a compress (.Z) file"),
+        (b"Rar!", "a rar file"),
+        (b"07070", "a cpio archive"),
+    ];
+    let disks = disks.map(|(magic, name)| (magic, name, WHOLE_DISK));
+    let packed = packed.map(|(magic, name)| (magic, name, UNPACKED));
+    for (magic, name, advice) in disks.into_iter().chain(packed) {
+        if at(0, magic) {
+            return Content::Foreign(name, advice);
         }
     }
     let raw = [
@@ -183,11 +195,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_short_is_misread() {
+    fn what_is_short_or_foreign_is_not_misread() {
         for len in 0..64 {
             assert_eq!(detect(&vec![0; len]), Content::Unknown);
             assert_eq!(detect(&vec![0x50; len]), Content::Unknown);
         }
+        let advice = |head: &[u8]| match detect(head) {
+            Content::Foreign(_, advice) => advice,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(advice(b"QED\0 and more"), WHOLE_DISK);
+        assert_eq!(advice(b"070701 and more"), UNPACKED);
         assert_eq!(detect(b"BZh9 is how a text may begin"), Content::Unknown);
     }
 }

@@ -159,10 +159,10 @@ fn content(device: &dyn BlockDevice, path: &Path) -> Result<Content> {
     let mut head = vec![0; len];
     device.read_at(0, &mut head)?;
     match detect(&head) {
-        Content::Foreign(name) => Err(Error::Unsupported {
+        Content::Foreign(name, advice) => Err(Error::Unsupported {
             path: path.to_owned(),
             what: name.to_owned(),
-            advice: WHOLE_DISK.to_owned(),
+            advice: advice.to_owned(),
         }),
         content => Ok(content),
     }

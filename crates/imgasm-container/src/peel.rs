@@ -111,16 +111,16 @@ impl Peeler<'_> {
             }
             Content::Tar => self.visit_tar(&mut whole, layers, depth),
             Content::Unknown if inside_tar => Ok(false),
-            Content::Foreign(_) | Content::Descriptor if inside_tar => Ok(false),
+            Content::Foreign(..) | Content::Descriptor if inside_tar => Ok(false),
             Content::Descriptor => Err(Error::Unsupported {
                 path: self.path.to_owned(),
                 what: "a VMDK descriptor file".to_owned(),
                 advice: WHOLE_DISK.to_owned(),
             }),
-            Content::Foreign(name) => Err(Error::Unsupported {
+            Content::Foreign(name, advice) => Err(Error::Unsupported {
                 path: self.path.to_owned(),
                 what: name.to_owned(),
-                advice: WHOLE_DISK.to_owned(),
+                advice: advice.to_owned(),
             }),
             Content::Unknown => Err(Error::Unknown {
                 path: self.path.to_owned(),
