@@ -31,6 +31,10 @@ pub(super) struct Args {
     /// Replace an image that another recipe has built there.
     #[arg(long)]
     force: bool,
+    /// Take nothing on trust, as in CI: unpacked images in the cache are compared with their digests.
+    /// Packages and bases from servers are always those of imgasm.lock, which must fit the recipe.
+    #[arg(long, conflicts_with = "trust_cache")]
+    locked: bool,
     /// Build again, elsewhere and in another environment, and fail with status 1 if that gives
     /// other bytes.
     #[arg(long)]
@@ -85,6 +89,9 @@ pub(super) fn run(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
+    let mut environment = environment.clone();
+    environment.trusts_cache &= !args.locked;
+    let environment = &environment;
     if !args.check_reproducible {
         build_all(args, environment, output)?;
         return Ok(Outcome::Done);

@@ -285,4 +285,16 @@ fn what_is_read_cached_and_decided_is_said_if_asked_for() {
     let applied = said(&["-v", "apply", "disk.raw", "o"]);
     let words = "overlay `o`, step 1 (`mkdir`): passed over by its guard";
     assert!(applied.contains(words), "{applied}");
+    let recipe = "name = \"locked\"\nbase = { file = \"disk.raw.gz\" }\n";
+    fs::write(folder.path().join("imgasm.toml"), recipe).unwrap();
+    let bound = |flags: &[&str]| {
+        let all = said(&[&["build"], flags].concat());
+        let manifest = fs::read(folder.path().join("out/manifest.json")).expect(&all);
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        manifest["base"]["bound"].clone()
+    };
+    assert_eq!(bound(&[]), "trusted-cache");
+    assert_eq!(bound(&["--locked"]), "compared");
+    let both = said(&["build", "--locked", "--trust-cache"]);
+    assert!(both.contains("cannot be used with"), "{both}");
 }

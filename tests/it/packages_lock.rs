@@ -197,7 +197,7 @@ fn a_lock_holds_until_it_is_updated() {
     assert!(house.folder.join("vendor/tool-2-1.noarch.rpm").is_file());
     // Other wishes, or another base, need another lock.
     house.recipe("install = ['tool', 'other']");
-    let (status, said) = house.imgasm(&["build"]);
+    let (status, said) = house.imgasm(&["build", "--locked"]);
     assert!(
         status == 2 && said.contains("does not fit any more"),
         "{said}"
@@ -297,7 +297,7 @@ fn a_server_is_asked_by_lock_and_fetch_and_never_by_build() {
     // repomd, primary, and two packages, one of them twice.
     assert_eq!(before, 5);
     house.done(&["fetch"]);
-    house.done(&["build", "--check-reproducible"]);
+    house.done(&["build", "--locked", "--check-reproducible"]);
     house.done(&["plan"]);
     assert_eq!(asked.load(Ordering::SeqCst), before);
     house.look(|root| {
