@@ -61,7 +61,8 @@ fn theirs(kind: &str, path: &Path) -> Verdict {
         drop(Mount::try_new(path, Kind::Ext, Access::ReadOnly));
     }
     let (tool, arguments): (&str, &[&str]) = match kind {
-        "xfs" => ("xfs_repair", &["-n", "-f"]),
+        // It looks at a filesystem of a single group only if it is told to.
+        "xfs" => ("xfs_repair", &["-n", "-f", "-o", "force_geometry"]),
         "vfat" => ("fsck.fat", &["-n"]),
         _ => ("e2fsck", &["-fn"]),
     };
