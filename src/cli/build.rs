@@ -263,7 +263,7 @@ fn build(
     Ok((paths, build.manifest))
 }
 
-/// What is in the root filesystem of an image, for files of these names.
+/// What is in an image, for files of these names.
 fn bills_of_materials<'p>(
     paths: &'p [PathBuf],
     build: &Build,
@@ -273,8 +273,8 @@ fn bills_of_materials<'p>(
         return Ok(Vec::new());
     }
     let disk = Disk::open(build.delta.clone())?;
-    let root = disk.open_filesystem(disk.root(recipe.base.partition())?)?;
-    let contents = sbom::Contents::read(root.as_ref())?;
+    let root = disk.root(recipe.base.partition())?;
+    let contents = sbom::Contents::read(&disk, root)?;
     let documents = paths.iter().map(|path| {
         let form = sbom::Form::of_name(path);
         let document = sbom::document(form, &build.manifest, &contents)?;

@@ -1,4 +1,4 @@
-//! What there is in an image: packages, and the files of the root filesystem.
+//! What there is in an image: packages, and the files of the root filesystem and of what it mounts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::thread;
@@ -9,7 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::licence::Licence;
+use crate::verify::boot;
 use imgasm_block::Digest;
+use imgasm_disk::{Disk, Place};
 use imgasm_fs::digest::{ContentHasher, Hashers};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, At as _, LastLink, locate, walk};
@@ -22,7 +24,8 @@ use imgasm_guest::packages::inventory::{Kind, inventory};
 pub struct Contents {
     /// The packages, in the order of their names.
     pub packages: Vec<Listed>,
-    /// The regular files, in the order of their paths; a hard link is one, too.
+    /// The regular files, in the order of their paths, first those of the root; a hard link is one,
+    /// too.
     pub files: Vec<File>,
     /// The files that belong to no package, by their places in the list.
     pub unowned: Vec<usize>,
@@ -82,15 +85,22 @@ impl ContentHasher for Hasher {
 }
 
 impl Contents {
-    /// Reads an image's root filesystem, all of its files included.
+    /// Reads what the root filesystem at this place of a disk and those that it mounts hold, all of
+    /// their files included.
     ///
     /// # Errors
     /// [`Error::NoDatabase`] if the image does not record its packages.
-    pub fn read(root: &dyn FileSystem) -> Result<Self, Error> {
+    pub fn read(disk: &Disk, root: Place) -> Result<Self, Error> {
+        let root = disk.open_filesystem(root)?;
+        let root = root.as_ref();
+        let mut mounted = Vec::new();
+        for (point, place) in boot::mounted(root, boot::filesystems(disk)?)? {
+            mounted.push((point, disk.open_filesystem(place)?));
+        }
         let (kind, installed) = inventory(root)?.ok_or(Error::NoDatabase)?;
         let distribution = OsRelease::read(root)?;
         let distribution = distribution.as_ref().map_or("", OsRelease::id);
-        let files = files(root)?;
+        let files = files(root, &mounted)?;
         let numbered = files.iter().enumerate();
         let mut unowned: HashMap<&ImagePath, usize> =
             numbered.map(|(place, file)| (&file.path, place)).collect();
@@ -109,10 +119,9 @@ impl Contents {
                 files: Vec::new(),
             };
             for path in &one.paths {
-                let real = real_path(root, path)?;
-                listed
-                    .files
-                    .extend(real.and_then(|real| unowned.remove(&real)));
+                // What lies on another filesystem is not found in this one.
+                let real = real_path(root, path)?.unwrap_or_else(|| path.clone());
+                listed.files.extend(unowned.remove(&real));
             }
             listed.files.sort_unstable();
             packages.push(listed);
@@ -137,26 +146,45 @@ fn real_path(root: &dyn FileSystem, path: &ImagePath) -> Result<Option<ImagePath
     }
 }
 
-/// All regular files, with their digests.
-fn files(root: &dyn FileSystem) -> Result<Vec<File>, Error> {
+/// All regular files of the root and of what is mounted below it, with their digests.
+fn files(
+    root: &dyn FileSystem,
+    mounted: &[(ImagePath, Box<dyn FileSystem>)],
+) -> Result<Vec<File>, Error> {
+    let is_covered = |path: &ImagePath| mounted.iter().any(|(point, _)| path.starts_with(point));
     thread::scope(|scope| {
         let mut hashers: Hashers<Hasher> = Hashers::start(scope);
         let mut files = Vec::new();
         // By the numbers of what is hashed.
         let mut places = Vec::new();
-        for entry in walk(root, &ImagePath::root())? {
-            let entry = entry?;
-            if entry.metadata.file_type != FileType::Regular {
-                continue;
+        let mut add = |fs: &dyn FileSystem, point: Option<&ImagePath>| -> Result<(), Error> {
+            for entry in walk(fs, &ImagePath::root())? {
+                let entry = entry?;
+                let is_hidden = point.is_none() && is_covered(&entry.path);
+                if entry.metadata.file_type != FileType::Regular || is_hidden {
+                    continue;
+                }
+                let path = match point {
+                    None => entry.path,
+                    Some(point) => entry
+                        .path
+                        .names()
+                        .fold(point.clone(), |path, name| path.child(name)),
+                };
+                let number = hashers.add(fs, entry.node, entry.metadata.size);
+                if number.at("read", &path)?.is_some() {
+                    places.push(files.len());
+                }
+                files.push(File {
+                    path,
+                    digests: None,
+                });
             }
-            let number = hashers.add(root, entry.node, entry.metadata.size);
-            if number.at("read", &entry.path)?.is_some() {
-                places.push(files.len());
-            }
-            files.push(File {
-                path: entry.path,
-                digests: None,
-            });
+            Ok(())
+        };
+        add(root, None)?;
+        for (point, fs) in mounted {
+            add(fs.as_ref(), Some(point))?;
         }
         for (number, digests) in hashers.finish() {
             files[places[number]].digests = Some(digests);

@@ -1,5 +1,5 @@
 //! A bill of materials: the packages that are installed in an image with their licences, and every file
-//! of the root filesystem with its digest.
+//! of the root filesystem, and of those of its disk that it mounts, with its digest.
 //!
 //! - [`contents`]: what there is in the image; `licence`: what its databases say of licences.
 //! - [`cyclonedx`], [`spdx`]: the two forms of the document.
@@ -31,6 +31,9 @@ pub enum Error {
     /// The root filesystem could not be looked at.
     #[error(transparent)]
     Root(#[from] imgasm_fs::tree::Error),
+    /// The disk could not be looked at.
+    #[error(transparent)]
+    Disk(#[from] imgasm_disk::Error),
     /// The image has no database of packages.
     #[error("the image has no database of packages, neither RPM's nor dpkg's")]
     NoDatabase,

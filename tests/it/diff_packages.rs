@@ -30,7 +30,7 @@ fn rpm(root: &Path, args: &[&str]) -> String {
 fn regular_files(folder: &Path) -> usize {
     let find = Command::new("find")
         .arg(folder)
-        .args(["-type", "f", "-not", "-path", "*/boot/efi/*"])
+        .args(["-type", "f"])
         .output();
     let find = find.unwrap();
     assert_success(&find);
@@ -229,7 +229,8 @@ fn a_bill_of_materials_lists_what_rpm_lists() {
         release["hashes"][0]["content"],
         Digest::of(&content).to_string()
     );
-    assert_eq!(files.count(), regular_files);
+    // The file below /boot/efi is in a partition that this fstab does not mount.
+    assert_eq!(files.count(), regular_files - 1);
 
     // Without a database nothing is written.
     fs::remove_dir_all(root.join("var/lib/rpm")).unwrap();
@@ -285,6 +286,8 @@ fn with_files(at: &Path) -> std::path::PathBuf {
     rpm(&root, &["--initdb"]);
     let shared = at.join("shared");
     fs::write(&shared, "shared\n").unwrap();
+    fs::create_dir_all(root.join("boot/efi/EFI/BOOT")).unwrap();
+    fs::write(root.join("boot/efi/EFI/BOOT/notes"), "of none\n").unwrap();
     for (name, licence, files) in [
         (
             "alpha",
@@ -295,6 +298,11 @@ fn with_files(at: &Path) -> std::path::PathBuf {
             "beta",
             "GPLv2+ and MIT",
             ["/usr/lib/beta.so", "/usr/share/common"],
+        ),
+        (
+            "gamma",
+            "MIT",
+            ["/boot/efi/EFI/BOOT/BOOTX64.EFI", "/usr/share/gamma"],
         ),
     ] {
         let mut builder = rpm::PackageBuilder::new(name, "1", licence, "noarch", "a test");
@@ -309,7 +317,13 @@ fn with_files(at: &Path) -> std::path::PathBuf {
         let file = file.to_str().unwrap().to_owned();
         rpm(&root, &["-i", "--nodeps", "--noscripts", &file]);
     }
-    let text = "name = \"files\"\nbase = { rootfs = \"files\" }\n";
+    // The files of gamma lie in two partitions.
+    let text = "name = \"files\"\nbase = { rootfs = \"files\", size = \"200 MiB\" }\n\
+                [[disk.partition]]\ntype = \"efi\"\nsize = \"40 MiB\"\nfilesystem = \"vfat\"\n\
+                mount = \"/boot/efi\"\nlabel = \"EFI\"\n[[disk.partition]]\nfilesystem = \"ext4\"\n\
+                mount = \"/\"\nlabel = \"ROOT\"\n";
+    let fstab = "LABEL=ROOT / ext4 defaults 0 1\nLABEL=EFI /boot/efi vfat defaults 0 2\n";
+    fs::write(root.join("etc/fstab"), fstab).unwrap();
     fs::write(at.join("files.toml"), text).unwrap();
     root
 }
@@ -341,6 +355,8 @@ fn both_forms_say_which_file_is_whose_and_under_which_licence() {
     assert_eq!(beta["licenses"][0]["license"]["name"], "GPLv2+ and MIT");
     assert_eq!(names(alpha), ["/usr/lib/alpha.so", "/usr/share/common"]);
     assert_eq!(names(beta), ["/usr/lib/beta.so"]);
+    let gamma = ["/usr/share/gamma", "/boot/efi/EFI/BOOT/BOOTX64.EFI"];
+    assert_eq!(names(package("gamma")), gamma);
     let refs = bom["components"].as_array().unwrap().iter();
     let inner = refs
         .clone()
@@ -360,7 +376,7 @@ fn both_forms_say_which_file_is_whose_and_under_which_licence() {
         .collect();
     assert_eq!(
         declared,
-        ["NOASSERTION", "MIT OR Apache-2.0", "LicenseRef-0"]
+        ["NOASSERTION", "MIT OR Apache-2.0", "LicenseRef-0", "MIT"]
     );
     let extracted = &document["hasExtractedLicensingInfos"][0];
     assert_eq!(extracted["extractedText"], "GPLv2+ and MIT");

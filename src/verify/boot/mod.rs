@@ -27,6 +27,8 @@ use imgasm_aws::Boot;
 pub use imgasm_aws::wish::BootMode;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::FileSystem;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree;
 
 /// A filesystem that the machine will have, by all the names under which it can be mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct KnownFilesystem {
     pub partition_uuid: Option<String>,
     /// The name of its partition.
     pub partition_name: Option<String>,
+    /// Where it lies on the disk of the image; `None` if it lies elsewhere.
+    pub place: Option<Place>,
 }
 
 impl fmt::Display for KnownFilesystem {
@@ -175,9 +179,27 @@ pub fn filesystems(disk: &Disk) -> imgasm_disk::Result<Vec<KnownFilesystem>> {
             uuid: info.map(|info| info.uuid).unwrap_or_default(),
             partition_uuid: partition.and_then(|p| p.guid).map(|guid| guid.to_string()),
             partition_name: partition.map(|p| p.name.clone()),
+            place: Some(place),
         });
     }
     Ok(known)
+}
+
+/// What `/etc/fstab` of a root mounts below it of these filesystems of a disk: where, and which.
+///
+/// # Errors
+/// If the root cannot be read.
+pub fn mounted(
+    root: &dyn FileSystem,
+    filesystems: Vec<KnownFilesystem>,
+) -> tree::Result<Vec<(ImagePath, Place)>> {
+    mounts::of_disk(&Machine {
+        root,
+        disk: None,
+        filesystems,
+        boot_mode: None,
+        requires_token: false,
+    })
 }
 
 /// The filesystem that the name of a device in `fstab` or `root=` stands for.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::{Error, Findings};
 use super::{Device, Machine};
+use imgasm_disk::Place;
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, LastLink};
@@ -67,7 +68,7 @@ pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
 }
 
 /// The lines that mount something; `None` if there is no such file.
-fn lines(machine: &Machine<'_>) -> Result<Option<Vec<Line>>, Error> {
+fn lines(machine: &Machine<'_>) -> tree::Result<Option<Vec<Line>>> {
     let Some(content) = read_known(machine.root, "/etc/fstab")? else {
         return Ok(None);
     };
@@ -111,6 +112,22 @@ pub(super) fn check_volumes(machine: &Machine<'_>) -> Result<Findings, Error> {
         }
     }
     Ok(findings)
+}
+
+/// The lines that mount a filesystem of the disk below the root.
+pub(super) fn of_disk(machine: &Machine<'_>) -> tree::Result<Vec<(ImagePath, Place)>> {
+    let mut found = Vec::new();
+    for line in lines(machine)?.unwrap_or_default() {
+        let Ok(mount) = line.mount else { continue };
+        if let Device::Known(filesystem) = machine.device(&mount.device)
+            && let Some(place) = filesystem.place
+            && let Ok(point) = ImagePath::parse(&mount.point)
+            && !point.is_root()
+        {
+            found.push((point, place));
+        }
+    }
+    Ok(found)
 }
 
 fn parse(fields: &[String]) -> Result<Mount, String> {
