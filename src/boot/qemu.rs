@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::metadata::{self, Instance};
-use super::{Accelerator, Error, Options, probe};
+use super::setup::Accelerator;
+use super::{Error, Options, probe};
 use imgasm_aws::wish::BootMode;
 use imgasm_guest::Arch;
 
@@ -328,6 +329,7 @@ mod tests {
             arch,
             devices: Vec::new(),
             user_data: None,
+            ssh_key: None,
             requires_token: true,
             has_tpm: true,
             now: 0,
