@@ -3,6 +3,7 @@
 //! out of the default run.
 //!
 //! - `base`: the disk of the machines.
+//! - `arm64`: a machine for arm64.
 //! - `machine`: a customised machine, on both filesystems and in both boot modes.
 //! - `login`: a machine that is logged into.
 //! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
@@ -11,6 +12,7 @@
 //! - `broken`: machines that do not start, and what is said about them.
 //! - `command`: what can be tested without a machine, also in the default run.
 
+mod arm64;
 mod base;
 mod broken;
 mod command;
