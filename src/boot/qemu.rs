@@ -171,9 +171,11 @@ pub(super) fn command(
         "imgasm-boot",
     ]);
     command.args(["-machine", board(instance.arch)]);
-    command.args(match accelerator {
-        Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
-        Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+    command.args(match (accelerator, is_arm) {
+        (Accelerator::Kvm, _) => ["-accel", "kvm", "-cpu", "host"],
+        (Accelerator::Tcg, false) => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        // The usual way to sign pointers takes most of the time, and nobody attacks this kernel.
+        (Accelerator::Tcg, true) => ["-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"],
     });
     command.arg("-smp").arg(options.cpus.to_string());
     command.arg("-m").arg(options.memory_mib.to_string());

@@ -163,29 +163,27 @@ impl<'a> Judge<'a> {
             None => "the machine did not get that far",
         };
         let is_up = self.no_probe.is_some() && console::asks_for_login(&watched.console);
-        let mut results = Vec::new();
-        match &self.no_probe {
-            // That a machine is not up has one cause, which may be why there is no probe.
-            Some(NoProbe::Failed(problem)) if is_up => results.push(result(
-                "the probe can be added",
-                Verdict::Failed {
-                    message: problem.clone(),
-                },
+        let failed = |message: String| Verdict::Failed { message };
+        let kept_out = match &self.no_probe {
+            Some(NoProbe::Failed(problem)) => Some(problem),
+            _ => None,
+        };
+        // That a machine is not up has one cause, which may be what kept the probe out.
+        let mut results = match kept_out {
+            Some(problem) if is_up => {
+                vec![result("the probe can be added", failed(problem.clone()))]
+            }
+            _ => Vec::new(),
+        };
+        let verdict = match kept_out {
+            _ if is_up => Verdict::Passed,
+            Some(problem) => failed(format!(
+                "the probe cannot be added: {problem}; {}",
+                cause(watched)
             )),
-            _ => {}
-        }
-        results.push(result(
-            "the machine is up",
-            match &self.no_probe {
-                _ if is_up => Verdict::Passed,
-                Some(NoProbe::Failed(problem)) => Verdict::Failed {
-                    message: format!("{}; the probe cannot be added: {problem}", cause(watched)),
-                },
-                _ => Verdict::Failed {
-                    message: cause(watched),
-                },
-            },
-        ));
+            None => failed(cause(watched)),
+        };
+        results.push(result("the machine is up", verdict));
         for live in self.live {
             let message = why.to_owned();
             results.push(result(&live.to_string(), Verdict::Skipped { message }));

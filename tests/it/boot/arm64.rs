@@ -26,6 +26,7 @@ mount = "/boot/efi"
 
 [[disk.partition]]
 type = "root-arm64"
+name = "debian"
 filesystem = "ext4"
 label = "root"
 mount = "/"
@@ -56,11 +57,11 @@ command = "curl -s http://169.254.169.254/latest/dynamic/instance-identity/docum
 stdout = "arm64\nm6g.large"
 "#;
 
+/// The kernel has all drivers that it needs for the root.
 const GRUB_CFG: &str = "set timeout=0
 menuentry Debian {
 	search --no-floppy --label --set=root root
-	linux /vmlinuz root=LABEL=root ro console=ttyS0
-	initrd /initrd.img
+	linux /vmlinuz root=PARTLABEL=debian rootwait ro console=ttyS0
 }
 ";
 
