@@ -129,7 +129,7 @@ impl Setup {
             Accelerator::Kvm => Clock::Native,
             Accelerator::Tcg => Clock::Emulated,
         };
-        let (root, no_probe) = match with_probe(&self.look, subject, options, clock) {
+        let (root, no_probe) = match with_probe(self.look, subject, options, clock) {
             Ok(root) => (root, None),
             Err(why) => (Arc::new(Delta::new(subject.disk.clone())), Some(why)),
         };
@@ -256,7 +256,7 @@ fn accelerator(arch: Arch, options: &Options) -> Result<Accelerator, Error> {
 
 /// The root disk for the machine to write to, with the probe.
 fn with_probe(
-    look: &Look,
+    look: Look,
     subject: &Subject,
     options: &Options,
     clock: Clock,

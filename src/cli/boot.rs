@@ -384,7 +384,7 @@ fn beginning(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
     Ok(data)
 }
 
-/// The public key in a file of OpenSSH (`sshd(8)`, "AUTHORIZED_KEYS FILE FORMAT", without options).
+/// The public key in a file of OpenSSH (`sshd(8)`, "`AUTHORIZED_KEYS` FILE FORMAT", without options).
 fn ssh_key(path: &Path) -> Result<String, Failure> {
     let data = beginning(path, MOST_SSH_KEY)?;
     let text = String::from_utf8_lossy(&data);
