@@ -21,7 +21,9 @@ TEST_PACKAGES := acl attr binutils ca-certificates chromium createrepo-c db5.3-u
 	openssl p11-kit p11-kit-modules pigz python3-venv qemu-utils rpm selinux-utils \
 	selinux-policy-default shellcheck systemd unzip util-linux xfsprogs xz-utils zip zsh zstd bzip2
 
-BOOT_PACKAGES := debootstrap mmdebstrap ovmf qemu-system-x86 swtpm
+BOOT_PACKAGES := arch-test debootstrap mmdebstrap openssh-client ovmf qemu-efi-aarch64 qemu-system-arm qemu-system-x86 \
+	qemu-user-static swtpm
+BOOT_PROGRAMS := arch-test debootstrap mmdebstrap qemu-aarch64-static qemu-system-aarch64 qemu-system-x86_64 ssh swtpm
 
 AWS_VENV := target/aws-venv
 BENCH_VENV := target/bench-venv
@@ -86,8 +88,8 @@ $(AWS_VENV)/.complete: tests/aws/requirements.txt
 
 # QEMU's parts must be of one version: where its tools come from backports, the machine does too.
 boot-tools: test-tools
-	@{ command -v debootstrap && command -v mmdebstrap && command -v swtpm && \
-	command -v qemu-system-x86_64 && ls /usr/share/OVMF; } >/dev/null || { \
+	@{ for p in $(BOOT_PROGRAMS); do command -v $$p || break; done | grep -q $(lastword $(BOOT_PROGRAMS)) && \
+	ls /usr/share/OVMF /usr/share/AAVMF; } >/dev/null || { \
 		echo "installing: $(BOOT_PACKAGES)"; \
 		$(SUDO) apt-get install -y -qq --no-install-recommends --no-remove $(BOOT_PACKAGES) || \
 		$(SUDO) apt-get install -y -qq --no-install-recommends \

@@ -118,6 +118,10 @@ const fn sign(mark: &'static str, meaning: &'static str, is_end: bool) -> Sign {
     }
 }
 
+/// What systemd's shell of emergency mode says, and what it says if root has no password.
+const EMERGENCY: &str = "You are in emergency mode";
+const EMERGENCY_WITHOUT_LOGIN: &str = "Cannot open access to console";
+
 /// The signs, the most telling ones first.
 const SIGNS: [Sign; 28] = [
     sign(
@@ -235,13 +239,9 @@ const SIGNS: [Sign; 28] = [
     ),
     sign("Failed to mount", "a filesystem cannot be mounted", false),
     sign("No space left on device", "a filesystem is full", false),
+    sign(EMERGENCY, "the machine is in emergency mode", false),
     sign(
-        "You are in emergency mode",
-        "the machine is in emergency mode",
-        false,
-    ),
-    sign(
-        "Cannot open access to console",
+        EMERGENCY_WITHOUT_LOGIN,
         "the machine is in emergency mode, and nobody can log in",
         false,
     ),
@@ -274,6 +274,20 @@ pub(super) fn stage(lines: &[String]) -> Stage {
     } else {
         Stage::Firmware
     }
+}
+
+/// Whether somebody could log in. What others write to the console may follow on the same line.
+pub(super) fn asks_for_login(lines: &[String]) -> bool {
+    let is_prompt = |line: &String| line.split_whitespace().take(2).any(|word| word == "login:");
+    lines.iter().any(is_prompt)
+}
+
+/// Whether the machine is in emergency mode, in which it stays until somebody helps.
+pub(super) fn is_in_emergency(lines: &[String]) -> bool {
+    let marks = [EMERGENCY, EMERGENCY_WITHOUT_LOGIN];
+    lines
+        .iter()
+        .any(|line| marks.iter().any(|mark| line.contains(mark)))
 }
 
 /// Whether the machine has stopped for good.
@@ -357,6 +371,18 @@ mod tests {
         assert!(has_ended(&shell) && causes(&shell)[0].contains("finds no boot loader"));
         let silent = lines("SeaBIOS\nBooting from Hard Disk...\nBooting from 0000:7c00\n");
         assert!(causes(&silent)[0].contains("as without a configuration"));
+    }
+
+    #[test]
+    fn a_prompt_may_be_written_over() {
+        let up = "Debian GNU/Linux 12 ip-172-31-16-10 ttyS0\n\nip-172-31-16-10 login: [  98.1] cloud-init[1]";
+        assert!(asks_for_login(&lines(up)));
+        assert!(asks_for_login(&lines("login: ")));
+        assert!(!asks_for_login(&lines("[ 1.0] x: a failed login: no\n")));
+        assert!(!is_in_emergency(&lines(up)));
+        assert!(is_in_emergency(&lines(
+            "You are in emergency mode. After logging in,"
+        )));
     }
 
     #[test]

@@ -2,16 +2,19 @@
 //!
 //! The disks are deltas; nothing that the machine writes is kept.
 //!
-//! - [`boot()`]: starts a [`Subject`] and gives a [`Report`].
+//! - [`setup`]: from a [`Subject`] in three steps to a [`Report`].
+//! - [`connections`]: the connections of QEMU, taken for threads that are shut off.
 //! - [`metadata`]: the instance metadata service.
 //! - [`nbd`]: serves the machine's disks.
 //! - [`probe`]: looks at the machine from within.
 //! - [`qemu`]: the machine that is started, with its [`tpm`]; [`running`]: the machine while it runs.
 //! - [`console`]: reads its console; [`keyboard`]: who stays there types.
-//! - [`verdict`]: draws the conclusions.
+//! - [`verdict`]: draws the conclusions; [`health`]: from what is checked of every machine.
 //! - [`junit`]: a report for continuous integration.
 
+mod connections;
 mod console;
+mod health;
 pub mod junit;
 mod keyboard;
 pub mod metadata;
@@ -19,35 +22,23 @@ mod nbd;
 mod probe;
 mod qemu;
 pub mod running;
+pub mod setup;
 mod tpm;
 mod verdict;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::session::{self, Finish, Session};
-use crate::verify::CheckResult;
-use crate::verify::live::{Clock, Live};
+use crate::verify::live::Live;
 use imgasm_aws::wish::BootMode;
-use imgasm_block::{BlockDevice, Delta};
-use imgasm_disk::Disk;
-use imgasm_fs::Timestamp;
-use imgasm_fs::text::chain;
+use imgasm_block::BlockDevice;
 use imgasm_guest::Arch;
 
 pub use console::Stage;
-use metadata::Instance;
-use metadata::server::Server;
-use qemu::Sockets;
-use running::Machine;
+pub use setup::{Look, Setup};
 pub use verdict::Report;
-
-/// How much of the time is kept for a probe to say what it sees, if the machine is not up: a quarter,
-/// within these bounds.
-const SHORTEST_RESERVE: Duration = Duration::from_secs(30);
-const LONGEST_RESERVE: Duration = Duration::from_mins(2);
 
 /// Why a machine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -132,13 +123,6 @@ impl Error {
     }
 }
 
-/// What runs the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accelerator {
-    Kvm,
-    Tcg,
-}
-
 /// The user's choice of what runs the machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Acceleration {
@@ -168,8 +152,6 @@ pub struct Options {
     pub has_probe: bool,
     /// Whether its console is shown.
     pub is_watched: bool,
-    /// Whether its console is handed over when everything was seen.
-    pub stays: bool,
 }
 
 impl Default for Options {
@@ -182,7 +164,6 @@ impl Default for Options {
             ssh_port: None,
             has_probe: true,
             is_watched: false,
-            stays: false,
         }
     }
 }
@@ -215,176 +196,12 @@ pub struct Subject {
     pub region: String,
     /// Its user data.
     pub user_data: Option<Vec<u8>>,
+    /// The public key of its key pair.
+    pub ssh_key: Option<String>,
     /// Whether its metadata service wants a session token.
     pub requires_token: bool,
     /// Whether it has a TPM 2.0.
     pub has_tpm: bool,
     /// Seconds since 1970, for files that are added and for the metadata service.
     pub now: i64,
-}
-
-/// Starts a machine, watches it, and ends it. `lint` gives what can be said about the image without
-/// starting it, and is called if something is wrong.
-pub fn boot(
-    subject: &Subject,
-    options: &Options,
-    lint: impl FnOnce() -> Vec<CheckResult>,
-) -> Result<Report, Error> {
-    let disk = Disk::open(subject.disk.clone())?;
-    let arch = architecture(&disk, subject.partition)?;
-    let (program, package) = qemu::program(arch)?;
-    let accelerator = accelerator(program, package, arch, options)?;
-    let has_bios_code = match disk.table()? {
-        Some(table) => table.boot_code_sha256.is_some(),
-        None => true,
-    };
-    let is_uefi = qemu::is_uefi(arch, subject.boot_mode, has_bios_code);
-    let firmware = qemu::firmware(arch, is_uefi)?;
-    let clock = match accelerator {
-        Accelerator::Kvm => Clock::Native,
-        Accelerator::Tcg => Clock::Emulated,
-    };
-    let (root, probe) = with_probe(subject, options, clock);
-    let folder = running::Folder::make()?;
-    let sockets = Sockets {
-        folder: folder.path().to_owned(),
-        disks: subject.volumes.len() + 1,
-    };
-    nbd::serve(&sockets.disk(0), root)?;
-    for (number, volume) in subject.volumes.iter().enumerate() {
-        let delta = Arc::new(Delta::new(volume.content.clone()));
-        nbd::serve(&sockets.disk(number + 1), delta)?;
-    }
-    let _tpm = subject.has_tpm.then(|| tpm::start(&sockets)).transpose()?;
-    let instance = instance(subject, arch);
-    let service = Server::start(&sockets.metadata(), &instance)?;
-    let command = qemu::command(&instance, &sockets, firmware.as_ref(), accelerator, options)?;
-    tracing::debug!(?command);
-    let mut machine = Machine::start(command, &sockets, options.is_watched)?;
-    let judge = verdict::Judge::new(subject, clock, probe.as_ref().err().cloned());
-    let watched = machine.watch(
-        options,
-        || firmware_log(&sockets),
-        |seen, console| judge.is_enough(seen, console),
-    )?;
-    let mut report = judge.report(&watched, service.requests());
-    report.name.clone_from(&subject.name);
-    report.firmware = if is_uefi { "uefi" } else { "bios" };
-    if report.failed > 0 {
-        report.lint = lint();
-    }
-    if options.stays {
-        machine.hand_over()?;
-    }
-    Ok(report)
-}
-
-/// The processor that the image is for; if no program in it says so, the most common one in EC2.
-fn architecture(disk: &Disk, partition: Option<u32>) -> Result<Arch, Error> {
-    // The machine itself will show that the root cannot be found or read.
-    let root = disk
-        .root(partition)
-        .and_then(|place| disk.open_filesystem(place));
-    match root {
-        Ok(root) => Ok(Arch::detect(root.as_ref())?.unwrap_or(Arch::X86_64)),
-        Err(_) => Ok(Arch::X86_64),
-    }
-}
-
-fn accelerator(
-    program: &'static str,
-    package: &'static str,
-    arch: Arch,
-    options: &Options,
-) -> Result<Accelerator, Error> {
-    match std::process::Command::new(program)
-        .arg("--version")
-        .output()
-    {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NoProgram { program, package });
-        }
-        Err(source) => {
-            return Err(Error::Start {
-                program: program.to_owned(),
-                source,
-            });
-        }
-        Ok(_) => {}
-    }
-    let is_native = match arch {
-        Arch::X86_64 => cfg!(target_arch = "x86_64"),
-        Arch::Arm64 => cfg!(target_arch = "aarch64"),
-        _ => false,
-    };
-    match options.acceleration {
-        Acceleration::Tcg => Ok(Accelerator::Tcg),
-        _ if is_native && qemu::can_accelerate(program, arch) => Ok(Accelerator::Kvm),
-        Acceleration::Kvm => Err(Error::NoKvm),
-        Acceleration::Auto => Ok(Accelerator::Tcg),
-    }
-}
-
-/// The root disk for the machine to write to, and why it has no probe, if it has none.
-fn with_probe(
-    subject: &Subject,
-    options: &Options,
-    clock: Clock,
-) -> (Arc<dyn BlockDevice>, Result<(), verdict::NoProbe>) {
-    let plain = || -> Arc<dyn BlockDevice> { Arc::new(Delta::new(subject.disk.clone())) };
-    if !options.has_probe {
-        return (plain(), Err(verdict::NoProbe::NotAsked));
-    }
-    let put_in = || -> Result<Arc<Delta>, session::Error> {
-        let mut session = Session::open(
-            subject.disk.clone(),
-            subject.disk.len(),
-            session::Options {
-                partition: subject.partition,
-                now: Timestamp {
-                    seconds: subject.now,
-                    nanoseconds: 0,
-                },
-                seed: *b"imgasm boot seed",
-            },
-        )?;
-        // The probe reports what it sees while there is time left to record it.
-        let reserve = (options.timeout / 4).clamp(SHORTEST_RESERVE, LONGEST_RESERVE);
-        let patience = options.timeout.saturating_sub(reserve);
-        session.edit(|applier| {
-            applier.edit("boot", "probe", |editor, _| {
-                probe::insert(editor, &subject.live, patience, clock)
-            })
-        })?;
-        Ok(session.finish(Finish::default())?.delta)
-    };
-    match put_in() {
-        Ok(delta) => (delta, Ok(())),
-        Err(error) => (plain(), Err(verdict::NoProbe::Failed(chain(&error)))),
-    }
-}
-
-fn instance(subject: &Subject, arch: Arch) -> Instance {
-    let volumes = subject.volumes.iter();
-    let volumes = volumes.map(|volume| volume.device_name.clone());
-    Instance {
-        name: subject.name.clone(),
-        region: subject.region.clone(),
-        arch,
-        devices: std::iter::once(subject.root_device.clone())
-            .chain(volumes)
-            .collect(),
-        user_data: subject.user_data.clone(),
-        requires_token: subject.requires_token,
-        has_tpm: subject.has_tpm,
-        now: subject.now,
-    }
-}
-
-/// What the firmware has written to its own port.
-fn firmware_log(sockets: &Sockets) -> Vec<String> {
-    let log: PathBuf = sockets.firmware_log();
-    let mut console = console::Console::default();
-    console.take(&std::fs::read(log).unwrap_or_default());
-    console.lines()
 }

@@ -1,13 +1,13 @@
-//! A disk for QEMU: a block device served over a Unix socket by the NBD protocol (the protocol's
+//! A disk for QEMU: a block device served over Unix sockets by the NBD protocol (the protocol's
 //! `doc/proto.md`: "Fixed newstyle negotiation", "Transmission phase"), to one client at a time.
 //!
 //! So the machine runs on the delta that the build made, whatever the image's container, and its
 //! writes go into that delta and nowhere else.
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread;
 
 use imgasm_block::BlockDevice;
@@ -52,18 +52,18 @@ const PAYLOAD_LIMIT: u32 = 32 << 20;
 /// The most bytes of an option that is read.
 const OPTION_LIMIT: u32 = 64 << 10;
 
-/// Serves `device` to whoever connects to a new socket at `path`, as long as this process runs.
-pub(super) fn serve(path: &Path, device: Arc<dyn BlockDevice>) -> io::Result<()> {
-    let listener = UnixListener::bind(path)?;
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            // The client sees that the connection ends; there is nobody else to report to.
-            if let Err(error) = Session::new(stream, &*device).run() {
-                tracing::debug!("a disk of the machine: {error}");
+/// Serves `device` through these connections, as long as this process runs.
+pub(super) fn serve(streams: Receiver<UnixStream>, device: Arc<dyn BlockDevice>) -> io::Result<()> {
+    thread::Builder::new()
+        .name("disk".to_owned())
+        .spawn(move || {
+            for stream in streams {
+                // The client sees that the connection ends; there is nobody else to report to.
+                if let Err(error) = Session::new(stream, &*device).run() {
+                    tracing::debug!("a disk of the machine: {error}");
+                }
             }
-        }
-    });
+        })?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::verify::live::{Clock, Live, Subject};
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
-use imgasm_guest::{Init, known_path};
+use imgasm_guest::known_path;
 
 /// The fixed part of the script; what is asked for follows.
 const SCRIPT: &str = include_str!("probe.sh");
@@ -23,17 +23,6 @@ const PORT: &str = "/dev/ttyS1";
 /// Seconds between two looks at the machine.
 const PAUSE_SECONDS: u64 = 5;
 
-/// Why a probe could not be added.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// There is no systemd to start it.
-    #[error("the probe is a unit of systemd, which does not start this machine")]
-    NoSystemd,
-    /// The root filesystem could not be changed.
-    #[error(transparent)]
-    Tree(#[from] tree::Error),
-}
-
 /// What systemd waits for units and devices under emulation, which is many times slower than a
 /// processor: by itself it waits 90 seconds.
 const PATIENCE: &str = "/etc/systemd/system.conf.d/99-imgasm-boot.conf";
@@ -45,10 +34,7 @@ pub(super) fn insert(
     live: &[Live],
     patience: Duration,
     clock: Clock,
-) -> Result<(), Error> {
-    if Init::detect(editor.fs())? != Some(Init::Systemd) {
-        return Err(Error::NoSystemd);
-    }
+) -> tree::Result<()> {
     editor.mkdir_all(&known_path(FOLDER), Attributes::default())?;
     let script = script(live);
     editor.write(

@@ -70,14 +70,13 @@ round() {
     look uptime cat /proc/uptime
     look manager systemctl show \
         --property=KernelTimestampMonotonic,InitRDTimestampMonotonic,UserspaceTimestampMonotonic,FinishTimestampMonotonic,Version
-    look multi_user systemctl show --property=ActiveState,ActiveEnterTimestampMonotonic multi-user.target
+    look multi_user systemctl show --property=ActiveEnterTimestampMonotonic multi-user.target
     look jobs systemctl list-jobs --no-legend --no-pager
     look failed systemctl list-units --state=failed --all --no-legend --no-pager --plain
     systemctl list-units --state=failed --all --no-legend --no-pager --plain 2>/dev/null |
         head -n 20 | while read -r unit _; do
             look "journal:$unit" journalctl --boot --unit "$unit" --lines 20 --no-pager --output cat
         done
-    look warnings journalctl --boot --priority 3 --lines 40 --no-pager --output cat
     look mountinfo cat /proc/1/mountinfo
     labels | say labels
     look tcp cat /proc/net/tcp

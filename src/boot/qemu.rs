@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::metadata::{self, Instance};
-use super::{Accelerator, Error, Options, probe};
+use super::setup::Accelerator;
+use super::{Error, Options, probe};
 use imgasm_aws::wish::BootMode;
 use imgasm_guest::Arch;
 
@@ -170,9 +171,11 @@ pub(super) fn command(
         "imgasm-boot",
     ]);
     command.args(["-machine", board(instance.arch)]);
-    command.args(match accelerator {
-        Accelerator::Kvm => ["-accel", "kvm", "-cpu", "host"],
-        Accelerator::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+    command.args(match (accelerator, is_arm) {
+        (Accelerator::Kvm, _) => ["-accel", "kvm", "-cpu", "host"],
+        (Accelerator::Tcg, false) => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        // The usual way to sign pointers takes most of the time, and nobody attacks this kernel.
+        (Accelerator::Tcg, true) => ["-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"],
     });
     command.arg("-smp").arg(options.cpus.to_string());
     command.arg("-m").arg(options.memory_mib.to_string());
@@ -328,6 +331,7 @@ mod tests {
             arch,
             devices: Vec::new(),
             user_data: None,
+            ssh_key: None,
             requires_token: true,
             has_tpm: true,
             now: 0,

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::console::{self, Console};
 use super::qemu::Sockets;
+use super::verdict::Judge;
 use super::{Error, Options, keyboard};
 use crate::verify::live::Seen;
 
@@ -208,13 +209,13 @@ impl Machine {
         })
     }
 
-    /// Watches until a round of the probe `is_enough`, the machine ends or stops, or the time is over.
-    /// `firmware` gives what the firmware has written.
+    /// Watches until a round of the probe is enough for the judge, the console shows that nothing more comes,
+    /// the machine ends, or the time is over. `firmware` gives what the firmware has written.
     pub(super) fn watch(
         &mut self,
         options: &Options,
         firmware: impl Fn() -> Vec<String>,
-        mut is_enough: impl FnMut(&Seen, &[String]) -> bool,
+        judge: &Judge<'_>,
     ) -> Result<Watched, Error> {
         let mut still_since: Option<Instant> = None;
         let ending = loop {
@@ -226,7 +227,7 @@ impl Machine {
             match event {
                 Some(Event::Console(bytes)) => self.console.take(&bytes),
                 Some(Event::Round(seen)) => {
-                    let enough = is_enough(&seen, &self.console.lines());
+                    let enough = judge.is_enough(&seen, &self.console.lines());
                     self.last = Some(seen);
                     if enough {
                         break Ending::Seen;
@@ -243,10 +244,10 @@ impl Machine {
                     }
                     let mut lines = self.console.lines();
                     lines.extend(firmware());
-                    if console::has_ended(&lines) {
+                    if let Some(ending) = judge.ending(&lines) {
                         let since = *still_since.get_or_insert_with(Instant::now);
                         if since.elapsed() > LAST_WORDS {
-                            break Ending::StoodStill;
+                            break ending;
                         }
                     }
                 }
@@ -274,6 +275,14 @@ impl Machine {
         }
     }
 
+    /// Waits until the machine ends.
+    pub(super) fn stay(&mut self) -> io::Result<()> {
+        while self.process.try_wait()?.is_none() {
+            self.pass_time();
+        }
+        Ok(())
+    }
+
     /// Connects the keyboard to the console, until the machine ends or is to end.
     pub(super) fn hand_over(&mut self) -> io::Result<()> {
         let keyboard = self.keyboard.try_clone()?;
@@ -285,12 +294,16 @@ impl Machine {
             }
         });
         while self.process.try_wait()?.is_none() && ends.try_recv().is_err() {
-            // The console is shown where it is read.
-            if let Err(RecvTimeoutError::Disconnected) = self.events.recv_timeout(TICK) {
-                thread::sleep(TICK);
-            }
+            self.pass_time();
         }
         Ok(())
+    }
+
+    /// Drops what the machine writes: the console is shown where it is read.
+    fn pass_time(&self) {
+        if let Err(RecvTimeoutError::Disconnected) = self.events.recv_timeout(TICK) {
+            thread::sleep(TICK);
+        }
     }
 }
 

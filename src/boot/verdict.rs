@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::console::{self, Stage};
+use super::health::{self, result, state};
 use super::metadata::server::Request;
 use super::running::{Ending, Watched};
+use crate::verify::live::mounted::{Mounted, mounted};
 use crate::verify::live::{Clock, Live, Seen, Subject, evaluate};
 use crate::verify::{CheckResult, Verdict};
 
@@ -18,7 +20,9 @@ const LAST_LINES: usize = 30;
 pub(super) enum NoProbe {
     /// It was not wanted.
     NotAsked,
-    /// It could not be added.
+    /// It is a unit of systemd, which does not start this machine.
+    NoSystemd,
+    /// It could not be added, for this reason.
     Failed(String),
 }
 
@@ -37,6 +41,9 @@ pub struct Report {
     pub ending: Ending,
     /// Seconds on the host until then.
     pub host_seconds: f64,
+    /// Seconds on the machine's own clock until `multi-user.target` was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_user_seconds: Option<f64>,
     /// Seconds on the machine's own clock until its boot was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_seconds: Option<f64>,
@@ -52,6 +59,8 @@ pub struct Report {
     pub results: Vec<CheckResult>,
     /// Why it did not start, as far as known; one line per cause.
     pub causes: Vec<String>,
+    /// The devices that were mounted.
+    pub mounts: Vec<Mounted>,
     /// The last log lines of units that failed.
     pub journals: Vec<Journal>,
     /// The end of the console, if something failed.
@@ -109,9 +118,20 @@ impl<'a> Judge<'a> {
         has_answered && (!is_up || !self.live.iter().enumerate().any(waits))
     }
 
+    /// How it ends, if the console shows that nothing more is to come. Without a probe, nothing else can.
+    pub(super) fn ending(&self, console: &[String]) -> Option<Ending> {
+        let is_blind = self.no_probe.is_some();
+        if is_blind && console::asks_for_login(console) {
+            return Some(Ending::Seen);
+        }
+        let has_stopped =
+            console::has_ended(console) || (is_blind && console::is_in_emergency(console));
+        has_stopped.then_some(Ending::StoodStill)
+    }
+
     /// The results of a round.
     fn judge(&self, seen: &Seen, console: &[String]) -> Vec<CheckResult> {
-        let mut results = vec![is_up(seen)];
+        let mut results = vec![health::is_up(seen)];
         let is_told = |live: &Live| matches!(live.subject, Subject::FailedUnits(_));
         if !self.live.iter().any(is_told) {
             let usual = Live {
@@ -120,12 +140,12 @@ impl<'a> Judge<'a> {
             };
             results.extend(evaluate(0, &usual, seen, self.clock));
         }
-        results.extend(no_cycle(console));
-        results.push(cloud_init(seen));
-        results.extend(sudoers(seen));
-        results.push(space(seen));
+        results.extend(health::no_cycle(console));
+        results.push(health::cloud_init(seen));
+        results.extend(health::sudoers(seen));
+        results.push(health::space(seen));
         if self.has_tpm {
-            results.push(tpm(seen));
+            results.push(health::tpm(seen));
         }
         for (number, live) in self.live.iter().enumerate() {
             results.extend(evaluate(number, live, seen, self.clock));
@@ -135,31 +155,35 @@ impl<'a> Judge<'a> {
 
     /// The results for a machine without a probe's report.
     fn without_rounds(&self, watched: &Watched) -> Vec<CheckResult> {
-        let mut results = Vec::new();
         let why = match &self.no_probe {
-            Some(NoProbe::NotAsked) => "there is no probe in the machine",
-            Some(NoProbe::Failed(problem)) => {
-                results.push(result(
-                    "the probe can be added",
-                    Verdict::Failed {
-                        message: problem.clone(),
-                    },
-                ));
-                "there is no probe in the machine"
+            Some(NoProbe::NoSystemd) => {
+                "there is no probe in the machine, which systemd does not start"
             }
+            Some(_) => "there is no probe in the machine",
             None => "the machine did not get that far",
         };
-        let lines = &watched.console;
-        let asks = lines.iter().any(|line| line.ends_with("login:"));
-        results.push(result(
-            "the machine is up",
-            match (&self.no_probe, asks) {
-                (Some(_), true) => Verdict::Passed,
-                _ => Verdict::Failed {
-                    message: cause(watched),
-                },
-            },
-        ));
+        let is_up = self.no_probe.is_some() && console::asks_for_login(&watched.console);
+        let failed = |message: String| Verdict::Failed { message };
+        let kept_out = match &self.no_probe {
+            Some(NoProbe::Failed(problem)) => Some(problem),
+            _ => None,
+        };
+        // That a machine is not up has one cause, which may be what kept the probe out.
+        let mut results = match kept_out {
+            Some(problem) if is_up => {
+                vec![result("the probe can be added", failed(problem.clone()))]
+            }
+            _ => Vec::new(),
+        };
+        let verdict = match kept_out {
+            _ if is_up => Verdict::Passed,
+            Some(problem) => failed(format!(
+                "the probe cannot be added: {problem}; {}",
+                cause(watched)
+            )),
+            None => failed(cause(watched)),
+        };
+        results.push(result("the machine is up", verdict));
         for live in self.live {
             let message = why.to_owned();
             results.push(result(&live.to_string(), Verdict::Skipped { message }));
@@ -187,6 +211,7 @@ impl<'a> Judge<'a> {
             stage,
             ending: watched.ending,
             host_seconds: watched.elapsed.as_secs_f64(),
+            multi_user_seconds: seen.and_then(multi_user_seconds),
             boot_seconds: seen.and_then(boot_seconds),
             passed: count(|verdict| matches!(verdict, Verdict::Passed)),
             warned: count(|verdict| matches!(verdict, Verdict::Warned { .. })),
@@ -196,6 +221,7 @@ impl<'a> Judge<'a> {
                 0 => Vec::new(),
                 _ => console::causes(&watched.console),
             },
+            mounts: seen.map(devices).unwrap_or_default(),
             journals: seen.map(journals).unwrap_or_default(),
             console: match failed {
                 0 => Vec::new(),
@@ -208,24 +234,23 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn result(check: &str, verdict: Verdict) -> CheckResult {
-    CheckResult {
-        check: check.to_owned(),
-        verdict,
-    }
-}
-
-fn state(seen: &Seen) -> String {
-    seen.text("state").unwrap_or_default()
-}
-
 fn uptime(seen: &Seen) -> Option<f64> {
     seen.text("uptime")?.split_whitespace().next()?.parse().ok()
 }
 
+/// Seconds from the start of the kernel until `multi-user.target` was reached.
+fn multi_user_seconds(seen: &Seen) -> Option<f64> {
+    seconds(seen, "multi_user", "ActiveEnterTimestampMonotonic")
+}
+
 /// Seconds from the start of the kernel to the end of the boot.
 fn boot_seconds(seen: &Seen) -> Option<f64> {
-    let micros = seen.property("manager", "FinishTimestampMonotonic")?;
+    seconds(seen, "manager", "FinishTimestampMonotonic")
+}
+
+/// A time of systemd, which is 0 for what has not happened.
+fn seconds(seen: &Seen, key: &str, property: &str) -> Option<f64> {
+    let micros = seen.property(key, property)?;
     let micros: u64 = micros.parse().ok().filter(|&micros| micros > 0)?;
     Some(Duration::from_micros(micros).as_secs_f64())
 }
@@ -237,160 +262,11 @@ fn since_boot(seen: &Seen) -> Duration {
     Duration::try_from_secs_f64(since).unwrap_or_default()
 }
 
-fn is_up(seen: &Seen) -> CheckResult {
-    let verdict = match state(seen).as_str() {
-        // Failed units are another check's business.
-        "running" | "degraded" => Verdict::Passed,
-        "maintenance" => Verdict::Failed {
-            message: "it is in emergency or rescue mode".to_owned(),
-        },
-        other => {
-            let jobs = seen.text("jobs").unwrap_or_default();
-            let jobs = jobs.lines().filter_map(|line| {
-                let words: Vec<_> = line.split_whitespace().collect();
-                match words[..] {
-                    [_, unit, kind, state] => Some(format!("{unit} ({kind} {state})")),
-                    _ => None,
-                }
-            });
-            let jobs: Vec<_> = jobs.take(8).collect();
-            let waits = if jobs.is_empty() {
-                String::new()
-            } else {
-                format!(", with jobs for {}", jobs.join(", "))
-            };
-            let message = match other {
-                "" => "systemd does not answer".to_owned(),
-                state => format!("it is {state}{waits}"),
-            };
-            Verdict::Failed { message }
-        }
-    };
-    result("the machine is up", verdict)
-}
-
-/// systemd breaks a cycle of units by leaving one out, and continues.
-fn no_cycle(console: &[String]) -> Vec<CheckResult> {
-    let mut lines = console.iter();
-    let Some(line) = lines.find(|line| line.contains("Found ordering cycle")) else {
-        return Vec::new();
-    };
-    vec![result(
-        "no units wait for each other in a cycle",
-        Verdict::Failed {
-            message: line.clone(),
-        },
-    )]
-}
-
-/// What cloud-init warns of if it leaves out a whole file of its configuration, or the user data.
-const UNREAD: [&str; 2] = ["Failed loading yaml", "Failed at merging in cloud config"];
-
-fn cloud_init(seen: &Seen) -> CheckResult {
-    const CHECK: &str = "cloud-init is done";
-    let skipped = |message: &str| {
-        let message = message.to_owned();
-        result(CHECK, Verdict::Skipped { message })
-    };
-    if seen.text("cloud:version").is_none() {
-        return skipped("there is no cloud-init in the machine");
-    }
-    if seen.text("cloud:disabled").is_some() {
-        return skipped("it is disabled");
-    }
-    let parse = |key: &str| {
-        let text = seen.text(key)?;
-        serde_json::from_str::<serde_json::Value>(&text).ok()
-    };
-    let Some(done) = parse("cloud:result") else {
-        let stage = parse("cloud:status").and_then(|status| {
-            let stage = status.get("v1")?.get("stage")?.as_str()?;
-            Some(format!(": it is in {stage}"))
-        });
-        return result(
-            CHECK,
-            Verdict::Failed {
-                message: format!("it has not ended{}", stage.unwrap_or_default()),
-            },
-        );
-    };
-    let errors = done.pointer("/v1/errors").and_then(|e| e.as_array());
-    let errors = errors.into_iter().flatten().filter_map(|e| e.as_str());
-    let errors: Vec<_> = errors.collect();
-    let warnings = seen.text("cloud:warnings").unwrap_or_default();
-    let is_unread = |line: &&str| UNREAD.iter().any(|mark| line.contains(mark));
-    let verdict = if let Some(message) = warnings.lines().find(is_unread) {
-        Verdict::Failed {
-            message: format!("a configuration of it cannot be read: {message}"),
-        }
-    } else if errors.is_empty() {
-        match warnings.lines().last() {
-            Some(message) => Verdict::Warned {
-                message: message.to_owned(),
-            },
-            None => Verdict::Passed,
-        }
-    } else {
-        let printed = seen.text("cloud:output").unwrap_or_default();
-        let printed = printed
-            .lines()
-            .rfind(|line| !line.starts_with("Cloud-init v."));
-        let printed = printed.map_or_else(String::new, |line| format!(": {line}"));
-        Verdict::Failed {
-            message: format!("{}{printed}", errors.join("; ")),
-        }
-    };
-    result(CHECK, verdict)
-}
-
-fn sudoers(seen: &Seen) -> Option<CheckResult> {
-    let text = seen.text("sudoers")?;
-    let is_fine = |line: &str| line.ends_with("parsed OK");
-    let wrong: Vec<_> = text.lines().filter(|line| !is_fine(line)).collect();
-    let verdict = match wrong.first() {
-        None => Verdict::Passed,
-        Some(line) => Verdict::Failed {
-            message: line.trim_start_matches('>').trim().to_owned(),
-        },
-    };
-    Some(result("sudo can be used", verdict))
-}
-
-/// On a full disk, whatever writes to it fails sooner or later.
-fn space(seen: &Seen) -> CheckResult {
-    const CHECK: &str = "the root filesystem has room";
-    const LEAST_KIB: u64 = 16 << 10;
-    let text = seen.text("space").unwrap_or_default();
-    let line = text.lines().last().unwrap_or_default();
-    let free = line
-        .split_whitespace()
-        .nth(3)
-        .and_then(|free| free.parse::<u64>().ok());
-    result(
-        CHECK,
-        match free {
-            None => Verdict::Skipped {
-                message: "the machine does not say".to_owned(),
-            },
-            Some(free) if free < LEAST_KIB => Verdict::Failed {
-                message: format!("{free} KiB are free"),
-            },
-            Some(_) => Verdict::Passed,
-        },
-    )
-}
-
-fn tpm(seen: &Seen) -> CheckResult {
-    let verdict = match seen.text("tpm").unwrap_or_default().trim() {
-        "/dev/tpm0\n/dev/tpmrm0" => Verdict::Passed,
-        other => Verdict::Failed {
-            message: match other {
-                "" => "the kernel shows none: is there a driver for it?".to_owned(),
-                nodes => format!("of /dev/tpm0 and /dev/tpmrm0 there is only {nodes}"),
-            },
-        },
-    };
-    result("the machine has a TPM 2.0", verdict)
+/// What is mounted from a device; the kernel's own filesystems have none.
+fn devices(seen: &Seen) -> Vec<Mounted> {
+    let mut all = mounted(seen);
+    all.retain(|mounted| mounted.source.starts_with('/'));
+    all
 }
 
 fn journals(seen: &Seen) -> Vec<Journal> {
@@ -420,34 +296,71 @@ fn cause(watched: &Watched) -> String {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine;
-    use base64::prelude::BASE64_STANDARD;
+    use std::sync::Arc;
+
+    use imgasm_block::Hole;
 
     use super::*;
 
-    #[test]
-    fn cloud_init_has_done_its_work_only_if_it_could_read_it() {
-        let seen = |warnings: &str| {
-            let mut seen = Seen::default();
-            for (key, text) in [
-                ("cloud:version", "22.4.2"),
-                ("cloud:result", "{\"v1\": {\"errors\": []}}"),
-                ("cloud:warnings", warnings),
-            ] {
-                let value = BASE64_STANDARD.encode(text);
-                seen.take(format!("{{\"key\": \"{key}\", \"base64\": \"{value}\"}}").as_bytes());
-            }
-            seen
+    fn report(no_probe: Option<NoProbe>, console: &[&str]) -> (Option<Ending>, Report) {
+        let subject = super::super::Subject {
+            name: "a".to_owned(),
+            disk: Arc::new(Hole::new(0)),
+            partition: None,
+            root_device: "/dev/xvda".to_owned(),
+            volumes: Vec::new(),
+            boot_mode: None,
+            live: Vec::new(),
+            region: "us-east-1".to_owned(),
+            user_data: None,
+            ssh_key: None,
+            requires_token: true,
+            has_tpm: false,
+            now: 0,
         };
-        let unread = "util.py[WARNING]: Failed loading yaml blob. Invalid format at line 1\n\
-                      stages.py[WARNING]: another";
-        let verdict = cloud_init(&seen(unread)).verdict;
-        assert!(
-            matches!(&verdict, Verdict::Failed { message } if message.contains("line 1")),
-            "{verdict:?}"
-        );
-        let verdict = cloud_init(&seen("stages.py[WARNING]: another")).verdict;
-        assert!(matches!(verdict, Verdict::Warned { .. }), "{verdict:?}");
-        assert!(matches!(cloud_init(&seen("")).verdict, Verdict::Passed));
+        let judge = Judge::new(&subject, Clock::Emulated, no_probe);
+        let console: Vec<_> = console.iter().map(|&line| line.to_owned()).collect();
+        let ending = judge.ending(&console);
+        let watched = Watched {
+            console,
+            rounds: None,
+            ending: ending.unwrap_or(Ending::TimedOut),
+            elapsed: Duration::ZERO,
+        };
+        (ending, judge.report(&watched, Vec::new()))
+    }
+
+    const UP: &str = "ip-172-31-16-10 login: [  98.1] cloud-init[1]: done";
+
+    #[test]
+    fn without_a_probe_the_console_tells() {
+        for why in [NoProbe::NotAsked, NoProbe::NoSystemd] {
+            let (ending, report) = self::report(Some(why.clone()), &[UP]);
+            assert_eq!((ending, report.failed), (Some(Ending::Seen), 0));
+            let (ending, report) = self::report(Some(why), &["You are in emergency mode. Log in"]);
+            assert_eq!((ending, report.failed), (Some(Ending::StoodStill), 1));
+        }
+        // With one, it has more to say.
+        assert_eq!(self::report(None, &[UP]).0, None);
+    }
+
+    #[test]
+    fn what_keeps_a_probe_out_is_told_once() {
+        let failed = || Some(NoProbe::Failed("the root is torn".to_owned()));
+        for console in ["BdsDxe: No bootable option or device was found.", UP] {
+            let (_, report) = report(failed(), &[console]);
+            let failures = report
+                .results
+                .iter()
+                .filter_map(|result| match &result.verdict {
+                    Verdict::Failed { message } => Some(message),
+                    _ => None,
+                });
+            let failures: Vec<_> = failures.collect();
+            assert!(
+                failures.len() == 1 && failures[0].contains("the root is torn"),
+                "{failures:?}"
+            );
+        }
     }
 }

@@ -12,7 +12,8 @@ use super::output::Output;
 use super::progress::Bars;
 use super::recipe::{self, RecipeArgs};
 use super::{Outcome, confine, verify};
-use crate::boot::{self, Acceleration, Options, Report, Subject, Volume, junit};
+use crate::boot::running::Ending;
+use crate::boot::{self, Acceleration, Look, Options, Report, Setup, Subject, Volume, junit};
 use crate::build::{self, Bases};
 use crate::config::Epoch;
 use crate::environment::Environment;
@@ -27,6 +28,9 @@ use imgasm_disk::Disk;
 /// The most bytes of user data that an instance can have (EC2 user guide, "Run commands when you launch
 /// an EC2 instance with user data input").
 const MOST_USER_DATA: u64 = 16 << 10;
+
+/// The most bytes of a public key that are read: the longest have some thousand.
+const MOST_SSH_KEY: u64 = 16 << 10;
 
 /// Start an image in QEMU as EC2 would, and report whether it does what it should.
 ///
@@ -70,9 +74,13 @@ pub(super) struct Args {
     /// Show the console on stderr.
     #[arg(long)]
     console: bool,
-    /// Forward this port of the host to the machine's SSH.
+    /// Forward this port of the host to the machine's SSH, and let a machine that came up run after its
+    /// verdict, until it powers off or Ctrl-C is pressed.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Option<u16>,
+    /// The public key that the metadata service gives, as that of an instance's key pair.
+    #[arg(long, value_name = "FILE")]
+    ssh_key: Option<PathBuf>,
     /// Stay in the machine's console after everything was seen, until it powers off or Ctrl-] is pressed.
     #[arg(long)]
     shell: bool,
@@ -93,7 +101,7 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     let open = || opened(args, environment, output);
-    let (recipe, subject) = confine::apart(confine::anything(), environment, open)?;
+    let opened = confine::apart(confine::anything(), environment, open)?;
     let options = Options {
         acceleration: args.accel,
         memory_mib: args.memory,
@@ -102,17 +110,14 @@ pub(super) fn run(
         ssh_port: args.ssh_port,
         has_probe: !args.no_probe,
         is_watched: args.console || args.shell,
-        stays: args.shell,
     };
-    let look = || Ok(lint(&subject, args, recipe.as_ref(), environment, output));
-    let lint = || {
-        let looked = confine::apart(confine::anything(), environment, look);
-        looked.unwrap_or_default()
-    };
-    let report = boot::boot(&subject, &options, lint).map_err(|error| {
-        let hint = error.hint();
-        Failure::advised(error, hint)
-    })?;
+    let needs = || confine::reading(opened.files.iter().cloned());
+    let setup = Setup::new(opened.look, &opened.subject, &options).map_err(told)?;
+    let serve = || Ok(setup.serve(&opened.subject, &options)?);
+    let served = confine::apart(needs(), environment, serve)?;
+    let look = || Ok(lint(&opened, args, environment, output));
+    let lint = || confine::apart(needs(), environment, look).unwrap_or_default();
+    let (report, mut machine) = served.start(&options, lint).map_err(told)?;
     if let Some(path) = &args.junit {
         imgasm_block::Output::write(path, junit::render(&report).as_bytes())?;
     }
@@ -121,6 +126,23 @@ pub(super) fn run(
     } else {
         print(&report, output)?;
     }
+    output.finish()?;
+    if args.shell {
+        output.note(
+            "staying",
+            "until the machine powers off or Ctrl-] is pressed",
+        );
+        machine.hand_over()?;
+    } else if let Some(port) = args.ssh_port
+        && matches!(report.ending, Ending::Seen | Ending::TimedOut)
+    {
+        let how = format!("ssh -p {port} USER@127.0.0.1");
+        output.note(
+            "staying",
+            format_args!("until the machine powers off or Ctrl-C is pressed: {how}"),
+        );
+        machine.stay()?;
+    }
     Ok(if report.failed == 0 {
         Outcome::Done
     } else {
@@ -128,12 +150,21 @@ pub(super) fn run(
     })
 }
 
-/// What is started, and its recipe.
-fn opened(
-    args: &Args,
-    environment: &Environment,
-    output: &mut Output,
-) -> Result<(Option<Recipe>, Subject), Failure> {
+fn told(error: boot::Error) -> Failure {
+    let hint = error.hint();
+    Failure::advised(error, hint)
+}
+
+/// What is started.
+struct Opened {
+    recipe: Option<Recipe>,
+    subject: Subject,
+    look: Look,
+    /// The files that it comes from.
+    files: Vec<PathBuf>,
+}
+
+fn opened(args: &Args, environment: &Environment, output: &mut Output) -> Result<Opened, Failure> {
     let recipe = match (&args.image, args.recipe.is_given()) {
         (Some(_), false) => None,
         _ => Some(recipe::load(&args.recipe, environment)?),
@@ -141,19 +172,25 @@ fn opened(
     if let Some(recipe) = &recipe {
         recipe::warn(recipe, output);
     }
-    let mut read: Vec<PathBuf> = args.user_data.iter().cloned().collect();
+    let given = args.user_data.iter().chain(&args.ssh_key);
+    let mut files: Vec<PathBuf> = given.cloned().collect();
     match (&args.image, &recipe) {
-        (Some(image), Some(recipe)) => read.extend(confine::of_built(image, recipe)),
-        (Some(image), None) => read.extend(confine::of_image(image)),
-        (None, Some(recipe)) => read.extend(confine::of_recipe(recipe)),
+        (Some(image), Some(recipe)) => files.extend(confine::of_built(image, recipe)),
+        (Some(image), None) => files.extend(confine::of_image(image)),
+        (None, Some(recipe)) => files.extend(confine::of_recipe(recipe)),
         (None, None) => {}
     }
-    confine::narrow(&read, environment)?;
+    confine::narrow(&files, environment)?;
     let subject = match &args.image {
         Some(path) => of_image(path, args, recipe.as_ref(), environment, output)?,
         None => of_recipe(args, recipe.as_ref(), environment, output)?,
     };
-    Ok((recipe, subject))
+    Ok(Opened {
+        look: Look::at(&subject).map_err(told)?,
+        recipe,
+        subject,
+        files,
+    })
 }
 
 fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
@@ -193,15 +230,23 @@ fn print(report: &Report, output: &mut Output) -> Result<(), Failure> {
         verify::print_result(result, output)?;
     }
     let by = if report.emulated { ", emulated" } else { "" };
-    let clock = match report.boot_seconds {
-        Some(seconds) => format!("{seconds:.1} s on the machine's clock, "),
-        None => String::new(),
+    let times = [
+        ("multi-user after", report.multi_user_seconds),
+        ("up after", report.boot_seconds),
+    ];
+    let times = times
+        .into_iter()
+        .filter_map(|(what, seconds)| Some(format!("{what} {:.1} s", seconds?)));
+    let times = times.collect::<Vec<_>>().join(" and ");
+    let clock = match &*times {
+        "" => String::new(),
+        times => format!("{times} on the machine's clock, "),
     };
     if report.failed > 0 {
         output.line("")?;
     }
     output.line(format_args!(
-        "{} passed, {} failed, {} warned, {} skipped; {clock}{:.1} s{by}",
+        "{} passed, {} failed, {} warned, {} skipped; {clock}{:.1} s in all{by}",
         report.passed, report.failed, report.warned, report.skipped, report.host_seconds
     ))
 }
@@ -317,6 +362,7 @@ fn subject(
         live: recipe.map(|recipe| recipe.live.clone()).unwrap_or_default(),
         region: args.region.clone(),
         user_data,
+        ssh_key: args.ssh_key.as_deref().map(ssh_key).transpose()?,
         has_tpm: args.tpm || ami.as_ref().is_some_and(|ami| ami.tpm_support.is_some()),
         requires_token: ami.is_some_and(|ami| ami.imds_support == ImdsSupport::V2),
         // The machine's clock is the host's.
@@ -327,14 +373,39 @@ fn subject(
     })
 }
 
-/// The user data in a file.
-fn user_data(path: &Path) -> Result<Vec<u8>, Failure> {
+/// The beginning of a file that is to be small.
+fn beginning(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
     let mut data = Vec::new();
     let read = fs::File::open(path);
-    let read = read.and_then(|file| file.take(MOST_USER_DATA + 1).read_to_end(&mut data));
+    let read = read.and_then(|file| file.take(most).read_to_end(&mut data));
     read.map_err(|error| {
         Failure::from(error).in_context(format!("cannot read {}", path.display()))
     })?;
+    Ok(data)
+}
+
+/// The public key in a file of OpenSSH (`sshd(8)`, "`AUTHORIZED_KEYS` FILE FORMAT", without options).
+fn ssh_key(path: &Path) -> Result<String, Failure> {
+    let data = beginning(path, MOST_SSH_KEY)?;
+    let text = String::from_utf8_lossy(&data);
+    let key = text.trim();
+    let mut words = key.split_whitespace();
+    let kind = words.next().unwrap_or_default();
+    let is_kind = ["ssh-", "ecdsa-", "sk-"]
+        .iter()
+        .any(|start| kind.starts_with(start));
+    let is_base64 = |word: &str| word.starts_with("AAAA");
+    if !is_kind || !words.next().is_some_and(is_base64) || key.lines().count() != 1 {
+        let what = format!("{} does not hold one public key of OpenSSH", path.display());
+        return Err(Failure::new(what)
+            .with_hint("`ssh-keygen` writes it beside the private key, as NAME.pub"));
+    }
+    Ok(key.to_owned())
+}
+
+/// The user data in a file.
+fn user_data(path: &Path) -> Result<Vec<u8>, Failure> {
+    let data = beginning(path, MOST_USER_DATA + 1)?;
     if data.len() as u64 > MOST_USER_DATA {
         let path = path.display();
         let what = format!("{path} has more than 16 KiB: EC2 takes no more as user data");
@@ -345,13 +416,12 @@ fn user_data(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// What `verify` says about the image; nothing if it cannot look.
 fn lint(
-    subject: &Subject,
+    opened: &Opened,
     args: &Args,
-    recipe: Option<&Recipe>,
     environment: &Environment,
     output: &mut Output,
 ) -> Vec<crate::verify::CheckResult> {
-    let Ok(disk) = Disk::open(subject.disk.clone()) else {
+    let Ok(disk) = Disk::open(opened.subject.disk.clone()) else {
         return Vec::new();
     };
     // Volumes are looked for beside an image; a plan has none there.
@@ -361,8 +431,8 @@ fn lint(
             &verification::Subject {
                 path: args.image.as_ref().unwrap_or(&nowhere),
                 disk: &disk,
-                partition: subject.partition,
-                recipe,
+                partition: opened.subject.partition,
+                recipe: opened.recipe.as_ref(),
             },
             opener,
         )

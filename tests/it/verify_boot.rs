@@ -339,6 +339,20 @@ fn what_boots_badly_is_warned_of() {
     let knows = "#!/bin/bash\n# ecs waits for cloud-final\nsystemctl start ecs\n";
     assert_eq!(warned_with(&[ecs, ("/home/u/run.sh", knows)]), [""; 0]);
 
+    // A script that a unit runs waits in vain only where cloud-init's end waits for that unit.
+    let first_boot = ("/usr/libexec/firstboot/run", script);
+    let end = |after: &str| format!("[Unit]\nAfter=network-online.target {after}\n");
+    let (late, early) = (end("multi-user.target"), end(""));
+    let end = "/usr/lib/systemd/system/cloud-final.service";
+    assert_eq!(
+        warned_with(&[ecs, first_boot, (end, &late)]),
+        [
+            "services and scripts of the first boot: /usr/libexec/firstboot/run starts ecs, which \
+             waits for cloud-final.service: that waits for multi-user.target, and so for the script"
+        ]
+    );
+    assert_eq!(warned_with(&[ecs, first_boot, (end, &early)]), [""; 0]);
+
     let enabled = (
         "/etc/systemd/system/multi-user.target.wants/ecs.service",
         "->/usr/lib/systemd/system/ecs.service",

@@ -27,6 +27,8 @@ pub struct Instance {
     pub devices: Vec<String>,
     /// The user data, if there is some.
     pub user_data: Option<Vec<u8>>,
+    /// The public key of the key pair that it was started with, if with one: a line of OpenSSH.
+    pub ssh_key: Option<String>,
     /// Whether requests need a session token.
     pub requires_token: bool,
     /// Whether it has a TPM 2.0.

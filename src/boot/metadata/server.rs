@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,18 +101,17 @@ struct Head {
 }
 
 impl Server {
-    /// Serves an instance's metadata to whoever connects to a new socket at `path`.
-    pub fn start(path: &Path, instance: &Instance) -> io::Result<Self> {
+    /// Serves an instance's metadata through these connections.
+    pub fn start(streams: Receiver<UnixStream>, instance: &Instance) -> io::Result<Self> {
         let state = Arc::new(State {
             tree: tree::paths(instance),
             requires_token: instance.requires_token,
             sessions: Mutex::default(),
         });
-        let listener = UnixListener::bind(path)?;
         let shared = state.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = stream else { return };
+        let named = thread::Builder::new().name("metadata".to_owned());
+        named.spawn(move || {
+            for stream in streams {
                 let state = shared.clone();
                 thread::spawn(move || {
                     if let Err(error) = state.serve(stream) {
@@ -120,7 +119,7 @@ impl Server {
                     }
                 });
             }
-        });
+        })?;
         Ok(Self { state })
     }
 
@@ -249,6 +248,12 @@ impl State {
                 Some((name, _)) => format!("{name}/"),
                 None => path.to_owned(),
             };
+            if names
+                .last()
+                .is_some_and(|last| name.strip_suffix('/') == Some(last))
+            {
+                names.pop();
+            }
             if names.last() != Some(&name) {
                 names.push(name);
             }
@@ -308,6 +313,7 @@ mod tests {
             arch: Arch::X86_64,
             devices: vec!["/dev/xvda".to_owned(), "/dev/xvdcy".to_owned()],
             user_data: Some(b"#!/bin/sh\n".to_vec()),
+            ssh_key: Some("ssh-ed25519 AAAA me".to_owned()),
             requires_token,
             has_tpm: false,
             now: 0,
@@ -347,6 +353,16 @@ mod tests {
             get("/latest/meta-data/iam/security-credentials/").1,
             "imgasm-boot"
         );
+        // As EC2 lists keys: with their number and name, which is where cloud-init looks for them.
+        let folders = get("/latest/meta-data/").1;
+        let keys = folders
+            .lines()
+            .filter(|name| name.starts_with("public-keys"));
+        assert_eq!(keys.collect::<Vec<_>>(), ["public-keys/"]);
+        assert_eq!(get("/latest/meta-data/public-keys/").1, "0=imgasm-boot");
+        assert_eq!(get("/latest/meta-data/public-keys/0/").1, "openssh-key");
+        let key = get("/latest/meta-data/public-keys/0/openssh-key").1;
+        assert_eq!(key, "ssh-ed25519 AAAA me");
         assert_eq!(get("/latest/meta-data/nope").0, 404);
         assert_eq!(get("/nope/meta-data").0, 404);
         assert_eq!(ask(&state, "POST", "/latest", &[]).0, 405);

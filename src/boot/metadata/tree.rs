@@ -10,9 +10,11 @@ use super::Instance;
 
 const ACCOUNT: &str = "123456789012";
 const ROLE: &str = "imgasm-boot";
+const KEY_PAIR: &str = "imgasm-boot";
 const HOUR: i64 = 3600;
 
-/// Every path with its content; a path that others continue is a folder.
+/// Every path with its content. A path that others continue is a folder, and has a content of its own only if
+/// that is not the list of their names.
 pub(super) fn paths(instance: &Instance) -> BTreeMap<String, Vec<u8>> {
     let mut tree = BTreeMap::new();
     let mut put = |path: &str, value: &str| {
@@ -71,6 +73,10 @@ pub(super) fn paths(instance: &Instance) -> BTreeMap<String, Vec<u8>> {
         for name in names {
             put(&format!("meta-data/block-device-mapping/{name}"), device);
         }
+    }
+    if let Some(key) = &instance.ssh_key {
+        put("meta-data/public-keys", &format!("0={KEY_PAIR}"));
+        put("meta-data/public-keys/0/openssh-key", key);
     }
     credentials(instance, &mut put);
     let document = json!({

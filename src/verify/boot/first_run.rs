@@ -1,7 +1,8 @@
 //! Units that scripts of the first boot start while these units wait for cloud-init to end.
 //!
 //! cloud-init runs user data before it ends. A script there that starts such a unit, and waits for
-//! what the unit brings, waits forever.
+//! what the unit brings, waits forever. So does one of the first boot for which `multi-user.target` waits,
+//! if cloud-init's end waits for that.
 
 use super::super::{Error, Findings};
 use imgasm_fs::FileSystem;
@@ -20,12 +21,24 @@ const SCRIPTS: [&str; 4] = [
     "/usr/local/{bin,sbin}/*.sh",
 ];
 
+/// Where the step `firstboot` puts scripts, which units of `multi-user.target` run.
+const FIRST_BOOT: &str = "/usr/libexec/firstboot/*";
+
 /// The units that are reached only when cloud-init is done.
 const ENDS: [&str; 2] = ["cloud-final.service", "cloud-init.target"];
 
 pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
     let mut findings = Findings::default();
-    for pattern in SCRIPTS {
+    let by_user_data = SCRIPTS.map(|pattern| (pattern, "from user data that never comes"));
+    let by_unit = (
+        FIRST_BOOT,
+        "that waits for multi-user.target, and so for the script",
+    );
+    let mut all = by_user_data.to_vec();
+    if waits(fs, ENDS[0], &["multi-user.target"])?.is_some() {
+        all.push(by_unit);
+    }
+    for (pattern, why) in all {
         for script in glob(fs, &Pattern::parse(pattern)?)? {
             let text = read_optional(fs, &script)?.unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
@@ -34,10 +47,9 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
                 continue;
             }
             for name in started(&text) {
-                if let Some(end) = awaited_end(fs, name)? {
+                if let Some(end) = waits(fs, name, &ENDS)? {
                     findings.warning(format!(
-                        "{script} starts {name}, which waits for {end}: from user data that \
-                         never comes"
+                        "{script} starts {name}, which waits for {end}: {why}"
                     ));
                 }
             }
@@ -81,8 +93,12 @@ fn started(script: &str) -> Vec<&str> {
     names
 }
 
-/// The end of cloud-init that a unit waits for.
-fn awaited_end(fs: &dyn FileSystem, name: &str) -> Result<Option<&'static str>, Error> {
+/// The first of these units that a unit waits for.
+fn waits<'a>(
+    fs: &dyn FileSystem,
+    name: &str,
+    others: &[&'a str],
+) -> Result<Option<&'a str>, Error> {
     let full = if name.contains('.') {
         name.to_owned()
     } else {
@@ -100,7 +116,7 @@ fn awaited_end(fs: &dyn FileSystem, name: &str) -> Result<Option<&'static str>, 
         .iter()
         .filter(|line| line.section == "Unit" && line.key == "After")
         .flat_map(|line| line.value.split_whitespace());
-    Ok(after.find_map(|name| ENDS.into_iter().find(|end| *end == name)))
+    Ok(after.find_map(|name| others.iter().copied().find(|other| *other == name)))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
             more => format!(" and {more} more"),
         };
         findings.warning(format!(
-            "SELinux enforces its policy, and {}{more} have no label",
+            "SELinux enforces its policy, and there is no label at {}{more}",
             named.join(", ")
         ));
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::{CheckResult, Findings};
+use super::mounted::mounted;
 use super::{Http, Live, Seen, ServiceState, Subject, with_suffix};
 
 /// How the machine's time passes.
@@ -56,33 +57,6 @@ fn service(number: usize, name: &str, wanted: ServiceState, seen: &Seen) -> Find
     findings
 }
 
-/// A line of `/proc/self/mountinfo` (kernel documentation, filesystems/proc, section 3.5).
-struct Mounted<'a> {
-    device: &'a str,
-    kind: &'a str,
-    options: Vec<&'a str>,
-}
-
-fn find_mount<'a>(table: &'a str, point: &str) -> Option<Mounted<'a>> {
-    let wanted = point.replace(' ', "\\040");
-    // A later mount hides those below it.
-    table.lines().rev().find_map(|line| {
-        let (first, second) = line.split_once(" - ")?;
-        let fields: Vec<_> = first.split(' ').collect();
-        let [_, _, device, _, found, options, ..] = fields[..] else {
-            return None;
-        };
-        let mut rest = second.split(' ');
-        let kind = rest.next()?;
-        let of_filesystem = rest.nth(1).unwrap_or_default();
-        (found == wanted).then(|| Mounted {
-            device,
-            kind,
-            options: options.split(',').chain(of_filesystem.split(',')).collect(),
-        })
-    })
-}
-
 fn mount(
     point: &str,
     kind: Option<&str>,
@@ -91,8 +65,8 @@ fn mount(
     seen: &Seen,
 ) -> Findings {
     let mut findings = Findings::default();
-    let table = seen.text("mountinfo").unwrap_or_default();
-    let Some(found) = find_mount(&table, point) else {
+    let mounted = mounted(seen);
+    let Some(found) = mounted.iter().rfind(|mounted| mounted.point == point) else {
         findings.problem("nothing is mounted there");
         return findings;
     };
@@ -102,7 +76,7 @@ fn mount(
     for option in options {
         // Not an option of a mount but of the line in fstab.
         let is_told = option != "defaults" && !option.starts_with("x-") && option != "nofail";
-        if is_told && !found.options.contains(&option.as_str()) {
+        if is_told && !found.options.contains(option) {
             findings.problem(format!(
                 "it is mounted without {option}: {}",
                 found.options.join(",")

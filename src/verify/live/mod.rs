@@ -2,10 +2,11 @@
 //!
 //! - [`read()`]: finds the tables in a recipe or an overlay.
 //! - [`Live`]: one table, about a service, a mount, a command, a port, or the whole machine.
-//! - [`seen`]: what a probe in the machine saw.
+//! - [`seen`]: what a probe in the machine saw; [`mounted`](mod@mounted): what was mounted.
 //! - [`evaluate`](mod@evaluate): compares what was seen with what is expected.
 
 mod evaluate;
+pub mod mounted;
 mod read;
 pub mod seen;
 
@@ -290,13 +291,25 @@ fn with_suffix(name: &str) -> String {
     }
 }
 
+/// The beginning of a command: its first line that is not empty, and not all of a long one.
+fn beginning(command: &str) -> String {
+    const MOST: usize = 100;
+    let command = command.trim();
+    let line = command.lines().next().unwrap_or_default();
+    let mut beginning: String = line.chars().take(MOST).collect();
+    if beginning.len() < command.len() {
+        beginning.push('…');
+    }
+    beginning
+}
+
 /// What is expected, as the name of a check.
 impl fmt::Display for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.subject {
             Subject::Service { name, state } => write!(f, "service {name} is {}", state.name()),
             Subject::Mount { point, .. } => write!(f, "{point} is mounted as expected"),
-            Subject::Command { command, .. } => write!(f, "command {command:?}"),
+            Subject::Command { command, .. } => write!(f, "command {:?}", beginning(command)),
             Subject::Port { port, http: None } => write!(f, "port {port} is open"),
             Subject::Port {
                 port,

@@ -139,6 +139,32 @@ fn a_host_without_a_tpm_is_told_the_package() {
     );
 }
 
+/// The threads with a name of their own that have more filters of calls than the main one (`proc(5)`,
+/// `/proc/pid/status`): they read the bytes of the image and of the machine.
+fn shut_off(process: u32) -> Vec<String> {
+    let filters = |task: &Path| {
+        let status = std::fs::read_to_string(task.join("status")).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Seccomp_filters:"));
+        line.expect("the kernel has them")
+            .trim()
+            .parse::<u32>()
+            .expect("it is a number")
+    };
+    let tasks = Path::new("/proc").join(process.to_string()).join("task");
+    let main = filters(&tasks.join(process.to_string()));
+    let tasks = std::fs::read_dir(tasks).expect("it runs");
+    let tasks = tasks.map(|task| task.expect("it can be read").path());
+    let names = tasks.filter(|task| filters(task) > main).map(|task| {
+        let name = std::fs::read_to_string(task.join("comm")).expect("it runs");
+        name.trim().to_owned()
+    });
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn nothing_is_left_of_a_machine_that_is_interrupted() {
     let folder = with_stand_ins(&["qemu-system-x86_64", "swtpm"]);
@@ -161,6 +187,7 @@ fn nothing_is_left_of_a_machine_that_is_interrupted() {
         .expect("it is there")
         .count();
     assert!(made > 0);
+    assert_eq!(shut_off(boot.id()), ["disk", "metadata"]);
     let id = boot.id().to_string();
     imgasm_testkit::command::run(Command::new("kill").args(["-INT", &id]));
     let status = boot.wait().expect("it ends");

@@ -2,7 +2,7 @@
 
 use imgasm_testkit::image::Kind;
 
-use super::{amiss, base, boot, write};
+use super::{amiss, base, login, write};
 
 const RECIPE: &str = r#"
 name = "machine"
@@ -51,6 +51,39 @@ stdout = "of the volume\nhello\ndeploy\nran"
 command = "cat /sys/class/dmi/id/sys_vendor; cat /sys/block/nvme1n1/device/serial"
 matches = '^Amazon EC2\nvol0'
 
+# The metadata service, which the AMI's default lets answer to session tokens only.
+[[expect.live]]
+command = """
+at=http://169.254.169.254/latest
+get() { curl -sf -H "x-aws-ec2-metadata-token: $token" $at/$1; echo; }
+curl -s -o /dev/null -w '%{http_code}\\n' $at/meta-data/instance-id
+curl -s -o /dev/null -w '%{http_code}\\n' -X PUT -H 'x-aws-ec2-metadata-token-ttl-seconds: 60' -H 'x-forwarded-for: 10.0.0.1' $at/api/token
+token=$(curl -sf -X PUT -H 'x-aws-ec2-metadata-token-ttl-seconds: 60' $at/api/token)
+get meta-data/tags/instance/Name
+get meta-data/block-device-mapping/ebs1
+get dynamic/instance-identity/document | jq -r '.region, .architecture, .instanceId'
+get meta-data/iam/security-credentials/imgasm-boot | jq -r .AccessKeyId
+get user-data | head -n 1
+"""
+stdout = """401
+403
+machine
+/dev/xvdcy
+us-east-1
+x86_64
+i-0000000000000b007
+ASIAIMGASMBOOTNOTREAL
+#!/bin/sh"""
+
+[[expect.live]]
+port = 22
+
+[[expect.live]]
+failed_units = []
+
+[[expect.live]]
+boot_seconds = 60
+
 [[expect.live]]
 command = "ls /root/.ssh/nothing"
 status = 2
@@ -86,6 +119,12 @@ service = { name = "greeting", enabled = true }
 service = { name = "apt-daily.timer", masked = true }
 "#;
 
+/// Root gets the key that the metadata service gave for Debian's own user.
+const USER_DATA: &str = "#!/bin/sh
+echo ran >/run/from-user-data
+install -D -m 600 /home/debian/.ssh/authorized_keys /root/.ssh/authorized_keys
+";
+
 #[test]
 #[ignore = "it takes minutes: make test-boot"]
 fn ext4_by_bios() {
@@ -110,18 +149,19 @@ fn start(kind: Kind, ami: &str) -> serde_json::Value {
     write(dir, "imgasm.toml", &RECIPE.replace("BOOT_MODE", ami));
     write(dir, "overlay/overlay.toml", OVERLAY);
     write(dir, "data/from-the-recipe", "of the volume\n");
-    write(
-        dir,
-        "user-data",
-        "#!/bin/sh\necho ran >/run/from-user-data\n",
-    );
+    write(dir, "user-data", USER_DATA);
     let before = imgasm_testkit::command::run(
         std::process::Command::new("sha256sum").arg(dir.join("base.raw")),
     );
 
-    let (report, status) = boot(dir, &["--user-data", "user-data", "--junit", "junit.xml"]);
+    let args = ["--user-data", "user-data", "--junit", "junit.xml"];
+    let (printed, report, status) = login::boot(dir, &args, "debian", "id -un; hostname");
 
-    assert_eq!(amiss(&report), [""; 0]);
+    assert_eq!(printed, "debian\nip-172-31-16-10\n");
+    // Only a processor that is not emulated shows how long it takes.
+    let amiss = amiss(&report);
+    let is_slow = |line: &String| line.starts_with("skipped: ") && line.ends_with("by emulation");
+    assert!(amiss.len() == 1 && amiss.iter().all(is_slow), "{amiss:?}");
     assert_eq!(status, Some(0));
     assert_eq!(report["emulated"], true);
     let junit = std::fs::read_to_string(dir.join("junit.xml")).expect("it was written");

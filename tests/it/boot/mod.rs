@@ -3,18 +3,22 @@
 //! out of the default run.
 //!
 //! - `base`: the disk of the machines.
+//! - `arm64`: a machine for arm64.
 //! - `machine`: a customised machine, on both filesystems and in both boot modes.
+//! - `login`: a machine that is logged into.
 //! - `firstrun`: the first-run script as user data of a machine like an ECS container instance.
 //! - `deferred`: scripts of packages that wait for the first boot.
 //! - `tarball`: a machine from a root filesystem that mmdebstrap packed.
 //! - `broken`: machines that do not start, and what is said about them.
 //! - `command`: what can be tested without a machine, also in the default run.
 
+mod arm64;
 mod base;
 mod broken;
 mod command;
 mod deferred;
 mod firstrun;
+mod login;
 mod machine;
 mod tarball;
 
@@ -42,8 +46,8 @@ fn imgasm(dir: &Path, args: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Starts the machine of the recipe in `dir`; gives the report and the exit status.
-fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
+/// The arguments of the program that starts the machine of a recipe.
+fn words<'a>(args: &[&'a str]) -> Vec<&'a str> {
     // As in continuous integration, if the host's own processor cannot be used.
     let usual = ["boot", "--json", "--accel", "tcg"];
     let timeout: &[&str] = if args.contains(&"--timeout") {
@@ -51,12 +55,21 @@ fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
     } else {
         &["--timeout", "1500"]
     };
-    let output = imgasm(dir, &[&usual[..], timeout, args].concat());
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {args:?}: {stderr}"));
+    [&usual[..], timeout, args].concat()
+}
+
+/// Starts the machine of the recipe in `dir`; gives the report and the exit status.
+fn boot(dir: &Path, args: &[&str]) -> (Value, Option<i32>) {
+    let output = imgasm(dir, &words(args));
+    (report(&output.stdout, &output.stderr), output.status.code())
+}
+
+fn report(stdout: &[u8], stderr: &[u8]) -> Value {
+    let stderr = String::from_utf8_lossy(stderr);
+    let report: Value =
+        serde_json::from_slice(stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
     println!("{report:#}");
-    (report, output.status.code())
+    report
 }
 
 /// The results that are not `passed`, each with its message.
