@@ -2,7 +2,7 @@
 //!
 //! - [`sqlite`]: RPM's database since 4.16: read and written.
 //! - [`berkeley`]: RPM's database before that, in Berkeley DB: read and written.
-//! - [`ndb`]: RPM's own format, met on SUSE: read.
+//! - [`ndb`]: RPM's own format, met on SUSE: read and written.
 //! - [`copy`]: a database of SQLite, as a copy outside the image.
 //! - [`index`]: the keys by which RPM's databases find packages.
 //! - [`side_file`]: where packages are recorded whose database cannot be written.
@@ -57,7 +57,7 @@ impl Kind {
 
     /// Whether it can be written.
     pub fn is_writable(self) -> bool {
-        matches!(self, Self::Sqlite | Self::Berkeley)
+        self != Self::OldBerkeley
     }
 
     fn file(self) -> &'static str {
@@ -134,7 +134,8 @@ impl Database {
         match self.kind {
             Kind::Sqlite => sqlite::update(editor, &self.path, &numbers, added)?,
             Kind::Berkeley => berkeley::update(editor, self, &numbers, added)?,
-            Kind::OldBerkeley | Kind::Ndb => {}
+            Kind::Ndb => ndb::update(editor, self, &numbers, added)?,
+            Kind::OldBerkeley => {}
         }
         let aside = self.records.iter().filter(|record| {
             let is_removed = removed.iter().any(|other| std::ptr::eq(*other, *record));
