@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::packages_lock::House;
 use crate::support::rpms::rpm;
 use imgasm_block::Digest;
-use imgasm_testkit::command::{output, run, text};
+use imgasm_testkit::command::run;
 use imgasm_testkit::need;
 
 /// What the base has: the name, the version, the preamble, further lines of `%install`, the list of files.
@@ -334,10 +334,8 @@ fn the_packages_of_the_ecs_image_come_by_name() {
         assert!(!root.join("etc/chrony.conf").exists());
         let mut command = Command::new("getfattr");
         command.args(["-n", "security.selinux", "--only-values"]);
-        let label = output(command.arg(root.join("usr/lib/systemd/system/docker.service")));
-        assert_eq!(
-            text(&label).trim_end_matches('\0'),
-            "system_u:object_r:systemd_unit_file_t:s0"
-        );
+        let label = run(command.arg(root.join("usr/lib/systemd/system/docker.service")));
+        let wanted = "system_u:object_r:systemd_unit_file_t:s0";
+        assert_eq!(label.trim_end_matches('\0'), wanted);
     });
 }

@@ -16,6 +16,8 @@ pub mod ndb;
 pub mod side_file;
 pub mod sqlite;
 
+use std::collections::BTreeSet;
+
 use super::Error;
 use super::header::Header;
 use crate::known_path;
@@ -146,6 +148,25 @@ impl Database {
             aside.extend(added);
         }
         side_file::write(editor, &aside)
+    }
+}
+
+impl Database {
+    /// What the indexes are made of after a change: the records that stay, then those that are added, of
+    /// which `first` is the first number.
+    fn rows<'d>(
+        &'d self,
+        removed: &BTreeSet<i64>,
+        first: u32,
+        added: &[&'d Header],
+    ) -> Vec<(u32, &'d Header)> {
+        let staying = self.records.iter().filter_map(|record| {
+            let number = record.number.filter(|number| !removed.contains(number))?;
+            Some((u32::try_from(number).ok()?, &record.header))
+        });
+        staying
+            .chain((first..).zip(added.iter().copied()))
+            .collect()
     }
 }
 

@@ -89,13 +89,7 @@ pub fn update(
 ) -> Result<(), Error> {
     let path = &database.path;
     let first = update_packages(editor, path, removed, added)?;
-    let staying = database.records.iter().filter_map(|record| {
-        let number = record.number.filter(|number| !removed.contains(number))?;
-        Some((u32::try_from(number).ok()?, &record.header))
-    });
-    let rows: Vec<_> = staying
-        .chain((first..).zip(added.iter().copied()))
-        .collect();
+    let rows = database.rows(removed, first, added);
     for (name, tag) in INDEXES {
         let path = beside(path, name);
         // RPM makes the indexes that are missing when it opens the database.

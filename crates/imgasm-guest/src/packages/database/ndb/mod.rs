@@ -49,13 +49,7 @@ pub(super) fn update(
     let path = &database.path;
     let indexes = Indexes::read(editor.fs(), path)?;
     let changed = packages::change(editor, path, removed, added)?;
-    let staying = database.records.iter().filter_map(|record| {
-        let number = record.number.filter(|number| !removed.contains(number))?;
-        Some((u32::try_from(number).ok()?, &record.header))
-    });
-    let rows: Vec<_> = staying
-        .chain((changed.first..).zip(added.iter().copied()))
-        .collect();
+    let rows = database.rows(removed, changed.first, added);
     match indexes {
         Some(indexes) => indexes.write(editor, changed.generation, &rows),
         // RPM makes them when it opens the database.
