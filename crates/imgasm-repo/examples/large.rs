@@ -174,7 +174,10 @@ fn time(folder: &Path, wishes: &[&str]) -> Vec<usize> {
     let peak = status.lines().find(|line| line.starts_with("VmHWM"));
     println!("{}", peak.unwrap_or_default());
     let name = |number: &usize| pool.names.text(pool.packages[*number].name)[1..].parse();
-    arriving.iter().map(|number| name(number).unwrap()).collect()
+    arriving
+        .iter()
+        .map(|number| name(number).unwrap())
+        .collect()
 }
 
 /// Writes the metadata; packages that have no file have a digest of nothing.
@@ -193,7 +196,7 @@ fn write(repo: &Path, plans: &[Plan], built: &BTreeMap<usize, Vec<u8>>) {
                 text
             })
         };
-        write!(
+        writeln!(
             primary,
             "<package type=\"rpm\"><name>{name}</name><arch>x86_64</arch>\
              <version epoch=\"0\" ver=\"{version}\" rel=\"1.al\"/>\
@@ -203,7 +206,7 @@ fn write(repo: &Path, plans: &[Plan], built: &BTreeMap<usize, Vec<u8>>) {
              <rpm:sourcerpm>{name}.src.rpm</rpm:sourcerpm><rpm:provides>{}\
              <rpm:entry name=\"{name}\" flags=\"EQ\" epoch=\"0\" ver=\"{version}\" rel=\"1.al\"/>\
              </rpm:provides><rpm:requires>{}</rpm:requires>\
-             <file>/usr/bin/{name}</file></format></package>\n",
+             <file>/usr/bin/{name}</file></format></package>",
             "It says much of itself. ".repeat(20),
             entries(&mut plan.provides()),
             entries(&mut plan.requires.iter().cloned()),

@@ -217,8 +217,11 @@ fn read(database: &Path) -> Ndb {
     Ndb::new(FILES.map(|name| std::fs::read(database.join(name)).unwrap()))
 }
 
+/// The rows of an index with the names of packages.
+type NamedRows = BTreeMap<Vec<u8>, BTreeSet<(String, u32)>>;
+
 /// The rows of all indexes with the names of packages, whatever their numbers.
-fn named_rows(ndb: &Ndb) -> BTreeMap<u32, BTreeMap<Vec<u8>, BTreeSet<(String, u32)>>> {
+fn named_rows(ndb: &Ndb) -> BTreeMap<u32, NamedRows> {
     let headers = ndb.headers();
     let named = |(number, at): &(u32, u32)| {
         let header = Header::decode(headers[number].clone()).unwrap();
@@ -284,7 +287,7 @@ fn rpm_and_we_take_turns() {
     let headers = decoded(&headers);
     ndb.update(&[], &headers.iter().collect::<Vec<_>>())
         .unwrap();
-    ndb.update(&[2], &[&headers[2]]).unwrap();
+    ndb.update(&[3], &[&headers[2]]).unwrap();
     let (folder, database) = on_disk(&ndb);
     let exported = rpm("rpmdb", folder.path(), &["--exportdb"]);
     for header in ndb.headers().values() {

@@ -109,9 +109,8 @@ pub fn preset_all(editor: &mut Editor<'_>, scope: Scope) -> Result<Outcome> {
                 continue;
             };
             // What cannot be used has no presets.
-            match plan.add(editor.fs(), scope, &presets, &name) {
-                Err(error @ Error::Tree(_)) => return Err(error),
-                Ok(()) | Err(_) => {}
+            if let Err(error @ Error::Tree(_)) = plan.add(editor.fs(), scope, &presets, &name) {
+                return Err(error);
             }
         }
     }

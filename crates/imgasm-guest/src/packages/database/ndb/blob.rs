@@ -6,9 +6,9 @@ use super::{Pieces, failure, get32, mark, words};
 use crate::packages::Error;
 
 /// The mark before a header.
-const START: u32 = mark(b"BlbS");
+const START: u32 = mark(*b"BlbS");
 /// The mark behind it.
-const END: u32 = mark(b"BlbE");
+const END: u32 = mark(*b"BlbE");
 /// Bytes before a header: the mark, the package's number, when it was written, the header's length.
 const HEAD_LEN: usize = 16;
 /// Bytes at the end of the last block: the checksum, the length, the mark.

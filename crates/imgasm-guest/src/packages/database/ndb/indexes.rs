@@ -18,9 +18,9 @@ use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 /// The name of the file.
 const NAME: &[u8] = b"Index.db";
 /// How the file begins.
-const MAGIC: u32 = mark(b"RpmX");
+const MAGIC: u32 = mark(*b"RpmX");
 /// How a slot of a finished index begins; the last byte is not 0 while RPM rebuilds one.
-const SLOT: u32 = mark(b"Slo\0");
+const SLOT: u32 = mark(*b"Slo\0");
 /// Bytes of a slot: the mark, the tag of the keys, the first page, how many pages.
 const SLOT_LEN: usize = 16;
 /// Bytes of the file's own header, which takes the place of two slots: the magic, the version, the

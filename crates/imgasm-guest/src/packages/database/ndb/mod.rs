@@ -69,6 +69,6 @@ fn words<const N: usize>(numbers: [u32; N]) -> Vec<u8> {
 }
 
 /// A mark, as the number that its four letters are.
-const fn mark(letters: &[u8; 4]) -> u32 {
-    u32::from_le_bytes(*letters)
+const fn mark(letters: [u8; 4]) -> u32 {
+    u32::from_le_bytes(letters)
 }

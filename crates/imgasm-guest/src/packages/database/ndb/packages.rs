@@ -12,9 +12,9 @@ use imgasm_fs::tree::Editor;
 /// The unit of places, in bytes.
 pub(super) const BLOCK_LEN: usize = 16;
 /// How the file begins.
-const MAGIC: u32 = mark(b"RpmP");
+const MAGIC: u32 = mark(*b"RpmP");
 /// How each slot begins.
-const SLOT: u32 = mark(b"Slot");
+const SLOT: u32 = mark(*b"Slot");
 /// Bytes of a slot: the mark, the package's number, the first block, how many blocks.
 const SLOT_LEN: usize = 16;
 /// Bytes of the file's own header, which takes the place of two slots: the magic, the version, the

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{mark, words};
 
 /// How it begins.
-const MAGIC: u32 = mark(b"RpmI");
+const MAGIC: u32 = mark(*b"RpmI");
 /// Bytes before the slots.
 const HEADER_LEN: usize = 64;
 /// The fewest slots.
