@@ -23,6 +23,7 @@ use imgasm_disk::Disk;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_fs::{FileType, Timestamp, WriteOptions};
+use imgasm_guest::packages::database::Database;
 use imgasm_guest::packages::openpgp::Keyring;
 use imgasm_guest::packages::payload;
 use imgasm_guest::packages::rpm_file::RpmFile;
@@ -37,7 +38,7 @@ use imgasm_testkit::memory_fs::MemoryFs;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PARSERS: [Parser; 28] = [
+pub const PARSERS: [Parser; 29] = [
     ("apply", apply),
     ("archive", archive),
     ("berkeley", berkeley),
@@ -57,6 +58,7 @@ pub const PARSERS: [Parser; 28] = [
     ("meta", meta),
     ("mirrors", mirrors),
     ("ndb", ndb),
+    ("ndb_indexes", ndb_indexes),
     ("origin", origin),
     ("overlay", overlay),
     ("policy", policy),
@@ -113,9 +115,44 @@ pub fn berkeley(bytes: &[u8]) {
     let _ = packages::open_rpm(&guest_with(&["/var/lib/rpm/Packages"], bytes));
 }
 
-/// RPM's own database.
+/// RPM's own database: read, and changed.
 pub fn ndb(bytes: &[u8]) {
-    let _ = packages::open_rpm(&guest_with(&["/var/lib/rpm/Packages.db"], bytes));
+    let mut fs = guest_with(&["/var/lib/rpm/Packages.db"], bytes);
+    let Ok(Some(database)) = Database::read(&fs) else {
+        return;
+    };
+    let all: Vec<_> = database.records.iter().collect();
+    let first: Vec<_> = all.iter().take(1).map(|record| &record.header).collect();
+    if database
+        .update(&mut Editor::new(&mut fs), &all, &first)
+        .is_ok()
+    {
+        let left = Database::read(&fs).expect("it was written");
+        assert_eq!(left.map(|left| left.records.len()), Some(first.len()));
+    }
+}
+
+/// The indexes of RPM's own database, written anew.
+pub fn ndb_indexes(bytes: &[u8]) {
+    let mut fs = guest_with(&["/var/lib/rpm/Index.db"], bytes);
+    let packages = [
+        &b"RpmP\0\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0"[..],
+        &[0; 12],
+        &b"Slot\0\0\0\0\0\0\0\0\0\0\0\0".repeat(254),
+    ];
+    let path = ImagePath::parse("/var/lib/rpm/Packages.db").expect("a path of ours");
+    let mut editor = Editor::new(&mut fs);
+    editor
+        .write(
+            &path,
+            LastLink::Follow,
+            &packages.concat(),
+            Attributes::default(),
+        )
+        .expect("it is in memory");
+    let database = Database::read(&fs).expect("it is sound");
+    let database = database.expect("it is there");
+    let _ = database.update(&mut Editor::new(&mut fs), &[], &[]);
 }
 
 /// RPM's database in SQLite.

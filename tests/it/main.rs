@@ -62,6 +62,7 @@ mod overlay_unpack;
 mod packages;
 mod packages_berkeley;
 mod packages_database;
+mod packages_ecs;
 mod packages_from_image;
 mod packages_lock;
 mod recipe;

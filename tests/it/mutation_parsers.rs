@@ -18,7 +18,7 @@ use imgasm_testkit::need;
 use imgasm_testkit::rng::Rng;
 use imgasm_testkit::sandbox;
 
-use crate::packages_database::{berkeley, ndb, package};
+use crate::packages_database::{berkeley, ndb, ndb_indexes, package};
 
 #[path = "../../fuzz/src/lib.rs"]
 mod parsers;
@@ -125,6 +125,7 @@ fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
         "container" => containers(folder),
         "berkeley" => vec![berkeley(folder, &headers(folder))],
         "ndb" => vec![ndb(&headers(folder))],
+        "ndb_indexes" => vec![ndb_indexes()],
         "sqlite" => vec![sqlite(folder)],
         "rpm" => vec![package("one", 300), package("eleven", 3)],
         "undo" => vec![b"imgasm undo".to_vec()],

@@ -142,6 +142,21 @@ pub(crate) fn ndb(headers: &[Vec<u8>]) -> Vec<u8> {
     [slots, blobs].concat()
 }
 
+/// RPM's own file of indexes with three that are empty, by its description in `rpmxdb.c`.
+pub(crate) fn ndb_indexes() -> Vec<u8> {
+    let words =
+        |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|one| one.to_le_bytes()).collect() };
+    let mut bytes = [&b"RpmX"[..], &words(&[0, 7, 1, 4096, 1, 0, 0])].concat();
+    for (page, tag) in [(1, 1000), (2, 1117), (3, 1047)] {
+        bytes.extend([&b"Slo\0"[..], &words(&[tag, page, 1])].concat());
+    }
+    while bytes.len() < 4096 {
+        bytes.extend([&b"Slo\0"[..], &[0; 12]].concat());
+    }
+    bytes.resize(4 * 4096, 0);
+    bytes
+}
+
 #[test]
 fn every_format_tells_the_same_packages() {
     if !need::mounts(&["rpm", "db5.3_load"]) {
@@ -219,12 +234,16 @@ fn install(fs: &mut MemoryFs, request: Request, unwritable: Unwritable) -> Resul
 
 #[test]
 fn a_database_that_cannot_be_written_is_refused_or_gets_a_side_file() {
-    if !need::mounts(&["rpm"]) {
+    if !need::mounts(&["rpm", "db5.3_load"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let database = ndb(&rpm_root(folder.path()));
-    let mut fs = image(&[("/var/lib/rpm/Packages.db", &database)]);
+    let database = berkeley(folder.path(), &rpm_root(folder.path()));
+    // An index that RPM before 4.9 has.
+    let mut fs = image(&[
+        ("/var/lib/rpm/Packages", &database),
+        ("/var/lib/rpm/Pubkeys", &[]),
+    ]);
     let before = fs.dump();
     let request = request(folder.path(), &package("new", 10));
     let refused = install(&mut fs, request.clone(), Unwritable::Refuse).unwrap_err();
@@ -321,21 +340,26 @@ fn damage_is_an_error_and_nothing_worse() {
         }
         // What is taken for sound is written so that the new package is found.
         let first = [usize::MAX, 512][numbers.below(2)];
-        let files = [("Packages", &berkeley), ("Name", &tree)];
-        let files = files.map(|(name, bytes)| {
-            let path = format!("/var/lib/rpm/{name}");
-            (path, damaged(bytes, &mut numbers, first))
-        });
-        let files: Vec<_> = files
-            .iter()
-            .map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
-            .collect();
-        let mut fs = image(&files);
-        let request = self::request(folder.path(), &sound);
-        if install(&mut fs, request, Unwritable::Refuse).is_ok() {
-            let installed = installed(&fs);
-            let is_there = installed.iter().any(|one| one.starts_with("sound-"));
-            assert!(is_there, "{installed:?}");
+        for files in [
+            &[("Packages", &berkeley), ("Name", &tree)][..],
+            &[("Packages.db", &ndb)],
+        ] {
+            let files = files.iter().map(|(name, bytes)| {
+                let path = format!("/var/lib/rpm/{name}");
+                (path, damaged(bytes, &mut numbers, first))
+            });
+            let files: Vec<_> = files.collect();
+            let files: Vec<_> = files
+                .iter()
+                .map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+                .collect();
+            let mut fs = image(&files);
+            let request = self::request(folder.path(), &sound);
+            if install(&mut fs, request, Unwritable::Refuse).is_ok() {
+                let installed = installed(&fs);
+                let is_there = installed.iter().any(|one| one.starts_with("sound-"));
+                assert!(is_there, "{installed:?}");
+            }
         }
     }
     assert!(

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use globset::{Glob, GlobMatcher};
 
-use crate::metadata::{Loaded, Repository};
+use crate::metadata::{Loaded, Repository, primary};
 use crate::names::{Id, Names};
 use crate::package::{Package, Relation, Relations};
 use crate::{Error, Result, Transport};
@@ -143,6 +143,18 @@ impl Pool {
     /// Whether a package is preferred to other versions of it.
     pub fn is_preferred(&self, number: Number) -> bool {
         self.preferred.contains(&number)
+    }
+
+    /// The paths that packages depend on and that the shorter lists do not have.
+    pub fn unlisted_paths(&self) -> BTreeSet<String> {
+        let needs = self.packages.iter().flat_map(|package| {
+            let relations = &package.relations;
+            relations.requires.iter().chain(&relations.recommends)
+        });
+        let names: HashSet<_> = needs.map(|relation| relation.name).collect();
+        let paths = names.into_iter().map(|name| self.names.text(name));
+        let unlisted = paths.filter(|path| path.starts_with('/') && !primary::lists(path));
+        unlisted.map(str::to_owned).collect()
     }
 
     /// Learns which packages have some paths that are not in the shorter lists.

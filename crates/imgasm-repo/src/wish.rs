@@ -1,6 +1,6 @@
 //! What is asked for, and the packages that it could mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use globset::Glob;
 
@@ -196,10 +196,10 @@ fn install_group(
 
 /// A wish for newer versions of what is installed.
 fn upgrade(pool: &Pool, wish: &str, jobs: &mut Vec<Job>) -> Result<()> {
-    let found = if wish == "*" {
+    let found: BTreeSet<_> = if wish == "*" {
         (0..pool.packages.len()).collect()
     } else {
-        matching(pool, wish)?
+        matching(pool, wish)?.into_iter().collect()
     };
     let is_installed = |number: &Number| pool.packages[*number].is_installed();
     let names = found.iter().map(|number| pool.packages[*number].name);
@@ -234,7 +234,7 @@ fn upgrade(pool: &Pool, wish: &str, jobs: &mut Vec<Job>) -> Result<()> {
             .copied()
             .filter(|other| {
                 *other == number
-                    || (found.contains(other) || wish == "*" || !is_versioned(pool, wish, name))
+                    || (found.contains(other) || !is_versioned(pool, wish, name))
                         && pool.excludes(number, *other)
                         && pool.compare(number, *other).is_lt()
             })
@@ -319,8 +319,14 @@ pub fn matching(pool: &Pool, wish: &str) -> Result<Vec<Number>> {
         return Ok(pool.named(name).to_vec());
     }
     if !wish.starts_with('/') {
-        let forms = (0..pool.packages.len()).map(|number| (number, forms(pool, number)));
-        let matches = forms.filter_map(|(number, forms)| {
+        // All forms begin with the name.
+        let may_fit = |number: &Number| {
+            let name = pool.names.text(pool.packages[*number].name);
+            is_pattern || wish.starts_with(name)
+        };
+        let numbers = (0..pool.packages.len()).filter(may_fit);
+        let matches = numbers.filter_map(|number| {
+            let forms = forms(pool, number);
             let form = forms.iter().position(|form| fits(form))?;
             Some((form, number))
         });

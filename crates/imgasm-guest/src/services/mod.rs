@@ -15,6 +15,7 @@ pub mod upstart;
 use std::fmt;
 
 use systemd::name::UnitName;
+use systemd::several::{self, Outcome};
 use systemd::units::Scope;
 use sysv::header::Runlevels;
 use sysv::links::Wish as LinkWish;
@@ -235,7 +236,7 @@ pub fn set(editor: &mut Editor<'_>, service: &str, wish: Wish) -> Result<()> {
             Wish::Disabled => systemd::disable(editor, Scope::System, &name),
             Wish::Masked => systemd::mask(editor, Scope::System, &name),
             Wish::Unmasked => systemd::unmask(editor, Scope::System, &name),
-            Wish::Preset => systemd::preset(editor, Scope::System, &name),
+            Wish::Preset => several::preset(editor, Scope::System, &name),
         },
         Manager::Sysv => match wish {
             Wish::Enabled => sysv::set(editor, service, LinkWish::On(Runlevels::SERVING)),
@@ -265,8 +266,52 @@ pub fn set_for_users(editor: &mut Editor<'_>, unit: &str, wish: Wish) -> Result<
         Wish::Disabled => systemd::disable(editor, scope, &name),
         Wish::Masked => systemd::mask(editor, scope, &name),
         Wish::Unmasked => systemd::unmask(editor, scope, &name),
-        Wish::Preset => systemd::preset(editor, scope, &name),
+        Wish::Preset => several::preset(editor, scope, &name),
     }
+}
+
+/// Does what is wanted for several services, or units of all users' managers, as `systemctl` does it.
+///
+/// # Errors
+/// Where the image cannot be read or written; [`Error::InvalidName`], and nothing is done.
+pub fn set_several(
+    editor: &mut Editor<'_>,
+    services: &[&str],
+    wish: Wish,
+    scope: Scope,
+) -> Result<Outcome> {
+    let (mut units, mut others) = (Vec::new(), Vec::new());
+    for service in services {
+        let known = match scope {
+            Scope::System => Manager::of(editor.fs(), service),
+            Scope::Users => Err(Error::Unknown {
+                service: (*service).to_owned(),
+            }),
+        };
+        match known {
+            Ok(Manager::Systemd(name)) => units.push(name),
+            Ok(Manager::Sysv | Manager::Upstart) => others.push(*service),
+            Err(Error::Unknown { .. }) => {
+                let name = UnitName::from_user(service);
+                units.push(name.ok_or_else(|| Error::InvalidName {
+                    name: (*service).to_owned(),
+                })?);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut outcome = several::set(editor, scope, &units, wish)?;
+    for service in others {
+        match set(editor, service, wish) {
+            Ok(()) => {}
+            Err(error @ Error::Tree(_)) => return Err(error),
+            Err(error) => {
+                outcome.is_failure = true;
+                outcome.notes.push(error);
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 /// The state of a service.

@@ -1,18 +1,9 @@
-//! The files that hold accounts: `/etc/passwd`, `shadow`, `group`, `gshadow`, `subuid`, `subgid`.
+//! The accounts of an image, and what is done with them.
 
 use super::defaults::{Defaults, Range, next_id, next_run};
-use super::{Error, GroupSpec, Result, UserSpec, known_path};
+use super::{Error, GroupSpec, Result, UserSpec};
 use crate::colon_file::ColonFile;
-use crate::files::read_known;
-use imgasm_fs::tree::{Attributes, Editor, LastLink};
-use imgasm_fs::{FileSystem, Timestamp};
-
-const PASSWD: &str = "/etc/passwd";
-const SHADOW: &str = "/etc/shadow";
-const GROUP: &str = "/etc/group";
-const GSHADOW: &str = "/etc/gshadow";
-const SUBUID: &str = "/etc/subuid";
-const SUBGID: &str = "/etc/subgid";
+use imgasm_fs::Timestamp;
 
 /// Fields of passwd(5).
 pub(super) mod passwd {
@@ -39,7 +30,7 @@ pub(super) mod shadow {
 const LOCKED: &str = "!";
 
 /// The accounts of an image. Files other than `passwd` and `group` may be missing, and are not made
-/// then.
+/// then, unless it is read by [`Database::load_for_systemd`].
 #[derive(Debug)]
 pub struct Database {
     pub(super) passwd: ColonFile,
@@ -79,48 +70,6 @@ pub struct HomeOwner {
 }
 
 impl Database {
-    /// Reads the accounts of an image.
-    pub fn load(fs: &dyn FileSystem) -> Result<Self> {
-        let read = |path| -> Result<Option<ColonFile>> {
-            Ok(read_known(fs, path)?.map(|bytes| ColonFile::parse(&bytes)))
-        };
-        let login_defs = read_known(fs, "/etc/login.defs")?.unwrap_or_default();
-        let useradd = read_known(fs, "/etc/default/useradd")?.unwrap_or_default();
-        Ok(Self {
-            passwd: read(PASSWD)?.ok_or(Error::NoDatabase(PASSWD))?,
-            group: read(GROUP)?.ok_or(Error::NoDatabase(GROUP))?,
-            shadow: read(SHADOW)?,
-            gshadow: read(GSHADOW)?,
-            subuid: read(SUBUID)?,
-            subgid: read(SUBGID)?,
-            defaults: Defaults::parse(&login_defs, &useradd),
-        })
-    }
-
-    /// Writes the accounts back; files that did not change stay as they are.
-    pub fn save(&self, editor: &mut Editor<'_>) -> Result<()> {
-        for (path, file) in [
-            (PASSWD, Some(&self.passwd)),
-            (SHADOW, self.shadow.as_ref()),
-            (GROUP, Some(&self.group)),
-            (GSHADOW, self.gshadow.as_ref()),
-            (SUBUID, self.subuid.as_ref()),
-            (SUBGID, self.subgid.as_ref()),
-        ] {
-            let Some(file) = file else { continue };
-            let content = file.to_bytes();
-            if read_known(editor.fs(), path)?.is_none_or(|old| ColonFile::parse(&old) != *file) {
-                editor.write(
-                    &known_path(path),
-                    LastLink::Follow,
-                    &content,
-                    Attributes::default(),
-                )?;
-            }
-        }
-        Ok(())
-    }
-
     /// Makes sure that a group is there; gives its number.
     pub fn ensure_group(&mut self, spec: &GroupSpec) -> Result<u32> {
         if let Some(found) = self.group.number(&spec.name, group::GID) {

@@ -1,10 +1,11 @@
 //! New users and groups, as useradd(8) and groupadd(8) make them.
 //!
 //! - `change`: users that are there, changed.
-//! - [`database`]: the files that hold accounts, and what is done to them.
+//! - [`database`]: the accounts, and what is done to them.
 //! - [`defaults`]: what the image says about new accounts, and free numbers.
 //! - [`home`]: the home folder.
 //! - `remove`: users and groups that go.
+//! - `storage`: the files that hold accounts.
 //! - [`sysusers`]: accounts that packages describe, as `systemd-sysusers` makes them.
 
 mod change;
@@ -12,6 +13,7 @@ pub mod database;
 pub mod defaults;
 mod home;
 mod remove;
+mod storage;
 pub mod sysusers;
 
 pub use change::{UserChange, change_user};

@@ -67,7 +67,7 @@ pub fn apply(editor: &mut Editor<'_>, text: &str, now: Timestamp) -> Result<()> 
         wanted.read(line)?;
     }
     wanted.add_implied();
-    let mut database = Database::load(editor.fs())?;
+    let mut database = Database::load_for_systemd(editor.fs())?;
     let mut numbers = Numbers::of(&wanted, &database);
     for group in &wanted.groups {
         make_group(editor.fs(), &mut database, &mut numbers, group)?;

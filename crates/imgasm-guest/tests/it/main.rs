@@ -8,6 +8,8 @@ mod facts;
 mod firstboot;
 mod keyfile;
 mod loader;
+mod ndb;
+mod ndb_files;
 mod omissions;
 mod openpgp;
 mod rpm_files;

@@ -4,12 +4,15 @@ use std::path::Path;
 use std::process::Command;
 
 use imgasm_fs::tree::Editor;
+use imgasm_guest::services::systemd::several;
+use imgasm_guest::services::systemd::units::Scope;
 use imgasm_guest::services::{self, Error, Wish};
 use imgasm_testkit::guest_tree::{
     Files, folders_in_memory, folders_on_host, in_memory, links_in_memory, links_on_host, on_host,
 };
 use imgasm_testkit::memory_fs::MemoryFs;
 use imgasm_testkit::need;
+use imgasm_testkit::rng::Rng;
 
 const CONFIG: &str = "/etc/systemd/system";
 
@@ -377,6 +380,96 @@ fn links_that_are_there_already() {
         &files,
         &[("disable", "docker.service"), ("disable", "site.service")],
     );
+}
+
+/// Several units in one command, some of them missing, masked, or other names of others: drawn from a
+/// seed, with what the commands before have left.
+#[test]
+fn several_units_at_once_fare_as_with_systemctl() {
+    if !need::tools(&["systemctl"]) {
+        return;
+    }
+    let mut files = UNITS.to_vec();
+    files.extend([
+        (
+            "/etc/systemd/system/nick.service",
+            "->/usr/lib/systemd/system/local2.service",
+        ),
+        (
+            "/usr/lib/systemd/system/local2.service",
+            "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\nAlias=nick.service\n",
+        ),
+        ("/usr/lib/systemd/system/vend.service", "->required.service"),
+        (
+            "/etc/systemd/system/multi-user.target.wants/gone.service",
+            "->/usr/lib/systemd/system/gone.service",
+        ),
+        (
+            "/usr/lib/systemd/system-preset/20-more.preset",
+            "enable masked.*\nenable local*\nenable static.service\nignore site.*\n",
+        ),
+    ]);
+    let names: Vec<_> = files
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix("/usr/lib/systemd/system/"))
+        .filter(|name| !name.contains('/') && !name.contains("wrong"))
+        .chain(["missing.service", "gone.service", "nick.service"])
+        .collect();
+    let mut rng = Rng::new(252);
+    let mut failures = 0;
+    for round in 0..12 {
+        let folder = tempfile::tempdir().unwrap();
+        on_host(folder.path(), &files);
+        let mut fs = in_memory(&files);
+        for step in 0..8 {
+            let verb = *rng.pick(&[
+                "enable",
+                "disable",
+                "preset",
+                "mask",
+                "unmask",
+                "preset-all",
+            ]);
+            let count = if verb == "preset-all" {
+                0
+            } else {
+                1 + rng.index(3)
+            };
+            let units: Vec<_> = (0..count).map(|_| *rng.pick(&names)).collect();
+            let case = format!("{round}.{step}: {verb} {units:?}");
+            let theirs = Command::new("systemctl")
+                .arg(format!("--root={}", folder.path().display()))
+                .args(["--quiet", verb])
+                .args(&units)
+                .output()
+                .unwrap();
+            let editor = &mut Editor::new(&mut fs);
+            let ours = if verb == "preset-all" {
+                several::preset_all(editor, Scope::System)
+            } else {
+                services::set_several(editor, &units, wish(verb), Scope::System)
+            };
+            let ours = ours.unwrap();
+            assert_eq!(
+                !ours.is_failure,
+                theirs.status.success(),
+                "{case}: {ours:?}"
+            );
+            failures += usize::from(ours.is_failure);
+            assert_eq!(
+                links_in_memory(&fs, CONFIG),
+                links_on_host(folder.path(), CONFIG),
+                "{case}: {ours:?}, {}",
+                String::from_utf8_lossy(&theirs.stderr)
+            );
+            assert_eq!(
+                folders_in_memory(&fs, CONFIG),
+                folders_on_host(folder.path(), CONFIG),
+                "{case}"
+            );
+        }
+    }
+    assert!(failures > 10, "{failures}");
 }
 
 /// The units of the machine that runs the tests, whatever they are.

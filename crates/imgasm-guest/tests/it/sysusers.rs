@@ -1,10 +1,12 @@
 //! Lines of sysusers.d, carried out by `systemd-sysusers` in a folder and here.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use imgasm_fs::Timestamp;
-use imgasm_fs::tree::Editor;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Editor, LastLink};
+use imgasm_fs::{FileSystem, Timestamp};
 use imgasm_guest::files::read_known;
 use imgasm_guest::users::sysusers;
 use imgasm_testkit::command::run;
@@ -71,6 +73,62 @@ fn accounts_are_those_that_systemd_makes() {
             let ours = String::from_utf8(read_known(&fs, name).unwrap().unwrap()).unwrap();
             let theirs = fs::read_to_string(root.join(&name[1..])).unwrap();
             assert_eq!(ours, theirs, "{name} after\n{lines}");
+        }
+    }
+}
+
+/// Files that are missing are made if they get lines.
+#[test]
+fn files_that_are_missing_are_those_that_systemd_makes() {
+    if !need::tools(&["systemd-sysusers"]) {
+        return;
+    }
+    let files = ["passwd", "group", "shadow", "gshadow"];
+    for missing in [
+        &["gshadow"][..],
+        &["shadow"],
+        &["passwd"],
+        &["group"],
+        &files,
+    ] {
+        let lines = ["u new 400 x /x\n", "g new 400\n", "m new2 fresh\n"];
+        // Without the other files, these have accounts that are half there.
+        let is_whole = !missing.contains(&"passwd") && !missing.contains(&"group");
+        let more = ["m daemon root\n", "g root 0\n"].into_iter();
+        for lines in lines.into_iter().chain(more.filter(|_| is_whole)) {
+            let is_there = |path: &str| !missing.iter().any(|name| path == format!("/etc/{name}"));
+            let system = SYSTEM.iter().copied().filter(|(path, _)| is_there(path));
+            let system: Vec<_> = system.chain([("/etc/", "")]).collect();
+            let lines = format!("{lines}r - 100-999\n");
+            let folder = tempfile::tempdir().unwrap();
+            on_host(folder.path(), &system);
+            let path = folder.path().join("usr/lib/sysusers.d/x.conf");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &lines).unwrap();
+            let mut command = Command::new("systemd-sysusers");
+            command.arg(format!("--root={}", folder.path().display()));
+            run(command.env("SOURCE_DATE_EPOCH", "1700000000"));
+
+            let mut image = in_memory(&system);
+            let now = Timestamp {
+                seconds: 1_700_000_000,
+                nanoseconds: 0,
+            };
+            sysusers::apply(&mut Editor::new(&mut image), &lines, now).unwrap();
+            for name in files {
+                let ours = read_known(&image, &format!("/etc/{name}")).unwrap();
+                let theirs = fs::read(folder.path().join("etc").join(name)).ok();
+                assert_eq!(ours, theirs, "{name} without {missing:?}, {lines}");
+                let path = ImagePath::parse(format!("/etc/{name}")).unwrap();
+                if ours.is_some() && missing.contains(&name) {
+                    let node = imgasm_fs::tree::resolve(&image, &path, LastLink::Keep)
+                        .unwrap()
+                        .0;
+                    let mode = image.metadata(node).unwrap().permissions;
+                    let theirs = fs::metadata(folder.path().join("etc").join(name)).unwrap();
+                    assert_eq!(u32::from(mode), theirs.mode() & 0o7777, "{name}");
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `filelists.xml`: all files of all packages. It is the largest of the files and seldom needed, so
 //! only the paths that someone depends on are kept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::BufRead;
 
 use super::primary::full_version;
@@ -16,7 +16,7 @@ pub type Owners = HashMap<String, Vec<String>>;
 /// What is wrong with the file.
 pub fn read(reader: impl BufRead, wanted: &BTreeSet<String>) -> Result<Owners, String> {
     let mut lists = Lists {
-        wanted,
+        wanted: wanted.iter().map(String::as_str).collect(),
         owners: Owners::new(),
         package: (String::new(), String::new()),
         nevra: String::new(),
@@ -26,7 +26,7 @@ pub fn read(reader: impl BufRead, wanted: &BTreeSet<String>) -> Result<Owners, S
 }
 
 struct Lists<'w> {
-    wanted: &'w BTreeSet<String>,
+    wanted: HashSet<&'w str>,
     owners: Owners,
     package: (String, String),
     nevra: String,

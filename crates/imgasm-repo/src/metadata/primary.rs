@@ -1,5 +1,6 @@
 //! `primary.xml`: the packages of a repository, and what they depend on.
 
+use std::borrow::Cow;
 use std::io::BufRead;
 
 use super::xml::{self, Attributes, Visitor};
@@ -37,23 +38,27 @@ pub fn lists(path: &str) -> bool {
     path.starts_with("/etc/") || path.contains("bin/") || path == "/usr/lib/sendmail"
 }
 
+/// The attributes of a version.
+const VERSION: [&str; 3] = ["epoch", "ver", "rel"];
+
 /// `[epoch:]version[-release]`, without an epoch of 0.
 pub(super) fn full_version(attributes: &Attributes<'_>) -> Result<String, String> {
-    let version = attributes.get("ver")?.unwrap_or_default();
+    Ok(joined(attributes.all(VERSION)?))
+}
+
+/// The values of [`VERSION`] as one text.
+fn joined([epoch, version, release]: [Option<Cow<'_, str>>; 3]) -> String {
     let mut text = String::new();
-    if let Some(epoch) = attributes
-        .get("epoch")?
-        .filter(|epoch| epoch != "0" && !epoch.is_empty())
-    {
+    if let Some(epoch) = epoch.filter(|epoch| epoch != "0" && !epoch.is_empty()) {
         text.push_str(&epoch);
         text.push(':');
     }
-    text.push_str(&version);
-    if let Some(release) = attributes.get("rel")?.filter(|release| !release.is_empty()) {
+    text.push_str(&version.unwrap_or_default());
+    if let Some(release) = release.filter(|release| !release.is_empty()) {
         text.push('-');
         text.push_str(&release);
     }
-    Ok(text)
+    text
 }
 
 struct Primary<'n> {
@@ -117,7 +122,9 @@ impl List {
 
 impl Primary<'_> {
     fn relation(&mut self, attributes: &Attributes<'_>) -> Result<Relation, String> {
-        let flags = match attributes.get("flags")?.as_deref() {
+        let [name, flags, epoch, version, release] =
+            attributes.all(["name", "flags", VERSION[0], VERSION[1], VERSION[2]])?;
+        let flags = match flags.as_deref() {
             Some("EQ") => sense::EQUAL,
             Some("LT") => sense::LESS,
             Some("GT") => sense::GREATER,
@@ -129,10 +136,11 @@ impl Primary<'_> {
         let version = if flags == 0 {
             Id::EMPTY
         } else {
-            self.names.intern(&full_version(attributes)?)
+            self.names.intern(&joined([epoch, version, release]))
         };
+        let name = name.ok_or("an element has no `name`")?;
         Ok(Relation {
-            name: self.names.intern(&attributes.wanted("name")?),
+            name: self.names.intern(&name),
             flags: u8::try_from(flags).unwrap_or_default(),
             version,
         })

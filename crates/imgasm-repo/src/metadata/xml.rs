@@ -26,14 +26,26 @@ pub(super) struct Attributes<'e>(&'e BytesStart<'e>);
 impl Attributes<'_> {
     /// The value of an attribute, whatever the prefix of its name.
     pub(super) fn get(&self, name: &str) -> Result<Option<Cow<'_, str>>, String> {
+        let [value] = self.all([name])?;
+        Ok(value)
+    }
+
+    /// The values of some attributes, whatever the prefixes of their names.
+    pub(super) fn all<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Option<Cow<'_, str>>; N], String> {
+        let mut values = [const { None }; N];
         for attribute in self.0.attributes() {
             let attribute = attribute.map_err(|error| error.to_string())?;
-            if attribute.key.local_name().as_ref() == name {
-                let value = attribute.normalized_value(XmlVersion::Implicit1_0);
-                return value.map(Some).map_err(|error| error.to_string());
-            }
+            let name = attribute.key.local_name();
+            let Some(index) = names.iter().position(|wanted| *wanted == name.as_ref()) else {
+                continue;
+            };
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0);
+            values[index] = Some(value.map_err(|error| error.to_string())?);
         }
-        Ok(None)
+        Ok(values)
     }
 
     /// The value of an attribute that must be there.

@@ -60,6 +60,8 @@ pub fn solve(
     let mut round = 0;
     loop {
         if !unknown.is_empty() {
+            // The lists are long: one reading is to find all that may be asked for later.
+            unknown.extend(pool.unlisted_paths());
             pool.learn_files(repositories, transport, &unknown)?;
             known.append(&mut unknown);
         }

@@ -53,6 +53,18 @@ pub enum Key<'h> {
     Number(u32),
 }
 
+impl Key<'_> {
+    /// Its bytes in a file, of which there must be one at least; `number` lays out a number.
+    pub fn bytes(&self, number: impl Fn(u32) -> [u8; 4]) -> Vec<u8> {
+        let bytes = match self {
+            Self::Text(text) => text.to_vec(),
+            Self::Bytes(bytes) => bytes.to_vec(),
+            Self::Number(value) => number(*value).to_vec(),
+        };
+        if bytes.is_empty() { vec![0] } else { bytes }
+    }
+}
+
 /// The keys that a package has in the index of a tag, each with what is recorded beside the package's
 /// number: the key's position among the tag's values, or, for triggers on files, which trigger it
 /// belongs to (RPM's `tag2index`).

@@ -2,7 +2,7 @@
 //!
 //! - [`sqlite`]: RPM's database since 4.16: read and written.
 //! - [`berkeley`]: RPM's database before that, in Berkeley DB: read and written.
-//! - [`ndb`]: RPM's own format, met on SUSE: read.
+//! - [`ndb`]: RPM's own format, met on SUSE: read and written.
 //! - [`copy`]: a database of SQLite, as a copy outside the image.
 //! - [`index`]: the keys by which RPM's databases find packages.
 //! - [`side_file`]: where packages are recorded whose database cannot be written.
@@ -15,6 +15,8 @@ mod index;
 pub mod ndb;
 pub mod side_file;
 pub mod sqlite;
+
+use std::collections::BTreeSet;
 
 use super::Error;
 use super::header::Header;
@@ -57,7 +59,7 @@ impl Kind {
 
     /// Whether it can be written.
     pub fn is_writable(self) -> bool {
-        matches!(self, Self::Sqlite | Self::Berkeley)
+        self != Self::OldBerkeley
     }
 
     fn file(self) -> &'static str {
@@ -134,7 +136,8 @@ impl Database {
         match self.kind {
             Kind::Sqlite => sqlite::update(editor, &self.path, &numbers, added)?,
             Kind::Berkeley => berkeley::update(editor, self, &numbers, added)?,
-            Kind::OldBerkeley | Kind::Ndb => {}
+            Kind::Ndb => ndb::update(editor, self, &numbers, added)?,
+            Kind::OldBerkeley => {}
         }
         let aside = self.records.iter().filter(|record| {
             let is_removed = removed.iter().any(|other| std::ptr::eq(*other, *record));
@@ -145,6 +148,25 @@ impl Database {
             aside.extend(added);
         }
         side_file::write(editor, &aside)
+    }
+}
+
+impl Database {
+    /// What the indexes are made of after a change: the records that stay, then those that are added, of
+    /// which `first` is the first number.
+    fn rows<'d>(
+        &'d self,
+        removed: &BTreeSet<i64>,
+        first: u32,
+        added: &[&'d Header],
+    ) -> Vec<(u32, &'d Header)> {
+        let staying = self.records.iter().filter_map(|record| {
+            let number = record.number.filter(|number| !removed.contains(number))?;
+            Some((u32::try_from(number).ok()?, &record.header))
+        });
+        staying
+            .chain((first..).zip(added.iter().copied()))
+            .collect()
     }
 }
 

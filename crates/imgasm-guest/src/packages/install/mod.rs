@@ -1,7 +1,7 @@
 //! Installing RPM files, all of a request together.
 //!
 //! - [`candidate`]: a package file that is to be installed.
-//! - [`world`]: the packages that are installed, before and after.
+//! - [`world`]: the packages that are installed, before and after; [`folders`]: where their files lie.
 //! - [`requirements`]: whether dependencies are met and files agree.
 //! - [`order`]: which package comes before which.
 //! - [`course`]: what happens when, from the first script to the last.
@@ -20,6 +20,7 @@ mod course;
 mod deferred;
 mod existing;
 pub mod fate;
+mod folders;
 mod omissions;
 mod order;
 mod requirements;
@@ -177,7 +178,7 @@ pub fn transact(
         for candidate in &mut new {
             candidate.states = omissions.states(candidate);
         }
-        let world = World::of(&database.records, &new, wishes)?;
+        let mut world = World::of(&database.records, &new, wishes)?;
         world.learn(editor.fs())?;
         requirements::check_architectures(facts, &new)?;
         requirements::check_dependencies(&world)?;

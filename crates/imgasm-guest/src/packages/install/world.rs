@@ -1,6 +1,5 @@
 //! The packages of an image, before and after an installation.
 
-use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
 use super::super::database::Record;
@@ -10,10 +9,10 @@ use super::super::version::{self, Dependency, sense};
 use super::super::{Error, Package};
 use super::Wishes;
 use super::candidate::Candidate;
+use super::folders::{Folder, Folders};
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::text::name_text;
-use imgasm_fs::tree::{self, LastLink};
 
 /// Provided by packages of which several versions may be installed beside each other.
 const INSTALL_ONLY: [&str; 2] = ["installonlypkg(kernel)", "installonlypkg(kernel-module)"];
@@ -52,10 +51,10 @@ pub struct World<'a> {
     installed: usize,
     by_name: HashMap<String, Vec<(usize, usize)>>,
     by_path: HashMap<Vec<u8>, Vec<(usize, usize)>>,
-    /// The names of files, each with the folders in which packages have such a file.
-    by_name_of_file: HashMap<Vec<u8>, BTreeSet<Vec<u8>>>,
-    /// Where folders really lie, found out once.
-    real: RefCell<HashMap<Vec<u8>, Option<ImagePath>>>,
+    /// The names of files, each with the folders in which packages have such a file, in the order in
+    /// which they came.
+    by_name_of_file: HashMap<Vec<u8>, Vec<Folder>>,
+    folders: Folders,
 }
 
 impl<'a> World<'a> {
@@ -92,7 +91,7 @@ impl<'a> World<'a> {
             by_name: HashMap::new(),
             by_path: HashMap::new(),
             by_name_of_file: HashMap::new(),
-            real: RefCell::default(),
+            folders: Folders::default(),
         };
         world.replace(wishes.allows_older)?;
         world.remove(wishes.remove)?;
@@ -105,11 +104,13 @@ impl<'a> World<'a> {
             let paths = file_list::raw_paths(member.header).unwrap_or_default();
             for (index, path) in paths.into_iter().enumerate() {
                 let (folder, name) = split(&path);
-                let folders = world.by_name_of_file.entry(name.to_vec()).or_default();
-                if !folders.contains(folder) {
-                    folders.insert(folder.to_vec());
+                let folder = world.folders.add(folder);
+                let name = name.to_vec();
+                let owners = world.by_path.entry(path).or_default();
+                if owners.is_empty() {
+                    world.by_name_of_file.entry(name).or_default().push(folder);
                 }
-                world.by_path.entry(path).or_default().push((number, index));
+                owners.push((number, index));
             }
         }
         Ok(world)
@@ -249,16 +250,20 @@ impl<'a> World<'a> {
     /// file, whichever links lead to it.
     pub fn at(&self, fs: &dyn FileSystem, path: &ImagePath) -> Result<Vec<(usize, usize)>, Error> {
         let (folder, name) = split(path.as_bytes());
-        let Some(folders) = self.by_name_of_file.get(name) else {
+        let Some(others) = self.by_name_of_file.get(name) else {
             return Ok(Vec::new());
         };
-        let own = self.real_folder(fs, folder)?;
+        let own = self.folders.find(folder);
+        let place = match own {
+            Some(own) => self.folders.place(fs, own)?,
+            None => self.folders.place_of(fs, folder)?,
+        };
         let mut found = Vec::new();
-        for other in folders {
-            let is_same = other == folder || (own.is_some() && self.real_folder(fs, other)? == own);
+        for &other in others {
+            let is_same =
+                Some(other) == own || (place.is_some() && self.folders.place(fs, other)? == place);
             if is_same {
-                let path = [other.as_slice(), b"/", name].concat();
-                found.extend(self.with_path(&path));
+                found.extend(self.with_path(&self.path_in(other, name)));
             }
         }
         Ok(found)
@@ -267,65 +272,42 @@ impl<'a> World<'a> {
     /// As [`World::at`], by the folders that [`World::learn`] has looked at.
     fn at_known(&self, path: &[u8]) -> Vec<(usize, usize)> {
         let (folder, name) = split(path);
-        let folders = self.by_name_of_file.get(name).into_iter().flatten();
-        let real = self.real.borrow();
-        let of = |folder: &[u8]| real.get(folder).cloned().flatten();
-        let own = of(folder);
-        folders
-            .filter(|other| other.as_slice() == folder || (own.is_some() && of(other) == own))
-            .flat_map(|other| self.with_path(&[other.as_slice(), b"/", name].concat()))
+        let others = self.by_name_of_file.get(name).into_iter().flatten();
+        let own = self.folders.find(folder);
+        let place = own.and_then(|own| self.folders.known_place(own));
+        others
+            .filter(|other| {
+                let is_same = || self.folders.known_place(**other) == place;
+                Some(**other) == own || (place.is_some() && is_same())
+            })
+            .flat_map(|other| self.with_path(&self.path_in(*other, name)))
             .copied()
             .collect()
     }
 
+    /// The path of a file in a folder.
+    fn path_in(&self, folder: Folder, name: &[u8]) -> Vec<u8> {
+        [self.folders.path(folder), b"/", name].concat()
+    }
+
     /// Finds out where the folders lie that packages have files in or require files of.
-    pub fn learn(&self, fs: &dyn FileSystem) -> Result<(), Error> {
+    pub fn learn(&mut self, fs: &dyn FileSystem) -> Result<(), Error> {
         let required = self.members.iter().flat_map(|member| {
             version::requires(member.header)
                 .into_iter()
                 .chain(version::conflicts(member.header))
         });
-        for required in required.filter(|required| required.name.starts_with('/')) {
-            let (folder, name) = split(required.name.as_bytes());
-            self.real_folder(fs, folder)?;
-            for other in self.by_name_of_file.get(name).into_iter().flatten() {
-                self.real_folder(fs, other)?;
+        let paths = required.filter(|required| required.name.starts_with('/'));
+        let paths: BTreeSet<_> = paths.map(|required| required.name).collect();
+        for path in &paths {
+            let (folder, name) = split(path.as_bytes());
+            let own = self.folders.add(folder);
+            let others = self.by_name_of_file.get(name).into_iter().flatten();
+            for folder in std::iter::once(&own).chain(others) {
+                self.folders.place(fs, *folder)?;
             }
         }
         Ok(())
-    }
-
-    /// Where a folder lies without links on the way; `None` if that is not known. A part that is
-    /// not there yet lies where it will be made.
-    fn real_folder(&self, fs: &dyn FileSystem, folder: &[u8]) -> Result<Option<ImagePath>, Error> {
-        if let Some(known) = self.real.borrow().get(folder) {
-            return Ok(known.clone());
-        }
-        let mut real = Some(ImagePath::root());
-        let path = if folder.is_empty() { b"/" } else { folder };
-        if let Ok(path) = ImagePath::parse(path) {
-            for name in path.names() {
-                let Some(next) = real.as_ref().map(|real| real.child(name)) else {
-                    break;
-                };
-                real = match tree::locate(fs, &next, LastLink::Follow) {
-                    Ok(place) => Some(place.path),
-                    Err(tree::Error::NotFound { missing, .. }) if next.starts_with(&missing) => {
-                        Some(next)
-                    }
-                    Err(
-                        tree::Error::NotFound { .. }
-                        | tree::Error::WrongType { .. }
-                        | tree::Error::TooManyLinks { .. },
-                    ) => None,
-                    Err(error) => return Err(error.into()),
-                };
-            }
-        } else {
-            real = None;
-        }
-        self.real.borrow_mut().insert(folder.to_vec(), real.clone());
-        Ok(real)
     }
 
     /// The name of a member, for messages.

@@ -6,11 +6,13 @@
 //! - [`units`]: finding unit files.
 //! - [`links`]: the links that enabling makes.
 //! - [`mod@preset`]: which units a distribution wants enabled.
+//! - [`several`]: several units at once.
 
 pub mod install_section;
 pub mod links;
 pub mod name;
 pub mod preset;
+pub mod several;
 pub mod specifier;
 pub mod syntax;
 pub mod units;
@@ -18,12 +20,10 @@ pub mod units;
 use std::collections::{BTreeSet, VecDeque};
 
 use name::UnitName;
-use preset::{Presets, Verdict};
-use units::{Found, Scope, Unit, configuration_files, find_in, search_path};
+use units::{Found, Scope, Unit, find_in, search_path};
 
 use super::{Error, Result, State};
-use crate::files::{entry, link_target, list, read_optional};
-use crate::known_path;
+use crate::files::{entry, link_target, list};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink, locate};
 use imgasm_fs::{FileSystem, FileType};
@@ -67,23 +67,33 @@ pub fn enable(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<
 
 /// Removes all links to a unit and those in its `Also=` (`systemctl disable`).
 pub fn disable(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<()> {
+    let names = names_to_remove(editor.fs(), scope, name)?;
+    remove_links(editor, scope, names)
+}
+
+/// The names of the links that go when a unit is disabled.
+fn names_to_remove(
+    fs: &dyn FileSystem,
+    scope: Scope,
+    name: &UnitName,
+) -> Result<BTreeSet<Vec<u8>>> {
     let mut names = BTreeSet::from([file_name(name)]);
-    match find_in(editor.fs(), scope, name)? {
+    match find_in(fs, scope, name)? {
         Found::Nothing => {
             return Err(Error::Unknown {
                 service: name.to_string(),
             });
         }
         // The link that masks a unit has its name, but does not enable it.
-        Found::Masked => return Ok(()),
+        Found::Masked => names.clear(),
         Found::Dangling(_) => {}
         Found::Unit(unit) => {
-            for unit in with_also(editor.fs(), unit)? {
+            for unit in with_also(fs, unit)? {
                 names.insert(file_name(&unit.name));
             }
         }
     }
-    remove_links(editor, scope, names)
+    Ok(names)
 }
 
 /// Makes it impossible to start a unit (`systemctl mask`).
@@ -104,40 +114,6 @@ pub fn unmask(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<
         editor.remove_tree(&path)?;
     }
     Ok(())
-}
-
-/// Enables or disables a unit as the image's preset files say (`systemctl preset`).
-pub fn preset(editor: &mut Editor<'_>, scope: Scope, name: &UnitName) -> Result<()> {
-    let unit = match existing(editor.fs(), scope, name) {
-        Err(Error::Masked { .. }) => return Ok(()),
-        unit => unit?,
-    };
-    let mut presets = Presets::default();
-    let folders = scope
-        .preset_folders()
-        .iter()
-        .map(|folder| known_path(folder));
-    let folders: Vec<_> = folders.collect();
-    for file in configuration_files(editor.fs(), &folders, b".preset")? {
-        presets.read(&read_optional(editor.fs(), &file)?.unwrap_or_default());
-    }
-    match presets.verdict(&unit.name) {
-        Verdict::Ignore => Ok(()),
-        // Unlike `disable`, this leaves units in `Also=` to their own rules.
-        Verdict::Disable => remove_links(editor, scope, BTreeSet::from([file_name(&unit.name)])),
-        Verdict::Enable(instances) if instances.is_empty() => match enable(editor, scope, name) {
-            Err(Error::NothingToEnable { .. }) => Ok(()),
-            result => result,
-        },
-        Verdict::Enable(instances) => instances.iter().try_for_each(|instance| {
-            let name = name
-                .with_instance(instance)
-                .ok_or_else(|| Error::InvalidName {
-                    name: format!("{name} with the instance {instance}"),
-                })?;
-            enable(editor, scope, &name)
-        }),
-    }
 }
 
 /// The state of a unit, as in `systemctl is-enabled`.

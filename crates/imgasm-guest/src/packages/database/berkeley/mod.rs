@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::index::{INDEXES, Key, keys};
+use super::index::{INDEXES, keys};
 use super::{Database, Pieces, RawRecord, add, failure};
 use crate::packages::Error;
 use crate::packages::header::Header;
@@ -89,13 +89,7 @@ pub fn update(
 ) -> Result<(), Error> {
     let path = &database.path;
     let first = update_packages(editor, path, removed, added)?;
-    let staying = database.records.iter().filter_map(|record| {
-        let number = record.number.filter(|number| !removed.contains(number))?;
-        Some((u32::try_from(number).ok()?, &record.header))
-    });
-    let rows: Vec<_> = staying
-        .chain((first..).zip(added.iter().copied()))
-        .collect();
+    let rows = database.rows(removed, first, added);
     for (name, tag) in INDEXES {
         let path = beside(path, name);
         // RPM makes the indexes that are missing when it opens the database.
@@ -216,7 +210,7 @@ fn write_index(
     let mut pairs: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for (number, header) in rows {
         for (key, beside) in keys(header, tag) {
-            let value = pairs.entry(key_bytes(layout, &key)).or_default();
+            let value = pairs.entry(key.bytes(|n| layout.bytes32(n))).or_default();
             value.extend_from_slice(&layout.bytes32(*number));
             value.extend_from_slice(&layout.bytes32(beside));
         }
@@ -241,16 +235,6 @@ fn whole(meta: &Meta, pairs: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<Vec<u8>, Str
     };
     // All of its pages are new ones.
     Ok(pages.into_values().flatten().collect())
-}
-
-/// The bytes of a key, of which there must be one at least.
-fn key_bytes(layout: Layout, key: &Key<'_>) -> Vec<u8> {
-    let bytes = match key {
-        Key::Text(text) => text.to_vec(),
-        Key::Bytes(bytes) => bytes.to_vec(),
-        Key::Number(number) => layout.bytes32(*number).to_vec(),
-    };
-    if bytes.is_empty() { vec![0] } else { bytes }
 }
 
 /// Removes the files in which Berkeley DB keeps pages: what they hold is not what the database holds

@@ -1,10 +1,11 @@
 //! What starts at boot.
 
 use super::super::{Run, Shell, Stop};
+use crate::services::systemd::several::{self, Outcome};
+use crate::services::systemd::units::Scope;
 use crate::services::sysv;
 use crate::services::sysv::links::Wish as LinkWish;
 use crate::services::{self, State, Wish};
-use imgasm_fs::tree::Editor;
 
 impl Shell<'_, '_> {
     pub(super) fn service_command(&mut self, name: &str, arguments: &[String]) -> Run {
@@ -13,17 +14,20 @@ impl Shell<'_, '_> {
             // Nothing runs in an image.
             ("service" | "initctl", _) => Ok(0),
             ("chkconfig", ["--add", service]) => {
-                self.service(|editor| sysv::set(editor, service, LinkWish::Add))
+                let added = sysv::set(self.editor, service, LinkWish::Add);
+                self.outcome(added.map(|()| Outcome::default()))
             }
-            ("chkconfig", ["--del", service]) => self.wish(&[service], Wish::Disabled, false),
-            ("chkconfig", [service, "on"]) => self.wish(&[service], Wish::Enabled, false),
-            ("chkconfig", [service, "off"]) => self.wish(&[service], Wish::Disabled, false),
+            ("chkconfig", ["--del", service]) => {
+                self.wish(&[service], Wish::Disabled, Scope::System)
+            }
+            ("chkconfig", [service, "on"]) => self.one(service, Wish::Enabled),
+            ("chkconfig", [service, "off"]) => self.one(service, Wish::Disabled),
             ("systemctl", words) => self.systemctl(words),
             ("systemd-update-helper", [verb, units @ ..]) => match *verb {
-                "install-system-units" => self.wish(units, Wish::Preset, false),
-                "remove-system-units" => self.wish(units, Wish::Disabled, false),
-                "install-user-units" => self.wish(units, Wish::Preset, true),
-                "remove-user-units" => self.wish(units, Wish::Disabled, true),
+                "install-system-units" => self.wish(units, Wish::Preset, Scope::System),
+                "remove-system-units" => self.wish(units, Wish::Disabled, Scope::System),
+                "install-user-units" => self.wish(units, Wish::Preset, Scope::Users),
+                "remove-user-units" => self.wish(units, Wish::Disabled, Scope::Users),
                 "mark-restart-system-units"
                 | "mark-restart-user-units"
                 | "system-reload-restart"
@@ -71,13 +75,23 @@ impl Shell<'_, '_> {
         let of_users = options.contains(&"--global");
         // Without `--global` it is about the manager of one user, which does not run.
         let of_user = options.contains(&"--user") && !of_users;
+        let scope = if of_users {
+            Scope::Users
+        } else {
+            Scope::System
+        };
         let wish = match *verb {
-            "preset" | "enable" | "disable" | "mask" | "unmask" | "is-enabled" | "is-active"
+            "preset" | "preset-all" | "enable" | "disable" | "mask" | "unmask" | "is-enabled"
+            | "is-active"
                 if of_user =>
             {
                 return Err(self.unknown());
             }
             "is-enabled" | "is-active" if of_users => return Err(self.unknown()),
+            "preset-all" if units.is_empty() => {
+                let outcome = several::preset_all(self.editor, scope);
+                return self.outcome(outcome);
+            }
             "preset" => Wish::Preset,
             "enable" => Wish::Enabled,
             "disable" => Wish::Disabled,
@@ -111,7 +125,7 @@ impl Shell<'_, '_> {
             "is-enabled" => return self.is_enabled(units, &options),
             _ => return Err(self.unknown()),
         };
-        self.wish(units, wish, of_users)
+        self.wish(units, wish, scope)
     }
 
     fn is_enabled(&mut self, units: &[&str], options: &[&str]) -> Run {
@@ -133,42 +147,36 @@ impl Shell<'_, '_> {
         Ok(u8::from(!counts.contains(&state)))
     }
 
-    /// What is wanted for services, or for units of all users' managers.
-    fn wish(&mut self, names: &[&str], wish: Wish, of_users: bool) -> Run {
-        let names = names.iter().filter(|name| !name.starts_with('-'));
-        if matches!(wish, Wish::Preset | Wish::Enabled) && !of_users {
-            // Where one is missing, nothing is done for the others.
-            for name in names.clone() {
-                if let Err(error @ services::Error::Unknown { .. }) =
-                    services::state(self.editor.fs(), name)
-                {
-                    self.note(&error.to_string());
-                    return Ok(1);
-                }
-            }
-        }
-        let mut status = 0;
-        for name in names {
-            status |= self.service(|editor| {
-                if of_users {
-                    services::set_for_users(editor, name, wish)
-                } else {
-                    services::set(editor, name, wish)
-                }
-            })?;
-        }
-        Ok(status)
+    /// What is wanted for one service.
+    fn one(&mut self, service: &str, wish: Wish) -> Run {
+        let done = services::set(self.editor, service, wish);
+        self.outcome(done.map(|()| Outcome::default()))
     }
 
-    /// What is done about a service; one that is not there is only a failure of the command.
-    fn service(&mut self, act: impl FnOnce(&mut Editor<'_>) -> services::Result<()>) -> Run {
-        match act(self.editor) {
-            Ok(()) => Ok(0),
-            Err(services::Error::Tree(error)) => Err(Stop::from(error)),
-            Err(error) => {
-                self.note(&error.to_string());
-                Ok(1)
-            }
+    /// What is wanted for services, or for units of all users' managers.
+    fn wish(&mut self, names: &[&str], wish: Wish, scope: Scope) -> Run {
+        let names: Vec<_> = names
+            .iter()
+            .copied()
+            .filter(|name| !name.starts_with('-'))
+            .collect();
+        let outcome = services::set_several(self.editor, &names, wish, scope);
+        self.outcome(outcome)
+    }
+
+    /// Says what came of a command; that a service is not there is only a failure of the command.
+    fn outcome(&mut self, outcome: services::Result<Outcome>) -> Run {
+        let outcome = match outcome {
+            Err(services::Error::Tree(error)) => return Err(Stop::from(error)),
+            Err(error) => Outcome {
+                is_failure: true,
+                notes: vec![error],
+            },
+            Ok(outcome) => outcome,
+        };
+        for note in &outcome.notes {
+            self.note(&note.to_string());
         }
+        Ok(u8::from(outcome.is_failure))
     }
 }
