@@ -333,7 +333,12 @@ fn the_packages_of_the_ecs_image_come_by_name() {
         assert!(root.join("usr/libexec/firstboot/packages/queue").is_dir());
         assert!(!root.join("etc/chrony.conf").exists());
         let mut command = Command::new("getfattr");
-        command.args(["-n", "security.selinux", "--only-values"]);
+        command.args([
+            "-n",
+            "security.selinux",
+            "--only-values",
+            "--absolute-names",
+        ]);
         let label = run(command.arg(root.join("usr/lib/systemd/system/docker.service")));
         let wanted = "system_u:object_r:systemd_unit_file_t:s0";
         assert_eq!(label.trim_end_matches('\0'), wanted);
