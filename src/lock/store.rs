@@ -128,6 +128,7 @@ impl<'r> Store<'r> {
                 path: self.find(package).unwrap_or_else(|| self.cached(package)),
                 sha256: package.sha256,
                 keyrings,
+                signature: None,
                 weak_digests: Vec::new(),
                 nodeps: false,
                 scriptlets,

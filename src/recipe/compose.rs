@@ -30,13 +30,14 @@ const WITHOUT: &str = "without_overlays";
 
 /// The keys with paths of the host, each of a text or a list of texts. A list on the way stands for
 /// each of its members.
-const PATHS: [&[&str]; 9] = [
+const PATHS: [&[&str]; 10] = [
     &["overlays"],
     &["overlays", "path"],
     &["base", "file"],
     &["base", "rootfs"],
     &["package", "path"],
     &["package", "keyring"],
+    &["package", "signature"],
     &["repository", "gpgkey"],
     &["volume", "files"],
     &[WITHOUT],

@@ -95,6 +95,50 @@ fn it_is_what_tar_unpacks() {
     }
 }
 
+#[test]
+fn an_archive_can_have_to_be_signed() {
+    if !need::tools(&["tar", "gpg"]) {
+        return;
+    }
+    let (folder, archive) = release("");
+    let at = arg(folder.path());
+    let script = format!(
+        "cd {at} && mkdir -m 700 home && export GNUPGHOME={at}/home
+         for name in friend stranger; do
+           gpg -q --batch --passphrase '' --quick-generate-key $name ed25519 sign never
+           gpg -q --armor --export $name >$name.keys
+         done 2>/dev/null
+         gpg -q --batch --local-user friend --armor --detach-sign -o a.asc out.tar"
+    );
+    run("sh", ["-ec", &script]);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let (signature, friend, stranger) = (read("a.asc"), read("friend.keys"), read("stranger.keys"));
+    let unpack = |archive: &str, keys: &str, with: &str| {
+        let step =
+            format!("[[step]]\nunpack = {{ from = \"a.tar\", to = \"/opt/tool\", {with} }}\n");
+        let files = [("a.tar", archive), ("a.asc", &signature), ("keys", keys)];
+        let mut fs = image(&[("/opt/", "")]);
+        apply_twice(&mut fs, &step, &files).map(|_| ())
+    };
+    let both = "signature = \"a.asc\", keyring = \"keys\"";
+    unpack(&archive, &friend, both).unwrap();
+    let other = archive.replace("read me", "not for");
+    for (archive, keys, with, wanted) in [
+        (&archive, &stranger, both, "is not signed by a key of"),
+        (&other, &friend, both, "is not signed by a key of"),
+        (
+            &archive,
+            &friend,
+            "signature = \"a.asc\"",
+            "need each other",
+        ),
+        (&archive, &friend, "keyring = \"keys\"", "need each other"),
+    ] {
+        let error = unpack(archive, keys, with).unwrap_err();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
 /// The tree of [`release`], which stays in the folder, as a zip file.
 fn zipped(folder: &Path, options: &str) -> std::path::PathBuf {
     let script = format!(

@@ -591,7 +591,7 @@ fn only_packages_of_the_keyring_are_let_in() {
     ])
     .arg(&package);
     imgasm_testkit::command::run(&mut sign);
-    let overlay = |keyring: &str, bytes: &[u8]| {
+    let with = |keyring: &str, bytes: &[u8], keys: &str| {
         let folder = lab.fresh();
         let armoured = gpg(&["--armor", "--export", keyring]);
         let begin = armoured.find("-----BEGIN").unwrap();
@@ -599,13 +599,33 @@ fn only_packages_of_the_keyring_are_let_in() {
         let end = armoured.find(last).unwrap() + last.len();
         fs::write(folder.join("keys"), &armoured[begin..end]).unwrap();
         fs::write(folder.join("x.rpm"), bytes).unwrap();
+        fs::copy(home.join("x.sig"), folder.join("x.sig")).unwrap();
         let digest = imgasm_block::Digest::of(bytes);
         let step = format!(
-            "[[step]]\npackage = [{{ path = \"x.rpm\", sha256 = \"{digest}\", keyring = \"keys\" }}]\n"
+            "[[step]]\npackage = [{{ path = \"x.rpm\", sha256 = \"{digest}\", {keys} }}]\n"
         );
         fs::write(folder.join("overlay.toml"), step).unwrap();
         lab.apply(&folder)
     };
+    // A signature beside another package, which has none inside.
+    let beside = small(&lab, "beside", "1", "");
+    let output = home.join("x.sig");
+    let output = ["--output", output.to_str().unwrap()];
+    let sign = ["--local-user", "Friend", "--armor", "--detach-sign"];
+    gpg(&[&output[..], &sign, &[beside.to_str().unwrap()]].concat());
+    let beside = fs::read(&beside).unwrap();
+    let detached = "keyring = \"keys\", signature = \"x.sig\"";
+    for (keyring, bytes) in [("Stranger", &beside), ("Friend", &unsigned)] {
+        let error = with(keyring, bytes, detached).unwrap_err();
+        let wanted = "x.rpm is not signed by a key of keys";
+        assert!(error.contains(wanted), "{error}");
+    }
+    let error = with("Friend", &beside, "signature = \"x.sig\"").unwrap_err();
+    assert!(error.contains("no `keyring` says whose"), "{error}");
+    with("Friend", &beside, detached).unwrap();
+    assert_eq!(lab.rpm(&["-q", "beside"]), "beside-1-1.noarch\n");
+
+    let overlay = |keyring: &str, bytes: &[u8]| with(keyring, bytes, "keyring = \"keys\"");
     let signed = fs::read(&package).unwrap();
     let error = overlay("Friend", &unsigned).unwrap_err();
     assert!(

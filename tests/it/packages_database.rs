@@ -216,6 +216,7 @@ fn request(folder: &Path, bytes: &[u8]) -> Request {
         path,
         sha256: Digest::of(bytes),
         keyrings: Vec::new(),
+        signature: None,
         weak_digests: Vec::new(),
         nodeps: false,
         scriptlets: Scriptlets::Native,

@@ -103,7 +103,7 @@ pub use hole::Hole;
 pub use in_place::InPlace;
 pub use memory::MemoryDevice;
 #[cfg(feature = "digest")]
-pub use once::Progress;
+pub use once::{Hashed, Progress};
 pub use output::Output;
 pub use reader::Reader;
 pub use slice::Slice;

@@ -1,12 +1,17 @@
 //! A file read once: its SHA-256 and its chunk map, both of the same bytes.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use sha2::{Digest as _, Sha256};
 
 use super::bytes::byte_len;
-use super::{BlockDevice, ChunkMap, ChunkMapBuilder, Digest, Error, FileDevice, Result, pool};
+use super::{
+    BlockDevice, ChunkMap, ChunkMapBuilder, Digest, Error, FileDevice, Reader, Result, Verified,
+    pool,
+};
 
 /// How far a long read is: called with the bytes that are done and all of them.
 pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
@@ -41,6 +46,46 @@ pub fn read(file: &FileDevice, progress: &Progress<'_>) -> Result<(Digest, Chunk
     } else {
         let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
         Err(Error::file(file.path(), "read", cut))
+    }
+}
+
+/// A file that was hashed, and is read as it was then, whoever writes it meanwhile.
+#[derive(Debug)]
+pub struct Hashed {
+    file: Arc<FileDevice>,
+    chunk_map: Arc<ChunkMap>,
+    digest: Digest,
+}
+
+impl Hashed {
+    /// Opens and hashes a file.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be read, or is no regular file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = FileDevice::open(path).map_err(|error| Error::file(path, "open", error))?;
+        let (digest, chunk_map) = read(&file, &|_, _| ())?;
+        Ok(Self {
+            file: Arc::new(file),
+            chunk_map: Arc::new(chunk_map),
+            digest,
+        })
+    }
+
+    /// Its SHA-256.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its bytes from this one on. Reading them fails if they are others than were hashed.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if the file has another length by now.
+    pub fn reader(&self, from: u64) -> Result<Reader> {
+        let (file, chunk_map) = (Arc::clone(&self.file), Arc::clone(&self.chunk_map));
+        let verified = Verified::new(file, chunk_map, || ())?;
+        let range = from..verified.len();
+        Ok(Reader::new(Arc::new(verified), range))
     }
 }
 

@@ -85,7 +85,7 @@ macro_rules! actions {
                     Self::CaCertificate(step) => step.host_file().into_iter().collect(),
                     Self::Firstboot(step) => step.host_file().into_iter().collect(),
                     Self::Package(step) => step.host_files().collect(),
-                    Self::Unpack(step) => vec![step.host_file()],
+                    Self::Unpack(step) => step.host_files().collect(),
                     _ => Vec::new(),
                 }
             }

@@ -12,6 +12,10 @@ use imgasm_guest::packages::history::Reason;
 use imgasm_guest::packages::signature::KeyFile;
 use imgasm_guest::packages::{self, Request, Scriptlets, Unwritable};
 
+/// What is wrong with a `signature` without `keyring`.
+pub(super) const SIGNATURE_OF_NOBODY: &str =
+    "is a signature, and no `keyring` says whose it has to be";
+
 /// Installs RPM files, all of the list together, and records them in the image's database.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
@@ -26,6 +30,8 @@ pub struct PackageFile {
     sha256: Digest,
     /// A file with armoured public keys, one of which must have signed it.
     keyring: Option<ProjectPath>,
+    /// A file with their signature over all of it, if it holds none itself.
+    signature: Option<ProjectPath>,
     /// The broken digest algorithms that its signature and the keys may use all the same.
     #[serde(default)]
     weak_digests: Vec<WeakDigest>,
@@ -79,6 +85,10 @@ impl PackageFile {
                 .map(|keyring| KeyFile::Host(folder.join(keyring.as_path())))
                 .into_iter()
                 .collect(),
+            signature: self
+                .signature
+                .as_ref()
+                .map(|signature| folder.join(signature.as_path())),
             weak_digests: self
                 .weak_digests
                 .iter()
@@ -99,15 +109,27 @@ impl PackageFile {
         self.keyring.is_none().then_some(self.sha256)
     }
 
+    /// The files that it names.
+    fn files(&self) -> impl Iterator<Item = &ProjectPath> {
+        let beside = self.keyring.iter().chain(&self.signature);
+        std::iter::once(&self.path).chain(beside)
+    }
+
     /// Makes sure that its files lie inside and are files.
     ///
     /// # Errors
-    /// As [`Boundary::check_file`].
+    /// As [`Boundary::check_file`], and for a signature without keys.
     pub fn check(&self, folder: &Path, boundary: &Boundary) -> config::Result<()> {
-        for file in std::iter::once(&self.path).chain(&self.keyring) {
+        for file in self.files() {
             boundary.check_file(&folder.join(file.as_path()))?;
         }
-        Ok(())
+        match &self.signature {
+            Some(signature) if self.keyring.is_none() => Err(config::Error::Unusable {
+                path: folder.join(signature.as_path()),
+                problem: SIGNATURE_OF_NOBODY.to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What it wants done if the database cannot be written.
@@ -122,10 +144,9 @@ impl Packages {
         self.0.iter().filter_map(PackageFile::unsigned).collect()
     }
 
-    /// The RPM files and the keys.
+    /// The RPM files, the keys and the signatures.
     pub(super) fn host_files(&self) -> impl Iterator<Item = &Path> {
-        let files = self.0.iter();
-        let files = files.flat_map(|file| std::iter::once(&file.path).chain(&file.keyring));
+        let files = self.0.iter().flat_map(PackageFile::files);
         files.map(ProjectPath::as_path)
     }
 

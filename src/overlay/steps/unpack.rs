@@ -1,7 +1,7 @@
 //! `unpack`: what an archive of the overlay holds.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -11,9 +11,10 @@ use crate::base::{self, archive};
 use crate::config::boundary::open_regular;
 use crate::config::{self, Account, Mode, RelativePath};
 use crate::overlay::files::{self, Named};
-use imgasm_block::Digest;
+use imgasm_block::{Digest, Hashed};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, LastLink};
+use imgasm_guest::packages::signature::{self, KeyFile};
 
 /// Unpacks a tar file of the overlay, packed or not, or a zip file, into a directory of the image.
 ///
@@ -26,6 +27,10 @@ pub struct Unpack {
     from: RelativePath,
     to: ImagePath,
     sha256: Option<Digest>,
+    /// A file with a detached signature of the archive.
+    signature: Option<RelativePath>,
+    /// A file with the public keys of which one must have made it.
+    keyring: Option<RelativePath>,
     /// How many names are taken from the front of each path; what has no more is left out.
     #[serde(default)]
     strip_components: usize,
@@ -38,18 +43,16 @@ pub struct Unpack {
 const PERMISSIONS: u16 = 0o1777;
 
 impl Unpack {
-    /// The archive.
-    pub(super) fn host_file(&self) -> &Path {
-        self.from.as_path()
+    /// The archive, the signature and the keys.
+    pub(super) fn host_files(&self) -> impl Iterator<Item = &Path> {
+        let beside = self.signature.iter().chain(&self.keyring);
+        std::iter::once(&self.from)
+            .chain(beside)
+            .map(RelativePath::as_path)
     }
 
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
-        let path = match files::named(context.folder, self.from.as_path())? {
-            Named::One(path) => path,
-            Named::Matching(_) => {
-                return Err(self.unfit("`from` is one archive, and this is a pattern"));
-            }
-        };
+        let path = self.one(context, &self.from)?;
         let file = open_regular(&path).map_err(|source| config::Error::Io {
             path: path.clone(),
             source,
@@ -59,6 +62,7 @@ impl Unpack {
             let problem = format!("its SHA-256 is {digest}, but {expected} was expected");
             return Err(config::Error::Unusable { path, problem }.into());
         }
+        self.check_signature(context, &path, digest)?;
         let given = context.attributes(self.mode, self.owner.as_ref(), self.group.as_ref())?;
         context.editor.mkdir_all(&self.to, Attributes::default())?;
         let mut places = BTreeSet::new();
@@ -78,6 +82,42 @@ impl Unpack {
         if places.is_empty() {
             return Err(self.unfit("nothing is left of the archive"));
         }
+        Ok(())
+    }
+
+    /// The file of the overlay that this names.
+    fn one(&self, context: &Context<'_, '_>, file: &RelativePath) -> Result<PathBuf, Error> {
+        match files::named(context.folder, file.as_path())? {
+            Named::One(path) => Ok(path),
+            Named::Matching(_) => {
+                let name = file.as_path().display();
+                Err(self.unfit(format!("{name} has to be one file, and is a pattern")))
+            }
+        }
+    }
+
+    /// Makes sure that the archive with this digest was signed as the step wants it.
+    fn check_signature(
+        &self,
+        context: &Context<'_, '_>,
+        path: &Path,
+        digest: Digest,
+    ) -> Result<(), Error> {
+        let (signature, keyring) = match (&self.signature, &self.keyring) {
+            (None, None) => return Ok(()),
+            (Some(signature), Some(keyring)) => (signature, keyring),
+            _ => return Err(self.unfit("`signature` and `keyring` need each other")),
+        };
+        let signature = self.one(context, signature)?;
+        let keys = [KeyFile::Host(self.one(context, keyring)?)];
+        let file = Hashed::open(path).map_err(base::Error::from)?;
+        // What was unpacked is what is signed, or the file was changed in between.
+        if file.digest() != digest {
+            let (path, problem) = (path.to_owned(), "was changed while it was read".to_owned());
+            return Err(config::Error::Unusable { path, problem }.into());
+        }
+        let mut content = file.reader(0).map_err(base::Error::from)?;
+        signature::check_detached(path, &mut content, &signature, &keys, &[])?;
         Ok(())
     }
 

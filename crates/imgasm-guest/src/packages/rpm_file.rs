@@ -6,14 +6,13 @@
 
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::header::{COUNTS_LEN, Header, MAGIC, Value};
 use super::tags::{self, Tag};
-use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, Reader, Verified, once};
+use imgasm_block::{Digest, Hashed, Reader};
 
 /// Bytes of the lead.
 const LEAD_LEN: usize = 96;
@@ -54,9 +53,8 @@ pub struct RpmFile {
     pub signatures: Header,
     /// The package's own header.
     pub header: Header,
-    file: Arc<FileDevice>,
-    /// Of the bytes that have the digest.
-    chunk_map: Arc<ChunkMap>,
+    file: Hashed,
+    /// Where the payload begins, in bytes.
     payload: u64,
 }
 
@@ -71,9 +69,8 @@ impl RpmFile {
             path: path.to_owned(),
             problem,
         };
-        let file = Arc::new(FileDevice::open(path).map_err(host)?);
-        let read = once::read(&file, &|_, _| ());
-        let (found, chunk_map) = read.map_err(|error| host(io::Error::other(error)))?;
+        let file = Hashed::open(path).map_err(|error| host(io_error(error)))?;
+        let found = file.digest();
         if found != wanted {
             return Err(Error::OtherFile {
                 path: path.to_owned(),
@@ -81,8 +78,7 @@ impl RpmFile {
                 found,
             });
         }
-        let chunk_map = Arc::new(chunk_map);
-        let mut reader = verified(&file, &chunk_map, 0).map_err(host)?;
+        let mut reader = file.reader(0).map_err(|error| host(io_error(error)))?;
         let parsed = read_headers(&mut reader).map_err(|error| match error {
             ReadError::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => host(source),
             ReadError::Io(_) => unsound("it is cut short".to_owned()),
@@ -95,7 +91,6 @@ impl RpmFile {
             signatures,
             header,
             file,
-            chunk_map,
             payload,
         };
         package.check().map_err(unsound)?;
@@ -115,9 +110,14 @@ impl RpmFile {
         &self.path
     }
 
+    /// The whole file.
+    pub fn content(&self) -> io::Result<Reader> {
+        self.file.reader(0).map_err(io_error)
+    }
+
     /// The payload as it is packed.
     pub fn payload(&self) -> io::Result<Reader> {
-        verified(&self.file, &self.chunk_map, self.payload)
+        self.file.reader(self.payload).map_err(io_error)
     }
 
     /// The bytes that signatures of the header are made over.
@@ -162,12 +162,12 @@ impl RpmFile {
     }
 }
 
-/// The bytes of a file from this one on: those that its chunk map was made of, or an error.
-fn verified(file: &Arc<FileDevice>, chunk_map: &Arc<ChunkMap>, from: u64) -> io::Result<Reader> {
-    let (file, chunk_map) = (Arc::clone(file), Arc::clone(chunk_map));
-    let verified = Verified::new(file, chunk_map, || ()).map_err(io::Error::other)?;
-    let range = from..verified.len();
-    Ok(Reader::new(Arc::new(verified), range))
+/// What the host says, without the path, which messages of packages name themselves.
+fn io_error(error: imgasm_block::Error) -> io::Error {
+    match error {
+        imgasm_block::Error::File { source, .. } => source,
+        other => io::Error::other(other),
+    }
 }
 
 enum ReadError {

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::Error;
 use super::digests::Algorithm;
-use super::openpgp::Keyring;
+use super::openpgp::{self, Keyring};
 use super::rpm_file::RpmFile;
 use super::tags::{self, Tag};
 use imgasm_fs::FileSystem;
@@ -85,6 +85,33 @@ pub fn keyring(files: &[KeyFile], weak: &[Algorithm]) -> Result<Keyring, Error> 
     Ok(all)
 }
 
+/// Checks that a key of one of these files with public keys made the detached signature in the file
+/// `signature` over `content`, which is that of the file at `path`. `weak` names the broken digest
+/// algorithms that may be used.
+pub fn check_detached(
+    path: &Path,
+    content: &mut dyn Read,
+    signature: &Path,
+    keyrings: &[KeyFile],
+    weak: &[Algorithm],
+) -> Result<(), Error> {
+    let keys = keyring(keyrings, weak)?;
+    let host = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Host { path, source }
+    };
+    let failed = |problem: String| Error::Signature {
+        path: path.to_owned(),
+        keyrings: keyrings.iter().map(KeyFile::path).collect(),
+        problem,
+    };
+    let bytes = read(signature).map_err(host(signature))?;
+    let bytes = bytes.ok_or_else(|| failed(format!("{} is too large", signature.display())))?;
+    let bytes = openpgp::unarmored(&bytes).map_err(|error| failed(error.to_string()))?;
+    let verdict = keys.verify(&bytes, content).map_err(host(path))?;
+    verdict.map_err(|error| failed(error.to_string()))
+}
+
 /// Checks that a package is signed by a key of one of these files with public keys. `weak` names the
 /// broken digest algorithms that may be used.
 pub fn check(package: &RpmFile, keyrings: &[KeyFile], weak: &[Algorithm]) -> Result<(), Error> {
@@ -130,7 +157,7 @@ pub fn check(package: &RpmFile, keyrings: &[KeyFile], weak: &[Algorithm]) -> Res
     ))
 }
 
-/// The content of a file; `None` if it is too large to be a keyring.
+/// The content of a file; `None` if it is too large to be a keyring or a signature.
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;

@@ -143,6 +143,7 @@ impl System {
                 sha256: Digest::of(&fs::read(&path).unwrap()),
                 path,
                 keyrings: Vec::new(),
+                signature: None,
                 weak_digests: Vec::new(),
                 nodeps: false,
                 scriptlets: imgasm_guest::packages::Scriptlets::Native,

@@ -147,6 +147,7 @@ impl Lab {
                 path: path.to_path_buf(),
                 sha256: Digest::of(&fs::read(path).unwrap()),
                 keyrings: Vec::new(),
+                signature: None,
                 weak_digests: Vec::new(),
                 nodeps: false,
                 scriptlets: wishes.scriptlets,

@@ -38,8 +38,15 @@ impl Candidate {
     /// Opens the file of a request.
     pub fn open(request: &Request) -> Result<Self, Error> {
         let rpm = RpmFile::open(&request.path, request.sha256)?;
-        if !request.keyrings.is_empty() {
-            signature::check(&rpm, &request.keyrings, &request.weak_digests)?;
+        let (keyrings, weak) = (&request.keyrings, &request.weak_digests);
+        if let Some(signature) = &request.signature {
+            let content = rpm.content().map_err(|source| Error::Host {
+                path: request.path.clone(),
+                source,
+            });
+            signature::check_detached(&request.path, &mut content?, signature, keyrings, weak)?;
+        } else if !keyrings.is_empty() {
+            signature::check(&rpm, keyrings, weak)?;
         }
         let unsound = |problem| Error::Unsound {
             path: request.path.clone(),

@@ -64,6 +64,8 @@ pub struct Request {
     /// The files with the public keys of which one must have signed it; without any, nobody need
     /// have.
     pub keyrings: Vec<KeyFile>,
+    /// The file with their signature over the whole file; without it, the package holds one.
+    pub signature: Option<PathBuf>,
     /// The broken digest algorithms that its signature and the keys may rest on all the same.
     pub weak_digests: Vec<Algorithm>,
     /// Whether its dependencies are not looked at.
