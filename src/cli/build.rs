@@ -22,6 +22,10 @@ use imgasm_disk::Disk;
 
 /// Build the image of a recipe: NAME.raw, a raw file per formatted volume, manifest.json.
 #[derive(Debug, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
