@@ -30,7 +30,7 @@ enum Piece {
 }
 
 /// Reads a file; one core hashes the file as a whole, the other its chunks. What is read of it later
-/// is the same if it is read through [`Verified`](super::Verified) with this chunk map.
+/// is the same if it is read through [`Verified`] with this chunk map.
 ///
 /// # Errors
 /// [`Error::File`] if it has become shorter.
