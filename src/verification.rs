@@ -196,14 +196,19 @@ fn check_volume(
         return Ok(vec![result(Verdict::Skipped { message })]);
     }
     let disk = opener.open(path)?.disk;
-    let fs = disk.open_filesystem(disk.root(None)?)?;
+    let place = disk.root(None)?;
+    let fs = disk.open_filesystem(place)?;
     let mut results = consistency::check(&name, fs.as_ref());
+    let here = KnownFilesystem {
+        place: Some(place),
+        ..expected.clone()
+    };
     let (len, wanted) = (disk.device().len(), filesystem.size.bytes());
     let found = boot::filesystems(&disk)?;
     let verdict = if len != wanted {
         let message = format!("it has {len} bytes, {wanted} are expected");
         Verdict::Failed { message }
-    } else if found.iter().any(|found| found == expected) {
+    } else if found.contains(&here) {
         Verdict::Passed
     } else {
         let found = found.first();
