@@ -48,6 +48,8 @@ pub fn boot(dir: &Path, args: &[&str], user: &str, command: &str) -> (String, Va
         ssh.args(["-p", &port, "-i"])
             .arg(&key)
             .args(["-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"])
+            // What it says of keys is not the command's.
+            .args(["-o", "LogLevel=ERROR"])
             .args([
                 "-o",
                 "UserKnownHostsFile=/dev/null",
