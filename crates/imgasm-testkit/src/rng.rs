@@ -2,6 +2,19 @@
 
 use std::ops::Range;
 
+/// The generators of the further rounds of a test that the environment asks for: as many as the variable
+/// `rounds` says (none), from the seed in the variable `seed` (1) on. Each names its seed.
+pub fn rounds(seed: &'static str, rounds: &str) -> impl Iterator<Item = Rng> {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let first = number(seed, 1);
+    (first..first + number(rounds, 0)).map(move |number| {
+        eprintln!("{seed}={number}");
+        Rng::new(number)
+    })
+}
+
 /// Numbers that follow from a seed alone.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);

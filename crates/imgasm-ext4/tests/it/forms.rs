@@ -3,11 +3,14 @@
 //! everything, and `e2fsck` finds nothing again.
 //!
 //! `IMGASM_TEST_FORMS=all` tries all block sizes and the largest forms, which takes minutes.
+//! `IMGASM_FORMS_ROUNDS` is how many further profiles are drawn (default 0), from the seed
+//! `IMGASM_FORMS_SEED` (1) on.
 
 use imgasm_ext4::Ext4;
 use imgasm_fs::{Error, FileSystem, NodeId, NodeKind};
 use imgasm_testkit::image::Kind;
 use imgasm_testkit::judge;
+use imgasm_testkit::rng::{self, Rng};
 
 use super::image::{Image, create, lookup, pattern, try_create};
 
@@ -19,8 +22,45 @@ fn is_thorough() -> bool {
     std::env::var_os("IMGASM_TEST_FORMS").is_some_and(|value| value == "all")
 }
 
-/// Block sizes, each with the features that change how its structures look.
-fn profiles() -> Vec<(u32, &'static str)> {
+/// What changes how structures look.
+struct Profile {
+    block_size: u32,
+    features: String,
+    /// The length of the names in a directory.
+    name_len: usize,
+}
+
+impl Profile {
+    fn new(block_size: u32, features: &str) -> Self {
+        Self {
+            block_size,
+            features: features.to_owned(),
+            // Names of 200 bytes fill blocks fast: with 1 KiB the index gets a second level.
+            name_len: if block_size == 1024 { 200 } else { 40 },
+        }
+    }
+
+    fn drawn(rng: &mut Rng) -> Self {
+        const FEATURES: [&str; 5] = [
+            "metadata_csum",
+            "64bit",
+            "flex_bg",
+            "dir_index",
+            "large_dir",
+        ];
+        let features = FEATURES.map(|feature| {
+            let off = if rng.chance(50) { "^" } else { "" };
+            format!("{off}{feature}")
+        });
+        Self {
+            block_size: *rng.pick(&[1024, 2048, 4096]),
+            features: features.join(","),
+            name_len: 8 + rng.index(248),
+        }
+    }
+}
+
+fn profiles() -> Vec<Profile> {
     let mut profiles = vec![(1024, "metadata_csum"), (4096, "^metadata_csum")];
     if is_thorough() {
         profiles.extend([
@@ -30,7 +70,17 @@ fn profiles() -> Vec<(u32, &'static str)> {
             (4096, "metadata_csum"),
         ]);
     }
+    let profiles = profiles
+        .iter()
+        .map(|(size, features)| Profile::new(*size, features));
     profiles
+        .chain(rounds().map(|mut rng| Profile::drawn(&mut rng)))
+        .collect()
+}
+
+/// The generators of the further rounds that are asked for.
+fn rounds() -> impl Iterator<Item = Rng> {
+    rng::rounds("IMGASM_FORMS_SEED", "IMGASM_FORMS_ROUNDS")
 }
 
 /// A fresh image; `None` if the machine lacks what is needed.
@@ -102,19 +152,17 @@ fn directory_transitions(image: &Image, len: usize, most: u64) -> Vec<u64> {
 
 #[test]
 fn directories_take_every_form() {
-    for (block_size, features) in profiles() {
-        // Names of 200 bytes fill blocks fast: with 1 KiB the index gets a second level.
-        let (len, most) = if block_size == 1024 {
-            (200, 900)
-        } else {
-            (40, 400)
-        };
-        let Some(image) = image(block_size, "ext4", features) else {
+    for profile in profiles() {
+        let (block_size, len) = (profile.block_size, profile.name_len);
+        let most = if block_size == 1024 { 900 } else { 400 };
+        let Some(image) = image(block_size, "ext4", &profile.features) else {
             return;
         };
         let transitions = directory_transitions(&image, len, most);
         assert!(!transitions.is_empty(), "{block_size}: no transition found");
-        let levels = if block_size == 1024 { 2 } else { 1 };
+        // With an index, those of the first profile make it grow a second level.
+        let is_indexed = !profile.features.contains("^dir_index");
+        let levels = 1 + usize::from(is_indexed && (block_size, len) == (1024, 200));
         assert!(transitions.len() >= levels, "{block_size}: {transitions:?}");
         for count in around(&transitions) {
             image.edit(|fs| {
@@ -150,8 +198,9 @@ fn write_pieces(fs: &mut Ext4, file: NodeId, block_size: u32, pieces: std::ops::
 
 #[test]
 fn extent_trees_take_every_form() {
-    for (block_size, features) in profiles() {
-        let Some(image) = image(block_size, "ext4", features) else {
+    for profile in profiles() {
+        let block_size = profile.block_size;
+        let Some(image) = image(block_size, "ext4", &profile.features) else {
             return;
         };
         // Four extents fit the inode, then come one leaf, several, and a level above them.
@@ -226,8 +275,9 @@ fn block_maps_take_every_form() {
 
 #[test]
 fn attributes_fill_inode_and_block_to_the_last_byte() {
-    for (block_size, features) in profiles() {
-        let Some(image) = image(block_size, "ext4", features) else {
+    for profile in profiles() {
+        let block_size = profile.block_size;
+        let Some(image) = image(block_size, "ext4", &profile.features) else {
             return;
         };
         let block = usize::try_from(block_size).expect("small");

@@ -67,14 +67,7 @@ impl Geometry {
 
 /// The generators of the further rounds that are asked for.
 fn rounds() -> impl Iterator<Item = Rng> {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let first = number("IMGASM_FORMS_SEED", 1);
-    (first..first + number("IMGASM_FORMS_ROUNDS", 0)).map(|seed| {
-        eprintln!("IMGASM_FORMS_SEED={seed}");
-        Rng::new(seed)
-    })
+    imgasm_testkit::rng::rounds("IMGASM_FORMS_SEED", "IMGASM_FORMS_ROUNDS")
 }
 
 /// The counts around the last one that a form holds.
