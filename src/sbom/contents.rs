@@ -14,7 +14,7 @@ use imgasm_block::Digest;
 use imgasm_disk::{Disk, Place};
 use imgasm_fs::digest::{ContentHasher, Hashers};
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, At as _, LastLink, locate, walk};
+use imgasm_fs::tree::{At as _, LastLink, locate, walk};
 use imgasm_fs::{FileSystem, FileType};
 use imgasm_guest::OsRelease;
 use imgasm_guest::packages::Package;
@@ -138,10 +138,9 @@ impl Contents {
 
 /// Where a path leads; `None` if there is no such place.
 fn real_path(root: &dyn FileSystem, path: &ImagePath) -> Result<Option<ImagePath>, Error> {
-    use tree::Error::{NotFound, TooManyLinks, WrongType};
     match locate(root, path, LastLink::Keep) {
         Ok(place) => Ok(Some(place.path)),
-        Err(NotFound { .. } | WrongType { .. } | TooManyLinks { .. }) => Ok(None),
+        Err(error) if error.is_absence() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

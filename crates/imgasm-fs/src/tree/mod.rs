@@ -108,6 +108,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether it means that a path leads nowhere: a part of it is missing, or no directory, or its links
+    /// have no end.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::WrongType { .. } | Self::TooManyLinks { .. }
+        )
+    }
+}
+
 /// What operations on paths return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -136,9 +136,7 @@ pub fn resolve(
 pub fn exists(fs: &dyn FileSystem, path: &ImagePath) -> Result<bool> {
     match locate(fs, path, LastLink::Follow) {
         Ok(place) => Ok(place.node.is_some()),
-        Err(Error::NotFound { .. } | Error::WrongType { .. } | Error::TooManyLinks { .. }) => {
-            Ok(false)
-        }
+        Err(error) if error.is_absence() => Ok(false),
         Err(error) => Err(error),
     }
 }

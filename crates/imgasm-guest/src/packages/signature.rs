@@ -95,66 +95,82 @@ pub fn check_detached(
     keyrings: &[KeyFile],
     weak: &[Algorithm],
 ) -> Result<(), Error> {
-    let keys = keyring(keyrings, weak)?;
-    let host = |path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Host { path, source }
-    };
-    let failed = |problem: String| Error::Signature {
-        path: path.to_owned(),
-        keyrings: keyrings.iter().map(KeyFile::path).collect(),
-        problem,
-    };
-    let bytes = read(signature).map_err(host(signature))?;
-    let bytes = bytes.ok_or_else(|| failed(format!("{} is too large", signature.display())))?;
-    let bytes = openpgp::unarmored(&bytes).map_err(|error| failed(error.to_string()))?;
-    let verdict = keys.verify(&bytes, content).map_err(host(path))?;
-    verdict.map_err(|error| failed(error.to_string()))
+    let signers = Signers::read(path, keyrings, weak)?;
+    let bytes = read(signature).map_err(|source| Error::Host {
+        path: signature.to_owned(),
+        source,
+    })?;
+    let too_large = || signers.refuse(format!("{} is too large", signature.display()));
+    let bytes = openpgp::unarmored(&bytes.ok_or_else(too_large)?);
+    let bytes = bytes.map_err(|error| signers.refuse(error.to_string()))?;
+    let verdict = signers.verify(&bytes, content)?;
+    verdict.map_err(|problem| signers.refuse(problem))
 }
 
 /// Checks that a package is signed by a key of one of these files with public keys. `weak` names the
 /// broken digest algorithms that may be used.
 pub fn check(package: &RpmFile, keyrings: &[KeyFile], weak: &[Algorithm]) -> Result<(), Error> {
-    let keys = keyring(keyrings, weak)?;
-    let failed = |problem: String| Error::Signature {
-        path: package.path().to_owned(),
-        keyrings: keyrings.iter().map(KeyFile::path).collect(),
-        problem,
-    };
-    let verify = |signature: &[u8], data: &mut dyn Read| {
-        let verdict = keys.verify(signature, data).map_err(|source| Error::Host {
-            path: package.path().to_owned(),
-            source,
-        })?;
-        Ok::<_, Error>(verdict.map_err(|error| error.to_string()))
-    };
+    let signers = Signers::read(package.path(), keyrings, weak)?;
     let signed = package.signed_bytes();
     let mut problem = None;
     for signature in header_signatures(package) {
-        match verify(&signature, &mut signed.as_slice())? {
+        match signers.verify(&signature, &mut signed.as_slice())? {
             Ok(()) => return Ok(()),
             Err(error) => problem = Some(error),
         }
     }
     if let Some(problem) = problem {
-        return Err(failed(problem));
+        return Err(signers.refuse(problem));
     }
     for tag in OVER_ALL {
         let Some(signature) = package.signatures.binary(tag) else {
             continue;
         };
-        let payload = package.payload().map_err(|source| Error::Host {
-            path: package.path().to_owned(),
-            source,
-        })?;
-        match verify(signature, &mut signed.as_slice().chain(payload))? {
+        let payload = package.payload().map_err(|source| signers.unread(source))?;
+        match signers.verify(signature, &mut signed.as_slice().chain(payload))? {
             Ok(()) => return Ok(()),
             Err(error) => problem = Some(error),
         }
     }
-    Err(failed(
-        problem.unwrap_or_else(|| "it has no signature".to_owned()),
-    ))
+    Err(signers.refuse(problem.unwrap_or_else(|| "it has no signature".to_owned())))
+}
+
+/// Those who may have signed a file.
+struct Signers<'a> {
+    path: &'a Path,
+    files: &'a [KeyFile],
+    keys: Keyring,
+}
+
+impl<'a> Signers<'a> {
+    fn read(path: &'a Path, files: &'a [KeyFile], weak: &[Algorithm]) -> Result<Self, Error> {
+        let keys = keyring(files, weak)?;
+        Ok(Self { path, files, keys })
+    }
+
+    /// Whether one of them made this signature over this data of the file.
+    fn verify(&self, signature: &[u8], data: &mut dyn Read) -> Result<Result<(), String>, Error> {
+        let verdict = self.keys.verify(signature, data);
+        let verdict = verdict.map_err(|source| self.unread(source))?;
+        Ok(verdict.map_err(|error| error.to_string()))
+    }
+
+    /// The file cannot be read.
+    fn unread(&self, source: io::Error) -> Error {
+        Error::Host {
+            path: self.path.to_owned(),
+            source,
+        }
+    }
+
+    /// None of them has signed it.
+    fn refuse(&self, problem: String) -> Error {
+        Error::Signature {
+            path: self.path.to_owned(),
+            keyrings: self.files.iter().map(KeyFile::path).collect(),
+            problem,
+        }
+    }
 }
 
 /// The content of a file; `None` if it is too large to be a keyring or a signature.

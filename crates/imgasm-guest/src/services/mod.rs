@@ -273,7 +273,7 @@ pub fn set_for_users(editor: &mut Editor<'_>, unit: &str, wish: Wish) -> Result<
 /// Does what is wanted for several services, or units of all users' managers, as `systemctl` does it.
 ///
 /// # Errors
-/// Where the image cannot be read or written; [`Error::InvalidName`], and nothing is done.
+/// If the image cannot be read or written; [`Error::InvalidName`], and nothing is done.
 pub fn set_several(
     editor: &mut Editor<'_>,
     services: &[&str],
@@ -282,23 +282,20 @@ pub fn set_several(
 ) -> Result<Outcome> {
     let (mut units, mut others) = (Vec::new(), Vec::new());
     for service in services {
-        let known = match scope {
-            Scope::System => Manager::of(editor.fs(), service),
-            Scope::Users => Err(Error::Unknown {
-                service: (*service).to_owned(),
-            }),
-        };
-        match known {
-            Ok(Manager::Systemd(name)) => units.push(name),
-            Ok(Manager::Sysv | Manager::Upstart) => others.push(*service),
-            Err(Error::Unknown { .. }) => {
-                let name = UnitName::from_user(service);
-                units.push(name.ok_or_else(|| Error::InvalidName {
-                    name: (*service).to_owned(),
-                })?);
+        if scope == Scope::System {
+            match Manager::of(editor.fs(), service) {
+                Ok(Manager::Sysv | Manager::Upstart) => {
+                    others.push(*service);
+                    continue;
+                }
+                Ok(Manager::Systemd(_)) | Err(Error::Unknown { .. }) => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
+        let name = UnitName::from_user(service);
+        units.push(name.ok_or_else(|| Error::InvalidName {
+            name: (*service).to_owned(),
+        })?);
     }
     let mut outcome = several::set(editor, scope, &units, wish)?;
     for service in others {

@@ -149,9 +149,7 @@ impl Database {
         }
         side_file::write(editor, &aside)
     }
-}
 
-impl Database {
     /// What the indexes are made of after a change: the records that stay, then those that are added, of
     /// which `first` is the first number.
     fn rows<'d>(

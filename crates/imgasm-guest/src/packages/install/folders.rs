@@ -44,7 +44,7 @@ enum Where {
 }
 
 impl Folders {
-    /// The number of a folder, a new one where it is new.
+    /// The number of a folder, a new one if it is new.
     pub(super) fn add(&mut self, path: &[u8]) -> Folder {
         if let Some(number) = self.numbers.get(path) {
             return *number;
@@ -119,11 +119,7 @@ fn real(fs: &dyn FileSystem, folder: &[u8]) -> Result<Option<ImagePath>, Error> 
         real = match tree::locate(fs, &next, LastLink::Follow) {
             Ok(place) => place.path,
             Err(tree::Error::NotFound { missing, .. }) if next.starts_with(&missing) => next,
-            Err(
-                tree::Error::NotFound { .. }
-                | tree::Error::WrongType { .. }
-                | tree::Error::TooManyLinks { .. },
-            ) => return Ok(None),
+            Err(error) if error.is_absence() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
     }

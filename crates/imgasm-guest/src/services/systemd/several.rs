@@ -35,11 +35,11 @@ impl Outcome {
     }
 }
 
-/// Does what is wanted for these units. Where one that is to be enabled is missing or masked, nothing
-/// is done; one that is to be disabled may be missing.
+/// Does what is wanted for these units. If one that is to be enabled is missing or masked, nothing is
+/// done; one that is to be disabled may be missing.
 ///
 /// # Errors
-/// Where the image cannot be read or written.
+/// If the image cannot be read or written.
 pub fn set(
     editor: &mut Editor<'_>,
     scope: Scope,
@@ -97,7 +97,7 @@ pub fn set(
 /// Enables or disables all units of the image as its preset files say (`systemctl preset-all`).
 ///
 /// # Errors
-/// Where the image cannot be read or written.
+/// If the image cannot be read or written.
 pub fn preset_all(editor: &mut Editor<'_>, scope: Scope) -> Result<Outcome> {
     let presets = presets(editor.fs(), scope)?;
     let (mut seen, mut plan) = (BTreeSet::new(), Plan::default());

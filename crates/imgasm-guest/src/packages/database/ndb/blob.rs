@@ -29,7 +29,7 @@ impl Blob {
         let mut bytes = words([START, number, generation, len]);
         bytes.extend(header);
         bytes.resize(blocks as usize * BLOCK_LEN - TAIL_LEN, 0);
-        let tail = words([adler32(&bytes), len, END]);
+        let tail = words([checksum(&bytes), len, END]);
         bytes.extend(tail);
         Ok(Self(bytes))
     }
@@ -52,7 +52,7 @@ impl Blob {
     /// Whether its checksum is right. RPM reads others too, but neither moves nor removes them.
     pub(super) fn is_sound(&self) -> bool {
         let end = self.0.len() - TAIL_LEN;
-        get32(&self.0, end) == adler32(&self.0[..end])
+        get32(&self.0, end) == checksum(&self.0[..end])
     }
 }
 
@@ -90,19 +90,6 @@ fn blocks_of(header_len: usize) -> u32 {
 }
 
 /// The checksum of zlib (RFC 1950).
-fn adler32(bytes: &[u8]) -> u32 {
-    /// The largest prime below 2^16.
-    const BASE: u32 = 65521;
-    /// So many bytes fit before the sums overflow.
-    const CHUNK: usize = 5552;
-    let (mut low, mut high) = (1, 0);
-    for chunk in bytes.chunks(CHUNK) {
-        for byte in chunk {
-            low += u32::from(*byte);
-            high += low;
-        }
-        low %= BASE;
-        high %= BASE;
-    }
-    high << 16 | low
+fn checksum(bytes: &[u8]) -> u32 {
+    zlib_rs::adler32::adler32(1, bytes)
 }

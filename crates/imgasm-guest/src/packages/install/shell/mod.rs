@@ -300,11 +300,7 @@ impl Shell<'_, '_> {
         let path = self.path(text)?;
         let place = match tree::locate(self.editor.fs(), &path, last) {
             Ok(place) => place,
-            Err(
-                tree::Error::NotFound { .. }
-                | tree::Error::WrongType { .. }
-                | tree::Error::TooManyLinks { .. },
-            ) => return Ok(None),
+            Err(error) if error.is_absence() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let Some(node) = place.node else {
