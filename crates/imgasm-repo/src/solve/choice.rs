@@ -24,9 +24,8 @@ pub(super) fn choose(
     for member in &formula.members {
         oracle.declare(*member, pool.packages[*member].is_installed());
     }
-    let keeps = formula.keeps.iter().map(|(_, assumption)| assumption);
-    for assumption in keeps.chain(&formula.jobs) {
-        oracle.declare(*assumption, true);
+    for assumption in formula.assumptions() {
+        oracle.declare(assumption, true);
     }
     for clause in &formula.clauses {
         oracle.add(&clause.literals);
@@ -45,10 +44,11 @@ pub(super) fn choose(
         .jobs
         .iter()
         .map(|assumption| Literal::yes(*assumption));
-    let assumed: Vec<_> = jobs_done.chain(kept).collect();
+    let mut assumed: Vec<_> = jobs_done.chain(kept).collect();
     if !oracle.allows(&assumed) {
         return Err(contradiction(&assumed));
     }
+    assumed.extend(preferences(formula, &mut oracle, &assumed));
     let mut choice = Choice {
         pool,
         formula,
@@ -108,6 +108,23 @@ fn kept(
             }
             None => return Err(assumed),
         }
+    }
+}
+
+/// The preferences that can hold together with what is assumed.
+fn preferences(formula: &Formula, oracle: &mut Oracle, assumed: &[Literal]) -> Vec<Literal> {
+    let preferences = formula.preferences.iter();
+    let mut preferences: Vec<_> = preferences.copied().map(Literal::yes).collect();
+    loop {
+        let all = [assumed, &preferences].concat();
+        if oracle.allows(&all) {
+            return preferences;
+        }
+        let blamed = oracle.blamed(&all);
+        match preferences.iter().rposition(|one| blamed.contains(one)) {
+            Some(index) => preferences.remove(index),
+            None => return Vec::new(),
+        };
     }
 }
 

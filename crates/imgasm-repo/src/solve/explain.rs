@@ -20,16 +20,12 @@ pub(super) fn contradiction(
     for member in &formula.members {
         oracle.declare(*member, pool.packages[*member].is_installed());
     }
-    let keeps = formula.keeps.iter().map(|(_, assumption)| *assumption);
-    let assumptions: Vec<_> = keeps.chain(formula.jobs.iter().copied()).collect();
-    for assumption in &assumptions {
-        oracle.declare(*assumption, true);
+    for assumption in formula.assumptions() {
+        oracle.declare(assumption, true);
     }
     // Every clause gets an assumption of its own, so that the oracle can blame it.
-    let first = assumptions
-        .iter()
-        .max()
-        .map_or(pool.packages.len(), |last| last + 1);
+    let first = formula.assumptions().max();
+    let first = first.map_or(pool.packages.len(), |last| last + 1);
     for (index, clause) in formula.clauses.iter().enumerate() {
         oracle.declare(first + index, true);
         let mut literals = clause.literals.clone();
@@ -118,6 +114,8 @@ fn fact(
                 format!("nothing provides `{text}`, which {package} requires"),
             )
         }
+        // Nobody assumes them when a contradiction is explained.
+        Why::Prefers(_) => (2, String::new()),
         Why::Supplements(number) => (2, format!("{} goes with others", pool.nevra(*number))),
         Why::Conflicts(number, text) => (
             3,

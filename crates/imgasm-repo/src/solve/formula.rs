@@ -2,12 +2,13 @@
 //! are wished for, and what these could need.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::RangeFrom;
 
 use super::cnf::{self, Cnf};
 use crate::metadata::primary;
 use crate::package::{Package, Relation};
 use crate::pool::{Number, Pool};
-use crate::wish::{Job, Wishes};
+use crate::wish::{Job, Wishes, sort_best_first};
 use crate::{Error, Result};
 use imgasm_guest::packages::boolean::Expression;
 
@@ -33,6 +34,8 @@ impl Literal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Why {
     Requires(Number, String),
+    /// What a package requires should be a newer form of something installed.
+    Prefers(Number),
     /// It goes with others that are there.
     Supplements(Number),
     Conflicts(Number, String),
@@ -62,6 +65,8 @@ pub(super) struct Formula {
     pub(super) keeps: Vec<(Number, usize)>,
     /// For each job the assumption that it is done.
     pub(super) jobs: Vec<usize>,
+    /// For each preference the assumption that it holds.
+    pub(super) preferences: Vec<usize>,
     /// Paths that packages depend on and that nobody is known to have.
     pub(super) missing_files: BTreeSet<String>,
 }
@@ -75,9 +80,17 @@ struct Builder<'p> {
     /// The installed packages that other packages are versions of, by name.
     installed: HashMap<crate::names::Id, Vec<Number>>,
     known: HashMap<Relation, Option<Expression>>,
+    /// The numbers of the assumptions to come.
+    assumptions: RangeFrom<usize>,
 }
 
 impl Formula {
+    /// All assumptions.
+    pub(super) fn assumptions(&self) -> impl Iterator<Item = usize> {
+        let keeps = self.keeps.iter().map(|(_, assumption)| assumption);
+        keeps.chain(&self.jobs).chain(&self.preferences).copied()
+    }
+
     /// Builds it.
     pub(super) fn new(pool: &Pool, wishes: &Wishes, jobs: &[Job]) -> Result<Self> {
         let mut builder = Builder {
@@ -88,11 +101,13 @@ impl Formula {
                 weak: Vec::new(),
                 keeps: Vec::new(),
                 jobs: Vec::new(),
+                preferences: Vec::new(),
                 missing_files: BTreeSet::new(),
             },
             wanted: HashSet::new(),
             installed: HashMap::new(),
             known: HashMap::new(),
+            assumptions: pool.packages.len()..,
         };
         for (number, package) in pool.packages.iter().enumerate() {
             if package.is_installed() {
@@ -283,9 +298,84 @@ impl Builder<'_> {
         let clauses = self.clauses(number, &expression, true, None)?;
         for mut literals in clauses {
             literals.insert(0, Literal::no(number));
+            self.prefer(number, &literals);
             self.push(literals, Why::Requires(number, text.clone()));
         }
         Ok(())
+    }
+
+    /// Where a need can be met by something that is new to the system, and by something installed or
+    /// what takes its place, the latter is preferred, even to keeping what is installed as it is.
+    fn prefer(&mut self, number: Number, literals: &[Literal]) {
+        let yes = literals.iter().filter(|literal| literal.is_so);
+        let providers: BTreeSet<Number> = yes.map(|literal| literal.name).collect();
+        let (mut preferred, mut updated, mut is_choice) = (Vec::new(), Vec::new(), false);
+        for provider in &providers {
+            if self.pool.packages[*provider].is_installed() {
+                preferred.push(*provider);
+                continue;
+            }
+            match self.replaced_by(*provider) {
+                None => is_choice = true,
+                Some(old) => {
+                    let updates = self.updates(old);
+                    let best = updates.first();
+                    if best.is_some_and(|best| providers.contains(best)) {
+                        preferred.push(*provider);
+                        updated.push(
+                            !providers.contains(&old)
+                                || updates.iter().any(|one| !providers.contains(one)),
+                        );
+                    }
+                }
+            }
+        }
+        if is_choice && updated.contains(&true) {
+            let assumption = self.assume();
+            let others = literals.iter().filter(|literal| !literal.is_so).copied();
+            let mut clause: Vec<_> = others.collect();
+            clause.push(Literal::no(assumption));
+            clause.extend(preferred.into_iter().map(Literal::yes));
+            self.push(clause, Why::Prefers(number));
+            self.formula.preferences.push(assumption);
+        }
+    }
+
+    /// The installed package whose place a package takes.
+    fn replaced_by(&self, number: Number) -> Option<Number> {
+        let package = &self.pool.packages[number];
+        let same = self.installed.get(&package.name).into_iter().flatten();
+        let mut same = same.filter(|old| self.pool.excludes(number, **old));
+        let obsoletes = package.relations.obsoletes.iter();
+        let obsolete = obsoletes.filter_map(|relation| self.installed.get(&relation.name));
+        let mut obsolete = obsolete
+            .flatten()
+            .filter(|old| self.pool.obsoletes(number, **old));
+        same.next().or_else(|| obsolete.next()).copied()
+    }
+
+    /// What could take the place of an installed package, the best first.
+    fn updates(&self, old: Number) -> Vec<Number> {
+        let name = self.pool.packages[old].name;
+        let members = &self.formula.members;
+        let newer = self.pool.named(name).iter().copied();
+        let newer = newer.filter(|other| *other != old && self.pool.excludes(old, *other));
+        let obsoleting = self.pool.obsoleting(name).iter().copied();
+        let obsoleting = obsoleting.filter(|other| {
+            !self.pool.packages[*other].is_installed() && self.pool.obsoletes(*other, old)
+        });
+        let mut updates: Vec<_> = newer
+            .chain(obsoleting)
+            .filter(|one| members.contains(one))
+            .collect();
+        sort_best_first(self.pool, &mut updates);
+        updates.sort_by_key(|one| self.pool.packages[*one].name == name);
+        updates
+    }
+
+    fn assume(&mut self) -> usize {
+        // The range has no end.
+        self.assumptions.next().unwrap_or(usize::MAX)
     }
 
     /// Whether an expression holds in the base.
@@ -383,29 +473,17 @@ impl Builder<'_> {
 
     /// Clauses for what is kept and for what is wished, each under an assumption of its own.
     fn keep_and_wish(&mut self, jobs: &[Job]) {
-        let mut assumption = self.pool.packages.len();
         let installed = (0..self.pool.packages.len())
             .take_while(|number| self.pool.packages[*number].is_installed());
         for number in installed {
-            let name = self.pool.packages[number].name;
-            let newer = self.pool.named(name).iter().copied().filter(|other| {
-                *other != number
-                    && self.formula.members.contains(other)
-                    && self.pool.excludes(number, *other)
-            });
-            let obsoleting = self.pool.obsoleting(name).iter().copied();
-            let obsoleting = obsoleting.filter(|other| {
-                !self.pool.packages[*other].is_installed()
-                    && self.formula.members.contains(other)
-                    && self.pool.obsoletes(*other, number)
-            });
+            let assumption = self.assume();
             let mut literals = vec![Literal::no(assumption), Literal::yes(number)];
-            literals.extend(newer.chain(obsoleting).map(Literal::yes));
+            literals.extend(self.updates(number).into_iter().map(Literal::yes));
             self.push(literals, Why::Keep(number));
             self.formula.keeps.push((number, assumption));
-            assumption += 1;
         }
         for (index, job) in jobs.iter().enumerate() {
+            let assumption = self.assume();
             let assumed = Literal::no(assumption);
             match job {
                 Job::One { candidates, .. } => {
@@ -422,7 +500,6 @@ impl Builder<'_> {
                 }
             }
             self.formula.jobs.push(assumption);
-            assumption += 1;
         }
     }
 }
