@@ -305,10 +305,11 @@ impl<'a> Choice<'a> {
             if !is_new || self.is_met(clause) {
                 continue;
             }
-            let candidates = match clause.why {
+            let mut candidates = match clause.why {
                 Why::Supplements(number) => self.supplementing(number),
                 _ => self.in_order(clause),
             };
+            candidates.retain(|one| !self.formula.left_out.contains(one));
             self.pick(&candidates);
             self.settle();
         }

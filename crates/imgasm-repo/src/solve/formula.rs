@@ -11,6 +11,7 @@ use crate::pool::{Number, Pool};
 use crate::wish::{Job, Wishes, sort_best_first};
 use crate::{Error, Result};
 use imgasm_guest::packages::boolean::Expression;
+use imgasm_guest::packages::version::Dependency;
 
 /// That a package is installed, or that something is assumed; or that it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +62,8 @@ pub(super) struct Formula {
     pub(super) clauses: Vec<Clause>,
     /// What should hold where it can.
     pub(super) weak: Vec<Clause>,
+    /// What goes well with the base and is not in it was left out, or taken away, on purpose.
+    pub(super) left_out: HashSet<Number>,
     /// For each installed package the assumption that it is kept, in this or a newer form.
     pub(super) keeps: Vec<(Number, usize)>,
     /// For each job the assumption that it is done.
@@ -99,6 +102,7 @@ impl Formula {
                 members: BTreeSet::new(),
                 clauses: Vec::new(),
                 weak: Vec::new(),
+                left_out: HashSet::new(),
                 keeps: Vec::new(),
                 jobs: Vec::new(),
                 preferences: Vec::new(),
@@ -124,6 +128,9 @@ impl Formula {
             }
         }
         builder.gather(wishes)?;
+        if wishes.weak {
+            builder.leave_out();
+        }
         builder.relate(wishes)?;
         builder.keep_and_wish(jobs);
         Ok(builder.formula)
@@ -414,10 +421,44 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Finds what was left out: what installed packages recommend while nothing of that name is there,
+    /// and what supplements them. As with dnf, versions do not matter, and rich dependencies do not count.
+    fn leave_out(&mut self) {
+        for (number, package) in self.pool.packages.iter().enumerate() {
+            if package.is_installed() {
+                for relation in &package.relations.recommends {
+                    let providers = self.providers_by_name(*relation);
+                    let is_there = |one: &Number| self.pool.packages[*one].is_installed();
+                    if !providers.iter().any(is_there) {
+                        self.formula.left_out.extend(providers);
+                    }
+                }
+            } else if !self.installed.contains_key(&package.name) {
+                let mut supplements = package.relations.supplements.iter();
+                let goes_well = supplements.any(|relation| {
+                    let expression = Expression::parse(&relation.dependency(&self.pool.names));
+                    let simple = expression.filter(|one| matches!(one, Expression::Simple(_)));
+                    simple.is_some_and(|one| self.holds_before(&one))
+                });
+                if goes_well {
+                    self.formula.left_out.insert(number);
+                }
+            }
+        }
+    }
+
+    fn providers_by_name(&self, relation: Relation) -> Vec<Number> {
+        let name = self.pool.names.text(relation.name);
+        if name.starts_with('(') {
+            return Vec::new();
+        }
+        self.pool.providers(&Dependency::any(name))
+    }
+
     /// What should come with a package, and what it should come with.
     fn recommend(&mut self, number: Number) -> Result<()> {
         let package = &self.pool.packages[number];
-        // What an installed version recommends already was left out, or taken away, on purpose.
+        // What an installed version recommends already was left out on purpose.
         let installed = self.installed.get(&package.name).into_iter().flatten();
         let old: HashSet<Relation> = installed
             .flat_map(|old| &self.pool.packages[*old].relations.recommends)

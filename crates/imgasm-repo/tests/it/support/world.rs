@@ -55,10 +55,10 @@ impl World {
         self.folder.path().join("root")
     }
 
-    fn rpm(&self, args: &[&str]) {
+    fn rpm(&self, args: &[&str]) -> String {
         let mut command = Command::new("rpm");
         command.arg("--root").arg(self.root());
-        run(command.args(["--dbpath", DATABASE]).args(args));
+        run(command.args(["--dbpath", DATABASE]).args(args))
     }
 
     /// Puts a package into the repository: `name-version` or `name-version.arch`, then what it says
@@ -94,13 +94,22 @@ impl World {
         run(command.arg(self.repository()));
     }
 
-    /// The installed headers.
+    /// The installed headers, in the order of the database.
     pub fn headers(&self) -> Vec<Header> {
-        let open = |path: &PathBuf| {
-            let digest = imgasm_block::Digest::of(&fs::read(path).unwrap());
-            RpmFile::open(path, digest).unwrap().header
+        let format = "%{DBINSTANCE} %{NAME}-%{VERSION}.%{ARCH}\n";
+        let listed = self.rpm(&["-qa", "--qf", format]);
+        let mut listed: Vec<(u32, &str)> = listed
+            .lines()
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(instance, package)| (instance.parse().unwrap(), package))
+            .collect();
+        listed.sort_unstable();
+        let open = |(_, package): &(u32, &str)| {
+            let path = self.folder.path().join(format!("installed/{package}.rpm"));
+            let digest = imgasm_block::Digest::of(&fs::read(&path).unwrap());
+            RpmFile::open(&path, digest).unwrap().header
         };
-        self.installed.iter().map(open).collect()
+        listed.iter().map(open).collect()
     }
 
     /// The pool, with what was read of the repository.
