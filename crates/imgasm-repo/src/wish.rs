@@ -209,7 +209,11 @@ fn upgrade(pool: &Pool, wish: &str, jobs: &mut Vec<Job>) -> Result<()> {
         .filter(is_installed)
         .collect();
     // A name that is new is a wish for what takes the place of an old one.
-    for new in found.iter().filter(|number| !is_installed(number)) {
+    let is_new = |number: &&Number| {
+        let named = pool.named(pool.packages[**number].name);
+        !named.iter().any(is_installed)
+    };
+    for new in found.iter().filter(is_new) {
         let obsoletes = pool.packages[*new].relations.obsoletes.iter();
         let old = obsoletes.flat_map(|relation| pool.named(relation.name));
         let old = old.copied().filter(is_installed);
