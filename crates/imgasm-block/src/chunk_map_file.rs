@@ -3,11 +3,11 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | `IMGCHUNK` |
-//! | 4 | version, 1 |
+//! | 4 | version, 2 |
 //! | 4 | bytes in a chunk |
 //! | 8 | length of the device in bytes |
 //! | 8 | number of chunks that hold data |
-//! | 40 each | index of the chunk (8), SHA-256 of its bytes (32); indices ascend |
+//! | 72 each | index of the chunk (8), SHA-256 (32) and BLAKE3 (32) of its bytes; indices ascend |
 //! | 32 | SHA-256 of all bytes before it |
 //!
 //! Numbers are little-endian.
@@ -17,9 +17,9 @@ use super::bytes::byte_len;
 use super::chunk_map::{CHUNK_BYTES, Chunk, ChunkMap};
 
 const MAGIC: [u8; 8] = *b"IMGCHUNK";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_LEN: usize = 32;
-const ENTRY_LEN: usize = 8 + Digest::LEN;
+const ENTRY_LEN: usize = 8 + 2 * Digest::LEN;
 
 /// Why bytes are not a chunk map.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +66,7 @@ impl ChunkMap {
         for chunk in chunks {
             out.extend(chunk.index.to_le_bytes());
             out.extend(chunk.digest.as_bytes());
+            out.extend(chunk.check);
         }
         let checksum = Digest::of(&out);
         out.extend(checksum.as_bytes());
@@ -103,10 +104,12 @@ impl ChunkMap {
             return Err(DecodeError::Checksum);
         }
         let chunk = |entry: &[u8; ENTRY_LEN]| {
-            let (_, digest) = entry.split_last_chunk().expect("40 bytes end in 32");
+            let (rest, check) = entry.split_last_chunk().expect("72 bytes end in 32");
+            let (_, digest) = rest.split_last_chunk().expect("and 40 do");
             Chunk {
                 index: u64_at(entry, 0),
                 digest: Digest::from_bytes(*digest),
+                check: *check,
             }
         };
         Self::from_parts(device_len, entries.iter().map(chunk).collect()).ok_or(DecodeError::Order)

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bytes::byte_len;
-use super::chunk_map::CHUNK_BYTES;
+use super::chunk_map::{CHUNK_BYTES, Chunk, check};
 use super::device::check_range;
-use super::{BlockDevice, ChunkMap, Digest, Error, FileDevice, Result};
+use super::{BlockDevice, ChunkMap, Error, FileDevice, Result};
 
 /// How many chunks stay in memory after a part of them was read, so that a filesystem's small reads
 /// do not hash the same chunk again and again: 32 MiB.
@@ -63,17 +63,18 @@ impl Verified {
     }
 
     /// A whole chunk that is in the map, hashed in the caller's buffer.
-    fn read_chunk(&self, index: u64, expected: Digest, buf: &mut [u8]) -> Result<()> {
-        self.file.read_padded(index * CHUNK_BYTES, buf)?;
-        if Digest::of(buf) == expected {
+    fn read_chunk(&self, expected: &Chunk, buf: &mut [u8]) -> Result<()> {
+        self.file.read_padded(expected.index * CHUNK_BYTES, buf)?;
+        if check(buf) == expected.check {
             Ok(())
         } else {
-            Err(self.changed(index))
+            Err(self.changed(expected.index))
         }
     }
 
     /// A chunk of which a part is wanted.
-    fn held(&self, index: u64, expected: Digest) -> Result<Arc<Vec<u8>>> {
+    fn held(&self, expected: &Chunk) -> Result<Arc<Vec<u8>>> {
+        let index = expected.index;
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = held.iter().position(|(known, _)| *known == index)
             && let Some(entry) = held.remove(at)
@@ -83,7 +84,7 @@ impl Verified {
             return Ok(chunk);
         }
         let mut chunk = vec![0; chunk_len()];
-        self.read_chunk(index, expected, &mut chunk)?;
+        self.read_chunk(expected, &mut chunk)?;
         let chunk = Arc::new(chunk);
         held.push_front((index, Arc::clone(&chunk)));
         held.truncate(MOST_HELD);
@@ -109,13 +110,13 @@ impl BlockDevice for Verified {
             let inside = usize::try_from(at % CHUNK_BYTES).expect("within a chunk");
             let len = rest.len().min(chunk_len() - inside);
             let (piece, following) = rest.split_at_mut(len);
-            match self.chunk_map.get(index) {
+            match self.chunk_map.chunk(index) {
                 None => piece.fill(0),
                 Some(expected) if piece.len() == chunk_len() => {
-                    self.read_chunk(index, expected, piece)?;
+                    self.read_chunk(expected, piece)?;
                 }
                 Some(expected) => {
-                    let chunk = self.held(index, expected)?;
+                    let chunk = self.held(expected)?;
                     piece.copy_from_slice(&chunk[inside..inside + len]);
                 }
             }
