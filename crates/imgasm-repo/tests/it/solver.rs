@@ -45,6 +45,19 @@ fn what_is_wished_comes_with_what_it_needs() {
     world.add("circle-1", "requires:round");
     world.add("round-1", "requires:circle");
     world.add("nowhere-1", "requires:nobody>=3");
+    // Each could be met by something new, or by what takes the place of something installed.
+    world.install("shell-1", "");
+    world.add("ash-1", "provides:sh");
+    world.add("shell-2", "provides:sh");
+    world.add("script-1", "requires:sh");
+    world.install("mta-1", "");
+    world.install("mua-1", "requires:mta=1");
+    world.add("mta-2", "provides:mail");
+    world.add("sender-1", "provides:mail");
+    world.add("cron-1", "requires:mail");
+    world.add("agent-1", "");
+    world.add("agent-2", "obsoletes:mta<2");
+    world.add("wants-1", "requires:agent");
     world.finish(&[]);
     agree(
         &world,
@@ -77,6 +90,10 @@ fn what_is_wished_comes_with_what_it_needs() {
             "remove:base",
             "remove:protected",
             "remove:old install:jq",
+            "install:script",
+            "install:cron",
+            "install:wants",
+            "upgrade:agent",
         ],
         false,
     );
@@ -101,8 +118,18 @@ fn what_goes_well_comes_too_if_it_can() {
     world.add("extra-1", "");
     world.add("lang-1", "supplements:(app~and~here)");
     world.add("other-1", "supplements:here");
+    world.add(
+        "wisher-1",
+        "recommends:other recommends:late recommends:fresh",
+    );
     world.finish(&[]);
-    let wishes = ["install:app", "upgrade:*", "install:nice", "install:lang"];
+    let wishes = [
+        "install:app",
+        "upgrade:*",
+        "install:nice",
+        "install:lang",
+        "install:wisher",
+    ];
     agree(&world, &wishes, true);
     agree(&world, &wishes, false);
 }

@@ -1,6 +1,8 @@
 //! What must hold, as clauses over the packages that matter: those that are installed, those that
 //! are wished for, and what these could need.
 
+mod preference;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::RangeFrom;
 
@@ -8,10 +10,9 @@ use super::cnf::{self, Cnf};
 use crate::metadata::primary;
 use crate::package::{Package, Relation};
 use crate::pool::{Number, Pool};
-use crate::wish::{Job, Wishes, sort_best_first};
+use crate::wish::{Job, Wishes};
 use crate::{Error, Result};
 use imgasm_guest::packages::boolean::Expression;
-use imgasm_guest::packages::version::Dependency;
 
 /// That a package is installed, or that something is assumed; or that it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -311,75 +312,6 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Where a need can be met by something that is new to the system, and by something installed or
-    /// what takes its place, the latter is preferred, even to keeping what is installed as it is.
-    fn prefer(&mut self, number: Number, literals: &[Literal]) {
-        let yes = literals.iter().filter(|literal| literal.is_so);
-        let providers: BTreeSet<Number> = yes.map(|literal| literal.name).collect();
-        let (mut preferred, mut updated, mut is_choice) = (Vec::new(), Vec::new(), false);
-        for provider in &providers {
-            if self.pool.packages[*provider].is_installed() {
-                preferred.push(*provider);
-                continue;
-            }
-            match self.replaced_by(*provider) {
-                None => is_choice = true,
-                Some(old) => {
-                    let updates = self.updates(old);
-                    let best = updates.first();
-                    if best.is_some_and(|best| providers.contains(best)) {
-                        preferred.push(*provider);
-                        updated.push(
-                            !providers.contains(&old)
-                                || updates.iter().any(|one| !providers.contains(one)),
-                        );
-                    }
-                }
-            }
-        }
-        if is_choice && updated.contains(&true) {
-            let assumption = self.assume();
-            let others = literals.iter().filter(|literal| !literal.is_so).copied();
-            let mut clause: Vec<_> = others.collect();
-            clause.push(Literal::no(assumption));
-            clause.extend(preferred.into_iter().map(Literal::yes));
-            self.push(clause, Why::Prefers(number));
-            self.formula.preferences.push(assumption);
-        }
-    }
-
-    /// The installed package whose place a package takes.
-    fn replaced_by(&self, number: Number) -> Option<Number> {
-        let package = &self.pool.packages[number];
-        let same = self.installed.get(&package.name).into_iter().flatten();
-        let mut same = same.filter(|old| self.pool.excludes(number, **old));
-        let obsoletes = package.relations.obsoletes.iter();
-        let obsolete = obsoletes.filter_map(|relation| self.installed.get(&relation.name));
-        let mut obsolete = obsolete
-            .flatten()
-            .filter(|old| self.pool.obsoletes(number, **old));
-        same.next().or_else(|| obsolete.next()).copied()
-    }
-
-    /// What could take the place of an installed package, the best first.
-    fn updates(&self, old: Number) -> Vec<Number> {
-        let name = self.pool.packages[old].name;
-        let members = &self.formula.members;
-        let newer = self.pool.named(name).iter().copied();
-        let newer = newer.filter(|other| *other != old && self.pool.excludes(old, *other));
-        let obsoleting = self.pool.obsoleting(name).iter().copied();
-        let obsoleting = obsoleting.filter(|other| {
-            !self.pool.packages[*other].is_installed() && self.pool.obsoletes(*other, old)
-        });
-        let mut updates: Vec<_> = newer
-            .chain(obsoleting)
-            .filter(|one| members.contains(one))
-            .collect();
-        sort_best_first(self.pool, &mut updates);
-        updates.sort_by_key(|one| self.pool.packages[*one].name == name);
-        updates
-    }
-
     fn assume(&mut self) -> usize {
         // The range has no end.
         self.assumptions.next().unwrap_or(usize::MAX)
@@ -419,40 +351,6 @@ impl Builder<'_> {
             self.push(literals, Why::Conflicts(number, text.clone()));
         }
         Ok(())
-    }
-
-    /// Finds what was left out: what installed packages recommend while nothing of that name is there,
-    /// and what supplements them. As with dnf, versions do not matter, and rich dependencies do not count.
-    fn leave_out(&mut self) {
-        for (number, package) in self.pool.packages.iter().enumerate() {
-            if package.is_installed() {
-                for relation in &package.relations.recommends {
-                    let providers = self.providers_by_name(*relation);
-                    let is_there = |one: &Number| self.pool.packages[*one].is_installed();
-                    if !providers.iter().any(is_there) {
-                        self.formula.left_out.extend(providers);
-                    }
-                }
-            } else if !self.installed.contains_key(&package.name) {
-                let mut supplements = package.relations.supplements.iter();
-                let goes_well = supplements.any(|relation| {
-                    let expression = Expression::parse(&relation.dependency(&self.pool.names));
-                    let simple = expression.filter(|one| matches!(one, Expression::Simple(_)));
-                    simple.is_some_and(|one| self.holds_before(&one))
-                });
-                if goes_well {
-                    self.formula.left_out.insert(number);
-                }
-            }
-        }
-    }
-
-    fn providers_by_name(&self, relation: Relation) -> Vec<Number> {
-        let name = self.pool.names.text(relation.name);
-        if name.starts_with('(') {
-            return Vec::new();
-        }
-        self.pool.providers(&Dependency::any(name))
     }
 
     /// What should come with a package, and what it should come with.
