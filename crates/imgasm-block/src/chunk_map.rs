@@ -68,21 +68,24 @@ pub enum ChunkChange {
 impl ChunkMap {
     /// Reads a device, its holes left out, and hashes it on all cores.
     pub fn compute(device: &dyn BlockDevice) -> Result<Self> {
-        let position = Mutex::new(0);
-        let next = || {
-            let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(data) = device.next_data(*position)? else {
-                *position = device.len();
-                return Ok(None);
-            };
-            let index = data.start / CHUNK_BYTES;
-            *position = (index + 1) * CHUNK_BYTES;
-            Ok(Some(index))
-        };
+        let mut chunks = read_chunks(device, &data_chunks(device), Chunk::of)?;
+        chunks.sort_unstable_by_key(|chunk| chunk.index);
         Ok(Self {
             device_len: device.len(),
-            chunks: hash_chunks(device, &next)?,
+            chunks,
         })
+    }
+
+    /// Whether this is the map of a device: reads it, and compares each chunk.
+    pub(super) fn describes(&self, device: &dyn BlockDevice) -> Result<bool> {
+        let is_as_here = |index, bytes: &[u8]| {
+            let chunk = self.chunk(index);
+            chunk.is_some_and(|chunk| chunk.check == check(bytes))
+        };
+        let found = read_chunks(device, &data_chunks(device), is_as_here)?;
+        Ok(self.device_len == device.len()
+            && found.len() == self.chunks.len()
+            && found.into_iter().all(|is_as_here| is_as_here))
     }
 
     /// The map of `device`, which differs from the device of this map only in the byte ranges
@@ -113,7 +116,7 @@ impl ChunkMap {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(queue.next())
         };
-        chunks.extend(hash_chunks(device, &next)?);
+        chunks.extend(read_chunks(device, &next, Chunk::of)?);
         chunks.sort_unstable_by_key(|chunk| chunk.index);
         Ok(Self { device_len, chunks })
     }
@@ -181,26 +184,39 @@ impl ChunkMap {
     }
 }
 
-/// Hashes the chunks that `next` gives, on all cores; those of zeros are left out.
-fn hash_chunks(
+/// Gives the chunks of a device in which there is data, one after the other.
+fn data_chunks(device: &dyn BlockDevice) -> impl Fn() -> Result<Option<u64>> + Sync {
+    let position = Mutex::new(0);
+    move || {
+        let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(data) = device.next_data(*position)? else {
+            *position = device.len();
+            return Ok(None);
+        };
+        let index = data.start / CHUNK_BYTES;
+        *position = (index + 1) * CHUNK_BYTES;
+        Ok(Some(index))
+    }
+}
+
+/// Reads the chunks that `next` gives, on all cores, and does `work` on each that is not all zeros.
+fn read_chunks<T: Send>(
     device: &dyn BlockDevice,
     next: &(dyn Fn() -> Result<Option<u64>> + Sync),
-) -> Result<Vec<Chunk>> {
-    let work = || {
-        let mut chunks = Vec::new();
+    work: impl Fn(u64, &[u8]) -> T + Sync,
+) -> Result<Vec<T>> {
+    let run = || {
+        let mut done = Vec::new();
         let mut buf = vec![0; CHUNK_LEN];
         while let Some(index) = next()? {
-            let start = index * CHUNK_BYTES;
-            device.read_padded(start, &mut buf)?;
+            device.read_padded(index * CHUNK_BYTES, &mut buf)?;
             if !is_zero(&buf) {
-                chunks.push(Chunk::of(index, &buf));
+                done.push(work(index, &buf));
             }
         }
-        Ok(chunks)
+        Ok(done)
     };
-    let mut chunks = pool::on_all_cores(work)?.concat();
-    chunks.sort_unstable_by_key(|chunk| chunk.index);
-    Ok(chunks)
+    Ok(pool::on_all_cores(run)?.into_iter().flatten().collect())
 }
 
 /// Makes a chunk map of a device whose bytes come one after the other.

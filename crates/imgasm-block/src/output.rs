@@ -135,7 +135,7 @@ impl Output {
     #[cfg(feature = "digest")]
     fn is_as_expected(&self, device: &dyn BlockDevice) -> Result<bool> {
         match device.digests() {
-            Some(expected) => Ok(super::ChunkMap::compute(&self.device()?)? == *expected),
+            Some(expected) => expected.describes(&self.device()?),
             None => Ok(true),
         }
     }
