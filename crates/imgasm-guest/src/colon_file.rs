@@ -57,6 +57,14 @@ impl ColonFile {
         self.lines.push(fields.join(":").into_bytes());
     }
 
+    /// Puts a line in the place of the first one with the same key, or adds it at the end.
+    pub fn put(&mut self, fields: &[&str]) {
+        match fields.first().and_then(|key| self.position(key)) {
+            Some(at) => self.lines[at] = fields.join(":").into_bytes(),
+            None => self.push(fields),
+        }
+    }
+
     /// Removes all lines with this key; gives whether there was one.
     pub fn remove(&mut self, key: &str) -> bool {
         let before = self.lines.len();

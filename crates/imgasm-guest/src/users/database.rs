@@ -16,12 +16,14 @@ pub(super) mod passwd {
 }
 /// Fields of group(5).
 pub(super) mod group {
+    pub const PASSWORD: usize = 1;
     pub const GID: usize = 2;
     pub const MEMBERS: usize = 3;
 }
 /// Fields of shadow(5) and gshadow(5).
 pub(super) mod shadow {
     pub const PASSWORD: usize = 1;
+    pub const CHANGED: usize = 2;
     pub const ADMINISTRATORS: usize = 2;
     pub const GROUP_MEMBERS: usize = 3;
 }
@@ -56,6 +58,8 @@ pub(super) struct NewUser<'a> {
     /// The least and most days between changes of the password, and when to warn.
     pub ageing: [String; 3],
     pub now: Timestamp,
+    /// Whether a line that an earlier user of this name left in `shadow` stays, with another day.
+    pub keeps_leftover: bool,
 }
 
 /// Where a user's home is to be and whose it is.
@@ -215,6 +219,7 @@ impl Database {
             shell: &shell,
             ageing,
             now,
+            keeps_leftover: false,
         });
         if kind == Range::User {
             self.add_subordinates(name);
@@ -271,15 +276,15 @@ impl Database {
         self.push_group_with(name, gid, LOCKED);
     }
 
-    /// Adds the lines of a group.
+    /// Adds the lines of a group; a line of an earlier one in `gshadow` gives way.
     pub(super) fn push_group_with(&mut self, name: &str, gid: u32, password: &str) {
         self.group.push(&[name, "x", &gid.to_string(), ""]);
         if let Some(gshadow) = &mut self.gshadow {
-            gshadow.push(&[name, password, "", ""]);
+            gshadow.put(&[name, password, "", ""]);
         }
     }
 
-    /// Adds the lines of a user.
+    /// Adds the lines of a user; a line of an earlier one in `shadow` gives way.
     pub(super) fn push_user(&mut self, new: &NewUser<'_>) {
         let in_passwd = if self.shadow.is_some() {
             "x"
@@ -298,7 +303,11 @@ impl Database {
         if let Some(shadow) = &mut self.shadow {
             let [min, max, warning] = &new.ageing;
             let day = day(new.now);
-            shadow.push(&[new.name, new.password, &day, min, max, warning, "", "", ""]);
+            if new.keeps_leftover && shadow.row(new.name).is_some() {
+                shadow.set(new.name, shadow::CHANGED, day.as_bytes());
+            } else {
+                shadow.put(&[new.name, new.password, &day, min, max, warning, "", "", ""]);
+            }
         }
     }
 
@@ -391,7 +400,7 @@ fn refuse_taken(file: &ColonFile, field: usize, name: &str, id: u32) -> Result<(
 
 /// The day of a time, as counted in shadow(5). Day 0 would mean that the password must be changed
 /// at once; an empty field means that its age does not matter.
-fn day(time: Timestamp) -> String {
+pub(super) fn day(time: Timestamp) -> String {
     match time.seconds / 86_400 {
         day if day > 0 => day.to_string(),
         _ => String::new(),

@@ -1,6 +1,7 @@
 //! New users and groups, as useradd(8) and groupadd(8) make them.
 //!
 //! - `change`: users that are there, changed.
+//! - [`convert`]: passwords moved to `shadow` and `gshadow`.
 //! - [`database`]: the accounts, and what is done to them.
 //! - [`defaults`]: what the image says about new accounts, and free numbers.
 //! - [`home`]: the home folder.
@@ -9,6 +10,7 @@
 //! - [`sysusers`]: accounts that packages describe, as `systemd-sysusers` makes them.
 
 mod change;
+pub mod convert;
 pub mod database;
 pub mod defaults;
 mod home;

@@ -271,6 +271,13 @@ fn make_group(
         Some(gid) => gid,
         None => numbers.take(&line.name, |gid| is_free(gid, true))?,
     };
+    let gshadow = database.gshadow.as_ref();
+    if gshadow.is_some_and(|gshadow| gshadow.row(&line.name).is_some()) {
+        return Err(Error::Sysusers {
+            line: format!("g {}", line.name),
+            problem: "is a group that /etc/gshadow has already, and /etc/group has not".to_owned(),
+        });
+    }
     database.push_group_with(&line.name, gid, PASSWORD);
     Ok(gid)
 }
@@ -315,6 +322,7 @@ fn make_user(
         shell: &line.shell,
         ageing: <[String; 3]>::default(),
         now,
+        keeps_leftover: true,
     });
     Ok(())
 }

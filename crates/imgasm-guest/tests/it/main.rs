@@ -1,5 +1,6 @@
 //! Tests of `imgasm-guest`, in one program.
 
+mod convert;
 mod databases;
 mod deferred;
 mod dnf;

@@ -77,6 +77,43 @@ fn accounts_are_those_that_systemd_makes() {
     }
 }
 
+/// What an earlier user of the name has left is not doubled.
+#[test]
+fn a_line_that_was_left_over_is_as_systemd_leaves_it() {
+    if !need::tools(&["systemd-sysusers"]) {
+        return;
+    }
+    let mut system = SYSTEM.to_vec();
+    system[2].1 = "left:$6$abc$def:100:1:2:3:4:5:6\nroot:*:1::::::\ndaemon:*:1::::::\n";
+    let lines = "u left 420\nu new 421\nr - 100-999\n";
+    let folder = tempfile::tempdir().unwrap();
+    on_host(folder.path(), &system);
+    let mut command = Command::new("systemd-sysusers");
+    command.arg(format!("--root={}", folder.path().display()));
+    command.arg("--inline").args(lines.lines());
+    run(command.env("SOURCE_DATE_EPOCH", "1700000000"));
+    let mut image = in_memory(&system);
+    let now = Timestamp {
+        seconds: 1_700_000_000,
+        nanoseconds: 0,
+    };
+    sysusers::apply(&mut Editor::new(&mut image), lines, now).unwrap();
+    for name in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"] {
+        let ours = String::from_utf8(read_known(&image, name).unwrap().unwrap()).unwrap();
+        let theirs = fs::read_to_string(folder.path().join(&name[1..])).unwrap();
+        assert_eq!(ours, theirs, "{name}");
+    }
+    // A group of which only a password is there is refused by both.
+    system[3].1 = "root:::\nleft:!::\n";
+    on_host(folder.path(), &system);
+    let mut command = Command::new("systemd-sysusers");
+    command.arg(format!("--root={}", folder.path().display()));
+    command.args(["--inline", "g left 420"]);
+    assert!(!command.output().unwrap().status.success());
+    let mut image = in_memory(&system);
+    sysusers::apply(&mut Editor::new(&mut image), "g left 420", now).unwrap_err();
+}
+
 /// Files that are missing are made if they get lines.
 #[test]
 fn files_that_are_missing_are_those_that_systemd_makes() {

@@ -4,7 +4,7 @@ use super::super::{Run, Shell};
 use super::options;
 use crate::Accounts;
 use crate::files::read_known;
-use crate::users::{self, GroupSpec, UserSpec, ensure_group, ensure_user, sysusers};
+use crate::users::{self, GroupSpec, UserSpec, convert, ensure_group, ensure_user, sysusers};
 
 /// The statuses with which useradd(8) and groupadd(8) end.
 mod status {
@@ -27,6 +27,13 @@ impl Shell<'_, '_> {
             "gpasswd" => self.gpasswd(arguments),
             "userdel" | "groupdel" => self.account_removed(name == "userdel", arguments),
             "systemd-sysusers" => self.sysusers(arguments),
+            "pwconv" | "grpconv" if arguments.is_empty() => {
+                let is_done = match name {
+                    "pwconv" => convert::users(self.editor, self.now)?,
+                    _ => convert::groups(self.editor)?,
+                };
+                if is_done { Ok(0) } else { Err(self.unknown()) }
+            }
             _ => Err(self.unknown()),
         }
     }

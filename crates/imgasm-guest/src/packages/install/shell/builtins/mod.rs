@@ -184,7 +184,7 @@ impl Shell<'_, '_> {
             }
             "chmod" | "chown" | "chgrp" => self.attribute_command(name, arguments),
             "getent" | "id" | "useradd" | "groupadd" | "usermod" | "gpasswd" | "userdel"
-            | "groupdel" | "systemd-sysusers" | "adduser" | "addgroup" => {
+            | "groupdel" | "systemd-sysusers" | "adduser" | "addgroup" | "pwconv" | "grpconv" => {
                 self.spend(DEAR_WORK)?;
                 self.account_command(name, arguments)
             }
