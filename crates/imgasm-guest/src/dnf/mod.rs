@@ -2,12 +2,14 @@
 //!
 //! - [`config`]: the form of its files.
 //! - [`variables`]: what `$name` in them stands for.
-//! - [`repository`]: the repositories that are turned on.
+//! - [`repository`]: the repositories that are turned on; [`modules`]: the modules.
 
 mod config;
+pub mod modules;
 pub mod repository;
 pub mod variables;
 
+pub use modules::Modules;
 pub use repository::Repository;
 
 use imgasm_fs::FileSystem;

@@ -39,6 +39,8 @@ pub struct Repository {
     pub excludes: Vec<String>,
     /// If there are any, patterns of the only packages that are.
     pub includes: Vec<String>,
+    /// Whether modules hide none of its packages.
+    pub module_hotfixes: bool,
 }
 
 /// Where a repository is.
@@ -131,6 +133,11 @@ impl File<'_> {
             cost: self.number("cost")?,
             excludes: self.patterns(&["excludepkgs", "exclude"]),
             includes: self.patterns(&["includepkgs"]),
+            module_hotfixes: match self.own("module_hotfixes") {
+                Some(value) => truth(&value)
+                    .ok_or_else(|| self.wrong("module_hotfixes", value, "true or false"))?,
+                None => false,
+            },
         })
     }
 
