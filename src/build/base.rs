@@ -61,7 +61,7 @@ pub(super) fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> R
     if let Some(missing) = recipe.base.download()
         && !recipe.base.path().exists()
     {
-        let error = recipe.base_error(format!("{} has not been fetched", missing.url));
+        let error = recipe.base_error(format!("{} has not been fetched", missing.url.as_str()));
         let error = error.with_hint("`imgasm fetch` gets it; a build asks no server");
         return Err(config::Error::from(error).into());
     }

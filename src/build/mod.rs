@@ -213,9 +213,8 @@ impl Build {
             let scripts = packages::install(applier, recipe, locked.as_ref(), bases.cache())?;
             let verdicts = lock::file::verdicts(&scripts);
             if locked.is_some_and(|locked| locked.lock.scripts != verdicts) {
-                return Err(
-                    packages::stale(recipe, "what becomes of the scripts of packages").into(),
-                );
+                let what = "what becomes of the scripts of packages";
+                return Err(lock::store::stale(recipe, what).into());
             }
             for overlay in &recipe.overlays {
                 applier.apply(overlay)?;

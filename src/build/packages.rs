@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use super::Result;
 use crate::lock::file::LockedRemoval;
+use crate::lock::named::{self, Pinned};
 use crate::lock::repositories::{self, Repository};
+use crate::lock::store::stale;
 use crate::lock::{self, Lock, Store};
-use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Applier, Overlay};
-use crate::recipe::Recipe;
 use crate::recipe::packages::{lock_path, wishes_identity};
+use crate::recipe::{NamedPackage, Recipe};
 use imgasm_block::Digest;
 use imgasm_container::Cache;
 use imgasm_fs::FileSystem;
 use imgasm_guest::packages;
+use imgasm_guest::packages::Scriptlets;
 use imgasm_guest::packages::database::Database;
 
 /// A lock, and the repositories that it was made of.
@@ -40,13 +42,17 @@ pub(super) fn unsigned(recipe: &Recipe, locked: Option<&Locked>) -> BTreeSet<Dig
     let repositories = locked.into_iter().flat_map(|locked| &locked.repositories);
     let checked = repositories.filter(|one| one.gpgcheck);
     let checked: BTreeSet<_> = checked.map(|one| one.id.as_str()).collect();
-    let locked = locked.into_iter().flat_map(|locked| &locked.lock.packages);
-    let locked = locked.filter(|package| !checked.contains(package.repository.as_str()));
-    let files = recipe.packages.iter().filter_map(PackageFile::unsigned);
+    let lock = locked.map(|locked| &locked.lock);
+    let wished = lock.into_iter().flat_map(Lock::of_repositories);
+    let is_checked = |id: &Option<String>| id.as_deref().is_some_and(|id| checked.contains(id));
+    let wished = wished.filter(|package| !is_checked(&package.repository));
+    let named = recipe.packages.iter();
+    let named = named.filter(|named| named.keyring(&recipe.folder).is_none());
+    let named = named.filter_map(|named| Some(Pinned::of(named, lock)?.sha256));
     let overlays = recipe.overlays.iter().flat_map(Overlay::unsigned);
-    locked
+    wished
         .map(|package| package.sha256)
-        .chain(files)
+        .chain(named)
         .chain(overlays)
         .collect()
 }
@@ -59,32 +65,32 @@ pub(super) fn install(
     locked: Option<&Locked>,
     cache: &Cache,
 ) -> Result<Vec<packages::Script>> {
-    let files = recipe.packages.iter();
-    let mut requests: Vec<_> = files.map(|file| file.request(&recipe.folder)).collect();
-    let unwritable = recipe.packages.iter().map(PackageFile::unwritable);
-    let unwritable = unwritable.min();
-    let (Some(wishes), Some(Locked { lock, repositories })) = (&recipe.wishes, locked) else {
-        let wishes = packages::Wishes::default();
-        return match unwritable {
-            Some(unwritable) => Ok(applier.install(&requests, &wishes, unwritable, &[])?),
-            None => Ok(Vec::new()),
-        };
+    let store = Store::new(recipe, cache.folder());
+    let lock = locked.map(|locked| &locked.lock);
+    let mut requests = named::requests(&store, &recipe.packages, lock)?;
+    let named = recipe.packages.iter().map(NamedPackage::unwritable);
+    let unwritable = named.chain(recipe.wishes.iter().map(|one| one.database.unwritable()));
+    let Some(unwritable) = unwritable.min() else {
+        return Ok(Vec::new());
     };
-    requests.extend(Store::new(recipe, cache.folder()).requests(lock, repositories)?);
-    let own = wishes.database.unwritable();
+    let Some(Locked { lock, repositories }) = locked else {
+        let wishes = packages::Wishes::default();
+        return Ok(applier.install(&requests, &wishes, unwritable, &[])?);
+    };
+    requests.extend(store.requests(lock, repositories)?);
     let remove: Vec<_> = lock.removals.iter().map(LockedRemoval::nevra).collect();
+    let wishes = recipe.wishes.as_ref();
     let also = packages::Wishes {
         remove: &remove,
         allows_older: true,
-        scriptlets: wishes.scriptlets,
+        scriptlets: wishes.map_or(Scriptlets::Native, |wishes| wishes.scriptlets),
         overrides: &[],
     };
-    let unwritable = unwritable.map_or(own, |unwritable| unwritable.min(own));
     let instead = &recipe.instead_of_scripts;
     Ok(applier.install(&requests, &also, unwritable, instead)?)
 }
 
-/// The lock of a recipe; `None` where it wishes for no packages by name.
+/// The lock of a recipe; `None` where it needs none.
 ///
 /// # Errors
 /// Where there is none, or it was made for another base or for other wishes.
@@ -92,14 +98,15 @@ pub(super) fn fitting_lock(
     recipe: &Recipe,
     fs: &dyn FileSystem,
 ) -> Result<Option<Locked>, lock::Error> {
-    let Some(wishes) = &recipe.wishes else {
+    if !recipe.needs_lock() {
         return Ok(None);
-    };
+    }
     let path = lock_path(&recipe.source, recipe.image.as_deref());
     let lock = Lock::read(&path)?;
     let lock = lock.ok_or(lock::Error::Missing { path })?;
-    if lock.wishes != wishes_identity(&recipe.repositories, wishes) {
-        return Err(stale(recipe, "`[packages]` or a `[[repository]]`"));
+    if lock.wishes != wishes_identity(recipe) {
+        let what = "`[packages]`, a `[[package]]` or a `[[repository]]`";
+        return Err(stale(recipe, what));
     }
     let database = Database::read(fs)?.ok_or(lock::Error::NoDatabase)?;
     let repositories = repositories::all(recipe, fs, &database)?;
@@ -114,10 +121,4 @@ pub(super) fn fitting_lock(
         return Err(stale(recipe, "what is installed in the base"));
     }
     Ok(Some(Locked { lock, repositories }))
-}
-
-/// The lock was made for something else.
-pub(super) fn stale(recipe: &Recipe, what: &'static str) -> lock::Error {
-    let path = lock_path(&recipe.source, recipe.image.as_deref());
-    lock::Error::Stale { path, what }
 }

@@ -1,16 +1,19 @@
 //! `imgasm fetch`
 
-use super::download::DownloadArgs;
+use super::download::{DownloadArgs, Downloads};
 use super::failure::Failure;
+use super::lock::explained;
 use super::output::{Output, bytes};
 use super::recipe::{self, RecipeArgs};
-use super::{Outcome, confine, download, image, lock as locking};
+use super::{Outcome, confine, image};
 use crate::environment::Environment;
+use crate::lock::named::Pinned;
+use crate::lock::store::stale;
 use crate::lock::{self, Lock, Store};
 use crate::recipe::packages;
 use imgasm_repo::Transport;
 
-/// Get a base that lies on a server, and the packages that imgasm.lock names, so that a build needs no
+/// Get what the recipe names by URLs, and the packages that imgasm.lock names, so that a build needs no
 /// server.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -33,23 +36,40 @@ pub(super) fn run(
     let mut total = 0;
     let load = || recipe::load_all(&args.recipe, environment);
     for recipe in &confine::apart(confine::anything(), environment, load)? {
-        let (args, vendor) = (&args.download, args.vendor);
-        let base = download::fetch_base(args, recipe, vendor, &transport, environment)?;
-        if let Some((path, size)) = &base {
-            output.line(path.display())?;
-            total += size;
-        }
-        if base.is_some() && recipe.wishes.is_none() {
-            continue;
-        }
-        locking::wishes(recipe)?;
-        let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
-        let lock = Lock::read(&path)?;
-        let lock = lock.ok_or_else(|| locking::explained(lock::Error::Missing { path }))?;
+        let downloads = Downloads {
+            args: &args.download,
+            recipe,
+            transport: &transport,
+            environment,
+            into_vendor: args.vendor,
+        };
         let store = Store::new(recipe, cache.folder());
-        for package in &lock.packages {
-            let fetched = store.fetch(&lock, package, vendor, &transport);
-            let (path, is_new) = fetched.map_err(locking::explained)?;
+        let lock = if recipe.needs_lock() {
+            let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
+            let lock = Lock::read(&path)?;
+            Some(lock.ok_or_else(|| explained(lock::Error::Missing { path }))?)
+        } else {
+            None
+        };
+        let mut got: Vec<_> = downloads.base()?.into_iter().collect();
+        for named in &recipe.packages {
+            if named.path.url().is_some() && Pinned::of(named, lock.as_ref()).is_none() {
+                return Err(explained(stale(recipe, "a `[[package]]`")));
+            }
+            got.extend(downloads.package(&store, named, lock.as_ref())?.1);
+        }
+        if got.is_empty() && lock.is_none() {
+            return Err(Failure::new("the recipe has nothing on a server")
+                .with_hint("a base and packages may be named by their URLs, or packages by name"));
+        }
+        for (path, bytes) in got {
+            output.line(path.display())?;
+            total += bytes;
+        }
+        let Some(lock) = lock else { continue };
+        for package in lock.of_repositories() {
+            let fetched = store.fetch(&lock, package, args.vendor, &transport);
+            let (path, is_new) = fetched.map_err(explained)?;
             output.line(path.display())?;
             if is_new {
                 total += package.size;

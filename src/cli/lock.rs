@@ -1,6 +1,6 @@
 //! `imgasm lock`
 
-use super::download::{self, DownloadArgs};
+use super::download::{DownloadArgs, Downloads};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
@@ -9,10 +9,10 @@ use super::{Outcome, confine, image};
 use crate::build::{self, Bases};
 use crate::environment::Environment;
 use crate::lock::file::verdicts;
-use crate::lock::make::{self, Base, Made, Options};
+use crate::lock::make::{self, Base, Made};
 use crate::lock::{self, Lock, Store};
 use crate::recipe::Recipe;
-use crate::recipe::packages::{self, PackageWishes};
+use crate::recipe::packages;
 use imgasm_repo::Transport;
 
 /// Write to imgasm.lock exactly which packages the recipe's wishes come to.
@@ -33,12 +33,13 @@ pub(super) struct Args {
     download: DownloadArgs,
 }
 
-/// The packages that a recipe wishes for, if it does.
-pub(super) fn wishes(recipe: &Recipe) -> Result<&PackageWishes, Failure> {
-    recipe.wishes.as_ref().ok_or_else(|| {
-        Failure::new("the recipe wishes for no packages")
-            .with_hint("`[packages]` with `install = [\"NAME\"]` does")
-    })
+/// Makes sure that there is something to lock.
+fn check_needed(recipe: &Recipe) -> Result<(), Failure> {
+    if recipe.needs_lock() {
+        return Ok(());
+    }
+    Err(Failure::new("the recipe wishes for no packages")
+        .with_hint("`[packages]` with `install = [\"NAME\"]` does"))
 }
 
 pub(super) fn run(
@@ -63,32 +64,45 @@ fn lock(
     environment: &Environment,
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let wishes = wishes(recipe)?;
+    check_needed(recipe)?;
     let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
     let old = Lock::read(&path)?;
     let transport = Transport::new(environment.proxies.clone());
-    download::fetch_base(&args.download, recipe, false, &transport, environment)?;
-    let bars = Bars::new();
+    let downloads = Downloads {
+        args: &args.download,
+        recipe,
+        transport: &transport,
+        environment,
+        into_vendor: false,
+    };
+    downloads.base()?;
+    let kept = old
+        .clone()
+        .and_then(|old| kept(old, args.update.as_deref()));
     let cache = image::cache(environment)?;
+    let store = Store::new(recipe, cache.folder());
+    let pinned = recipe.packages.iter().map(|named| {
+        let (pinned, _) = downloads.package(&store, named, kept.as_ref())?;
+        Ok(pinned)
+    });
+    let pinned = pinned.collect::<Result<Vec<_>, Failure>>()?;
+    let bars = Bars::new();
     let needs = || confine::reading(confine::of_recipe(recipe));
     let bases = Bases::new(cache.clone());
-    let base = confine::apart(needs(), environment, || {
+    let (base, named) = confine::apart(needs(), environment, || {
         let root = build::base_root(recipe, &bases, &bars.reading("base"))?;
-        Base::read(recipe, root.as_ref()).map_err(explained)
+        let base = Base::read(recipe, root.as_ref()).map_err(explained)?;
+        let named = pinned.iter().map(|pinned| pinned.open(&store));
+        let named = named.collect::<Result<Vec<_>, _>>().map_err(explained)?;
+        Ok((base, named))
     })?;
     bars.finish();
-    let updates_all = args.update.as_ref().is_some_and(Vec::is_empty);
-    let options = Options {
-        prefer: old.clone().filter(|_| !updates_all),
-        update: args.update.clone(),
-    };
-    let made = make::make(recipe, wishes, base, &transport, &options);
+    let made = make::make(recipe, &named, base, &transport, kept.as_ref());
     let Made { mut lock, notes } = made.map_err(explained)?;
     for note in &notes {
         output.warning(note);
     }
-    let store = Store::new(recipe, cache.folder());
-    for package in &lock.packages {
+    for package in lock.of_repositories() {
         let fetched = store.fetch(&lock, package, false, &transport);
         fetched.map_err(explained)?;
     }
@@ -123,6 +137,18 @@ fn lock(
     lock.write(&path)?;
     output.note("locked", format_args!("{} packages", lock.packages.len()));
     Ok(Outcome::Done)
+}
+
+/// What of a lock is to stay: without the packages of these names, and nothing if none is named.
+fn kept(mut old: Lock, update: Option<&[String]>) -> Option<Lock> {
+    match update {
+        Some([]) => return None,
+        Some(names) => old
+            .packages
+            .retain(|package| !names.contains(&package.name)),
+        None => {}
+    }
+    Some(old)
 }
 
 /// A failure with the advice of its error.

@@ -10,6 +10,7 @@
 //! - `rules`: what they may hold.
 //! - [`given`]: their values from outside, some of which nobody else may see.
 //! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
+//! - [`place`]: where a file is: in the project or on a server.
 //! - [`digest`]: the identity of a folder's content.
 //! - [`boundary`]: the folders in which named files may lie.
 
@@ -18,6 +19,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod digest;
 pub mod given;
+pub mod place;
 mod rules;
 mod setting;
 pub mod source;
@@ -31,6 +33,7 @@ use std::path::PathBuf;
 pub use boundary::Boundary;
 pub use diagnostic::Diagnostic;
 pub use given::{Given, Values};
+pub use place::{Place, Url};
 pub use setting::Setting;
 pub use source::Source;
 pub use values::{Account, ByteSize, Epoch, Mode, ProjectPath, RelativePath};

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
+use super::place::is_url;
 pub use imgasm_block::ByteSize;
 
 /// A number of seconds since 1970 that is not negative, as in `SOURCE_DATE_EPOCH`
@@ -172,6 +173,11 @@ impl FromStr for ProjectPath {
 
 /// A relative path of a file, without its empty parts.
 fn relative(text: &str) -> Result<PathBuf, String> {
+    if is_url(text) {
+        return Err(format!(
+            "{text:?} is a URL, and the file of this key must lie here"
+        ));
+    }
     let mut path = PathBuf::new();
     for component in Path::new(text).components() {
         match component {

@@ -68,9 +68,10 @@ pub struct LockedPackage {
     pub version: String,
     /// The architecture that it is for.
     pub arch: String,
-    /// The repository that has it.
-    pub repository: String,
-    /// Its file there.
+    /// The repository that has it; none if the recipe names the file itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// Its file there, or as the recipe names it.
     pub location: String,
     /// Bytes of the file.
     pub size: u64,
@@ -146,6 +147,12 @@ impl Lock {
             removals: Vec::new(),
             scripts: BTreeMap::new(),
         }
+    }
+
+    /// The packages that are from repositories, and not named by their files.
+    pub fn of_repositories(&self) -> impl Iterator<Item = &LockedPackage> {
+        let packages = self.packages.iter();
+        packages.filter(|package| package.repository.is_some())
     }
 
     /// Reads a lock; `None` where there is none.

@@ -8,22 +8,18 @@ use crate::recipe::Recipe;
 use crate::recipe::packages::{self, PackageWishes};
 use imgasm_block::Digest;
 use imgasm_fs::FileSystem;
+use imgasm_guest::dnf::Modules;
 use imgasm_guest::files::{known_path, link_target};
 use imgasm_guest::packages::database::Database;
+use imgasm_guest::packages::install::candidate::Candidate;
 use imgasm_guest::packages::openpgp::Keyring;
+use imgasm_guest::packages::tags;
 use imgasm_guest::{Arch, Facts, packages as rpm};
 use imgasm_repo::metadata::{Location, Repository};
+use imgasm_repo::package::Available;
+use imgasm_repo::pool::Number;
 use imgasm_repo::wish::Wishes;
 use imgasm_repo::{Pool, Solution, Transport, solve};
-
-/// What else is to be known.
-#[derive(Debug, Default)]
-pub struct Options {
-    /// The packages that are to stay as this lock has them, where that can be.
-    pub prefer: Option<Lock>,
-    /// The names of those that need not; `None` is that of none.
-    pub update: Option<Vec<String>>,
-}
 
 /// A lock, with what a person should know of it.
 #[derive(Debug)]
@@ -50,6 +46,7 @@ pub struct Base {
     arch: Option<Arch>,
     database: Database,
     repositories: Vec<repositories::Repository>,
+    modules: Modules,
     is_merged: bool,
 }
 
@@ -60,24 +57,29 @@ impl Base {
         Ok(Self {
             arch: Facts::detect(fs)?.arch,
             repositories: repositories::all(recipe, fs, &database)?,
+            modules: Modules::read(fs)?,
             is_merged: link_target(fs, &known_path("/bin"))?.is_some(),
             database,
         })
     }
 }
 
-/// Solves the wishes of a recipe for its base.
+/// Solves the wishes of a recipe for its base; `named` are the packages that it names by their files,
+/// in order. The packages of `kept` stay as they are there, where that can be.
 pub fn make(
     recipe: &Recipe,
-    wishes: &PackageWishes,
+    named: &[Candidate],
     base: Base,
     transport: &Transport,
-    options: &Options,
+    kept: Option<&Lock>,
 ) -> Result<Made, Error> {
+    let none = PackageWishes::default();
+    let wishes = recipe.wishes.as_ref().unwrap_or(&none);
     let Base {
         arch,
         database,
         repositories: known,
+        modules,
         is_merged,
     } = base;
     let keyrings = known.iter().map(repositories::Repository::keyring);
@@ -85,7 +87,7 @@ pub fn make(
     let keys: Vec<_> = keyrings.iter().map(Keyring::fingerprints).collect();
     let mut repositories = Vec::new();
     for (one, keyring) in known.into_iter().zip(keyrings) {
-        let old = options.prefer.iter().flat_map(|old| &old.repositories);
+        let old = kept.into_iter().flat_map(|old| &old.repositories);
         let mut old = old.filter(|old| old.id == one.id);
         repositories.push(Repository {
             prefer: old.find_map(|old| old.places.first().cloned()),
@@ -96,32 +98,26 @@ pub fn make(
             cost: one.cost,
             excludes: one.excludes,
             includes: one.includes,
+            module_hotfixes: one.module_hotfixes,
         });
     }
     let headers = database.records.iter().map(|record| &record.header);
     let mut pool = Pool::of_installed(headers, arch, is_merged);
-    let loaded = pool.add(&repositories, transport, &wishes.exclude)?;
-    if let Some(old) = &options.prefer {
-        let may_change = options.update.as_deref().unwrap_or_default();
-        let kept = old
-            .packages
-            .iter()
-            .filter(|package| !may_change.contains(&package.name));
-        pool.prefer(kept.map(LockedPackage::nevra));
-    }
+    let files = add_named(&mut pool, recipe, named, &database)?;
+    let loaded = pool.add(&repositories, transport, &wishes.exclude, &modules)?;
+    let stay = kept.into_iter().flat_map(|old| &old.packages);
+    pool.prefer(stay.map(LockedPackage::nevra));
     let wanted = Wishes {
         install: wishes.install.clone(),
         upgrade: wishes.upgrade.clone(),
         remove: wishes.remove.clone(),
         swap: wishes.swap.clone().into_iter().collect(),
+        files,
         protected: wishes.protected.clone(),
         weak: wishes.install_weak_deps,
     };
     let solution = solve(&mut pool, &wanted, &loaded, transport)?;
-    let mut lock = Lock::new(
-        identity(&database),
-        packages::wishes_identity(&recipe.repositories, wishes),
-    );
+    let mut lock = Lock::new(identity(&database), packages::wishes_identity(recipe));
     lock.repositories = repositories
         .iter()
         .zip(&loaded)
@@ -145,6 +141,45 @@ pub fn make(
     })
 }
 
+/// Adds the packages that a recipe names by their files, unless they are installed already; gives their
+/// numbers, with what the recipe calls them.
+fn add_named(
+    pool: &mut Pool,
+    recipe: &Recipe,
+    named: &[Candidate],
+    database: &Database,
+) -> Result<Vec<(String, Number)>, Error> {
+    let installed = 0..pool.packages.len();
+    let mut files = Vec::new();
+    for (file, candidate) in recipe.packages.iter().zip(named) {
+        let mut records = database.records.iter();
+        if records.any(|record| candidate.is_recorded_as(&record.header)) {
+            continue;
+        }
+        let header = &candidate.rpm.header;
+        let place = file.path.text();
+        let available = Available {
+            repository: None,
+            location: place.clone(),
+            sha256: candidate.request.sha256,
+            size: candidate.rpm.size(),
+            source: header.string(tags::SOURCE_RPM).unwrap_or_default(),
+        };
+        let number = pool.add_file(header, available, !file.nodeps);
+        let mut others = installed.clone();
+        let newer =
+            others.find(|old| pool.excludes(number, *old) && pool.compare(number, *old).is_lt());
+        if let Some(newer) = newer {
+            return Err(Error::Packages(rpm::Error::Older {
+                package: pool.nevra(number),
+                installed: pool.nevra(newer),
+            }));
+        }
+        files.push((place, number));
+    }
+    Ok(files)
+}
+
 /// Writes the solution into the lock.
 fn fill(lock: &mut Lock, pool: &Pool, solution: &Solution, repositories: &[Repository]) {
     let text = |id| pool.names.text(id).to_owned();
@@ -166,7 +201,9 @@ fn fill(lock: &mut Lock, pool: &Pool, solution: &Solution, repositories: &[Repos
             name: text(package.name),
             version: text(package.version),
             arch: text(package.arch),
-            repository: repositories[available.repository].id.clone(),
+            repository: available
+                .repository
+                .map(|number| repositories[number].id.clone()),
             location: available.location.clone(),
             size: available.size,
             sha256: available.sha256,

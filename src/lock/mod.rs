@@ -3,12 +3,14 @@
 //! - [`mod@file`]: the lock as it is written.
 //! - [`make`]: making it: the base's packages, the repositories, the solution.
 //! - [`repositories`]: the repositories that a recipe means.
+//! - [`named`]: the packages that a recipe names by their files.
 //! - [`store`]: the package files on the host.
 //!
 //! A build only ever reads the lock and the store; it asks no server.
 
 pub mod file;
 pub mod make;
+pub mod named;
 pub mod repositories;
 pub mod store;
 
@@ -31,7 +33,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// There is no lock.
-    #[error("{} is not there, and the recipe wishes for packages", path.display())]
+    #[error("{} is not there, and only it knows which packages the recipe means", path.display())]
     Missing {
         /// Where it should be.
         path: PathBuf,
@@ -53,7 +55,7 @@ pub enum Error {
         what: &'static str,
     },
     /// Package files are missing.
-    #[error("{} of the locked packages are not here, such as {first}", count)]
+    #[error("{count} of the packages are not here, such as {first}")]
     NotFetched {
         /// How many.
         count: usize,

@@ -35,6 +35,8 @@ pub struct Repository {
     pub excludes: Vec<String>,
     /// If there are any, patterns of the only packages that are.
     pub includes: Vec<String>,
+    /// Whether modules hide none of its packages.
+    pub module_hotfixes: bool,
 }
 
 impl Repository {
@@ -102,6 +104,7 @@ fn described_by(
         cost: repository.cost,
         excludes: repository.excludes.clone(),
         includes: Vec::new(),
+        module_hotfixes: repository.module_hotfixes,
     })
 }
 
@@ -122,5 +125,6 @@ fn configured(fs: &dyn FileSystem, repository: dnf::Repository) -> Result<Reposi
         cost: repository.cost.unwrap_or(COST),
         excludes: repository.excludes,
         includes: repository.includes,
+        module_hotfixes: repository.module_hotfixes,
     })
 }

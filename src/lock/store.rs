@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Error;
 use super::file::{Lock, LockedPackage};
 use super::repositories::Repository;
+use super::{Error, named};
 use crate::recipe::Recipe;
 use crate::recipe::download::VENDOR;
 use crate::recipe::packages::lock_path;
@@ -30,7 +30,34 @@ impl<'r> Store<'r> {
         }
     }
 
-    /// The file of a package, if it is there. Whether it is the right one is seen when it is opened.
+    /// The folder of the recipe.
+    pub fn folder(&self) -> &Path {
+        &self.recipe.folder
+    }
+
+    /// That the lock was made for something else.
+    pub(super) fn stale(&self, what: &'static str) -> Error {
+        stale(self.recipe, what)
+    }
+
+    /// Where a file of this name lies, or would after it was fetched: in the folder beside the recipe,
+    /// or else in the cache.
+    pub fn place(&self, name: &str, into_vendor: bool) -> PathBuf {
+        let folder = if into_vendor {
+            &self.vendor
+        } else {
+            &self.cache
+        };
+        folder.join(name)
+    }
+
+    /// The file of this name, where it is.
+    pub fn find_file(&self, name: &str) -> Option<PathBuf> {
+        let places = [true, false].map(|vendor| self.place(name, vendor));
+        places.into_iter().find(|path| path.is_file())
+    }
+
+    /// The file of a package of a repository, if it is there. Whether it is the right one is seen when it is opened.
     pub fn find(&self, package: &LockedPackage) -> Option<PathBuf> {
         let places = [self.vendored(package), self.cached(package)];
         let is_there = |path: &PathBuf| {
@@ -48,10 +75,10 @@ impl<'r> Store<'r> {
     }
 
     fn cached(&self, package: &LockedPackage) -> PathBuf {
-        self.cache.join(format!("{}.rpm", package.sha256))
+        self.cache.join(named::file_name(package.sha256))
     }
 
-    /// Gets a package, unless it is there; gives its file, and whether it was got. Into the folder
+    /// Gets a package of a repository, unless it is there; gives its file, and whether it was got. Into the folder
     /// beside the recipe, or else into the cache.
     pub fn fetch(
         &self,
@@ -77,7 +104,7 @@ impl<'r> Store<'r> {
             })?;
         }
         let mut repositories = lock.repositories.iter();
-        let repository = repositories.find(|one| one.id == package.repository);
+        let repository = repositories.find(|one| Some(&one.id) == package.repository.as_ref());
         let places = repository.map_or(&[][..], |repository| &repository.places);
         let mut problem = None;
         for place in places {
@@ -93,7 +120,8 @@ impl<'r> Store<'r> {
         Err(problem.map_or_else(|| unknown_repository(self.recipe, package), Error::from))
     }
 
-    /// What a build asks for: every locked package, with the keys that must have signed it.
+    /// What a build asks for: every locked package of a repository, with the keys that must have
+    /// signed it.
     ///
     /// # Errors
     /// Where files are missing.
@@ -104,10 +132,8 @@ impl<'r> Store<'r> {
     ) -> Result<Vec<Request>, Error> {
         let wishes = self.recipe.wishes.as_ref();
         let scriptlets = wishes.map_or(Scriptlets::Native, |wishes| wishes.scriptlets);
-        let mut missing = lock
-            .packages
-            .iter()
-            .filter(|package| self.find(package).is_none());
+        let of_repositories = lock.of_repositories();
+        let mut missing = of_repositories.filter(|package| self.find(package).is_none());
         if let Some(first) = missing.next() {
             return Err(Error::NotFetched {
                 first: first.nevra(),
@@ -116,7 +142,7 @@ impl<'r> Store<'r> {
         }
         let request = |package: &LockedPackage| {
             let mut known = repositories.iter();
-            let repository = known.find(|one| one.id == package.repository);
+            let repository = known.find(|one| Some(&one.id) == package.repository.as_ref());
             let repository = repository.ok_or_else(|| unknown_repository(self.recipe, package))?;
             let keyrings = if repository.gpgcheck {
                 repository.keys.clone()
@@ -133,10 +159,10 @@ impl<'r> Store<'r> {
                 nodeps: false,
                 scriptlets,
                 reason: package.reason,
-                repository: Some(package.repository.clone()),
+                repository: package.repository.clone(),
             })
         };
-        lock.packages.iter().map(request).collect()
+        lock.of_repositories().map(request).collect()
     }
 }
 
@@ -145,9 +171,16 @@ pub fn packages_in(cache: &Path) -> PathBuf {
     cache.join("packages")
 }
 
+/// The lock of a recipe was made for something else.
+pub fn stale(recipe: &Recipe, what: &'static str) -> Error {
+    let path = lock_path(&recipe.source, recipe.image.as_deref());
+    Error::Stale { path, what }
+}
+
 fn unknown_repository(recipe: &Recipe, package: &LockedPackage) -> Error {
+    let repository = package.repository.as_deref().unwrap_or_default();
     Error::Unusable {
         path: lock_path(&recipe.source, recipe.image.as_deref()),
-        problem: format!("there is no repository `{}`", package.repository),
+        problem: format!("there is no repository `{repository}`"),
     }
 }

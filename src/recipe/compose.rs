@@ -13,9 +13,9 @@ use std::path::{Component, Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeValue};
 
-use super::download;
 use super::load::outside;
 use crate::config::decode::{self, Table, Value};
+use crate::config::place::is_url;
 use crate::config::{self, Boundary, Diagnostic, Source};
 
 /// The most recipes that extend one another.
@@ -342,7 +342,7 @@ fn move_path(table: &mut Table<'_>, way: &[&str], folder: &Path) {
 
 fn move_in(value: &mut DeValue<'_>, way: &[&str], folder: &Path) {
     match value {
-        DeValue::String(text) if way.is_empty() && !download::is_url(text) => {
+        DeValue::String(text) if way.is_empty() && !is_url(text) => {
             // A path from the root stays, as joining does it.
             let path = folder.join(text.as_ref()).display().to_string();
             *text = DeString::Owned(path);

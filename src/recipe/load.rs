@@ -12,14 +12,13 @@ use super::disk::RawDisk;
 use super::overlays::{self, RawOverlay};
 use super::packages::{self, PackageWishes};
 use super::volume::{self, RawVolume};
-use super::{AmiFacts, Base, Options, Recipe, ami, compose, identity};
+use super::{AmiFacts, Base, NamedPackage, Options, Recipe, ami, compose, identity};
 use crate::config::decode::{self, Value};
 use crate::config::{
     self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Given, Source, Values, Variables,
     template,
 };
 use crate::overlay::ScriptSteps;
-use crate::overlay::steps::package::PackageFile;
 use crate::verify::expect::Expectation;
 use crate::verify::live;
 use imgasm_aws::wish::Ami;
@@ -39,7 +38,7 @@ pub(super) struct RawRecipe {
     #[serde(default)]
     overlays: Vec<Spanned<RawOverlay>>,
     #[serde(default)]
-    package: Vec<PackageFile>,
+    package: Vec<NamedPackage>,
     packages: Option<Spanned<PackageWishes>>,
     #[serde(default)]
     volume: Vec<Spanned<RawVolume>>,
@@ -130,9 +129,10 @@ impl Recipe {
         let digests = overlays.iter();
         let digests = digests.map(|overlay| options.folders.digest(overlay.folder()));
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
-        let lock = match &wishes {
-            Some(_) => packages::lock_digest(&source, image.as_deref(), &boundary)?,
-            None => None,
+        let lock = if packages::need_lock(wishes.as_ref(), &raw.package) {
+            packages::lock_digest(&source, image.as_deref(), &boundary)?
+        } else {
+            None
         };
         let own = (&overlays[..], &overlay_digests[..]);
         let digest = identity::digest(&source, &name, &variables, own, &volumes);
@@ -221,7 +221,7 @@ fn extended(path: &Path, options: &Options) -> config::Result<Source> {
 fn check_files(
     folder: &Path,
     boundary: &Boundary,
-    packages: &[PackageFile],
+    packages: &[NamedPackage],
     repositories: &[packages::Repository],
 ) -> config::Result<()> {
     for file in packages {

@@ -6,7 +6,7 @@
 //! - `overlays`: the overlays that it names; `ami`: the AMI; `identity`: what tells it from others.
 //! - [`base`]: what the image is made from, which may lie on a server ([`download`]); `disk`: how a
 //!   disk that is assembled is divided.
-//! - [`packages`]: repositories, and the packages that are wished for by name.
+//! - [`packages`]: repositories, and the packages that are wished for by name; [`named`]: by file.
 //! - [`volume`]: the disks beside the root.
 //! - [`schema`]: what a recipe takes, for editors.
 
@@ -17,6 +17,7 @@ mod disk;
 pub mod download;
 mod identity;
 mod load;
+pub mod named;
 mod overlays;
 pub mod packages;
 pub mod schema;
@@ -27,11 +28,11 @@ use std::path::PathBuf;
 
 pub use base::Base;
 pub use download::Download;
+pub use named::NamedPackage;
 pub use volume::Volume;
 
 use crate::config::digest::Folders;
 use crate::config::{Boundary, ByteSize, Diagnostic, Epoch, Source, Values, Variables};
-use crate::overlay::steps::package::PackageFile;
 use crate::overlay::{Overlay, ScriptSteps};
 use crate::verify::expect::Expectation;
 use crate::verify::live::Live;
@@ -59,7 +60,7 @@ pub struct Recipe {
     /// The time given to everything that is made or changed, in seconds since 1970.
     pub source_date_epoch: i64,
     /// The RPM files that are installed before anything else is done, all together.
-    pub packages: Vec<PackageFile>,
+    pub packages: Vec<NamedPackage>,
     /// The repositories that packages are wished for from, in order.
     pub repositories: Vec<packages::Repository>,
     /// The packages that are wished for by name, where there are any: what the lock is made for.
@@ -90,6 +91,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Whether only a lock knows which packages it means.
+    pub fn needs_lock(&self) -> bool {
+        packages::need_lock(self.wishes.as_ref(), &self.packages)
+    }
+
     /// The values that nobody else may see, with the names of their variables.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, String)> {
         let overlays = self.overlays.iter().map(|overlay| &overlay.variables);

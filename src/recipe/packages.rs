@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
+use super::{NamedPackage, Recipe};
 use crate::config::decode::Value;
 use crate::config::values::OneOrMany;
 use crate::config::{self, Boundary, ProjectPath, Setting, Source, Variables, template};
@@ -46,47 +47,53 @@ pub struct Repository {
     pub cost: u32,
     /// Patterns of packages that are not taken from it.
     pub excludes: Vec<String>,
+    /// Whether modules hide none of its packages.
+    pub module_hotfixes: bool,
 }
 
 /// What is wished for.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct PackageWishes {
     /// What is to be there: names, with version and architecture or without, patterns, `@groups`,
     /// files.
-    #[serde(default)]
     pub install: Vec<String>,
     /// What is to become newer; `*` is everything.
-    #[serde(default)]
     pub upgrade: Vec<String>,
     /// What is to go.
-    #[serde(default)]
     pub remove: Vec<String>,
     /// What is to go, with what is to come instead.
-    #[serde(default)]
     pub swap: BTreeMap<String, String>,
     /// Patterns of packages that no repository is taken to have.
-    #[serde(default)]
     pub exclude: Vec<String>,
     /// The names of packages that must not go.
-    #[serde(default)]
     pub protected: Vec<String>,
     /// Whether what packages recommend is installed too.
-    #[serde(default = "yes")]
     pub install_weak_deps: bool,
     /// What is done about scripts that cannot be carried out.
-    #[serde(default)]
     pub scriptlets: Scriptlets,
     /// What is done where the database cannot be written.
-    #[serde(default)]
     pub database: Database,
     // What is taken out before this is decoded. Named here, so that messages know the key.
     #[serde(rename = "override")]
     _override: Option<IgnoredAny>,
 }
 
-const fn yes() -> bool {
-    true
+impl Default for PackageWishes {
+    fn default() -> Self {
+        Self {
+            install: Vec::new(),
+            upgrade: Vec::new(),
+            remove: Vec::new(),
+            swap: BTreeMap::new(),
+            exclude: Vec::new(),
+            protected: Vec::new(),
+            install_weak_deps: true,
+            scriptlets: Scriptlets::default(),
+            database: Database::default(),
+            _override: None,
+        }
+    }
 }
 
 impl Default for Repository {
@@ -103,6 +110,7 @@ impl Default for Repository {
             priority: PRIORITY,
             cost: COST,
             excludes: Vec::new(),
+            module_hotfixes: false,
         }
     }
 }
@@ -191,6 +199,11 @@ pub(super) fn problem(
     }
 }
 
+/// Whether wishes, and packages that are named by their files, come to what only a lock knows.
+pub(super) fn need_lock(wishes: Option<&PackageWishes>, named: &[NamedPackage]) -> bool {
+    wishes.is_some() || named.iter().any(|package| package.sha256.is_none())
+}
+
 impl PackageWishes {
     fn needs_repositories(&self) -> bool {
         !(self.install.is_empty() && self.upgrade.is_empty() && self.swap.is_empty())
@@ -228,15 +241,15 @@ pub(super) fn lock_digest(
     Ok(Some(Digest::finish(hasher)))
 }
 
-/// The identity of all that decides which packages come and go.
-pub fn wishes_identity(repositories: &[Repository], wishes: &PackageWishes) -> Digest {
+/// The identity of all in a recipe that decides which packages come and go.
+pub fn wishes_identity(recipe: &Recipe) -> Digest {
     let mut hasher = Sha256::new();
     // The debugging form of texts and of lists of them is exact.
     let mut line = |text: String| {
         hasher.update(text.as_bytes());
         hasher.update(b"\n");
     };
-    for one in repositories {
+    for one in &recipe.repositories {
         if one.from_image {
             line("those of the image".to_owned());
             continue;
@@ -247,10 +260,19 @@ pub fn wishes_identity(repositories: &[Repository], wishes: &PackageWishes) -> D
             one.id, one.mirrorlist, one.metalink
         ));
         line(format!("{} {} {:?}", one.priority, one.cost, one.excludes));
+        if one.module_hotfixes {
+            line("module_hotfixes".to_owned());
+        }
     }
+    let none = PackageWishes::default();
+    let wishes = recipe.wishes.as_ref().unwrap_or(&none);
     line(format!("{:?} {:?}", wishes.install, wishes.upgrade));
     line(format!("{:?} {:?}", wishes.remove, wishes.swap));
     line(format!("{:?} {:?}", wishes.exclude, wishes.protected));
     line(format!("{}", wishes.install_weak_deps));
+    for one in &recipe.packages {
+        let (path, sha256) = (one.path.text(), one.sha256);
+        line(format!("{path:?} {sha256:?} {}", one.nodeps));
+    }
     Digest::finish(hasher)
 }

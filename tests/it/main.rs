@@ -65,6 +65,7 @@ mod packages_database;
 mod packages_ecs;
 mod packages_from_image;
 mod packages_lock;
+mod packages_named;
 mod recipe;
 mod remote_base;
 mod sandbox;

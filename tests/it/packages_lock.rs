@@ -57,7 +57,7 @@ impl House {
             .arg(self.folder.join("repo")));
     }
 
-    fn recipe(&self, wishes: &str) {
+    pub(crate) fn recipe(&self, wishes: &str) {
         let base = self.lab.image();
         let recipe = format!(
             "name = 'web'\nbase = {{ file = '{}' }}\n[[repository]]\nid = 'r'\n\
@@ -93,7 +93,7 @@ impl House {
         fs::read_to_string(self.folder.join("imgasm.lock")).unwrap()
     }
 
-    fn built(&self) -> Vec<u8> {
+    pub(crate) fn built(&self) -> Vec<u8> {
         fs::read(self.folder.join("out/web.raw")).unwrap()
     }
 
@@ -252,8 +252,8 @@ fn what_cannot_be_is_explained_and_nothing_is_written() {
     assert!(status == 2 && said.contains("imgasm.lock"), "{said}");
 }
 
-/// Serves a folder on the loopback, and cuts the first answer that is a package; gives its URL and
-/// how often it was asked.
+/// Serves a folder on the loopback, and cuts the first answer that is a package; sends whoever asks for
+/// something in `moved` to the same beside it. Gives its URL and how often it was asked.
 pub(crate) fn serve(folder: PathBuf) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -266,6 +266,14 @@ pub(crate) fn serve(folder: PathBuf) -> (String, Arc<AtomicUsize>) {
             let lines = BufReader::new(&stream).lines().map_while(Result::ok);
             let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
             let path = head[0].split(' ').nth(1).unwrap().trim_start_matches('/');
+            if let Some(path) = path.strip_prefix("moved/") {
+                let head = format!(
+                    "HTTP/1.1 302 Found\r\nLocation: /{path}\r\nContent-Length: 0\r\n\
+                     Connection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(head.as_bytes());
+                continue;
+            }
             let body = fs::read(folder.join(path)).unwrap_or_default();
             let length = body.len();
             let is_whole = is_cut || !path.contains("noarch");
@@ -454,7 +462,11 @@ fn a_recipe_without_wishes_has_nothing_to_lock_or_fetch() {
         "name = 'x'\nbase = { file = 'base.raw' }\n",
     )
     .unwrap();
-    for command in ["lock", "fetch"] {
+    let wanted = [
+        ("lock", "wishes for no packages"),
+        ("fetch", "has nothing on a server"),
+    ];
+    for (command, wanted) in wanted {
         let mut tool = example::imgasm();
         let output = tool
             .arg(command)
@@ -464,6 +476,6 @@ fn a_recipe_without_wishes_has_nothing_to_lock_or_fetch() {
             .unwrap();
         let said = text(&output);
         assert_eq!(output.status.code(), Some(2), "{command}: {said}");
-        assert!(said.contains("wishes for no packages"), "{command}: {said}");
+        assert!(said.contains(wanted), "{command}: {said}");
     }
 }

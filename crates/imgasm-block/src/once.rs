@@ -77,6 +77,11 @@ impl Hashed {
         self.digest
     }
 
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        self.chunk_map.device_len()
+    }
+
     /// Its bytes from this one on. Reading them fails if they are others than were hashed.
     ///
     /// # Errors

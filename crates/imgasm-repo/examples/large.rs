@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use imgasm_block::Digest;
 use imgasm_guest::Arch;
+use imgasm_guest::dnf::Modules;
 use imgasm_guest::packages::rpm_file::RpmFile;
 use imgasm_repo::metadata::{Location, Repository};
 use imgasm_repo::wish::Wishes;
@@ -153,9 +154,12 @@ fn time(folder: &Path, wishes: &[&str]) -> Vec<usize> {
         cost: 1000,
         excludes: Vec::new(),
         includes: Vec::new(),
+        module_hotfixes: false,
     };
     let transport = Transport::default();
-    let loaded = pool.add(&[repository], &transport, &[]).unwrap();
+    let loaded = pool
+        .add(&[repository], &transport, &[], &Modules::default())
+        .unwrap();
     println!("{} packages: {:?}", pool.packages.len(), start.elapsed());
     let mut wanted = Wishes {
         weak: true,

@@ -66,6 +66,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The modules that the system has chosen cannot be had.
+    #[error("modules: {problem}")]
+    Modules {
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The wishes cannot be met together.
     #[error("the packages that are wished for cannot be had together:\n  - {}", problems.join("\n  - "))]
     Unsolvable {
@@ -89,6 +95,10 @@ impl Error {
             Self::Repository { .. } => {
                 Some("`baseurl` names the folder in which `repodata` is; is it the right one?")
             }
+            Self::Modules { .. } => Some(
+                "`dnf module list` on a machine of this system shows its modules; what was chosen of \
+                 them lies in /etc/dnf/modules.d",
+            ),
             Self::NoMatch { .. } => {
                 Some("`dnf list` on a machine of this system shows what its repositories have")
             }

@@ -3,6 +3,7 @@
 //! - [`transport`]: getting files, from folders and from servers.
 //! - [`metadata`]: what a repository says it has.
 //! - [`package`]: a package, installed or to be had; [`names`]: the texts of all of them, each once.
+//! - [`modules`]: the packages that are hidden because they belong to streams of modules.
 //! - [`pool`]: all packages together, and which of them provide what.
 //! - [`wish`]: what is asked for, and the packages that it could mean.
 //! - [`mod@solve`]: the packages that come and go.
@@ -10,6 +11,7 @@
 
 pub mod error;
 pub mod metadata;
+pub mod modules;
 pub mod names;
 pub mod package;
 pub mod pool;

@@ -57,9 +57,9 @@ pub struct Relations {
 /// Where a package can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Available {
-    /// The number of the repository.
-    pub repository: usize,
-    /// Its file, relative to the repository.
+    /// The number of the repository; `None` if the file itself is named.
+    pub repository: Option<usize>,
+    /// Its file, relative to the repository, or as it is named.
     pub location: String,
     /// The digest of the file.
     pub sha256: Digest,

@@ -5,11 +5,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use globset::{Glob, GlobMatcher};
 
+use crate::metadata::modules::Modules;
 use crate::metadata::{Loaded, Repository, primary};
+use crate::modules::Filter;
 use crate::names::{Id, Names};
-use crate::package::{Package, Relation, Relations};
+use crate::package::{Available, Package, Relation, Relations};
 use crate::{Error, Result, Transport};
 use imgasm_guest::Arch;
+use imgasm_guest::dnf::modules as guest;
 use imgasm_guest::packages::file_list;
 use imgasm_guest::packages::header::Header;
 use imgasm_guest::packages::tags;
@@ -76,13 +79,30 @@ impl Pool {
         pool
     }
 
+    /// Adds a package whose file is named; gives its number. Of repositories, the same one is then not
+    /// taken. Without its needs, what it requires and conflicts with is not looked at.
+    pub fn add_file(&mut self, header: &Header, available: Available, with_needs: bool) -> Number {
+        let mut package = installed(header, &mut self.names);
+        package.available = Some(available);
+        if !with_needs {
+            let relations = &mut package.relations;
+            relations.requires.clear();
+            relations.conflicts.clear();
+            relations.recommends.clear();
+        }
+        self.packages.push(package);
+        self.packages.len() - 1
+    }
+
     /// Adds what repositories have, but for what they, or `excludes`, leave out, what is for other
-    /// processors, and what a repository of higher priority hides.
+    /// processors, what modules hide by what the system says of them, and what a repository of higher
+    /// priority hides.
     pub fn add(
         &mut self,
         repositories: &[Repository],
         transport: &Transport,
         excludes: &[String],
+        modules: &guest::Modules,
     ) -> Result<Vec<Loaded>> {
         let mut all = Vec::new();
         for (number, repository) in repositories.iter().enumerate() {
@@ -106,6 +126,7 @@ impl Pool {
             });
             all.push(loaded);
         }
+        self.hide(repositories, &mut all, modules)?;
         let mut best: HashMap<Id, u32> = HashMap::new();
         for (loaded, rank) in all.iter().zip(&self.ranks) {
             for package in &loaded.packages {
@@ -127,6 +148,56 @@ impl Pool {
         }
         self.index();
         Ok(all)
+    }
+
+    /// Takes away what modules hide.
+    fn hide(
+        &self,
+        repositories: &[Repository],
+        all: &mut [Loaded],
+        system: &guest::Modules,
+    ) -> Result<()> {
+        let mut modules = Modules::default();
+        for loaded in &mut *all {
+            modules.merge(std::mem::take(&mut loaded.modules));
+        }
+        let fits = |arch: &str| self.arch_rank_of(arch).is_some();
+        let filter = Filter::new(modules, system, self.platform(all), fits);
+        let filter = filter.map_err(|problem| Error::Modules { problem })?;
+        let filtered = repositories.iter().zip(all);
+        for (_, loaded) in filtered.filter(|(one, _)| !filter.is_empty() && !one.module_hotfixes) {
+            loaded.packages.retain(|package| {
+                let provides = package.relations.provides.iter();
+                let provides = provides.map(|relation| relation.name);
+                let provides = provides.chain([package.name]);
+                let provides = provides.map(|name| self.names.text(name));
+                !filter.hides(&package.nevra(&self.names), provides)
+            });
+        }
+        Ok(())
+    }
+
+    /// The platform that packages say that they are, those that can be had before those that are
+    /// installed; `None` where they do not agree.
+    fn platform(&self, all: &[Loaded]) -> Option<(String, String)> {
+        let release = self.names.find("system-release")?;
+        let of = |packages: &mut dyn Iterator<Item = &Package>| {
+            let mut found = BTreeSet::new();
+            for package in packages {
+                let provides = &package.relations.provides;
+                if provides.iter().any(|relation| relation.name == release) {
+                    let names = provides
+                        .iter()
+                        .map(|relation| self.names.text(relation.name));
+                    let told = names.filter_map(|name| name.strip_prefix("base-module("));
+                    found.extend(told.filter_map(|name| name.strip_suffix(')')?.split_once(':')));
+                }
+            }
+            let platform = found.pop_first().filter(|_| found.is_empty())?;
+            Some((platform.0.to_owned(), platform.1.to_owned()))
+        };
+        of(&mut all.iter().flat_map(|loaded| &loaded.packages))
+            .or_else(|| of(&mut self.packages.iter()))
     }
 
     /// Prefers the packages of these names, as [`Pool::nevra`] gives them, to other versions.
@@ -170,7 +241,7 @@ impl Pool {
                 let is_of = package
                     .available
                     .as_ref()
-                    .is_some_and(|available| available.repository == repository);
+                    .is_some_and(|available| available.repository == Some(repository));
                 if !is_of {
                     continue;
                 }
@@ -295,7 +366,10 @@ impl Pool {
     /// How well packages of this architecture fit the system: less is better; `None` where they
     /// cannot be installed.
     pub fn arch_rank(&self, package: &Package) -> Option<u8> {
-        let arch = self.names.text(package.arch);
+        self.arch_rank_of(self.names.text(package.arch))
+    }
+
+    fn arch_rank_of(&self, arch: &str) -> Option<u8> {
         if arch == "noarch" {
             return Some(0);
         }
@@ -345,7 +419,7 @@ fn patterns<'p>(texts: impl Iterator<Item = &'p String>) -> Result<Vec<GlobMatch
         .collect()
 }
 
-/// An installed package by its header.
+/// An installed package, or one that can be, by its header.
 fn installed(header: &Header, names: &mut Names) -> Package {
     let mut known = imgasm_guest::packages::Package::of(header);
     known.epoch = known.epoch.filter(|epoch| *epoch != 0);

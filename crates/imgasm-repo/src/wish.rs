@@ -24,6 +24,8 @@ pub struct Wishes {
     pub remove: Vec<String>,
     /// What is to go, and what is to take its place.
     pub swap: Vec<(String, String)>,
+    /// The packages whose files are named, each with that name.
+    pub files: Vec<(String, Number)>,
     /// The names of packages that must not go.
     pub protected: Vec<String>,
     /// Whether what packages recommend is installed too.
@@ -83,6 +85,12 @@ impl Wishes {
                 Some(group) => install_group(pool, groups, group, wish, &mut jobs)?,
                 None => install(pool, wish, &mut jobs)?,
             }
+        }
+        for (wish, number) in &self.files {
+            jobs.push(Job::One {
+                wish: wish.clone(),
+                candidates: vec![*number],
+            });
         }
         for wish in &self.upgrade {
             upgrade(pool, wish, &mut jobs)?;
@@ -160,6 +168,13 @@ fn install_group(
             .iter()
             .filter(|group| group.id == id || group.name == id)
             .peekable();
+        if known.peek().is_none() && id.contains(':') {
+            return Err(Error::BadWish {
+                wish: wish.to_owned(),
+                problem: "is no group; streams of modules are enabled in the base, in \
+                          /etc/dnf/modules.d, and their packages wished for by their names",
+            });
+        }
         if known.peek().is_none() {
             return Err(Error::NoMatch {
                 what: "no repository has a group for",

@@ -1,6 +1,6 @@
 //! `package`: RPM files that are to be installed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -13,31 +13,32 @@ use imgasm_guest::packages::signature::KeyFile;
 use imgasm_guest::packages::{self, Request, Scriptlets, Unwritable};
 
 /// What is wrong with a `signature` without `keyring`.
-pub(super) const SIGNATURE_OF_NOBODY: &str =
-    "is a signature, and no `keyring` says whose it has to be";
+pub const SIGNATURE_OF_NOBODY: &str = "is a signature, and no `keyring` says whose it has to be";
 
 /// Installs RPM files, all of the list together, and records them in the image's database.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Packages(Vec<PackageFile>);
 
-/// An RPM file as an overlay or a recipe names it.
+/// An RPM file as it is named: by an overlay, or by a recipe, which can name more kinds of places and
+/// leave the digest to the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PackageFile {
-    path: ProjectPath,
+pub struct PackageFile<P = ProjectPath, D = Digest> {
+    /// Where it is.
+    pub path: P,
     /// The digest that it must have.
-    sha256: Digest,
+    pub sha256: D,
     /// A file with armoured public keys, one of which must have signed it.
     keyring: Option<ProjectPath>,
     /// A file with their signature over all of it, if it holds none itself.
-    signature: Option<ProjectPath>,
+    pub signature: Option<P>,
     /// The broken digest algorithms that its signature and the keys may use all the same.
     #[serde(default)]
     weak_digests: Vec<WeakDigest>,
     /// Whether its dependencies are ignored.
     #[serde(default)]
-    nodeps: bool,
+    pub nodeps: bool,
     /// What is done about scripts that cannot be carried out.
     #[serde(default)]
     scriptlets: Scriptlets,
@@ -74,21 +75,24 @@ impl Database {
     }
 }
 
-impl PackageFile {
-    /// What it asks for; its paths are relative to `folder`.
-    pub fn request(&self, folder: &Path) -> Request {
-        let keyring = self.keyring.as_ref();
+impl<P, D> PackageFile<P, D> {
+    /// What it asks for, if it is this file with this signature; its keys are relative to `folder`.
+    pub fn request_for(
+        &self,
+        folder: &Path,
+        path: PathBuf,
+        sha256: Digest,
+        signature: Option<PathBuf>,
+    ) -> Request {
         Request {
-            path: folder.join(self.path.as_path()),
-            sha256: self.sha256,
-            keyrings: keyring
-                .map(|keyring| KeyFile::Host(folder.join(keyring.as_path())))
+            path,
+            sha256,
+            keyrings: self
+                .keyring(folder)
+                .map(KeyFile::Host)
                 .into_iter()
                 .collect(),
-            signature: self
-                .signature
-                .as_ref()
-                .map(|signature| folder.join(signature.as_path())),
+            signature,
             weak_digests: self
                 .weak_digests
                 .iter()
@@ -104,9 +108,25 @@ impl PackageFile {
         }
     }
 
-    /// Its digest, if nobody has to have signed it.
-    pub fn unsigned(&self) -> Option<Digest> {
-        self.keyring.is_none().then_some(self.sha256)
+    /// The file with the keys of which one must have signed it.
+    pub fn keyring(&self, folder: &Path) -> Option<PathBuf> {
+        let keyring = self.keyring.as_ref()?;
+        Some(folder.join(keyring.as_path()))
+    }
+
+    /// What it wants done if the database cannot be written.
+    pub fn unwritable(&self) -> Unwritable {
+        self.database.unwritable()
+    }
+}
+
+impl PackageFile {
+    /// What it asks for; its paths are relative to `folder`.
+    fn request(&self, folder: &Path) -> Request {
+        let signature = self.signature.as_ref();
+        let signature = signature.map(|signature| folder.join(signature.as_path()));
+        let path = folder.join(self.path.as_path());
+        self.request_for(folder, path, self.sha256, signature)
     }
 
     /// The files that it names.
@@ -119,7 +139,7 @@ impl PackageFile {
     ///
     /// # Errors
     /// As [`Boundary::check_file`], and for a signature without keys.
-    pub fn check(&self, folder: &Path, boundary: &Boundary) -> config::Result<()> {
+    fn check(&self, folder: &Path, boundary: &Boundary) -> config::Result<()> {
         for file in self.files() {
             boundary.check_file(&folder.join(file.as_path()))?;
         }
@@ -131,17 +151,13 @@ impl PackageFile {
             _ => Ok(()),
         }
     }
-
-    /// What it wants done if the database cannot be written.
-    pub fn unwritable(&self) -> Unwritable {
-        self.database.unwritable()
-    }
 }
 
 impl Packages {
     /// The digests of those that nobody has to have signed.
     pub(crate) fn unsigned(&self) -> Vec<Digest> {
-        self.0.iter().filter_map(PackageFile::unsigned).collect()
+        let unsigned = self.0.iter().filter(|file| file.keyring.is_none());
+        unsigned.map(|file| file.sha256).collect()
     }
 
     /// The RPM files, the keys and the signatures.

@@ -110,6 +110,11 @@ impl RpmFile {
         &self.path
     }
 
+    /// How many bytes the file has.
+    pub fn size(&self) -> u64 {
+        self.file.size()
+    }
+
     /// The whole file.
     pub fn content(&self) -> io::Result<Reader> {
         self.file.reader(0).map_err(io_error)

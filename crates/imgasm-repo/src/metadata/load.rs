@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::comps::{self, Group};
 use super::filelists;
 use super::mirrors::{self, Mirrors};
+use super::modules::Modules;
 use super::primary;
 use super::repomd::{self, Record};
 use super::unpack::unpack;
@@ -50,6 +51,8 @@ pub struct Repository {
     pub excludes: Vec<String>,
     /// If there are any, patterns of the only packages that are.
     pub includes: Vec<String>,
+    /// Whether modules hide none of its packages.
+    pub module_hotfixes: bool,
 }
 
 /// What was read of a repository.
@@ -63,6 +66,8 @@ pub struct Loaded {
     pub packages: Vec<Package>,
     /// Its groups.
     pub groups: Vec<Group>,
+    /// What it says of modules.
+    pub modules: Modules,
     records: BTreeMap<String, Record>,
 }
 
@@ -142,6 +147,7 @@ impl Repository {
             repomd: digest,
             packages: Vec::new(),
             groups: Vec::new(),
+            modules: Modules::default(),
             records,
         };
         loaded.packages = loaded
@@ -155,6 +161,8 @@ impl Repository {
                 break;
             }
         }
+        let modules = loaded.read(transport, "modules", Modules::read)?;
+        loaded.modules = modules.unwrap_or_default();
         Ok(loaded)
     }
 }

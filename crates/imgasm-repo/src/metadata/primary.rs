@@ -155,7 +155,7 @@ impl Primary<'_> {
                 relations: draft.relations,
                 files: draft.files,
                 available: Some(Available {
-                    repository: self.repository,
+                    repository: Some(self.repository),
                     location: draft.location?,
                     sha256: draft.sha256?,
                     size: draft.size?,

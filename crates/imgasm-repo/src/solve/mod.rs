@@ -19,6 +19,9 @@ mod reasons;
 
 use std::collections::BTreeSet;
 
+pub(crate) use formula::Literal;
+pub(crate) use oracle::Oracle;
+
 use crate::metadata::Loaded;
 use crate::pool::{Number, Pool};
 use crate::wish::{Job, Wishes};

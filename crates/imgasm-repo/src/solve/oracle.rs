@@ -7,7 +7,7 @@ use batsat::{BasicSolver, Lit, SolverInterface, Var, lbool};
 use super::formula::Literal;
 
 /// A SAT solver for clauses over packages and over what is assumed.
-pub(super) struct Oracle {
+pub(crate) struct Oracle {
     solver: BasicSolver,
     variables: HashMap<usize, Var>,
     /// What holds in the last answer.
@@ -16,7 +16,7 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             solver: BasicSolver::default(),
             variables: HashMap::new(),
@@ -26,20 +26,20 @@ impl Oracle {
     }
 
     /// Makes a variable which is rather so if it does not matter.
-    pub(super) fn declare(&mut self, name: usize, rather: bool) {
+    pub(crate) fn declare(&mut self, name: usize, rather: bool) {
         let preference = if rather { lbool::TRUE } else { lbool::FALSE };
         let variable = self.solver.new_var(preference, true);
         self.variables.insert(name, variable);
     }
 
-    pub(super) fn add(&mut self, clause: &[Literal]) {
+    pub(crate) fn add(&mut self, clause: &[Literal]) {
         let mut clause: Vec<_> = clause.iter().map(|literal| self.lit(*literal)).collect();
         self.solver.add_clause_reuse(&mut clause);
         self.has_model = false;
     }
 
     /// Whether all clauses can hold with these.
-    pub(super) fn allows(&mut self, assumed: &[Literal]) -> bool {
+    pub(crate) fn allows(&mut self, assumed: &[Literal]) -> bool {
         if self.has_model && assumed.iter().all(|literal| self.holds(*literal)) {
             return true;
         }
@@ -54,7 +54,7 @@ impl Oracle {
     }
 
     /// Of what was assumed when something was last not allowed, that which is to blame.
-    pub(super) fn blamed(&self, assumed: &[Literal]) -> Vec<Literal> {
+    pub(crate) fn blamed(&self, assumed: &[Literal]) -> Vec<Literal> {
         let core = self.solver.unsat_core();
         let is_blamed = |literal: &&Literal| {
             let variable = self.lit(**literal).var();

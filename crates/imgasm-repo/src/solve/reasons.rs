@@ -17,7 +17,8 @@ pub(super) fn of(
     arriving: &[Number],
 ) -> Vec<Reason> {
     let swapped = wishes.swap.iter().map(|(_, new)| new);
-    let installed: BTreeSet<_> = wishes.install.iter().chain(swapped).collect();
+    let files = wishes.files.iter().map(|(file, _)| file);
+    let installed: BTreeSet<_> = wishes.install.iter().chain(swapped).chain(files).collect();
     let (mut wished, mut grouped) = (BTreeSet::<Number>::new(), BTreeSet::<Number>::new());
     for job in jobs {
         let Job::One { wish, candidates } = job else {

@@ -1,8 +1,9 @@
-//! A large file of which only the digest is known: what is interrupted goes on where it stopped, also
+//! A large file of which at most the digest is known: what is interrupted goes on where it stopped, also
 //! in another process.
 //!
 //! What has come so far is called `NAME.part`. Whether it and what follows belong together is told by
-//! the digest alone: if they do not, the file is asked for once more, from its beginning.
+//! the digest alone: if they do not, the file is asked for once more, from its beginning. So is always
+//! one whose digest is not known.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -52,15 +53,15 @@ pub trait Remote {
 /// What is to come, and where to.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// The digest of the file.
-    pub sha256: Digest,
+    /// The digest of the file, if it is known.
+    pub sha256: Option<Digest>,
     /// The most bytes that it may have.
     pub limit: u64,
     /// Where it is to lie. It appears there when it is whole.
     pub target: &'a Path,
 }
 
-/// Gets a file, and says as it comes how many bytes there are of how many.
+/// Gets a file, and says as it comes how many bytes there are of how many. Gives its digest.
 ///
 /// # Errors
 /// [`Error::Fetch`] if it cannot be had or is too long, [`Error::OtherFile`], and [`Error::Host`].
@@ -68,38 +69,44 @@ pub fn fetch(
     remote: &dyn Remote,
     wanted: Wanted<'_>,
     progress: &dyn Fn(u64, Option<u64>),
-) -> Result<()> {
+) -> Result<Digest> {
     let mut part = Part::open(wanted.target)?;
+    if wanted.sha256.is_none() {
+        part.clear()?;
+    }
     let mut is_patched = part.len > 0;
     let (mut failures, mut connections) = (0, 0);
     loop {
         let before = part.len;
         connections += 1;
-        match part.extend(remote, wanted.limit, progress) {
-            Ok(()) => {}
-            Err(failure) => {
-                failures = if part.len > before { 1 } else { failures + 1 };
-                if !failure.may_pass || failures == ATTEMPTS || connections == CONNECTIONS {
-                    if part.len == 0 {
-                        let _ = part.remove();
-                    }
-                    return Err(failure.error);
-                }
-                std::thread::sleep(PAUSE * failures);
-                is_patched = part.len > 0;
-                continue;
+        if let Err(failure) = part.extend(remote, wanted.limit, progress) {
+            let has_advanced = part.len > before && wanted.sha256.is_some();
+            failures = if has_advanced { 1 } else { failures + 1 };
+            if wanted.sha256.is_none() {
+                part.clear()?;
             }
+            if !failure.may_pass || failures == ATTEMPTS || connections == CONNECTIONS {
+                if part.len == 0 {
+                    let _ = part.remove();
+                }
+                return Err(failure.error);
+            }
+            std::thread::sleep(PAUSE * failures);
+            is_patched = part.len > 0;
+            continue;
         }
         let found = Digest::finish(part.hasher.clone());
-        if found == wanted.sha256 {
-            return part.finish(wanted.target);
-        }
+        let other = wanted.sha256.filter(|wanted| *wanted != found);
+        let Some(other) = other else {
+            part.finish(wanted.target)?;
+            return Ok(found);
+        };
         part.clear()?;
         if !is_patched {
             part.remove()?;
             return Err(Error::OtherFile {
                 url: remote.url().to_owned(),
-                wanted: wanted.sha256,
+                wanted: other,
                 found,
             });
         }

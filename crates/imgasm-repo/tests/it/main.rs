@@ -4,6 +4,7 @@ mod support;
 
 mod grown;
 mod metadata;
+mod modules;
 mod resume;
 mod solver;
 mod transport;

@@ -6,13 +6,19 @@ use std::process::Command;
 
 use crate::support::world::{World, repository};
 use imgasm_guest::Arch;
+use imgasm_guest::dnf::Modules;
 use imgasm_repo::metadata::{Location, Repository};
 use imgasm_repo::{Pool, Transport};
 use imgasm_testkit::command::run;
 
 fn load(repository: Repository) -> Result<usize, String> {
     let mut pool = Pool::of_installed(std::iter::empty(), Some(Arch::X86_64), false);
-    let added = pool.add(&[repository], &Transport::default(), &[]);
+    let added = pool.add(
+        &[repository],
+        &Transport::default(),
+        &[],
+        &Modules::default(),
+    );
     added.map_err(|error| error.to_string())?;
     Ok(pool.packages.len())
 }
@@ -152,12 +158,18 @@ fn priorities_and_patterns_hide_packages() {
         };
         let mut pool = Pool::of_installed(std::iter::empty(), Some(Arch::X86_64), false);
         let repositories = [repository(&url), first];
-        pool.add(&repositories, &Transport::default(), &[]).unwrap();
+        pool.add(
+            &repositories,
+            &Transport::default(),
+            &[],
+            &Modules::default(),
+        )
+        .unwrap();
         let of: Vec<_> = pool
             .packages
             .iter()
             .map(|package| {
-                let repository = package.available.as_ref().unwrap().repository;
+                let repository = package.available.as_ref().unwrap().repository.unwrap();
                 (pool.names.text(package.name), repository)
             })
             .collect();

@@ -70,11 +70,11 @@ fn get(remote: &Flaky, sha256: Digest, folder: &Path) -> Result<()> {
     let target = folder.join("file");
     let limit = 1_000_000;
     let wanted = Wanted {
-        sha256,
+        sha256: Some(sha256),
         limit,
         target: &target,
     };
-    fetch(remote, wanted, &|_, _| {})
+    fetch(remote, wanted, &|_, _| {}).map(|_| ())
 }
 
 fn content() -> Vec<u8> {
@@ -164,4 +164,28 @@ fn a_link_in_the_place_of_the_part_is_not_followed() {
     let remote = Flaky::new(&content(), &[]);
     get(&remote, Digest::of(&content()), folder.path()).unwrap_err();
     assert_eq!(fs::read(&other).unwrap(), b"precious");
+}
+
+#[test]
+fn what_nobody_knows_is_only_ever_asked_for_from_its_beginning() {
+    let content = content();
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("file");
+    let get = |remote: &Flaky| {
+        let wanted = Wanted {
+            sha256: None,
+            limit: 1_000_000,
+            target: &target,
+        };
+        fetch(remote, wanted, &|_, _| {})
+    };
+    fs::write(folder.path().join("file.part"), &content[..1000]).unwrap();
+    let remote = Flaky::new(&content, &[100_000, 5]);
+    assert_eq!(get(&remote).unwrap(), Digest::of(&content));
+    assert_eq!(*remote.asked.borrow(), [0, 0, 0]);
+    assert_eq!(fs::read(&target).unwrap(), content);
+    fs::remove_file(&target).unwrap();
+    // However much comes each time, it is not tried for ever.
+    get(&Flaky::new(&content, &[100_000; 3])).unwrap_err();
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

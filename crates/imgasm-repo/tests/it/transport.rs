@@ -9,6 +9,7 @@ use std::thread;
 use crate::support::world::repository;
 use imgasm_block::Digest;
 use imgasm_guest::Arch;
+use imgasm_guest::dnf::Modules;
 use imgasm_repo::metadata::{Location, Repository};
 use imgasm_repo::transport::Proxies;
 use imgasm_repo::{Error, Pool, Transport};
@@ -165,7 +166,7 @@ fn load(location: Location, prefer: Option<String>) -> Result<(String, String), 
         prefer,
         ..repository("")
     };
-    let loaded = pool.add(&[one], &Transport::default(), &[])?;
+    let loaded = pool.add(&[one], &Transport::default(), &[], &Modules::default())?;
     Ok((loaded[0].place.clone(), pool.nevra(0)))
 }
 

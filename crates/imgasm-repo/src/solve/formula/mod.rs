@@ -16,25 +16,25 @@ use imgasm_guest::packages::boolean::Expression;
 
 /// That a package is installed, or that something is assumed; or that it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Literal {
+pub(crate) struct Literal {
     /// The number of the package; numbers behind those of all packages are assumptions.
-    pub(super) name: usize,
-    pub(super) is_so: bool,
+    pub(crate) name: usize,
+    pub(crate) is_so: bool,
 }
 
 impl Literal {
-    pub(super) const fn yes(name: usize) -> Self {
+    pub(crate) const fn yes(name: usize) -> Self {
         Self { name, is_so: true }
     }
 
-    pub(super) const fn no(name: usize) -> Self {
+    pub(crate) const fn no(name: usize) -> Self {
         Self { name, is_so: false }
     }
 }
 
 /// Why a clause must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Why {
+pub(crate) enum Why {
     Requires(Number, String),
     /// What a package requires should be a newer form of something installed.
     Prefers(Number),

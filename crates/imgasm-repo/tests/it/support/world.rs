@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use imgasm_guest::Arch;
+use imgasm_guest::dnf::Modules;
 use imgasm_guest::packages::header::Header;
 use imgasm_guest::packages::rpm_file::RpmFile;
 use imgasm_repo::metadata::{Loaded, Location, Repository};
@@ -117,7 +118,14 @@ impl World {
         let headers = self.headers();
         let mut pool = Pool::of_installed(headers.iter(), Some(Arch::X86_64), false);
         let repositories = [repository(&format!("file:{}", self.repository().display()))];
-        let loaded = pool.add(&repositories, &Transport::default(), &[]).unwrap();
+        let loaded = pool
+            .add(
+                &repositories,
+                &Transport::default(),
+                &[],
+                &Modules::default(),
+            )
+            .unwrap();
         (pool, loaded)
     }
 
@@ -189,6 +197,7 @@ pub fn repository(url: &str) -> Repository {
         cost: 1000,
         excludes: Vec::new(),
         includes: Vec::new(),
+        module_hotfixes: false,
     }
 }
 
