@@ -54,7 +54,8 @@ impl Filter {
                     filter.hidden.insert(artifact);
                     continue;
                 }
-                let is_source = artifact.ends_with(".src") || artifact.ends_with(".nosrc");
+                let arch = artifact.rsplit('.').next();
+                let is_source = matches!(arch, Some("src" | "nosrc"));
                 if let Some(name) = artifact.rsplitn(3, '-').nth(2).filter(|_| !is_source) {
                     filter.names.insert(name.to_owned());
                 }
@@ -106,6 +107,9 @@ struct Group<'m> {
 
 /// What tells groups apart: module, stream, and what it was built for.
 type Key<'m> = (&'m str, &'m str, String);
+
+/// A module, and one of its streams.
+type Named<'n> = (&'n str, &'n str);
 
 /// Streams, of which some are to be chosen.
 struct Choice<'m> {
@@ -179,7 +183,7 @@ impl<'m> Choice<'m> {
     }
 
     /// The streams that are wanted: those that must be had, then those that are had if that can be.
-    fn wanted(&self) -> (Vec<(&str, &str)>, Vec<(&str, &str)>) {
+    fn wanted(&self) -> (Vec<Named<'_>>, Vec<Named<'_>>) {
         let mut enabled = Vec::new();
         for (module, state) in self.states {
             if let State::Enabled(stream) = state
