@@ -38,7 +38,7 @@ use imgasm_testkit::memory_fs::MemoryFs;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PARSERS: [Parser; 29] = [
+pub const PARSERS: [Parser; 30] = [
     ("apply", apply),
     ("archive", archive),
     ("berkeley", berkeley),
@@ -57,6 +57,7 @@ pub const PARSERS: [Parser; 29] = [
     ("manifest", manifest),
     ("meta", meta),
     ("mirrors", mirrors),
+    ("modules", modules),
     ("ndb", ndb),
     ("ndb_indexes", ndb_indexes),
     ("origin", origin),
@@ -383,6 +384,15 @@ pub fn filelists(bytes: &[u8]) {
 /// `comps.xml`.
 pub fn comps(bytes: &[u8]) {
     let _ = metadata::comps::read(bytes);
+}
+
+/// `modules.yaml`, and what is hidden by it.
+pub fn modules(bytes: &[u8]) {
+    if let Ok(modules) = metadata::modules::Modules::read(bytes) {
+        let system = imgasm_guest::dnf::Modules::default();
+        let platform = ("platform".to_owned(), "p1".to_owned());
+        let _ = imgasm_repo::modules::Filter::new(modules, &system, Some(platform), |_| true);
+    }
 }
 
 /// A list of mirrors, plain or as a metalink.

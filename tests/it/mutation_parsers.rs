@@ -131,6 +131,7 @@ fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
         "undo" => vec![b"imgasm undo".to_vec()],
         "apply" | "filesystem" | "disk" => vec![disk()],
         "comps" => text(COMPS),
+        "modules" => text(MODULES),
         "dpkg" => text(STATUS),
         "file_contexts" => text(CONTEXTS),
         "filelists" => text(FILELISTS),
@@ -260,6 +261,12 @@ kXXAUsCI9rVZGCU=
 const COMPS: &str = "<comps><group><id>core</id><name>Core</name><packagelist>\
 <packagereq type='mandatory'>bash</packagereq><packagereq type='optional'>vim</packagereq>\
 </packagelist></group></comps>";
+
+const MODULES: &str = "---\ndocument: modulemd\nversion: 2\ndata:\n  name: web\n  stream: \"1\"\n  \
+version: 7\n  context: c1\n  arch: x86_64\n  dependencies:\n  - requires:\n      platform: [p1]\n      \
+lib: [-9]\n  artifacts:\n    rpms: [web-0:1-1.x86_64]\n...\n---\ndocument: modulemd\nversion: 1\ndata:\n  \
+name: lib\n  stream: a\n  version: 1\n...\n---\ndocument: modulemd-defaults\nversion: 1\ndata:\n  module: \
+web\n  stream: \"1\"\n  profiles: {}\n...\n";
 
 const STATUS: &str = "Package: bash\nStatus: install ok installed\nArchitecture: amd64\n\
 Version: 1:5.2-2+b1\nDescription: a shell\n with a line\n .\n\nPackage: vim\nStatus: deinstall ok \

@@ -11,6 +11,11 @@ use crate::metadata::modules::{Default, Modules, Stream};
 use crate::solve::{Literal, Oracle};
 use imgasm_guest::dnf::modules::{self as guest, State};
 
+/// The most streams of one module, with all that they were built for.
+const MAX_GROUPS: usize = 500;
+/// The most that is said of what needs or excludes what.
+const MAX_LITERALS: usize = 5_000_000;
+
 /// What of the packages in repositories is hidden.
 #[derive(Debug, Default)]
 pub struct Filter {
@@ -41,7 +46,7 @@ impl Filter {
             all.defaults.extend(Modules::parse(text)?.defaults);
         }
         let platform = platform.or_else(|| system.platform.clone());
-        let choice = Choice::new(&all, system, platform, &fits);
+        let choice = Choice::new(&all, system, platform, &fits)?;
         let active = choice.active()?;
         let mut filter = Self::default();
         for stream in &all.streams {
@@ -99,12 +104,6 @@ fn add_kept(all: &mut Modules, system: &guest::Modules) -> Result<(), String> {
     Ok(())
 }
 
-/// The versions of a stream that need the same, of which one is as good as the other. The newest says
-/// what they need.
-struct Group<'m> {
-    newest: &'m Stream,
-}
-
 /// What tells groups apart: module, stream, and what it was built for.
 type Key<'m> = (&'m str, &'m str, String);
 
@@ -113,9 +112,11 @@ type Named<'n> = (&'n str, &'n str);
 
 /// Streams, of which some are to be chosen.
 struct Choice<'m> {
-    /// In the order in which they are tried, if nothing else says which is better.
-    groups: Vec<Group<'m>>,
+    /// Of the versions of a stream that need the same the newest, in the order in which they are tried
+    /// if nothing else says which is better.
+    groups: Vec<&'m Stream>,
     numbers: BTreeMap<Key<'m>, usize>,
+    by_module: BTreeMap<&'m str, Vec<usize>>,
     states: &'m BTreeMap<String, State>,
     defaults: &'m BTreeMap<String, Default>,
     platform: Option<(String, String)>,
@@ -139,7 +140,7 @@ impl<'m> Choice<'m> {
         system: &'m guest::Modules,
         platform: Option<(String, String)>,
         fits: &dyn Fn(&str) -> bool,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let mut newest: BTreeMap<Key<'m>, &Stream> = BTreeMap::new();
         for stream in &all.streams {
             let is_disabled = system.states.get(&stream.module) == Some(&State::Disabled);
@@ -158,14 +159,25 @@ impl<'m> Choice<'m> {
                 .then(other.version.cmp(&one.version))
                 .then(a.2.cmp(&b.2))
         });
-        let keys = ordered.iter().map(|(key, _)| key.clone());
-        Self {
-            numbers: keys.zip(0..).collect(),
-            groups: ordered.iter().map(|(_, newest)| Group { newest }).collect(),
+        let mut by_module: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (number, (_, stream)) in ordered.iter().enumerate() {
+            let of_module = by_module.entry(&stream.module).or_default();
+            of_module.push(number);
+            if of_module.len() > MAX_GROUPS {
+                let module = &stream.module;
+                return Err(format!(
+                    "the module `{module}` has more than {MAX_GROUPS} streams"
+                ));
+            }
+        }
+        Ok(Self {
+            groups: ordered.iter().map(|(_, newest)| *newest).collect(),
+            numbers: ordered.into_iter().map(|(key, _)| key).zip(0..).collect(),
+            by_module,
             states: &system.states,
             defaults: &all.defaults,
             platform,
-        }
+        })
     }
 
     /// The group of a stream.
@@ -175,11 +187,9 @@ impl<'m> Choice<'m> {
 
     /// The groups of a module, of one of its streams if one is named.
     fn groups_of(&self, module: &str, stream: Option<&str>) -> Vec<usize> {
-        let is_it = |number: &usize| {
-            let one = self.groups[*number].newest;
-            one.module == module && stream.is_none_or(|stream| one.stream == stream)
-        };
-        (0..self.groups.len()).filter(is_it).collect()
+        let of_module = self.by_module.get(module).into_iter().flatten().copied();
+        let is_it = |number: &usize| stream.is_none_or(|one| self.groups[*number].stream == one);
+        of_module.filter(is_it).collect()
     }
 
     /// The streams that are wanted: those that must be had, then those that are had if that can be.
@@ -203,7 +213,7 @@ impl<'m> Choice<'m> {
 
     /// The groups that are active.
     fn active(&self) -> Result<BTreeSet<usize>, String> {
-        let mut oracle = self.oracle();
+        let mut oracle = self.oracle()?;
         let (enabled, defaults) = self.wanted();
         // The assumption that a wanted stream is had has a number after those of the groups.
         let mut assumed = Vec::new();
@@ -257,7 +267,7 @@ impl<'m> Choice<'m> {
             });
             let Some(chosen) = chosen else { continue };
             active.insert(chosen);
-            let needs = self.groups[chosen].newest.requires.iter();
+            let needs = self.groups[chosen].requires.iter();
             pending.extend(needs.filter_map(|need| self.candidates(need)));
         }
         Ok(active)
@@ -283,37 +293,44 @@ impl<'m> Choice<'m> {
     }
 
     /// What must hold of groups.
-    fn oracle(&self) -> Oracle {
+    fn oracle(&self) -> Result<Oracle, String> {
         let mut oracle = Oracle::new();
         for number in 0..self.groups.len() {
             oracle.declare(number, false);
         }
-        for (number, group) in self.groups.iter().enumerate() {
-            let one = group.newest;
+        let mut literals = 0;
+        let mut add = |clause: &[Literal]| {
+            literals += clause.len();
+            oracle.add(clause);
+            let is_much = literals > MAX_LITERALS;
+            let problem = "their streams need too many others to be solved";
+            (!is_much).then_some(()).ok_or(problem)
+        };
+        for (number, one) in self.groups.iter().enumerate() {
             for other in self.groups_of(&one.module, None) {
-                if self.groups[other].newest.stream != one.stream {
-                    oracle.add(&[Literal::no(number), Literal::no(other)]);
+                if self.groups[other].stream != one.stream {
+                    add(&[Literal::no(number), Literal::no(other)])?;
                 }
             }
             for need in &one.requires {
                 if let Some(candidates) = self.candidates(need) {
                     let mut clause = vec![Literal::no(number)];
                     clause.extend(candidates.into_iter().map(Literal::yes));
-                    oracle.add(&clause);
+                    add(&clause)?;
                 }
                 let (module, streams) = need;
                 for stream in streams.iter().filter(|stream| is_unwanted(stream)) {
                     let stream: String = stream.chars().skip(1).collect();
                     if self.platform.as_ref() == Some(&(module.clone(), stream.clone())) {
-                        oracle.add(&[Literal::no(number)]);
+                        add(&[Literal::no(number)])?;
                     }
                     for other in self.groups_of(module, Some(&stream)) {
-                        oracle.add(&[Literal::no(number), Literal::no(other)]);
+                        add(&[Literal::no(number), Literal::no(other)])?;
                     }
                 }
             }
         }
-        oracle
+        Ok(oracle)
     }
 }
 

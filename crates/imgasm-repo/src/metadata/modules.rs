@@ -8,6 +8,10 @@ use super::yaml::Node;
 
 /// The most bytes of the file. That of the largest distribution has a tenth of it.
 const MAX_BYTES: u64 = 256 << 20;
+/// The most streams in it, in all their versions. Distributions have some thousands.
+const MAX_STREAMS: usize = 50_000;
+/// The most modules and streams that one may name among its needs.
+const MAX_NEEDS: usize = 1000;
 
 /// What a repository, or a system, says of modules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,7 +83,12 @@ impl Modules {
             return Ok(());
         };
         match (kind, version) {
-            ("modulemd", "1" | "2") => self.streams.push(stream(data, version == "1")?),
+            ("modulemd", "1" | "2") => {
+                if self.streams.len() == MAX_STREAMS {
+                    return Err(format!("it has more than {MAX_STREAMS} streams of modules"));
+                }
+                self.streams.push(stream(data, version == "1")?);
+            }
             ("modulemd-defaults", "1") => {
                 let module = data.text("module").ok_or("defaults have no `module`")?;
                 let default = Default {
@@ -143,6 +152,10 @@ fn stream(data: &Node, is_old: bool) -> Result<Stream, String> {
             };
             requires.push((module.clone(), streams));
         }
+    }
+    let needs = requires.iter().map(|(_, streams)| 1 + streams.len());
+    if needs.sum::<usize>() > MAX_NEEDS {
+        return Err(format!("a module names more than {MAX_NEEDS} needs"));
     }
     let context = data.text("context").filter(|_| is_static);
     Ok(Stream {
