@@ -53,30 +53,43 @@ pub struct Repository {
 
 /// What is wished for.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct PackageWishes {
     /// What is to be there: names, with version and architecture or without, patterns, `@groups`,
     /// files.
+    #[serde(default)]
     pub install: Vec<String>,
     /// What is to become newer; `*` is everything.
+    #[serde(default)]
     pub upgrade: Vec<String>,
     /// What is to go.
+    #[serde(default)]
     pub remove: Vec<String>,
     /// What is to go, with what is to come instead.
+    #[serde(default)]
     pub swap: BTreeMap<String, String>,
     /// Patterns of packages that no repository is taken to have.
+    #[serde(default)]
     pub exclude: Vec<String>,
     /// The names of packages that must not go.
+    #[serde(default)]
     pub protected: Vec<String>,
     /// Whether what packages recommend is installed too.
+    #[serde(default = "yes")]
     pub install_weak_deps: bool,
     /// What is done about scripts that cannot be carried out.
+    #[serde(default)]
     pub scriptlets: Scriptlets,
     /// What is done where the database cannot be written.
+    #[serde(default)]
     pub database: Database,
     // What is taken out before this is decoded. Named here, so that messages know the key.
     #[serde(rename = "override")]
     _override: Option<IgnoredAny>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Default for PackageWishes {
