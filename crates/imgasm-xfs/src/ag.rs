@@ -13,27 +13,28 @@ use crate::format::btree::records::{
 use crate::format::btree::{
     FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, MAX_LEVELS, OWNERS, REFCOUNTS, Record,
 };
+use crate::format::numbers::GroupNumber;
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
 /// Reads and checks the head of a group's free space.
-pub(crate) fn read_agf(volume: &Volume, group: u32) -> Result<Agf> {
+pub(crate) fn read_agf(volume: &Volume, group: GroupNumber) -> Result<Agf> {
     Agf::decode(
         &volume.read_sector(group, sector::AGF)?,
         &volume.geometry,
         group,
     )
-    .map_err(|problem| corrupt(Location::Group(group), format!("AGF: {problem}")))
+    .map_err(|problem| corrupt(Location::Group(group.0), format!("AGF: {problem}")))
 }
 
 /// Reads and checks the head of a group's inodes.
-pub(crate) fn read_agi(volume: &Volume, group: u32) -> Result<Agi> {
+pub(crate) fn read_agi(volume: &Volume, group: GroupNumber) -> Result<Agi> {
     Agi::decode(
         &volume.read_sector(group, sector::AGI)?,
         &volume.geometry,
         group,
     )
-    .map_err(|problem| corrupt(Location::Group(group), format!("AGI: {problem}")))
+    .map_err(|problem| corrupt(Location::Group(group.0), format!("AGI: {problem}")))
 }
 
 /// Blocks of a group's tree, by their numbers in the group.
@@ -43,7 +44,7 @@ pub(crate) type TreeBlocks = Vec<u32>;
 fn read_tree<R: Record>(
     volume: &Volume,
     kind: Kind,
-    group: u32,
+    group: GroupNumber,
     root: u32,
     levels: u32,
 ) -> Result<(Vec<R>, TreeBlocks)> {
@@ -53,7 +54,7 @@ fn read_tree<R: Record>(
         .filter(|level| *level < MAX_LEVELS)
         .ok_or_else(|| {
             corrupt(
-                Location::Group(group),
+                Location::Group(group.0),
                 format!("{}: {levels} levels", kind.name),
             )
         })?;
@@ -83,8 +84,8 @@ pub(crate) struct FreeSpace {
 }
 
 /// Reads a group's free space: both trees, which must agree with each other and with the head.
-pub(crate) fn read_free_space(volume: &Volume, group: u32) -> Result<FreeSpace> {
-    let bad = |problem: String| corrupt(Location::Group(group), problem);
+pub(crate) fn read_free_space(volume: &Volume, group: GroupNumber) -> Result<FreeSpace> {
+    let bad = |problem: String| corrupt(Location::Group(group.0), problem);
     let agf = read_agf(volume, group)?;
     let sector = volume.read_sector(group, sector::AGFL)?;
     let list = agfl::decode(&sector, &volume.geometry, group, &agf)
@@ -148,9 +149,9 @@ pub(crate) struct InodeChunks {
 
 /// Reads a group's inode chunks: the tree of all chunks and the tree of those with free inodes,
 /// which must agree with each other and with the head.
-pub(crate) fn read_inode_chunks(volume: &Volume, group: u32) -> Result<InodeChunks> {
+pub(crate) fn read_inode_chunks(volume: &Volume, group: GroupNumber) -> Result<InodeChunks> {
     let geometry = &volume.geometry;
-    let bad = |problem: String| corrupt(Location::Group(group), problem);
+    let bad = |problem: String| corrupt(Location::Group(group.0), problem);
     let agi = read_agi(volume, group)?;
     let (chunks, tree_blocks) = read_tree::<InodeRecord>(
         volume,
@@ -205,7 +206,7 @@ pub(crate) fn read_inode_chunks(volume: &Volume, group: u32) -> Result<InodeChun
 /// Reads a group's shared blocks.
 pub(crate) fn read_refcounts(
     volume: &Volume,
-    group: u32,
+    group: GroupNumber,
     agf: &Agf,
 ) -> Result<(Vec<RefcountRecord>, TreeBlocks)> {
     let (records, blocks) = read_tree::<RefcountRecord>(
@@ -227,7 +228,7 @@ pub(crate) fn read_refcounts(
             || record.count < if staged { 1 } else { 2 }
         {
             return Err(corrupt(
-                Location::Group(group),
+                Location::Group(group.0),
                 format!("refcountbt: {record:?} after one that ends at {end}"),
             ));
         }
@@ -239,7 +240,7 @@ pub(crate) fn read_refcounts(
 /// Reads the owners of a group's blocks.
 pub(crate) fn read_owners(
     volume: &Volume,
-    group: u32,
+    group: GroupNumber,
     agf: &Agf,
 ) -> Result<(Vec<OwnerRecord>, TreeBlocks)> {
     let (records, blocks) = read_tree::<OwnerRecord>(
@@ -255,7 +256,7 @@ pub(crate) fn read_owners(
     };
     if let Some(record) = records.iter().find(outside) {
         return Err(corrupt(
-            Location::Group(group),
+            Location::Group(group.0),
             format!("rmapbt: {record:?}"),
         ));
     }

@@ -6,7 +6,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::btree::{Kind, MAX_LEVELS, Record, node_key_len};
 use crate::format::bytes::{u16_at, u32_at, u64_at};
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
@@ -14,7 +14,7 @@ use crate::volume::Volume;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Home {
     /// An allocation group's: pointers are block numbers in the group.
-    Group(u32),
+    Group(GroupNumber),
     /// An inode's: pointers are block numbers in the filesystem.
     Inode(u64),
 }
@@ -22,14 +22,14 @@ pub(crate) enum Home {
 impl Home {
     fn owner(self) -> u64 {
         match self {
-            Self::Group(group) => u64::from(group),
+            Self::Group(group) => u64::from(group.0),
             Self::Inode(inode) => inode,
         }
     }
 
     fn location(self) -> Location {
         match self {
-            Self::Group(group) => Location::Group(group),
+            Self::Group(group) => Location::Group(group.0),
             Self::Inode(inode) => Location::Inode(inode),
         }
     }

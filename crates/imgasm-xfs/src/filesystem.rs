@@ -148,7 +148,7 @@ impl FileSystem for Xfs {
         let geometry = &self.volume.geometry;
         let mut used: Vec<Range<u64>> = Vec::new();
         let mut from = 0;
-        for group in 0..geometry.groups {
+        for group in geometry.group_numbers() {
             let known = self
                 .writer
                 .as_ref()

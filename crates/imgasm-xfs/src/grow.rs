@@ -9,6 +9,7 @@ use crate::alloc::Allocator;
 use crate::alloc::commit::{count_changes, lengthen};
 use crate::alloc::fresh::FreshGroup;
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::{MIN_GROUP_BLOCKS, Superblock};
 use crate::problem::unstorable;
 use crate::volume::Volume;
@@ -77,20 +78,21 @@ impl Writer {
         let grown = Volume::new(Arc::clone(&before.device), Geometry::of(superblock))?;
         let (old, new) = (&before.geometry, &grown.geometry);
         let mut writes = Writes::default();
-        let changes = lengthen(before, &grown, old.groups - 1, &mut writes)?;
+        let changes = lengthen(before, &grown, GroupNumber(old.groups - 1), &mut writes)?;
         count_changes(superblock, &changes)?;
         let fresh: u64 = (old.groups..new.groups)
+            .map(GroupNumber)
             .map(|number| FreshGroup::new(new, number).free_blocks())
             .sum();
         superblock.raw.sb_fdblocks = (superblock.raw.sb_fdblocks.get() + fresh).into();
-        for number in old.groups..new.groups {
+        for number in (old.groups..new.groups).map(GroupNumber) {
             let mut sector = vec![0; new.sector_size as usize];
             superblock.encode_into(&mut sector);
             let mut writes = Writes::default();
             FreshGroup::new(new, number).write(new, sector, &mut writes);
             writes.write(&grown.device)?;
         }
-        for number in 0..old.groups {
+        for number in old.group_numbers() {
             let mut sector = grown.read_sector(number, 0)?;
             superblock.encode_into(&mut sector);
             writes.put(grown.sector_offset(number, 0), sector);

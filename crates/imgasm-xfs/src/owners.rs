@@ -7,13 +7,13 @@ use imgasm_fs::{Location, Result};
 use crate::extent_map::ExtentMap;
 use crate::format::btree::records::{OwnerRecord, owner_offset};
 use crate::format::bytes::as_u32;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::inode::{Fork, Inode};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
 /// Records by group.
-pub(crate) type GroupRecords = BTreeMap<u32, Vec<OwnerRecord>>;
+pub(crate) type GroupRecords = BTreeMap<GroupNumber, Vec<OwnerRecord>>;
 
 /// Adds the records of both forks of an inode.
 pub(crate) fn add_inode(volume: &Volume, inode: &Inode, to: &mut GroupRecords) -> Result<()> {
@@ -37,7 +37,7 @@ fn add_fork(
     flags: u64,
     to: &mut GroupRecords,
 ) -> Result<()> {
-    let mut last: Option<(u32, OwnerRecord)> = None;
+    let mut last: Option<(GroupNumber, OwnerRecord)> = None;
     for extent in map.extents() {
         let (group, start) = locate(volume, extent.start)?;
         let unwritten = if extent.unwritten {
@@ -101,7 +101,7 @@ pub(crate) fn runs_of(owner: u64, mut blocks: Vec<u32>) -> Vec<OwnerRecord> {
         .collect()
 }
 
-fn locate(volume: &Volume, block: FsBlock) -> Result<(u32, u32)> {
+fn locate(volume: &Volume, block: FsBlock) -> Result<(GroupNumber, u32)> {
     volume
         .geometry
         .split(block)

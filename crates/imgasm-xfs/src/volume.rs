@@ -7,7 +7,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::as_usize;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::format::superblock::{MAX_SECTOR, Superblock};
 use crate::problem::corrupt;
 
@@ -52,7 +52,7 @@ impl Volume {
     }
 
     /// Reads a sector of a group's head.
-    pub(crate) fn read_sector(&self, group: u32, sector: u32) -> Result<Vec<u8>> {
+    pub(crate) fn read_sector(&self, group: GroupNumber, sector: u32) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.geometry.sector_size as usize];
         self.device
             .read_at(self.sector_offset(group, sector), &mut bytes)?;
@@ -60,7 +60,7 @@ impl Volume {
     }
 
     /// The first byte of a sector of a group's head.
-    pub(crate) fn sector_offset(&self, group: u32, sector: u32) -> u64 {
+    pub(crate) fn sector_offset(&self, group: GroupNumber, sector: u32) -> u64 {
         self.geometry.byte_offset(group, 0)
             + u64::from(sector) * u64::from(self.geometry.sector_size)
     }

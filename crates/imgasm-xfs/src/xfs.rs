@@ -177,7 +177,9 @@ impl Xfs {
         if let Some(writer) = &self.writer {
             return Ok(writer.free_blocks());
         }
-        (0..self.volume.geometry.groups)
+        self.volume
+            .geometry
+            .group_numbers()
             .map(|group| Ok(u64::from(read_agf(&self.volume, group)?.agf_freeblks.get())))
             .sum()
     }

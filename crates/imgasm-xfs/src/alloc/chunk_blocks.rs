@@ -10,6 +10,7 @@ use crate::alloc::{Allocator, Purpose};
 use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::{CHUNK_INODES, Geometry};
 use crate::format::inode::{Core, NO_INODE, encode};
+use crate::format::numbers::GroupNumber;
 use crate::volume::Volume;
 use crate::writes::Writes;
 
@@ -18,10 +19,11 @@ impl Allocator {
     /// else one of another group.
     pub(crate) fn allocate_inode(&mut self, volume: &Volume, near: u64) -> Result<u64> {
         let geometry = &volume.geometry;
-        let (home, near) = geometry.inode_in_group(near).unwrap_or((0, 0));
-        for step in 0..geometry.groups {
-            let number = (home + step) % geometry.groups;
-            let near = if step == 0 { near } else { 0 };
+        let (home, near) = geometry
+            .inode_in_group(near)
+            .unwrap_or((GroupNumber::FIRST, 0));
+        for number in geometry.group_numbers_from(home) {
+            let near = if number == home { near } else { 0 };
             if let Some(inode) = self.take_inode(volume, number, near)? {
                 return Ok(geometry.inode_number(number, inode));
             }
@@ -40,7 +42,12 @@ impl Allocator {
         })
     }
 
-    fn take_inode(&mut self, volume: &Volume, number: u32, near: u32) -> Result<Option<u32>> {
+    fn take_inode(
+        &mut self,
+        volume: &Volume,
+        number: GroupNumber,
+        near: u32,
+    ) -> Result<Option<u32>> {
         let inodes = self.group(volume, number)?.inodes(volume)?;
         let taken = inodes.chunks.take(near);
         inodes.changed |= taken.is_some();
@@ -48,7 +55,7 @@ impl Allocator {
     }
 
     /// Makes a full chunk of inodes, or as many chunks as fill a block; false if there is no room.
-    fn make_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
+    fn make_chunk(&mut self, volume: &Volume, number: GroupNumber, near: u32) -> Result<bool> {
         let geometry = &volume.geometry;
         let inodes = CHUNK_INODES.max(geometry.inodes_per_block());
         let blocks = inodes / geometry.inodes_per_block();
@@ -78,7 +85,12 @@ impl Allocator {
 
     /// Makes a part of a chunk of inodes if there is no room for a whole one, if the filesystem has
     /// sparse chunks; false if there is no room for that either.
-    fn make_part_of_chunk(&mut self, volume: &Volume, number: u32, near: u32) -> Result<bool> {
+    fn make_part_of_chunk(
+        &mut self,
+        volume: &Volume,
+        number: GroupNumber,
+        near: u32,
+    ) -> Result<bool> {
         let geometry = &volume.geometry;
         let Some(blocks) = geometry.sparse_chunk_blocks else {
             return Ok(false);
@@ -138,7 +150,7 @@ impl Allocator {
 /// Writes new inodes of a group as free ones.
 pub(crate) fn write_new_inodes(
     geometry: &Geometry,
-    group: u32,
+    group: GroupNumber,
     inodes: Range<u32>,
     seed: [u8; 16],
     writes: &mut Writes,

@@ -22,6 +22,7 @@ use crate::format::btree::{
 };
 use crate::format::bytes::as_u32;
 use crate::format::geometry::CHUNK_INODES;
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::Superblock;
 use crate::owners::{GroupRecords, runs_of};
 use crate::problem::corrupt;
@@ -115,7 +116,7 @@ impl Allocator {
 pub(crate) fn lengthen(
     before: &Volume,
     grown: &Volume,
-    number: u32,
+    number: GroupNumber,
     writes: &mut Writes,
 ) -> Result<CounterChanges> {
     let mut counters = CounterChanges::default();
@@ -320,7 +321,7 @@ fn commit_space(
     }
     if group.list.len() > agfl::capacity(geometry) {
         return Err(corrupt(
-            Location::Group(number),
+            Location::Group(number.0),
             "the list of free blocks is full",
         ));
     }

@@ -17,6 +17,7 @@ use crate::format::btree::{
 };
 use crate::format::bytes::as_u32;
 use crate::format::geometry::{CHUNK_INODES, Geometry};
+use crate::format::numbers::GroupNumber;
 use crate::owners::runs_of;
 use crate::writes::Writes;
 
@@ -95,7 +96,7 @@ fn most_levels<R: Record>(kind: Kind, geometry: &Geometry, records: u32) -> u32 
 
 /// A new group.
 pub(crate) struct FreshGroup {
-    number: u32,
+    number: GroupNumber,
     roots: Roots,
     free: FreeRuns,
     /// The list of free blocks for the trees.
@@ -106,7 +107,7 @@ pub(crate) struct FreshGroup {
 
 impl FreshGroup {
     /// A group whose blocks are all free, except those of its head and its trees.
-    pub(crate) fn new(geometry: &Geometry, number: u32) -> Self {
+    pub(crate) fn new(geometry: &Geometry, number: GroupNumber) -> Self {
         let roots = Roots::of(geometry);
         let free = FreeRecord {
             start: roots.end,

@@ -8,12 +8,13 @@ use crate::alloc::free_runs::FreeRuns;
 use crate::alloc::shared::SharedRuns;
 use crate::format::agf::Agf;
 use crate::format::agi::Agi;
+use crate::format::numbers::GroupNumber;
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
 /// A group's free space, and whatever else of it has been read.
 pub(crate) struct Group {
-    pub(crate) number: u32,
+    pub(crate) number: GroupNumber,
     /// The head as it is on the disk.
     pub(crate) agf: Agf,
     pub(crate) free: FreeRuns,
@@ -45,7 +46,7 @@ pub(crate) struct GroupShared {
 
 impl Group {
     /// Reads a group's free space.
-    pub(crate) fn read(volume: &Volume, number: u32) -> Result<Self> {
+    pub(crate) fn read(volume: &Volume, number: GroupNumber) -> Result<Self> {
         let space = read_free_space(volume, number)?;
         Ok(Self {
             number,
@@ -100,7 +101,7 @@ impl Group {
             Ok(())
         } else {
             Err(corrupt(
-                Location::Group(self.number),
+                Location::Group(self.number.0),
                 format!("{len} blocks from {start} are freed, but are free already"),
             ))
         }

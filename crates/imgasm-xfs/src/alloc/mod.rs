@@ -32,7 +32,7 @@ use crate::alloc::shared::SharedRuns;
 use crate::format::btree::records::{FreeRecord, RefcountRecord};
 use crate::format::extent::Extent;
 use crate::format::inode::NO_INODE;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::format::superblock::Superblock;
 use crate::problem::{corrupt, not_writable};
 use crate::volume::Volume;
@@ -60,7 +60,7 @@ pub(crate) struct Wish {
 
 /// The groups and their totals.
 pub(crate) struct Allocator {
-    groups: BTreeMap<u32, Group>,
+    groups: BTreeMap<GroupNumber, Group>,
     /// Free blocks of all groups.
     free: u64,
     reserve: Reserve,
@@ -68,7 +68,7 @@ pub(crate) struct Allocator {
     /// The most inodes that there may be.
     max_inodes: u64,
     /// Chunks and parts of chunks made since the last commit: group, first inode, and how many.
-    new_chunks: BTreeMap<(u32, u32), u32>,
+    new_chunks: BTreeMap<(GroupNumber, u32), u32>,
 }
 
 impl Allocator {
@@ -79,7 +79,7 @@ impl Allocator {
         let mut reserve = Reserve::new(geometry);
         let (mut free, mut counted) = (0, 0);
         let (mut inodes, mut free_inodes) = (0, 0);
-        for number in 0..geometry.groups {
+        for number in geometry.group_numbers() {
             let agf = read_agf(volume, number)?;
             let agi = read_agi(volume, number)?;
             let in_group = u64::from(agf.agf_freeblks.get());
@@ -118,7 +118,7 @@ impl Allocator {
         })
     }
 
-    fn group(&mut self, volume: &Volume, number: u32) -> Result<&mut Group> {
+    fn group(&mut self, volume: &Volume, number: GroupNumber) -> Result<&mut Group> {
         Ok(match self.groups.entry(number) {
             Entry::Occupied(group) => group.into_mut(),
             Entry::Vacant(place) => place.insert(Group::read(volume, number)?),
@@ -126,7 +126,7 @@ impl Allocator {
     }
 
     /// The group of a run of blocks, with the run's first block and length in it.
-    fn locate(volume: &Volume, start: FsBlock, blocks: u64) -> Result<(u32, u32, u32)> {
+    fn locate(volume: &Volume, start: FsBlock, blocks: u64) -> Result<(GroupNumber, u32, u32)> {
         let geometry = &volume.geometry;
         geometry
             .split(start)
@@ -141,7 +141,7 @@ impl Allocator {
     }
 
     /// The free runs of a group, if it has been read.
-    pub(crate) fn free_runs(&self, number: u32) -> Option<Vec<FreeRecord>> {
+    pub(crate) fn free_runs(&self, number: GroupNumber) -> Option<Vec<FreeRecord>> {
         Some(self.groups.get(&number)?.free.records())
     }
 
@@ -205,15 +205,14 @@ impl Allocator {
         purpose: Purpose,
     ) -> Result<Option<(FsBlock, u64)>> {
         let geometry = &volume.geometry;
-        let (home, near) = geometry.split(near).unwrap_or((0, 0));
+        let (home, near) = geometry.split(near).unwrap_or((GroupNumber::FIRST, 0));
         let at_near = self.group(volume, home)?.free.run_from(near);
         if at_near >= want && self.usable(home, purpose) >= want {
             return Ok(Some(self.take(volume, home, near, want)));
         }
         let mut best = None;
-        for step in 0..geometry.groups {
-            let number = (home + step) % geometry.groups;
-            let near = if step == 0 { near } else { 0 };
+        for number in geometry.group_numbers_from(home) {
+            let near = if number == home { near } else { 0 };
             let free = &self.group(volume, number)?.free;
             let place = free.find(near, room, 1);
             let longest = free.longest();
@@ -236,7 +235,7 @@ impl Allocator {
     }
 
     /// How many free blocks of a group that has been read a purpose may use.
-    fn usable(&self, number: u32, purpose: Purpose) -> u32 {
+    fn usable(&self, number: GroupNumber, purpose: Purpose) -> u32 {
         let free = self.groups[&number].free.total();
         match purpose {
             Purpose::Content => free.saturating_sub(self.reserve.of_group(number)),
@@ -244,7 +243,13 @@ impl Allocator {
         }
     }
 
-    fn take(&mut self, volume: &Volume, number: u32, start: u32, len: u32) -> (FsBlock, u64) {
+    fn take(
+        &mut self,
+        volume: &Volume,
+        number: GroupNumber,
+        start: u32,
+        len: u32,
+    ) -> (FsBlock, u64) {
         let group = self
             .groups
             .get_mut(&number)
@@ -302,7 +307,7 @@ impl Allocator {
     }
 
     /// Notes that a group has no more unlinked inodes that are in use.
-    pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: u32) -> Result<()> {
+    pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: GroupNumber) -> Result<()> {
         let inodes = self.group(volume, number)?.inodes(volume)?;
         inodes.agi.agi_unlinked = [NO_INODE.into(); 64];
         inodes.changed = true;
@@ -313,7 +318,7 @@ impl Allocator {
     pub(crate) fn replace(
         &mut self,
         volume: &Volume,
-        number: u32,
+        number: GroupNumber,
         free: &[FreeRecord],
         shared: &[RefcountRecord],
     ) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::format::agi::Agi;
 use crate::format::btree::records::{InodeRecord, OwnerRecord, RefcountRecord};
 use crate::format::btree::{FREE_INODES, Kind, OWNERS, REFCOUNTS, Record};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 
 /// The most blocks in the pool.
 const MAX_POOL: u64 = 8192;
@@ -60,8 +61,8 @@ impl Reserve {
     }
 
     /// Blocks reserved in a group.
-    pub(crate) fn of_group(&self, group: u32) -> u32 {
-        self.groups.get(group as usize).copied().unwrap_or(0)
+    pub(crate) fn of_group(&self, group: GroupNumber) -> u32 {
+        self.groups.get(group.0 as usize).copied().unwrap_or(0)
     }
 
     /// Blocks reserved in all.

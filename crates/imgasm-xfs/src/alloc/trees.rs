@@ -4,6 +4,7 @@ use crate::format::btree::build::{Shape, build};
 use crate::format::btree::{Kind, Record};
 use crate::format::bytes::as_u32;
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 use crate::writes::Writes;
 
 /// Level and root of a tree that has been laid out.
@@ -15,7 +16,7 @@ pub(super) struct Root {
 /// Builds a tree into its blocks, of which it has as many as its shape needs.
 pub(super) fn write_tree<R: Record>(
     geometry: &Geometry,
-    group: u32,
+    group: GroupNumber,
     kind: Kind,
     records: &[R],
     blocks: &[u32],
@@ -26,7 +27,7 @@ pub(super) fn write_tree<R: Record>(
     let built = build(kind, geometry, records, &shape, &pointers);
     for ((_, mut bytes), block) in built.blocks.into_iter().zip(blocks) {
         let offset = geometry.byte_offset(group, *block);
-        kind.seal(&mut bytes, geometry, offset / 512, u64::from(group));
+        kind.seal(&mut bytes, geometry, offset / 512, u64::from(group.0));
         writes.put(offset, bytes);
     }
     Root {

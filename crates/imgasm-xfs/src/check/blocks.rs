@@ -9,7 +9,7 @@ use crate::check::group::Group;
 use crate::check::report::{Report, finding};
 use crate::format::ag::sector;
 use crate::format::btree::records::{COPY_ON_WRITE, FreeRecord, RefcountRecord};
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::volume::Volume;
 
 /// A run of a group's blocks and its owner.
@@ -36,11 +36,11 @@ pub(super) enum Owner {
 
 /// All claims, by group.
 #[derive(Debug, Default)]
-pub(super) struct Claims(BTreeMap<u32, Vec<Claim>>);
+pub(super) struct Claims(BTreeMap<GroupNumber, Vec<Claim>>);
 
 impl Claims {
     /// Notes that `owner` has some blocks of a group.
-    pub(super) fn add(&mut self, group: u32, start: u32, len: u32, owner: Owner) {
+    pub(super) fn add(&mut self, group: GroupNumber, start: u32, len: u32, owner: Owner) {
         self.push(group, start, len, owner, false);
     }
 
@@ -95,13 +95,13 @@ impl Claims {
     }
 
     /// Takes the claims on a group's blocks in order, and gives the gaps and the shared runs.
-    pub(super) fn sweep(&mut self, group: u32, length: u32, report: Report<'_>) -> Swept {
+    pub(super) fn sweep(&mut self, group: GroupNumber, length: u32, report: Report<'_>) -> Swept {
         let mut claims = self.0.remove(&group).unwrap_or_default();
         claims.sort_unstable();
         sweep(group, length, &claims, report)
     }
 
-    fn push(&mut self, group: u32, start: u32, len: u32, owner: Owner, shareable: bool) {
+    fn push(&mut self, group: GroupNumber, start: u32, len: u32, owner: Owner, shareable: bool) {
         self.0.entry(group).or_default().push(Claim {
             start,
             len,
@@ -139,7 +139,7 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
         for gap in gaps {
             finding(
                 report,
-                Location::Group(number),
+                Location::Group(number.0),
                 format!(
                     "blocks {} to {} belong to nothing",
                     gap.start,
@@ -155,7 +155,7 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
         if merged(&shared) != merged(&counted) {
             finding(
                 report,
-                Location::Group(number),
+                Location::Group(number.0),
                 format!(
                     "refcountbt: it holds {} runs of shared blocks, the files share {}",
                     merged(&counted).len(),
@@ -175,7 +175,7 @@ pub(super) struct Swept {
 }
 
 /// Goes through a group's claims in order.
-fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Swept {
+fn sweep(group: GroupNumber, length: u32, claims: &[Claim], report: Report<'_>) -> Swept {
     let mut gaps = Vec::new();
     let mut exclusive_end = 0;
     let mut covered = 0;
@@ -193,7 +193,7 @@ fn sweep(group: u32, length: u32, claims: &[Claim], report: Report<'_>) -> Swept
         if claim.start < other_end {
             finding(
                 report,
-                Location::Group(group),
+                Location::Group(group.0),
                 format!(
                     "blocks {} to {end} belong to {:?}, but also to {last:?}",
                     claim.start, claim.owner

@@ -7,13 +7,14 @@ use crate::check::blocks::{Swept, merged};
 use crate::check::group::read_group;
 use crate::check::inodes::{self, Held};
 use crate::format::btree::records::{FreeRecord, RefcountRecord};
+use crate::format::numbers::GroupNumber;
 use crate::owners::GroupRecords;
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
 /// What a group's trees of free and shared blocks should hold.
 pub(crate) struct DerivedSpace {
-    pub(crate) group: u32,
+    pub(crate) group: GroupNumber,
     pub(crate) free: Vec<FreeRecord>,
     pub(crate) shared: Vec<RefcountRecord>,
 }
@@ -30,7 +31,9 @@ pub(crate) struct Derived {
 /// # Errors
 /// [`imgasm_fs::Error::Corrupt`] if an inode is not sound or two things have the same block.
 pub(crate) fn derive(volume: &Volume) -> Result<Derived> {
-    let groups = (0..volume.geometry.groups)
+    let groups = volume
+        .geometry
+        .group_numbers()
         .map(|number| read_group(volume, number))
         .collect::<Result<Vec<_>>>()?;
     let mut held = Held::default();

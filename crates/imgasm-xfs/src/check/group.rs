@@ -6,11 +6,12 @@ use crate::ag::{
     FreeSpace, InodeChunks, read_free_space, read_inode_chunks, read_owners, read_refcounts,
 };
 use crate::format::btree::records::{OwnerRecord, RefcountRecord};
+use crate::format::numbers::GroupNumber;
 use crate::volume::Volume;
 
 /// A group whose heads and trees could be read.
 pub(super) struct Group {
-    pub(super) number: u32,
+    pub(super) number: GroupNumber,
     pub(super) free: FreeSpace,
     pub(super) inodes: InodeChunks,
     pub(super) refcounts: Option<(Vec<RefcountRecord>, Vec<u32>)>,
@@ -18,7 +19,7 @@ pub(super) struct Group {
 }
 
 /// Reads a group, whose heads and trees must be sound in themselves.
-pub(super) fn read_group(volume: &Volume, number: u32) -> Result<Group> {
+pub(super) fn read_group(volume: &Volume, number: GroupNumber) -> Result<Group> {
     let free = read_free_space(volume, number)?;
     let inodes = read_inode_chunks(volume, number)?;
     let features = volume.geometry.features;

@@ -11,6 +11,7 @@ use crate::check::{attributes, directories};
 use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::CHUNK_INODES;
 use crate::format::inode::decode_core;
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::Superblock;
 use crate::inode::{Fork, Inode};
 use crate::owners::{GroupRecords, add_inode};
@@ -78,7 +79,7 @@ pub(super) fn scan(
     Ok((known, names))
 }
 
-fn claim_chunk(volume: &Volume, group: u32, chunk: &InodeRecord, claims: &mut Claims) {
+fn claim_chunk(volume: &Volume, group: GroupNumber, chunk: &InodeRecord, claims: &mut Claims) {
     let geometry = &volume.geometry;
     let mut last = None;
     for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {

@@ -33,7 +33,7 @@ use crate::volume::Volume;
 pub(crate) fn run(volume: &Volume, superblock: &Superblock, report: Report<'_>) -> Result<()> {
     superblocks::check(volume, superblock, report)?;
     let mut groups = Vec::new();
-    for number in 0..volume.geometry.groups {
+    for number in volume.geometry.group_numbers() {
         if let Some(group) = found(report, read_group(volume, number))? {
             check_counts(volume, &group, report);
             groups.push(group);
@@ -60,7 +60,7 @@ fn check_counts(volume: &Volume, group: &Group, report: Report<'_>) {
         if seen as usize != expected {
             finding(
                 report,
-                Location::Group(group.number),
+                Location::Group(group.number.0),
                 format!("{what} is {seen}, expected {expected}"),
             );
         }

@@ -33,7 +33,7 @@ pub(super) fn check(
         };
         finding(
             report,
-            Location::Group(group.number),
+            Location::Group(group.number.0),
             format!("rmapbt: {problem}"),
         );
     }

@@ -36,7 +36,7 @@ pub(super) fn check(volume: &Volume, superblock: &Superblock, report: Report<'_>
             format!("sectors of the log of {size} bytes with logarithm {log}"),
         );
     }
-    for group in 1..volume.geometry.groups {
+    for group in volume.geometry.group_numbers().skip(1) {
         let sector = volume.read_sector(group, 0)?;
         let problem = match Superblock::decode_copy(&sector) {
             Ok(copy) => difference(&superblock.raw, &copy.raw)
@@ -47,7 +47,7 @@ pub(super) fn check(volume: &Volume, superblock: &Superblock, report: Report<'_>
             Err(error) => Some(format!("superblock: {error}")),
         };
         if let Some(problem) = problem {
-            finding(report, Location::Group(group), problem);
+            finding(report, Location::Group(group.0), problem);
         }
     }
     Ok(())

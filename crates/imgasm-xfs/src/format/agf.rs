@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 
 /// `XAGF`.
 const MAGIC: u32 = 0x5841_4746;
@@ -52,18 +53,22 @@ pub(crate) struct Agf {
 
 impl Agf {
     /// The head of a new group, without its trees.
-    pub(crate) fn new(geometry: &Geometry, group: u32) -> Self {
+    pub(crate) fn new(geometry: &Geometry, group: GroupNumber) -> Self {
         let mut agf: Self = <Self as zerocopy::FromZeros>::new_zeroed();
         agf.agf_magicnum = MAGIC.into();
         agf.agf_versionnum = 1.into();
-        agf.agf_seqno = group.into();
+        agf.agf_seqno = group.0.into();
         agf.agf_length = geometry.group_len(group).into();
         agf.agf_uuid = geometry.metadata_uuid;
         agf
     }
 
     /// Decodes and checks the sector of a group.
-    pub(crate) fn decode(bytes: &[u8], geometry: &Geometry, group: u32) -> Result<Self, String> {
+    pub(crate) fn decode(
+        bytes: &[u8],
+        geometry: &Geometry,
+        group: GroupNumber,
+    ) -> Result<Self, String> {
         let (agf, _) = Self::read_from_prefix(bytes).expect("a sector is larger");
         if agf.agf_magicnum.get() != MAGIC || agf.agf_versionnum.get() != 1 {
             return Err(format!(
@@ -78,7 +83,7 @@ impl Agf {
             }
         }
         let length = geometry.group_len(group);
-        if agf.agf_seqno.get() != group || agf.agf_length.get() != length {
+        if agf.agf_seqno.get() != group.0 || agf.agf_length.get() != length {
             return Err(format!(
                 "group {} of {} blocks, expected {length}",
                 agf.agf_seqno, agf.agf_length

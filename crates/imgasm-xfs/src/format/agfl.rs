@@ -6,6 +6,7 @@ use crate::format::agf::Agf;
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 
 /// `XAFL`.
 const MAGIC: u32 = 0x5841_464c;
@@ -27,7 +28,7 @@ pub(crate) fn capacity(geometry: &Geometry) -> usize {
 pub(crate) fn decode(
     bytes: &[u8],
     geometry: &Geometry,
-    group: u32,
+    group: GroupNumber,
     agf: &Agf,
 ) -> Result<Vec<u32>, String> {
     if geometry.features.crc {
@@ -35,7 +36,7 @@ pub(crate) fn decode(
             return Err(format!("magic number {:#010x}", u32_at(bytes, 0)));
         }
         verify_checksum(bytes, CRC_OFFSET)?;
-        if bytes[8..24] != geometry.metadata_uuid || u32_at(bytes, 4) != group {
+        if bytes[8..24] != geometry.metadata_uuid || u32_at(bytes, 4) != group.0 {
             return Err("it belongs elsewhere".to_owned());
         }
     }
@@ -72,11 +73,11 @@ pub(crate) fn encode_into(sector: &mut [u8], geometry: &Geometry, blocks: &[u32]
 pub(crate) const FIRST_SLOT: usize = 1;
 
 /// The sector of a new group, with a list that starts at [`FIRST_SLOT`].
-pub(crate) fn new_sector(geometry: &Geometry, group: u32, blocks: &[u32]) -> Vec<u8> {
+pub(crate) fn new_sector(geometry: &Geometry, group: GroupNumber, blocks: &[u32]) -> Vec<u8> {
     let mut sector = vec![0xff; geometry.sector_size as usize];
     sector[..HEADER_LEN].fill(0);
     put_u32(&mut sector, 0, MAGIC);
-    put_u32(&mut sector, 4, group);
+    put_u32(&mut sector, 4, group.0);
     sector[8..24].copy_from_slice(&geometry.metadata_uuid);
     encode_from(FIRST_SLOT, &mut sector, geometry, blocks);
     sector

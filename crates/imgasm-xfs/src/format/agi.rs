@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
 use crate::format::inode::NO_INODE;
+use crate::format::numbers::GroupNumber;
 
 /// `XAGI`.
 const MAGIC: u32 = 0x5841_4749;
@@ -47,11 +48,11 @@ pub(crate) struct Agi {
 
 impl Agi {
     /// The head of a new group, without its trees.
-    pub(crate) fn new(geometry: &Geometry, group: u32) -> Self {
+    pub(crate) fn new(geometry: &Geometry, group: GroupNumber) -> Self {
         let mut agi: Self = <Self as zerocopy::FromZeros>::new_zeroed();
         agi.agi_magicnum = MAGIC.into();
         agi.agi_versionnum = 1.into();
-        agi.agi_seqno = group.into();
+        agi.agi_seqno = group.0.into();
         agi.agi_length = geometry.group_len(group).into();
         agi.agi_newino = NO_INODE.into();
         agi.agi_dirino = NO_INODE.into();
@@ -61,7 +62,11 @@ impl Agi {
     }
 
     /// Decodes and checks the sector of a group.
-    pub(crate) fn decode(bytes: &[u8], geometry: &Geometry, group: u32) -> Result<Self, String> {
+    pub(crate) fn decode(
+        bytes: &[u8],
+        geometry: &Geometry,
+        group: GroupNumber,
+    ) -> Result<Self, String> {
         let (agi, _) = Self::read_from_prefix(bytes).expect("a sector is larger");
         if agi.agi_magicnum.get() != MAGIC || agi.agi_versionnum.get() != 1 {
             return Err(format!(
@@ -76,7 +81,7 @@ impl Agi {
             }
         }
         let length = geometry.group_len(group);
-        if agi.agi_seqno.get() != group || agi.agi_length.get() != length {
+        if agi.agi_seqno.get() != group.0 || agi.agi_length.get() != length {
             return Err(format!(
                 "group {} of {} blocks, expected {length}",
                 agi.agi_seqno, agi.agi_length

@@ -2,7 +2,7 @@
 //! addresses.
 
 use crate::format::features::Features;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::format::superblock::Superblock;
 
 /// Inodes in a chunk (`XFS_INODES_PER_CHUNK`).
@@ -110,23 +110,36 @@ impl Geometry {
         1u32.checked_shl(bits).unwrap_or(u32::MAX)
     }
 
+    /// All groups in order.
+    pub(crate) fn group_numbers(&self) -> impl DoubleEndedIterator<Item = GroupNumber> + use<> {
+        (0..self.groups).map(GroupNumber)
+    }
+
+    /// All groups in order from `first` on, and then those before it.
+    pub(crate) fn group_numbers_from(
+        &self,
+        first: GroupNumber,
+    ) -> impl Iterator<Item = GroupNumber> + use<> {
+        (first.0..self.groups).chain(0..first.0).map(GroupNumber)
+    }
+
     /// Blocks in a group; the last one may be shorter.
-    pub(crate) fn group_len(&self, group: u32) -> u32 {
-        let before = u64::from(group) * u64::from(self.group_blocks);
+    pub(crate) fn group_len(&self, group: GroupNumber) -> u32 {
+        let before = u64::from(group.0) * u64::from(self.group_blocks);
         let left = self.total_blocks.saturating_sub(before);
         u32::try_from(left).map_or(self.group_blocks, |left| left.min(self.group_blocks))
     }
 
     /// The address of a block in a group.
-    pub(crate) fn fs_block(&self, group: u32, block: u32) -> FsBlock {
-        FsBlock((u64::from(group) << self.group_log) | u64::from(block))
+    pub(crate) fn fs_block(&self, group: GroupNumber, block: u32) -> FsBlock {
+        FsBlock((u64::from(group.0) << self.group_log) | u64::from(block))
     }
 
     /// The group of a block and the block's number in it, if there is such a block.
-    pub(crate) fn split(&self, block: FsBlock) -> Option<(u32, u32)> {
-        let group = u32::try_from(block.0 >> self.group_log).ok()?;
+    pub(crate) fn split(&self, block: FsBlock) -> Option<(GroupNumber, u32)> {
+        let group = GroupNumber(u32::try_from(block.0 >> self.group_log).ok()?);
         let in_group = u32::try_from(block.0 & ((1 << self.group_log) - 1)).ok()?;
-        (group < self.groups && in_group < self.group_len(group)).then_some((group, in_group))
+        (group.0 < self.groups && in_group < self.group_len(group)).then_some((group, in_group))
     }
 
     /// Whether all of a run of blocks lies in one group.
@@ -139,12 +152,12 @@ impl Geometry {
     }
 
     /// The first byte of a block of a group.
-    pub(crate) fn byte_offset(&self, group: u32, block: u32) -> u64 {
-        (u64::from(group) * u64::from(self.group_blocks) + u64::from(block)) << self.block_log
+    pub(crate) fn byte_offset(&self, group: GroupNumber, block: u32) -> u64 {
+        (u64::from(group.0) * u64::from(self.group_blocks) + u64::from(block)) << self.block_log
     }
 
     /// The number of an inode's group, of its block in the group, and of the inode in the block.
-    pub(crate) fn split_inode(&self, inode: u64) -> Option<(u32, u32, u32)> {
+    pub(crate) fn split_inode(&self, inode: u64) -> Option<(GroupNumber, u32, u32)> {
         let block = FsBlock(inode >> self.inodes_per_block_log);
         let (group, in_group) = self.split(block)?;
         let index = u32::try_from(inode & ((1 << self.inodes_per_block_log) - 1)).ok()?;
@@ -152,18 +165,18 @@ impl Geometry {
     }
 
     /// The number of an inode from its group and its number in the group.
-    pub(crate) fn inode_number(&self, group: u32, in_group: u32) -> u64 {
-        (u64::from(group) << (self.group_log + self.inodes_per_block_log)) | u64::from(in_group)
+    pub(crate) fn inode_number(&self, group: GroupNumber, in_group: u32) -> u64 {
+        (u64::from(group.0) << (self.group_log + self.inodes_per_block_log)) | u64::from(in_group)
     }
 
     /// The group of an inode, and the inode's number in it.
-    pub(crate) fn inode_in_group(&self, inode: u64) -> Option<(u32, u32)> {
+    pub(crate) fn inode_in_group(&self, inode: u64) -> Option<(GroupNumber, u32)> {
         let (group, block, index) = self.split_inode(inode)?;
         Some((group, (block << self.inodes_per_block_log) | index))
     }
 
     /// The first byte of an inode, by its number in its group.
-    pub(crate) fn inode_offset(&self, group: u32, inode_in_group: u32) -> u64 {
+    pub(crate) fn inode_offset(&self, group: GroupNumber, inode_in_group: u32) -> u64 {
         let block = self.inode_block(inode_in_group);
         let index = inode_in_group - self.first_inode(block);
         self.byte_offset(group, block) + u64::from(index) * u64::from(self.inode_size)

@@ -7,6 +7,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::put_u32;
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 use crate::log::record::{Place, encode, filler};
 use crate::log::ring::{BLOCK, BLOCKS_UNDER_WAY, Records, Ring, UNMOUNT};
 use crate::problem::{bad_log, corrupt};
@@ -37,7 +38,7 @@ fn unmount() -> [u8; OPERATION_LEN] {
 /// The beginning of a log that never held anything.
 pub(crate) struct Empty {
     /// The group that holds the log.
-    pub(crate) group: u32,
+    pub(crate) group: GroupNumber,
     /// Its blocks in the group.
     pub(crate) blocks: Range<u32>,
     /// Where its first record lies on the device; behind it all is zeros.

@@ -5,7 +5,7 @@
 use imgasm_fs::Result;
 
 use crate::format::bytes::u32_at;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::log::intents::{Intent, IntentKind, Mapping};
 use crate::log::transactions::{RawItem, le16};
 use crate::problem::unknown_in_log;
@@ -93,7 +93,7 @@ pub(super) mod fields {
 
 /// New inodes.
 pub(super) struct ChunkItem {
-    pub(super) group: u32,
+    pub(super) group: GroupNumber,
     /// The first block in the group.
     pub(super) block: u32,
     /// Inodes.
@@ -128,7 +128,7 @@ impl Item {
             kind::CHUNK => {
                 let format = first_region(&raw, 28, bad)?;
                 Ok(Self::Chunk(ChunkItem {
-                    group: u32_at(format, 4),
+                    group: GroupNumber(u32_at(format, 4)),
                     block: u32_at(format, 8),
                     count: u32_at(format, 12),
                     inode_size: u32_at(format, 16),

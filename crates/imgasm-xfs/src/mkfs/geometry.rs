@@ -9,6 +9,7 @@ use crate::format::features::{
     FeatureWords, decode_features, features2, incompat, ro_compat, version,
 };
 use crate::format::geometry::{CHUNK_INODES, Geometry};
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::{MAGIC, RawSuperblock, Superblock};
 use crate::mkfs::options::FormatOptions;
 use crate::problem::unstorable;
@@ -139,7 +140,7 @@ fn place_log(superblock: &mut Superblock, options: &FormatOptions) -> Result<()>
     };
     let up = wanted.next_multiple_of(unit);
     let blocks = if up > most { up - unit } else { up };
-    let group = geometry.groups / 2;
+    let group = GroupNumber(geometry.groups / 2);
     let start = head.next_multiple_of(unit);
     let fits = start + blocks <= u64::from(geometry.group_len(group));
     if !(least..=most).contains(&blocks) || !fits {

@@ -6,6 +6,7 @@ use crate::alloc::fresh::FreshGroup;
 use crate::dir::{Directory, shortform};
 use crate::format::geometry::Geometry;
 use crate::format::inode::{Core, Time, encode, flags, flags2, format};
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::Superblock;
 use crate::mkfs::options::FormatOptions;
 use crate::writes::Writes;
@@ -46,7 +47,7 @@ pub(super) fn write(
     core.di_size = (content.len() as u64).into();
     let first = group.inodes().start;
     let mut put = |index: u32, core: &Core, data: &[u8]| {
-        let offset = geometry.inode_offset(0, first + index);
+        let offset = geometry.inode_offset(GroupNumber::FIRST, first + index);
         writes.put(offset, encode(geometry, core, data, &[]));
     };
     put(0, &core, &content);
@@ -60,7 +61,13 @@ pub(super) fn write(
         core.di_flags = flags.into();
         put(index, &core, &[]);
     }
-    write_new_inodes(geometry, 0, group.inodes(), options.uuid, writes);
+    write_new_inodes(
+        geometry,
+        GroupNumber::FIRST,
+        group.inodes(),
+        options.uuid,
+        writes,
+    );
 }
 
 fn new_core(geometry: &Geometry, number: u64, options: &FormatOptions) -> Core {

@@ -14,6 +14,7 @@ use imgasm_fs::Result;
 use crate::alloc::fresh::FreshGroup;
 use crate::format::bytes::as_u32;
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 use crate::log;
 use crate::problem::unstorable;
 use crate::writes::Writes;
@@ -33,13 +34,13 @@ pub fn format(device: &dyn BlockDevice, options: &FormatOptions) -> Result<()> {
     let geometry = Geometry::of(&superblock);
     let log = log::empty(&geometry)?;
     let align = inodes::alignment(&superblock);
-    let make = |number: u32| -> Result<FreshGroup> {
+    let make = |number: GroupNumber| -> Result<FreshGroup> {
         let mut group = FreshGroup::new(&geometry, number);
         if number == log.group {
             group.put_log(log.blocks.clone());
         }
         group.fill_list(&geometry);
-        if number == 0 && !group.make_inodes(&geometry, align, inodes::COUNT) {
+        if number == GroupNumber::FIRST && !group.make_inodes(&geometry, align, inodes::COUNT) {
             return Err(unstorable(
                 "a root directory",
                 "the first group has no room for it",
@@ -48,11 +49,11 @@ pub fn format(device: &dyn BlockDevice, options: &FormatOptions) -> Result<()> {
         Ok(group)
     };
     let mut free = 0;
-    for number in 0..geometry.groups {
+    for number in geometry.group_numbers() {
         free += make(number)?.free_blocks();
     }
-    let inodes = make(0)?.inodes();
-    let root = geometry.inode_number(0, inodes.start);
+    let inodes = make(GroupNumber::FIRST)?.inodes();
+    let root = geometry.inode_number(GroupNumber::FIRST, inodes.start);
     let inodes = as_u32(inodes.len());
     let raw = &mut superblock.raw;
     raw.sb_rootino = root.into();
@@ -64,13 +65,13 @@ pub fn format(device: &dyn BlockDevice, options: &FormatOptions) -> Result<()> {
     erase(device)?;
     device.write_at(log.offset, &log.bytes)?;
     // The first group, whose superblock is the one that counts, comes last.
-    for number in (0..geometry.groups).rev() {
+    for number in geometry.group_numbers().rev() {
         let group = make(number)?;
         let mut writes = Writes::default();
         let mut sector = vec![0; geometry.sector_size as usize];
         superblock.encode_into(&mut sector);
         group.write(&geometry, sector, &mut writes);
-        if number == 0 {
+        if number == GroupNumber::FIRST {
             inodes::write(&geometry, &superblock, &group, options, &mut writes);
         }
         writes.write(device)?;

@@ -13,6 +13,7 @@ use imgasm_fs::{Result, Timestamp, WriteOptions};
 
 use crate::ag::{read_agf, read_agi};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::Superblock;
 use crate::log;
 use crate::log::Mapping;
@@ -62,7 +63,7 @@ pub(super) fn on_device(volume: &Volume, superblock: &Superblock) -> Result<()> 
 /// the mark that the log holds what not every kernel can replay.
 fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
     let (mut free, mut inodes, mut free_inodes) = (0, 0, 0);
-    for group in 0..volume.geometry.groups {
+    for group in volume.geometry.group_numbers() {
         let agf = read_agf(volume, group)?;
         let agi = read_agi(volume, group)?;
         free += u64::from(agf.agf_freeblks.get())
@@ -76,7 +77,7 @@ fn count(volume: &Volume, superblock: &mut Superblock) -> Result<()> {
     raw.sb_icount = inodes.into();
     raw.sb_ifree = free_inodes.into();
     raw.sb_features_log_incompat = 0.into();
-    let mut sector = volume.read_sector(0, 0)?;
+    let mut sector = volume.read_sector(GroupNumber::FIRST, 0)?;
     superblock.encode_into(&mut sector);
     Ok(volume.device.write_at(0, &sector)?)
 }

@@ -12,6 +12,7 @@ use crate::alloc::Allocator;
 use crate::alloc::commit::{OwnerChanges, count_changes};
 use crate::check::derive::derive;
 use crate::format::btree::records::COPY_ON_WRITE;
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::Superblock;
 use crate::volume::Volume;
 use crate::writes::Writes;
@@ -21,7 +22,7 @@ pub(super) fn has_staged(volume: &Volume) -> Result<bool> {
     if !volume.geometry.features.reflink {
         return Ok(false);
     }
-    for group in 0..volume.geometry.groups {
+    for group in volume.geometry.group_numbers() {
         let (records, _) = read_refcounts(volume, group, &read_agf(volume, group)?)?;
         if records
             .iter()
@@ -44,7 +45,7 @@ pub(super) fn rebuild(volume: &Volume, superblock: &mut Superblock) -> Result<()
     let mut writes = Writes::default();
     let counters = allocator.commit(volume, &owners, [0; 16], &mut writes)?;
     count_changes(superblock, &counters)?;
-    let mut sector = volume.read_sector(0, 0)?;
+    let mut sector = volume.read_sector(GroupNumber::FIRST, 0)?;
     superblock.encode_into(&mut sector);
     writes.put(0, sector);
     writes.write(&volume.device)

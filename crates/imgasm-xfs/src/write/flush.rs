@@ -6,6 +6,7 @@ use crate::alloc::Allocator;
 use crate::alloc::commit::{OwnerChanges, count_changes};
 use crate::format::features::version;
 use crate::format::inode::encode;
+use crate::format::numbers::GroupNumber;
 use crate::format::superblock::Superblock;
 use crate::format::superblock::quota;
 use crate::inode;
@@ -49,7 +50,7 @@ impl Writer {
         // The usage of users, groups and projects is not counted here: the kernel counts it anew.
         let counted = next.raw.sb_qflags.get() & !quota::CHECKED;
         next.raw.sb_qflags = counted.into();
-        let mut sector = volume.read_sector(0, 0)?;
+        let mut sector = volume.read_sector(GroupNumber::FIRST, 0)?;
         next.encode_into(&mut sector);
         writes.put(0, sector);
         writes.write(&volume.device)?;

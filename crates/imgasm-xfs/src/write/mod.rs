@@ -30,7 +30,7 @@ use crate::format::attr::key::Attributes;
 use crate::format::btree::records::FreeRecord;
 use crate::format::extent::Extent;
 use crate::format::inode::{Core, Time};
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, GroupNumber};
 use crate::format::superblock::Superblock;
 use crate::inode::{Fork, Inode};
 use crate::problem::{FS, corrupt, incompatible, not_writable};
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     /// The free runs of a group, if it has been looked at.
-    pub(crate) fn free_runs(&self, group: u32) -> Option<Vec<FreeRecord>> {
+    pub(crate) fn free_runs(&self, group: GroupNumber) -> Option<Vec<FreeRecord>> {
         self.allocator.free_runs(group)
     }
 

@@ -5,6 +5,7 @@ use imgasm_fs::{Location, Result};
 use crate::ag::read_agi;
 use crate::format::extent::Extent;
 use crate::format::inode::NO_INODE;
+use crate::format::numbers::GroupNumber;
 use crate::inode::Inode;
 use crate::log::Mapping;
 use crate::problem::{corrupt, incompatible};
@@ -60,7 +61,7 @@ impl Writer {
 
     /// Frees the inodes that have lost their last name while they were open.
     pub(crate) fn free_unlinked(&mut self, volume: &Volume) -> Result<()> {
-        for group in 0..volume.geometry.groups {
+        for group in volume.geometry.group_numbers() {
             let lists = read_agi(volume, group)?.agi_unlinked;
             if lists.iter().all(|first| first.get() == NO_INODE) {
                 continue;
@@ -74,7 +75,7 @@ impl Writer {
     }
 
     /// Frees the inodes of a list. A circular list comes back to an inode that is free.
-    fn free_list(&mut self, volume: &Volume, group: u32, first: u32) -> Result<()> {
+    fn free_list(&mut self, volume: &Volume, group: GroupNumber, first: u32) -> Result<()> {
         let mut next = first;
         while next != NO_INODE {
             let number = volume.geometry.inode_number(group, next);
