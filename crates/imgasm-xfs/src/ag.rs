@@ -8,12 +8,12 @@ use crate::format::agf::Agf;
 use crate::format::agfl;
 use crate::format::agi::Agi;
 use crate::format::btree::records::{
-    COPY_ON_WRITE, FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord,
+    FreeRecord, InodeRecord, OwnerRecord, RefcountRecord, SizedFreeRecord,
 };
 use crate::format::btree::{
     FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, MAX_LEVELS, OWNERS, REFCOUNTS, Record,
 };
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
@@ -37,15 +37,15 @@ pub(crate) fn read_agi(volume: &Volume, group: GroupNumber) -> Result<Agi> {
     .map_err(|problem| corrupt(Location::Group(group.0), format!("AGI: {problem}")))
 }
 
-/// Blocks of a group's tree, by their numbers in the group.
-pub(crate) type TreeBlocks = Vec<u32>;
+/// Blocks of a group's tree.
+pub(crate) type TreeBlocks = Vec<GroupBlock>;
 
 /// Reads one tree of a group.
 fn read_tree<R: Record>(
     volume: &Volume,
     kind: Kind,
     group: GroupNumber,
-    root: u32,
+    root: GroupBlock,
     levels: u32,
 ) -> Result<(Vec<R>, TreeBlocks)> {
     let level = u16::try_from(levels)
@@ -62,12 +62,12 @@ fn read_tree<R: Record>(
         volume,
         kind,
         Home::Group(group),
-        vec![u64::from(root)],
+        vec![u64::from(root.0)],
         level,
     )?;
     let blocks = blocks
         .into_iter()
-        .map(|block| u32::try_from(block).expect("checked to lie in the group"))
+        .map(|block| volume.geometry.split(block).expect("it has been read").1)
         .collect();
     Ok((records, blocks))
 }
@@ -80,7 +80,7 @@ pub(crate) struct FreeSpace {
     pub(crate) by_block_blocks: TreeBlocks,
     pub(crate) by_size_blocks: TreeBlocks,
     /// The list of free blocks for the trees.
-    pub(crate) list: Vec<u32>,
+    pub(crate) list: Vec<GroupBlock>,
 }
 
 /// Reads a group's free space: both trees, which must agree with each other and with the head.
@@ -94,25 +94,23 @@ pub(crate) fn read_free_space(volume: &Volume, group: GroupNumber) -> Result<Fre
         volume,
         FREE_BY_BLOCK,
         group,
-        agf.agf_bno_root.get(),
+        GroupBlock(agf.agf_bno_root.get()),
         agf.agf_bno_level.get(),
     )?;
     let (sized, by_size_blocks) = read_tree::<SizedFreeRecord>(
         volume,
         FREE_BY_SIZE,
         group,
-        agf.agf_cnt_root.get(),
+        GroupBlock(agf.agf_cnt_root.get()),
         agf.agf_cnt_level.get(),
     )?;
-    let length = u64::from(volume.geometry.group_len(group));
-    let mut end = 0;
+    let mut end = GroupBlock::FIRST;
     let mut free = 0;
     for run in &runs {
-        let start = u64::from(run.start);
-        if run.len == 0 || start < end || start + u64::from(run.len) > length {
-            return Err(bad(format!("bnobt: {run:?} after one that ends at {end}")));
-        }
-        end = start + u64::from(run.len);
+        let behind = volume.geometry.run_end(group, run.start, run.len);
+        end = behind
+            .filter(|_| run.len > 0 && run.start >= end)
+            .ok_or_else(|| bad(format!("bnobt: {run:?} after one that ends at {end}")))?;
         free += u64::from(run.len);
     }
     let longest = runs.iter().map(|run| run.len).max().unwrap_or(0);
@@ -157,14 +155,14 @@ pub(crate) fn read_inode_chunks(volume: &Volume, group: GroupNumber) -> Result<I
         volume,
         INODES,
         group,
-        agi.agi_root.get(),
+        GroupBlock(agi.agi_root.get()),
         agi.agi_level.get(),
     )?;
     let mut end = 0u64;
     let (mut count, mut free) = (0u32, 0u32);
     for chunk in &chunks {
         let last_block = geometry.inode_block(chunk.start.saturating_add(63));
-        if u64::from(chunk.start) < end || last_block >= geometry.group_len(group) {
+        if u64::from(chunk.start) < end || !geometry.has_block(group, last_block) {
             return Err(bad(format!("inobt: chunk {} after {end}", chunk.start)));
         }
         end = u64::from(chunk.start) + 64;
@@ -182,7 +180,7 @@ pub(crate) fn read_inode_chunks(volume: &Volume, group: GroupNumber) -> Result<I
             volume,
             FREE_INODES,
             group,
-            agi.agi_free_root.get(),
+            GroupBlock(agi.agi_free_root.get()),
             agi.agi_free_level.get(),
         )?;
         let expected = chunks.iter().filter(|chunk| chunk.free_count > 0);
@@ -213,26 +211,23 @@ pub(crate) fn read_refcounts(
         volume,
         REFCOUNTS,
         group,
-        agf.agf_refcount_root.get(),
+        GroupBlock(agf.agf_refcount_root.get()),
         agf.agf_refcount_level.get(),
     )?;
-    let length = u64::from(volume.geometry.group_len(group));
-    let mut end = 0;
+    let mut end = (false, GroupBlock::FIRST);
     for record in &records {
-        let staged = record.start & COPY_ON_WRITE != 0;
-        let start = u64::from(record.start);
-        let block = u64::from(record.start & !COPY_ON_WRITE);
-        if record.len == 0
-            || start < end
-            || block + u64::from(record.len) > length
-            || record.count < if staged { 1 } else { 2 }
-        {
-            return Err(corrupt(
-                Location::Group(group.0),
-                format!("refcountbt: {record:?} after one that ends at {end}"),
-            ));
-        }
-        end = start + u64::from(record.len);
+        let least = if record.staged { 1 } else { 2 };
+        let behind = volume
+            .geometry
+            .run_end(group, record.start, record.len)
+            .filter(|_| record.len > 0 && record.low() >= end && record.count >= least)
+            .ok_or_else(|| {
+                corrupt(
+                    Location::Group(group.0),
+                    format!("refcountbt: {record:?} after one that ends at {}", end.1),
+                )
+            })?;
+        end = (record.staged, behind);
     }
     Ok((records, blocks))
 }
@@ -247,12 +242,12 @@ pub(crate) fn read_owners(
         volume,
         OWNERS,
         group,
-        agf.agf_rmap_root.get(),
+        GroupBlock(agf.agf_rmap_root.get()),
         agf.agf_rmap_level.get(),
     )?;
-    let length = u64::from(volume.geometry.group_len(group));
     let outside = |record: &&OwnerRecord| {
-        record.len == 0 || u64::from(record.start) + u64::from(record.len) > length
+        let end = volume.geometry.run_end(group, record.start, record.len);
+        record.len == 0 || end.is_none()
     };
     if let Some(record) = records.iter().find(outside) {
         return Err(corrupt(

@@ -7,7 +7,6 @@ use crate::extent_map::ExtentMap;
 use crate::format::btree::{EXTENTS, Record};
 use crate::format::bytes::{u16_at, u64_at};
 use crate::format::extent::{Extent, ROOT_HEADER_LEN, root_capacity};
-use crate::format::numbers::FsBlock;
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
@@ -52,6 +51,5 @@ pub(crate) fn read_tree(volume: &Volume, inode: u64, fork: &[u8], count: u64) ->
             tree.records.len()
         )));
     }
-    let blocks = tree.blocks.into_iter().map(FsBlock).collect();
-    ExtentMap::new(tree.records, blocks, volume.geometry.total_blocks).map_err(bad)
+    ExtentMap::new(tree.records, tree.blocks, volume.geometry.total_blocks).map_err(bad)
 }

@@ -6,7 +6,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::btree::{Kind, MAX_LEVELS, Record, node_key_len};
 use crate::format::bytes::{u16_at, u32_at, u64_at};
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
@@ -42,8 +42,10 @@ impl Home {
                 volume.geometry.split(block).map(|_| block)
             }
             Self::Group(group) => {
-                let block = u32::try_from(pointer).ok()?;
-                (block < volume.geometry.group_len(group))
+                let block = GroupBlock(u32::try_from(pointer).ok()?);
+                volume
+                    .geometry
+                    .has_block(group, block)
                     .then(|| volume.geometry.fs_block(group, block))
             }
         }
@@ -55,8 +57,8 @@ impl Home {
 pub(crate) struct Tree<R> {
     /// All records, in the order of the leaves.
     pub(crate) records: Vec<R>,
-    /// All blocks by their pointers, from the root down, each level from left to right.
-    pub(crate) blocks: Vec<u64>,
+    /// All blocks from the root down, each level from left to right.
+    pub(crate) blocks: Vec<FsBlock>,
 }
 
 /// Reads the subtrees under `roots`, whose blocks are at `level` (leaves are at 0), checking each
@@ -95,7 +97,7 @@ pub(crate) fn read<R: Record>(
             check_header(volume, kind, home, block, &bytes, level)
                 .and_then(|()| kind.check_siblings(&bytes, siblings))
                 .map_err(|problem| bad(format!("block {pointer}: {problem}")))?;
-            tree.blocks.push(pointer);
+            tree.blocks.push(block);
             if level == 0 {
                 read_leaf(volume, kind, &bytes, &mut tree.records)
                     .map_err(|problem| bad(format!("block {pointer}: {problem}")))?;

@@ -123,7 +123,7 @@ impl ExtentMap {
         };
         let this = &mut self.extents[at];
         let joins = this.end() == next.file_block
-            && this.start.0 + this.blocks == next.start.0
+            && this.start.plus(this.blocks) == next.start
             && this.unwritten == next.unwritten
             && this.blocks + next.blocks <= Extent::MAX_BLOCKS;
         if joins {

@@ -7,7 +7,7 @@ use imgasm_fs::{Location, Result};
 use crate::extent_map::ExtentMap;
 use crate::format::btree::records::{OwnerRecord, owner_offset};
 use crate::format::bytes::as_u32;
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
 use crate::inode::{Fork, Inode};
 use crate::problem::corrupt;
 use crate::volume::Volume;
@@ -54,7 +54,7 @@ fn add_fork(
         match &mut last {
             Some((home, before))
                 if *home == group
-                    && before.start + before.len == start
+                    && before.start.plus(before.len) == start
                     && before.offset + u64::from(before.len) == record.offset =>
             {
                 before.len += record.len;
@@ -74,7 +74,7 @@ fn add_fork(
         blocks.push(locate(volume, *block)?);
     }
     blocks.sort_unstable();
-    for run in blocks.chunk_by(|one, next| one.0 == next.0 && one.1 + 1 == next.1) {
+    for run in blocks.chunk_by(|one, next| one.0 == next.0 && one.1.plus(1) == next.1) {
         let (group, start) = run[0];
         to.entry(group).or_default().push(OwnerRecord {
             start,
@@ -87,11 +87,11 @@ fn add_fork(
 }
 
 /// The records of blocks that belong to no file: one per run.
-pub(crate) fn runs_of(owner: u64, mut blocks: Vec<u32>) -> Vec<OwnerRecord> {
+pub(crate) fn runs_of(owner: u64, mut blocks: Vec<GroupBlock>) -> Vec<OwnerRecord> {
     blocks.sort_unstable();
     blocks.dedup();
     blocks
-        .chunk_by(|one, next| one + 1 == *next)
+        .chunk_by(|one, next| one.plus(1) == *next)
         .map(|run| OwnerRecord {
             start: run[0],
             owner,
@@ -101,7 +101,7 @@ pub(crate) fn runs_of(owner: u64, mut blocks: Vec<u32>) -> Vec<OwnerRecord> {
         .collect()
 }
 
-fn locate(volume: &Volume, block: FsBlock) -> Result<(GroupNumber, u32)> {
+fn locate(volume: &Volume, block: FsBlock) -> Result<(GroupNumber, GroupBlock)> {
     volume
         .geometry
         .split(block)

@@ -7,7 +7,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::as_usize;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
 use crate::format::superblock::{MAX_SECTOR, Superblock};
 use crate::problem::corrupt;
 
@@ -61,7 +61,7 @@ impl Volume {
 
     /// The first byte of a sector of a group's head.
     pub(crate) fn sector_offset(&self, group: GroupNumber, sector: u32) -> u64 {
-        self.geometry.byte_offset(group, 0)
+        self.geometry.byte_offset(group, GroupBlock::FIRST)
             + u64::from(sector) * u64::from(self.geometry.sector_size)
     }
 }

@@ -10,7 +10,7 @@ use crate::alloc::{Allocator, Purpose};
 use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::{CHUNK_INODES, Geometry};
 use crate::format::inode::{Core, NO_INODE, encode};
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::volume::Volume;
 use crate::writes::Writes;
 
@@ -55,7 +55,12 @@ impl Allocator {
     }
 
     /// Makes a full chunk of inodes, or as many chunks as fill a block; false if there is no room.
-    fn make_chunk(&mut self, volume: &Volume, number: GroupNumber, near: u32) -> Result<bool> {
+    fn make_chunk(
+        &mut self,
+        volume: &Volume,
+        number: GroupNumber,
+        near: GroupBlock,
+    ) -> Result<bool> {
         let geometry = &volume.geometry;
         let inodes = CHUNK_INODES.max(geometry.inodes_per_block());
         let blocks = inodes / geometry.inodes_per_block();
@@ -89,7 +94,7 @@ impl Allocator {
         &mut self,
         volume: &Volume,
         number: GroupNumber,
-        near: u32,
+        near: GroupBlock,
     ) -> Result<bool> {
         let geometry = &volume.geometry;
         let Some(blocks) = geometry.sparse_chunk_blocks else {
@@ -104,11 +109,13 @@ impl Allocator {
         }
         // The whole chunk must lie in the group, including the parts without blocks.
         let align = geometry.inode_alignment;
-        let chunk_of = |block: u32| block - block % align;
-        let fits =
-            |block: &u32| *block >= align && chunk_of(*block) + align <= geometry.group_len(number);
+        let chunk_of = |block: GroupBlock| GroupBlock(block.0 - block.0 % align);
+        let fits = |block: &GroupBlock| {
+            let end = geometry.run_end(number, chunk_of(*block), align);
+            block.0 >= align && end.is_some()
+        };
         let free = &self.group(volume, number)?.free;
-        let place = [near, align]
+        let place = [near, GroupBlock(align)]
             .into_iter()
             .filter_map(|near| free.find(near, blocks, blocks))
             .find(fits);

@@ -22,7 +22,7 @@ use crate::format::btree::{
 };
 use crate::format::bytes::as_u32;
 use crate::format::geometry::CHUNK_INODES;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::format::superblock::Superblock;
 use crate::owners::{GroupRecords, runs_of};
 use crate::problem::corrupt;
@@ -126,7 +126,7 @@ pub(crate) fn lengthen(
     );
     if new > old {
         let mut group = Group::read(before, number)?;
-        group.give(old, new - old)?;
+        group.give(GroupBlock(old), new - old)?;
         group.agf.agf_length = new.into();
         commit_group(
             grown,
@@ -157,8 +157,8 @@ fn resize(group: &mut Group, blocks: &mut TreeBlocks, needed: usize) -> Result<(
 }
 
 /// Allocates the first free block of a group, or one from its list if there is no other.
-fn take_one(group: &mut Group) -> Result<u32> {
-    if let Some(block) = group.free.find(0, 1, 1) {
+fn take_one(group: &mut Group) -> Result<GroupBlock> {
+    if let Some(block) = group.free.find(GroupBlock::FIRST, 1, 1) {
         group.take(block, 1);
         Ok(block)
     } else if let Some(block) = group.list.pop() {
@@ -215,7 +215,7 @@ fn commit_inodes(
     resize(group, &mut inodes.tree, shape.blocks())?;
     let root = write_tree(geometry, number, INODES, &records, &inodes.tree, writes);
     let agi = &mut inodes.agi;
-    agi.agi_root = root.block.into();
+    agi.agi_root = root.block.0.into();
     agi.agi_level = root.levels.into();
     if geometry.features.finobt {
         let records = inodes.chunks.records_with_free();
@@ -229,7 +229,7 @@ fn commit_inodes(
             &inodes.free_tree,
             writes,
         );
-        agi.agi_free_root = root.block.into();
+        agi.agi_free_root = root.block.0.into();
         agi.agi_free_level = root.levels.into();
     }
     if geometry.features.inobtcount {
@@ -263,7 +263,7 @@ fn commit_shared(volume: &Volume, group: &mut Group, writes: &mut Writes) -> Res
         &shared.tree,
         writes,
     );
-    group.agf.agf_refcount_root = root.block.into();
+    group.agf.agf_refcount_root = root.block.0.into();
     group.agf.agf_refcount_level = root.levels.into();
     group.agf.agf_refcount_blocks = as_u32(shared.tree.len()).into();
     group.shared = Some(shared);
@@ -327,17 +327,17 @@ fn commit_space(
     }
     let runs = group.free.records();
     let root = write_tree(geometry, number, FREE_BY_BLOCK, &runs, &by_block, writes);
-    group.agf.agf_bno_root = root.block.into();
+    group.agf.agf_bno_root = root.block.0.into();
     group.agf.agf_bno_level = root.levels.into();
     let mut sized: Vec<_> = runs.into_iter().map(SizedFreeRecord).collect();
     sized.sort_unstable_by_key(Record::low);
     let root = write_tree(geometry, number, FREE_BY_SIZE, &sized, &by_size, writes);
-    group.agf.agf_cnt_root = root.block.into();
+    group.agf.agf_cnt_root = root.block.0.into();
     group.agf.agf_cnt_level = root.levels.into();
     let mut tree_blocks = by_block.len() + by_size.len() - 2;
     if geometry.features.rmapbt {
         let root = write_tree(geometry, number, OWNERS, &records, &owner_tree, writes);
-        group.agf.agf_rmap_root = root.block.into();
+        group.agf.agf_rmap_root = root.block.0.into();
         group.agf.agf_rmap_level = root.levels.into();
         group.agf.agf_rmap_blocks = as_u32(owner_tree.len()).into();
         tree_blocks += owner_tree.len() - 1;
@@ -371,7 +371,7 @@ fn owner_records(
     if !volume.geometry.features.rmapbt {
         return Vec::new();
     }
-    let mut blocks_of: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+    let mut blocks_of: BTreeMap<u64, TreeBlocks> = BTreeMap::new();
     blocks_of.insert(
         owner::FREE_SPACE,
         space_trees.into_iter().flatten().copied().collect(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::btree::records::FreeRecord;
+use crate::format::numbers::GroupBlock;
 
 /// How many runs near a wanted place are tried before any run that is long enough is taken.
 const NEAR_RUNS: usize = 64;
@@ -10,8 +11,8 @@ const NEAR_RUNS: usize = 64;
 /// Runs of free blocks, found by place and by length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct FreeRuns {
-    by_start: BTreeMap<u32, u32>,
-    by_len: BTreeSet<(u32, u32)>,
+    by_start: BTreeMap<GroupBlock, u32>,
+    by_len: BTreeSet<(u32, GroupBlock)>,
     total: u32,
 }
 
@@ -25,13 +26,13 @@ impl FreeRuns {
         runs
     }
 
-    fn put(&mut self, start: u32, len: u32) {
+    fn put(&mut self, start: GroupBlock, len: u32) {
         self.by_start.insert(start, len);
         self.by_len.insert((len, start));
         self.total += len;
     }
 
-    fn drop_run(&mut self, start: u32, len: u32) {
+    fn drop_run(&mut self, start: GroupBlock, len: u32) {
         self.by_start.remove(&start);
         self.by_len.remove(&(len, start));
         self.total -= len;
@@ -61,61 +62,62 @@ impl FreeRuns {
     }
 
     /// The run that holds a block.
-    fn containing(&self, block: u32) -> Option<(u32, u32)> {
+    fn containing(&self, block: GroupBlock) -> Option<(GroupBlock, u32)> {
         let (&start, &len) = self.by_start.range(..=block).next_back()?;
-        (block - start < len).then_some((start, len))
+        (block.since(start) < len).then_some((start, len))
     }
 
     /// Allocates blocks that are known to be free.
-    pub(crate) fn take(&mut self, start: u32, len: u32) {
+    pub(crate) fn take(&mut self, start: GroupBlock, len: u32) {
         let (run, run_len) = self.containing(start).expect("the blocks are free");
-        let (before, after) = (start - run, run + run_len - (start + len));
+        let end = start.plus(len);
+        let (before, after) = (start.since(run), run.plus(run_len).since(end));
         self.drop_run(run, run_len);
         if before > 0 {
             self.put(run, before);
         }
         if after > 0 {
-            self.put(start + len, after);
+            self.put(end, after);
         }
     }
 
     /// Frees blocks; false if some of them are free already.
     #[must_use]
-    pub(crate) fn give(&mut self, start: u32, len: u32) -> bool {
-        let end = start + len;
+    pub(crate) fn give(&mut self, start: GroupBlock, len: u32) -> bool {
+        let end = start.plus(len);
         let before = self.by_start.range(..end).next_back();
         let mut from = start;
         let mut to = end;
         if let Some((&run, &run_len)) = before {
-            if run + run_len > start {
+            if run.plus(run_len) > start {
                 return false;
             }
-            if run + run_len == start {
+            if run.plus(run_len) == start {
                 self.drop_run(run, run_len);
                 from = run;
             }
         }
         if let Some(&run_len) = self.by_start.get(&end) {
             self.drop_run(end, run_len);
-            to = end + run_len;
+            to = end.plus(run_len);
         }
-        self.put(from, to - from);
+        self.put(from, to.since(from));
         true
     }
 
     /// Where `len` blocks can be allocated in one run: at `near` if they are free, else in a run
     /// behind or before it, else in the shortest run that is long enough.
-    pub(crate) fn find(&self, near: u32, len: u32, align: u32) -> Option<u32> {
-        let fits = |start: u32, run_len: u32| {
-            let aligned = start.checked_next_multiple_of(align)?;
-            (u64::from(aligned) + u64::from(len) <= u64::from(start) + u64::from(run_len))
-                .then_some(aligned)
+    pub(crate) fn find(&self, near: GroupBlock, len: u32, align: u32) -> Option<GroupBlock> {
+        let fits = |start: GroupBlock, run_len: u32| {
+            let aligned = GroupBlock(start.0.checked_next_multiple_of(align)?);
+            let needed = aligned.since(start).checked_add(len)?;
+            (needed <= run_len).then_some(aligned)
         };
         if self.longest() < len {
             return None;
         }
         if let Some((start, run_len)) = self.containing(near)
-            && let Some(found) = fits(near, start + run_len - near)
+            && let Some(found) = fits(near, start.plus(run_len).since(near))
         {
             return Some(found);
         }
@@ -126,19 +128,19 @@ impl FreeRuns {
             .find_map(|(&start, &run_len)| fits(start, run_len))
             .or_else(|| {
                 self.by_len
-                    .range((len, 0)..)
+                    .range((len, GroupBlock::FIRST)..)
                     .find_map(|&(run_len, start)| fits(start, run_len))
             })
     }
 
     /// How many blocks are free from `block` on.
-    pub(crate) fn run_from(&self, block: u32) -> u32 {
+    pub(crate) fn run_from(&self, block: GroupBlock) -> u32 {
         self.containing(block)
-            .map_or(0, |(start, len)| start + len - block)
+            .map_or(0, |(start, len)| start.plus(len).since(block))
     }
 
     /// The start of the longest run.
-    pub(crate) fn longest_start(&self) -> Option<u32> {
+    pub(crate) fn longest_start(&self) -> Option<GroupBlock> {
         self.by_len.last().map(|(_, start)| *start)
     }
 }
@@ -147,27 +149,29 @@ impl FreeRuns {
 mod tests {
     use super::*;
 
+    fn run(start: u32, len: u32) -> FreeRecord {
+        let start = GroupBlock(start);
+        FreeRecord { start, len }
+    }
+
     #[test]
     fn runs_are_split_and_joined() {
-        let mut runs = FreeRuns::new(&[FreeRecord { start: 10, len: 20 }]);
-        runs.take(15, 5);
+        let mut runs = FreeRuns::new(&[run(10, 20)]);
+        runs.take(GroupBlock(15), 5);
         assert_eq!(runs.count(), 2);
         assert_eq!((runs.total(), runs.longest()), (15, 10));
-        assert!(!runs.give(14, 2), "block 14 is free already");
-        assert!(!runs.give(18, 4), "block 20 is free already");
-        assert!(runs.give(15, 5));
-        assert_eq!(runs.records(), [FreeRecord { start: 10, len: 20 }]);
+        assert!(!runs.give(GroupBlock(14), 2), "block 14 is free already");
+        assert!(!runs.give(GroupBlock(18), 4), "block 20 is free already");
+        assert!(runs.give(GroupBlock(15), 5));
+        assert_eq!(runs.records(), [run(10, 20)]);
     }
 
     #[test]
     fn places_are_near_and_aligned() {
-        let runs = FreeRuns::new(&[
-            FreeRecord { start: 3, len: 4 },
-            FreeRecord { start: 50, len: 9 },
-        ]);
-        assert_eq!(runs.find(0, 4, 1), Some(3));
-        assert_eq!(runs.find(52, 4, 1), Some(52));
-        assert_eq!(runs.find(0, 3, 8), Some(56));
-        assert_eq!(runs.find(0, 10, 1), None);
+        let runs = FreeRuns::new(&[run(3, 4), run(50, 9)]);
+        assert_eq!(runs.find(GroupBlock(0), 4, 1), Some(GroupBlock(3)));
+        assert_eq!(runs.find(GroupBlock(52), 4, 1), Some(GroupBlock(52)));
+        assert_eq!(runs.find(GroupBlock(0), 3, 8), Some(GroupBlock(56)));
+        assert_eq!(runs.find(GroupBlock(0), 10, 1), None);
     }
 }

@@ -17,32 +17,33 @@ use crate::format::btree::{
 };
 use crate::format::bytes::as_u32;
 use crate::format::geometry::{CHUNK_INODES, Geometry};
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::owners::runs_of;
 use crate::writes::Writes;
 
 /// Where the roots of a new group's trees lie, one block per root: behind the head, in this order.
 struct Roots {
-    by_block: u32,
-    by_size: u32,
-    inodes: u32,
-    free_inodes: Option<u32>,
-    owners: Option<u32>,
-    shared: Option<u32>,
+    by_block: GroupBlock,
+    by_size: GroupBlock,
+    inodes: GroupBlock,
+    free_inodes: Option<GroupBlock>,
+    owners: Option<GroupBlock>,
+    shared: Option<GroupBlock>,
     /// The first block behind them.
-    end: u32,
+    end: GroupBlock,
 }
 
 impl Roots {
     fn of(geometry: &Geometry) -> Self {
         let features = geometry.features;
-        let head = (sector::COUNT * geometry.sector_size).div_ceil(geometry.block_size);
-        let (by_block, by_size, inodes) = (head, head + 1, head + 2);
-        let mut end = head + 3;
+        let by_block = GroupBlock(geometry.head_blocks());
+        let (by_size, inodes) = (by_block.plus(1), by_block.plus(2));
+        let mut end = by_block.plus(3);
         let mut next = |there: bool| {
             there.then(|| {
-                end += 1;
-                end - 1
+                let root = end;
+                end = end.plus(1);
+                root
             })
         };
         let free_inodes = next(features.finobt);
@@ -61,7 +62,7 @@ impl Roots {
 }
 
 /// The first block of a new group behind its head and its trees.
-pub(crate) fn first_free(geometry: &Geometry) -> u32 {
+pub(crate) fn first_free(geometry: &Geometry) -> GroupBlock {
     Roots::of(geometry).end
 }
 
@@ -100,8 +101,8 @@ pub(crate) struct FreshGroup {
     roots: Roots,
     free: FreeRuns,
     /// The list of free blocks for the trees.
-    list: Vec<u32>,
-    log: Option<Range<u32>>,
+    list: Vec<GroupBlock>,
+    log: Option<Range<GroupBlock>>,
     chunks: Vec<InodeRecord>,
 }
 
@@ -111,7 +112,7 @@ impl FreshGroup {
         let roots = Roots::of(geometry);
         let free = FreeRecord {
             start: roots.end,
-            len: geometry.group_len(number) - roots.end,
+            len: geometry.group_len(number) - roots.end.0,
         };
         Self {
             number,
@@ -124,8 +125,8 @@ impl FreshGroup {
     }
 
     /// Puts the log into the group, which has room for it there.
-    pub(crate) fn put_log(&mut self, blocks: Range<u32>) {
-        self.free.take(blocks.start, blocks.end - blocks.start);
+    pub(crate) fn put_log(&mut self, blocks: Range<GroupBlock>) {
+        self.free.take(blocks.start, blocks.end.since(blocks.start));
         self.log = Some(blocks);
     }
 
@@ -135,7 +136,7 @@ impl FreshGroup {
         let len = list_len(geometry);
         if let Some(start) = self.free.find(self.roots.end, len, 1) {
             self.free.take(start, len);
-            self.list = (start..start + len).collect();
+            self.list = (0..len).map(|n| start.plus(n)).collect();
         }
     }
 
@@ -145,8 +146,8 @@ impl FreshGroup {
     pub(crate) fn make_inodes(&mut self, geometry: &Geometry, align: u32, used: u32) -> bool {
         let inodes = CHUNK_INODES.max(geometry.inodes_per_block());
         let blocks = inodes / geometry.inodes_per_block();
-        let behind = self.list.last().map_or(self.roots.end, |last| last + 1);
-        let near = behind.next_multiple_of(align);
+        let behind = self.list.last().map_or(self.roots.end, |last| last.plus(1));
+        let near = GroupBlock(behind.0.next_multiple_of(align));
         let Some(block) = self.free.find(near, blocks, align) else {
             return false;
         };
@@ -178,7 +179,10 @@ impl FreshGroup {
     pub(crate) fn write(&self, geometry: &Geometry, superblock: Vec<u8>, writes: &mut Writes) {
         let mut put = |sector: u32, bytes: Vec<u8>| {
             let at = u64::from(sector) * u64::from(geometry.sector_size);
-            writes.put(geometry.byte_offset(self.number, 0) + at, bytes);
+            writes.put(
+                geometry.byte_offset(self.number, GroupBlock::FIRST) + at,
+                bytes,
+            );
         };
         put(0, superblock);
         put(sector::AGF, self.agf(geometry));
@@ -192,17 +196,17 @@ impl FreshGroup {
 
     fn agf(&self, geometry: &Geometry) -> Vec<u8> {
         let mut agf = Agf::new(geometry, self.number);
-        agf.agf_bno_root = self.roots.by_block.into();
-        agf.agf_cnt_root = self.roots.by_size.into();
+        agf.agf_bno_root = self.roots.by_block.0.into();
+        agf.agf_cnt_root = self.roots.by_size.0.into();
         agf.agf_bno_level = 1.into();
         agf.agf_cnt_level = 1.into();
         if let Some(root) = self.roots.owners {
-            agf.agf_rmap_root = root.into();
+            agf.agf_rmap_root = root.0.into();
             agf.agf_rmap_level = 1.into();
             agf.agf_rmap_blocks = 1.into();
         }
         if let Some(root) = self.roots.shared {
-            agf.agf_refcount_root = root.into();
+            agf.agf_refcount_root = root.0.into();
             agf.agf_refcount_level = 1.into();
             agf.agf_refcount_blocks = 1.into();
         }
@@ -225,10 +229,10 @@ impl FreshGroup {
         if let Some(chunk) = self.chunks.first() {
             agi.agi_newino = chunk.start.into();
         }
-        agi.agi_root = self.roots.inodes.into();
+        agi.agi_root = self.roots.inodes.0.into();
         agi.agi_level = 1.into();
         if let Some(root) = self.roots.free_inodes {
-            agi.agi_free_root = root.into();
+            agi.agi_free_root = root.0.into();
             agi.agi_free_level = 1.into();
         }
         if geometry.features.inobtcount {
@@ -296,20 +300,23 @@ impl FreshGroup {
         let mut inode_trees = vec![roots.inodes];
         inode_trees.extend(roots.free_inodes);
         let inodes = self.inodes();
-        let inode_blocks = geometry.inode_block(inodes.start)..geometry.inode_block(inodes.end);
+        let inode_blocks = geometry.inode_block(inodes.start).0..geometry.inode_block(inodes.end).0;
         let mut records = [
-            runs_of(owner::HEADS, (0..roots.by_block).collect()),
+            runs_of(
+                owner::HEADS,
+                (0..roots.by_block.0).map(GroupBlock).collect(),
+            ),
             runs_of(owner::FREE_SPACE, space),
             runs_of(owner::INODE_TREES, inode_trees),
             runs_of(owner::REFCOUNTS, roots.shared.into_iter().collect()),
-            runs_of(owner::INODES, inode_blocks.collect()),
+            runs_of(owner::INODES, inode_blocks.map(GroupBlock).collect()),
         ]
         .concat();
         records.extend(self.log.as_ref().map(|log| OwnerRecord {
             start: log.start,
             owner: owner::LOG,
             offset: 0,
-            len: log.end - log.start,
+            len: log.end.since(log.start),
         }));
         records.sort_unstable_by_key(Record::low);
         records

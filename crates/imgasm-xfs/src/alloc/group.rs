@@ -8,7 +8,7 @@ use crate::alloc::free_runs::FreeRuns;
 use crate::alloc::shared::SharedRuns;
 use crate::format::agf::Agf;
 use crate::format::agi::Agi;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
@@ -21,7 +21,7 @@ pub(crate) struct Group {
     pub(crate) by_block: TreeBlocks,
     pub(crate) by_size: TreeBlocks,
     /// The list of free blocks for the trees.
-    pub(crate) list: Vec<u32>,
+    pub(crate) list: Vec<GroupBlock>,
     pub(crate) inodes: Option<GroupInodes>,
     pub(crate) shared: Option<GroupShared>,
     /// Whether blocks have been allocated or freed, or owners have changed.
@@ -89,13 +89,13 @@ impl Group {
     }
 
     /// Allocates blocks that are free.
-    pub(crate) fn take(&mut self, start: u32, len: u32) {
+    pub(crate) fn take(&mut self, start: GroupBlock, len: u32) {
         self.free.take(start, len);
         self.changed = true;
     }
 
     /// Frees blocks that must not be free.
-    pub(crate) fn give(&mut self, start: u32, len: u32) -> Result<()> {
+    pub(crate) fn give(&mut self, start: GroupBlock, len: u32) -> Result<()> {
         self.changed = true;
         if self.free.give(start, len) {
             Ok(())
@@ -108,7 +108,12 @@ impl Group {
     }
 
     /// Releases one owner's hold on blocks that may be shared; gives how many became free.
-    pub(crate) fn give_shared(&mut self, volume: &Volume, start: u32, len: u32) -> Result<u32> {
+    pub(crate) fn give_shared(
+        &mut self,
+        volume: &Volume,
+        start: GroupBlock,
+        len: u32,
+    ) -> Result<u32> {
         self.changed = true;
         let unowned = self.shared(volume)?.runs.release(start, len);
         let mut freed = 0;

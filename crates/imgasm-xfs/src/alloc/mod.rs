@@ -32,7 +32,7 @@ use crate::alloc::shared::SharedRuns;
 use crate::format::btree::records::{FreeRecord, RefcountRecord};
 use crate::format::extent::Extent;
 use crate::format::inode::NO_INODE;
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
 use crate::format::superblock::Superblock;
 use crate::problem::{corrupt, not_writable};
 use crate::volume::Volume;
@@ -126,7 +126,11 @@ impl Allocator {
     }
 
     /// The group of a run of blocks, with the run's first block and length in it.
-    fn locate(volume: &Volume, start: FsBlock, blocks: u64) -> Result<(GroupNumber, u32, u32)> {
+    fn locate(
+        volume: &Volume,
+        start: FsBlock,
+        blocks: u64,
+    ) -> Result<(GroupNumber, GroupBlock, u32)> {
         let geometry = &volume.geometry;
         geometry
             .split(start)
@@ -205,14 +209,20 @@ impl Allocator {
         purpose: Purpose,
     ) -> Result<Option<(FsBlock, u64)>> {
         let geometry = &volume.geometry;
-        let (home, near) = geometry.split(near).unwrap_or((GroupNumber::FIRST, 0));
+        let (home, near) = geometry
+            .split(near)
+            .unwrap_or((GroupNumber::FIRST, GroupBlock::FIRST));
         let at_near = self.group(volume, home)?.free.run_from(near);
         if at_near >= want && self.usable(home, purpose) >= want {
             return Ok(Some(self.take(volume, home, near, want)));
         }
         let mut best = None;
         for number in geometry.group_numbers_from(home) {
-            let near = if number == home { near } else { 0 };
+            let near = if number == home {
+                near
+            } else {
+                GroupBlock::FIRST
+            };
             let free = &self.group(volume, number)?.free;
             let place = free.find(near, room, 1);
             let longest = free.longest();
@@ -247,7 +257,7 @@ impl Allocator {
         &mut self,
         volume: &Volume,
         number: GroupNumber,
-        start: u32,
+        start: GroupBlock,
         len: u32,
     ) -> (FsBlock, u64) {
         let group = self

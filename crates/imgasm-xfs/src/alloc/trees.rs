@@ -4,12 +4,12 @@ use crate::format::btree::build::{Shape, build};
 use crate::format::btree::{Kind, Record};
 use crate::format::bytes::as_u32;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::writes::Writes;
 
 /// Level and root of a tree that has been laid out.
 pub(super) struct Root {
-    pub(super) block: u32,
+    pub(super) block: GroupBlock,
     pub(super) levels: u32,
 }
 
@@ -19,11 +19,11 @@ pub(super) fn write_tree<R: Record>(
     group: GroupNumber,
     kind: Kind,
     records: &[R],
-    blocks: &[u32],
+    blocks: &[GroupBlock],
     writes: &mut Writes,
 ) -> Root {
     let shape = Shape::new::<R>(kind, geometry, records.len(), 1);
-    let pointers: Vec<u64> = blocks.iter().map(|block| u64::from(*block)).collect();
+    let pointers: Vec<u64> = blocks.iter().map(|block| u64::from(block.0)).collect();
     let built = build(kind, geometry, records, &shape, &pointers);
     for ((_, mut bytes), block) in built.blocks.into_iter().zip(blocks) {
         let offset = geometry.byte_offset(group, *block);

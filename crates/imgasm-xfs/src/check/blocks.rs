@@ -7,15 +7,14 @@ use imgasm_fs::Location;
 
 use crate::check::group::Group;
 use crate::check::report::{Report, finding};
-use crate::format::ag::sector;
-use crate::format::btree::records::{COPY_ON_WRITE, FreeRecord, RefcountRecord};
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::btree::records::{FreeRecord, RefcountRecord};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
 use crate::volume::Volume;
 
 /// A run of a group's blocks and its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
-    start: u32,
+    start: GroupBlock,
     len: u32,
     /// Whether it is content of a regular file, which may be shared.
     shareable: bool,
@@ -40,7 +39,7 @@ pub(super) struct Claims(BTreeMap<GroupNumber, Vec<Claim>>);
 
 impl Claims {
     /// Notes that `owner` has some blocks of a group.
-    pub(super) fn add(&mut self, group: GroupNumber, start: u32, len: u32, owner: Owner) {
+    pub(super) fn add(&mut self, group: GroupNumber, start: GroupBlock, len: u32, owner: Owner) {
         self.push(group, start, len, owner, false);
     }
 
@@ -63,8 +62,12 @@ impl Claims {
     pub(super) fn add_own(&mut self, volume: &Volume, group: &Group) {
         let geometry = &volume.geometry;
         let number = group.number;
-        let head = (sector::COUNT * geometry.sector_size).div_ceil(geometry.block_size);
-        self.add(number, 0, head, Owner::Head);
+        self.add(
+            number,
+            GroupBlock::FIRST,
+            geometry.head_blocks(),
+            Owner::Head,
+        );
         if let Some((start, blocks)) = geometry.log
             && let Some((home, start)) = geometry.split(start)
             && home == number
@@ -101,7 +104,14 @@ impl Claims {
         sweep(group, length, &claims, report)
     }
 
-    fn push(&mut self, group: GroupNumber, start: u32, len: u32, owner: Owner, shareable: bool) {
+    fn push(
+        &mut self,
+        group: GroupNumber,
+        start: GroupBlock,
+        len: u32,
+        owner: Owner,
+        shareable: bool,
+    ) {
         self.0.entry(group).or_default().push(Claim {
             start,
             len,
@@ -124,16 +134,8 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
             .refcounts
             .as_ref()
             .map_or(&[][..], |(records, _)| records);
-        for record in records
-            .iter()
-            .filter(|record| record.start & COPY_ON_WRITE != 0)
-        {
-            claims.add(
-                number,
-                record.start & !COPY_ON_WRITE,
-                record.len,
-                Owner::Staged,
-            );
+        for record in records.iter().filter(|record| record.staged) {
+            claims.add(number, record.start, record.len, Owner::Staged);
         }
         let Swept { gaps, shared } = claims.sweep(number, geometry.group_len(number), report);
         for gap in gaps {
@@ -143,13 +145,13 @@ pub(super) fn check(volume: &Volume, groups: &[Group], mut claims: Claims, repor
                 format!(
                     "blocks {} to {} belong to nothing",
                     gap.start,
-                    gap.start + gap.len
+                    gap.start.plus(gap.len)
                 ),
             );
         }
         let counted: Vec<_> = records
             .iter()
-            .filter(|record| record.start & COPY_ON_WRITE == 0)
+            .filter(|record| !record.staged)
             .copied()
             .collect();
         if merged(&shared) != merged(&counted) {
@@ -177,14 +179,14 @@ pub(super) struct Swept {
 /// Goes through a group's claims in order.
 fn sweep(group: GroupNumber, length: u32, claims: &[Claim], report: Report<'_>) -> Swept {
     let mut gaps = Vec::new();
-    let mut exclusive_end = 0;
-    let mut covered = 0;
+    let mut exclusive_end = GroupBlock::FIRST;
+    let mut covered = GroupBlock::FIRST;
     let mut last = Owner::Head;
     // By how many the number of owners changes from this block on.
-    let mut steps: BTreeMap<u32, i64> = BTreeMap::new();
-    let mut shareable_end = 0;
+    let mut steps: BTreeMap<GroupBlock, i64> = BTreeMap::new();
+    let mut shareable_end = GroupBlock::FIRST;
     for claim in claims {
-        let end = claim.start + claim.len;
+        let end = claim.start.plus(claim.len);
         let other_end = if claim.shareable {
             exclusive_end
         } else {
@@ -203,7 +205,7 @@ fn sweep(group: GroupNumber, length: u32, claims: &[Claim], report: Report<'_>) 
         if claim.start > covered {
             gaps.push(FreeRecord {
                 start: covered,
-                len: claim.start - covered,
+                len: claim.start.since(covered),
             });
         }
         if claim.shareable {
@@ -218,23 +220,24 @@ fn sweep(group: GroupNumber, length: u32, claims: &[Claim], report: Report<'_>) 
             last = claim.owner;
         }
     }
-    if covered < length {
+    if covered.0 < length {
         gaps.push(FreeRecord {
             start: covered,
-            len: length - covered,
+            len: length - covered.0,
         });
     }
     let mut shared = Vec::new();
     let mut count = 0i64;
-    let mut from = 0;
+    let mut from = GroupBlock::FIRST;
     for (block, step) in steps {
         if let Ok(count) = u32::try_from(count)
             && count >= 2
             && block > from
         {
             shared.push(RefcountRecord {
+                staged: false,
                 start: from,
-                len: block - from,
+                len: block.since(from),
                 count,
             });
         }
@@ -249,7 +252,9 @@ pub(super) fn merged(records: &[RefcountRecord]) -> Vec<RefcountRecord> {
     let mut merged: Vec<RefcountRecord> = Vec::new();
     for record in records {
         match merged.last_mut() {
-            Some(last) if last.count == record.count && last.start + last.len == record.start => {
+            Some(last)
+                if last.count == record.count && last.start.plus(last.len) == record.start =>
+            {
                 last.len += record.len;
             }
             _ => merged.push(*record),

@@ -3,7 +3,8 @@
 use imgasm_fs::Result;
 
 use crate::ag::{
-    FreeSpace, InodeChunks, read_free_space, read_inode_chunks, read_owners, read_refcounts,
+    FreeSpace, InodeChunks, TreeBlocks, read_free_space, read_inode_chunks, read_owners,
+    read_refcounts,
 };
 use crate::format::btree::records::{OwnerRecord, RefcountRecord};
 use crate::format::numbers::GroupNumber;
@@ -14,8 +15,8 @@ pub(super) struct Group {
     pub(super) number: GroupNumber,
     pub(super) free: FreeSpace,
     pub(super) inodes: InodeChunks,
-    pub(super) refcounts: Option<(Vec<RefcountRecord>, Vec<u32>)>,
-    pub(super) owners: Option<(Vec<OwnerRecord>, Vec<u32>)>,
+    pub(super) refcounts: Option<(Vec<RefcountRecord>, TreeBlocks)>,
+    pub(super) owners: Option<(Vec<OwnerRecord>, TreeBlocks)>,
 }
 
 /// Reads a group, whose heads and trees must be sound in themselves.

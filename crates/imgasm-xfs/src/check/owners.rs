@@ -4,10 +4,10 @@ use imgasm_fs::Location;
 
 use crate::check::group::Group;
 use crate::check::report::{Report, finding};
-use crate::format::ag::sector;
 use crate::format::btree::Record;
-use crate::format::btree::records::{COPY_ON_WRITE, OwnerRecord, owner};
+use crate::format::btree::records::{OwnerRecord, owner};
 use crate::format::geometry::CHUNK_INODES;
+use crate::format::numbers::GroupBlock;
 use crate::owners::{GroupRecords, runs_of};
 use crate::volume::Volume;
 
@@ -48,8 +48,7 @@ fn own_records(volume: &Volume, group: &Group) -> Vec<OwnerRecord> {
         offset: 0,
         len,
     };
-    let head = (sector::COUNT * geometry.sector_size).div_ceil(geometry.block_size);
-    let mut records = vec![run(0, head, owner::HEADS)];
+    let mut records = vec![run(GroupBlock::FIRST, geometry.head_blocks(), owner::HEADS)];
     if let Some((start, blocks)) = geometry.log
         && let Some((home, start)) = geometry.split(start)
         && home == group.number
@@ -78,12 +77,8 @@ fn own_records(volume: &Volume, group: &Group) -> Vec<OwnerRecord> {
     records.extend(runs_of(owner::INODES, chunk_blocks.collect()));
     if let Some((shared, blocks)) = &group.refcounts {
         records.extend(runs_of(owner::REFCOUNTS, blocks.clone()));
-        let staged = shared
-            .iter()
-            .filter(|record| record.start & COPY_ON_WRITE != 0);
-        records.extend(
-            staged.map(|record| run(record.start & !COPY_ON_WRITE, record.len, owner::STAGED)),
-        );
+        let staged = shared.iter().filter(|record| record.staged);
+        records.extend(staged.map(|record| run(record.start, record.len, owner::STAGED)));
     }
     records
 }

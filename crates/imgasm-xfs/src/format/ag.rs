@@ -9,6 +9,3 @@ pub(crate) mod sector {
     /// How many there are.
     pub(crate) const COUNT: u32 = 4;
 }
-
-/// What a tree's root pointer and height say if the tree is absent.
-pub(crate) const NO_BLOCK: u32 = u32::MAX;

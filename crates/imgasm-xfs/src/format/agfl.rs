@@ -1,12 +1,11 @@
 //! The list of free blocks that a group keeps for its own trees: a ring in a sector. (Kernel
 //! documentation of XFS, "AG Free List"; `xfs_agfl`.)
 
-use crate::format::ag::NO_BLOCK;
 use crate::format::agf::Agf;
 use crate::format::bytes::{put_u32, u32_at};
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 
 /// `XAFL`.
 const MAGIC: u32 = 0x5841_464c;
@@ -30,7 +29,7 @@ pub(crate) fn decode(
     geometry: &Geometry,
     group: GroupNumber,
     agf: &Agf,
-) -> Result<Vec<u32>, String> {
+) -> Result<Vec<GroupBlock>, String> {
     if geometry.features.crc {
         if u32_at(bytes, 0) != MAGIC {
             return Err(format!("magic number {:#010x}", u32_at(bytes, 0)));
@@ -54,8 +53,9 @@ pub(crate) fn decode(
     }
     (0..count)
         .map(|index| {
-            let block = u32_at(bytes, ring_start(geometry) + (first + index) % size * 4);
-            if block < geometry.group_len(group) {
+            let at = ring_start(geometry) + (first + index) % size * 4;
+            let block = GroupBlock(u32_at(bytes, at));
+            if geometry.has_block(group, block) {
                 Ok(block)
             } else {
                 Err(format!("block {block} does not exist"))
@@ -65,7 +65,7 @@ pub(crate) fn decode(
 }
 
 /// Puts a list, starting at the first slot, into its sector and seals it.
-pub(crate) fn encode_into(sector: &mut [u8], geometry: &Geometry, blocks: &[u32]) {
+pub(crate) fn encode_into(sector: &mut [u8], geometry: &Geometry, blocks: &[GroupBlock]) {
     encode_from(0, sector, geometry, blocks);
 }
 
@@ -73,7 +73,11 @@ pub(crate) fn encode_into(sector: &mut [u8], geometry: &Geometry, blocks: &[u32]
 pub(crate) const FIRST_SLOT: usize = 1;
 
 /// The sector of a new group, with a list that starts at [`FIRST_SLOT`].
-pub(crate) fn new_sector(geometry: &Geometry, group: GroupNumber, blocks: &[u32]) -> Vec<u8> {
+pub(crate) fn new_sector(
+    geometry: &Geometry,
+    group: GroupNumber,
+    blocks: &[GroupBlock],
+) -> Vec<u8> {
     let mut sector = vec![0xff; geometry.sector_size as usize];
     sector[..HEADER_LEN].fill(0);
     put_u32(&mut sector, 0, MAGIC);
@@ -83,11 +87,12 @@ pub(crate) fn new_sector(geometry: &Geometry, group: GroupNumber, blocks: &[u32]
     sector
 }
 
-fn encode_from(first: usize, sector: &mut [u8], geometry: &Geometry, blocks: &[u32]) {
+fn encode_from(first: usize, sector: &mut [u8], geometry: &Geometry, blocks: &[GroupBlock]) {
     let start = ring_start(geometry);
     for slot in 0..capacity(geometry) {
         let block = slot.checked_sub(first).and_then(|index| blocks.get(index));
-        put_u32(sector, start + slot * 4, block.copied().unwrap_or(NO_BLOCK));
+        let block = block.copied().unwrap_or(GroupBlock::NONE);
+        put_u32(sector, start + slot * 4, block.0);
     }
     seal_checksum(sector, CRC_OFFSET);
 }

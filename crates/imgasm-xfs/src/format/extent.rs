@@ -40,7 +40,7 @@ impl Extent {
 
     /// The block of the filesystem that holds a block of the fork, which must be of this extent.
     pub(crate) fn at(&self, file_block: u64) -> FsBlock {
-        FsBlock(self.start.0 + (file_block - self.file_block))
+        self.start.plus(file_block - self.file_block)
     }
 
     /// The part of the extent that lies in a range of the fork's blocks, if any does.

@@ -1,8 +1,9 @@
 //! Where things are: the fixed numbers of the superblock, and the arithmetic of block and inode
 //! addresses.
 
+use crate::format::ag::sector;
 use crate::format::features::Features;
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
 use crate::format::superblock::Superblock;
 
 /// Inodes in a chunk (`XFS_INODES_PER_CHUNK`).
@@ -130,34 +131,54 @@ impl Geometry {
         u32::try_from(left).map_or(self.group_blocks, |left| left.min(self.group_blocks))
     }
 
+    /// Blocks of a group's head.
+    pub(crate) fn head_blocks(&self) -> u32 {
+        (sector::COUNT * self.sector_size).div_ceil(self.block_size)
+    }
+
+    /// Whether there is such a block.
+    pub(crate) fn has_block(&self, group: GroupNumber, block: GroupBlock) -> bool {
+        block.0 < self.group_len(group)
+    }
+
+    /// The block behind a run of blocks of a group, if there are all of them.
+    pub(crate) fn run_end(
+        &self,
+        group: GroupNumber,
+        start: GroupBlock,
+        len: u32,
+    ) -> Option<GroupBlock> {
+        let end = start.0.checked_add(len)?;
+        (end <= self.group_len(group)).then_some(GroupBlock(end))
+    }
+
     /// The address of a block in a group.
-    pub(crate) fn fs_block(&self, group: GroupNumber, block: u32) -> FsBlock {
-        FsBlock((u64::from(group.0) << self.group_log) | u64::from(block))
+    pub(crate) fn fs_block(&self, group: GroupNumber, block: GroupBlock) -> FsBlock {
+        FsBlock((u64::from(group.0) << self.group_log) | u64::from(block.0))
     }
 
     /// The group of a block and the block's number in it, if there is such a block.
-    pub(crate) fn split(&self, block: FsBlock) -> Option<(GroupNumber, u32)> {
+    pub(crate) fn split(&self, block: FsBlock) -> Option<(GroupNumber, GroupBlock)> {
         let group = GroupNumber(u32::try_from(block.0 >> self.group_log).ok()?);
         let in_group = u32::try_from(block.0 & ((1 << self.group_log) - 1)).ok()?;
-        (group.0 < self.groups && in_group < self.group_len(group)).then_some((group, in_group))
+        let block = GroupBlock(in_group);
+        self.has_block(group, block).then_some((group, block))
     }
 
     /// Whether all of a run of blocks lies in one group.
     pub(crate) fn holds(&self, start: FsBlock, blocks: u64) -> bool {
         self.split(start).is_some_and(|(group, block)| {
-            u64::from(block)
-                .checked_add(blocks)
-                .is_some_and(|end| end <= u64::from(self.group_len(group)))
+            u32::try_from(blocks).is_ok_and(|len| self.run_end(group, block, len).is_some())
         })
     }
 
     /// The first byte of a block of a group.
-    pub(crate) fn byte_offset(&self, group: GroupNumber, block: u32) -> u64 {
-        (u64::from(group.0) * u64::from(self.group_blocks) + u64::from(block)) << self.block_log
+    pub(crate) fn byte_offset(&self, group: GroupNumber, block: GroupBlock) -> u64 {
+        (u64::from(group.0) * u64::from(self.group_blocks) + u64::from(block.0)) << self.block_log
     }
 
     /// The number of an inode's group, of its block in the group, and of the inode in the block.
-    pub(crate) fn split_inode(&self, inode: u64) -> Option<(GroupNumber, u32, u32)> {
+    pub(crate) fn split_inode(&self, inode: u64) -> Option<(GroupNumber, GroupBlock, u32)> {
         let block = FsBlock(inode >> self.inodes_per_block_log);
         let (group, in_group) = self.split(block)?;
         let index = u32::try_from(inode & ((1 << self.inodes_per_block_log) - 1)).ok()?;
@@ -172,7 +193,7 @@ impl Geometry {
     /// The group of an inode, and the inode's number in it.
     pub(crate) fn inode_in_group(&self, inode: u64) -> Option<(GroupNumber, u32)> {
         let (group, block, index) = self.split_inode(inode)?;
-        Some((group, (block << self.inodes_per_block_log) | index))
+        Some((group, (block.0 << self.inodes_per_block_log) | index))
     }
 
     /// The first byte of an inode, by its number in its group.
@@ -188,12 +209,12 @@ impl Geometry {
     }
 
     /// The block that holds an inode, by the inode's number in its group.
-    pub(crate) fn inode_block(&self, inode_in_group: u32) -> u32 {
-        inode_in_group >> self.inodes_per_block_log
+    pub(crate) fn inode_block(&self, inode_in_group: u32) -> GroupBlock {
+        GroupBlock(inode_in_group >> self.inodes_per_block_log)
     }
 
     /// The first inode of a block, by its number in its group.
-    pub(crate) fn first_inode(&self, block: u32) -> u32 {
-        block << self.inodes_per_block_log
+    pub(crate) fn first_inode(&self, block: GroupBlock) -> u32 {
+        block.0 << self.inodes_per_block_log
     }
 }

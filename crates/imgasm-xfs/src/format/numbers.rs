@@ -7,15 +7,50 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupNumber(pub(crate) u32);
 
+/// A block of a group, counted from the group's start (`xfs_agblock_t`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct GroupBlock(pub(crate) u32);
+
 /// A block of the filesystem: the group's number above the block's number in the group, with a gap
 /// between the groups if their size is not a power of two (`xfs_fsblock_t`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FsBlock(pub(crate) u64);
 
+impl FsBlock {
+    /// The block `n` blocks further on in the same group. Callers have checked that it exists.
+    pub(crate) const fn plus(self, n: u64) -> Self {
+        Self(self.0 + n)
+    }
+}
+
+impl GroupBlock {
+    /// The first block, where the group's head is.
+    pub(crate) const FIRST: Self = Self(0);
+    /// What stands for no block (`NULLAGBLOCK`).
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
 impl GroupNumber {
     /// The first group, whose superblock is the one that counts.
     pub(crate) const FIRST: Self = Self(0);
 }
+
+/// The number that lies `n` further on, which callers have checked to exist, and the way from one
+/// number to a later one.
+macro_rules! counted {
+    ($($name:ident: $int:ty),+) => {
+        $(impl $name {
+            pub(crate) const fn plus(self, n: $int) -> Self {
+                Self(self.0 + n)
+            }
+
+            pub(crate) const fn since(self, earlier: Self) -> $int {
+                self.0 - earlier.0
+            }
+        })+
+    };
+}
+counted!(GroupBlock: u32);
 
 /// Messages show numbers, and records that hold them, without the names of the types.
 macro_rules! shown_as_numbers {
@@ -32,4 +67,4 @@ macro_rules! shown_as_numbers {
         })+
     };
 }
-shown_as_numbers!(GroupNumber, FsBlock);
+shown_as_numbers!(GroupNumber, GroupBlock, FsBlock);

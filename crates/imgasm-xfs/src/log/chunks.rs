@@ -29,7 +29,7 @@ pub(super) fn range(
     let fits = inode_size == geometry.inode_size
         && (1..=MAX_INODES).contains(&count)
         && Some(count) == blocks.checked_mul(geometry.inodes_per_block())
-        && u64::from(block) + u64::from(blocks) <= u64::from(geometry.group_blocks);
+        && u64::from(block.0) + u64::from(blocks) <= u64::from(geometry.group_blocks);
     let start = geometry.byte_offset(group, block);
     let end = start + u64::from(blocks) * u64::from(geometry.block_size);
     if fits && end <= device.len() {

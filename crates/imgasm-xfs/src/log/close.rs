@@ -7,7 +7,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::put_u32;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::log::record::{Place, encode, filler};
 use crate::log::ring::{BLOCK, BLOCKS_UNDER_WAY, Records, Ring, UNMOUNT};
 use crate::problem::{bad_log, corrupt};
@@ -39,8 +39,8 @@ fn unmount() -> [u8; OPERATION_LEN] {
 pub(crate) struct Empty {
     /// The group that holds the log.
     pub(crate) group: GroupNumber,
-    /// Its blocks in the group.
-    pub(crate) blocks: Range<u32>,
+    /// Its blocks.
+    pub(crate) blocks: Range<GroupBlock>,
     /// Where its first record lies on the device; behind it all is zeros.
     pub(crate) offset: u64,
     /// The record.
@@ -56,7 +56,7 @@ pub(crate) fn empty(geometry: &Geometry) -> Result<Empty> {
         let (group, block) = geometry.split(start)?;
         geometry
             .holds(start, u64::from(blocks))
-            .then_some((group, block..block + blocks))
+            .then_some((group, block..block.plus(blocks)))
     });
     let (group, blocks) =
         place.ok_or_else(|| corrupt(Location::Superblock, "there is no place for a log"))?;

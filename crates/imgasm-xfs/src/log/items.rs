@@ -5,7 +5,7 @@
 use imgasm_fs::Result;
 
 use crate::format::bytes::u32_at;
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
 use crate::log::intents::{Intent, IntentKind, Mapping};
 use crate::log::transactions::{RawItem, le16};
 use crate::problem::unknown_in_log;
@@ -94,8 +94,8 @@ pub(super) mod fields {
 /// New inodes.
 pub(super) struct ChunkItem {
     pub(super) group: GroupNumber,
-    /// The first block in the group.
-    pub(super) block: u32,
+    /// The first block.
+    pub(super) block: GroupBlock,
     /// Inodes.
     pub(super) count: u32,
     /// Bytes of an inode.
@@ -129,7 +129,7 @@ impl Item {
                 let format = first_region(&raw, 28, bad)?;
                 Ok(Self::Chunk(ChunkItem {
                     group: GroupNumber(u32_at(format, 4)),
-                    block: u32_at(format, 8),
+                    block: GroupBlock(u32_at(format, 8)),
                     count: u32_at(format, 12),
                     inode_size: u32_at(format, 16),
                     blocks: u32_at(format, 20),

@@ -9,7 +9,7 @@ use crate::format::features::{
     FeatureWords, decode_features, features2, incompat, ro_compat, version,
 };
 use crate::format::geometry::{CHUNK_INODES, Geometry};
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupBlock, GroupNumber};
 use crate::format::superblock::{MAGIC, RawSuperblock, Superblock};
 use crate::mkfs::options::FormatOptions;
 use crate::problem::unstorable;
@@ -131,7 +131,7 @@ fn place_log(superblock: &mut Superblock, options: &FormatOptions) -> Result<()>
     let block = u64::from(options.block_size);
     let unit = u64::from(options.log_unit_blocks().unwrap_or(1));
     let least = MIN_LOG_BYTES / block;
-    let head = u64::from(first_free(&geometry));
+    let head = u64::from(first_free(&geometry).0);
     let room = u64::from(geometry.group_blocks).saturating_sub(head + LEFT_BY_LOG);
     let most = room.min(MAX_LOG_BYTES / block).min(MAX_LOG_BLOCKS);
     let wanted = match options.log_size {
@@ -154,7 +154,7 @@ fn place_log(superblock: &mut Superblock, options: &FormatOptions) -> Result<()>
         ));
     }
     let start = u32::try_from(start).map_err(|_| unstorable("a log", "its group is too large"))?;
-    superblock.raw.sb_logstart = geometry.fs_block(group, start).0.into();
+    superblock.raw.sb_logstart = geometry.fs_block(group, GroupBlock(start)).0.into();
     superblock.raw.sb_logblocks = u32::try_from(blocks)
         .map_err(|_| unstorable("a log", "it has 2^32 blocks"))?
         .into();

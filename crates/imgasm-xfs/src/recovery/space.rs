@@ -11,7 +11,6 @@ use crate::ag::read_refcounts;
 use crate::alloc::Allocator;
 use crate::alloc::commit::{OwnerChanges, count_changes};
 use crate::check::derive::derive;
-use crate::format::btree::records::COPY_ON_WRITE;
 use crate::format::numbers::GroupNumber;
 use crate::format::superblock::Superblock;
 use crate::volume::Volume;
@@ -24,10 +23,7 @@ pub(super) fn has_staged(volume: &Volume) -> Result<bool> {
     }
     for group in volume.geometry.group_numbers() {
         let (records, _) = read_refcounts(volume, group, &read_agf(volume, group)?)?;
-        if records
-            .iter()
-            .any(|record| record.start & COPY_ON_WRITE != 0)
-        {
+        if records.iter().any(|record| record.staged) {
             return Ok(true);
         }
     }

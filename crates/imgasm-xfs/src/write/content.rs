@@ -12,7 +12,6 @@ use crate::extent_map::ExtentMap;
 use crate::format::bytes::as_usize;
 use crate::format::extent::Extent;
 use crate::format::inode::{Time, flags, flags2};
-use crate::format::numbers::FsBlock;
 use crate::inode::{Fork, Inode};
 use crate::problem::unstorable;
 use crate::volume::Volume;
@@ -239,7 +238,7 @@ impl Writer {
         for extent in extents {
             let mut at = 0;
             while at < extent.blocks {
-                let start = FsBlock(extent.start.0 + at);
+                let start = extent.start.plus(at);
                 let (len, shared) = self
                     .allocator
                     .shared_run(volume, start, extent.blocks - at)?;

@@ -90,7 +90,7 @@ impl Writer {
             };
             let (start, blocks) = self.allocator.allocate(volume, &wish)?;
             map.tree_blocks
-                .extend((0..blocks).map(|index| FsBlock(start.0 + index)));
+                .extend((0..blocks).map(|index| start.plus(index)));
         }
         Ok(())
     }

@@ -3,36 +3,37 @@
 use crate::format::btree::Record;
 use crate::format::bytes::{put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::format::geometry::{CHUNK_INODES, Geometry};
+use crate::format::numbers::GroupBlock;
 
 /// A run of free blocks of a group (`xfs_alloc_rec`); in the tree by block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FreeRecord {
-    /// First block, by its number in the group.
-    pub(crate) start: u32,
+    /// First block.
+    pub(crate) start: GroupBlock,
     /// Number of blocks.
     pub(crate) len: u32,
 }
 
 impl Record for FreeRecord {
-    type Key = (u32, u32);
+    type Key = (GroupBlock, u32);
     const LEN: usize = 8;
     const KEY_LEN: usize = 8;
     const OVERLAPPING: bool = false;
 
     fn decode(bytes: &[u8], _: &Geometry) -> Result<Self, String> {
         Ok(Self {
-            start: u32_at(bytes, 0),
+            start: GroupBlock(u32_at(bytes, 0)),
             len: u32_at(bytes, 4),
         })
     }
     fn encode(&self, bytes: &mut [u8], _: &Geometry) {
         Self::encode_key(self.low(), bytes);
     }
-    fn low(&self) -> (u32, u32) {
+    fn low(&self) -> (GroupBlock, u32) {
         (self.start, self.len)
     }
-    fn encode_key((start, len): (u32, u32), bytes: &mut [u8]) {
-        put_u32(bytes, 0, start);
+    fn encode_key((start, len): (GroupBlock, u32), bytes: &mut [u8]) {
+        put_u32(bytes, 0, start.0);
         put_u32(bytes, 4, len);
     }
 }
@@ -42,7 +43,7 @@ impl Record for FreeRecord {
 pub(crate) struct SizedFreeRecord(pub(crate) FreeRecord);
 
 impl Record for SizedFreeRecord {
-    type Key = (u32, u32);
+    type Key = (u32, GroupBlock);
     const LEN: usize = 8;
     const KEY_LEN: usize = 8;
     const OVERLAPPING: bool = false;
@@ -53,10 +54,10 @@ impl Record for SizedFreeRecord {
     fn encode(&self, bytes: &mut [u8], geometry: &Geometry) {
         self.0.encode(bytes, geometry);
     }
-    fn low(&self) -> (u32, u32) {
+    fn low(&self) -> (u32, GroupBlock) {
         (self.0.len, self.0.start)
     }
-    fn encode_key((len, start): (u32, u32), bytes: &mut [u8]) {
+    fn encode_key((len, start): (u32, GroupBlock), bytes: &mut [u8]) {
         FreeRecord::encode_key((start, len), bytes);
     }
 }
@@ -178,48 +179,53 @@ impl Record for InodeRecord {
 /// A run of blocks with the same number of owners (`xfs_refcount_rec`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RefcountRecord {
-    /// First block, by its number in the group; the top bit marks blocks staged for copy on write.
-    pub(crate) start: u32,
+    /// Whether the blocks are staged for copy on write (`XFS_REFC_DOMAIN_COW`).
+    pub(crate) staged: bool,
+    /// First block.
+    pub(crate) start: GroupBlock,
     /// Number of blocks.
     pub(crate) len: u32,
     /// Number of owners: 2 at least, 1 for blocks staged for copy on write.
     pub(crate) count: u32,
 }
 
-/// The bit of [`RefcountRecord::start`] that marks blocks staged for copy on write.
-pub(crate) const COPY_ON_WRITE: u32 = 0x8000_0000;
+/// The bit of a stored first block that marks blocks staged for copy on write
+/// (`XFS_REFC_COWFLAG`).
+const COPY_ON_WRITE: u32 = 0x8000_0000;
 
 impl Record for RefcountRecord {
-    type Key = u32;
+    type Key = (bool, GroupBlock);
     const LEN: usize = 12;
     const KEY_LEN: usize = 4;
     const OVERLAPPING: bool = false;
 
     fn decode(bytes: &[u8], _: &Geometry) -> Result<Self, String> {
         Ok(Self {
-            start: u32_at(bytes, 0),
+            staged: u32_at(bytes, 0) & COPY_ON_WRITE != 0,
+            start: GroupBlock(u32_at(bytes, 0) & !COPY_ON_WRITE),
             len: u32_at(bytes, 4),
             count: u32_at(bytes, 8),
         })
     }
     fn encode(&self, bytes: &mut [u8], _: &Geometry) {
-        put_u32(bytes, 0, self.start);
+        Self::encode_key(self.low(), bytes);
         put_u32(bytes, 4, self.len);
         put_u32(bytes, 8, self.count);
     }
-    fn low(&self) -> u32 {
-        self.start
+    fn low(&self) -> (bool, GroupBlock) {
+        (self.staged, self.start)
     }
-    fn encode_key(start: u32, bytes: &mut [u8]) {
-        put_u32(bytes, 0, start);
+    fn encode_key((staged, start): (bool, GroupBlock), bytes: &mut [u8]) {
+        let flag = if staged { COPY_ON_WRITE } else { 0 };
+        put_u32(bytes, 0, flag | start.0);
     }
 }
 
 /// A run of blocks and what it belongs to (`xfs_rmap_rec`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OwnerRecord {
-    /// First block, by its number in the group.
-    pub(crate) start: u32,
+    /// First block.
+    pub(crate) start: GroupBlock,
     /// An inode's number, or one of [`owner`].
     pub(crate) owner: u64,
     /// For a file's extents, the first block in the file, with the bits of [`owner_offset`].
@@ -257,38 +263,38 @@ pub(crate) mod owner_offset {
 }
 
 impl Record for OwnerRecord {
-    type Key = (u32, u64, u64);
+    type Key = (GroupBlock, u64, u64);
     const LEN: usize = 24;
     const KEY_LEN: usize = 20;
     const OVERLAPPING: bool = true;
 
     fn decode(bytes: &[u8], _: &Geometry) -> Result<Self, String> {
         Ok(Self {
-            start: u32_at(bytes, 0),
+            start: GroupBlock(u32_at(bytes, 0)),
             len: u32_at(bytes, 4),
             owner: u64_at(bytes, 8),
             offset: u64_at(bytes, 16),
         })
     }
     fn encode(&self, bytes: &mut [u8], _: &Geometry) {
-        put_u32(bytes, 0, self.start);
+        put_u32(bytes, 0, self.start.0);
         put_u32(bytes, 4, self.len);
         put_u64(bytes, 8, self.owner);
         put_u64(bytes, 16, self.offset);
     }
-    fn low(&self) -> (u32, u64, u64) {
+    fn low(&self) -> (GroupBlock, u64, u64) {
         (
             self.start,
             self.owner,
             self.offset & !owner_offset::UNWRITTEN,
         )
     }
-    fn high(&self) -> (u32, u64, u64) {
+    fn high(&self) -> (GroupBlock, u64, u64) {
         let last = self.len.saturating_sub(1);
         let offset = self.offset & !owner_offset::UNWRITTEN;
         let is_file = self.owner < owner::STAGED && self.offset & owner_offset::TREE == 0;
         (
-            self.start.saturating_add(last),
+            GroupBlock(self.start.0.saturating_add(last)),
             self.owner,
             if is_file {
                 offset.saturating_add(u64::from(last))
@@ -297,8 +303,8 @@ impl Record for OwnerRecord {
             },
         )
     }
-    fn encode_key((start, owner, offset): (u32, u64, u64), bytes: &mut [u8]) {
-        put_u32(bytes, 0, start);
+    fn encode_key((start, owner, offset): (GroupBlock, u64, u64), bytes: &mut [u8]) {
+        put_u32(bytes, 0, start.0);
         put_u64(bytes, 4, owner);
         put_u64(bytes, 12, offset);
     }
