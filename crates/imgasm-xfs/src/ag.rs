@@ -13,7 +13,8 @@ use crate::format::btree::records::{
 use crate::format::btree::{
     FREE_BY_BLOCK, FREE_BY_SIZE, FREE_INODES, INODES, Kind, MAX_LEVELS, OWNERS, REFCOUNTS, Record,
 };
-use crate::format::numbers::{GroupBlock, GroupNumber};
+use crate::format::geometry::CHUNK_INODES;
+use crate::format::numbers::{GroupBlock, GroupInode, GroupNumber};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
@@ -158,14 +159,14 @@ pub(crate) fn read_inode_chunks(volume: &Volume, group: GroupNumber) -> Result<I
         GroupBlock(agi.agi_root.get()),
         agi.agi_level.get(),
     )?;
-    let mut end = 0u64;
+    let mut end = GroupInode::default();
     let (mut count, mut free) = (0u32, 0u32);
     for chunk in &chunks {
-        let last_block = geometry.inode_block(chunk.start.saturating_add(63));
-        if u64::from(chunk.start) < end || !geometry.has_block(group, last_block) {
+        let last = GroupInode(chunk.start.0.saturating_add(CHUNK_INODES - 1));
+        if chunk.start < end || !geometry.has_block(group, geometry.inode_block(last)) {
             return Err(bad(format!("inobt: chunk {} after {end}", chunk.start)));
         }
-        end = u64::from(chunk.start) + 64;
+        end = last.plus(1);
         count += u32::from(chunk.count);
         free += u32::from(chunk.free_count);
     }

@@ -7,12 +7,18 @@ use crate::extent_map::ExtentMap;
 use crate::format::btree::{EXTENTS, Record};
 use crate::format::bytes::{u16_at, u64_at};
 use crate::format::extent::{Extent, ROOT_HEADER_LEN, root_capacity};
+use crate::format::numbers::InodeNumber;
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
 /// Reads a fork's list of `count` extents.
-pub(crate) fn read_list(volume: &Volume, inode: u64, fork: &[u8], count: u64) -> Result<ExtentMap> {
-    let bad = |problem: String| corrupt(Location::Inode(inode), problem);
+pub(crate) fn read_list(
+    volume: &Volume,
+    inode: InodeNumber,
+    fork: &[u8],
+    count: u64,
+) -> Result<ExtentMap> {
+    let bad = |problem: String| corrupt(Location::Inode(inode.0), problem);
     let len = usize::try_from(count)
         .ok()
         .and_then(|count| count.checked_mul(Extent::LEN))
@@ -27,8 +33,13 @@ pub(crate) fn read_list(volume: &Volume, inode: u64, fork: &[u8], count: u64) ->
 }
 
 /// Reads the tree whose root is in a fork, which should hold `count` extents.
-pub(crate) fn read_tree(volume: &Volume, inode: u64, fork: &[u8], count: u64) -> Result<ExtentMap> {
-    let bad = |problem: String| corrupt(Location::Inode(inode), problem);
+pub(crate) fn read_tree(
+    volume: &Volume,
+    inode: InodeNumber,
+    fork: &[u8],
+    count: u64,
+) -> Result<ExtentMap> {
+    let bad = |problem: String| corrupt(Location::Inode(inode.0), problem);
     let capacity = root_capacity(fork.len());
     if fork.len() < ROOT_HEADER_LEN {
         return Err(bad(format!("a tree's root in {} bytes", fork.len())));

@@ -6,7 +6,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::btree::{Kind, MAX_LEVELS, Record, node_key_len};
 use crate::format::bytes::{u16_at, u32_at, u64_at};
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber, InodeNumber};
 use crate::problem::corrupt;
 use crate::volume::Volume;
 
@@ -16,21 +16,21 @@ pub(crate) enum Home {
     /// An allocation group's: pointers are block numbers in the group.
     Group(GroupNumber),
     /// An inode's: pointers are block numbers in the filesystem.
-    Inode(u64),
+    Inode(InodeNumber),
 }
 
 impl Home {
     fn owner(self) -> u64 {
         match self {
             Self::Group(group) => u64::from(group.0),
-            Self::Inode(inode) => inode,
+            Self::Inode(inode) => inode.0,
         }
     }
 
     fn location(self) -> Location {
         match self {
             Self::Group(group) => Location::Group(group.0),
-            Self::Inode(inode) => Location::Inode(inode),
+            Self::Inode(inode) => Location::Inode(inode.0),
         }
     }
 

@@ -77,11 +77,11 @@ impl FileSystem for Xfs {
 
     fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
         let directory = self.directory(directory)?;
-        Ok(directory.get(name).map(|entry| NodeId(entry.inode)))
+        Ok(directory.get(name).map(|entry| entry.inode.into()))
     }
 
     fn parent(&self, directory: NodeId) -> Result<NodeId> {
-        Ok(NodeId(self.directory(directory)?.parent))
+        Ok(self.directory(directory)?.parent.into())
     }
 
     fn metadata(&self, node: NodeId) -> Result<Metadata> {
@@ -114,7 +114,7 @@ impl FileSystem for Xfs {
             .map(|entry| {
                 Ok(DirEntry {
                     name: entry.name.clone(),
-                    node: NodeId(entry.inode),
+                    node: entry.inode.into(),
                     file_type: self.entry_type(entry)?,
                 })
             })
@@ -177,15 +177,15 @@ impl FileSystem for Xfs {
     }
 
     fn write_content(&mut self, node: NodeId, size: u64, content: &mut dyn Read) -> Result<()> {
-        self.change(|writer, volume| writer.write_content(volume, node.0, size, content))
+        self.change(|writer, volume| writer.write_content(volume, node.into(), size, content))
     }
 
     fn write_at(&mut self, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
-        self.change(|writer, volume| writer.write_at(volume, node.0, offset, data))
+        self.change(|writer, volume| writer.write_at(volume, node.into(), offset, data))
     }
 
     fn set_size(&mut self, node: NodeId, size: u64) -> Result<()> {
-        self.change(|writer, volume| writer.set_size(volume, node.0, size))
+        self.change(|writer, volume| writer.set_size(volume, node.into(), size))
     }
 
     fn check_storable(&self, _name: &[u8], new: Option<&NewNode<'_>>) -> Result<()> {
@@ -193,12 +193,12 @@ impl FileSystem for Xfs {
     }
 
     fn insert_node(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
-        self.change(|writer, volume| writer.create(volume, directory.0, name, new))
-            .map(NodeId)
+        self.change(|writer, volume| writer.create(volume, directory.into(), name, new))
+            .map(NodeId::from)
     }
 
     fn insert_name(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
-        self.change(|writer, volume| writer.link(volume, node.0, directory.0, name))
+        self.change(|writer, volume| writer.link(volume, node.into(), directory.into(), name))
     }
 
     fn move_name(&mut self, rename: &Rename<'_>) -> Result<()> {
@@ -206,15 +206,15 @@ impl FileSystem for Xfs {
     }
 
     fn remove_name(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
-        self.change(|writer, volume| writer.remove(volume, directory.0, name, node.0))
+        self.change(|writer, volume| writer.remove(volume, directory.into(), name, node.into()))
     }
 
     fn store_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
-        self.change(|writer, volume| writer.set_metadata(volume, node.0, change))
+        self.change(|writer, volume| writer.set_metadata(volume, node.into(), change))
     }
 
     fn store_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
-        self.change(|writer, volume| writer.set_xattr(volume, node.0, name, value))
+        self.change(|writer, volume| writer.set_xattr(volume, node.into(), name, value))
     }
 
     fn grow(&mut self, len: u64) -> Result<u64> {

@@ -1,9 +1,10 @@
 //! Reading the blocks of a fork that holds metadata.
 
-use imgasm_fs::{Location, Result};
+use imgasm_fs::Result;
 
 use crate::extent_map::ExtentMap;
-use crate::problem::corrupt;
+use crate::format::numbers::InodeNumber;
+use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
 
 /// A run of a fork's blocks with where it was found.
@@ -17,14 +18,12 @@ pub(crate) struct ForkBlocks {
 /// together.
 pub(crate) fn read_blocks(
     volume: &Volume,
-    inode: u64,
+    inode: InodeNumber,
     map: &ExtentMap,
     file_block: u64,
     count: u32,
 ) -> Result<ForkBlocks> {
-    let bad = |block: u64, problem: &str| {
-        corrupt(Location::FileBlock { inode, block }, problem.to_owned())
-    };
+    let bad = |block: u64, problem: &str| corrupt(in_file(inode, block), problem.to_owned());
     let block_len = volume.geometry.block_len();
     let mut bytes = vec![0; block_len * count as usize];
     let mut next = file_block;

@@ -1,11 +1,12 @@
 //! Inodes with their two forks. (Kernel documentation of XFS, "On-disk Inode"; `xfs_dinode`.)
 
-use imgasm_fs::{Error, FileType, Location, NodeId, Result};
+use imgasm_fs::{Error, FileType, Location, Result};
 
 use crate::bmap;
 use crate::extent_map::ExtentMap;
 use crate::format::bytes::u32_at;
 use crate::format::inode::{Core, core_len, decode_core, flags, format};
+use crate::format::numbers::InodeNumber;
 use crate::problem::{corrupt, incompatible};
 use crate::volume::Volume;
 
@@ -34,7 +35,7 @@ impl Fork {
 #[derive(Debug, Clone)]
 pub(crate) struct Inode {
     /// Its number in the filesystem.
-    pub(crate) number: u64,
+    pub(crate) number: InodeNumber,
     pub(crate) core: Core,
     pub(crate) file_type: FileType,
     pub(crate) data: Fork,
@@ -44,15 +45,15 @@ pub(crate) struct Inode {
 
 impl Inode {
     /// Reads an inode that is in use.
-    pub(crate) fn read(volume: &Volume, number: u64) -> Result<Self> {
+    pub(crate) fn read(volume: &Volume, number: InodeNumber) -> Result<Self> {
         let bytes = read_bytes(volume, number)?;
         Self::decode(volume, number, &bytes)
     }
 
     /// Decodes the bytes of an inode that should be in use, reading the trees of its extents.
-    pub(crate) fn decode(volume: &Volume, number: u64, bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(volume: &Volume, number: InodeNumber, bytes: &[u8]) -> Result<Self> {
         let geometry = &volume.geometry;
-        let bad = |problem: String| corrupt(Location::Inode(number), problem);
+        let bad = |problem: String| corrupt(Location::Inode(number.0), problem);
         let core = decode_core(geometry, number, bytes).map_err(bad)?;
         let Some(file_type) = core.file_type() else {
             return Err(bad(format!(
@@ -136,7 +137,7 @@ impl Inode {
     pub(crate) fn data_map(&self) -> Result<&ExtentMap> {
         self.data.map().ok_or_else(|| {
             corrupt(
-                Location::Inode(self.number),
+                Location::Inode(self.number.0),
                 "content in the inode where extents are expected",
             )
         })
@@ -158,7 +159,7 @@ impl Inode {
             Ok(())
         } else {
             Err(Error::WrongType {
-                node: NodeId(self.number),
+                node: self.number.into(),
                 expected,
             })
         }
@@ -166,7 +167,7 @@ impl Inode {
 }
 
 /// Reads the bytes of an inode.
-pub(crate) fn read_bytes(volume: &Volume, number: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_bytes(volume: &Volume, number: InodeNumber) -> Result<Vec<u8>> {
     let offset = byte_offset(volume, number)?;
     let mut bytes = vec![0; volume.geometry.inode_size as usize];
     volume.device.read_at(offset, &mut bytes)?;
@@ -174,10 +175,10 @@ pub(crate) fn read_bytes(volume: &Volume, number: u64) -> Result<Vec<u8>> {
 }
 
 /// The first byte of an inode, if there can be such an inode.
-pub(crate) fn byte_offset(volume: &Volume, number: u64) -> Result<u64> {
+pub(crate) fn byte_offset(volume: &Volume, number: InodeNumber) -> Result<u64> {
     let geometry = &volume.geometry;
-    let (group, block, index) = geometry
+    let (group, inode) = geometry
         .split_inode(number)
-        .ok_or_else(|| corrupt(Location::Inode(number), "there is no such inode"))?;
-    Ok(geometry.inode_offset(group, geometry.first_inode(block) + index))
+        .ok_or_else(|| corrupt(Location::Inode(number.0), "there is no such inode"))?;
+    Ok(geometry.inode_offset(group, inode))
 }

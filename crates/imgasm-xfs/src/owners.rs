@@ -7,7 +7,7 @@ use imgasm_fs::{Location, Result};
 use crate::extent_map::ExtentMap;
 use crate::format::btree::records::{OwnerRecord, owner_offset};
 use crate::format::bytes::as_u32;
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber, InodeNumber};
 use crate::inode::{Fork, Inode};
 use crate::problem::corrupt;
 use crate::volume::Volume;
@@ -32,7 +32,7 @@ pub(crate) fn add_inode(volume: &Volume, inode: &Inode, to: &mut GroupRecords) -
 /// Adds the records of a fork, extents that continue each other joined.
 fn add_fork(
     volume: &Volume,
-    owner: u64,
+    inode: InodeNumber,
     map: &ExtentMap,
     flags: u64,
     to: &mut GroupRecords,
@@ -47,7 +47,7 @@ fn add_fork(
         };
         let record = OwnerRecord {
             start,
-            owner,
+            owner: inode.0,
             offset: extent.file_block | flags | unwritten,
             len: u32::try_from(extent.blocks).expect("extents have 21 bits of length"),
         };
@@ -78,7 +78,7 @@ fn add_fork(
         let (group, start) = run[0];
         to.entry(group).or_default().push(OwnerRecord {
             start,
-            owner,
+            owner: inode.0,
             offset: flags | owner_offset::TREE,
             len: as_u32(run.len()),
         });

@@ -2,6 +2,8 @@
 
 use imgasm_fs::{Error, Location};
 
+use crate::format::numbers::InodeNumber;
+
 /// What messages call the format.
 pub(crate) const FS: &str = "xfs";
 
@@ -35,6 +37,14 @@ pub(crate) fn unstorable(what: impl Into<String>, problem: impl Into<String>) ->
     Error::Unstorable {
         what: what.into(),
         problem: problem.into(),
+    }
+}
+
+/// A block of a file.
+pub(crate) fn in_file(inode: InodeNumber, block: u64) -> Location {
+    Location::FileBlock {
+        inode: inode.0,
+        block,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::volume::Volume;
 /// Reads the target of a symbolic link.
 pub(crate) fn read(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
     inode.expect_type(FileType::Symlink, "a symbolic link")?;
-    let bad = |problem: String| corrupt(Location::Inode(inode.number), problem);
+    let bad = |problem: String| corrupt(Location::Inode(inode.number.0), problem);
     let size = inode.core.di_size.get();
     if size == 0 || size > MAX_TARGET as u64 {
         return Err(bad(format!("a link's target of {size} bytes")));

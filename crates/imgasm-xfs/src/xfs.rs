@@ -34,7 +34,7 @@ pub struct Xfs {
 #[derive(Default)]
 pub(crate) struct Cache {
     inode: Option<Arc<Inode>>,
-    directories: BTreeMap<u64, Arc<Directory>>,
+    directories: BTreeMap<NodeId, Arc<Directory>>,
     /// Names in all of the directories.
     names: usize,
 }
@@ -127,7 +127,7 @@ impl Xfs {
     /// An inode that has changed since the last flush.
     pub(crate) fn changed(&self, node: NodeId) -> Result<Option<&Staged>> {
         match &self.writer {
-            Some(writer) => writer.changed_inode(node.0),
+            Some(writer) => writer.changed_inode(node.into()),
             None => Ok(None),
         }
     }
@@ -139,11 +139,11 @@ impl Xfs {
         }
         let mut cache = self.cache.borrow_mut();
         if let Some(inode) = &cache.inode
-            && inode.number == node.0
+            && inode.number == node.into()
         {
             return Ok(Arc::clone(inode));
         }
-        let inode = Arc::new(Inode::read(&self.volume, node.0)?);
+        let inode = Arc::new(Inode::read(&self.volume, node.into())?);
         cache.inode = Some(Arc::clone(&inode));
         Ok(inode)
     }
@@ -156,7 +156,7 @@ impl Xfs {
         {
             return Ok(Arc::clone(directory));
         }
-        if let Some(directory) = self.cache.borrow().directories.get(&node.0) {
+        if let Some(directory) = self.cache.borrow().directories.get(&node) {
             return Ok(Arc::clone(directory));
         }
         let inode = self.inode(node)?;
@@ -167,7 +167,7 @@ impl Xfs {
             cache.directories.clear();
             cache.names = directory.len();
         }
-        cache.directories.insert(node.0, Arc::clone(&directory));
+        cache.directories.insert(node, Arc::clone(&directory));
         Ok(directory)
     }
 
@@ -188,7 +188,7 @@ impl Xfs {
     pub(crate) fn entry_type(&self, entry: &Entry) -> Result<FileType> {
         match entry.file_type {
             Some(file_type) => Ok(file_type),
-            None => Ok(self.inode(NodeId(entry.inode))?.file_type),
+            None => Ok(self.inode(entry.inode.into())?.file_type),
         }
     }
 }

@@ -9,21 +9,27 @@ use crate::alloc::group::Group;
 use crate::alloc::{Allocator, Purpose};
 use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::{CHUNK_INODES, Geometry};
-use crate::format::inode::{Core, NO_INODE, encode};
-use crate::format::numbers::{GroupBlock, GroupNumber};
+use crate::format::inode::{Core, encode};
+use crate::format::numbers::{GroupBlock, GroupInode, GroupNumber, InodeNumber};
 use crate::volume::Volume;
 use crate::writes::Writes;
 
 impl Allocator {
     /// Allocates an inode near another: a free one of its group, else one of a new chunk there,
     /// else one of another group.
-    pub(crate) fn allocate_inode(&mut self, volume: &Volume, near: u64) -> Result<u64> {
+    pub(crate) fn allocate_inode(
+        &mut self,
+        volume: &Volume,
+        near: InodeNumber,
+    ) -> Result<InodeNumber> {
         let geometry = &volume.geometry;
-        let (home, near) = geometry
-            .inode_in_group(near)
-            .unwrap_or((GroupNumber::FIRST, 0));
+        let (home, near) = geometry.split_inode(near).unwrap_or_default();
         for number in geometry.group_numbers_from(home) {
-            let near = if number == home { near } else { 0 };
+            let near = if number == home {
+                near
+            } else {
+                GroupInode::default()
+            };
             if let Some(inode) = self.take_inode(volume, number, near)? {
                 return Ok(geometry.inode_number(number, inode));
             }
@@ -46,8 +52,8 @@ impl Allocator {
         &mut self,
         volume: &Volume,
         number: GroupNumber,
-        near: u32,
-    ) -> Result<Option<u32>> {
+        near: GroupInode,
+    ) -> Result<Option<GroupInode>> {
         let inodes = self.group(volume, number)?.inodes(volume)?;
         let taken = inodes.chunks.take(near);
         inodes.changed |= taken.is_some();
@@ -78,7 +84,8 @@ impl Allocator {
         let group = self.group(volume, number)?.inodes(volume)?;
         let first = geometry.first_inode(start);
         let mut made = Vec::new();
-        for start in (first..first + inodes).step_by(CHUNK_INODES as usize) {
+        for start in (0..inodes).step_by(CHUNK_INODES as usize) {
+            let start = first.plus(start);
             group.chunks.put(InodeRecord::free(start));
             made.push(((number, start), CHUNK_INODES));
         }
@@ -132,7 +139,7 @@ impl Allocator {
             free_count: 0,
             free: u64::MAX,
         });
-        if !record.fill(first - start, inodes) {
+        if !record.fill(first.since(start), inodes) {
             return Ok(false);
         }
         group.chunks.put(record);
@@ -158,23 +165,23 @@ impl Allocator {
 pub(crate) fn write_new_inodes(
     geometry: &Geometry,
     group: GroupNumber,
-    inodes: Range<u32>,
+    inodes: Range<GroupInode>,
     seed: [u8; 16],
     writes: &mut Writes,
 ) {
-    for in_group in inodes {
-        let number = geometry.inode_number(group, in_group);
+    for inode in (inodes.start.0..inodes.end.0).map(GroupInode) {
+        let number = geometry.inode_number(group, inode);
         let mut core = Core::empty(geometry, number);
         core.di_gen = first_generation(seed, number).into();
-        let offset = geometry.inode_offset(group, in_group);
+        let offset = geometry.inode_offset(group, inode);
         writes.put_under(offset, encode(geometry, &core, &[], &[]));
     }
 }
 
 /// The generation of an inode that was never in use: it differs per filesystem and inode, as the
 /// kernel's random one does.
-pub(crate) fn first_generation(seed: [u8; 16], number: u64) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&seed), &number.to_be_bytes())
+pub(crate) fn first_generation(seed: [u8; 16], number: InodeNumber) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&seed), &number.0.to_be_bytes())
 }
 
 /// How much was freed.
@@ -205,15 +212,15 @@ fn drop_empty_chunks(volume: &Volume, group: &mut Group) -> Result<Dropped> {
         }
         inodes.chunks.remove(start);
         dropped.inodes += u64::from(chunk.count);
-        if inodes.agi.agi_newino.get() == start {
-            inodes.agi.agi_newino = NO_INODE.into();
+        if inodes.agi.agi_newino.get() == start.0 {
+            inodes.agi.agi_newino = GroupInode::NONE.0.into();
         }
         let step = geometry.inodes_per_block() as usize;
         for index in (0..CHUNK_INODES)
             .step_by(step)
             .filter(|index| chunk.has(*index))
         {
-            freed.push(geometry.inode_block(start + index));
+            freed.push(geometry.inode_block(start.plus(index)));
         }
     }
     for block in freed {

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::CHUNK_INODES;
+use crate::format::numbers::GroupInode;
 
 /// The chunks of a group, by their first inode.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunks {
-    all: BTreeMap<u32, InodeRecord>,
-    with_free: BTreeSet<u32>,
+    all: BTreeMap<GroupInode, InodeRecord>,
+    with_free: BTreeSet<GroupInode>,
     /// Chunks in which inodes were freed, which may be empty now.
-    pub(crate) given_back: BTreeSet<u32>,
+    pub(crate) given_back: BTreeSet<GroupInode>,
 }
 
 impl Chunks {
@@ -35,7 +36,7 @@ impl Chunks {
     }
 
     /// Removes a whole chunk.
-    pub(crate) fn remove(&mut self, start: u32) {
+    pub(crate) fn remove(&mut self, start: GroupInode) {
         self.all.remove(&start);
         self.with_free.remove(&start);
     }
@@ -51,7 +52,7 @@ impl Chunks {
     }
 
     /// A chunk by its first inode.
-    pub(crate) fn get(&self, start: u32) -> Option<&InodeRecord> {
+    pub(crate) fn get(&self, start: GroupInode) -> Option<&InodeRecord> {
         self.all.get(&start)
     }
 
@@ -66,31 +67,31 @@ impl Chunks {
     }
 
     /// Whether an inode is in use.
-    pub(crate) fn is_in_use(&self, inode: u32) -> bool {
+    pub(crate) fn is_in_use(&self, inode: GroupInode) -> bool {
         self.containing(inode).is_some_and(|record| {
-            let index = inode - record.start;
+            let index = inode.since(record.start);
             record.has(index) && !record.is_free(index)
         })
     }
 
     /// Whether there is such an inode, in use or not.
-    pub(crate) fn has(&self, inode: u32) -> bool {
+    pub(crate) fn has(&self, inode: GroupInode) -> bool {
         self.containing(inode)
-            .is_some_and(|record| record.has(inode - record.start))
+            .is_some_and(|record| record.has(inode.since(record.start)))
     }
 
-    fn containing(&self, inode: u32) -> Option<InodeRecord> {
+    fn containing(&self, inode: GroupInode) -> Option<InodeRecord> {
         let (_, record) = self.all.range(..=inode).next_back()?;
-        (inode - record.start < CHUNK_INODES).then_some(*record)
+        (inode.since(record.start) < CHUNK_INODES).then_some(*record)
     }
 
     /// Allocates a free inode of the chunk nearest to `near`.
-    pub(crate) fn take(&mut self, near: u32) -> Option<u32> {
+    pub(crate) fn take(&mut self, near: GroupInode) -> Option<GroupInode> {
         let behind = self.with_free.range(near..).next();
         let before = self.with_free.range(..near).next_back();
         let start = match (before, behind) {
             (Some(&before), Some(&behind)) => {
-                if near - before <= behind - near {
+                if near.since(before) <= behind.since(near) {
                     before
                 } else {
                     behind
@@ -103,19 +104,19 @@ impl Chunks {
         record.free &= !(1 << index);
         record.free_count -= 1;
         self.put(record);
-        Some(start + index)
+        Some(start.plus(index))
     }
 
     /// Frees an inode; false if it is not in use.
     #[must_use]
-    pub(crate) fn give(&mut self, inode: u32) -> bool {
+    pub(crate) fn give(&mut self, inode: GroupInode) -> bool {
         if !self.is_in_use(inode) {
             return false;
         }
         let Some(mut record) = self.containing(inode) else {
             return false;
         };
-        record.free |= 1 << (inode - record.start);
+        record.free |= 1 << inode.since(record.start);
         record.free_count += 1;
         self.put(record);
         self.given_back.insert(record.start);

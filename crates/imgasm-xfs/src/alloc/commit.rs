@@ -22,7 +22,7 @@ use crate::format::btree::{
 };
 use crate::format::bytes::as_u32;
 use crate::format::geometry::CHUNK_INODES;
-use crate::format::numbers::{GroupBlock, GroupNumber};
+use crate::format::numbers::{GroupBlock, GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 use crate::owners::{GroupRecords, runs_of};
 use crate::problem::corrupt;
@@ -33,7 +33,7 @@ use crate::writes::Writes;
 #[derive(Debug, Default)]
 pub(crate) struct OwnerChanges {
     /// Inodes whose earlier records are all void.
-    pub(crate) inodes: BTreeSet<u64>,
+    pub(crate) inodes: BTreeSet<InodeNumber>,
     /// Their new records, by group.
     pub(crate) records: GroupRecords,
     /// Whether those are the records of all inodes.
@@ -52,7 +52,7 @@ impl OwnerChanges {
 
     /// Whether earlier records of an owner are void.
     fn voids(&self, owner: u64) -> bool {
-        self.inodes.contains(&owner) || self.all && owner <= owner::STAGED
+        self.inodes.contains(&InodeNumber(owner)) || self.all && owner <= owner::STAGED
     }
 }
 
@@ -99,7 +99,13 @@ impl Allocator {
                 .get(&number)
                 .and_then(|group| group.inodes.as_ref());
             if inodes.is_some_and(|inodes| inodes.chunks.has(start)) {
-                write_new_inodes(&volume.geometry, number, start..start + count, seed, writes);
+                write_new_inodes(
+                    &volume.geometry,
+                    number,
+                    start..start.plus(count),
+                    seed,
+                    writes,
+                );
             }
         }
         for group in self.groups.values_mut() {
@@ -387,7 +393,7 @@ fn owner_records(
             blocks.extend(
                 (0..CHUNK_INODES)
                     .filter(|index| chunk.has(*index))
-                    .map(|index| volume.geometry.inode_block(chunk.start + index)),
+                    .map(|index| volume.geometry.inode_block(chunk.start.plus(index))),
             );
         }
         blocks_of.insert(owner::INODES, blocks);

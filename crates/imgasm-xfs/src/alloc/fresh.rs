@@ -17,7 +17,7 @@ use crate::format::btree::{
 };
 use crate::format::bytes::as_u32;
 use crate::format::geometry::{CHUNK_INODES, Geometry};
-use crate::format::numbers::{GroupBlock, GroupNumber};
+use crate::format::numbers::{GroupBlock, GroupInode, GroupNumber};
 use crate::owners::runs_of;
 use crate::writes::Writes;
 
@@ -153,9 +153,9 @@ impl FreshGroup {
         };
         self.free.take(block, blocks);
         let first = geometry.first_inode(block);
-        for start in (first..first + inodes).step_by(CHUNK_INODES as usize) {
-            let mut chunk = InodeRecord::free(start);
-            if start == first {
+        for start in (0..inodes).step_by(CHUNK_INODES as usize) {
+            let mut chunk = InodeRecord::free(first.plus(start));
+            if start == 0 {
                 chunk.free <<= used;
                 chunk.free_count -= u8::try_from(used).expect("a chunk has 64 inodes");
             }
@@ -169,10 +169,14 @@ impl FreshGroup {
         u64::from(self.free.total()) + self.list.len() as u64
     }
 
-    /// The inodes of the group, by their numbers in it.
-    pub(crate) fn inodes(&self) -> Range<u32> {
-        let first = self.chunks.first().map_or(0, |chunk| chunk.start);
-        first..first + as_u32(self.chunks.len()) * CHUNK_INODES
+    /// The inodes of the group.
+    pub(crate) fn inodes(&self) -> Range<GroupInode> {
+        let first = self
+            .chunks
+            .first()
+            .map(|chunk| chunk.start)
+            .unwrap_or_default();
+        first..first.plus(as_u32(self.chunks.len()) * CHUNK_INODES)
     }
 
     /// Lays out the head and the trees. `superblock` is the sector of the superblock's copy.
@@ -224,10 +228,10 @@ impl FreshGroup {
         let mut agi = Agi::new(geometry, self.number);
         let inodes = self.inodes();
         let free = self.chunks.iter().map(|chunk| u32::from(chunk.free_count));
-        agi.agi_count = as_u32(inodes.len()).into();
+        agi.agi_count = inodes.end.since(inodes.start).into();
         agi.agi_freecount = free.sum::<u32>().into();
         if let Some(chunk) = self.chunks.first() {
-            agi.agi_newino = chunk.start.into();
+            agi.agi_newino = chunk.start.0.into();
         }
         agi.agi_root = self.roots.inodes.0.into();
         agi.agi_level = 1.into();

@@ -31,8 +31,7 @@ use crate::alloc::reserve::Reserve;
 use crate::alloc::shared::SharedRuns;
 use crate::format::btree::records::{FreeRecord, RefcountRecord};
 use crate::format::extent::Extent;
-use crate::format::inode::NO_INODE;
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupInode, GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 use crate::problem::{corrupt, not_writable};
 use crate::volume::Volume;
@@ -68,7 +67,7 @@ pub(crate) struct Allocator {
     /// The most inodes that there may be.
     max_inodes: u64,
     /// Chunks and parts of chunks made since the last commit: group, first inode, and how many.
-    new_chunks: BTreeMap<(GroupNumber, u32), u32>,
+    new_chunks: BTreeMap<(GroupNumber, GroupInode), u32>,
 }
 
 impl Allocator {
@@ -150,11 +149,13 @@ impl Allocator {
     }
 
     /// Whether an inode is of a chunk that has been made since the last commit.
-    pub(crate) fn is_new(&self, volume: &Volume, number: u64) -> bool {
-        let located = volume.geometry.inode_in_group(number);
+    pub(crate) fn is_new(&self, volume: &Volume, number: InodeNumber) -> bool {
+        let located = volume.geometry.split_inode(number);
         located.is_some_and(|(group, inode)| {
             let below = self.new_chunks.range(..=(group, inode)).next_back();
-            below.is_some_and(|((home, start), count)| *home == group && inode - start < *count)
+            below.is_some_and(|((home, start), count)| {
+                *home == group && inode.since(*start) < *count
+            })
         })
     }
 
@@ -209,9 +210,7 @@ impl Allocator {
         purpose: Purpose,
     ) -> Result<Option<(FsBlock, u64)>> {
         let geometry = &volume.geometry;
-        let (home, near) = geometry
-            .split(near)
-            .unwrap_or((GroupNumber::FIRST, GroupBlock::FIRST));
+        let (home, near) = geometry.split(near).unwrap_or_default();
         let at_near = self.group(volume, home)?.free.run_from(near);
         if at_near >= want && self.usable(home, purpose) >= want {
             return Ok(Some(self.take(volume, home, near, want)));
@@ -319,7 +318,7 @@ impl Allocator {
     /// Notes that a group has no more unlinked inodes that are in use.
     pub(crate) fn clear_unlinked(&mut self, volume: &Volume, number: GroupNumber) -> Result<()> {
         let inodes = self.group(volume, number)?.inodes(volume)?;
-        inodes.agi.agi_unlinked = [NO_INODE.into(); 64];
+        inodes.agi.agi_unlinked = [GroupInode::NONE.0.into(); 64];
         inodes.changed = true;
         Ok(())
     }
@@ -342,8 +341,8 @@ impl Allocator {
     }
 
     /// Whether there is such an inode, in use or not.
-    pub(crate) fn has_inode(&mut self, volume: &Volume, number: u64) -> Result<bool> {
-        let Some((group, inode)) = volume.geometry.inode_in_group(number) else {
+    pub(crate) fn has_inode(&mut self, volume: &Volume, number: InodeNumber) -> Result<bool> {
+        let Some((group, inode)) = volume.geometry.split_inode(number) else {
             return Ok(false);
         };
         let inodes = self.group(volume, group)?.inodes(volume)?;
@@ -351,11 +350,11 @@ impl Allocator {
     }
 
     /// Frees an inode.
-    pub(crate) fn free_inode(&mut self, volume: &Volume, number: u64) -> Result<()> {
-        let bad = |problem: &str| corrupt(Location::Inode(number), problem);
+    pub(crate) fn free_inode(&mut self, volume: &Volume, number: InodeNumber) -> Result<()> {
+        let bad = |problem: &str| corrupt(Location::Inode(number.0), problem);
         let (group, inode) = volume
             .geometry
-            .inode_in_group(number)
+            .split_inode(number)
             .ok_or_else(|| bad("there is no such inode"))?;
         let inodes = self.group(volume, group)?.inodes(volume)?;
         inodes.changed = true;

@@ -9,8 +9,9 @@ use crate::format::attr::leaf::Value;
 use crate::format::attr::{leaf, remote, shortform};
 use crate::format::hash_tree;
 use crate::format::hash_tree::Node;
+use crate::format::numbers::InodeNumber;
 use crate::inode::{Fork, Inode};
-use crate::problem::corrupt;
+use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
 
 /// Reads all attributes of an inode.
@@ -18,7 +19,7 @@ pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Attributes> {
     match &inode.attributes {
         None | Some(Fork::Device(_)) => Ok(Attributes::new()),
         Some(Fork::Local(bytes)) => shortform::decode(bytes)
-            .map_err(|problem| corrupt(Location::Inode(inode.number), problem)),
+            .map_err(|problem| corrupt(Location::Inode(inode.number.0), problem)),
         Some(Fork::Extents(map)) if map.extents().is_empty() => Ok(Attributes::new()),
         Some(Fork::Extents(map)) => load_blocks(volume, inode.number, map),
     }
@@ -26,13 +27,13 @@ pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Attributes> {
 
 /// Reads the leaves from the first to the last; in a tree, the nodes above them only lead to the
 /// first.
-fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attributes> {
+fn load_blocks(volume: &Volume, inode: InodeNumber, map: &ExtentMap) -> Result<Attributes> {
     let geometry = &volume.geometry;
     let mut attributes = Attributes::new();
     let read = |block: u64| -> Result<(Vec<u8>, hash_tree::Header)> {
         let blocks = read_blocks(volume, inode, map, block, 1)?;
         let header = hash_tree::check_identity(&blocks.bytes, geometry, blocks.daddr, inode)
-            .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))?;
+            .map_err(|problem| corrupt(in_file(inode, block), problem))?;
         Ok((blocks.bytes, header))
     };
     let leaves = hash_tree::first_leaf(0, |block| {
@@ -42,13 +43,13 @@ fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attribute
         }
         Node::decode(&bytes, geometry)
             .map(Some)
-            .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))
+            .map_err(|problem| corrupt(in_file(inode, block), problem))
     })?;
     let mut next = leaves;
     let most = map.data_blocks();
     for _ in 0..most {
         let (bytes, header) = read(next)?;
-        let bad = |problem: String| corrupt(Location::FileBlock { inode, block: next }, problem);
+        let bad = |problem: String| corrupt(in_file(inode, next), problem);
         if !leaf::is_leaf(header.magic, geometry) {
             return Err(bad(format!("magic number {:#06x}", header.magic)));
         }
@@ -67,7 +68,7 @@ fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attribute
         next = u64::from(header.forward);
     }
     Err(corrupt(
-        Location::Inode(inode),
+        Location::Inode(inode.0),
         "the leaves of the attributes form a cycle",
     ))
 }
@@ -75,7 +76,7 @@ fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Attribute
 /// Reads a value of `len` bytes from `file_block` of the attribute fork on.
 fn read_remote(
     volume: &Volume,
-    inode: u64,
+    inode: InodeNumber,
     map: &ExtentMap,
     file_block: u32,
     len: u32,
@@ -84,7 +85,7 @@ fn read_remote(
     let len = len as usize;
     if len > remote::MAX_VALUE {
         return Err(corrupt(
-            Location::Inode(inode),
+            Location::Inode(inode.0),
             format!("an attribute's value of {len} bytes"),
         ));
     }
@@ -100,7 +101,7 @@ fn read_remote(
             value.len(),
             len,
         )
-        .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))?;
+        .map_err(|problem| corrupt(in_file(inode, block), problem))?;
         value.extend_from_slice(part);
     }
     Ok(value)

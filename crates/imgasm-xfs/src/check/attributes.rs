@@ -1,6 +1,6 @@
 //! Attributes in blocks: each must be found by the hash of its name.
 
-use imgasm_fs::{Location, Result};
+use imgasm_fs::Result;
 
 use crate::check::hash_trees::{Block, Content, walk};
 use crate::check::report::{Report, finding};
@@ -9,7 +9,7 @@ use crate::format::attr::leaf;
 use crate::format::dir::hash::name_hash;
 use crate::format::hash_tree::{self, Node};
 use crate::inode::{Fork, Inode};
-use crate::problem::corrupt;
+use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
 
 /// Checks the tree above the attributes of an inode, whose attributes themselves have been read.
@@ -25,10 +25,7 @@ pub(super) fn check(volume: &Volume, inode: &Inode, report: Report<'_>) -> Resul
     let mut wrong = Vec::new();
     let read = |place: u32| -> Result<Block> {
         let block = u64::from(place);
-        let at = Location::FileBlock {
-            inode: number,
-            block,
-        };
+        let at = in_file(number, block);
         let blocks = read_blocks(volume, number, map, block, 1)?;
         let bad = |problem: String| corrupt(at.clone(), problem);
         let header = hash_tree::check_identity(&blocks.bytes, geometry, blocks.daddr, number)

@@ -8,7 +8,7 @@ use imgasm_fs::Location;
 use crate::check::group::Group;
 use crate::check::report::{Report, finding};
 use crate::format::btree::records::{FreeRecord, RefcountRecord};
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber, InodeNumber};
 use crate::volume::Volume;
 
 /// A run of a group's blocks and its owner.
@@ -30,7 +30,7 @@ pub(super) enum Owner {
     Trees,
     Inodes,
     Staged,
-    Inode(u64),
+    Inode(InodeNumber),
 }
 
 /// All claims, by group.
@@ -49,7 +49,7 @@ impl Claims {
         volume: &Volume,
         start: FsBlock,
         blocks: u64,
-        inode: u64,
+        inode: InodeNumber,
         shareable: bool,
     ) {
         if let Some((group, start)) = volume.geometry.split(start) {

@@ -12,8 +12,9 @@ use crate::format::dir::data::{BlockKind, INDEX_ENTRY_LEN, TAIL_LEN};
 use crate::format::dir::index::{IndexEntry, NO_BLOCK, Part, index_start, space};
 use crate::format::dir::{data, index};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 use crate::inode::{Fork, Inode};
-use crate::problem::corrupt;
+use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
 
 /// What the index of a directory says.
@@ -46,7 +47,7 @@ pub(super) fn check(
         if !entries.is_sorted_by_key(|(hash, _)| *hash) {
             finding(
                 report,
-                Location::Inode(number),
+                Location::Inode(number.0),
                 "the hashes of its index are out of order",
             );
         }
@@ -58,7 +59,7 @@ pub(super) fn check(
         if index.room != directory.rooms(geometry) {
             finding(
                 report,
-                Location::Inode(number),
+                Location::Inode(number.0),
                 "the index has another room for names than the blocks have",
             );
         }
@@ -69,7 +70,7 @@ pub(super) fn check(
     if entries != directory.index_entries(geometry) {
         finding(
             report,
-            Location::Inode(number),
+            Location::Inode(number.0),
             "the index does not lead to the names that the directory has",
         );
     }
@@ -79,7 +80,7 @@ pub(super) fn check(
 /// Checks what the data blocks say about their own unused bytes.
 fn check_room(
     volume: &Volume,
-    inode: u64,
+    inode: InodeNumber,
     map: &ExtentMap,
     directory: &Directory,
     report: Report<'_>,
@@ -96,7 +97,7 @@ fn check_room(
         let first = Directory::first_in(geometry, number);
         let runs = data::unused_runs(&names.entries, geometry, first, end);
         if let Err(problem) = data::check_unused(&blocks.bytes, geometry, &runs) {
-            finding(report, Location::FileBlock { inode, block }, problem);
+            finding(report, in_file(inode, block), problem);
         }
     }
     Ok(())
@@ -106,7 +107,7 @@ fn check_room(
 /// the index could not be walked to its end.
 fn read_index(
     volume: &Volume,
-    inode: u64,
+    inode: InodeNumber,
     map: &ExtentMap,
     report: Report<'_>,
 ) -> Result<Option<Index>> {
@@ -119,7 +120,7 @@ fn read_index(
         let blocks = read_blocks(volume, inode, map, block, per_block)?;
         index::decode(&blocks.bytes, geometry, blocks.daddr, inode)
             .and_then(|part| index.add(part))
-            .map_err(|problem| corrupt(Location::FileBlock { inode, block }, problem))
+            .map_err(|problem| corrupt(in_file(inode, block), problem))
     };
     let Some(reached) = walk(inode, root, read, report)? else {
         return Ok(None);
@@ -136,7 +137,7 @@ fn read_index(
         let added = index::decode(&blocks.bytes, geometry, blocks.daddr, inode)
             .and_then(|part| index.add_rooms(geometry, &part));
         if let Err(problem) = added {
-            finding(report, Location::FileBlock { inode, block }, problem);
+            finding(report, in_file(inode, block), problem);
         }
     }
     while index.room.last() == Some(&NO_BLOCK) {

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use imgasm_fs::{Error, Location, Result};
+use imgasm_fs::{Error, Result};
 
 use crate::check::report::{Report, finding};
 use crate::format::hash_tree::{MAX_LEVELS, Node};
+use crate::format::numbers::InodeNumber;
+use crate::problem::in_file;
 
 /// A block of a tree as the walk sees it.
 pub(super) struct Block {
@@ -44,7 +46,7 @@ impl Content {
 /// kernel from finding a name. `read` gives the block at a place of the fork. Gives the blocks that
 /// the tree has, or `None` if it could not be walked to its end.
 pub(super) fn walk(
-    inode: u64,
+    inode: InodeNumber,
     root: u32,
     mut read: impl FnMut(u32) -> Result<Block>,
     report: Report<'_>,
@@ -59,10 +61,7 @@ pub(super) fn walk(
         let mut before: Option<(u32, u32)> = None;
         let mut highest = 0;
         for (place, promised) in level {
-            let at = Location::FileBlock {
-                inode,
-                block: u64::from(place),
-            };
+            let at = in_file(inode, u64::from(place));
             let block = match read(place) {
                 Ok(block) => block,
                 Err(Error::Corrupt { at, problem, .. }) => {
@@ -94,7 +93,7 @@ pub(super) fn walk(
                 let block = u64::from(last);
                 finding(
                     report,
-                    Location::FileBlock { inode, block },
+                    in_file(inode, block),
                     format!("the block after it is said to be {forward}, not {place}"),
                 );
             }
@@ -131,7 +130,7 @@ pub(super) fn walk(
             let block = u64::from(last);
             finding(
                 report,
-                Location::FileBlock { inode, block },
+                in_file(inode, block),
                 format!("the last block of its level, but block {forward} is said to follow"),
             );
         }

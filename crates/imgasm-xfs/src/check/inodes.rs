@@ -11,7 +11,7 @@ use crate::check::{attributes, directories};
 use crate::format::btree::records::InodeRecord;
 use crate::format::geometry::CHUNK_INODES;
 use crate::format::inode::decode_core;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 use crate::inode::{Fork, Inode};
 use crate::owners::{GroupRecords, add_inode};
@@ -32,11 +32,11 @@ pub(super) struct Known {
     /// Names found, and for a directory its own `.` and the `..` of its subdirectories.
     names: u32,
     /// For a directory, what its `..` names.
-    parent: u64,
+    parent: InodeNumber,
 }
 
 /// The entries of all directories: directory, name's inode and its type.
-pub(super) type Names = Vec<(u64, u64, Option<FileType>)>;
+pub(super) type Names = Vec<(InodeNumber, InodeNumber, Option<FileType>)>;
 
 /// Checks every inode of the groups, notes the blocks that they have, and counts their names.
 pub(super) fn check(
@@ -57,7 +57,7 @@ pub(super) fn scan(
     groups: &[Group],
     held: &mut Held,
     report: Report<'_>,
-) -> Result<(BTreeMap<u64, Known>, Names)> {
+) -> Result<(BTreeMap<InodeNumber, Known>, Names)> {
     let mut known = BTreeMap::new();
     let mut names = Names::new();
     for group in groups {
@@ -66,7 +66,7 @@ pub(super) fn scan(
             for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {
                 let number = volume
                     .geometry
-                    .inode_number(group.number, chunk.start + index);
+                    .inode_number(group.number, chunk.start.plus(index));
                 if chunk.is_free(index) {
                     check_free(volume, number, report)?;
                 } else if let Some(inode) = found(report, Inode::read(volume, number))? {
@@ -83,10 +83,10 @@ fn claim_chunk(volume: &Volume, group: GroupNumber, chunk: &InodeRecord, claims:
     let geometry = &volume.geometry;
     let mut last = None;
     for index in (0..CHUNK_INODES).filter(|index| chunk.has(*index)) {
-        let inode = chunk.start + index;
+        let inode = chunk.start.plus(index);
         let block = geometry.inode_block(inode);
         // Chunks share a block that holds more inodes than one chunk; the first one claims it.
-        let begins = inode.is_multiple_of(geometry.inodes_per_block()) || last.is_some();
+        let begins = inode.0.is_multiple_of(geometry.inodes_per_block()) || last.is_some();
         if last != Some(block) && begins {
             claims.add(group, block, 1, Owner::Inodes);
         }
@@ -94,16 +94,16 @@ fn claim_chunk(volume: &Volume, group: GroupNumber, chunk: &InodeRecord, claims:
     }
 }
 
-fn check_free(volume: &Volume, number: u64, report: Report<'_>) -> Result<()> {
+fn check_free(volume: &Volume, number: InodeNumber, report: Report<'_>) -> Result<()> {
     let bytes = inode::read_bytes(volume, number)?;
     match decode_core(&volume.geometry, number, &bytes) {
         Ok(core) if core.di_mode.get() == 0 => {}
         Ok(core) => finding(
             report,
-            Location::Inode(number),
+            Location::Inode(number.0),
             format!("free, but of mode {:o}", core.di_mode.get()),
         ),
-        Err(problem) => finding(report, Location::Inode(number), problem),
+        Err(problem) => finding(report, Location::Inode(number.0), problem),
     }
     Ok(())
 }
@@ -137,7 +137,7 @@ fn check_inode(
     if blocks != inode.core.di_nblocks.get() {
         finding(
             report,
-            Location::Inode(number),
+            Location::Inode(number.0),
             format!("di_nblocks is {}, expected {blocks}", inode.core.di_nblocks),
         );
     }
@@ -148,12 +148,12 @@ fn check_inode(
     {
         finding(
             report,
-            Location::Inode(number),
+            Location::Inode(number.0),
             format!("{data} and {attributes} extents are counted, a fork in the inode has none"),
         );
     }
     if let Some(problem) = inode.core.contradiction(&volume.geometry, inode.file_type) {
-        finding(report, Location::Inode(number), problem);
+        finding(report, Location::Inode(number.0), problem);
     }
     if volume.geometry.features.rmapbt {
         add_inode(volume, inode, &mut held.owners)?;
@@ -166,7 +166,7 @@ fn check_inode(
         file_type: inode.file_type,
         links: inode.core.link_count(),
         names: 0,
-        parent: 0,
+        parent: InodeNumber(0),
     };
     match inode.file_type {
         FileType::Directory => {
@@ -193,16 +193,16 @@ fn check_inode(
 fn check_names(
     volume: &Volume,
     superblock: &Superblock,
-    known: &mut BTreeMap<u64, Known>,
+    known: &mut BTreeMap<InodeNumber, Known>,
     names: &Names,
     report: Report<'_>,
 ) {
-    let root = superblock.raw.sb_rootino.get();
+    let root = InodeNumber(superblock.raw.sb_rootino.get());
     for (directory, number, file_type) in names {
         let Some(target) = known.get_mut(number) else {
             finding(
                 report,
-                Location::Inode(*directory),
+                Location::Inode(directory.0),
                 format!("a name of inode {number}, which is not in use or not sound"),
             );
             continue;
@@ -211,7 +211,7 @@ fn check_names(
         if volume.geometry.features.ftype && *file_type != Some(target.file_type) {
             finding(
                 report,
-                Location::Inode(*directory),
+                Location::Inode(directory.0),
                 format!("a name of inode {number} with the wrong file type"),
             );
         }
@@ -219,7 +219,7 @@ fn check_names(
             if target.parent != *directory || *number == root {
                 finding(
                     report,
-                    Location::Inode(*number),
+                    Location::Inode(number.0),
                     format!("`..` names {}, the parent is {directory}", target.parent),
                 );
             }
@@ -240,12 +240,12 @@ fn check_names(
         &raw.sb_gquotino,
         &raw.sb_pquotino,
     ]
-    .map(|number| number.get());
+    .map(|number| InodeNumber(number.get()));
     for (number, inode) in known {
         if inode.links != inode.names && !unnamed.contains(number) {
             finding(
                 report,
-                Location::Inode(*number),
+                Location::Inode(number.0),
                 format!("{} links, expected {}", inode.links, inode.names),
             );
         }

@@ -72,7 +72,7 @@ fn own_records(volume: &Volume, group: &Group) -> Vec<OwnerRecord> {
     let chunk_blocks = inodes.chunks.iter().flat_map(|chunk| {
         (0..CHUNK_INODES)
             .filter(|index| chunk.has(*index))
-            .map(|index| geometry.inode_block(chunk.start + index))
+            .map(|index| geometry.inode_block(chunk.start.plus(index)))
     });
     records.extend(runs_of(owner::INODES, chunk_blocks.collect()));
     if let Some((shared, blocks)) = &group.refcounts {

@@ -9,6 +9,7 @@ use crate::format::dir::data::entry_len;
 use crate::format::dir::entry::Entry;
 use crate::format::dir::index::space;
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 
 impl DataBlock {
     /// Where there is room for an entry of `len` bytes between two bounds.
@@ -50,7 +51,7 @@ impl Directory {
         &mut self,
         geometry: &Geometry,
         name: &[u8],
-        inode: u64,
+        inode: InodeNumber,
         file_type: FileType,
     ) -> bool {
         debug_assert!(!self.names.contains_key(name), "the name is new");
@@ -112,7 +113,7 @@ impl Directory {
     pub(crate) fn replace(
         &mut self,
         name: &[u8],
-        inode: u64,
+        inode: InodeNumber,
         file_type: FileType,
     ) -> Option<Entry> {
         let (number, offset) = *self.names.get(name)?;
@@ -125,7 +126,7 @@ impl Directory {
     }
 
     /// Makes `..` refer to another directory.
-    pub(crate) fn set_parent(&mut self, parent: u64) {
+    pub(crate) fn set_parent(&mut self, parent: InodeNumber) {
         self.parent = parent;
         self.changed.insert(0);
     }

@@ -7,6 +7,7 @@ use crate::format::dir::hash::name_hash;
 use crate::format::dir::index::{IndexEntry, NO_BLOCK, space};
 use crate::format::dir::{data, index};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 use crate::format::stamp::{DIRECTORY, Stamp};
 
 /// The form that a directory gets on the disk.
@@ -63,7 +64,12 @@ impl Directory {
     }
 
     /// Lays the directory out for the disk, with `room` bytes in the inode.
-    pub(crate) fn layout(&mut self, geometry: &Geometry, itself: u64, room: usize) -> Layout {
+    pub(crate) fn layout(
+        &mut self,
+        geometry: &Geometry,
+        itself: InodeNumber,
+        room: usize,
+    ) -> Layout {
         if self.packed_len(geometry) > geometry.directory_block_len() {
             return self.layout_parts(geometry, itself);
         }
@@ -105,7 +111,7 @@ impl Directory {
         rooms
     }
 
-    fn layout_whole(&self, geometry: &Geometry, itself: u64) -> Layout {
+    fn layout_whole(&self, geometry: &Geometry, itself: InodeNumber) -> Layout {
         let entries = self.index_entries(geometry);
         let tail = geometry.directory_block_len() - TAIL_LEN;
         let end = tail - entries.len() * INDEX_ENTRY_LEN;
@@ -126,7 +132,7 @@ impl Directory {
         }
     }
 
-    fn layout_parts(&self, geometry: &Geometry, itself: u64) -> Layout {
+    fn layout_parts(&self, geometry: &Geometry, itself: InodeNumber) -> Layout {
         let step = u64::from(geometry.directory_block_blocks);
         let end = geometry.directory_block_size;
         let mut blocks = Vec::new();

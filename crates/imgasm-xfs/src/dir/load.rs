@@ -8,8 +8,9 @@ use crate::fork::read_blocks;
 use crate::format::dir::data;
 use crate::format::dir::data::BlockKind;
 use crate::format::dir::index::index_start;
+use crate::format::numbers::InodeNumber;
 use crate::inode::{Fork, Inode};
-use crate::problem::corrupt;
+use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
 
 /// Reads all of a directory. The index is not needed for that; the checker checks it.
@@ -17,10 +18,10 @@ pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Directory> {
     inode.expect_directory()?;
     match &inode.data {
         Fork::Local(bytes) => shortform::decode(bytes, &volume.geometry)
-            .map_err(|problem| corrupt(Location::Inode(inode.number), problem)),
+            .map_err(|problem| corrupt(Location::Inode(inode.number.0), problem)),
         Fork::Extents(map) => load_blocks(volume, inode.number, map),
         Fork::Device(_) => Err(corrupt(
-            Location::Inode(inode.number),
+            Location::Inode(inode.number.0),
             "a directory with a device number",
         )),
     }
@@ -43,25 +44,17 @@ pub(crate) fn data_block_numbers(volume: &Volume, map: &ExtentMap) -> Vec<u32> {
     numbers
 }
 
-fn load_blocks(volume: &Volume, inode: u64, map: &ExtentMap) -> Result<Directory> {
+fn load_blocks(volume: &Volume, inode: InodeNumber, map: &ExtentMap) -> Result<Directory> {
     let geometry = &volume.geometry;
-    let bad = |problem: &str| corrupt(Location::Inode(inode), problem.to_owned());
+    let bad = |problem: &str| corrupt(Location::Inode(inode.0), problem.to_owned());
     let per_block = geometry.directory_block_blocks;
-    let mut directory = Directory::new(0);
+    let mut directory = Directory::new(InodeNumber(0));
     let mut parent = None;
     let mut itself = None;
     let numbers = data_block_numbers(volume, map);
     for &number in &numbers {
         let file_block = u64::from(number) * u64::from(per_block);
-        let bad_block = |problem: String| {
-            corrupt(
-                Location::FileBlock {
-                    inode,
-                    block: file_block,
-                },
-                problem,
-            )
-        };
+        let bad_block = |problem: String| corrupt(in_file(inode, file_block), problem);
         let blocks = read_blocks(volume, inode, map, file_block, per_block)?;
         let kind = data::check_identity(&blocks.bytes, geometry, blocks.daddr, inode)
             .map_err(bad_block)?;

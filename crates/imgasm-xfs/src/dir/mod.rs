@@ -14,6 +14,7 @@ pub(crate) mod shortform;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::format::dir::entry::Entry;
+use crate::format::numbers::InodeNumber;
 
 /// A block of names: the names by their byte offset in the block.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ pub(crate) enum Form {
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     /// The inode that `..` names.
-    pub(crate) parent: u64,
+    pub(crate) parent: InodeNumber,
     /// Data blocks by their number.
     pub(crate) blocks: BTreeMap<u32, DataBlock>,
     /// Where each name is: block and offset.
@@ -68,7 +69,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// An empty directory.
-    pub(crate) fn new(parent: u64) -> Self {
+    pub(crate) fn new(parent: InodeNumber) -> Self {
         Self {
             parent,
             blocks: BTreeMap::from([(0, DataBlock::default())]),

@@ -5,6 +5,7 @@ use crate::format::bytes::{as_u16, u16_at, u32_at, u64_at};
 use crate::format::dir::data;
 use crate::format::dir::entry::{Entry, code_of_type, type_from_code};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 
 /// Decodes a directory in the inode.
 pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, String> {
@@ -13,13 +14,13 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, Str
         return Err(cut());
     };
     let inode_len = if big_count == 0 { 4 } else { 8 };
-    let inode_at = |at: usize| -> Result<u64, String> {
+    let inode_at = |at: usize| -> Result<InodeNumber, String> {
         let bytes = bytes.get(at..at + inode_len).ok_or_else(cut)?;
-        Ok(if big_count == 0 {
+        Ok(InodeNumber(if big_count == 0 {
             u64::from(u32_at(bytes, 0))
         } else {
             u64_at(bytes, 0)
-        })
+        }))
     };
     let mut directory = Directory::new(inode_at(2)?);
     let type_len = usize::from(geometry.features.ftype);
@@ -62,9 +63,13 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, Str
     Ok(directory)
 }
 
+/// Whether an inode's number needs eight bytes.
+fn is_big(inode: InodeNumber) -> bool {
+    inode.0 > u64::from(u32::MAX)
+}
+
 /// Bytes of an inode number in a directory in the inode: all are as long as the longest.
 fn inode_len(directory: &Directory) -> usize {
-    let is_big = |inode: u64| inode > u64::from(u32::MAX);
     let any = is_big(directory.parent) || directory.entries().any(|entry| is_big(entry.inode));
     if any { 8 } else { 4 }
 }
@@ -84,15 +89,15 @@ pub(crate) fn encoded_len(directory: &Directory, geometry: &Geometry) -> usize {
 pub(crate) fn encode(directory: &Directory, geometry: &Geometry) -> Vec<u8> {
     let inode_len = inode_len(directory);
     let mut bytes = Vec::new();
-    let push_inode = |bytes: &mut Vec<u8>, inode: u64| {
-        bytes.extend_from_slice(&inode.to_be_bytes()[8 - inode_len..]);
+    let push_inode = |bytes: &mut Vec<u8>, inode: InodeNumber| {
+        bytes.extend_from_slice(&inode.0.to_be_bytes()[8 - inode_len..]);
     };
     let count = u8::try_from(directory.len()).expect("an inode has room for fewer names");
     let big = directory
         .entries()
         .map(|entry| entry.inode)
         .chain([directory.parent])
-        .filter(|inode| *inode > u64::from(u32::MAX))
+        .filter(|inode| is_big(*inode))
         .count();
     bytes.push(count);
     bytes.push(u8::try_from(big).expect("no more than there are names"));

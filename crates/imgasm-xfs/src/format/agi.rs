@@ -5,8 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
-use crate::format::inode::NO_INODE;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupInode, GroupNumber};
 
 /// `XAGI`.
 const MAGIC: u32 = 0x5841_4749;
@@ -54,9 +53,9 @@ impl Agi {
         agi.agi_versionnum = 1.into();
         agi.agi_seqno = group.0.into();
         agi.agi_length = geometry.group_len(group).into();
-        agi.agi_newino = NO_INODE.into();
-        agi.agi_dirino = NO_INODE.into();
-        agi.agi_unlinked = [NO_INODE.into(); 64];
+        agi.agi_newino = GroupInode::NONE.0.into();
+        agi.agi_dirino = GroupInode::NONE.0.into();
+        agi.agi_unlinked = [GroupInode::NONE.0.into(); 64];
         agi.agi_uuid = geometry.metadata_uuid;
         agi
     }

@@ -3,7 +3,7 @@
 
 use crate::format::ag::sector;
 use crate::format::features::Features;
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupInode, GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 
 /// Inodes in a chunk (`XFS_INODES_PER_CHUNK`).
@@ -177,29 +177,23 @@ impl Geometry {
         (u64::from(group.0) * u64::from(self.group_blocks) + u64::from(block.0)) << self.block_log
     }
 
-    /// The number of an inode's group, of its block in the group, and of the inode in the block.
-    pub(crate) fn split_inode(&self, inode: u64) -> Option<(GroupNumber, GroupBlock, u32)> {
-        let block = FsBlock(inode >> self.inodes_per_block_log);
-        let (group, in_group) = self.split(block)?;
-        let index = u32::try_from(inode & ((1 << self.inodes_per_block_log) - 1)).ok()?;
-        Some((group, in_group, index))
+    /// The group of an inode and the inode's number in it, if there is a block for it.
+    pub(crate) fn split_inode(&self, inode: InodeNumber) -> Option<(GroupNumber, GroupInode)> {
+        let (group, block) = self.split(FsBlock(inode.0 >> self.inodes_per_block_log))?;
+        let index = u32::try_from(inode.0 & ((1 << self.inodes_per_block_log) - 1)).ok()?;
+        Some((group, self.first_inode(block).plus(index)))
     }
 
     /// The number of an inode from its group and its number in the group.
-    pub(crate) fn inode_number(&self, group: GroupNumber, in_group: u32) -> u64 {
-        (u64::from(group.0) << (self.group_log + self.inodes_per_block_log)) | u64::from(in_group)
+    pub(crate) fn inode_number(&self, group: GroupNumber, inode: GroupInode) -> InodeNumber {
+        let group = u64::from(group.0) << (self.group_log + self.inodes_per_block_log);
+        InodeNumber(group | u64::from(inode.0))
     }
 
-    /// The group of an inode, and the inode's number in it.
-    pub(crate) fn inode_in_group(&self, inode: u64) -> Option<(GroupNumber, u32)> {
-        let (group, block, index) = self.split_inode(inode)?;
-        Some((group, (block.0 << self.inodes_per_block_log) | index))
-    }
-
-    /// The first byte of an inode, by its number in its group.
-    pub(crate) fn inode_offset(&self, group: GroupNumber, inode_in_group: u32) -> u64 {
-        let block = self.inode_block(inode_in_group);
-        let index = inode_in_group - self.first_inode(block);
+    /// The first byte of an inode of a group.
+    pub(crate) fn inode_offset(&self, group: GroupNumber, inode: GroupInode) -> u64 {
+        let block = self.inode_block(inode);
+        let index = inode.since(self.first_inode(block));
         self.byte_offset(group, block) + u64::from(index) * u64::from(self.inode_size)
     }
 
@@ -208,13 +202,13 @@ impl Geometry {
         1 << self.inodes_per_block_log
     }
 
-    /// The block that holds an inode, by the inode's number in its group.
-    pub(crate) fn inode_block(&self, inode_in_group: u32) -> GroupBlock {
-        GroupBlock(inode_in_group >> self.inodes_per_block_log)
+    /// The block that holds an inode.
+    pub(crate) fn inode_block(&self, inode: GroupInode) -> GroupBlock {
+        GroupBlock(inode.0 >> self.inodes_per_block_log)
     }
 
-    /// The first inode of a block, by its number in its group.
-    pub(crate) fn first_inode(&self, block: GroupBlock) -> u32 {
-        block.0 << self.inodes_per_block_log
+    /// The first inode of a block.
+    pub(crate) fn first_inode(&self, block: GroupBlock) -> GroupInode {
+        GroupInode(block.0 << self.inodes_per_block_log)
     }
 }

@@ -4,6 +4,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, u16_at, u32_at};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 use crate::format::stamp::HASH_TREE;
 use crate::problem::corrupt;
 
@@ -39,10 +40,10 @@ pub(crate) fn check_identity(
     bytes: &[u8],
     geometry: &Geometry,
     daddr: u64,
-    owner: u64,
+    owner: InodeNumber,
 ) -> Result<Header, String> {
     if geometry.features.crc {
-        HASH_TREE.verify(bytes, geometry, daddr, owner)?;
+        HASH_TREE.verify(bytes, geometry, daddr, owner.0)?;
     }
     Ok(Header {
         forward: u32_at(bytes, 0),

@@ -7,6 +7,7 @@ use imgasm_fs::{FileType, Timestamp};
 
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::{GroupInode, InodeNumber};
 
 /// `IN`.
 pub(crate) const MAGIC: u16 = 0x494e;
@@ -17,8 +18,6 @@ pub(crate) const NEXT_UNLINKED: usize = 96;
 pub(crate) const FORK_OFFSET: usize = 82;
 /// Bytes of the core before version 3.
 const V2_LEN: usize = 100;
-/// What ends a list of unlinked inodes.
-pub(crate) const NO_INODE: u32 = u32::MAX;
 
 /// Bits of `di_flags`.
 pub(crate) mod flags {
@@ -121,14 +120,14 @@ const NANOSECONDS: u64 = 1_000_000_000;
 
 impl Core {
     /// A core with nothing in it, of version 3.
-    pub(crate) fn empty(geometry: &Geometry, number: u64) -> Self {
+    pub(crate) fn empty(geometry: &Geometry, number: InodeNumber) -> Self {
         let mut core: Self = <Self as zerocopy::FromZeros>::new_zeroed();
         core.di_magic = MAGIC.into();
         core.di_version = 3;
         core.di_format = format::EXTENTS;
         core.di_aformat = format::EXTENTS;
-        core.di_next_unlinked = NO_INODE.into();
-        core.di_ino = number.into();
+        core.di_next_unlinked = GroupInode::NONE.0.into();
+        core.di_ino = number.0.into();
         core.di_uuid = geometry.metadata_uuid;
         core
     }
@@ -221,7 +220,9 @@ impl Core {
             && times[..known]
                 .iter()
                 .any(|time| time.get() & BELOW_SECOND >= NANOSECONDS);
-        if self.link_count() > 0 && self.di_next_unlinked.get() != NO_INODE && self.di_version >= 3
+        if self.link_count() > 0
+            && self.di_next_unlinked.get() != GroupInode::NONE.0
+            && self.di_version >= 3
         {
             Some("it has a name, but is in a list of those without".to_owned())
         } else if bad_hint {
@@ -296,7 +297,11 @@ pub(crate) fn literal_len(geometry: &Geometry) -> usize {
 }
 
 /// Decodes the core of an inode, in use or not.
-pub(crate) fn decode_core(geometry: &Geometry, number: u64, bytes: &[u8]) -> Result<Core, String> {
+pub(crate) fn decode_core(
+    geometry: &Geometry,
+    number: InodeNumber,
+    bytes: &[u8],
+) -> Result<Core, String> {
     let (mut core, _) = Core::read_from_prefix(bytes).expect("inodes have 256 bytes or more");
     if core.di_magic.get() != MAGIC {
         return Err(format!("magic number {:#06x}", core.di_magic));
@@ -306,7 +311,7 @@ pub(crate) fn decode_core(geometry: &Geometry, number: u64, bytes: &[u8]) -> Res
             return Err(format!("version {}", core.di_version));
         }
         verify_checksum(bytes, CRC_OFFSET)?;
-        if core.di_ino.get() != number {
+        if core.di_ino.get() != number.0 {
             return Err(format!("it says it is inode {}", core.di_ino));
         }
         if core.di_uuid != geometry.metadata_uuid {

@@ -3,8 +3,10 @@
 
 use std::fmt;
 
+use imgasm_fs::NodeId;
+
 /// An allocation group, counted from 0 (`xfs_agnumber_t`).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct GroupNumber(pub(crate) u32);
 
 /// A block of a group, counted from the group's start (`xfs_agblock_t`).
@@ -15,6 +17,15 @@ pub(crate) struct GroupBlock(pub(crate) u32);
 /// between the groups if their size is not a power of two (`xfs_fsblock_t`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FsBlock(pub(crate) u64);
+
+/// An inode of the filesystem: the group's number above the inode's number in the group
+/// (`xfs_ino_t`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct InodeNumber(pub(crate) u64);
+
+/// An inode of a group, counted as if all blocks of the group held inodes (`xfs_agino_t`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct GroupInode(pub(crate) u32);
 
 impl FsBlock {
     /// The block `n` blocks further on in the same group. Callers have checked that it exists.
@@ -28,6 +39,23 @@ impl GroupBlock {
     pub(crate) const FIRST: Self = Self(0);
     /// What stands for no block (`NULLAGBLOCK`).
     pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+impl GroupInode {
+    /// What stands for no inode, and ends a list of unlinked ones (`NULLAGINO`).
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+impl From<NodeId> for InodeNumber {
+    fn from(node: NodeId) -> Self {
+        Self(node.0)
+    }
+}
+
+impl From<InodeNumber> for NodeId {
+    fn from(inode: InodeNumber) -> Self {
+        Self(inode.0)
+    }
 }
 
 impl GroupNumber {
@@ -50,7 +78,7 @@ macro_rules! counted {
         })+
     };
 }
-counted!(GroupBlock: u32);
+counted!(GroupBlock: u32, GroupInode: u32);
 
 /// Messages show numbers, and records that hold them, without the names of the types.
 macro_rules! shown_as_numbers {
@@ -67,4 +95,4 @@ macro_rules! shown_as_numbers {
         })+
     };
 }
-shown_as_numbers!(GroupNumber, GroupBlock, FsBlock);
+shown_as_numbers!(GroupNumber, GroupBlock, FsBlock, InodeNumber, GroupInode);

@@ -3,6 +3,7 @@
 
 use crate::format::bytes::{as_u32, as_usize, put_u32, u32_at};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 use crate::format::stamp::REMOTE;
 
 /// `XSLM`.
@@ -18,7 +19,7 @@ pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     geometry: &Geometry,
     daddr: u64,
-    owner: u64,
+    owner: InodeNumber,
     from: usize,
     missing: usize,
 ) -> Result<&'a [u8], String> {
@@ -36,7 +37,7 @@ pub(crate) fn decode<'a>(
             u32_at(bytes, 4)
         ));
     }
-    REMOTE.verify(bytes, geometry, daddr, owner)?;
+    REMOTE.verify(bytes, geometry, daddr, owner.0)?;
     Ok(&bytes[HEADER_LEN..HEADER_LEN + part])
 }
 

@@ -50,8 +50,9 @@ pub(super) fn apply(
 ) -> Result<()> {
     let mut bytes = Vec::new();
     let first = geometry.first_inode(item.block);
-    for inode in first..first + item.count {
-        let mut core = Core::empty(geometry, geometry.inode_number(item.group, inode));
+    for index in 0..item.count {
+        let number = geometry.inode_number(item.group, first.plus(index));
+        let mut core = Core::empty(geometry, number);
         core.di_gen = item.generation.into();
         bytes.extend(encode(geometry, &core, &[], &[]));
     }

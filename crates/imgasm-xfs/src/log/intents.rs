@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use imgasm_fs::Result;
 
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, InodeNumber};
 use crate::problem::unknown_in_log;
 
 /// What is to be done.
@@ -47,7 +47,7 @@ impl IntentKind {
 /// A change of where a fork's blocks lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Mapping {
-    pub(crate) inode: u64,
+    pub(crate) inode: InodeNumber,
     /// First block in the filesystem.
     pub(crate) start: FsBlock,
     /// First block in the fork.

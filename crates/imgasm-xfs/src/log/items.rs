@@ -5,7 +5,7 @@
 use imgasm_fs::Result;
 
 use crate::format::bytes::u32_at;
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber, InodeNumber};
 use crate::log::intents::{Intent, IntentKind, Mapping};
 use crate::log::transactions::{RawItem, le16};
 use crate::problem::unknown_in_log;
@@ -64,7 +64,7 @@ pub(super) struct BufferItem {
 
 /// A change of an inode.
 pub(super) struct InodeItem {
-    pub(super) number: u64,
+    pub(super) number: InodeNumber,
     /// The buffer that holds it.
     pub(super) blocks: Blocks,
     /// Where it is in the buffer, in bytes.
@@ -171,7 +171,7 @@ fn decode_intent(raw: &RawItem, kind: IntentKind, begins: bool, bad: Bad<'_>) ->
         mappings = all
             .take(count)
             .map(|bytes| Mapping {
-                inode: le64(bytes, 0),
+                inode: InodeNumber(le64(bytes, 0)),
                 start: FsBlock(le64(bytes, 8)),
                 file_block: le64(bytes, 16),
                 blocks: le32(bytes, 24),
@@ -246,7 +246,7 @@ fn decode_inode(mut raw: RawItem, bad: Bad<'_>) -> Result<InodeItem> {
     }
     let fields = le32(first, 4);
     let mut item = InodeItem {
-        number: le64(first, 16),
+        number: InodeNumber(le64(first, 16)),
         blocks: Blocks {
             first: le64(first, 40),
             count: le32(first, 48),

@@ -6,7 +6,7 @@ use crate::alloc::fresh::FreshGroup;
 use crate::dir::{Directory, shortform};
 use crate::format::geometry::Geometry;
 use crate::format::inode::{Core, Time, encode, flags, flags2, format};
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 use crate::mkfs::options::FormatOptions;
 use crate::writes::Writes;
@@ -36,7 +36,7 @@ pub(super) fn write(
     writes: &mut Writes,
 ) {
     let raw = &superblock.raw;
-    let root = raw.sb_rootino.get();
+    let root = InodeNumber(raw.sb_rootino.get());
     let content = shortform::encode(&Directory::new(root), geometry);
     let mut core = new_core(geometry, root, options);
     core.di_mode = 0o040_755.into();
@@ -47,7 +47,7 @@ pub(super) fn write(
     core.di_size = (content.len() as u64).into();
     let first = group.inodes().start;
     let mut put = |index: u32, core: &Core, data: &[u8]| {
-        let offset = geometry.inode_offset(GroupNumber::FIRST, first + index);
+        let offset = geometry.inode_offset(GroupNumber::FIRST, first.plus(index));
         writes.put(offset, encode(geometry, core, data, &[]));
     };
     put(0, &core, &content);
@@ -55,7 +55,7 @@ pub(super) fn write(
         (1, raw.sb_rbmino.get(), flags::NEW_BITMAP),
         (2, raw.sb_rsumino.get(), 0),
     ] {
-        let mut core = new_core(geometry, number, options);
+        let mut core = new_core(geometry, InodeNumber(number), options);
         core.di_mode = 0o100_000.into();
         core.di_nlink = 1.into();
         core.di_flags = flags.into();
@@ -70,7 +70,7 @@ pub(super) fn write(
     );
 }
 
-fn new_core(geometry: &Geometry, number: u64, options: &FormatOptions) -> Core {
+fn new_core(geometry: &Geometry, number: InodeNumber, options: &FormatOptions) -> Core {
     let mut core = Core::empty(geometry, number);
     core.di_gen = first_generation(options.uuid, number).into();
     core.di_flags2 = flags2::of_new(geometry.features).into();

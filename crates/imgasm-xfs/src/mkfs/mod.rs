@@ -12,7 +12,6 @@ use imgasm_block::BlockDevice;
 use imgasm_fs::Result;
 
 use crate::alloc::fresh::FreshGroup;
-use crate::format::bytes::as_u32;
 use crate::format::geometry::Geometry;
 use crate::format::numbers::GroupNumber;
 use crate::log;
@@ -53,14 +52,18 @@ pub fn format(device: &dyn BlockDevice, options: &FormatOptions) -> Result<()> {
         free += make(number)?.free_blocks();
     }
     let inodes = make(GroupNumber::FIRST)?.inodes();
-    let root = geometry.inode_number(GroupNumber::FIRST, inodes.start);
-    let inodes = as_u32(inodes.len());
+    let number = |index| {
+        geometry
+            .inode_number(GroupNumber::FIRST, inodes.start.plus(index))
+            .0
+    };
+    let count = inodes.end.since(inodes.start);
     let raw = &mut superblock.raw;
-    raw.sb_rootino = root.into();
-    raw.sb_rbmino = (root + 1).into();
-    raw.sb_rsumino = (root + 2).into();
-    raw.sb_icount = u64::from(inodes).into();
-    raw.sb_ifree = u64::from(inodes - inodes::COUNT).into();
+    raw.sb_rootino = number(0).into();
+    raw.sb_rbmino = number(1).into();
+    raw.sb_rsumino = number(2).into();
+    raw.sb_icount = u64::from(count).into();
+    raw.sb_ifree = u64::from(count - inodes::COUNT).into();
     raw.sb_fdblocks = free.into();
     erase(device)?;
     device.write_at(log.offset, &log.bytes)?;

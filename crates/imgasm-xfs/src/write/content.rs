@@ -12,6 +12,7 @@ use crate::extent_map::ExtentMap;
 use crate::format::bytes::as_usize;
 use crate::format::extent::Extent;
 use crate::format::inode::{Time, flags, flags2};
+use crate::format::numbers::InodeNumber;
 use crate::inode::{Fork, Inode};
 use crate::problem::unstorable;
 use crate::volume::Volume;
@@ -49,18 +50,18 @@ pub(super) fn map_mut(inode: &mut Inode) -> Result<&mut ExtentMap> {
 
 impl Writer {
     /// A regular file that is to be changed.
-    pub(super) fn regular(&mut self, volume: &Volume, number: u64) -> Result<&mut Inode> {
+    pub(super) fn regular(&mut self, volume: &Volume, number: InodeNumber) -> Result<&mut Inode> {
         let staged = self.stage(volume, number)?;
         staged.inode.expect_regular()?;
         Ok(staged.inode_mut())
     }
 
     /// The extents of a regular file, to be put back by [`Self::put_map`].
-    fn take_map(&mut self, volume: &Volume, number: u64) -> Result<ExtentMap> {
+    fn take_map(&mut self, volume: &Volume, number: InodeNumber) -> Result<ExtentMap> {
         Ok(std::mem::take(map_mut(self.regular(volume, number)?)?))
     }
 
-    fn put_map(&mut self, volume: &Volume, number: u64, map: ExtentMap) -> Result<()> {
+    fn put_map(&mut self, volume: &Volume, number: InodeNumber, map: ExtentMap) -> Result<()> {
         *map_mut(self.regular(volume, number)?)? = map;
         Ok(())
     }
@@ -69,7 +70,7 @@ impl Writer {
     pub(crate) fn write_content(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         size: u64,
         content: &mut dyn Read,
     ) -> Result<()> {
@@ -92,7 +93,7 @@ impl Writer {
     fn write_new(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         map: &mut ExtentMap,
         size: u64,
         content: &mut dyn Read,
@@ -120,7 +121,7 @@ impl Writer {
     fn write_run(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         map: &mut ExtentMap,
         first: u64,
         bytes: &[u8],
@@ -153,7 +154,12 @@ impl Writer {
     }
 
     /// Makes a file `size` bytes long.
-    pub(crate) fn set_size(&mut self, volume: &Volume, number: u64, size: u64) -> Result<()> {
+    pub(crate) fn set_size(
+        &mut self,
+        volume: &Volume,
+        number: InodeNumber,
+        size: u64,
+    ) -> Result<()> {
         check_size(Some(size))?;
         let inode = self.regular(volume, number)?;
         let old = inode.core.di_size.get();
@@ -163,7 +169,7 @@ impl Writer {
     }
 
     /// Frees the blocks behind byte `end`, and makes what is left of its own block zeros.
-    fn cut_off(&mut self, volume: &Volume, number: u64, end: u64) -> Result<()> {
+    fn cut_off(&mut self, volume: &Volume, number: InodeNumber, end: u64) -> Result<()> {
         let block_size = u64::from(volume.geometry.block_size);
         let mut map = self.take_map(volume, number)?;
         let removed = map.remove(volume.geometry.blocks_for(end), Extent::MAX_FILE_BLOCK);
@@ -188,7 +194,7 @@ impl Writer {
     pub(crate) fn write_at(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         offset: u64,
         data: &[u8],
     ) -> Result<()> {
@@ -211,7 +217,7 @@ impl Writer {
     fn check_overwrite_room(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         offset: u64,
         end: u64,
     ) -> Result<()> {
@@ -251,7 +257,13 @@ impl Writer {
 
     /// Writes `data` at `offset`: into the file's own blocks if it has them to itself, else
     /// into new ones.
-    fn overwrite(&mut self, volume: &Volume, number: u64, offset: u64, data: &[u8]) -> Result<()> {
+    fn overwrite(
+        &mut self,
+        volume: &Volume,
+        number: InodeNumber,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
         let block_size = u64::from(volume.geometry.block_size);
         let end = offset + data.len() as u64;
         let last = end.div_ceil(block_size);
@@ -294,7 +306,7 @@ impl Writer {
     fn write_blocks(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         blocks: &Blocks,
         from: u64,
         part: &[u8],

@@ -9,7 +9,7 @@ use crate::format::btree::{EXTENTS, Record};
 use crate::format::bytes::{as_u16, put_u16, put_u64};
 use crate::format::extent::{Extent, ROOT_HEADER_LEN, root_capacity};
 use crate::format::inode::format;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FsBlock, InodeNumber};
 use crate::volume::Volume;
 use crate::write::{Want, Writer};
 use crate::writes::Writes;
@@ -26,7 +26,7 @@ impl Writer {
     pub(super) fn encode_extents(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         map: &mut ExtentMap,
         room: usize,
         writes: &mut Writes,
@@ -51,7 +51,7 @@ impl Writer {
         let built = build(EXTENTS, geometry, map.extents(), &shape, &pointers);
         for (pointer, mut block) in built.blocks {
             let offset = volume.byte_offset(FsBlock(pointer))?;
-            EXTENTS.seal(&mut block, geometry, offset / 512, number);
+            EXTENTS.seal(&mut block, geometry, offset / 512, number.0);
             writes.put(offset, block);
         }
         let pointers = ROOT_HEADER_LEN + capacity * 8;
@@ -72,7 +72,7 @@ impl Writer {
     fn resize_tree(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         map: &mut ExtentMap,
         needed: usize,
     ) -> Result<()> {
@@ -99,7 +99,7 @@ impl Writer {
     pub(super) fn fill_range(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         map: &mut ExtentMap,
         from: u64,
         to: u64,

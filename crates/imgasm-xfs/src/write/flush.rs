@@ -6,7 +6,7 @@ use crate::alloc::Allocator;
 use crate::alloc::commit::{OwnerChanges, count_changes};
 use crate::format::features::version;
 use crate::format::inode::encode;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 use crate::format::superblock::quota;
 use crate::inode;
@@ -23,7 +23,7 @@ impl Writer {
         }
         let mut writes = Writes::default();
         self.allocator.drop_empty_chunks(volume)?;
-        let numbers: Vec<u64> = self.staged.keys().copied().collect();
+        let numbers: Vec<InodeNumber> = self.staged.keys().copied().collect();
         for number in numbers {
             self.settle(volume, number, &mut writes)?;
         }

@@ -5,6 +5,7 @@ use imgasm_fs::{MetadataChange, Result};
 use crate::format::attr::key::Key;
 use crate::format::attr::{acl, remote};
 use crate::format::inode::Time;
+use crate::format::numbers::InodeNumber;
 use crate::problem::unstorable;
 use crate::volume::Volume;
 use crate::write::Writer;
@@ -17,7 +18,7 @@ impl Writer {
     pub(crate) fn set_metadata(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         change: &MetadataChange,
     ) -> Result<()> {
         if *change == MetadataChange::default() {
@@ -48,7 +49,7 @@ impl Writer {
     pub(crate) fn set_xattr(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         name: &[u8],
         value: Option<&[u8]>,
     ) -> Result<()> {

@@ -30,7 +30,7 @@ use crate::format::attr::key::Attributes;
 use crate::format::btree::records::FreeRecord;
 use crate::format::extent::Extent;
 use crate::format::inode::{Core, Time};
-use crate::format::numbers::{FsBlock, GroupNumber};
+use crate::format::numbers::{FsBlock, GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 use crate::inode::{Fork, Inode};
 use crate::problem::{FS, corrupt, incompatible, not_writable};
@@ -60,9 +60,9 @@ struct Want {
 pub(crate) struct Writer {
     options: WriteOptions,
     pub(crate) allocator: Allocator,
-    staged: BTreeMap<u64, Staged>,
+    staged: BTreeMap<InodeNumber, Staged>,
     /// Inodes that are free now, with what is left of them.
-    freed: BTreeMap<u64, Core>,
+    freed: BTreeMap<InodeNumber, Core>,
     /// Whether a change or a flush has failed: what is staged and on the device is useless then.
     failed: bool,
 }
@@ -109,10 +109,10 @@ impl Writer {
     }
 
     /// The state of an inode, if it has changed; an error if it is free now.
-    pub(crate) fn changed_inode(&self, number: u64) -> Result<Option<&Staged>> {
+    pub(crate) fn changed_inode(&self, number: InodeNumber) -> Result<Option<&Staged>> {
         if self.freed.contains_key(&number) {
             return Err(corrupt(
-                Location::Inode(number),
+                Location::Inode(number.0),
                 "it is not in use any more",
             ));
         }
@@ -120,7 +120,7 @@ impl Writer {
     }
 
     /// An inode to be changed.
-    fn stage(&mut self, volume: &Volume, number: u64) -> Result<&mut Staged> {
+    fn stage(&mut self, volume: &Volume, number: InodeNumber) -> Result<&mut Staged> {
         if self.changed_inode(number)?.is_none() {
             let inode = Inode::read(volume, number)?;
             self.staged.insert(number, Staged::new(inode));
@@ -129,7 +129,7 @@ impl Writer {
     }
 
     /// A directory whose names are to be read or changed.
-    fn directory(&mut self, volume: &Volume, number: u64) -> Result<&mut Directory> {
+    fn directory(&mut self, volume: &Volume, number: InodeNumber) -> Result<&mut Directory> {
         let staged = self.stage(volume, number)?;
         if staged.directory.is_none() {
             let directory = dir::load::load(volume, &staged.inode)?;
@@ -141,7 +141,7 @@ impl Writer {
     }
 
     /// An inode's attributes, to be changed.
-    fn attributes(&mut self, volume: &Volume, number: u64) -> Result<&mut Attributes> {
+    fn attributes(&mut self, volume: &Volume, number: InodeNumber) -> Result<&mut Attributes> {
         let staged = self.stage(volume, number)?;
         if staged.attributes.is_none() {
             staged.attributes = Some(attr::load::load(volume, &staged.inode)?);
@@ -150,7 +150,7 @@ impl Writer {
     }
 
     /// Sets times of an inode that is staged to now, and counts the change.
-    fn stamp(&mut self, volume: &Volume, number: u64, times: &[Time]) -> Result<()> {
+    fn stamp(&mut self, volume: &Volume, number: InodeNumber, times: &[Time]) -> Result<()> {
         let now = self.options.now;
         let staged = self.stage(volume, number)?;
         let core = &mut staged.inode_mut().core;
@@ -165,12 +165,12 @@ impl Writer {
     }
 
     /// The block of an inode, near which its contents are put.
-    fn home(volume: &Volume, number: u64) -> FsBlock {
+    fn home(volume: &Volume, number: InodeNumber) -> FsBlock {
         let geometry = &volume.geometry;
         geometry
             .split_inode(number)
-            .map_or(FsBlock(0), |(group, block, _)| {
-                geometry.fs_block(group, block)
+            .map_or(FsBlock(0), |(group, inode)| {
+                geometry.fs_block(group, geometry.inode_block(inode))
             })
     }
 
@@ -179,7 +179,7 @@ impl Writer {
     fn allocate_for(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         map: &ExtentMap,
         want: &Want,
     ) -> Result<Extent> {

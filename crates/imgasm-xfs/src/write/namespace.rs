@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use imgasm_fs::{Error, FileType, Location, NewNode, NodeId, NodeKind, Rename, Result};
+use imgasm_fs::{Error, FileType, Location, NewNode, NodeKind, Rename, Result};
 
 use crate::alloc::chunk_blocks::first_generation;
 use crate::dir::Directory;
 use crate::extent_map::ExtentMap;
 use crate::format::device_number::encode_device;
 use crate::format::inode::{Core, Time, decode_core, flags, flags2};
+use crate::format::numbers::InodeNumber;
 use crate::format::symlink::MAX_TARGET;
 use crate::inode;
 use crate::inode::{Fork, Inode};
@@ -24,9 +25,9 @@ impl Writer {
     fn add_name(
         &mut self,
         volume: &Volume,
-        directory: u64,
+        directory: InodeNumber,
         name: &[u8],
-        inode: u64,
+        inode: InodeNumber,
         file_type: FileType,
     ) -> Result<()> {
         let names = self.directory(volume, directory)?;
@@ -42,7 +43,7 @@ impl Writer {
     }
 
     /// Increases or decreases a node's number of names.
-    fn add_links(&mut self, volume: &Volume, number: u64, more: i32) -> Result<u32> {
+    fn add_links(&mut self, volume: &Volume, number: InodeNumber, more: i32) -> Result<u32> {
         let core = &mut self.stage(volume, number)?.inode_mut().core;
         let links = core
             .di_nlink
@@ -58,10 +59,10 @@ impl Writer {
     pub(crate) fn create(
         &mut self,
         volume: &Volume,
-        directory: u64,
+        directory: InodeNumber,
         name: &[u8],
         new: &NewNode<'_>,
-    ) -> Result<u64> {
+    ) -> Result<InodeNumber> {
         let data = new_data(&new.kind)?;
         let number = self.allocator.allocate_inode(volume, directory)?;
         let file_type = new.kind.file_type();
@@ -108,7 +109,7 @@ impl Writer {
 
     /// The core of a newly allocated inode; its generation differs from that of the file that had
     /// the number before.
-    fn new_core(&mut self, volume: &Volume, number: u64) -> Result<Core> {
+    fn new_core(&mut self, volume: &Volume, number: InodeNumber) -> Result<Core> {
         let geometry = &volume.geometry;
         let generation = match self.freed.get(&number) {
             Some(core) => core.di_gen.get(),
@@ -118,10 +119,10 @@ impl Writer {
             None => {
                 let bytes = inode::read_bytes(volume, number)?;
                 let core = decode_core(geometry, number, &bytes)
-                    .map_err(|problem| corrupt(Location::Inode(number), problem))?;
+                    .map_err(|problem| corrupt(Location::Inode(number.0), problem))?;
                 if core.di_mode.get() != 0 {
                     return Err(corrupt(
-                        Location::Inode(number),
+                        Location::Inode(number.0),
                         "the group has it as free, but it is in use",
                     ));
                 }
@@ -142,8 +143,8 @@ impl Writer {
     pub(crate) fn link(
         &mut self,
         volume: &Volume,
-        number: u64,
-        directory: u64,
+        number: InodeNumber,
+        directory: InodeNumber,
         name: &[u8],
     ) -> Result<()> {
         let file_type = self.stage(volume, number)?.inode.file_type;
@@ -156,9 +157,9 @@ impl Writer {
     pub(crate) fn remove(
         &mut self,
         volume: &Volume,
-        directory: u64,
+        directory: InodeNumber,
         name: &[u8],
-        number: u64,
+        number: InodeNumber,
     ) -> Result<()> {
         self.directory(volume, directory)?.remove(name);
         self.stamp(volume, directory, &[Time::Modified, Time::Changed])?;
@@ -166,7 +167,12 @@ impl Writer {
     }
 
     /// Takes one of its names from a node; the name was in `directory`.
-    fn drop_name(&mut self, volume: &Volume, directory: u64, number: u64) -> Result<()> {
+    fn drop_name(
+        &mut self,
+        volume: &Volume,
+        directory: InodeNumber,
+        number: InodeNumber,
+    ) -> Result<()> {
         let file_type = self.stage(volume, number)?.inode.file_type;
         if file_type == FileType::Directory {
             self.add_links(volume, directory, -1)?;
@@ -180,7 +186,7 @@ impl Writer {
     }
 
     /// Frees a node with all that it has.
-    pub(super) fn free_node(&mut self, volume: &Volume, number: u64) -> Result<()> {
+    pub(super) fn free_node(&mut self, volume: &Volume, number: InodeNumber) -> Result<()> {
         self.stage(volume, number)?;
         let inode = self.staged.remove(&number).expect("just staged").inode;
         self.free_fork(volume, &inode.data, inode.file_type)?;
@@ -198,20 +204,21 @@ impl Writer {
     /// Moves a name, in the place of the one that it replaces.
     pub(crate) fn move_name(&mut self, volume: &Volume, rename: &Rename<'_>) -> Result<()> {
         let &Rename {
-            node: NodeId(moved),
+            node,
             is_directory,
-            from: NodeId(from),
+            from,
             from_name,
-            to: NodeId(to),
+            to,
             to_name,
             replaced,
         } = rename;
+        let [moved, from, to] = [node, from, to].map(InodeNumber::from);
         let file_type = self.stage(volume, moved)?.inode.file_type;
-        if let Some(NodeId(replaced)) = replaced {
+        if let Some(replaced) = replaced {
             self.directory(volume, to)?
                 .replace(to_name, moved, file_type);
             self.stamp(volume, to, &[Time::Modified, Time::Changed])?;
-            self.drop_name(volume, to, replaced)?;
+            self.drop_name(volume, to, replaced.into())?;
         } else {
             self.add_name(volume, to, to_name, moved, file_type)?;
         }

@@ -4,8 +4,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::ag::read_agi;
 use crate::format::extent::Extent;
-use crate::format::inode::NO_INODE;
-use crate::format::numbers::GroupNumber;
+use crate::format::numbers::{GroupInode, GroupNumber};
 use crate::inode::Inode;
 use crate::log::Mapping;
 use crate::problem::{corrupt, incompatible};
@@ -25,7 +24,7 @@ impl Writer {
     /// Makes a change of a file's mapping that the log says was still to be made.
     pub(crate) fn finish_mapping(&mut self, volume: &Volume, mapping: &Mapping) -> Result<()> {
         let number = mapping.inode;
-        let bad = |problem: String| corrupt(Location::Inode(number), problem);
+        let bad = |problem: String| corrupt(Location::Inode(number.0), problem);
         let kind = mapping.flags & flags::KIND;
         if mapping.flags & !(flags::KIND | flags::UNWRITTEN) != 0
             || !matches!(kind, flags::MAP | flags::UNMAP)
@@ -63,11 +62,11 @@ impl Writer {
     pub(crate) fn free_unlinked(&mut self, volume: &Volume) -> Result<()> {
         for group in volume.geometry.group_numbers() {
             let lists = read_agi(volume, group)?.agi_unlinked;
-            if lists.iter().all(|first| first.get() == NO_INODE) {
+            if lists.iter().all(|first| first.get() == GroupInode::NONE.0) {
                 continue;
             }
             for first in lists {
-                self.free_list(volume, group, first.get())?;
+                self.free_list(volume, group, GroupInode(first.get()))?;
             }
             self.allocator.clear_unlinked(volume, group)?;
         }
@@ -75,22 +74,22 @@ impl Writer {
     }
 
     /// Frees the inodes of a list. A circular list comes back to an inode that is free.
-    fn free_list(&mut self, volume: &Volume, group: GroupNumber, first: u32) -> Result<()> {
+    fn free_list(&mut self, volume: &Volume, group: GroupNumber, first: GroupInode) -> Result<()> {
         let mut next = first;
-        while next != NO_INODE {
+        while next != GroupInode::NONE {
             let number = volume.geometry.inode_number(group, next);
             self.changed_inode(number)?;
             let core = Inode::read(volume, number)?.core;
             if core.di_nlink.get() != 0 {
                 return Err(corrupt(
-                    Location::Inode(number),
+                    Location::Inode(number.0),
                     format!(
                         "it is said to have lost its last name, but has {}",
                         core.di_nlink
                     ),
                 ));
             }
-            next = core.di_next_unlinked.get();
+            next = GroupInode(core.di_next_unlinked.get());
             self.free_node(volume, number)?;
         }
         Ok(())

@@ -14,6 +14,7 @@ use crate::format::btree::Record;
 use crate::format::bytes::as_usize;
 use crate::format::extent::{Extent, ROOT_HEADER_LEN};
 use crate::format::inode::{encode, format, literal_len};
+use crate::format::numbers::InodeNumber;
 use crate::format::stamp::{REMOTE, Stamp};
 use crate::format::symlink as format_symlink;
 use crate::inode::{Fork, Inode};
@@ -36,7 +37,7 @@ impl Writer {
     pub(super) fn settle(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         writes: &mut Writes,
     ) -> Result<()> {
         let mut staged = self.staged.remove(&number).expect("it is staged");
@@ -97,7 +98,7 @@ impl Writer {
     fn encode_fork(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         fork: &mut Fork,
         room: usize,
         writes: &mut Writes,
@@ -246,7 +247,7 @@ impl Writer {
     fn fill_directory(
         &mut self,
         volume: &Volume,
-        number: u64,
+        number: InodeNumber,
         map: &mut ExtentMap,
         blocks: Vec<dir::layout::LaidBlock>,
         writes: &mut Writes,
@@ -298,7 +299,7 @@ impl Writer {
             let extent = self.allocate_for(volume, inode.number, &map, &want)?;
             let (mut bytes, len) = format_symlink::encode(geometry, &target, stored, extent.blocks);
             let offset = volume.byte_offset(extent.start)?;
-            REMOTE.seal(&mut bytes, geometry, offset / 512, inode.number);
+            REMOTE.seal(&mut bytes, geometry, offset / 512, inode.number.0);
             writes.put(offset, bytes);
             map.insert(extent);
             stored += len;
@@ -324,7 +325,7 @@ fn data_need(volume: &Volume, staged: &Staged) -> usize {
 /// Seals a block of a fork's metadata and adds its pieces to what is to be written.
 fn put_blocks(
     volume: &Volume,
-    number: u64,
+    number: InodeNumber,
     map: &ExtentMap,
     file_block: u64,
     stamp: Stamp,
@@ -339,7 +340,7 @@ fn put_blocks(
         &mut bytes,
         &volume.geometry,
         volume.daddr(first.start)?,
-        number,
+        number.0,
     );
     for piece in pieces {
         let from = as_usize(piece.file_block - file_block) * block_len;

@@ -2,6 +2,7 @@
 
 use crate::format::bytes::{as_u32, put_u32, u32_at};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 use crate::format::stamp::REMOTE;
 
 /// `XARM`.
@@ -30,7 +31,7 @@ pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     geometry: &Geometry,
     daddr: u64,
-    owner: u64,
+    owner: InodeNumber,
     from: usize,
     len: usize,
 ) -> Result<&'a [u8], String> {
@@ -41,7 +42,7 @@ pub(crate) fn decode<'a>(
     if u32_at(bytes, 0) != MAGIC {
         return Err(format!("magic number {:#010x}", u32_at(bytes, 0)));
     }
-    REMOTE.verify(bytes, geometry, daddr, owner)?;
+    REMOTE.verify(bytes, geometry, daddr, owner.0)?;
     if u32_at(bytes, 4) as usize != from || u32_at(bytes, 8) as usize != part {
         return Err(format!(
             "{} bytes from byte {} of a value",

@@ -3,7 +3,7 @@
 use crate::format::btree::Record;
 use crate::format::bytes::{put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::format::geometry::{CHUNK_INODES, Geometry};
-use crate::format::numbers::GroupBlock;
+use crate::format::numbers::{GroupBlock, GroupInode};
 
 /// A run of free blocks of a group (`xfs_alloc_rec`); in the tree by block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +65,8 @@ impl Record for SizedFreeRecord {
 /// A chunk of 64 inodes (`xfs_inobt_rec`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InodeRecord {
-    /// First inode, by its number in the group.
-    pub(crate) start: u32,
+    /// First inode.
+    pub(crate) start: GroupInode,
     /// Which inodes are not there; one bit per four inodes.
     pub(crate) holes: u16,
     /// How many inodes are there.
@@ -82,7 +82,7 @@ const INODES_PER_HOLE_BIT: u32 = 4;
 
 impl InodeRecord {
     /// A whole chunk of inodes that are not in use.
-    pub(crate) fn free(start: u32) -> Self {
+    pub(crate) fn free(start: GroupInode) -> Self {
         Self {
             start,
             holes: 0,
@@ -126,13 +126,13 @@ impl InodeRecord {
 }
 
 impl Record for InodeRecord {
-    type Key = u32;
+    type Key = GroupInode;
     const LEN: usize = 16;
     const KEY_LEN: usize = 4;
     const OVERLAPPING: bool = false;
 
     fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Self, String> {
-        let start = u32_at(bytes, 0);
+        let start = GroupInode(u32_at(bytes, 0));
         let free = u64_at(bytes, 8);
         let (holes, count, free_count) = if geometry.features.sparse {
             (u16_at(bytes, 4), bytes[6], bytes[7])
@@ -158,7 +158,7 @@ impl Record for InodeRecord {
         Ok(record)
     }
     fn encode(&self, bytes: &mut [u8], geometry: &Geometry) {
-        put_u32(bytes, 0, self.start);
+        put_u32(bytes, 0, self.start.0);
         if geometry.features.sparse {
             put_u16(bytes, 4, self.holes);
             bytes[6] = self.count;
@@ -168,11 +168,11 @@ impl Record for InodeRecord {
         }
         put_u64(bytes, 8, self.free);
     }
-    fn low(&self) -> u32 {
+    fn low(&self) -> GroupInode {
         self.start
     }
-    fn encode_key(start: u32, bytes: &mut [u8]) {
-        put_u32(bytes, 0, start);
+    fn encode_key(start: GroupInode, bytes: &mut [u8]) {
+        put_u32(bytes, 0, start.0);
     }
 }
 

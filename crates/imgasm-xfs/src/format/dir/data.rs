@@ -7,6 +7,7 @@ use imgasm_fs::FileType;
 use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::format::dir::entry::{Entry, code_of_type, type_from_code};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::InodeNumber;
 use crate::format::stamp::DIRECTORY;
 
 /// The mark of unused space, in the place of an inode number.
@@ -58,7 +59,7 @@ pub(crate) fn check_identity(
     bytes: &[u8],
     geometry: &Geometry,
     daddr: u64,
-    owner: u64,
+    owner: InodeNumber,
 ) -> Result<BlockKind, String> {
     let magic = u32_at(bytes, 0);
     let kind = [BlockKind::Whole, BlockKind::Part]
@@ -66,7 +67,7 @@ pub(crate) fn check_identity(
         .find(|kind| kind.magic(geometry) == magic)
         .ok_or_else(|| format!("magic number {magic:#010x}"))?;
     if geometry.features.crc {
-        DIRECTORY.verify(bytes, geometry, daddr, owner)?;
+        DIRECTORY.verify(bytes, geometry, daddr, owner.0)?;
     }
     Ok(kind)
 }
@@ -129,7 +130,7 @@ pub(crate) fn decode(
                 offset,
                 Entry {
                     name: name.to_vec(),
-                    inode: u64_at(entry, 0),
+                    inode: InodeNumber(u64_at(entry, 0)),
                     file_type,
                 },
             ));
@@ -224,8 +225,8 @@ pub(crate) fn check_unused(
 /// The directory to which a data block belongs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dots {
-    pub(crate) itself: u64,
-    pub(crate) parent: u64,
+    pub(crate) itself: InodeNumber,
+    pub(crate) parent: InodeNumber,
 }
 
 /// Encodes a data block up to `end`, behind which the index of a whole directory follows. The first
@@ -272,7 +273,7 @@ pub(crate) fn encode(
 fn put_entry(block: &mut [u8], geometry: &Geometry, offset: u32, entry: &Entry) {
     let at = offset as usize;
     let name_end = at + 9 + entry.name.len();
-    put_u64(block, at, entry.inode);
+    put_u64(block, at, entry.inode.0);
     block[at + 8] = u8::try_from(entry.name.len()).expect("names have 255 bytes at most");
     block[at + 9..name_end].copy_from_slice(&entry.name);
     if geometry.features.ftype {

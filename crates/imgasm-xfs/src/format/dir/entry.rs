@@ -1,12 +1,14 @@
 //! A name in a directory, and the codes of file types.
 
+use crate::format::numbers::InodeNumber;
+
 use imgasm_fs::FileType;
 
 /// A name with what it refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
-    pub(crate) inode: u64,
+    pub(crate) inode: InodeNumber,
     /// What the inode is, if the filesystem stores that with the name.
     pub(crate) file_type: Option<FileType>,
 }

@@ -7,6 +7,7 @@ use crate::format::geometry::Geometry;
 use crate::format::hash_tree::{
     Child, Header, Node, build_nodes, check_identity, counted_header_len, header_len, put_header,
 };
+use crate::format::numbers::InodeNumber;
 use crate::format::stamp::{DIRECTORY, HASH_TREE, Stamp};
 
 /// A leaf that has the room of the data blocks at its end: from version 5 on, and before.
@@ -190,13 +191,13 @@ pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     geometry: &Geometry,
     daddr: u64,
-    owner: u64,
+    owner: InodeNumber,
 ) -> Result<Part<'a>, String> {
     let cut = || "the block counts more than it has room for".to_owned();
     let crc = geometry.features.crc;
     if u32_at(bytes, 0) == if crc { FREE_MAGIC } else { FREE_MAGIC_V4 } {
         if crc {
-            DIRECTORY.verify(bytes, geometry, daddr, owner)?;
+            DIRECTORY.verify(bytes, geometry, daddr, owner.0)?;
         }
         let (counts, header) = if crc { (48, FREE_HEADER_LEN) } else { (4, 16) };
         let valid = u32_at(bytes, counts + 4) as usize;
