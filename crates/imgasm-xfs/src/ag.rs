@@ -159,7 +159,7 @@ pub(crate) fn read_inode_chunks(volume: &Volume, group: GroupNumber) -> Result<I
         GroupBlock(agi.agi_root.get()),
         agi.agi_level.get(),
     )?;
-    let mut end = GroupInode::default();
+    let mut end = GroupInode::FIRST;
     let (mut count, mut free) = (0u32, 0u32);
     for chunk in &chunks {
         let last = GroupInode(chunk.start.0.saturating_add(CHUNK_INODES - 1));

@@ -4,6 +4,7 @@ use imgasm_fs::{FileExtent, Result};
 
 use crate::format::bytes::as_usize;
 use crate::format::extent::Extent;
+use crate::format::numbers::FileBlock;
 use crate::inode::Inode;
 use crate::volume::Volume;
 
@@ -22,18 +23,18 @@ pub(crate) fn read_at(
     }
     let buf = &mut buf[..as_usize(len)];
     let end = offset + len;
-    let block_size = u64::from(volume.geometry.block_size);
+    let geometry = &volume.geometry;
     let mut filled = 0;
     let blocks = inode
         .data_map()?
-        .range(offset / block_size, end.div_ceil(block_size));
+        .range(geometry.file_block(offset), geometry.file_end(end));
     for extent in blocks.filter(|extent| !extent.unwritten) {
-        let from = (extent.file_block * block_size).max(offset);
-        let to = (extent.end() * block_size).min(end);
+        let first = geometry.file_offset(extent.file_block);
+        let from = first.max(offset);
+        let to = geometry.file_offset(extent.end()).min(end);
         let (start, stop) = (as_usize(from - offset), as_usize(to - offset));
         buf[filled..start].fill(0);
-        let device_offset =
-            volume.byte_offset(extent.start)? + (from - extent.file_block * block_size);
+        let device_offset = volume.byte_offset(extent.start)? + (from - first);
         volume
             .device
             .read_at(device_offset, &mut buf[start..stop])?;
@@ -46,15 +47,19 @@ pub(crate) fn read_at(
 /// Where a regular file's data lies, up to its end.
 pub(crate) fn extents(volume: &Volume, inode: &Inode) -> Result<Vec<FileExtent>> {
     inode.expect_regular()?;
-    let block_size = u64::from(volume.geometry.block_size);
-    let end = volume.geometry.blocks_for(inode.core.di_size.get());
+    let geometry = &volume.geometry;
+    let end = geometry.file_end(inode.core.di_size.get());
     let mut extents: Vec<FileExtent> = Vec::new();
     let written = |extent: &Extent| !extent.unwritten;
-    for extent in inode.data_map()?.range(0, end).filter(written) {
+    for extent in inode
+        .data_map()?
+        .range(FileBlock::FIRST, end)
+        .filter(written)
+    {
         let next = FileExtent {
-            file_offset: extent.file_block * block_size,
+            file_offset: geometry.file_offset(extent.file_block),
             device_offset: volume.byte_offset(extent.start)?,
-            len: extent.blocks * block_size,
+            len: extent.blocks * u64::from(geometry.block_size),
         };
         match extents.last_mut() {
             Some(last)

@@ -1,7 +1,7 @@
 //! The extents of a fork in memory.
 
 use crate::format::extent::Extent;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FileBlock, FsBlock};
 
 /// A fork's extents in file order, none overlapping another, and the blocks of the tree that they
 /// were read from.
@@ -20,7 +20,7 @@ impl ExtentMap {
         tree_blocks: Vec<FsBlock>,
         most_blocks: u64,
     ) -> Result<Self, String> {
-        let mut end = 0;
+        let mut end = FileBlock::FIRST;
         let mut blocks = 0u64;
         for extent in &extents {
             if extent.file_block < end || extent.end() > Extent::MAX_FILE_BLOCK {
@@ -52,20 +52,24 @@ impl ExtentMap {
     }
 
     /// The first extent that ends after `file_block`.
-    fn position(&self, file_block: u64) -> usize {
+    fn position(&self, file_block: FileBlock) -> usize {
         self.extents
             .partition_point(|extent| extent.end() <= file_block)
     }
 
     /// The extent that holds `file_block`.
-    pub(crate) fn find(&self, file_block: u64) -> Option<&Extent> {
+    pub(crate) fn find(&self, file_block: FileBlock) -> Option<&Extent> {
         self.extents
             .get(self.position(file_block))
             .filter(|extent| extent.file_block <= file_block)
     }
 
     /// The parts of extents that lie between two blocks of the fork.
-    pub(crate) fn range(&self, from: u64, to: u64) -> impl Iterator<Item = Extent> + '_ {
+    pub(crate) fn range(
+        &self,
+        from: FileBlock,
+        to: FileBlock,
+    ) -> impl Iterator<Item = Extent> + '_ {
         self.extents[self.position(from)..]
             .iter()
             .take_while(move |extent| extent.file_block < to)
@@ -73,7 +77,7 @@ impl ExtentMap {
     }
 
     /// Removes what lies between two blocks of the fork, and gives what was there.
-    pub(crate) fn remove(&mut self, from: u64, to: u64) -> Vec<Extent> {
+    pub(crate) fn remove(&mut self, from: FileBlock, to: FileBlock) -> Vec<Extent> {
         let first = self.position(from);
         let after = self
             .extents
@@ -88,7 +92,7 @@ impl ExtentMap {
             .collect();
         let kept: Vec<_> = touched
             .first()
-            .and_then(|extent| extent.clip(0, from))
+            .and_then(|extent| extent.clip(FileBlock::FIRST, from))
             .into_iter()
             .chain(
                 touched
@@ -140,7 +144,7 @@ mod tests {
 
     fn extent(file_block: u64, start: u64, blocks: u64) -> Extent {
         Extent {
-            file_block,
+            file_block: FileBlock(file_block),
             start: FsBlock(start),
             blocks,
             unwritten: false,
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn what_is_taken_out_of_the_middle_leaves_both_ends() {
         let mut map = ExtentMap::new(vec![extent(0, 100, 10)], Vec::new(), 100).unwrap();
-        assert_eq!(map.remove(3, 5), [extent(3, 103, 2)]);
+        assert_eq!(map.remove(FileBlock(3), FileBlock(5)), [extent(3, 103, 2)]);
         assert_eq!(map.extents(), [extent(0, 100, 3), extent(5, 105, 5)]);
         map.insert(extent(3, 103, 2));
         assert_eq!(map.extents(), [extent(0, 100, 10)]);
@@ -160,12 +164,12 @@ mod tests {
     fn a_range_over_several_extents() {
         let all = vec![extent(0, 100, 2), extent(4, 200, 2), extent(8, 300, 2)];
         let mut map = ExtentMap::new(all, Vec::new(), 100).unwrap();
-        assert_eq!(map.range(1, 9).count(), 3);
+        assert_eq!(map.range(FileBlock(1), FileBlock(9)).count(), 3);
         assert_eq!(
-            map.remove(1, 9),
+            map.remove(FileBlock(1), FileBlock(9)),
             [extent(1, 101, 1), extent(4, 200, 2), extent(8, 300, 1)]
         );
         assert_eq!(map.extents(), [extent(0, 100, 1), extent(9, 301, 1)]);
-        assert_eq!(map.remove(2, 9), []);
+        assert_eq!(map.remove(FileBlock(2), FileBlock(9)), []);
     }
 }

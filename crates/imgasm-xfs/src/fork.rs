@@ -3,7 +3,7 @@
 use imgasm_fs::Result;
 
 use crate::extent_map::ExtentMap;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{FileBlock, InodeNumber};
 use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
 
@@ -20,21 +20,22 @@ pub(crate) fn read_blocks(
     volume: &Volume,
     inode: InodeNumber,
     map: &ExtentMap,
-    file_block: u64,
+    file_block: FileBlock,
     count: u32,
 ) -> Result<ForkBlocks> {
-    let bad = |block: u64, problem: &str| corrupt(in_file(inode, block), problem.to_owned());
+    let bad = |block: FileBlock, problem: &str| corrupt(in_file(inode, block), problem.to_owned());
     let block_len = volume.geometry.block_len();
     let mut bytes = vec![0; block_len * count as usize];
+    let end = file_block.plus(u64::from(count));
     let mut next = file_block;
     let mut daddr = None;
-    for extent in map.range(file_block, file_block + u64::from(count)) {
+    for extent in map.range(file_block, end) {
         if extent.file_block != next || extent.unwritten {
             return Err(bad(next, "the block is missing"));
         }
         let offset = volume.byte_offset(extent.start)?;
         daddr.get_or_insert(offset / 512);
-        let from = usize::try_from(next - file_block).expect("below `count`") * block_len;
+        let from = usize::try_from(next.since(file_block)).expect("below `count`") * block_len;
         let len = usize::try_from(extent.blocks).expect("at most `count`") * block_len;
         volume
             .device
@@ -42,7 +43,7 @@ pub(crate) fn read_blocks(
         next = extent.end();
     }
     match daddr {
-        Some(daddr) if next == file_block + u64::from(count) => Ok(ForkBlocks { bytes, daddr }),
+        Some(daddr) if next == end => Ok(ForkBlocks { bytes, daddr }),
         _ => Err(bad(next, "the block is missing")),
     }
 }

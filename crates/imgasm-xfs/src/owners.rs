@@ -48,7 +48,7 @@ fn add_fork(
         let record = OwnerRecord {
             start,
             owner: inode.0,
-            offset: extent.file_block | flags | unwritten,
+            offset: extent.file_block.0 | flags | unwritten,
             len: u32::try_from(extent.blocks).expect("extents have 21 bits of length"),
         };
         match &mut last {

@@ -2,7 +2,7 @@
 
 use imgasm_fs::{Error, Location};
 
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{FileBlock, InodeNumber};
 
 /// What messages call the format.
 pub(crate) const FS: &str = "xfs";
@@ -41,10 +41,10 @@ pub(crate) fn unstorable(what: impl Into<String>, problem: impl Into<String>) ->
 }
 
 /// A block of a file.
-pub(crate) fn in_file(inode: InodeNumber, block: u64) -> Location {
+pub(crate) fn in_file(inode: InodeNumber, block: impl Into<FileBlock>) -> Location {
     Location::FileBlock {
         inode: inode.0,
-        block,
+        block: block.into().0,
     }
 }
 

@@ -28,7 +28,7 @@ impl Allocator {
             let near = if number == home {
                 near
             } else {
-                GroupInode::default()
+                GroupInode::FIRST
             };
             if let Some(inode) = self.take_inode(volume, number, near)? {
                 return Ok(geometry.inode_number(number, inode));

@@ -7,6 +7,7 @@ use crate::format::bytes::as_u32;
 use crate::format::dir::hash::name_hash;
 use crate::format::geometry::Geometry;
 use crate::format::hash_tree::{Child, build_nodes};
+use crate::format::numbers::HashTreeBlock;
 use crate::format::stamp::{HASH_TREE, REMOTE, Stamp};
 
 /// A block of an attribute fork: how it is sealed, and its bytes.
@@ -49,7 +50,7 @@ fn leaf_attributes(
             value: if leaf::is_local(geometry, key.name.len(), value.len()) {
                 Value::Local(value.clone())
             } else {
-                let file_block = as_u32(next);
+                let file_block = HashTreeBlock(as_u32(next));
                 next += remote::block_count(geometry, value.len());
                 Value::Remote {
                     file_block,
@@ -66,18 +67,27 @@ fn leaf_attributes(
 fn build_tree(geometry: &Geometry, attributes: &[LeafAttribute]) -> Vec<Vec<u8>> {
     let runs = leaf::split(geometry, attributes);
     if let [only] = runs.as_slice() {
-        return vec![leaf::encode(geometry, only, 0, 0)];
+        return vec![leaf::encode(
+            geometry,
+            only,
+            HashTreeBlock::NONE,
+            HashTreeBlock::NONE,
+        )];
     }
-    let number = |index: usize| as_u32(index + 1);
+    let number = |index: usize| HashTreeBlock(as_u32(index + 1));
     let mut children: Vec<Child> = Vec::with_capacity(runs.len());
     let mut blocks = Vec::with_capacity(runs.len() + 1);
     for (index, run) in runs.iter().enumerate() {
         let forward = if index + 1 == runs.len() {
-            0
+            HashTreeBlock::NONE
         } else {
             number(index + 1)
         };
-        let backward = if index == 0 { 0 } else { number(index - 1) };
+        let backward = if index == 0 {
+            HashTreeBlock::NONE
+        } else {
+            number(index - 1)
+        };
         let highest = run.last().expect("a run has attributes").hash;
         children.push((highest, number(index)));
         blocks.push((
@@ -86,7 +96,14 @@ fn build_tree(geometry: &Geometry, attributes: &[LeafAttribute]) -> Vec<Vec<u8>>
         ));
     }
     let len = geometry.block_len();
-    let nodes = build_nodes(geometry, len, &children, 0, number(runs.len()), 1);
+    let nodes = build_nodes(
+        geometry,
+        len,
+        &children,
+        HashTreeBlock::ATTRIBUTES,
+        number(runs.len()),
+        1,
+    );
     blocks.extend(nodes.blocks);
     blocks.sort_by_key(|(number, _)| *number);
     blocks.into_iter().map(|(_, bytes)| bytes).collect()

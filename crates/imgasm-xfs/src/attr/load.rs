@@ -9,7 +9,7 @@ use crate::format::attr::leaf::Value;
 use crate::format::attr::{leaf, remote, shortform};
 use crate::format::hash_tree;
 use crate::format::hash_tree::Node;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{FileBlock, HashTreeBlock, InodeNumber};
 use crate::inode::{Fork, Inode};
 use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
@@ -30,13 +30,13 @@ pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Attributes> {
 fn load_blocks(volume: &Volume, inode: InodeNumber, map: &ExtentMap) -> Result<Attributes> {
     let geometry = &volume.geometry;
     let mut attributes = Attributes::new();
-    let read = |block: u64| -> Result<(Vec<u8>, hash_tree::Header)> {
-        let blocks = read_blocks(volume, inode, map, block, 1)?;
+    let read = |block: HashTreeBlock| -> Result<(Vec<u8>, hash_tree::Header)> {
+        let blocks = read_blocks(volume, inode, map, block.into(), 1)?;
         let header = hash_tree::check_identity(&blocks.bytes, geometry, blocks.daddr, inode)
             .map_err(|problem| corrupt(in_file(inode, block), problem))?;
         Ok((blocks.bytes, header))
     };
-    let leaves = hash_tree::first_leaf(0, |block| {
+    let leaves = hash_tree::first_leaf(HashTreeBlock::ATTRIBUTES, |block| {
         let (bytes, header) = read(block)?;
         if leaf::is_leaf(header.magic, geometry) {
             return Ok(None);
@@ -62,10 +62,10 @@ fn load_blocks(volume: &Volume, inode: InodeNumber, map: &ExtentMap) -> Result<A
             };
             attributes.insert(attribute.key, value);
         }
-        if header.forward == 0 {
+        if header.forward == HashTreeBlock::NONE {
             return Ok(attributes);
         }
-        next = u64::from(header.forward);
+        next = header.forward;
     }
     Err(corrupt(
         Location::Inode(inode.0),
@@ -78,7 +78,7 @@ fn read_remote(
     volume: &Volume,
     inode: InodeNumber,
     map: &ExtentMap,
-    file_block: u32,
+    file_block: HashTreeBlock,
     len: u32,
 ) -> Result<Vec<u8>> {
     let geometry = &volume.geometry;
@@ -91,7 +91,7 @@ fn read_remote(
     }
     let mut value = Vec::with_capacity(len);
     for index in 0..remote::block_count(geometry, len) {
-        let block = u64::from(file_block) + index as u64;
+        let block = FileBlock::from(file_block).plus(index as u64);
         let blocks = read_blocks(volume, inode, map, block, 1)?;
         let part = remote::decode(
             &blocks.bytes,

@@ -8,6 +8,7 @@ use crate::fork::read_blocks;
 use crate::format::attr::leaf;
 use crate::format::dir::hash::name_hash;
 use crate::format::hash_tree::{self, Node};
+use crate::format::numbers::HashTreeBlock;
 use crate::inode::{Fork, Inode};
 use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
@@ -23,10 +24,9 @@ pub(super) fn check(volume: &Volume, inode: &Inode, report: Report<'_>) -> Resul
     let geometry = &volume.geometry;
     let number = inode.number;
     let mut wrong = Vec::new();
-    let read = |place: u32| -> Result<Block> {
-        let block = u64::from(place);
+    let read = |block: HashTreeBlock| -> Result<Block> {
         let at = in_file(number, block);
-        let blocks = read_blocks(volume, number, map, block, 1)?;
+        let blocks = read_blocks(volume, number, map, block.into(), 1)?;
         let bad = |problem: String| corrupt(at.clone(), problem);
         let header = hash_tree::check_identity(&blocks.bytes, geometry, blocks.daddr, number)
             .map_err(bad)?;
@@ -54,7 +54,7 @@ pub(super) fn check(volume: &Volume, inode: &Inode, report: Report<'_>) -> Resul
             content,
         })
     };
-    walk(number, 0, read, report)?;
+    walk(number, HashTreeBlock::ATTRIBUTES, read, report)?;
     for (at, problem) in wrong {
         finding(report, at, problem);
     }

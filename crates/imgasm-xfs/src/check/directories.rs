@@ -11,8 +11,9 @@ use crate::format::bytes::{u16_at, u32_at};
 use crate::format::dir::data::{BlockKind, INDEX_ENTRY_LEN, TAIL_LEN};
 use crate::format::dir::index::{IndexEntry, NO_BLOCK, Part, index_start, space};
 use crate::format::dir::{data, index};
+use crate::format::extent::Extent;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{FileBlock, HashTreeBlock, InodeNumber};
 use crate::inode::{Fork, Inode};
 use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
@@ -39,7 +40,13 @@ pub(super) fn check(
     let geometry = &volume.geometry;
     let number = inode.number;
     check_room(volume, number, map, directory, report)?;
-    let first = read_blocks(volume, number, map, 0, geometry.directory_block_blocks)?;
+    let first = read_blocks(
+        volume,
+        number,
+        map,
+        FileBlock::FIRST,
+        geometry.directory_block_blocks,
+    )?;
     let kind = data::check_identity(&first.bytes, geometry, first.daddr, number);
     let mut entries = if kind == Ok(BlockKind::Whole) {
         let tail = first.bytes.len() - TAIL_LEN;
@@ -88,7 +95,7 @@ fn check_room(
     let geometry = &volume.geometry;
     let per_block = geometry.directory_block_blocks;
     for (&number, names) in &directory.blocks {
-        let block = u64::from(number) * u64::from(per_block);
+        let block = geometry.directory_file_block(number);
         let blocks = read_blocks(volume, inode, map, block, per_block)?;
         let end = match data::check_identity(&blocks.bytes, geometry, blocks.daddr, inode) {
             Ok(BlockKind::Whole) => data::whole_end(&blocks.bytes),
@@ -113,11 +120,10 @@ fn read_index(
 ) -> Result<Option<Index>> {
     let geometry = &volume.geometry;
     let per_block = geometry.directory_block_blocks;
-    let root = u32::try_from(index_start(geometry)).expect("32 GiB have fewer blocks");
+    let root = index_start(geometry);
     let mut index = Index::default();
-    let read = |place: u32| {
-        let block = u64::from(place);
-        let blocks = read_blocks(volume, inode, map, block, per_block)?;
+    let read = |block: HashTreeBlock| {
+        let blocks = read_blocks(volume, inode, map, block.into(), per_block)?;
         index::decode(&blocks.bytes, geometry, blocks.daddr, inode)
             .and_then(|part| index.add(part))
             .map_err(|problem| corrupt(in_file(inode, block), problem))
@@ -126,11 +132,11 @@ fn read_index(
         return Ok(None);
     };
     let step = u64::from(per_block);
-    let mut at = u64::from(root);
-    while let Some(extent) = map.range(at, u64::MAX).next() {
-        let block = extent.file_block / step * step;
-        at = block + step;
-        if u32::try_from(block).is_ok_and(|block| reached.contains(&block)) {
+    let mut at = FileBlock::from(root);
+    while let Some(extent) = map.range(at, Extent::MAX_FILE_BLOCK).next() {
+        let block = FileBlock(extent.file_block.0 / step * step);
+        at = block.plus(step);
+        if u32::try_from(block.0).is_ok_and(|block| reached.contains(&HashTreeBlock(block))) {
             continue;
         }
         let blocks = read_blocks(volume, inode, map, block, per_block)?;
@@ -176,12 +182,12 @@ impl Index {
         let Part::Free { first, rooms, used } = *part else {
             return Err("nothing leads to the block".to_owned());
         };
-        if u64::from(first) * u64::from(geometry.directory_block_size) > space::INDEX {
+        if u64::from(first.0) * u64::from(geometry.directory_block_size) > space::INDEX {
             return Err(format!("rooms from data block {first} on"));
         }
         let rooms = read_rooms(rooms);
         let expected = rooms.iter().filter(|room| **room != NO_BLOCK).count();
-        self.room.resize(first as usize, NO_BLOCK);
+        self.room.resize(first.0 as usize, NO_BLOCK);
         self.room.extend(rooms);
         if used as usize == expected {
             Ok(())

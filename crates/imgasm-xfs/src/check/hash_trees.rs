@@ -7,14 +7,14 @@ use imgasm_fs::{Error, Result};
 
 use crate::check::report::{Report, finding};
 use crate::format::hash_tree::{MAX_LEVELS, Node};
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{HashTreeBlock, InodeNumber};
 use crate::problem::in_file;
 
 /// A block of a tree as the walk sees it.
 pub(super) struct Block {
     /// The blocks of the same level before and after it; 0 if there are none.
-    pub(super) backward: u32,
-    pub(super) forward: u32,
+    pub(super) backward: HashTreeBlock,
+    pub(super) forward: HashTreeBlock,
     pub(super) content: Content,
 }
 
@@ -47,10 +47,10 @@ impl Content {
 /// the tree has, or `None` if it could not be walked to its end.
 pub(super) fn walk(
     inode: InodeNumber,
-    root: u32,
-    mut read: impl FnMut(u32) -> Result<Block>,
+    root: HashTreeBlock,
+    mut read: impl FnMut(HashTreeBlock) -> Result<Block>,
     report: Report<'_>,
-) -> Result<Option<BTreeSet<u32>>> {
+) -> Result<Option<BTreeSet<HashTreeBlock>>> {
     let mut seen = BTreeSet::from([root]);
     // The blocks of a level from left to right, each with the highest hash below it that its parent
     // gives.
@@ -58,10 +58,10 @@ pub(super) fn walk(
     let mut expected_level = None;
     while !level.is_empty() {
         let mut below = Vec::new();
-        let mut before: Option<(u32, u32)> = None;
+        let mut before: Option<(HashTreeBlock, HashTreeBlock)> = None;
         let mut highest = 0;
         for (place, promised) in level {
-            let at = in_file(inode, u64::from(place));
+            let at = in_file(inode, place);
             let block = match read(place) {
                 Ok(block) => block,
                 Err(Error::Corrupt { at, problem, .. }) => {
@@ -80,7 +80,7 @@ pub(super) fn walk(
                 return Ok(None);
             }
             expected_level = Some(height);
-            if block.backward != before.map_or(0, |(place, _)| place) {
+            if block.backward != before.map_or(HashTreeBlock::NONE, |(place, _)| place) {
                 finding(
                     report,
                     at.clone(),
@@ -90,10 +90,9 @@ pub(super) fn walk(
             if let Some((last, forward)) = before
                 && forward != place
             {
-                let block = u64::from(last);
                 finding(
                     report,
-                    in_file(inode, block),
+                    in_file(inode, last),
                     format!("the block after it is said to be {forward}, not {place}"),
                 );
             }
@@ -125,12 +124,11 @@ pub(super) fn walk(
             }
         }
         if let Some((last, forward)) = before
-            && forward != 0
+            && forward != HashTreeBlock::NONE
         {
-            let block = u64::from(last);
             finding(
                 report,
-                in_file(inode, block),
+                in_file(inode, last),
                 format!("the last block of its level, but block {forward} is said to follow"),
             );
         }

@@ -9,7 +9,7 @@ use crate::format::dir::data::entry_len;
 use crate::format::dir::entry::Entry;
 use crate::format::dir::index::space;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DirectoryBlock, InodeNumber};
 
 impl DataBlock {
     /// Where there is room for an entry of `len` bytes between two bounds.
@@ -37,8 +37,8 @@ impl DataBlock {
 
 impl Directory {
     /// Where entries can begin in a data block.
-    pub(crate) fn first_in(geometry: &Geometry, block: u32) -> u32 {
-        if block == 0 {
+    pub(crate) fn first_in(geometry: &Geometry, block: DirectoryBlock) -> u32 {
+        if block == DirectoryBlock::FIRST {
             data::first_offset(geometry)
         } else {
             data::header_len(geometry)
@@ -68,7 +68,7 @@ impl Directory {
             let block = self.unused_number();
             (block, Self::first_in(geometry, block))
         });
-        if u64::from(block) >= space::INDEX / u64::from(geometry.directory_block_size) {
+        if u64::from(block.0) >= space::INDEX / u64::from(geometry.directory_block_size) {
             return false;
         }
         self.candidates[class] = block;
@@ -82,13 +82,14 @@ impl Directory {
     }
 
     /// The lowest number that no data block has.
-    fn unused_number(&self) -> u32 {
+    fn unused_number(&self) -> DirectoryBlock {
         let count = as_u32(self.blocks.len());
         match self.blocks.last_key_value() {
-            Some((last, _)) if last + 1 == count => count,
-            _ => (0..count)
+            Some((last, _)) if last.0 + 1 == count => DirectoryBlock(count),
+            _ => (0..=count)
+                .map(DirectoryBlock)
                 .find(|number| !self.blocks.contains_key(number))
-                .unwrap_or(count),
+                .expect("there are only `count` blocks"),
         }
     }
 
@@ -99,7 +100,7 @@ impl Directory {
         let entry = block.entries.remove(&offset)?;
         block.longest_gap = u32::MAX;
         self.changed.insert(number);
-        if block.entries.is_empty() && number != 0 {
+        if block.entries.is_empty() && number != DirectoryBlock::FIRST {
             self.blocks.remove(&number);
             self.changed.remove(&number);
         }
@@ -128,24 +129,25 @@ impl Directory {
     /// Makes `..` refer to another directory.
     pub(crate) fn set_parent(&mut self, parent: InodeNumber) {
         self.parent = parent;
-        self.changed.insert(0);
+        self.changed.insert(DirectoryBlock::FIRST);
     }
 
     /// Moves all names together, into the first block, which must have room for them.
     pub(super) fn pack(&mut self, geometry: &Geometry) {
         let blocks = std::mem::take(&mut self.blocks);
         self.names.clear();
-        self.blocks.insert(0, DataBlock::default());
+        self.blocks
+            .insert(DirectoryBlock::FIRST, DataBlock::default());
         let mut offset = data::first_offset(geometry);
         for entry in blocks
             .into_values()
             .flat_map(|block| block.entries.into_values())
         {
             let len = entry_len(geometry, entry.name.len());
-            self.place(0, offset, entry);
+            self.place(DirectoryBlock::FIRST, offset, entry);
             offset += len;
         }
-        self.candidates = [0; LENGTH_CLASSES];
-        self.changed = [0].into();
+        self.candidates = [DirectoryBlock::FIRST; LENGTH_CLASSES];
+        self.changed = [DirectoryBlock::FIRST].into();
     }
 }

@@ -4,10 +4,10 @@ use crate::dir::{DataBlock, Directory, Form, shortform};
 use crate::format::bytes::{as_u16, as_u32, put_u32};
 use crate::format::dir::data::{BlockKind, Dots, INDEX_ENTRY_LEN, TAIL_LEN, entry_len};
 use crate::format::dir::hash::name_hash;
-use crate::format::dir::index::{IndexEntry, NO_BLOCK, space};
+use crate::format::dir::index::{IndexEntry, NO_BLOCK};
 use crate::format::dir::{data, index};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DirectoryBlock, FileBlock, InodeNumber};
 use crate::format::stamp::{DIRECTORY, Stamp};
 
 /// The form that a directory gets on the disk.
@@ -26,7 +26,7 @@ pub(crate) enum Layout {
 /// A block of a directory.
 pub(crate) struct LaidBlock {
     /// The first of its blocks in the fork.
-    pub(crate) file_block: u64,
+    pub(crate) file_block: FileBlock,
     /// How it is sealed, and its bytes; `None` if the disk has it already.
     pub(crate) content: Option<(Stamp, Vec<u8>)>,
 }
@@ -55,12 +55,13 @@ impl Directory {
 
     /// Whether the names lie so that the first block holds them and their index.
     fn is_packed(&self, geometry: &Geometry) -> bool {
-        let first = self.blocks.get(&0);
+        let first = self.blocks.get(&DirectoryBlock::FIRST);
         let last = first.and_then(|block| block.entries.last_key_value());
         let end = last.map_or(0, |(offset, entry)| {
             offset + entry_len(geometry, entry.name.len())
         });
-        self.blocks.keys().eq([&0]) && whole_len(end, self.len()) <= geometry.directory_block_len()
+        self.blocks.keys().eq([&DirectoryBlock::FIRST])
+            && whole_len(end, self.len()) <= geometry.directory_block_len()
     }
 
     /// Lays the directory out for the disk, with `room` bytes in the inode.
@@ -94,7 +95,7 @@ impl Directory {
             block
                 .entries
                 .iter()
-                .map(move |(offset, entry)| (name_hash(&entry.name), number * units + offset / 8))
+                .map(move |(offset, entry)| (name_hash(&entry.name), number.0 * units + offset / 8))
         });
         let mut entries: Vec<_> = dots.into_iter().chain(names).collect();
         entries.sort_unstable();
@@ -105,7 +106,7 @@ impl Directory {
     pub(crate) fn rooms(&self, geometry: &Geometry) -> Vec<u16> {
         let mut rooms = Vec::new();
         for (&number, block) in &self.blocks {
-            rooms.resize(number as usize, NO_BLOCK);
+            rooms.resize(number.0 as usize, NO_BLOCK);
             rooms.push(longest_room(block, geometry, number));
         }
         rooms
@@ -119,13 +120,13 @@ impl Directory {
             itself,
             parent: self.parent,
         };
-        let names = &self.blocks[&0].entries;
+        let names = &self.blocks[&DirectoryBlock::FIRST].entries;
         let mut bytes = data::encode(names, geometry, BlockKind::Whole, Some(dots), as_u32(end));
         index::put_entries(&mut bytes, end, &entries);
         put_u32(&mut bytes, tail, as_u32(entries.len()));
         Layout::Blocks {
             blocks: vec![LaidBlock {
-                file_block: 0,
+                file_block: FileBlock::FIRST,
                 content: Some((DIRECTORY, bytes)),
             }],
             size: u64::from(geometry.directory_block_size),
@@ -133,13 +134,12 @@ impl Directory {
     }
 
     fn layout_parts(&self, geometry: &Geometry, itself: InodeNumber) -> Layout {
-        let step = u64::from(geometry.directory_block_blocks);
         let end = geometry.directory_block_size;
         let mut blocks = Vec::new();
         for (&number, block) in &self.blocks {
             let unchanged = self.form == Form::Parts && !self.changed.contains(&number);
             let content = (!unchanged).then(|| {
-                let dots = (number == 0).then_some(Dots {
+                let dots = (number == DirectoryBlock::FIRST).then_some(Dots {
                     itself,
                     parent: self.parent,
                 });
@@ -147,15 +147,13 @@ impl Directory {
                 (DIRECTORY, bytes)
             });
             blocks.push(LaidBlock {
-                file_block: u64::from(number) * step,
+                file_block: geometry.directory_file_block(number),
                 content,
             });
         }
         let room = self.rooms(geometry);
         let entries = self.index_entries(geometry);
-        let block_size = u64::from(geometry.block_size);
-        let (index, free) = (space::INDEX / block_size, space::FREE / block_size);
-        let index = index::build(geometry, &entries, &room, index, free);
+        let index = index::build(geometry, &entries, &room);
         blocks.extend(index.into_iter().map(|block| LaidBlock {
             file_block: block.file_block,
             content: Some((block.stamp, block.bytes)),
@@ -168,7 +166,7 @@ impl Directory {
 }
 
 /// The longest unused run of a data block.
-fn longest_room(block: &DataBlock, geometry: &Geometry, number: u32) -> u16 {
+fn longest_room(block: &DataBlock, geometry: &Geometry, number: DirectoryBlock) -> u16 {
     let first = Directory::first_in(geometry, number);
     let runs = data::unused_runs(
         &block.entries,

@@ -8,7 +8,7 @@ use crate::fork::read_blocks;
 use crate::format::dir::data;
 use crate::format::dir::data::BlockKind;
 use crate::format::dir::index::index_start;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DirectoryBlock, FileBlock, InodeNumber};
 use crate::inode::{Fork, Inode};
 use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
@@ -28,14 +28,13 @@ pub(crate) fn load(volume: &Volume, inode: &Inode) -> Result<Directory> {
 }
 
 /// The numbers of the data blocks that a directory has.
-pub(crate) fn data_block_numbers(volume: &Volume, map: &ExtentMap) -> Vec<u32> {
-    let per_block = u64::from(volume.geometry.directory_block_blocks);
+pub(crate) fn data_block_numbers(volume: &Volume, map: &ExtentMap) -> Vec<DirectoryBlock> {
+    let geometry = &volume.geometry;
     let mut numbers = Vec::new();
-    for extent in map.range(0, index_start(&volume.geometry)) {
-        let first = extent.file_block / per_block;
-        let last = (extent.end() - 1) / per_block;
-        for number in first..=last {
-            let number = u32::try_from(number).expect("32 GiB have fewer blocks");
+    for extent in map.range(FileBlock::FIRST, index_start(geometry).into()) {
+        let first = geometry.directory_block(extent.file_block);
+        let last = geometry.directory_block(FileBlock(extent.end().0 - 1));
+        for number in (first.0..=last.0).map(DirectoryBlock) {
             if numbers.last() != Some(&number) {
                 numbers.push(number);
             }
@@ -53,7 +52,7 @@ fn load_blocks(volume: &Volume, inode: InodeNumber, map: &ExtentMap) -> Result<D
     let mut itself = None;
     let numbers = data_block_numbers(volume, map);
     for &number in &numbers {
-        let file_block = u64::from(number) * u64::from(per_block);
+        let file_block = geometry.directory_file_block(number);
         let bad_block = |problem: String| corrupt(in_file(inode, file_block), problem);
         let blocks = read_blocks(volume, inode, map, file_block, per_block)?;
         let kind = data::check_identity(&blocks.bytes, geometry, blocks.daddr, inode)
@@ -88,7 +87,10 @@ fn load_blocks(volume: &Volume, inode: InodeNumber, map: &ExtentMap) -> Result<D
             } else {
                 data::header_len(geometry) + data::entry_len(geometry, 1)
             };
-            if number != 0 || offset != place || slot.replace(entry.inode).is_some() {
+            if number != DirectoryBlock::FIRST
+                || offset != place
+                || slot.replace(entry.inode).is_some()
+            {
                 return Err(bad_block("a dot entry in the wrong place".to_owned()));
             }
         }

@@ -14,7 +14,7 @@ pub(crate) mod shortform;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::format::dir::entry::Entry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DirectoryBlock, InodeNumber};
 
 /// A block of names: the names by their byte offset in the block.
 #[derive(Debug, Clone)]
@@ -56,15 +56,15 @@ pub(crate) struct Directory {
     /// The inode that `..` names.
     pub(crate) parent: InodeNumber,
     /// Data blocks by their number.
-    pub(crate) blocks: BTreeMap<u32, DataBlock>,
+    pub(crate) blocks: BTreeMap<DirectoryBlock, DataBlock>,
     /// Where each name is: block and offset.
-    names: HashMap<Vec<u8>, (u32, u32)>,
+    names: HashMap<Vec<u8>, (DirectoryBlock, u32)>,
     /// The form on the disk.
     form: Form,
     /// Data blocks that differ from those on the disk.
-    changed: BTreeSet<u32>,
+    changed: BTreeSet<DirectoryBlock>,
     /// For each length of entries, in units of eight bytes, the first block that may have room.
-    candidates: [u32; LENGTH_CLASSES],
+    candidates: [DirectoryBlock; LENGTH_CLASSES],
 }
 
 impl Directory {
@@ -72,16 +72,16 @@ impl Directory {
     pub(crate) fn new(parent: InodeNumber) -> Self {
         Self {
             parent,
-            blocks: BTreeMap::from([(0, DataBlock::default())]),
+            blocks: BTreeMap::from([(DirectoryBlock::FIRST, DataBlock::default())]),
             names: HashMap::new(),
             form: Form::Inode,
             changed: BTreeSet::new(),
-            candidates: [0; LENGTH_CLASSES],
+            candidates: [DirectoryBlock::FIRST; LENGTH_CLASSES],
         }
     }
 
     /// Puts an entry at the place where it was found; false if the name is there already.
-    fn place(&mut self, block: u32, offset: u32, entry: Entry) -> bool {
+    fn place(&mut self, block: DirectoryBlock, offset: u32, entry: Entry) -> bool {
         let known = self.names.insert(entry.name.clone(), (block, offset));
         self.blocks
             .entry(block)

@@ -5,7 +5,7 @@ use crate::format::bytes::{as_u16, u16_at, u32_at, u64_at};
 use crate::format::dir::data;
 use crate::format::dir::entry::{Entry, code_of_type, type_from_code};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DirectoryBlock, InodeNumber};
 
 /// Decodes a directory in the inode.
 pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, String> {
@@ -52,7 +52,7 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Directory, Str
             inode,
             file_type,
         };
-        if !directory.place(0, offset, entry) {
+        if !directory.place(DirectoryBlock::FIRST, offset, entry) {
             return Err(format!(
                 "{:?} is there twice",
                 String::from_utf8_lossy(name)

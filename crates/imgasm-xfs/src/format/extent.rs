@@ -4,13 +4,13 @@
 use crate::format::btree::Record;
 use crate::format::bytes::{put_u64, u64_at};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::FsBlock;
+use crate::format::numbers::{FileBlock, FsBlock};
 
 /// A run of a fork's blocks that lie together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// First block in the fork.
-    pub(crate) file_block: u64,
+    pub(crate) file_block: FileBlock,
     /// First block in the filesystem.
     pub(crate) start: FsBlock,
     /// Number of blocks, at most [`Extent::MAX_BLOCKS`].
@@ -31,33 +31,33 @@ impl Extent {
     /// The most blocks that an extent can have.
     pub(crate) const MAX_BLOCKS: u64 = mask(BLOCKS_BITS);
     /// The highest block number that a fork can have.
-    pub(crate) const MAX_FILE_BLOCK: u64 = mask(FILE_BLOCK_BITS);
+    pub(crate) const MAX_FILE_BLOCK: FileBlock = FileBlock(mask(FILE_BLOCK_BITS));
 
     /// The block after the last one, in the fork.
-    pub(crate) fn end(&self) -> u64 {
-        self.file_block + self.blocks
+    pub(crate) fn end(&self) -> FileBlock {
+        self.file_block.plus(self.blocks)
     }
 
     /// The block of the filesystem that holds a block of the fork, which must be of this extent.
-    pub(crate) fn at(&self, file_block: u64) -> FsBlock {
-        self.start.plus(file_block - self.file_block)
+    pub(crate) fn at(&self, file_block: FileBlock) -> FsBlock {
+        self.start.plus(file_block.since(self.file_block))
     }
 
     /// The part of the extent that lies in a range of the fork's blocks, if any does.
-    pub(crate) fn clip(&self, from: u64, to: u64) -> Option<Self> {
+    pub(crate) fn clip(&self, from: FileBlock, to: FileBlock) -> Option<Self> {
         let start = self.file_block.max(from);
         let end = self.end().min(to);
         (start < end).then(|| Self {
             file_block: start,
             start: self.at(start),
-            blocks: end - start,
+            blocks: end.since(start),
             unwritten: self.unwritten,
         })
     }
 }
 
 impl Record for Extent {
-    type Key = u64;
+    type Key = FileBlock;
     const LEN: usize = 16;
     const KEY_LEN: usize = 8;
     const OVERLAPPING: bool = false;
@@ -66,7 +66,7 @@ impl Record for Extent {
         let high = u64_at(bytes, 0);
         let low = u64_at(bytes, 8);
         let extent = Self {
-            file_block: high >> 9 & mask(FILE_BLOCK_BITS),
+            file_block: FileBlock(high >> 9 & mask(FILE_BLOCK_BITS)),
             start: FsBlock((high & mask(9)) << 43 | low >> BLOCKS_BITS),
             blocks: low & mask(BLOCKS_BITS),
             unwritten: high >> 63 == 1,
@@ -84,16 +84,16 @@ impl Record for Extent {
             self.start.0 <= mask(START_BITS),
             "block numbers have 52 bits"
         );
-        let high = u64::from(self.unwritten) << 63 | self.file_block << 9 | self.start.0 >> 43;
+        let high = u64::from(self.unwritten) << 63 | self.file_block.0 << 9 | self.start.0 >> 43;
         let low = (self.start.0 & mask(43)) << BLOCKS_BITS | self.blocks;
         put_u64(bytes, 0, high);
         put_u64(bytes, 8, low);
     }
-    fn low(&self) -> u64 {
+    fn low(&self) -> FileBlock {
         self.file_block
     }
-    fn encode_key(file_block: u64, bytes: &mut [u8]) {
-        put_u64(bytes, 0, file_block);
+    fn encode_key(file_block: FileBlock, bytes: &mut [u8]) {
+        put_u64(bytes, 0, file_block.0);
     }
 }
 

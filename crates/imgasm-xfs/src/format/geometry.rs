@@ -3,7 +3,9 @@
 
 use crate::format::ag::sector;
 use crate::format::features::Features;
-use crate::format::numbers::{FsBlock, GroupBlock, GroupInode, GroupNumber, InodeNumber};
+use crate::format::numbers::{
+    DirectoryBlock, FileBlock, FsBlock, GroupBlock, GroupInode, GroupNumber, InodeNumber,
+};
 use crate::format::superblock::Superblock;
 
 /// Inodes in a chunk (`XFS_INODES_PER_CHUNK`).
@@ -102,6 +104,32 @@ impl Geometry {
     /// How many blocks hold `bytes` bytes.
     pub(crate) fn blocks_for(&self, bytes: u64) -> u64 {
         bytes.div_ceil(u64::from(self.block_size))
+    }
+
+    /// The block of a file that holds a byte.
+    pub(crate) fn file_block(&self, offset: u64) -> FileBlock {
+        FileBlock(offset / u64::from(self.block_size))
+    }
+
+    /// The first block of a file behind its first `bytes` bytes.
+    pub(crate) fn file_end(&self, bytes: u64) -> FileBlock {
+        FileBlock(self.blocks_for(bytes))
+    }
+
+    /// The first byte of a block of a file. Callers have checked it against the file's size.
+    pub(crate) fn file_offset(&self, block: FileBlock) -> u64 {
+        block.0 * u64::from(self.block_size)
+    }
+
+    /// The block of a directory that holds a block of its file, which must be below 32 GiB.
+    pub(crate) fn directory_block(&self, block: FileBlock) -> DirectoryBlock {
+        let number = block.0 / u64::from(self.directory_block_blocks);
+        DirectoryBlock(u32::try_from(number).expect("32 GiB have fewer blocks"))
+    }
+
+    /// The first block in its file of a block of a directory.
+    pub(crate) fn directory_file_block(&self, block: DirectoryBlock) -> FileBlock {
+        FileBlock(u64::from(block.0) * u64::from(self.directory_block_blocks))
     }
 
     /// How many groups there can be: inodes have 56 bits in their numbers, blocks 52.

@@ -4,7 +4,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, u16_at, u32_at};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{HashTreeBlock, InodeNumber};
 use crate::format::stamp::HASH_TREE;
 use crate::problem::corrupt;
 
@@ -19,9 +19,9 @@ const CHILD_LEN: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
     /// The next block of the same level, 0 if this is the last.
-    pub(crate) forward: u32,
+    pub(crate) forward: HashTreeBlock,
     /// The one before.
-    pub(crate) backward: u32,
+    pub(crate) backward: HashTreeBlock,
     pub(crate) magic: u16,
 }
 
@@ -46,8 +46,8 @@ pub(crate) fn check_identity(
         HASH_TREE.verify(bytes, geometry, daddr, owner.0)?;
     }
     Ok(Header {
-        forward: u32_at(bytes, 0),
-        backward: u32_at(bytes, 4),
+        forward: HashTreeBlock(u32_at(bytes, 0)),
+        backward: HashTreeBlock(u32_at(bytes, 4)),
         magic: u16_at(bytes, 8),
     })
 }
@@ -57,7 +57,7 @@ pub(crate) fn check_identity(
 pub(crate) struct Node {
     /// 1 if the children are leaves.
     pub(crate) level: u16,
-    pub(crate) children: Vec<(u32, u32)>,
+    pub(crate) children: Vec<Child>,
 }
 
 impl Node {
@@ -82,7 +82,7 @@ impl Node {
             .filter(|children| !children.is_empty() && (1..=MAX_LEVELS).contains(&level))
             .ok_or_else(|| format!("a node at level {level} with {count} children"))?
             .chunks_exact(CHILD_LEN)
-            .map(|child| (u32_at(child, 0), u32_at(child, 4)))
+            .map(|child| (u32_at(child, 0), HashTreeBlock(u32_at(child, 4))))
             .collect();
         Ok(Self { level, children })
     }
@@ -91,38 +91,38 @@ impl Node {
 /// Goes down from `root` by the first children to the first leaf. `read` gives the node at a block
 /// of the fork, or `None` for a leaf.
 pub(crate) fn first_leaf(
-    root: u64,
-    mut read: impl FnMut(u64) -> Result<Option<Node>>,
-) -> Result<u64> {
+    root: HashTreeBlock,
+    mut read: impl FnMut(HashTreeBlock) -> Result<Option<Node>>,
+) -> Result<HashTreeBlock> {
     let mut block = root;
     let mut above = MAX_LEVELS + 1;
     while let Some(node) = read(block)? {
         if node.level >= above {
             return Err(corrupt(
-                Location::Block(block),
+                Location::Block(block.0.into()),
                 format!("a node at level {} below one at {above}", node.level),
             ));
         }
         above = node.level;
-        block = u64::from(node.children[0].1);
+        block = node.children[0].1;
     }
     Ok(block)
 }
 
 /// Writes what all blocks of the tree begin with.
 pub(crate) fn put_header(block: &mut [u8], header: Header) {
-    put_u32(block, 0, header.forward);
-    put_u32(block, 4, header.backward);
+    put_u32(block, 0, header.forward.0);
+    put_u32(block, 4, header.backward.0);
     put_u16(block, 8, header.magic);
 }
 
 /// A block as its parent sees it: the highest hash below it, and its number in the fork.
-pub(crate) type Child = (u32, u32);
+pub(crate) type Child = (u32, HashTreeBlock);
 
 /// The nodes above some leaves: blocks by their numbers in the fork, whose identity is still to be
 /// sealed.
 pub(crate) struct Nodes {
-    pub(crate) blocks: Vec<(u32, Vec<u8>)>,
+    pub(crate) blocks: Vec<(HashTreeBlock, Vec<u8>)>,
 }
 
 /// Builds the nodes above `leaves`, of blocks of `block_len` bytes. The root gets the number
@@ -131,8 +131,8 @@ pub(crate) fn build_nodes(
     geometry: &Geometry,
     block_len: usize,
     leaves: &[Child],
-    root: u32,
-    next: u32,
+    root: HashTreeBlock,
+    next: HashTreeBlock,
     step: u32,
 ) -> Nodes {
     let capacity = (block_len - counted_header_len(geometry)) / CHILD_LEN;
@@ -143,20 +143,27 @@ pub(crate) fn build_nodes(
     loop {
         let count = below.len().div_ceil(capacity);
         let per_node = below.len().div_ceil(count);
-        let numbers: Vec<u32> = if count == 1 {
+        let numbers: Vec<HashTreeBlock> = if count == 1 {
             vec![root]
         } else {
             (0..as_u32(count))
-                .map(|index| next + index * step)
+                .map(|index| next.plus(index * step))
                 .collect()
         };
-        next += as_u32(count) * step;
+        next = next.plus(as_u32(count) * step);
         let mut above = Vec::with_capacity(count);
         for (index, children) in below.chunks(per_node).enumerate() {
             let mut block = vec![0; block_len];
             let header = Header {
-                forward: numbers.get(index + 1).copied().unwrap_or(0),
-                backward: if index == 0 { 0 } else { numbers[index - 1] },
+                forward: numbers
+                    .get(index + 1)
+                    .copied()
+                    .unwrap_or(HashTreeBlock::NONE),
+                backward: if index == 0 {
+                    HashTreeBlock::NONE
+                } else {
+                    numbers[index - 1]
+                },
                 magic: NODE_MAGIC.1,
             };
             put_header(&mut block, header);
@@ -165,7 +172,7 @@ pub(crate) fn build_nodes(
             for (slot, (hash, number)) in children.iter().enumerate() {
                 let at = counted_header_len(geometry) + slot * CHILD_LEN;
                 put_u32(&mut block, at, *hash);
-                put_u32(&mut block, at + 4, *number);
+                put_u32(&mut block, at + 4, number.0);
             }
             let highest = children.last().expect("every node has children").0;
             above.push((highest, numbers[index]));

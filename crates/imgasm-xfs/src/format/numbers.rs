@@ -27,6 +27,20 @@ pub(crate) struct InodeNumber(pub(crate) u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct GroupInode(pub(crate) u32);
 
+/// A block of a file or of its attributes, counted from the start of the fork (`xfs_fileoff_t`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileBlock(pub(crate) u64);
+
+/// The same in the trees by hash of directories and attributes, where it has 32 bits and 0 often
+/// stands for none (`xfs_dablk_t`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct HashTreeBlock(pub(crate) u32);
+
+/// A data block of a directory, in units of directory blocks, which may be several blocks of the
+/// file (`xfs_dir2_db_t`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DirectoryBlock(pub(crate) u32);
+
 impl FsBlock {
     /// The block `n` blocks further on in the same group. Callers have checked that it exists.
     pub(crate) const fn plus(self, n: u64) -> Self {
@@ -35,15 +49,36 @@ impl FsBlock {
 }
 
 impl GroupBlock {
-    /// The first block, where the group's head is.
-    pub(crate) const FIRST: Self = Self(0);
     /// What stands for no block (`NULLAGBLOCK`).
     pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+impl HashTreeBlock {
+    /// The root of the attributes' tree, or their only leaf.
+    pub(crate) const ATTRIBUTES: Self = Self(0);
+    /// What stands for no neighbour on the same level, because block 0 can be nobody's.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The block `n` blocks further on, which callers have checked to exist.
+    pub(crate) const fn plus(self, n: u32) -> Self {
+        Self(self.0 + n)
+    }
+}
+
+impl DirectoryBlock {
+    /// The first block, which has `.` and `..`.
+    pub(crate) const FIRST: Self = Self(0);
 }
 
 impl GroupInode {
     /// What stands for no inode, and ends a list of unlinked ones (`NULLAGINO`).
     pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+impl From<HashTreeBlock> for FileBlock {
+    fn from(block: HashTreeBlock) -> Self {
+        Self(block.0.into())
+    }
 }
 
 impl From<NodeId> for InodeNumber {
@@ -63,11 +98,13 @@ impl GroupNumber {
     pub(crate) const FIRST: Self = Self(0);
 }
 
-/// The number that lies `n` further on, which callers have checked to exist, and the way from one
-/// number to a later one.
+/// The first number; the one that lies `n` further on, which callers have checked to exist; the way
+/// from one to a later one.
 macro_rules! counted {
     ($($name:ident: $int:ty),+) => {
         $(impl $name {
+            pub(crate) const FIRST: Self = Self(0);
+
             pub(crate) const fn plus(self, n: $int) -> Self {
                 Self(self.0 + n)
             }
@@ -78,7 +115,7 @@ macro_rules! counted {
         })+
     };
 }
-counted!(GroupBlock: u32, GroupInode: u32);
+counted!(GroupBlock: u32, GroupInode: u32, FileBlock: u64);
 
 /// Messages show numbers, and records that hold them, without the names of the types.
 macro_rules! shown_as_numbers {
@@ -95,4 +132,13 @@ macro_rules! shown_as_numbers {
         })+
     };
 }
-shown_as_numbers!(GroupNumber, GroupBlock, FsBlock, InodeNumber, GroupInode);
+shown_as_numbers!(
+    GroupNumber,
+    GroupBlock,
+    FsBlock,
+    InodeNumber,
+    GroupInode,
+    FileBlock,
+    HashTreeBlock,
+    DirectoryBlock
+);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use imgasm_fs::Result;
 
-use crate::format::numbers::{FsBlock, InodeNumber};
+use crate::format::numbers::{FileBlock, FsBlock, InodeNumber};
 use crate::problem::unknown_in_log;
 
 /// What is to be done.
@@ -51,7 +51,7 @@ pub(crate) struct Mapping {
     /// First block in the filesystem.
     pub(crate) start: FsBlock,
     /// First block in the fork.
-    pub(crate) file_block: u64,
+    pub(crate) file_block: FileBlock,
     pub(crate) blocks: u32,
     /// What is to be done, and to which fork (`XFS_BMAP_EXTENT_*`).
     pub(crate) flags: u32,

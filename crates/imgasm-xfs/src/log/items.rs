@@ -5,7 +5,7 @@
 use imgasm_fs::Result;
 
 use crate::format::bytes::u32_at;
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber, InodeNumber};
+use crate::format::numbers::{FileBlock, FsBlock, GroupBlock, GroupNumber, InodeNumber};
 use crate::log::intents::{Intent, IntentKind, Mapping};
 use crate::log::transactions::{RawItem, le16};
 use crate::problem::unknown_in_log;
@@ -173,7 +173,7 @@ fn decode_intent(raw: &RawItem, kind: IntentKind, begins: bool, bad: Bad<'_>) ->
             .map(|bytes| Mapping {
                 inode: InodeNumber(le64(bytes, 0)),
                 start: FsBlock(le64(bytes, 8)),
-                file_block: le64(bytes, 16),
+                file_block: FileBlock(le64(bytes, 16)),
                 blocks: le32(bytes, 24),
                 flags: le32(bytes, 28),
             })

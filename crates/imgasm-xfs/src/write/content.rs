@@ -12,7 +12,7 @@ use crate::extent_map::ExtentMap;
 use crate::format::bytes::as_usize;
 use crate::format::extent::Extent;
 use crate::format::inode::{Time, flags, flags2};
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{FileBlock, InodeNumber};
 use crate::inode::{Fork, Inode};
 use crate::problem::unstorable;
 use crate::volume::Volume;
@@ -28,7 +28,7 @@ const CONTENT_TIMES: [Time; 2] = [Time::Modified, Time::Changed];
 /// Blocks of a file that are to be written whole.
 struct Blocks {
     /// The first of them.
-    at: u64,
+    at: FileBlock,
     /// How many.
     len: u64,
     /// The extent that the file has there, and whether it shares it with other files.
@@ -109,7 +109,7 @@ impl Writer {
             for run in data_runs(&buffer[..padded]) {
                 let offset = at + run.start as u64;
                 let room = volume.geometry.blocks_for(size - offset);
-                let first = offset / block_size;
+                let first = volume.geometry.file_block(offset);
                 self.write_run(volume, number, map, first, &buffer[run], room)?;
             }
             at += len as u64;
@@ -123,28 +123,29 @@ impl Writer {
         volume: &Volume,
         number: InodeNumber,
         map: &mut ExtentMap,
-        first: u64,
+        first: FileBlock,
         bytes: &[u8],
         room: u64,
     ) -> Result<()> {
         let block_len = volume.geometry.block_len();
-        let end = first + (bytes.len() / block_len) as u64;
-        if self.allocator.check_room(end - first).is_err() {
+        let blocks = (bytes.len() / block_len) as u64;
+        let end = first.plus(blocks);
+        if self.allocator.check_room(blocks).is_err() {
             // The error says how much room is missing for the whole content.
-            self.allocator.check_room(room.max(end - first))?;
+            self.allocator.check_room(room.max(blocks))?;
         }
         let mut at = first;
         while at < end {
-            let room = room.max(end - first) - (at - first);
+            let room = room.max(blocks) - at.since(first);
             let want = Want {
                 file_block: at,
-                blocks: end - at,
+                blocks: end.since(at),
                 room,
                 purpose: Purpose::Content,
             };
             let extent = self.allocate_for(volume, number, map, &want)?;
             map.insert(extent);
-            let from = as_usize(at - first) * block_len;
+            let from = as_usize(at.since(first)) * block_len;
             let len = as_usize(extent.blocks) * block_len;
             let offset = volume.byte_offset(extent.start)?;
             volume.device.write_at(offset, &bytes[from..from + len])?;
@@ -172,7 +173,7 @@ impl Writer {
     fn cut_off(&mut self, volume: &Volume, number: InodeNumber, end: u64) -> Result<()> {
         let block_size = u64::from(volume.geometry.block_size);
         let mut map = self.take_map(volume, number)?;
-        let removed = map.remove(volume.geometry.blocks_for(end), Extent::MAX_FILE_BLOCK);
+        let removed = map.remove(volume.geometry.file_end(end), Extent::MAX_FILE_BLOCK);
         self.put_map(volume, number, map)?;
         for extent in removed {
             self.allocator
@@ -183,7 +184,7 @@ impl Writer {
             return Ok(());
         }
         let inode = self.regular(volume, number)?;
-        let last = inode.data_map()?.find(end / block_size);
+        let last = inode.data_map()?.find(volume.geometry.file_block(end));
         if last.is_some_and(|extent| !extent.unwritten) {
             self.overwrite(volume, number, end, &vec![0; as_usize(rest)])?;
         }
@@ -222,18 +223,12 @@ impl Writer {
         end: u64,
     ) -> Result<()> {
         let geometry = &volume.geometry;
-        let (first, last) = (
-            offset / u64::from(geometry.block_size),
-            geometry.blocks_for(end),
-        );
+        let (first, last) = (geometry.file_block(offset), geometry.file_end(end));
+        let blocks = last.since(first);
         let reflink = geometry.features.reflink;
         let map = self.regular(volume, number)?.data_map()?;
         let kept: u64 = map.range(first, last).map(|extent| extent.blocks).sum();
-        let needed = if reflink {
-            last - first
-        } else {
-            last - first - kept
-        };
+        let needed = if reflink { blocks } else { blocks - kept };
         if needed == 0 || self.allocator.check_room(needed).is_ok() {
             return Ok(());
         }
@@ -252,7 +247,7 @@ impl Writer {
                 at += len;
             }
         }
-        self.allocator.check_room(last - first - own)
+        self.allocator.check_room(blocks - own)
     }
 
     /// Writes `data` at `offset`: into the file's own blocks if it has them to itself, else
@@ -264,12 +259,12 @@ impl Writer {
         offset: u64,
         data: &[u8],
     ) -> Result<()> {
-        let block_size = u64::from(volume.geometry.block_size);
+        let geometry = &volume.geometry;
         let end = offset + data.len() as u64;
-        let last = end.div_ceil(block_size);
-        let mut at = offset / block_size;
+        let last = geometry.file_end(end);
+        let mut at = geometry.file_block(offset);
         while at < last {
-            let limit = last.min(at + BUFFER / block_size);
+            let limit = last.min(at.plus(BUFFER / u64::from(geometry.block_size)));
             let map = map_of(self.regular(volume, number)?);
             let here = map.range(at, limit).next();
             let (len, owned) = match here {
@@ -277,19 +272,19 @@ impl Writer {
                     let (len, shared) =
                         self.allocator
                             .shared_run(volume, extent.start, extent.blocks)?;
-                    let part = extent.clip(at, at + len);
+                    let part = extent.clip(at, at.plus(len));
                     (len, part.map(|part| (part, shared)))
                 }
-                Some(extent) => (extent.file_block - at, None),
-                None => (limit - at, None),
+                Some(extent) => (extent.file_block.since(at), None),
+                None => (limit.since(at), None),
             };
-            let from = (at * block_size).max(offset);
-            let to = ((at + len) * block_size).min(end);
+            let first = geometry.file_offset(at);
+            let from = first.max(offset);
+            let to = geometry.file_offset(at.plus(len)).min(end);
             let part = &data[as_usize(from - offset)..as_usize(to - offset)];
             match owned {
                 Some((extent, false)) if !extent.unwritten => {
-                    let device_offset =
-                        volume.byte_offset(extent.start)? + (from - at * block_size);
+                    let device_offset = volume.byte_offset(extent.start)? + (from - first);
                     volume.device.write_at(device_offset, part)?;
                 }
                 _ => {
@@ -297,7 +292,7 @@ impl Writer {
                     self.write_blocks(volume, number, &blocks, from, part)?;
                 }
             }
-            at += len;
+            at = at.plus(len);
         }
         Ok(())
     }
@@ -322,10 +317,10 @@ impl Writer {
             let offset = volume.byte_offset(extent.start)?;
             volume.device.read_at(offset, &mut bytes)?;
         }
-        let start = as_usize(from - at * block_size);
+        let start = as_usize(from - volume.geometry.file_offset(at));
         bytes[start..start + part.len()].copy_from_slice(part);
         let mut map = self.take_map(volume, number)?;
-        map.remove(at, at + len);
+        map.remove(at, at.plus(len));
         match before {
             Some((extent, false)) => {
                 map.insert(Extent {

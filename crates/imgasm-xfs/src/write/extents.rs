@@ -9,7 +9,7 @@ use crate::format::btree::{EXTENTS, Record};
 use crate::format::bytes::{as_u16, put_u16, put_u64};
 use crate::format::extent::{Extent, ROOT_HEADER_LEN, root_capacity};
 use crate::format::inode::format;
-use crate::format::numbers::{FsBlock, InodeNumber};
+use crate::format::numbers::{FileBlock, FsBlock, InodeNumber};
 use crate::volume::Volume;
 use crate::write::{Want, Writer};
 use crate::writes::Writes;
@@ -101,8 +101,8 @@ impl Writer {
         volume: &Volume,
         number: InodeNumber,
         map: &mut ExtentMap,
-        from: u64,
-        to: u64,
+        from: FileBlock,
+        to: FileBlock,
         room: u64,
     ) -> Result<()> {
         let mut at = from;
@@ -114,8 +114,8 @@ impl Writer {
                     let end = next.map_or(to, |extent| extent.file_block);
                     let want = Want {
                         file_block: at,
-                        blocks: end - at,
-                        room: room.max(end - at),
+                        blocks: end.since(at),
+                        room: room.max(end.since(at)),
                         purpose: Purpose::Metadata,
                     };
                     let extent = self.allocate_for(volume, number, map, &want)?;
@@ -132,8 +132,8 @@ impl Writer {
         &mut self,
         volume: &Volume,
         map: &mut ExtentMap,
-        from: u64,
-        to: u64,
+        from: FileBlock,
+        to: FileBlock,
     ) -> Result<()> {
         for extent in map.remove(from, to) {
             self.allocator.free(volume, extent.start, extent.blocks)?;

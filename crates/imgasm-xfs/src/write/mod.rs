@@ -30,7 +30,7 @@ use crate::format::attr::key::Attributes;
 use crate::format::btree::records::FreeRecord;
 use crate::format::extent::Extent;
 use crate::format::inode::{Core, Time};
-use crate::format::numbers::{FsBlock, GroupNumber, InodeNumber};
+use crate::format::numbers::{FileBlock, FsBlock, GroupNumber, InodeNumber};
 use crate::format::superblock::Superblock;
 use crate::inode::{Fork, Inode};
 use crate::problem::{FS, corrupt, incompatible, not_writable};
@@ -49,7 +49,7 @@ pub(crate) struct Staged {
 /// Blocks that a fork is to get.
 struct Want {
     /// The first of them in the fork.
-    file_block: u64,
+    file_block: FileBlock,
     blocks: u64,
     /// How many there should be room for in one run.
     room: u64,
@@ -183,11 +183,11 @@ impl Writer {
         map: &ExtentMap,
         want: &Want,
     ) -> Result<Extent> {
-        let before = want.file_block.checked_sub(1);
-        let before = before.and_then(|block| map.find(block));
+        let before = want.file_block.0.checked_sub(1);
+        let before = before.and_then(|block| map.find(FileBlock(block)));
         let near = before.map_or_else(
             || Self::home(volume, number),
-            |extent| FsBlock(extent.at(extent.end() - 1).0 + 1),
+            |extent| extent.start.plus(extent.blocks),
         );
         let wish = Wish {
             near,

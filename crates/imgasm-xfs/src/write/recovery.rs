@@ -4,7 +4,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::ag::read_agi;
 use crate::format::extent::Extent;
-use crate::format::numbers::{GroupInode, GroupNumber};
+use crate::format::numbers::{FileBlock, GroupInode, GroupNumber};
 use crate::inode::Inode;
 use crate::log::Mapping;
 use crate::problem::{corrupt, incompatible};
@@ -35,7 +35,7 @@ impl Writer {
             )));
         }
         let blocks = u64::from(mapping.blocks);
-        let end = mapping.file_block.checked_add(blocks);
+        let end = mapping.file_block.0.checked_add(blocks).map(FileBlock);
         let end = end.filter(|end| *end <= Extent::MAX_FILE_BLOCK);
         let fits = volume.geometry.holds(mapping.start, blocks) && blocks <= Extent::MAX_BLOCKS;
         let Some(end) = end.filter(|_| fits && blocks > 0) else {

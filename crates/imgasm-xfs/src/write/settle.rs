@@ -14,7 +14,7 @@ use crate::format::btree::Record;
 use crate::format::bytes::as_usize;
 use crate::format::extent::{Extent, ROOT_HEADER_LEN};
 use crate::format::inode::{encode, format, literal_len};
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{FileBlock, InodeNumber};
 use crate::format::stamp::{REMOTE, Stamp};
 use crate::format::symlink as format_symlink;
 use crate::inode::{Fork, Inode};
@@ -184,9 +184,10 @@ impl Writer {
         writes: &mut Writes,
     ) -> Result<()> {
         let count = blocks.len() as u64;
-        self.free_range(volume, map, count, Extent::MAX_FILE_BLOCK)?;
-        self.fill_range(volume, inode.number, map, 0, count, count)?;
-        for (file_block, (stamp, bytes)) in (0..).zip(blocks) {
+        let end = FileBlock(count);
+        self.free_range(volume, map, end, Extent::MAX_FILE_BLOCK)?;
+        self.fill_range(volume, inode.number, map, FileBlock::FIRST, end, count)?;
+        for (file_block, (stamp, bytes)) in (0..).map(FileBlock).zip(blocks) {
             put_blocks(volume, inode.number, map, file_block, stamp, bytes, writes)?;
         }
         Ok(())
@@ -253,17 +254,18 @@ impl Writer {
         writes: &mut Writes,
     ) -> Result<()> {
         let step = u64::from(volume.geometry.directory_block_blocks);
-        let wanted: BTreeSet<u64> = blocks.iter().map(|block| block.file_block).collect();
+        let wanted: BTreeSet<FileBlock> = blocks.iter().map(|block| block.file_block).collect();
         for extent in map.extents().to_vec() {
-            for part in extent.file_block / step..extent.end().div_ceil(step) {
-                if !wanted.contains(&(part * step)) {
-                    self.free_range(volume, map, part * step, (part + 1) * step)?;
+            for part in extent.file_block.0 / step..extent.end().0.div_ceil(step) {
+                let from = FileBlock(part * step);
+                if !wanted.contains(&from) {
+                    self.free_range(volume, map, from, from.plus(step))?;
                 }
             }
         }
         let mut left = blocks.len() as u64;
         for block in blocks {
-            let (from, to) = (block.file_block, block.file_block + step);
+            let (from, to) = (block.file_block, block.file_block.plus(step));
             self.fill_range(volume, number, map, from, to, left * step)?;
             left -= 1;
             if let Some((stamp, bytes)) = block.content {
@@ -288,7 +290,7 @@ impl Writer {
         let mut map = ExtentMap::default();
         let mut stored = 0;
         while stored < target.len() {
-            let at = map.extents().last().map_or(0, Extent::end);
+            let at = map.extents().last().map_or(FileBlock::FIRST, Extent::end);
             let blocks = format_symlink::block_count(geometry, target.len() - stored);
             let want = Want {
                 file_block: at,
@@ -327,14 +329,14 @@ fn put_blocks(
     volume: &Volume,
     number: InodeNumber,
     map: &ExtentMap,
-    file_block: u64,
+    file_block: FileBlock,
     stamp: Stamp,
     mut bytes: Vec<u8>,
     writes: &mut Writes,
 ) -> Result<()> {
     let block_len = volume.geometry.block_len();
     let count = (bytes.len() / block_len) as u64;
-    let pieces: Vec<_> = map.range(file_block, file_block + count).collect();
+    let pieces: Vec<_> = map.range(file_block, file_block.plus(count)).collect();
     let first = pieces.first().expect("the range has been filled");
     stamp.seal(
         &mut bytes,
@@ -343,7 +345,7 @@ fn put_blocks(
         number.0,
     );
     for piece in pieces {
-        let from = as_usize(piece.file_block - file_block) * block_len;
+        let from = as_usize(piece.file_block.since(file_block)) * block_len;
         let len = as_usize(piece.blocks) * block_len;
         let offset = volume.byte_offset(piece.start)?;
         writes.put(offset, bytes[from..from + len].to_vec());

@@ -5,6 +5,7 @@ use crate::format::bytes::{as_u16, put_u16, put_u32, u16_at, u32_at};
 use crate::format::geometry::Geometry;
 use crate::format::hash_tree;
 use crate::format::hash_tree::{Header, put_header};
+use crate::format::numbers::HashTreeBlock;
 
 /// Magic numbers before version 5 and from it on.
 const MAGIC: (u16, u16) = (0xfbee, 0x3bee);
@@ -19,7 +20,7 @@ pub(crate) enum Value {
     /// In blocks of the attribute fork.
     Remote {
         /// The first of them.
-        file_block: u32,
+        file_block: HashTreeBlock,
         /// Bytes of the value.
         len: u32,
     },
@@ -148,7 +149,7 @@ pub(crate) fn decode(bytes: &[u8], geometry: &Geometry) -> Result<Vec<LeafAttrib
             let fixed = rest.get(..9).ok_or_else(cut)?;
             let name = rest.get(9..9 + usize::from(fixed[8])).ok_or_else(cut)?;
             let value = Value::Remote {
-                file_block: u32_at(fixed, 0),
+                file_block: HashTreeBlock(u32_at(fixed, 0)),
                 len: u32_at(fixed, 4),
             };
             (name, value)
@@ -214,8 +215,8 @@ pub(crate) fn split<'a>(
 pub(crate) fn encode(
     geometry: &Geometry,
     attributes: &[LeafAttribute],
-    forward: u32,
-    backward: u32,
+    forward: HashTreeBlock,
+    backward: HashTreeBlock,
 ) -> Vec<u8> {
     let mut block = vec![0; geometry.block_len()];
     put_header(
@@ -245,7 +246,7 @@ pub(crate) fn encode(
                 at + 3
             }
             Value::Remote { file_block, len } => {
-                put_u32(&mut block, at, *file_block);
+                put_u32(&mut block, at, file_block.0);
                 put_u32(&mut block, at + 4, *len);
                 block[at + 8] = name_len;
                 at + 9

@@ -7,7 +7,7 @@ use crate::format::geometry::Geometry;
 use crate::format::hash_tree::{
     Child, Header, Node, build_nodes, check_identity, counted_header_len, header_len, put_header,
 };
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DirectoryBlock, FileBlock, HashTreeBlock, InodeNumber};
 use crate::format::stamp::{DIRECTORY, HASH_TREE, Stamp};
 
 /// A leaf that has the room of the data blocks at its end: from version 5 on, and before.
@@ -31,8 +31,9 @@ pub(crate) mod space {
 }
 
 /// The first block of the index in a directory's fork.
-pub(crate) fn index_start(geometry: &Geometry) -> u64 {
-    space::INDEX / u64::from(geometry.block_size)
+pub(crate) fn index_start(geometry: &Geometry) -> HashTreeBlock {
+    let block = geometry.file_block(space::INDEX).0;
+    HashTreeBlock(u32::try_from(block).expect("32 GiB have fewer blocks"))
 }
 
 /// A name as the index has it: its hash, and its place in units of eight bytes.
@@ -40,7 +41,7 @@ pub(crate) type IndexEntry = (u32, u32);
 
 /// A finished block of the index, but for its identity.
 pub(crate) struct IndexBlock {
-    pub(crate) file_block: u64,
+    pub(crate) file_block: FileBlock,
     pub(crate) stamp: Stamp,
     pub(crate) bytes: Vec<u8>,
 }
@@ -63,23 +64,17 @@ fn leaf(geometry: &Geometry, header: Header, entries: &[IndexEntry]) -> Vec<u8> 
 }
 
 /// Builds the index of sorted `entries`; `room` gives the longest unused run of each data
-/// block. `index` and `free` are the first blocks of the two parts in the fork.
-pub(crate) fn build(
-    geometry: &Geometry,
-    entries: &[IndexEntry],
-    room: &[u16],
-    index: u64,
-    free: u64,
-) -> Vec<IndexBlock> {
+/// block.
+pub(crate) fn build(geometry: &Geometry, entries: &[IndexEntry], room: &[u16]) -> Vec<IndexBlock> {
     let len = geometry.directory_block_len();
     let lone_len =
         counted_header_len(geometry) + entries.len() * INDEX_ENTRY_LEN + room.len() * 2 + 4;
     if lone_len > len {
-        return build_tree(geometry, entries, room, index, free);
+        return build_tree(geometry, entries, room);
     }
     let header = Header {
-        forward: 0,
-        backward: 0,
+        forward: HashTreeBlock::NONE,
+        backward: HashTreeBlock::NONE,
         magic: LONE_LEAF_MAGIC,
     };
     let mut bytes = leaf(geometry, header, entries);
@@ -89,7 +84,7 @@ pub(crate) fn build(
         put_u16(&mut bytes, rooms + number * 2, *room);
     }
     vec![IndexBlock {
-        file_block: index,
+        file_block: index_start(geometry).into(),
         stamp: HASH_TREE,
         bytes,
     }]
@@ -97,29 +92,31 @@ pub(crate) fn build(
 
 /// Leaves below nodes, and the room of the data blocks in blocks of their own. A node leads to at
 /// least two blocks: names that fit one leaf, but not beside the rooms, are in a leaf at the root.
-fn build_tree(
-    geometry: &Geometry,
-    entries: &[IndexEntry],
-    room: &[u16],
-    index: u64,
-    free: u64,
-) -> Vec<IndexBlock> {
+fn build_tree(geometry: &Geometry, entries: &[IndexEntry], room: &[u16]) -> Vec<IndexBlock> {
     let len = geometry.directory_block_len();
     let step = geometry.directory_block_blocks;
-    let top = u32::try_from(index).expect("32 GiB have fewer blocks");
+    let top = index_start(geometry);
     let capacity = (len - counted_header_len(geometry)) / INDEX_ENTRY_LEN;
     let count = entries.len().div_ceil(capacity);
     let per_leaf = entries.len().div_ceil(count);
     let below_top = usize::from(count > 1);
-    let number = |index: usize| top + step * as_u32(index + below_top);
+    let number = |index: usize| top.plus(step * as_u32(index + below_top));
     let mut blocks = Vec::new();
     let mut leaves: Vec<Child> = Vec::with_capacity(count);
     let runs = entries.chunks(per_leaf);
     let last = runs.len() - 1;
     for (index, run) in runs.enumerate() {
         let header = Header {
-            forward: if index == last { 0 } else { number(index + 1) },
-            backward: if index == 0 { 0 } else { number(index - 1) },
+            forward: if index == last {
+                HashTreeBlock::NONE
+            } else {
+                number(index + 1)
+            },
+            backward: if index == 0 {
+                HashTreeBlock::NONE
+            } else {
+                number(index - 1)
+            },
             magic: LEAF_MAGIC,
         };
         let highest = run.last().expect("chunks are not empty").0;
@@ -133,19 +130,20 @@ fn build_tree(
     let mut blocks: Vec<_> = blocks
         .into_iter()
         .map(|(number, bytes)| IndexBlock {
-            file_block: u64::from(number),
+            file_block: number.into(),
             stamp: HASH_TREE,
             bytes,
         })
         .collect();
-    blocks.extend(build_free(geometry, room, free));
+    blocks.extend(build_free(geometry, room));
     blocks
 }
 
-fn build_free(geometry: &Geometry, room: &[u16], free: u64) -> impl Iterator<Item = IndexBlock> {
+fn build_free(geometry: &Geometry, room: &[u16]) -> impl Iterator<Item = IndexBlock> {
     let len = geometry.directory_block_len();
     let per_block = (len - FREE_HEADER_LEN) / 2;
     let step = u64::from(geometry.directory_block_blocks);
+    let free = geometry.file_block(space::FREE);
     room.chunks(per_block)
         .enumerate()
         .map(move |(index, room)| {
@@ -160,7 +158,7 @@ fn build_free(geometry: &Geometry, room: &[u16], free: u64) -> impl Iterator<Ite
                 put_u16(&mut bytes, FREE_HEADER_LEN + slot * 2, room);
             }
             IndexBlock {
-                file_block: free + index as u64 * step,
+                file_block: free.plus(index as u64 * step),
                 stamp: DIRECTORY,
                 bytes,
             }
@@ -179,7 +177,7 @@ pub(crate) enum Part<'a> {
     },
     /// Rooms of the data blocks from `first` on.
     Free {
-        first: u32,
+        first: DirectoryBlock,
         rooms: &'a [u8],
         /// How many of those data blocks exist, by the block's own count.
         used: u32,
@@ -205,7 +203,7 @@ pub(crate) fn decode<'a>(
             .checked_mul(2)
             .and_then(|len| bytes.get(header..header + len));
         return Ok(Part::Free {
-            first: u32_at(bytes, counts),
+            first: DirectoryBlock(u32_at(bytes, counts)),
             rooms: rooms.ok_or_else(cut)?,
             used: u32_at(bytes, counts + 8),
         });
