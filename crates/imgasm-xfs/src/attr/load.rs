@@ -36,7 +36,7 @@ fn load_blocks(volume: &Volume, inode: InodeNumber, map: &ExtentMap) -> Result<A
             .map_err(|problem| corrupt(in_file(inode, block), problem))?;
         Ok((blocks.bytes, header))
     };
-    let leaves = hash_tree::first_leaf(HashTreeBlock::ATTRIBUTES, |block| {
+    let leaves = hash_tree::first_leaf(inode, HashTreeBlock::ATTRIBUTES, |block| {
         let (bytes, header) = read(block)?;
         if leaf::is_leaf(header.magic, geometry) {
             return Ok(None);

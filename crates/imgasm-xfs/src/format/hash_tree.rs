@@ -1,12 +1,12 @@
 //! The trees by hash that lead to names and attributes (`xfs_da_blkinfo`, `xfs_da_intnode`).
 
-use imgasm_fs::{Location, Result};
+use imgasm_fs::Result;
 
 use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, u16_at, u32_at};
 use crate::format::geometry::Geometry;
 use crate::format::numbers::{HashTreeBlock, InodeNumber};
 use crate::format::stamp::HASH_TREE;
-use crate::problem::corrupt;
+use crate::problem::{corrupt, in_file};
 
 /// Magic numbers of nodes before version 5 and from it on.
 const NODE_MAGIC: (u16, u16) = (0xfebe, 0x3ebe);
@@ -88,9 +88,10 @@ impl Node {
     }
 }
 
-/// Goes down from `root` by the first children to the first leaf. `read` gives the node at a block
-/// of the fork, or `None` for a leaf.
+/// Goes down from `root` in the fork of `inode` by the first children to the first leaf. `read` gives
+/// the node at a block of the fork, or `None` for a leaf.
 pub(crate) fn first_leaf(
+    inode: InodeNumber,
     root: HashTreeBlock,
     mut read: impl FnMut(HashTreeBlock) -> Result<Option<Node>>,
 ) -> Result<HashTreeBlock> {
@@ -99,7 +100,7 @@ pub(crate) fn first_leaf(
     while let Some(node) = read(block)? {
         if node.level >= above {
             return Err(corrupt(
-                Location::Block(block.0.into()),
+                in_file(inode, block),
                 format!("a node at level {} below one at {above}", node.level),
             ));
         }
@@ -183,5 +184,33 @@ pub(crate) fn build_nodes(
         }
         below = above;
         level += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgasm_fs::{Error, Location};
+
+    use super::*;
+
+    #[test]
+    fn a_node_in_a_circle_is_reported_as_a_block_of_its_file() {
+        let root = HashTreeBlock(7);
+        let read = |block| {
+            Ok(Some(Node {
+                level: 1,
+                children: vec![(0, block)],
+            }))
+        };
+        let Err(Error::Corrupt { at, .. }) = first_leaf(InodeNumber(131), root, read) else {
+            panic!("the node is its own child");
+        };
+        assert_eq!(
+            at,
+            Location::FileBlock {
+                inode: 131,
+                block: 7
+            }
+        );
     }
 }
