@@ -26,19 +26,22 @@ pub(super) fn range(
         blocks,
         ..
     } = item;
-    let fits = inode_size == geometry.inode_size
+    // The filesystem may have grown by then, so that the group is known to the log only.
+    let group_len = u64::from(geometry.group_blocks) * u64::from(geometry.block_size);
+    let fits = u64::from(group.0) <= device.len() / group_len
+        && inode_size == geometry.inode_size
         && (1..=MAX_INODES).contains(&count)
         && Some(count) == blocks.checked_mul(geometry.inodes_per_block())
         && u64::from(block.0) + u64::from(blocks) <= u64::from(geometry.group_blocks);
-    let start = geometry.byte_offset(group, block);
-    let end = start + u64::from(blocks) * u64::from(geometry.block_size);
-    if fits && end <= device.len() {
-        Ok(start..end)
-    } else {
-        Err(bad(format!(
+    let range = fits.then(|| {
+        let start = geometry.byte_offset(group, block);
+        start..start + u64::from(blocks) * u64::from(geometry.block_size)
+    });
+    range.filter(|range| range.end <= device.len()).ok_or_else(|| {
+        bad(format!(
             "{count} new inodes of {inode_size} bytes in {blocks} blocks from block {block} of group {group}"
-        )))
-    }
+        ))
+    })
 }
 
 /// Writes new inodes, all of them free, where `range` begins.
@@ -58,4 +61,41 @@ pub(super) fn apply(
     }
     debug_assert_eq!(as_u64(bytes.len()), range.end - range.start);
     Ok(device.write_at(range.start, &bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use imgasm_block::{Delta, Hole};
+    use imgasm_fs::Timestamp;
+
+    use super::*;
+    use crate::format::numbers::{GroupBlock, GroupNumber};
+    use crate::problem::bad_log;
+    use crate::{FormatOptions, Xfs};
+
+    #[test]
+    fn a_group_so_far_away_that_its_place_overflows_is_refused() {
+        let now = Timestamp {
+            seconds: 0,
+            nanoseconds: 0,
+        };
+        let device = Arc::new(Delta::new(Arc::new(Hole::new(32 << 30))));
+        crate::format(&*device, &FormatOptions::new([1; 16], now)).unwrap();
+        let geometry = Xfs::open(device.clone()).unwrap().volume.geometry;
+        assert_eq!(geometry.group_blocks, 1 << 21, "groups of 8 GiB");
+        let mut item = ChunkItem {
+            group: GroupNumber(1),
+            block: GroupBlock(64),
+            count: 64,
+            inode_size: 512,
+            blocks: 8,
+            generation: 0,
+        };
+        let range = |item: &_| range(&*device, &geometry, item, &|problem| bad_log(0, problem));
+        assert_eq!(range(&item).unwrap().start, (8 << 30) + 64 * 4096);
+        item.group = GroupNumber(1 << 31);
+        assert!(range(&item).is_err(), "2^31 groups of 2^33 bytes");
+    }
 }
