@@ -10,6 +10,9 @@ use crate::format::numbers::InodeNumber;
 use crate::problem::{corrupt, incompatible};
 use crate::volume::Volume;
 
+/// The most bytes of a file.
+pub(crate) const MAX_SIZE: u64 = i64::MAX.cast_unsigned();
+
 /// A fork in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fork {
@@ -61,6 +64,9 @@ impl Inode {
                 core.di_mode.get()
             )));
         };
+        if core.di_size.get() > MAX_SIZE {
+            return Err(bad(format!("a size of {} bytes", core.di_size)));
+        }
         if core.di_flags.get() & flags::REALTIME != 0 {
             return Err(incompatible(format!(
                 "inode {number} in a realtime section"
@@ -181,4 +187,35 @@ pub(crate) fn byte_offset(volume: &Volume, number: InodeNumber) -> Result<u64> {
         .split_inode(number)
         .ok_or_else(|| corrupt(Location::Inode(number.0), "there is no such inode"))?;
     Ok(geometry.inode_offset(group, inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use imgasm_block::{Delta, Hole};
+    use imgasm_fs::{FileSystem, Timestamp};
+
+    use super::*;
+    use crate::format::inode::seal;
+    use crate::{FormatOptions, Xfs};
+
+    #[test]
+    fn a_size_that_no_file_can_have_is_refused() {
+        let now = Timestamp {
+            seconds: 0,
+            nanoseconds: 0,
+        };
+        let device = Arc::new(Delta::new(Arc::new(Hole::new(320 << 20))));
+        crate::format(&*device, &FormatOptions::new([1; 16], now)).unwrap();
+        let fs = Xfs::open(device).unwrap();
+        // The bitmap of the realtime section is an empty file.
+        let number = InodeNumber(fs.root().0 + 1);
+        let mut bytes = read_bytes(&fs.volume, number).unwrap();
+        assert!(Inode::decode(&fs.volume, number, &bytes).is_ok());
+        bytes[std::mem::offset_of!(Core, di_size)] = 0x80;
+        seal(&mut bytes);
+        let result = Inode::decode(&fs.volume, number, &bytes);
+        assert!(matches!(result, Err(Error::Corrupt { .. })));
+    }
 }

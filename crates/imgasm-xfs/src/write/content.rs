@@ -13,15 +13,13 @@ use crate::format::bytes::as_usize;
 use crate::format::extent::Extent;
 use crate::format::inode::{Time, flags, flags2};
 use crate::format::numbers::{FileBlock, InodeNumber};
-use crate::inode::{Fork, Inode};
+use crate::inode::{Fork, Inode, MAX_SIZE};
 use crate::problem::unstorable;
 use crate::volume::Volume;
 use crate::write::{Want, Writer};
 
 /// How much of new content is held in memory.
 const BUFFER: u64 = 1 << 20;
-/// The most bytes of a file.
-const MAX_SIZE: u64 = i64::MAX.cast_unsigned();
 
 const CONTENT_TIMES: [Time; 2] = [Time::Modified, Time::Changed];
 
