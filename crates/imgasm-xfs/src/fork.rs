@@ -3,15 +3,15 @@
 use imgasm_fs::Result;
 
 use crate::extent_map::ExtentMap;
-use crate::format::numbers::{FileBlock, InodeNumber};
+use crate::format::numbers::{DiskAddress, FileBlock, InodeNumber};
 use crate::problem::{corrupt, in_file};
 use crate::volume::Volume;
 
 /// A run of a fork's blocks with where it was found.
 pub(crate) struct ForkBlocks {
     pub(crate) bytes: Vec<u8>,
-    /// Where the first block lies, in 512-byte units.
-    pub(crate) daddr: u64,
+    /// Where the first block lies.
+    pub(crate) daddr: DiskAddress,
 }
 
 /// Reads `count` blocks of a fork from `file_block`, all of which must be there. They need not lie
@@ -34,7 +34,7 @@ pub(crate) fn read_blocks(
             return Err(bad(next, "the block is missing"));
         }
         let offset = volume.byte_offset(extent.start)?;
-        daddr.get_or_insert(offset / 512);
+        daddr.get_or_insert(DiskAddress::of_byte(offset));
         let from = usize::try_from(next.since(file_block)).expect("below `count`") * block_len;
         let len = usize::try_from(extent.blocks).expect("at most `count`") * block_len;
         volume

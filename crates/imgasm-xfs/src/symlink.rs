@@ -3,6 +3,7 @@
 use imgasm_fs::{FileType, Location, Result};
 
 use crate::format::bytes::as_usize;
+use crate::format::numbers::DiskAddress;
 use crate::format::symlink::{HEADER_LEN, MAX_TARGET, decode};
 use crate::inode::{Fork, Inode};
 use crate::problem::corrupt;
@@ -39,7 +40,7 @@ pub(crate) fn read(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
         let part = decode(
             &bytes,
             geometry,
-            offset / 512,
+            DiskAddress::of_byte(offset),
             inode.number,
             target.len(),
             missing,

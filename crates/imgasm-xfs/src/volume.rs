@@ -7,7 +7,7 @@ use imgasm_fs::{Location, Result};
 
 use crate::format::bytes::as_usize;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::{FsBlock, GroupBlock, GroupNumber};
+use crate::format::numbers::{DiskAddress, FsBlock, GroupBlock, GroupNumber};
 use crate::format::superblock::{MAX_SECTOR, Superblock};
 use crate::problem::corrupt;
 
@@ -39,9 +39,9 @@ impl Volume {
         Ok(self.geometry.byte_offset(group, in_group))
     }
 
-    /// The address of a block in 512-byte units, as metadata blocks store it.
-    pub(crate) fn daddr(&self, block: FsBlock) -> Result<u64> {
-        Ok(self.byte_offset(block)? / 512)
+    /// Where a block lies, as metadata blocks store it.
+    pub(crate) fn daddr(&self, block: FsBlock) -> Result<DiskAddress> {
+        self.byte_offset(block).map(DiskAddress::of_byte)
     }
 
     /// Reads one block.

@@ -4,7 +4,7 @@ use crate::format::btree::build::{Shape, build};
 use crate::format::btree::{Kind, Record};
 use crate::format::bytes::as_u32;
 use crate::format::geometry::Geometry;
-use crate::format::numbers::{GroupBlock, GroupNumber};
+use crate::format::numbers::{DiskAddress, GroupBlock, GroupNumber};
 use crate::writes::Writes;
 
 /// Level and root of a tree that has been laid out.
@@ -27,7 +27,12 @@ pub(super) fn write_tree<R: Record>(
     let built = build(kind, geometry, records, &shape, &pointers);
     for ((_, mut bytes), block) in built.blocks.into_iter().zip(blocks) {
         let offset = geometry.byte_offset(group, *block);
-        kind.seal(&mut bytes, geometry, offset / 512, u64::from(group.0));
+        kind.seal(
+            &mut bytes,
+            geometry,
+            DiskAddress::of_byte(offset),
+            u64::from(group.0),
+        );
         writes.put(offset, bytes);
     }
     Root {

@@ -4,7 +4,7 @@ use imgasm_fs::Result;
 
 use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, u16_at, u32_at};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::{HashTreeBlock, InodeNumber};
+use crate::format::numbers::{DiskAddress, HashTreeBlock, InodeNumber};
 use crate::format::stamp::HASH_TREE;
 use crate::problem::{corrupt, in_file};
 
@@ -39,7 +39,7 @@ pub(crate) fn counted_header_len(geometry: &Geometry) -> usize {
 pub(crate) fn check_identity(
     bytes: &[u8],
     geometry: &Geometry,
-    daddr: u64,
+    daddr: DiskAddress,
     owner: InodeNumber,
 ) -> Result<Header, String> {
     if geometry.features.crc {

@@ -10,13 +10,17 @@ use imgasm_fs::NodeId;
 pub(crate) struct GroupNumber(pub(crate) u32);
 
 /// A block of a group, counted from the group's start (`xfs_agblock_t`).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct GroupBlock(pub(crate) u32);
 
 /// A block of the filesystem: the group's number above the block's number in the group, with a gap
 /// between the groups if their size is not a power of two (`xfs_fsblock_t`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FsBlock(pub(crate) u64);
+
+/// A place on the device in units of 512 bytes, without gaps (`xfs_daddr_t`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DiskAddress(pub(crate) u64);
 
 /// An inode of the filesystem: the group's number above the inode's number in the group
 /// (`xfs_ino_t`).
@@ -31,8 +35,8 @@ pub(crate) struct GroupInode(pub(crate) u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileBlock(pub(crate) u64);
 
-/// The same in the trees by hash of directories and attributes, where it has 32 bits and 0 often
-/// stands for none (`xfs_dablk_t`).
+/// The same in the trees by hash of directories and attributes, where it has 32 bits
+/// (`xfs_dablk_t`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HashTreeBlock(pub(crate) u32);
 
@@ -41,6 +45,16 @@ pub(crate) struct HashTreeBlock(pub(crate) u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DirectoryBlock(pub(crate) u32);
 
+impl GroupNumber {
+    /// The first group, whose superblock is the one that counts.
+    pub(crate) const FIRST: Self = Self(0);
+}
+
+impl GroupBlock {
+    /// What stands for no block (`NULLAGBLOCK`).
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
 impl FsBlock {
     /// The block `n` blocks further on in the same group. Callers have checked that it exists.
     pub(crate) const fn plus(self, n: u64) -> Self {
@@ -48,8 +62,15 @@ impl FsBlock {
     }
 }
 
-impl GroupBlock {
-    /// What stands for no block (`NULLAGBLOCK`).
+impl DiskAddress {
+    /// The place of a byte of the device.
+    pub(crate) const fn of_byte(offset: u64) -> Self {
+        Self(offset / 512)
+    }
+}
+
+impl GroupInode {
+    /// What stands for no inode, and ends a list of unlinked ones (`NULLAGINO`).
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
@@ -70,11 +91,6 @@ impl DirectoryBlock {
     pub(crate) const FIRST: Self = Self(0);
 }
 
-impl GroupInode {
-    /// What stands for no inode, and ends a list of unlinked ones (`NULLAGINO`).
-    pub(crate) const NONE: Self = Self(u32::MAX);
-}
-
 impl From<HashTreeBlock> for FileBlock {
     fn from(block: HashTreeBlock) -> Self {
         Self(block.0.into())
@@ -91,11 +107,6 @@ impl From<InodeNumber> for NodeId {
     fn from(inode: InodeNumber) -> Self {
         Self(inode.0)
     }
-}
-
-impl GroupNumber {
-    /// The first group, whose superblock is the one that counts.
-    pub(crate) const FIRST: Self = Self(0);
 }
 
 /// The first number; the one that lies `n` further on, which callers have checked to exist; the way
@@ -136,6 +147,7 @@ shown_as_numbers!(
     GroupNumber,
     GroupBlock,
     FsBlock,
+    DiskAddress,
     InodeNumber,
     GroupInode,
     FileBlock,

@@ -7,6 +7,7 @@
 use crate::format::bytes::{put_u32, put_u64, u32_at, u64_at};
 use crate::format::checksum::{seal_checksum, verify_checksum};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::DiskAddress;
 
 /// Where the identity stands in one kind of block.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +76,7 @@ impl Stamp {
         self,
         block: &[u8],
         geometry: &Geometry,
-        daddr: u64,
+        daddr: DiskAddress,
         owner: u64,
     ) -> Result<(), String> {
         verify_checksum(block, self.crc)?;
@@ -83,9 +84,10 @@ impl Stamp {
             return Err("the block has the UUID of another filesystem".to_owned());
         }
         let seen = u64_at(block, self.daddr);
-        if seen != daddr {
+        if seen != daddr.0 {
             return Err(format!(
-                "the block says it lies at {seen:#x}, not {daddr:#x}"
+                "the block says it lies at {seen:#x}, not {:#x}",
+                daddr.0
             ));
         }
         let seen = match self.owner {
@@ -100,8 +102,14 @@ impl Stamp {
 
     /// Writes the identity into a finished block. The log sequence number is 0: the block was not
     /// written through the log.
-    pub(crate) fn seal(self, block: &mut [u8], geometry: &Geometry, daddr: u64, owner: u64) {
-        put_u64(block, self.daddr, daddr);
+    pub(crate) fn seal(
+        self,
+        block: &mut [u8],
+        geometry: &Geometry,
+        daddr: DiskAddress,
+        owner: u64,
+    ) {
+        put_u64(block, self.daddr, daddr.0);
         put_u64(block, self.lsn, 0);
         block[self.uuid..self.uuid + 16].copy_from_slice(&geometry.metadata_uuid);
         match self.owner {

@@ -3,7 +3,7 @@
 
 use crate::format::bytes::{as_u32, as_usize, put_u32, u32_at};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DiskAddress, InodeNumber};
 use crate::format::stamp::REMOTE;
 
 /// `XSLM`.
@@ -18,7 +18,7 @@ pub(crate) const MAX_TARGET: usize = 1024;
 pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     geometry: &Geometry,
-    daddr: u64,
+    daddr: DiskAddress,
     owner: InodeNumber,
     from: usize,
     missing: usize,

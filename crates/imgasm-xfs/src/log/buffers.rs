@@ -78,14 +78,14 @@ pub(super) fn read(
     bad: &dyn Fn(String) -> Error,
 ) -> Result<(u64, Vec<u8>)> {
     let len = u64::from(blocks.count) * 512;
-    let offset = blocks.first.checked_mul(512).filter(|offset| {
+    let offset = blocks.first.0.checked_mul(512).filter(|offset| {
         let end = offset.checked_add(len);
         (1..=MAX_BLOCKS).contains(&blocks.count) && end.is_some_and(|end| end <= device.len())
     });
     let offset = offset.ok_or_else(|| {
         bad(format!(
             "a buffer of {} sectors at {:#x}",
-            blocks.count, blocks.first
+            blocks.count, blocks.first.0
         ))
     })?;
     let mut bytes = vec![0; blocks.count as usize * 512];
@@ -151,7 +151,7 @@ fn change_unlinked(
         if next == [0; 4] {
             return Err(bad(format!(
                 "inode {index} of the buffer at {:#x} is in no list of unlinked ones and not out of them",
-                item.blocks.first
+                item.blocks.first.0
             )));
         }
         inode[format::inode::NEXT_UNLINKED..format::inode::NEXT_UNLINKED + 4].copy_from_slice(next);
@@ -162,7 +162,7 @@ fn change_unlinked(
 
 /// Whether two runs of bytes of the device have something in common.
 pub(super) fn overlap(blocks: Blocks, range: &std::ops::Range<u64>) -> bool {
-    let start = blocks.first.saturating_mul(512);
+    let start = blocks.first.0.saturating_mul(512);
     let end = start.saturating_add(as_u64(blocks.count as usize) * 512);
     start < range.end && range.start < end
 }

@@ -5,7 +5,9 @@
 use imgasm_fs::Result;
 
 use crate::format::bytes::u32_at;
-use crate::format::numbers::{FileBlock, FsBlock, GroupBlock, GroupNumber, InodeNumber};
+use crate::format::numbers::{
+    DiskAddress, FileBlock, FsBlock, GroupBlock, GroupNumber, InodeNumber,
+};
 use crate::log::intents::{Intent, IntentKind, Mapping};
 use crate::log::transactions::{RawItem, le16};
 use crate::problem::unknown_in_log;
@@ -42,10 +44,10 @@ pub(super) enum Item {
     Quota,
 }
 
-/// Some blocks of the device, in units of 512 bytes.
+/// Some of the device's blocks of 512 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Blocks {
-    pub(super) first: u64,
+    pub(super) first: DiskAddress,
     pub(super) count: u32,
 }
 
@@ -187,7 +189,7 @@ fn decode_buffer(mut raw: RawItem, bad: Bad<'_>) -> Result<BufferItem> {
     let format = first_region(&raw, MAP, bad)?;
     let flags = le16(format, 4);
     let blocks = Blocks {
-        first: le64(format, 8),
+        first: DiskAddress(le64(format, 8)),
         count: u32::from(le16(format, 6)),
     };
     let len = blocks.count as usize * 512;
@@ -248,7 +250,7 @@ fn decode_inode(mut raw: RawItem, bad: Bad<'_>) -> Result<InodeItem> {
     let mut item = InodeItem {
         number: InodeNumber(le64(first, 16)),
         blocks: Blocks {
-            first: le64(first, 40),
+            first: DiskAddress(le64(first, 40)),
             count: le32(first, 48),
         },
         offset: le32(first, 52),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use imgasm_fs::{Error, Result};
 
+use crate::format::numbers::DiskAddress;
 use crate::log::buffers::MAX_BLOCKS;
 use crate::log::close::close;
 use crate::log::intents::{Intents, Mapping};
@@ -139,13 +140,14 @@ impl Replay<'_> {
 
     /// Whether the rest of the log cancels a buffer in a range of bytes.
     fn gives_up(&self, range: &std::ops::Range<u64>) -> bool {
+        let start = DiskAddress::of_byte(range.start).0;
         let from = Blocks {
-            first: (range.start / 512).saturating_sub(u64::from(MAX_BLOCKS)),
+            first: DiskAddress(start.saturating_sub(u64::from(MAX_BLOCKS))),
             count: 0,
         };
         let nearby = self.cancelled.range(from..).map(|(blocks, _)| *blocks);
         nearby
-            .take_while(|blocks| blocks.first < range.end / 512)
+            .take_while(|blocks| blocks.first < DiskAddress::of_byte(range.end))
             .any(|blocks| buffers::overlap(blocks, range))
     }
 
@@ -154,7 +156,7 @@ impl Replay<'_> {
         if buffers::overlap(blocks, &self.ring.range()) {
             return Err(bad(format!(
                 "a change of the log's own blocks at {:#x}",
-                blocks.first
+                blocks.first.0
             )));
         }
         Ok(())

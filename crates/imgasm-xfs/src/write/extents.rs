@@ -9,7 +9,7 @@ use crate::format::btree::{EXTENTS, Record};
 use crate::format::bytes::{as_u16, put_u16, put_u64};
 use crate::format::extent::{Extent, ROOT_HEADER_LEN, root_capacity};
 use crate::format::inode::format;
-use crate::format::numbers::{FileBlock, FsBlock, InodeNumber};
+use crate::format::numbers::{DiskAddress, FileBlock, FsBlock, InodeNumber};
 use crate::volume::Volume;
 use crate::write::{Want, Writer};
 use crate::writes::Writes;
@@ -51,7 +51,7 @@ impl Writer {
         let built = build(EXTENTS, geometry, map.extents(), &shape, &pointers);
         for (pointer, mut block) in built.blocks {
             let offset = volume.byte_offset(FsBlock(pointer))?;
-            EXTENTS.seal(&mut block, geometry, offset / 512, number.0);
+            EXTENTS.seal(&mut block, geometry, DiskAddress::of_byte(offset), number.0);
             writes.put(offset, block);
         }
         let pointers = ROOT_HEADER_LEN + capacity * 8;

@@ -14,7 +14,7 @@ use crate::format::btree::Record;
 use crate::format::bytes::as_usize;
 use crate::format::extent::{Extent, ROOT_HEADER_LEN};
 use crate::format::inode::{encode, format, literal_len};
-use crate::format::numbers::{FileBlock, InodeNumber};
+use crate::format::numbers::{DiskAddress, FileBlock, InodeNumber};
 use crate::format::stamp::{REMOTE, Stamp};
 use crate::format::symlink as format_symlink;
 use crate::inode::{Fork, Inode};
@@ -301,7 +301,12 @@ impl Writer {
             let extent = self.allocate_for(volume, inode.number, &map, &want)?;
             let (mut bytes, len) = format_symlink::encode(geometry, &target, stored, extent.blocks);
             let offset = volume.byte_offset(extent.start)?;
-            REMOTE.seal(&mut bytes, geometry, offset / 512, inode.number.0);
+            REMOTE.seal(
+                &mut bytes,
+                geometry,
+                DiskAddress::of_byte(offset),
+                inode.number.0,
+            );
             writes.put(offset, bytes);
             map.insert(extent);
             stored += len;

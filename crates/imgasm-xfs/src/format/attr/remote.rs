@@ -2,7 +2,7 @@
 
 use crate::format::bytes::{as_u32, put_u32, u32_at};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DiskAddress, InodeNumber};
 use crate::format::stamp::REMOTE;
 
 /// `XARM`.
@@ -30,7 +30,7 @@ pub(crate) fn block_count(geometry: &Geometry, len: usize) -> usize {
 pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     geometry: &Geometry,
-    daddr: u64,
+    daddr: DiskAddress,
     owner: InodeNumber,
     from: usize,
     len: usize,

@@ -6,6 +6,7 @@
 use crate::format::btree::{Kind, Record, node_key_len};
 use crate::format::bytes::{as_u16, put_u16, put_u32, put_u64};
 use crate::format::geometry::Geometry;
+use crate::format::numbers::DiskAddress;
 
 /// The number of blocks on each level, leaves first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +98,13 @@ pub(crate) fn build<R: Record>(
 
 impl Kind {
     /// Gives a built block its identity.
-    pub(crate) fn seal(self, block: &mut [u8], geometry: &Geometry, daddr: u64, owner: u64) {
+    pub(crate) fn seal(
+        self,
+        block: &mut [u8],
+        geometry: &Geometry,
+        daddr: DiskAddress,
+        owner: u64,
+    ) {
         self.stamp().seal(block, geometry, daddr, owner);
     }
 

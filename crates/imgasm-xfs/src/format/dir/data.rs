@@ -7,7 +7,7 @@ use imgasm_fs::FileType;
 use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::format::dir::entry::{Entry, code_of_type, type_from_code};
 use crate::format::geometry::Geometry;
-use crate::format::numbers::InodeNumber;
+use crate::format::numbers::{DiskAddress, InodeNumber};
 use crate::format::stamp::DIRECTORY;
 
 /// The mark of unused space, in the place of an inode number.
@@ -58,7 +58,7 @@ pub(crate) fn entry_len(geometry: &Geometry, name_len: usize) -> u32 {
 pub(crate) fn check_identity(
     bytes: &[u8],
     geometry: &Geometry,
-    daddr: u64,
+    daddr: DiskAddress,
     owner: InodeNumber,
 ) -> Result<BlockKind, String> {
     let magic = u32_at(bytes, 0);

@@ -7,7 +7,7 @@ use crate::format::geometry::Geometry;
 use crate::format::hash_tree::{
     Child, Header, Node, build_nodes, check_identity, counted_header_len, header_len, put_header,
 };
-use crate::format::numbers::{DirectoryBlock, FileBlock, HashTreeBlock, InodeNumber};
+use crate::format::numbers::{DirectoryBlock, DiskAddress, FileBlock, HashTreeBlock, InodeNumber};
 use crate::format::stamp::{DIRECTORY, HASH_TREE, Stamp};
 
 /// A leaf that has the room of the data blocks at its end: from version 5 on, and before.
@@ -188,7 +188,7 @@ pub(crate) enum Part<'a> {
 pub(crate) fn decode<'a>(
     bytes: &'a [u8],
     geometry: &Geometry,
-    daddr: u64,
+    daddr: DiskAddress,
     owner: InodeNumber,
 ) -> Result<Part<'a>, String> {
     let cut = || "the block counts more than it has room for".to_owned();
