@@ -6,7 +6,7 @@ use crate::format::attr::{leaf, remote};
 use crate::format::bytes::as_u32;
 use crate::format::dir::hash::name_hash;
 use crate::format::geometry::Geometry;
-use crate::format::hash_tree::{Child, build_nodes};
+use crate::format::hash_tree::{Child, build_nodes, neighbours};
 use crate::format::numbers::HashTreeBlock;
 use crate::format::stamp::{HASH_TREE, REMOTE, Stamp};
 
@@ -67,27 +67,14 @@ fn leaf_attributes(
 fn build_tree(geometry: &Geometry, attributes: &[LeafAttribute]) -> Vec<Vec<u8>> {
     let runs = leaf::split(geometry, attributes);
     if let [only] = runs.as_slice() {
-        return vec![leaf::encode(
-            geometry,
-            only,
-            HashTreeBlock::NONE,
-            HashTreeBlock::NONE,
-        )];
+        let none = HashTreeBlock::NONE;
+        return vec![leaf::encode(geometry, only, none, none)];
     }
     let number = |index: usize| HashTreeBlock(as_u32(index + 1));
     let mut children: Vec<Child> = Vec::with_capacity(runs.len());
     let mut blocks = Vec::with_capacity(runs.len() + 1);
     for (index, run) in runs.iter().enumerate() {
-        let forward = if index + 1 == runs.len() {
-            HashTreeBlock::NONE
-        } else {
-            number(index + 1)
-        };
-        let backward = if index == 0 {
-            HashTreeBlock::NONE
-        } else {
-            number(index - 1)
-        };
+        let (backward, forward) = neighbours(index, runs.len(), number);
         let highest = run.last().expect("a run has attributes").hash;
         children.push((highest, number(index)));
         blocks.push((
@@ -96,14 +83,8 @@ fn build_tree(geometry: &Geometry, attributes: &[LeafAttribute]) -> Vec<Vec<u8>>
         ));
     }
     let len = geometry.block_len();
-    let nodes = build_nodes(
-        geometry,
-        len,
-        &children,
-        HashTreeBlock::ATTRIBUTES,
-        number(runs.len()),
-        1,
-    );
+    let (root, next) = (HashTreeBlock::ATTRIBUTES, number(runs.len()));
+    let nodes = build_nodes(geometry, len, &children, root, next, 1);
     blocks.extend(nodes.blocks);
     blocks.sort_by_key(|(number, _)| *number);
     blocks.into_iter().map(|(_, bytes)| bytes).collect()

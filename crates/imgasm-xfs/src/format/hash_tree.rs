@@ -117,6 +117,20 @@ pub(crate) fn put_header(block: &mut [u8], header: Header) {
     put_u16(block, 8, header.magic);
 }
 
+/// The blocks before and behind one of `count` blocks of a level, whose numbers `number` gives.
+pub(crate) fn neighbours(
+    index: usize,
+    count: usize,
+    number: impl Fn(usize) -> HashTreeBlock,
+) -> (HashTreeBlock, HashTreeBlock) {
+    let behind = Some(index + 1).filter(|behind| *behind < count);
+    let [backward, forward] = [index.checked_sub(1), behind];
+    (
+        backward.map_or(HashTreeBlock::NONE, &number),
+        forward.map_or(HashTreeBlock::NONE, &number),
+    )
+}
+
 /// A block as its parent sees it: the highest hash below it, and its number in the fork.
 pub(crate) type Child = (u32, HashTreeBlock);
 
@@ -155,16 +169,10 @@ pub(crate) fn build_nodes(
         let mut above = Vec::with_capacity(count);
         for (index, children) in below.chunks(per_node).enumerate() {
             let mut block = vec![0; block_len];
+            let (backward, forward) = neighbours(index, count, |index| numbers[index]);
             let header = Header {
-                forward: numbers
-                    .get(index + 1)
-                    .copied()
-                    .unwrap_or(HashTreeBlock::NONE),
-                backward: if index == 0 {
-                    HashTreeBlock::NONE
-                } else {
-                    numbers[index - 1]
-                },
+                forward,
+                backward,
                 magic: NODE_MAGIC.1,
             };
             put_header(&mut block, header);

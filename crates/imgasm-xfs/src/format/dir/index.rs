@@ -5,7 +5,8 @@ use crate::format::bytes::{as_u16, as_u32, put_u16, put_u32, u16_at, u32_at};
 use crate::format::dir::data::INDEX_ENTRY_LEN;
 use crate::format::geometry::Geometry;
 use crate::format::hash_tree::{
-    Child, Header, Node, build_nodes, check_identity, counted_header_len, header_len, put_header,
+    Child, Header, Node, build_nodes, check_identity, counted_header_len, header_len, neighbours,
+    put_header,
 };
 use crate::format::numbers::{DirectoryBlock, DiskAddress, FileBlock, HashTreeBlock, InodeNumber};
 use crate::format::stamp::{DIRECTORY, HASH_TREE, Stamp};
@@ -103,20 +104,11 @@ fn build_tree(geometry: &Geometry, entries: &[IndexEntry], room: &[u16]) -> Vec<
     let number = |index: usize| top.plus(step * as_u32(index + below_top));
     let mut blocks = Vec::new();
     let mut leaves: Vec<Child> = Vec::with_capacity(count);
-    let runs = entries.chunks(per_leaf);
-    let last = runs.len() - 1;
-    for (index, run) in runs.enumerate() {
+    for (index, run) in entries.chunks(per_leaf).enumerate() {
+        let (backward, forward) = neighbours(index, count, number);
         let header = Header {
-            forward: if index == last {
-                HashTreeBlock::NONE
-            } else {
-                number(index + 1)
-            },
-            backward: if index == 0 {
-                HashTreeBlock::NONE
-            } else {
-                number(index - 1)
-            },
+            forward,
+            backward,
             magic: LEAF_MAGIC,
         };
         let highest = run.last().expect("chunks are not empty").0;
