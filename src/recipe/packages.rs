@@ -24,6 +24,7 @@ pub const COST: u32 = 1000;
 /// A repository, in the words of dnf.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the recipe")]
 pub struct Repository {
     /// Whether this stands for all repositories that the base is configured with.
     pub from_image: bool,

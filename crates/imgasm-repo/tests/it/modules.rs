@@ -1,7 +1,8 @@
 //! Which packages modules hide, held against dnf.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -27,13 +28,13 @@ fn stream(name: &str, stream: &str, version: u64, artifacts: &str, requires: &[&
         let mut lines = String::new();
         for need in block.split_whitespace() {
             let (module, streams) = need.split_once(':').unwrap();
-            lines += &format!("      {module}: [{streams}]\n");
+            writeln!(lines, "      {module}: [{streams}]").unwrap();
         }
-        text += &format!("  - requires:\n{lines}");
+        write!(text, "  - requires:\n{lines}").unwrap();
     }
     text += "  artifacts:\n    rpms:\n";
     for artifact in artifacts.split_whitespace() {
-        text += &format!("    - {artifact}\n");
+        writeln!(text, "    - {artifact}").unwrap();
     }
     text.replace("  dependencies:\n  artifacts", "  artifacts") + "...\n"
 }
@@ -213,24 +214,34 @@ fn agree(world: &World, cases: &[Case], strictly: bool) {
     );
 }
 
-#[test]
-fn what_modules_hide_is_what_dnf_hides() {
-    let Some(world) = world() else { return };
+/// The two streams of a module.
+fn both() -> [String; 2] {
     let one = stream("web", "1", 1, "web-0:1-1.noarch", &[]);
     let two = stream("web", "2", 1, "web-0:2-1.noarch", &[]);
-    let both = [one.clone(), two.clone()];
-    let by_default = [one.clone(), two.clone(), default("web", Some("1"), None)];
-    let s = Some("s");
-    let web = |requires: &[&str]| stream("web", "s", 1, "web-0:1-1.noarch", requires);
-    let deps = [
+    [one, two]
+}
+
+/// The same, the first of which is the default.
+fn by_default() -> [String; 3] {
+    let [one, two] = both();
+    [one, two, default("web", Some("1"), None)]
+}
+
+/// A module that is the default and needs others, which are there.
+fn needing(requires: &[&str], more: &[String]) -> Vec<String> {
+    let needing = [
+        stream("web", "s", 1, "web-0:1-1.noarch", requires),
+        default("web", Some("s"), None),
         stream("dep", "1", 1, "dep-0:1-1.noarch", &[]),
         stream("dep", "2", 1, "dep-0:2-1.noarch", &[]),
     ];
-    let needing = |requires: &[&str], more: &[String]| {
-        [&[web(requires), default("web", s, None)], &deps[..], more].concat()
-    };
-    let dep_2 = [default("dep", Some("2"), None)];
-    let mut cases = vec![
+    [&needing, more].concat()
+}
+
+/// What the system has chosen.
+fn states() -> Vec<Case> {
+    let (both, by_default) = (both(), by_default());
+    vec![
         Case::new("none chosen", &[], &both),
         Case::new("a default", &[], &by_default),
         Case::new("enabled", &[state("web", "enabled", "2")], &by_default),
@@ -280,6 +291,13 @@ fn what_modules_hide_is_what_dnf_hides() {
             )],
             &by_default,
         ),
+    ]
+}
+
+/// What a module needs.
+fn needs() -> Vec<Case> {
+    let dep_2 = [default("dep", Some("2"), None)];
+    vec![
         Case::new("needs one", &[], &needing(&["dep:1"], &[])),
         Case::new("needs any", &[], &needing(&["dep:"], &[])),
         Case::new(
@@ -303,6 +321,13 @@ fn what_modules_hide_is_what_dnf_hides() {
         Case::new("platform", &[], &needing(&["platform:p1"], &[])),
         Case::new("another platform", &[], &needing(&["platform:p2"], &[])),
         Case::new("not this platform", &[], &needing(&["platform:-p1"], &[])),
+    ]
+}
+
+/// Versions, architectures, and what several repositories say.
+fn versions() -> Vec<Case> {
+    let ([one, _], both, s) = (both(), both(), Some("s"));
+    let mut cases = vec![
         Case::new(
             "several versions",
             &[],
@@ -351,7 +376,7 @@ fn what_modules_hide_is_what_dnf_hides() {
         case.repositories.push(default("web", streams[1], times[1]));
         cases.push(case);
     }
-    let mut hotfix = Case::new("hotfix", &[], &by_default);
+    let mut hotfix = Case::new("hotfix", &[], &by_default());
     hotfix.is_hotfix = true;
     cases.push(hotfix);
     let mut quoted = Case::new(
@@ -359,8 +384,20 @@ fn what_modules_hide_is_what_dnf_hides() {
         &[],
         &needing(&["platform:p1"], &[]),
     );
-    quoted.files.last_mut().unwrap().1 = "PLATFORM_ID=platform:p1\n".to_owned();
+    quoted.files.pop();
+    let release = ("/etc/os-release", "PLATFORM_ID=platform:p1\n");
+    quoted.files.push((release.0.to_owned(), release.1.to_owned()));
     cases.push(quoted);
+    cases
+}
+
+#[test]
+fn what_modules_hide_is_what_dnf_hides() {
+    let Some(world) = world() else { return };
+    let cases: Vec<_> = [states(), needs(), versions()]
+        .into_iter()
+        .flatten()
+        .collect();
     agree(&world, &cases, true);
 }
 

@@ -1,5 +1,7 @@
 //! What must hold, as clauses over the packages that matter: those that are installed, those that
 //! are wished for, and what these could need.
+//!
+//! - [`preference`]: what is preferred, and what is left out.
 
 mod preference;
 
