@@ -164,7 +164,7 @@ impl World {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = wishes.join("\n") + "\n";
+        let lines: String = wishes.iter().map(|wish| wish.clone() + "\n").collect();
         child
             .stdin
             .take()
