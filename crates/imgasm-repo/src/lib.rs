@@ -13,6 +13,7 @@ pub mod error;
 pub mod metadata;
 pub mod modules;
 pub mod names;
+mod oracle;
 pub mod package;
 pub mod pool;
 pub mod solve;

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::metadata::modules::{Default, Modules, Stream};
-use crate::solve::{Literal, Oracle};
+use crate::oracle::{Literal, Oracle};
 use imgasm_guest::dnf::modules::{self as guest, State};
 
 /// The most streams of one module, with all that they were built for.
@@ -216,23 +216,21 @@ impl<'m> Choice<'m> {
         let mut oracle = self.oracle()?;
         let (enabled, defaults) = self.wanted();
         // The assumption that a wanted stream is had has a number after those of the groups.
-        let mut assumed = Vec::new();
-        for (number, (module, stream)) in (self.groups.len()..).zip(enabled.iter().chain(&defaults))
-        {
+        let (mut assumed, mut pending) = (Vec::new(), Vec::new());
+        for (index, (module, stream)) in enabled.iter().chain(&defaults).enumerate() {
+            let number = self.groups.len() + index;
+            let candidates = self.groups_of(module, Some(stream));
             oracle.declare(number, false);
-            let mut clause = vec![Literal::no(number)];
-            clause.extend(
-                self.groups_of(module, Some(stream))
-                    .into_iter()
-                    .map(Literal::yes),
-            );
+            let yes = candidates.iter().copied().map(Literal::yes);
+            let clause: Vec<_> = std::iter::once(Literal::no(number)).chain(yes).collect();
             oracle.add(&clause);
             assumed.push(Literal::yes(number));
             if oracle.allows(&assumed) {
+                pending.push(candidates);
                 continue;
             }
             assumed.pop();
-            if assumed.len() < enabled.len() {
+            if index < enabled.len() {
                 return Err(format!(
                     "the stream `{stream}` of the module `{module}` is enabled, and cannot be had \
                      with what it needs"
@@ -240,18 +238,6 @@ impl<'m> Choice<'m> {
             }
         }
         let mut active = BTreeSet::new();
-        let mut pending: Vec<_> = assumed
-            .iter()
-            .map(|wanted| {
-                enabled
-                    .iter()
-                    .chain(&defaults)
-                    .nth(wanted.name - self.groups.len())
-            })
-            .filter_map(|wanted| {
-                wanted.map(|(module, stream)| self.groups_of(module, Some(stream)))
-            })
-            .collect();
         pending.reverse();
         while let Some(candidates) = pending.pop() {
             if candidates.iter().any(|one| active.contains(one)) {

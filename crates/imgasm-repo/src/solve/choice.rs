@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::explain;
-use super::formula::{Clause, Formula, Literal, Why};
-use super::oracle::Oracle;
+use super::formula::{Clause, Formula, Why};
 use crate::Result;
+use crate::oracle::{Literal, Oracle};
 use crate::pool::{Number, Pool};
 use crate::wish::{Job, Wishes, sort_best_first};
 
@@ -48,7 +48,10 @@ pub(super) fn choose(
     if !oracle.allows(&assumed) {
         return Err(contradiction(&assumed));
     }
-    assumed.extend(preferences(formula, &mut oracle, &assumed));
+    let preferences = formula.preferences.iter().copied().map(Literal::yes);
+    let preferences = oracle.give_up_last(&assumed, preferences.collect(), |_| true);
+    // Without any of them it holds.
+    assumed.extend(preferences.unwrap_or_default());
     let mut choice = Choice {
         pool,
         formula,
@@ -83,49 +86,19 @@ fn kept(
     oracle: &mut Oracle,
     removing: &[Literal],
 ) -> Result<Vec<Literal>, Vec<Literal>> {
-    let mut keeps = formula.keeps.clone();
-    loop {
-        let kept = keeps
-            .iter()
-            .map(|(_, assumption)| Literal::yes(*assumption));
-        let assumed: Vec<_> = removing.iter().copied().chain(kept.clone()).collect();
-        if oracle.allows(&assumed) {
-            return Ok(kept.collect());
-        }
-        let blamed = oracle.blamed(&assumed);
-        let may_go = |(number, assumption): &(Number, usize)| {
-            let name = pool.names.text(pool.packages[*number].name);
-            let is_protected = wishes.protected.iter().any(|protected| protected == name);
-            blamed.contains(&Literal::yes(*assumption)) && !is_protected
-        };
-        match keeps
-            .iter()
-            .rposition(may_go)
-            .filter(|_| !removing.is_empty())
-        {
-            Some(index) => {
-                keeps.remove(index);
-            }
-            None => return Err(assumed),
-        }
-    }
-}
-
-/// The preferences that can hold together with what is assumed.
-fn preferences(formula: &Formula, oracle: &mut Oracle, assumed: &[Literal]) -> Vec<Literal> {
-    let preferences = formula.preferences.iter();
-    let mut preferences: Vec<_> = preferences.copied().map(Literal::yes).collect();
-    loop {
-        let all = [assumed, &preferences].concat();
-        if oracle.allows(&all) {
-            return preferences;
-        }
-        let blamed = oracle.blamed(&all);
-        match preferences.iter().rposition(|one| blamed.contains(one)) {
-            Some(index) => preferences.remove(index),
-            None => return Vec::new(),
-        };
-    }
+    let is_protected = |(number, _): &&(Number, usize)| {
+        let name = pool.names.text(pool.packages[*number].name);
+        wishes.protected.iter().any(|protected| protected == name)
+    };
+    let protected = formula.keeps.iter().filter(is_protected);
+    let protected: HashSet<_> = protected.map(|(_, assumption)| *assumption).collect();
+    let keeps = formula.keeps.iter();
+    let keeps = keeps
+        .map(|(_, assumption)| Literal::yes(*assumption))
+        .collect();
+    oracle.give_up_last(removing, keeps, |one| {
+        !removing.is_empty() && !protected.contains(&one.name)
+    })
 }
 
 /// For each package or assumption the clauses that matter once it is so.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::formula::Literal;
+use crate::oracle::Literal;
 use crate::pool::{Number, Pool};
 use imgasm_guest::packages::boolean::Expression;
 use imgasm_guest::packages::version::Dependency;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::formula::{Formula, Literal, Why};
-use super::oracle::Oracle;
+use super::formula::{Formula, Why};
 use crate::Error;
+use crate::oracle::{Literal, Oracle};
 use crate::pool::Pool;
 use crate::wish::{Job, Wishes};
 

@@ -2,8 +2,7 @@
 //!
 //! - [`formula`]: what must hold, as clauses over the packages that matter.
 //! - [`cnf`]: boolean dependencies as clauses.
-//! - [`oracle`]: whether some packages can be installed together: a SAT solver.
-//! - [`choice`]: the packages that are chosen, by dnf's preferences, asking the oracle.
+//! - [`choice`]: the packages that are chosen, by dnf's preferences, asking an oracle, a SAT solver.
 //! - [`explain`]: why there are none.
 //! - [`reasons`]: why each package comes.
 //!
@@ -14,13 +13,9 @@ mod choice;
 mod cnf;
 mod explain;
 mod formula;
-mod oracle;
 mod reasons;
 
 use std::collections::BTreeSet;
-
-pub(crate) use formula::Literal;
-pub(crate) use oracle::Oracle;
 
 use crate::metadata::Loaded;
 use crate::pool::{Number, Pool};

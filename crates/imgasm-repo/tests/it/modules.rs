@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use imgasm_guest::Arch;
 use imgasm_guest::dnf::Modules;
@@ -14,7 +13,7 @@ use imgasm_testkit::command::run;
 use imgasm_testkit::guest_tree;
 use imgasm_testkit::rng::{Rng, rounds};
 
-use crate::support::world::{World, repository};
+use crate::support::world::{World, dnf_says, repository};
 
 /// A stream of a module, as `modules.yaml` has it.
 fn stream(name: &str, stream: &str, version: u64, artifacts: &str, requires: &[&str]) -> String {
@@ -141,32 +140,15 @@ impl Case {
 
 /// What dnf sees, and whether it saw no problem.
 fn theirs(cases: &[(PathBuf, Vec<String>)]) -> Vec<(bool, Vec<String>)> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/visible.py");
-    let mut child = Command::new("/usr/bin/python3")
-        .arg(script)
-        .env("HOME", "/root")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let lines = cases
         .iter()
-        .map(|(root, places)| format!("{}\t{}\n", root.display(), places.join("\t")));
-    let lines: String = lines.collect();
-    let mut input = child.stdin.take().unwrap();
-    std::thread::spawn(move || input.write_all(lines.as_bytes()).unwrap());
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    let found: Vec<_> = text
-        .lines()
-        .map(|line| {
-            let mut words = line.split(' ').map(str::to_owned);
-            (words.next().as_deref() == Some("ok"), words.collect())
-        })
-        .collect();
-    assert_eq!(found.len(), cases.len(), "{text}");
-    found
+        .map(|(root, places)| format!("{}\t{}", root.display(), places.join("\t")));
+    let said = dnf_says("visible.py", &[], &lines.collect::<Vec<_>>());
+    let found = said.iter().map(|line| {
+        let mut words = line.split(' ').map(str::to_owned);
+        (words.next().as_deref() == Some("ok"), words.collect())
+    });
+    found.collect()
 }
 
 /// Compares. Where an enabled stream cannot be had, we refuse, and dnf tells of a problem. So it does of
@@ -386,7 +368,9 @@ fn versions() -> Vec<Case> {
     );
     quoted.files.pop();
     let release = ("/etc/os-release", "PLATFORM_ID=platform:p1\n");
-    quoted.files.push((release.0.to_owned(), release.1.to_owned()));
+    quoted
+        .files
+        .push((release.0.to_owned(), release.1.to_owned()));
     cases.push(quoted);
     cases
 }

@@ -10,33 +10,16 @@ use std::ops::RangeFrom;
 
 use super::cnf::{self, Cnf};
 use crate::metadata::primary;
+use crate::oracle::Literal;
 use crate::package::{Package, Relation};
 use crate::pool::{Number, Pool};
 use crate::wish::{Job, Wishes};
 use crate::{Error, Result};
 use imgasm_guest::packages::boolean::Expression;
 
-/// That a package is installed, or that something is assumed; or that it is not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Literal {
-    /// The number of the package; numbers behind those of all packages are assumptions.
-    pub(crate) name: usize,
-    pub(crate) is_so: bool,
-}
-
-impl Literal {
-    pub(crate) const fn yes(name: usize) -> Self {
-        Self { name, is_so: true }
-    }
-
-    pub(crate) const fn no(name: usize) -> Self {
-        Self { name, is_so: false }
-    }
-}
-
 /// Why a clause must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(super) enum Why {
     Requires(Number, String),
     /// What a package requires should be a newer form of something installed.
     Prefers(Number),

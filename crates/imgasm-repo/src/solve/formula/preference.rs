@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Builder, Literal, Why};
+use super::{Builder, Why};
+use crate::oracle::Literal;
 use crate::package::Relation;
 use crate::pool::Number;
 use crate::wish::sort_best_first;

@@ -1,32 +1,20 @@
 # Resolves wishes with dnf and prints what would come and go. Arguments: the system's root, the
 # repository, whether weak dependencies are wanted. One wish a line: words of the form `install:jq`.
-import os
 import sys
 
 import dnf
 
+import system
+
 root, repository, weak = sys.argv[1:]
-base = dnf.Base()
+base = system.base(root)
 conf = base.conf
-conf.installroot = root
-conf.cachedir = os.path.join(root, "var/cache/dnf")
-conf.logdir = os.path.join(root, "var/log")
-os.makedirs(conf.logdir, exist_ok=True)
-conf.persistdir = os.path.join(root, "var/lib/dnf")
-conf.reposdir = []
-conf.pluginpath = []
-conf.varsdir = []
 conf.best = False
 conf.clean_requirements_on_remove = False
 conf.install_weak_deps = weak == "weak"
 conf.protected_packages = ["protected"]
-conf.substitutions["arch"] = "x86_64"
-conf.substitutions["basearch"] = "x86_64"
-conf.substitutions["releasever"] = "1"
 conf.ignorearch = False
-repo = base.repos.add_new_repo("r", conf, baseurl=["file://" + repository])
-repo.gpgcheck = False
-repo.repo_gpgcheck = False
+system.add(base, "r", repository)
 base.fill_sack(load_system_repo=True)
 for line in sys.stdin:
     base.reset(goal=True)

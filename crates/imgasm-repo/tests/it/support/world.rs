@@ -1,5 +1,6 @@
 //! Repositories and systems, made on the spot, and dnf's opinion of them.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -152,38 +153,42 @@ impl World {
 
     /// What dnf says.
     pub fn theirs(&self, wishes: &[String], weak: bool) -> Vec<Result<Vec<String>, String>> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/wishes.py");
-        // Debian's own Python is the one that has dnf.
-        let mut child = Command::new("/usr/bin/python3")
-            .arg(script)
-            .env("HOME", "/root")
-            .arg(self.root())
-            .arg(self.repository())
-            .arg(if weak { "weak" } else { "strong" })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines: String = wishes.iter().map(|wish| wish.clone() + "\n").collect();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(lines.as_bytes())
-            .unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        let text = String::from_utf8(output.stdout).unwrap();
-        let found: Vec<_> = text
-            .lines()
+        let (root, repository) = (self.root(), self.repository());
+        let weak = OsStr::new(if weak { "weak" } else { "strong" });
+        let arguments = [root.as_os_str(), repository.as_os_str(), weak];
+        let said = dnf_says("wishes.py", &arguments, wishes);
+        let found = said
+            .iter()
             .map(|line| match line.split_once(' ').unwrap_or((line, "")) {
                 ("ok", found) => Ok(found.split_whitespace().map(str::to_owned).collect()),
                 (_, why) => Err(why.to_owned()),
-            })
-            .collect();
-        assert_eq!(found.len(), wishes.len(), "{text}");
-        found
+            });
+        found.collect()
     }
+}
+
+/// What a script for dnf answers to each of these lines.
+pub fn dnf_says(script: &str, arguments: &[&OsStr], lines: &[String]) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support");
+    // Debian's own Python is the one that has dnf.
+    let mut child = Command::new("/usr/bin/python3")
+        .arg("-B")
+        .arg(folder.join(script))
+        .args(arguments)
+        .env("HOME", "/root")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let asked: String = lines.iter().map(|line| line.clone() + "\n").collect();
+    std::thread::spawn(move || input.write_all(asked.as_bytes()).unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said: Vec<_> = text.lines().map(str::to_owned).collect();
+    assert_eq!(said.len(), lines.len(), "{text}");
+    said
 }
 
 /// A repository at a URL, as it is without any settings.

@@ -1,12 +1,28 @@
-//! Whether some packages can be installed together.
+//! Whether some things can be so together: packages that are installed, streams that are active.
 
 use std::collections::HashMap;
 
 use batsat::{BasicSolver, Lit, SolverInterface, Var, lbool};
 
-use super::formula::Literal;
+/// That something is so, or that it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Literal {
+    /// The number of a package or a stream; numbers behind those of all are assumptions.
+    pub(crate) name: usize,
+    pub(crate) is_so: bool,
+}
 
-/// A SAT solver for clauses over packages and over what is assumed.
+impl Literal {
+    pub(crate) const fn yes(name: usize) -> Self {
+        Self { name, is_so: true }
+    }
+
+    pub(crate) const fn no(name: usize) -> Self {
+        Self { name, is_so: false }
+    }
+}
+
+/// A SAT solver for clauses over these.
 pub(crate) struct Oracle {
     solver: BasicSolver,
     variables: HashMap<usize, Var>,
@@ -51,6 +67,31 @@ impl Oracle {
         self.model = model.map(|value| *value == lbool::TRUE).collect();
         self.has_model = true;
         true
+    }
+
+    /// What of `wanted` can be so with `assumed`: of what is to blame for a contradiction, the last that
+    /// may go goes, until there is none.
+    ///
+    /// # Errors
+    /// What contradicts itself, where nothing more may go.
+    pub(crate) fn give_up_last(
+        &mut self,
+        assumed: &[Literal],
+        mut wanted: Vec<Literal>,
+        may_go: impl Fn(&Literal) -> bool,
+    ) -> Result<Vec<Literal>, Vec<Literal>> {
+        loop {
+            let all = [assumed, &wanted].concat();
+            if self.allows(&all) {
+                return Ok(wanted);
+            }
+            let blamed = self.blamed(&all);
+            let goes = |one: &Literal| blamed.contains(one) && may_go(one);
+            match wanted.iter().rposition(goes) {
+                Some(index) => drop(wanted.remove(index)),
+                None => return Err(all),
+            }
+        }
     }
 
     /// Of what was assumed when something was last not allowed, that which is to blame.
