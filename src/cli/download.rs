@@ -4,12 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::failure::Failure;
-use super::lock::explained;
 use super::progress::Bars;
 use crate::config::{ByteSize, Place, Url};
 use crate::environment::Environment;
 use crate::lock::named::{Pinned, file_name, signature_name};
-use crate::lock::{Lock, Store, named};
+use crate::lock::{self, Lock, Store, named};
 use crate::recipe::{NamedPackage, Recipe};
 use imgasm_block::Digest;
 use imgasm_repo::Transport;
@@ -184,4 +183,10 @@ fn in_bucket<'u>(
 ) -> Result<Box<dyn Remote + 'u>, Failure> {
     Err(Failure::new(format!("{url} cannot be fetched"))
         .with_hint("this imgasm was built without the feature `aws`"))
+}
+
+/// A failure with the advice of its error.
+pub(super) fn explained(error: lock::Error) -> Failure {
+    let hint = error.hint();
+    Failure::advised(error, hint)
 }

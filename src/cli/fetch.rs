@@ -1,8 +1,7 @@
 //! `imgasm fetch`
 
-use super::download::{DownloadArgs, Downloads};
+use super::download::{DownloadArgs, Downloads, explained};
 use super::failure::Failure;
-use super::lock::explained;
 use super::output::{Output, bytes};
 use super::recipe::{self, RecipeArgs};
 use super::{Outcome, confine, image};
@@ -10,7 +9,7 @@ use crate::environment::Environment;
 use crate::lock::named::Pinned;
 use crate::lock::store::stale;
 use crate::lock::{self, Lock, Store};
-use crate::recipe::packages;
+use crate::recipe::{NamedPackage, packages};
 use imgasm_repo::Transport;
 
 /// Get what the recipe names by URLs, and the packages that imgasm.lock names, so that a build needs no
@@ -52,7 +51,11 @@ pub(super) fn run(
             None
         };
         let mut got: Vec<_> = downloads.base()?.into_iter().collect();
-        for named in &recipe.packages {
+        let is_remote = |named: &&NamedPackage| {
+            let mut places = std::iter::once(&named.path).chain(&named.signature);
+            places.any(|place| place.url().is_some())
+        };
+        for named in recipe.packages.iter().filter(is_remote) {
             if named.path.url().is_some() && Pinned::of(named, lock.as_ref()).is_none() {
                 return Err(explained(stale(recipe, "a `[[package]]`")));
             }

@@ -1,6 +1,6 @@
 //! `imgasm lock`
 
-use super::download::{DownloadArgs, Downloads};
+use super::download::{DownloadArgs, Downloads, explained};
 use super::failure::Failure;
 use super::output::Output;
 use super::progress::Bars;
@@ -10,7 +10,7 @@ use crate::build::{self, Bases};
 use crate::environment::Environment;
 use crate::lock::file::verdicts;
 use crate::lock::make::{self, Base, Made};
-use crate::lock::{self, Lock, Store};
+use crate::lock::{Lock, Store};
 use crate::recipe::Recipe;
 use crate::recipe::packages;
 use imgasm_repo::Transport;
@@ -149,12 +149,6 @@ fn kept(mut old: Lock, update: Option<&[String]>) -> Option<Lock> {
         None => {}
     }
     Some(old)
-}
-
-/// A failure with the advice of its error.
-pub(super) fn explained(error: lock::Error) -> Failure {
-    let hint = error.hint();
-    Failure::advised(error, hint)
 }
 
 /// What differs between two locks, a line each: `+` comes, `-` goes.

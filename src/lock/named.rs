@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::file::LockedPackage;
+use super::store::stale;
 use super::{Error, Lock, Store};
 use crate::config::Place;
 use crate::recipe::NamedPackage;
@@ -39,7 +40,7 @@ impl<'r> Pinned<'r> {
         if let Some(sha256) = named.sha256 {
             return Ok(Self { named, sha256 });
         }
-        let path = store.folder().join(named.path.text());
+        let path = store.recipe.folder.join(named.path.text());
         let file = Hashed::open(&path).map_err(|error| Error::Io {
             path,
             source: std::io::Error::other(error),
@@ -51,7 +52,7 @@ impl<'r> Pinned<'r> {
     /// The file on the host, and that of its signature, where they are.
     fn files(&self, store: &Store<'_>) -> Option<(PathBuf, Option<PathBuf>)> {
         let at = |place: &Place, name: String| match place {
-            Place::Inside(path) => Some(store.folder().join(path.as_path())),
+            Place::Inside(path) => Some(store.recipe.folder.join(path.as_path())),
             Place::Server(_) => store.find_file(&name),
         };
         let path = at(&self.named.path, file_name(self.sha256))?;
@@ -65,7 +66,7 @@ impl<'r> Pinned<'r> {
     /// What a build asks for; `None` where its files have not been fetched.
     pub fn request(&self, store: &Store<'_>) -> Option<Request> {
         let (path, signature) = self.files(store)?;
-        let (folder, sha256) = (store.folder(), self.sha256);
+        let (folder, sha256) = (&store.recipe.folder, self.sha256);
         Some(self.named.request_for(folder, path, sha256, signature))
     }
 
@@ -103,7 +104,7 @@ pub fn requests(
 ) -> Result<Vec<Request>, Error> {
     let pinned = packages
         .iter()
-        .map(|named| Pinned::of(named, lock).ok_or_else(|| store.stale("a `[[package]]`")));
+        .map(|named| Pinned::of(named, lock).ok_or_else(|| stale(store.recipe, "a `[[package]]`")));
     let pinned = pinned.collect::<Result<Vec<_>, _>>()?;
     let requests: Vec<_> = pinned.iter().map(|one| one.request(store)).collect();
     let missing = pinned.iter().zip(&requests);

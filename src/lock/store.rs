@@ -15,7 +15,7 @@ use imgasm_repo::transport::{join, local};
 /// Where package files are.
 #[derive(Debug)]
 pub struct Store<'r> {
-    recipe: &'r Recipe,
+    pub(super) recipe: &'r Recipe,
     vendor: PathBuf,
     cache: PathBuf,
 }
@@ -28,16 +28,6 @@ impl<'r> Store<'r> {
             vendor: recipe.folder.join(VENDOR),
             cache: packages_in(cache),
         }
-    }
-
-    /// The folder of the recipe.
-    pub fn folder(&self) -> &Path {
-        &self.recipe.folder
-    }
-
-    /// That the lock was made for something else.
-    pub(super) fn stale(&self, what: &'static str) -> Error {
-        stale(self.recipe, what)
     }
 
     /// Where a file of this name lies, or would after it was fetched: in the folder beside the recipe,
@@ -57,7 +47,8 @@ impl<'r> Store<'r> {
         places.into_iter().find(|path| path.is_file())
     }
 
-    /// The file of a package of a repository, if it is there. Whether it is the right one is seen when it is opened.
+    /// The file of a package of a repository, if it is there. Whether it is the right one is seen when
+    /// it is opened.
     pub fn find(&self, package: &LockedPackage) -> Option<PathBuf> {
         let places = [self.vendored(package), self.cached(package)];
         let is_there = |path: &PathBuf| {
@@ -78,8 +69,8 @@ impl<'r> Store<'r> {
         self.cache.join(named::file_name(package.sha256))
     }
 
-    /// Gets a package of a repository, unless it is there; gives its file, and whether it was got. Into the folder
-    /// beside the recipe, or else into the cache.
+    /// Gets a package of a repository, unless it is there; gives its file, and whether it was got. Into
+    /// the folder beside the recipe, or else into the cache.
     pub fn fetch(
         &self,
         lock: &Lock,
