@@ -9,7 +9,8 @@ use imgasm_fs::tree::Editor;
 const ELSEWHERE: &[u8] = b"x";
 
 /// Gives each user a line in `shadow`, and takes away those of nobody. `false`, with nothing done, if
-/// there is no such file: which rights a new one gets differs between systems.
+/// there is no such file, for which rights a new one gets differs between systems, and if a line is not
+/// UTF-8.
 pub fn users(editor: &mut Editor<'_>, now: Timestamp) -> Result<bool> {
     let mut database = Database::load(editor.fs())?;
     let ageing = database.defaults.password_ageing();
@@ -17,7 +18,9 @@ pub fn users(editor: &mut Editor<'_>, now: Timestamp) -> Result<bool> {
         return Ok(false);
     };
     let users = texts(database.passwd.rows(), [0, passwd::PASSWORD]);
-    let known = texts(file.rows(), [0]);
+    let (Some(users), Some(known)) = (users, texts(file.rows(), [0])) else {
+        return Ok(false);
+    };
     for [name] in known {
         if !users.iter().any(|[user, _]| *user == name) {
             file.remove(&name);
@@ -49,7 +52,10 @@ pub fn groups(editor: &mut Editor<'_>) -> Result<bool> {
         return Ok(false);
     };
     let groups = texts(database.group.rows(), [0, group::PASSWORD, group::MEMBERS]);
-    for [name] in texts(file.rows(), [0]) {
+    let (Some(groups), Some(known)) = (groups, texts(file.rows(), [0])) else {
+        return Ok(false);
+    };
+    for [name] in known {
         if !groups.iter().any(|[group, ..]| *group == name) {
             file.remove(&name);
         }
@@ -69,15 +75,21 @@ pub fn groups(editor: &mut Editor<'_>) -> Result<bool> {
     Ok(true)
 }
 
-/// These fields of each line.
+/// These fields of each line; `None` if one is not UTF-8.
 fn texts<'r, const N: usize>(
     rows: impl Iterator<Item = Vec<&'r [u8]>>,
     wanted: [usize; N],
-) -> Vec<[String; N]> {
-    let text = |field: Option<&&[u8]>| {
-        let field = field.copied().unwrap_or_default();
-        String::from_utf8_lossy(field).into_owned()
+) -> Option<Vec<[String; N]>> {
+    let text = |field: usize, row: &[&[u8]]| {
+        let field = row.get(field).copied().unwrap_or_default();
+        String::from_utf8(field.to_vec()).ok()
     };
-    rows.map(|row| wanted.map(|field| text(row.get(field))))
-        .collect()
+    rows.map(|row| {
+        let mut found = [const { String::new() }; N];
+        for (found, field) in found.iter_mut().zip(wanted) {
+            *found = text(field, &row)?;
+        }
+        Some(found)
+    })
+    .collect()
 }

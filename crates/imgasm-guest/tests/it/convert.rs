@@ -4,7 +4,8 @@ use std::fs;
 use std::process::Command;
 
 use imgasm_fs::Timestamp;
-use imgasm_fs::tree::Editor;
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_guest::files::read_known;
 use imgasm_guest::users::convert;
 use imgasm_testkit::command::run;
@@ -59,4 +60,26 @@ fn passwords_lie_where_shadow_utils_puts_them() {
         let theirs = fs::read_to_string(folder.path().join(&name[1..])).unwrap();
         assert_eq!(ours, theirs, "{name}");
     }
+}
+
+#[test]
+fn a_line_that_is_not_utf_8_is_left_to_the_tool() {
+    let mut image = in_memory(SYSTEM);
+    let mut editor = Editor::new(&mut image);
+    let now = Timestamp {
+        seconds: 0,
+        nanoseconds: 0,
+    };
+    let group = ImagePath::parse("/etc/group").unwrap();
+    let passwd = ImagePath::parse("/etc/passwd").unwrap();
+    for path in [&passwd, &group] {
+        let line = b"gr\xfcn:secret:9:9:::\n";
+        let written = editor.write(path, LastLink::Keep, line, Attributes::default());
+        written.unwrap();
+    }
+    assert!(!convert::users(&mut editor, now).unwrap());
+    assert!(!convert::groups(&mut editor).unwrap());
+    drop(editor);
+    let shadow = read_known(&image, "/etc/shadow").unwrap().unwrap();
+    assert!(shadow.starts_with(b"gone:*:1::::::\n"), "nothing was done");
 }
