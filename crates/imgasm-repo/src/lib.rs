@@ -4,6 +4,7 @@
 //! - [`metadata`]: what a repository says it has.
 //! - [`package`]: a package, installed or to be had; [`names`]: the texts of all of them, each once.
 //! - [`modules`]: the packages that are hidden because they belong to streams of modules.
+//! - `oracle`: whether some things can be so together: a SAT solver.
 //! - [`pool`]: all packages together, and which of them provide what.
 //! - [`wish`]: what is asked for, and the packages that it could mean.
 //! - [`mod@solve`]: the packages that come and go.
