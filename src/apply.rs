@@ -47,6 +47,7 @@ pub fn apply(
     options: &Options,
 ) -> Result<Vec<ChangedPath>, Error> {
     change(image, options, |applier| {
+        applier.check_wishless(overlays)?;
         let mut overlays = overlays.iter();
         overlays.try_for_each(|overlay| applier.apply(overlay).map_err(Error::from))
     })

@@ -11,7 +11,6 @@ mod base;
 mod packages;
 mod record;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -206,10 +205,8 @@ impl Build {
                 Content::Filesystem(filesystem) => Some((volume, filesystem)),
                 _ => None,
             });
-        let mut unsigned = BTreeSet::new();
         session.edit(|applier| {
-            let locked = packages::fitting_lock(recipe, applier.fs())?;
-            unsigned = packages::unsigned(recipe, locked.as_ref());
+            let locked = packages::fitting_lock(recipe, applier.facts(), applier.fs())?;
             let scripts = packages::install(applier, recipe, locked.as_ref(), bases.cache())?;
             let verdicts = lock::file::verdicts(&scripts);
             if locked.is_some_and(|locked| locked.lock.scripts != verdicts) {
@@ -269,7 +266,6 @@ impl Build {
         let manifest = record::manifest(
             recipe,
             base.record,
-            &unsigned,
             image,
             &volumes,
             &report,

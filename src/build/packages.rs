@@ -1,22 +1,19 @@
 //! The packages that a recipe itself names.
 
-use std::collections::BTreeSet;
-
 use super::Result;
 use crate::lock::file::LockedRemoval;
-use crate::lock::named::{self, Pinned};
+use crate::lock::named;
 use crate::lock::repositories::{self, Repository};
 use crate::lock::store::stale;
 use crate::lock::{self, Lock, Store};
-use crate::overlay::{Applier, Overlay};
+use crate::overlay::Applier;
 use crate::recipe::packages::{lock_path, wishes_identity};
 use crate::recipe::{NamedPackage, Recipe};
-use imgasm_block::Digest;
 use imgasm_container::Cache;
 use imgasm_fs::FileSystem;
-use imgasm_guest::packages;
 use imgasm_guest::packages::Scriptlets;
 use imgasm_guest::packages::database::Database;
+use imgasm_guest::{Facts, packages};
 
 /// A lock, and the repositories that it was made of.
 pub(super) struct Locked {
@@ -37,26 +34,6 @@ impl Locked {
     }
 }
 
-/// The digests of the packages that nobody had to have signed.
-pub(super) fn unsigned(recipe: &Recipe, locked: Option<&Locked>) -> BTreeSet<Digest> {
-    let repositories = locked.into_iter().flat_map(|locked| &locked.repositories);
-    let checked = repositories.filter(|one| one.gpgcheck);
-    let checked: BTreeSet<_> = checked.map(|one| one.id.as_str()).collect();
-    let lock = locked.map(|locked| &locked.lock);
-    let wished = lock.into_iter().flat_map(Lock::of_repositories);
-    let is_checked = |id: &Option<String>| id.as_deref().is_some_and(|id| checked.contains(id));
-    let wished = wished.filter(|package| !is_checked(&package.repository));
-    let named = recipe.packages.iter();
-    let named = named.filter(|named| named.keyring(&recipe.folder).is_none());
-    let named = named.filter_map(|named| Some(Pinned::of(named, lock)?.sha256));
-    let overlays = recipe.overlays.iter().flat_map(Overlay::unsigned);
-    wished
-        .map(|package| package.sha256)
-        .chain(named)
-        .chain(overlays)
-        .collect()
-}
-
 /// Installs the packages that the recipe itself names, by their files and, as the lock has them, by
 /// their names, and removes those that are to go.
 pub(super) fn install(
@@ -68,18 +45,22 @@ pub(super) fn install(
     let store = Store::new(recipe, cache.folder());
     let lock = locked.map(|locked| &locked.lock);
     let mut requests = named::requests(&store, &recipe.packages, lock)?;
-    let named = recipe.packages.iter().map(NamedPackage::unwritable);
-    let unwritable = named.chain(recipe.wishes.iter().map(|one| one.database.unwritable()));
-    let Some(unwritable) = unwritable.min() else {
+    if recipe.packages.is_empty() && locked.is_none() {
         return Ok(Vec::new());
-    };
+    }
+    let named = recipe.packages.iter().map(NamedPackage::unwritable);
+    let wished = recipe
+        .own_wishes
+        .iter()
+        .map(|one| one.database.unwritable());
+    let unwritable = named.chain(wished).min().unwrap_or_default();
     let Some(Locked { lock, repositories }) = locked else {
         let wishes = packages::Wishes::default();
         return Ok(applier.install(&requests, &wishes, unwritable, &[])?);
     };
     requests.extend(store.requests(lock, repositories)?);
     let remove: Vec<_> = lock.removals.iter().map(LockedRemoval::nevra).collect();
-    let wishes = recipe.wishes.as_ref();
+    let wishes = recipe.own_wishes.as_ref();
     let also = packages::Wishes {
         remove: &remove,
         allows_older: true,
@@ -96,6 +77,7 @@ pub(super) fn install(
 /// Where there is none, or it was made for another base or for other wishes.
 pub(super) fn fitting_lock(
     recipe: &Recipe,
+    facts: &Facts,
     fs: &dyn FileSystem,
 ) -> Result<Option<Locked>, lock::Error> {
     if !recipe.needs_lock() {
@@ -104,8 +86,9 @@ pub(super) fn fitting_lock(
     let path = lock_path(&recipe.source, recipe.image.as_deref());
     let lock = Lock::read(&path)?;
     let lock = lock.ok_or(lock::Error::Missing { path })?;
-    if lock.wishes != wishes_identity(recipe) {
-        let what = "`[packages]`, a `[[package]]` or a `[[repository]]`";
+    let wishes = recipe.wishes(facts, fs)?;
+    if lock.wishes != wishes_identity(recipe, &wishes) {
+        let what = "`[packages]`, a `[[package]]`, a `[[repository]]` or what overlays name";
         return Err(stale(recipe, what));
     }
     let database = Database::read(fs)?.ok_or(lock::Error::NoDatabase)?;

@@ -1,7 +1,5 @@
 //! What a build writes to its manifest.
 
-use std::collections::BTreeSet;
-
 use crate::config::Variables;
 use crate::config::given::keyed_digest;
 use crate::manifest::{self, Manifest};
@@ -10,7 +8,7 @@ use crate::recipe::volume::Content;
 use crate::recipe::{Recipe, Volume};
 use crate::volume::FormattedVolume;
 use imgasm_aws::wish::VolumeSize;
-use imgasm_block::{BlockDevice, Digest};
+use imgasm_block::BlockDevice;
 use imgasm_fs::text::name_text;
 use imgasm_guest::packages::{Outcome, Removed};
 
@@ -18,7 +16,6 @@ use imgasm_guest::packages::{Outcome, Removed};
 pub(super) fn manifest(
     recipe: &Recipe,
     base: manifest::Base,
-    unsigned: &BTreeSet<Digest>,
     image: manifest::Image,
     volumes: &[(String, FormattedVolume)],
     report: &Report,
@@ -57,11 +54,7 @@ pub(super) fn manifest(
                 sensitive_variables: digests(&overlay.variables),
             })
             .collect(),
-        packages: report
-            .packages
-            .iter()
-            .map(|outcome| package(outcome, unsigned))
-            .collect(),
+        packages: report.packages.iter().map(package).collect(),
         removed_packages: report.removed_packages.iter().map(removed).collect(),
         image,
         volumes: recipe
@@ -112,10 +105,11 @@ fn volume<'a>(
 }
 
 /// A package in the manifest's form.
-fn package(outcome: &Outcome, unsigned: &BTreeSet<Digest>) -> manifest::Package {
+fn package(outcome: &Outcome) -> manifest::Package {
     let Outcome {
         package,
         sha256,
+        unsigned,
         was_present,
         skipped,
     } = outcome;
@@ -124,7 +118,7 @@ fn package(outcome: &Outcome, unsigned: &BTreeSet<Digest>) -> manifest::Package 
         version: package.full_version(),
         arch: package.arch.clone(),
         sha256: *sha256,
-        unsigned: unsigned.contains(sha256),
+        unsigned: *unsigned,
         was_present: *was_present,
         skipped: skipped.clone(),
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::boundary::open_regular;
-use super::{Error, Result};
+use super::{Boundary, Error, Result};
 use crate::memo::Memo;
 use imgasm_block::Digest;
 
@@ -74,6 +74,20 @@ pub fn folder(root: &Path) -> Result<Digest> {
             return Err(Error::Unusable { path, problem });
         }
     }
+    Ok(Digest::finish(hasher))
+}
+
+/// The SHA-256 of a file inside a boundary.
+///
+/// # Errors
+/// As [`Boundary::open`], and if it cannot be read.
+pub fn file(boundary: &Boundary, path: &Path) -> Result<Digest> {
+    let mut hasher = Sha256::new();
+    let hashed = hash_file(&mut boundary.open(path)?, &mut hasher);
+    hashed.map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(Digest::finish(hasher))
 }
 

@@ -41,9 +41,11 @@ pub fn identity(database: &Database) -> Digest {
     Digest::of(lines.concat().as_bytes())
 }
 
-/// What a base says of its packages and of where others come from: all that a lock needs of it.
+/// What a base says of its packages, of where others come from, and of what is wished for: all that
+/// a lock needs of it.
 pub struct Base {
     arch: Option<Arch>,
+    wishes: PackageWishes,
     database: Database,
     repositories: Vec<repositories::Repository>,
     modules: Modules,
@@ -54,8 +56,10 @@ impl Base {
     /// Reads the base of a recipe, whose root filesystem is `fs`.
     pub fn read(recipe: &Recipe, fs: &dyn FileSystem) -> Result<Self, Error> {
         let database = Database::read(fs)?.ok_or(Error::NoDatabase)?;
+        let facts = Facts::detect(fs)?;
         Ok(Self {
-            arch: Facts::detect(fs)?.arch,
+            arch: facts.arch,
+            wishes: recipe.wishes(&facts, fs)?,
             repositories: repositories::all(recipe, fs, &database)?,
             modules: Modules::read(fs)?,
             is_merged: link_target(fs, &known_path("/bin"))?.is_some(),
@@ -73,15 +77,15 @@ pub fn make(
     transport: &Transport,
     kept: Option<&Lock>,
 ) -> Result<Made, Error> {
-    let none = PackageWishes::default();
-    let wishes = recipe.wishes.as_ref().unwrap_or(&none);
     let Base {
         arch,
+        wishes,
         database,
         repositories: known,
         modules,
         is_merged,
     } = base;
+    let wishes_identity = packages::wishes_identity(recipe, &wishes);
     let keyrings = known.iter().map(repositories::Repository::keyring);
     let keyrings = keyrings.collect::<Result<Vec<_>, _>>()?;
     let keys: Vec<_> = keyrings.iter().map(Keyring::fingerprints).collect();
@@ -108,16 +112,16 @@ pub fn make(
     let stay = kept.into_iter().flat_map(|old| &old.packages);
     pool.prefer(stay.map(LockedPackage::nevra));
     let wanted = Wishes {
-        install: wishes.install.clone(),
-        upgrade: wishes.upgrade.clone(),
-        remove: wishes.remove.clone(),
-        swap: wishes.swap.clone().into_iter().collect(),
+        install: wishes.install,
+        upgrade: wishes.upgrade,
+        remove: wishes.remove,
+        swap: wishes.swap.into_iter().collect(),
         files,
-        protected: wishes.protected.clone(),
+        protected: wishes.protected,
         weak: wishes.install_weak_deps,
     };
     let solution = solve(&mut pool, &wanted, &loaded, transport)?;
-    let mut lock = Lock::new(identity(&database), packages::wishes_identity(recipe));
+    let mut lock = Lock::new(identity(&database), wishes_identity);
     lock.repositories = repositories
         .iter()
         .zip(&loaded)

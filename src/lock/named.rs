@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::file::LockedPackage;
 use super::store::stale;
 use super::{Error, Lock, Store};
-use crate::config::Place;
+use crate::config::{self, Place};
 use crate::recipe::NamedPackage;
-use imgasm_block::{Digest, Hashed};
+use imgasm_block::Digest;
 use imgasm_guest::packages::Request;
 use imgasm_guest::packages::install::candidate::Candidate;
 
@@ -41,11 +41,7 @@ impl<'r> Pinned<'r> {
             return Ok(Self { named, sha256 });
         }
         let path = store.recipe.folder.join(named.path.text());
-        let file = Hashed::open(&path).map_err(|error| Error::Io {
-            path,
-            source: std::io::Error::other(error),
-        })?;
-        let sha256 = file.digest();
+        let sha256 = config::digest::file(&store.recipe.boundary, &path)?;
         Ok(Self { named, sha256 })
     }
 

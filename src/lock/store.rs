@@ -121,7 +121,7 @@ impl<'r> Store<'r> {
         lock: &Lock,
         repositories: &[Repository],
     ) -> Result<Vec<Request>, Error> {
-        let wishes = self.recipe.wishes.as_ref();
+        let wishes = self.recipe.own_wishes.as_ref();
         let scriptlets = wishes.map_or(Scriptlets::Native, |wishes| wishes.scriptlets);
         let of_repositories = lock.of_repositories();
         let mut missing = of_repositories.filter(|package| self.find(package).is_none());

@@ -35,6 +35,12 @@ pub enum Error {
         #[source]
         reason: Box<steps::Error>,
     },
+    /// An overlay names packages, and there is no lock that knows which ones it means.
+    #[error("{place}")]
+    Unlocked {
+        /// What is wrong where, with the step's place.
+        place: Box<Diagnostic>,
+    },
     /// Packages that no overlay brings could not be installed.
     #[error("{reason}{}", hint_line(reason.hint()))]
     Packages {
@@ -126,6 +132,32 @@ impl<'a> Applier<'a> {
             name: overlay.name.clone(),
             steps: done,
         });
+        Ok(())
+    }
+
+    /// Makes sure that no overlay wishes for packages by name on this system, since there is no lock.
+    ///
+    /// # Errors
+    /// [`Error::Unlocked`] if one does.
+    pub fn check_wishless(&self, overlays: &[Overlay]) -> Result<(), Error> {
+        let steps = overlays.iter().flat_map(|overlay| {
+            overlay
+                .wishing_steps()
+                .map(move |(step, _)| (overlay, step))
+        });
+        for (overlay, step) in steps {
+            let due = step.is_due(&self.facts, self.editor.fs(), &overlay.variables);
+            if due.map_err(|error| Error::Guest(Box::new(error)))? {
+                let name = &overlay.name;
+                let message = format!("overlay `{name}` names packages, which only a lock knows");
+                let place = overlay.source.error(step.span.clone(), message);
+                let hint = "`imgasm build` with a recipe has a lock; a package can also be given as a \
+                            file, as in `package = [{ path = \"NAME.rpm\" }]`";
+                return Err(Error::Unlocked {
+                    place: Box::new(place.with_hint(hint)),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -222,9 +254,7 @@ fn take_labelled(
 
 /// Does a step, unless its guard says otherwise; gives whether it was done.
 pub(super) fn run(step: &Step, context: &mut Context<'_, '_>) -> Result<bool, steps::Error> {
-    if let Some(when) = &step.when
-        && !when.holds(context.facts, context.editor.fs(), context.variables)?
-    {
+    if !step.is_due(context.facts, context.editor.fs(), context.variables)? {
         return Ok(false);
     }
     step.action.apply(context)?;

@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::files::{self, FileRules};
 use super::steps::Action;
+use super::steps::package::Packages;
 use super::when::When;
 use crate::config::decode::{self, Rendered, Table, Value};
 use crate::config::{
@@ -16,6 +17,8 @@ use crate::verify::expect::Expectation;
 use crate::verify::live::{self, Live};
 use imgasm_block::Digest;
 use imgasm_fs::text::chain;
+use imgasm_fs::{FileSystem, tree};
+use imgasm_guest::Facts;
 
 /// The file that makes a folder an overlay.
 const FILE_NAME: &str = "overlay.toml";
@@ -54,6 +57,19 @@ pub(super) struct Step {
     pub(super) when: Option<When>,
     pub(super) action: Action,
     pub(super) span: Range<usize>,
+}
+
+impl Step {
+    /// Whether its guard holds, if it has one.
+    pub(super) fn is_due(
+        &self,
+        facts: &Facts,
+        fs: &dyn FileSystem,
+        variables: &Variables,
+    ) -> tree::Result<bool> {
+        let when = self.when.as_ref();
+        when.map_or(Ok(true), |when| when.holds(facts, fs, variables))
+    }
 }
 
 impl OverlayFile {
@@ -150,13 +166,50 @@ impl Overlay {
         Ok(())
     }
 
-    /// The digests of the packages that its steps install and that nobody has to have signed.
-    pub fn unsigned(&self) -> Vec<Digest> {
+    /// Its steps that wish for packages, or for their removal, by name.
+    pub(super) fn wishing_steps(&self) -> impl Iterator<Item = (&Step, &Packages)> {
         let packages = self.steps.iter().filter_map(|step| match &step.action {
-            Action::Package(packages) => Some(packages.unsigned()),
+            Action::Package(packages) => Some((step, packages)),
             _ => None,
         });
-        packages.flatten().collect()
+        packages.filter(|(_, packages)| packages.names().chain(packages.removed()).next().is_some())
+    }
+
+    /// Whether it wishes for packages, or for their removal, by name: on some systems, at least.
+    pub fn wishes(&self) -> bool {
+        self.wishing_steps().next().is_some()
+    }
+
+    /// The steps in which it does, of those whose guards hold on this system.
+    ///
+    /// # Errors
+    /// If a guard looks at what cannot be read.
+    pub fn wishing(&self, facts: &Facts, fs: &dyn FileSystem) -> tree::Result<Vec<&Packages>> {
+        let mut wishing = Vec::new();
+        for (step, packages) in self.wishing_steps() {
+            if step.is_due(facts, fs, &self.variables)? {
+                wishing.push(packages);
+            }
+        }
+        Ok(wishing)
+    }
+
+    /// Makes sure that it names no packages to be installed, where no repository is known.
+    ///
+    /// # Errors
+    /// If it does, with the place of the step.
+    pub fn check_nameless(&self) -> Result<(), Diagnostic> {
+        let mut steps = self.wishing_steps();
+        match steps.find(|(_, packages)| packages.names().next().is_some()) {
+            None => Ok(()),
+            Some((step, _)) => {
+                let name = &self.name;
+                let message =
+                    format!("overlay `{name}` names packages, and the recipe has no repository");
+                let error = self.source.error(step.span.clone(), message);
+                Err(error.with_hint("a `[[repository]]` of the recipe has packages"))
+            }
+        }
     }
 
     /// The identity of the folder's content, which is read for it.

@@ -1,7 +1,7 @@
 //! What an `overlay.toml` takes, for editors.
 
 use super::files::Rule;
-use super::steps::Action;
+use super::steps::{Action, package};
 use super::when::When;
 use crate::config::variables;
 use crate::schema::{Manual, Schema, Table, ask, explain};
@@ -35,6 +35,10 @@ pub(crate) fn step() -> Schema {
     if let Some(table) = &mut step.table {
         table.is_choice = false;
     }
+    // A list by itself, or a table with more.
+    let mut package = ask::<package::Keys>();
+    package.list = Some(Box::new(ask::<package::Item>()));
+    step.insert("package", package);
     step.insert("when", ask::<When>());
     explain(&mut step, &["when"], Manual::OVERLAYS, "## `when`");
     step

@@ -18,7 +18,7 @@ use crate::config::{
     self, Boundary, ByteSize, Declarations, Diagnostic, Epoch, Given, Source, Values, Variables,
     template,
 };
-use crate::overlay::ScriptSteps;
+use crate::overlay::{Overlay, ScriptSteps};
 use crate::verify::expect::Expectation;
 use crate::verify::live;
 use imgasm_aws::wish::Ami;
@@ -108,12 +108,16 @@ impl Recipe {
         let name = checked_name(&source, raw.name)?;
         let wishes_span = raw.packages.as_ref().map_or(0..0, Spanned::span);
         let wishes = raw.packages.map(Spanned::into_inner);
-        if let Some(problem) = packages::problem(&repositories, wishes.as_ref()) {
-            return Err(source.error(wishes_span, problem).into());
-        }
         let place = (folder, &boundary);
         let volumes = volume::check_all(&source, place, &options.folders, raw.volume)?;
         let overlays = overlays::read(&source, place, raw.overlays, revealing, &variables)?;
+        let has_lock = packages::need_lock(wishes.as_ref(), &raw.package, &overlays);
+        if let Some(problem) = packages::problem(&repositories, wishes.as_ref(), has_lock) {
+            return Err(source.error(wishes_span, problem).into());
+        }
+        if repositories.is_empty() {
+            overlays.iter().try_for_each(Overlay::check_nameless)?;
+        }
         let mut expectations = raw.expect;
         for overlay in &overlays {
             expectations.extend(overlay.expectations.iter().cloned());
@@ -129,7 +133,7 @@ impl Recipe {
         let digests = overlays.iter();
         let digests = digests.map(|overlay| options.folders.digest(overlay.folder()));
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
-        let lock = if packages::need_lock(wishes.as_ref(), &raw.package) {
+        let lock = if has_lock {
             packages::lock_digest(&source, image.as_deref(), &boundary)?
         } else {
             None
@@ -149,7 +153,7 @@ impl Recipe {
             source_date_epoch: epoch.unwrap_or(Epoch::DEFAULT).seconds(),
             packages: raw.package,
             repositories,
-            wishes,
+            own_wishes: wishes,
             instead_of_scripts,
             overlays,
             overlay_digests,

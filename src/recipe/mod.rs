@@ -63,8 +63,8 @@ pub struct Recipe {
     pub packages: Vec<NamedPackage>,
     /// The repositories that packages are wished for from, in order.
     pub repositories: Vec<packages::Repository>,
-    /// The packages that are wished for by name, where there are any: what the lock is made for.
-    pub wishes: Option<packages::PackageWishes>,
+    /// What it wishes for itself, by name: `[packages]`.
+    pub own_wishes: Option<packages::PackageWishes>,
     /// What is done in the place of scripts of packages.
     pub instead_of_scripts: Vec<ScriptSteps>,
     /// What is applied to the root filesystem, in order.
@@ -93,7 +93,7 @@ pub struct Recipe {
 impl Recipe {
     /// Whether only a lock knows which packages it means.
     pub fn needs_lock(&self) -> bool {
-        packages::need_lock(self.wishes.as_ref(), &self.packages)
+        packages::need_lock(self.own_wishes.as_ref(), &self.packages, &self.overlays)
     }
 
     /// The values that nobody else may see, with the names of their variables.

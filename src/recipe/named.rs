@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{self, Boundary, Place};
 use crate::overlay::steps::package::{PackageFile, SIGNATURE_OF_NOBODY};
-use imgasm_block::Digest;
 
 /// A package as a recipe names it. Without a digest, the lock has it.
-pub type NamedPackage = PackageFile<Place, Option<Digest>>;
+pub type NamedPackage = PackageFile<Place>;
 
 impl NamedPackage {
     /// Makes sure that its files lie inside and are files, and that what a server sends can be told

@@ -12,8 +12,11 @@ use super::{NamedPackage, Recipe};
 use crate::config::decode::Value;
 use crate::config::values::OneOrMany;
 use crate::config::{self, Boundary, ProjectPath, Setting, Source, Variables, template};
+use crate::overlay::Overlay;
 use crate::overlay::steps::package::Database;
 use imgasm_block::Digest;
+use imgasm_fs::{FileSystem, tree};
+use imgasm_guest::Facts;
 use imgasm_guest::packages::Scriptlets;
 
 /// The priority and the cost of a repository that says nothing of them, which are dnf's.
@@ -190,10 +193,11 @@ pub(super) fn repositories(
     Ok(template::read(source, value, &all)?)
 }
 
-/// What is wrong with repositories and wishes together.
+/// What is wrong with repositories and wishes together, where the recipe has a lock or none.
 pub(super) fn problem(
     repositories: &[Repository],
     wishes: Option<&PackageWishes>,
+    has_lock: bool,
 ) -> Option<String> {
     if let Some(problem) = repositories.iter().find_map(Repository::problem) {
         return Some(problem);
@@ -203,9 +207,11 @@ pub(super) fn problem(
         return Some("two repositories have the same `id`".to_owned());
     }
     match wishes {
-        None if !repositories.is_empty() => {
-            Some("a repository is of use with `[packages]` only".to_owned())
-        }
+        None if !repositories.is_empty() && !has_lock => Some(
+            "a repository is of use with `[packages]`, with a `[[package]]` that has no `sha256`, or \
+             with an overlay that names packages"
+                .to_owned(),
+        ),
         Some(wishes) if repositories.is_empty() && wishes.needs_repositories() => {
             Some("`[packages]` needs a `[[repository]]`".to_owned())
         }
@@ -213,9 +219,16 @@ pub(super) fn problem(
     }
 }
 
-/// Whether wishes, and packages that are named by their files, come to what only a lock knows.
-pub(super) fn need_lock(wishes: Option<&PackageWishes>, named: &[NamedPackage]) -> bool {
-    wishes.is_some() || named.iter().any(|package| package.sha256.is_none())
+/// Whether wishes, those of overlays among them, and packages that are named by their files come to
+/// what only a lock knows.
+pub(super) fn need_lock(
+    wishes: Option<&PackageWishes>,
+    named: &[NamedPackage],
+    overlays: &[Overlay],
+) -> bool {
+    wishes.is_some()
+        || named.iter().any(|package| package.sha256.is_none())
+        || overlays.iter().any(Overlay::wishes)
 }
 
 impl PackageWishes {
@@ -240,23 +253,35 @@ pub(super) fn lock_digest(
     boundary: &Boundary,
 ) -> config::Result<Option<Digest>> {
     let path = lock_path(source, image);
-    let failed = |source| config::Error::Io {
-        path: path.clone(),
-        source,
-    };
-    let mut file = match boundary.open(&path) {
+    match config::digest::file(boundary, &path) {
         Err(config::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
+            Ok(None)
         }
-        file => file?,
-    };
-    let mut hasher = Sha256::new();
-    config::digest::hash_file(&mut file, &mut hasher).map_err(failed)?;
-    Ok(Some(Digest::finish(hasher)))
+        digest => digest.map(Some),
+    }
 }
 
-/// The identity of all in a recipe that decides which packages come and go.
-pub fn wishes_identity(recipe: &Recipe) -> Digest {
+impl Recipe {
+    /// What it and its overlays wish for together, where the base is this system with this root
+    /// filesystem.
+    ///
+    /// # Errors
+    /// If a guard in an overlay looks at what cannot be read.
+    pub fn wishes(&self, facts: &Facts, fs: &dyn FileSystem) -> tree::Result<PackageWishes> {
+        let mut wishes = self.own_wishes.clone().unwrap_or_default();
+        for overlay in &self.overlays {
+            for step in overlay.wishing(facts, fs)? {
+                wishes.install.extend(step.names().map(str::to_owned));
+                wishes.remove.extend(step.removed().map(str::to_owned));
+            }
+        }
+        Ok(wishes)
+    }
+}
+
+/// The identity of all that decides which packages come and go: in a recipe, and in what it and its
+/// overlays wish for.
+pub fn wishes_identity(recipe: &Recipe, wishes: &PackageWishes) -> Digest {
     let mut hasher = Sha256::new();
     // The debugging form of texts and of lists of them is exact.
     let mut line = |text: String| {
@@ -278,8 +303,6 @@ pub fn wishes_identity(recipe: &Recipe) -> Digest {
             line("module_hotfixes".to_owned());
         }
     }
-    let none = PackageWishes::default();
-    let wishes = recipe.wishes.as_ref().unwrap_or(&none);
     line(format!("{:?} {:?}", wishes.install, wishes.upgrade));
     line(format!("{:?} {:?}", wishes.remove, wishes.swap));
     line(format!("{:?} {:?}", wishes.exclude, wishes.protected));

@@ -12,13 +12,13 @@ use imgasm_testkit::command::run;
 use imgasm_testkit::need;
 
 /// A folder that is served, and somebody who signs what is in it.
-struct Site {
+pub(crate) struct Site {
     folder: PathBuf,
     home: PathBuf,
 }
 
 impl Site {
-    fn new(house: &House) -> Self {
+    pub(crate) fn new(house: &House) -> Self {
         let site = Self {
             folder: house.lab.fresh(),
             home: house.lab.fresh(),

@@ -1,34 +1,117 @@
-//! `package`: RPM files that are to be installed.
+//! `package`: packages that are to be installed, by their files or by name, or removed.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, de};
 
 use super::{Context, Error};
 use crate::config::{self, Boundary, ProjectPath};
+use crate::overlay::files::{Named, named};
 use imgasm_block::Digest;
 use imgasm_guest::packages::digests::Algorithm;
 use imgasm_guest::packages::history::Reason;
 use imgasm_guest::packages::signature::KeyFile;
 use imgasm_guest::packages::{self, Request, Scriptlets, Unwritable};
 
+/// What is wrong with a `sha256` or a `signature` of a pattern.
+const DIGEST_OF_MANY: &str =
+    "is a pattern, and `sha256` and `signature` are those of one file; `keyring` fits all";
+
 /// What is wrong with a `signature` without `keyring`.
 pub const SIGNATURE_OF_NOBODY: &str = "is a signature, and no `keyring` says whose it has to be";
 
-/// Installs RPM files, all of the list together, and records them in the image's database.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Packages(Vec<PackageFile>);
+/// Installs packages, and removes others.
+///
+/// The files of a step are installed where the step is, all together. What it names goes into the lock
+/// of the recipe, with what the recipe itself wishes for, and comes and goes before the overlays.
+#[derive(Debug, Clone)]
+pub struct Packages {
+    install: Vec<Item>,
+    remove: Vec<String>,
+}
 
-/// An RPM file as it is named: by an overlay, or by a recipe, which can name more kinds of places and
-/// leave the digest to the lock.
+/// A package that is to be installed.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// One that is wished for, in the words of `[packages] install`.
+    Name(String),
+    /// Its file, or a pattern of files.
+    File(PackageFile),
+}
+
+/// The step with what is to go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    #[serde(default)]
+    install: Vec<Item>,
+    #[serde(default)]
+    remove: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Packages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrTable;
+
+        impl<'de> Visitor<'de> for ListOrTable {
+            type Value = Packages;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of packages, or a table with `install` and `remove`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Packages, A::Error> {
+                let install = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+                let remove = Vec::new();
+                Ok(Packages { install, remove })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Packages, A::Error> {
+                let Keys { install, remove } =
+                    Keys::deserialize(MapAccessDeserializer::new(table))?;
+                Ok(Packages { install, remove })
+            }
+        }
+
+        deserializer.deserialize_any(ListOrTable)
+    }
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrFile;
+
+        impl<'de> Visitor<'de> for NameOrFile {
+            type Value = Item;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a package, or a table with the `path` of its file")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Item, E> {
+                Ok(Item::Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Item, A::Error> {
+                PackageFile::deserialize(MapAccessDeserializer::new(table)).map(Item::File)
+            }
+        }
+
+        deserializer.deserialize_any(NameOrFile)
+    }
+}
+
+/// An RPM file as it is named: by an overlay, or by a recipe, which can name more kinds of places.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PackageFile<P = ProjectPath, D = Digest> {
+pub struct PackageFile<P = ProjectPath> {
     /// Where it is.
     pub path: P,
-    /// The digest that it must have.
-    pub sha256: D,
+    /// The digest that it must have, if it is given.
+    pub sha256: Option<Digest>,
     /// A file with armoured public keys, one of which must have signed it.
     keyring: Option<ProjectPath>,
     /// A file with their signature over all of it, if it holds none itself.
@@ -75,7 +158,7 @@ impl Database {
     }
 }
 
-impl<P, D> PackageFile<P, D> {
+impl<P> PackageFile<P> {
     /// What it asks for, if it is this file with this signature; its keys are relative to `folder`.
     pub fn request_for(
         &self,
@@ -121,66 +204,92 @@ impl<P, D> PackageFile<P, D> {
 }
 
 impl PackageFile {
-    /// What it asks for; its paths are relative to `folder`.
-    fn request(&self, folder: &Path) -> Request {
-        let signature = self.signature.as_ref();
-        let signature = signature.map(|signature| folder.join(signature.as_path()));
-        let path = folder.join(self.path.as_path());
-        self.request_for(folder, path, self.sha256, signature)
-    }
-
     /// The files that it names.
     fn files(&self) -> impl Iterator<Item = &ProjectPath> {
         let beside = self.keyring.iter().chain(&self.signature);
         std::iter::once(&self.path).chain(beside)
     }
 
-    /// Makes sure that its files lie inside and are files.
+    /// What it asks for: one file, or all that its pattern matches. Its paths are relative to `folder`.
     ///
     /// # Errors
-    /// As [`Boundary::check_file`], and for a signature without keys.
-    fn check(&self, folder: &Path, boundary: &Boundary) -> config::Result<()> {
-        for file in self.files() {
-            boundary.check_file(&folder.join(file.as_path()))?;
+    /// If its files are missing, are no files or lie outside; for a signature without keys; and for a
+    /// pattern with a digest or a signature, which are those of one file.
+    fn requests(&self, folder: &Path, boundary: &Boundary) -> Result<Vec<Request>, Error> {
+        let unusable = |path: &Path, problem: &str| config::Error::Unusable {
+            path: folder.join(path),
+            problem: problem.to_owned(),
+        };
+        let path = self.path.as_path();
+        let signature = self.signature.as_ref().map(ProjectPath::as_path);
+        if let Some(signature) = signature.filter(|_| self.keyring.is_none()) {
+            return Err(unusable(signature, SIGNATURE_OF_NOBODY).into());
         }
-        match &self.signature {
-            Some(signature) if self.keyring.is_none() => Err(config::Error::Unusable {
-                path: folder.join(signature.as_path()),
-                problem: SIGNATURE_OF_NOBODY.to_owned(),
-            }),
-            _ => Ok(()),
+        let beside = [
+            self.keyring(folder),
+            signature.map(|path| folder.join(path)),
+        ];
+        let files = match named(folder, path)? {
+            Named::One(file) => vec![file],
+            Named::Matching(_) if self.sha256.is_some() || signature.is_some() => {
+                return Err(unusable(path, DIGEST_OF_MANY).into());
+            }
+            Named::Matching(files) => files,
+        };
+        for file in files.iter().chain(beside.iter().flatten()) {
+            boundary.check_file(file)?;
         }
+        let [_, signature] = beside;
+        let request = |file: PathBuf| {
+            let sha256 = match self.sha256 {
+                Some(sha256) => sha256,
+                None => config::digest::file(boundary, &file)?,
+            };
+            Ok(self.request_for(folder, file, sha256, signature.clone()))
+        };
+        files.into_iter().map(request).collect()
     }
 }
 
 impl Packages {
-    /// The digests of those that nobody has to have signed.
-    pub(crate) fn unsigned(&self) -> Vec<Digest> {
-        let unsigned = self.0.iter().filter(|file| file.keyring.is_none());
-        unsigned.map(|file| file.sha256).collect()
+    /// What is wished for by name.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.install.iter().filter_map(|item| match item {
+            Item::Name(name) => Some(name.as_str()),
+            Item::File(_) => None,
+        })
+    }
+
+    /// The names of what is to go.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = &str> {
+        self.remove.iter().map(String::as_str)
+    }
+
+    fn files(&self) -> impl Iterator<Item = &PackageFile> {
+        self.install.iter().filter_map(|item| match item {
+            Item::Name(_) => None,
+            Item::File(file) => Some(file),
+        })
     }
 
     /// The RPM files, the keys and the signatures.
     pub(super) fn host_files(&self) -> impl Iterator<Item = &Path> {
-        let files = self.0.iter().flat_map(PackageFile::files);
+        let files = self.files().flat_map(PackageFile::files);
         files.map(ProjectPath::as_path)
     }
 
+    /// Installs the files. What is named is there already.
     pub(super) fn apply(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
         let boundary = Boundary::of_folder(context.folder)?;
-        for file in &self.0 {
-            file.check(context.folder, &boundary)?;
+        let mut requests = Vec::new();
+        for file in self.files() {
+            requests.extend(file.requests(context.folder, &boundary)?);
         }
-        let requests = self.0.iter().map(|file| file.request(context.folder));
-        let requests: Vec<_> = requests.collect();
-        let unwritable = self.0.iter().map(PackageFile::unwritable).min();
-        let outcomes = packages::install(
-            context.editor,
-            context.facts,
-            context.now,
-            &requests,
-            unwritable.unwrap_or_default(),
-        )?;
+        let Some(unwritable) = self.files().map(PackageFile::unwritable).min() else {
+            return Ok(());
+        };
+        let (editor, facts, now) = (&mut *context.editor, context.facts, context.now);
+        let outcomes = packages::install(editor, facts, now, &requests, unwritable)?;
         context.packages.extend(outcomes);
         Ok(())
     }

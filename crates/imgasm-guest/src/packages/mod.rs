@@ -378,7 +378,9 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::OtherFile { .. } => Some("give the digest of the file that is meant"),
+            Self::OtherFile { .. } => Some(
+                "give the digest of the file that is meant; `imgasm lock` gives it where the lock has it",
+            ),
             Self::Unmet { .. } => Some(
                 "install what is missing in the same step, or give `nodeps = true` to the package",
             ),

@@ -178,6 +178,7 @@ impl Candidate {
         Outcome {
             package: self.package.clone(),
             sha256: self.request.sha256,
+            unsigned: self.request.keyrings.is_empty(),
             was_present,
             skipped,
         }

@@ -128,6 +128,8 @@ pub struct Outcome {
     pub package: Package,
     /// The digest of its file.
     pub sha256: Digest,
+    /// Whether no key had to have signed it.
+    pub unsigned: bool,
     /// Whether it was there already, so that nothing was done.
     pub was_present: bool,
     /// What RPM would have done that was not done, one line each.
