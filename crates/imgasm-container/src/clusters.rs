@@ -1,10 +1,14 @@
 //! A disk that lies in scattered clusters of a file, found through a table.
+//!
+//! A few bytes of tables can name one cluster any number of times. A sound file has each cluster of the
+//! disk once, so that what its tables name is never more than it is long: [`Claims`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::budget::Budget;
 use imgasm_block::bytes::byte_len;
 use imgasm_block::{BlockDevice, check_range};
 
@@ -63,6 +67,27 @@ pub(super) trait Table: Send + Sync {
 pub(super) struct ClusterFile {
     device: Arc<dyn BlockDevice>,
     path: PathBuf,
+    claims: Mutex<Claims>,
+}
+
+/// How much of the disk the tables that were read so far say that the file has.
+#[derive(Debug, Default)]
+struct Claims {
+    /// The offsets of these tables.
+    tables: BTreeSet<u64>,
+    /// Bytes that lie there as they are.
+    stored: u64,
+    /// Bytes that come out of compressed clusters.
+    unpacked: u64,
+}
+
+/// How many clusters a table names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    /// Those that are stored as they are.
+    pub(super) stored: usize,
+    /// Those that are compressed.
+    pub(super) packed: usize,
 }
 
 impl ClusterFile {
@@ -70,7 +95,41 @@ impl ClusterFile {
         Self {
             device,
             path: path.to_owned(),
+            claims: Mutex::default(),
         }
+    }
+
+    /// Counts the clusters that the table at this offset names, when it is read for the first time.
+    ///
+    /// # Errors
+    /// If all tables so far name more than the file can have.
+    pub(super) fn claim(
+        &self,
+        table: u64,
+        cluster_bytes: u64,
+        named: Named,
+    ) -> imgasm_block::Result<()> {
+        let bytes = |count: usize| {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            count.saturating_mul(cluster_bytes)
+        };
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        if !claims.tables.insert(table) {
+            return Ok(());
+        }
+        claims.stored = claims.stored.saturating_add(bytes(named.stored));
+        claims.unpacked = claims.unpacked.saturating_add(bytes(named.packed));
+        // The last cluster may be cut off.
+        let most_stored = self.len().saturating_add(cluster_bytes);
+        let most_unpacked = Budget::usual(self.len()).bytes();
+        if claims.stored > most_stored || claims.unpacked > most_unpacked {
+            let len = self.len();
+            return Err(self.corrupt(format!(
+                "its tables name more data than a file of {len} bytes can have: they name parts of it \
+                 several times"
+            )));
+        }
+        Ok(())
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -115,6 +174,14 @@ impl ClusterFile {
         }
         self.device.read_padded(offset, buf)
     }
+}
+
+/// A number that comes more than once.
+pub(super) fn repeated(numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut sorted: Vec<_> = numbers.collect();
+    sorted.sort_unstable();
+    let mut pairs = sorted.array_windows();
+    pairs.find_map(|[one, other]| (one == other).then_some(*one))
 }
 
 /// The disk as a device. It cannot be written.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bytes::{be_u32, be_u64};
-use super::clusters::{ClusterFile, Clusters, Lru, Mapping, Stretch, Table};
+use super::clusters::{ClusterFile, Clusters, Lru, Mapping, Named, Stretch, Table, repeated};
 use super::family::Family;
 use super::{DiskFormat, Error, Result, WHOLE_DISK, inflate};
 use imgasm_block::BlockDevice;
@@ -207,6 +207,11 @@ impl Qcow2 {
             return Err(corrupt(problem));
         }
         qcow2.l1 = numbers(&file.read("first-level table", l1_offset, needed * 8)?);
+        let tables = qcow2.l1.iter().map(|entry| entry & OFFSET_MASK);
+        if let Some(offset) = repeated(tables.filter(|offset| *offset != 0)) {
+            let problem = format!("the second-level table at offset {offset} is named twice");
+            return Err(corrupt(problem));
+        }
         Ok((qcow2, backing))
     }
 
@@ -242,8 +247,24 @@ impl Qcow2 {
         }
         let bytes = file.read("second-level table", offset, self.cluster_bytes())?;
         let table = Arc::new(numbers(&bytes));
+        file.claim(offset, self.cluster_bytes(), self.named(&table))?;
         cache().put(offset, table.clone(), self.cluster_bytes());
         Ok(table)
+    }
+
+    /// How many clusters a second-level table names.
+    fn named(&self, table: &[u64]) -> Named {
+        let mut named = Named::default();
+        for entry in table.chunks_exact(if self.extended_l2 { 2 } else { 1 }) {
+            let host = entry[0] & OFFSET_MASK;
+            let reads_zeros = !self.extended_l2 && self.version >= 3 && entry[0] & READS_ZEROS != 0;
+            if entry[0] & COMPRESSED != 0 {
+                named.packed += 1;
+            } else if host != 0 && !reads_zeros {
+                named.stored += 1;
+            }
+        }
+        named
     }
 
     /// What an entry without extension says about the rest of its cluster from `inside`.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::bytes::{le_u32, le_u64};
-use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
+use super::clusters::{ClusterFile, Clusters, Mapping, Named, Stretch, Table};
 use super::{Error, Result, WHOLE_DISK};
 use imgasm_block::BlockDevice;
 
@@ -85,11 +85,14 @@ impl Vdi {
         let needed = disk_len.div_ceil(block_bytes);
         let map = file.read("map of blocks", le_u32(&header, 0x154).into(), needed * 4)?;
         let (map, _) = map.as_chunks();
+        let map: Vec<_> = map.iter().map(|entry| u32::from_le_bytes(*entry)).collect();
+        let stored = map.iter().filter(|entry| **entry < BLOCK_ZEROS).count();
+        file.claim(0, block_bytes, Named { stored, packed: 0 })?;
         Ok(Self {
             disk_len,
             block_bytes,
             data_offset: le_u32(&header, 0x158).into(),
-            map: map.iter().map(|entry| u32::from_le_bytes(*entry)).collect(),
+            map,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::bytes::{be_u32, be_u64};
-use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
+use super::clusters::{ClusterFile, Clusters, Mapping, Named, Stretch, Table};
 use super::family::Family;
 use super::{DiskFormat, Error, Result, WHOLE_DISK};
 use imgasm_block::{BlockDevice, Slice};
@@ -160,6 +160,15 @@ impl Dynamic {
         }
         let table = file.read("block allocation table", be_u64(&header, 16), needed * 4)?;
         let (table, _) = table.as_chunks();
+        let blocks: Vec<_> = table
+            .iter()
+            .map(|entry| u32::from_be_bytes(*entry))
+            .collect();
+        let stored = blocks
+            .iter()
+            .filter(|entry| **entry != BLOCK_ABSENT)
+            .count();
+        file.claim(0, block_bytes, Named { stored, packed: 0 })?;
         let is_differencing = disk_type == TYPE_DIFFERENCING;
         let parent = is_differencing.then(|| {
             let (name, _) = header[PARENT_NAME].as_chunks();
@@ -177,10 +186,7 @@ impl Dynamic {
             is_differencing,
             disk_len,
             block_bytes,
-            blocks: table
-                .iter()
-                .map(|entry| u32::from_be_bytes(*entry))
-                .collect(),
+            blocks,
         };
         Ok((dynamic, parent))
     }

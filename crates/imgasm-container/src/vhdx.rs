@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::{Uuid, uuid};
 
 use super::bytes::{array, le_u16, le_u32, le_u64};
-use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
+use super::clusters::{ClusterFile, Clusters, Mapping, Named, Stretch, Table};
 use super::{Error, Result, WHOLE_DISK, vhdx_log};
 use imgasm_block::BlockDevice;
 
@@ -110,14 +110,18 @@ impl Vhdx {
         }
         let entries = file.read("block allocation table", blocks, entries_bytes)?;
         let (entries, _) = entries.as_chunks();
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|entry| u64::from_le_bytes(*entry))
+            .collect();
+        let is_present = |entry: &&u64| **entry & BLOCK_STATE == BLOCK_PRESENT;
+        let stored = entries.iter().filter(is_present).count();
+        file.claim(0, block_bytes, Named { stored, packed: 0 })?;
         Ok(Self {
             disk_len,
             block_bytes,
             chunk_ratio,
-            entries: entries
-                .iter()
-                .map(|entry| u64::from_le_bytes(*entry))
-                .collect(),
+            entries,
         })
     }
 }

@@ -3,10 +3,10 @@
 //! several of them make is put together by `vmdk_descriptor`.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bytes::{le_u16, le_u32, le_u64};
-use super::clusters::{ClusterFile, Clusters, Mapping, Stretch, Table};
+use super::clusters::{ClusterFile, Clusters, Lru, Mapping, Named, Stretch, Table, repeated};
 use super::{DESCRIPTOR, Error, Result, WHOLE_DISK, inflate, vmdk_descriptor};
 use imgasm_block::BlockDevice;
 
@@ -28,6 +28,9 @@ const GRAIN_ZEROED: u32 = 1;
 const GRAIN_SECTORS: std::ops::RangeInclusive<u64> = 8..=8192;
 const TABLE_ENTRIES_LIMIT: u64 = 1 << 16;
 const DIRECTORY_BYTES_LIMIT: u64 = 64 << 20;
+
+/// Memory for grain tables. One of them has at most 256 KiB.
+const TABLES_BYTES: u64 = 4 << 20;
 
 /// Opens the disk in a VMDK file. It cannot be written.
 pub(super) fn open(device: Arc<dyn BlockDevice>, path: &Path) -> Result<Arc<dyn BlockDevice>> {
@@ -54,6 +57,7 @@ struct Vmdk {
     table_entries: u64,
     /// Where each table lies, in sectors; 0 if there is none.
     directory: Vec<u32>,
+    tables: Mutex<Lru<Vec<u32>>>,
     compressed: bool,
     zeroed_grains: bool,
 }
@@ -101,16 +105,19 @@ impl Vmdk {
         else {
             return Err(corrupt(format!("a disk of {capacity} sectors")));
         };
-        let directory = file.read("grain directory", directory_at, tables * 4)?;
-        let (directory, _) = directory.as_chunks();
+        let directory = numbers(&file.read("grain directory", directory_at, tables * 4)?);
+        let named = directory.iter().map(|sector| u64::from(*sector));
+        if let Some(sector) = repeated(named.filter(|sector| *sector != 0)) {
+            return Err(corrupt(format!(
+                "the grain table at sector {sector} is named twice"
+            )));
+        }
         let vmdk = Self {
             disk_len,
             grain_bytes: grain_sectors * SECTOR_BYTES,
             table_entries,
-            directory: directory
-                .iter()
-                .map(|entry| u32::from_le_bytes(*entry))
-                .collect(),
+            directory,
+            tables: Mutex::new(Lru::new(TABLES_BYTES)),
             compressed,
             zeroed_grains: flags & FLAG_ZEROED_GRAINS != 0,
         };
@@ -121,6 +128,38 @@ impl Vmdk {
     fn table_span(&self) -> u64 {
         self.table_entries * self.grain_bytes
     }
+
+    /// The grain table at this offset, as far as the file has it.
+    fn table(&self, file: &ClusterFile, offset: u64) -> imgasm_block::Result<Arc<Vec<u32>>> {
+        let cache = || self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = cache().get(offset) {
+            return Ok(table);
+        }
+        let len = (self.table_entries * 4).min(file.len().saturating_sub(offset));
+        let table = Arc::new(numbers(&file.read("grain table", offset, len)?));
+        // Before compressed data stands where it belongs on the disk, so that it is there only once.
+        if !self.compressed {
+            let is_stored = |entry: &&u32| !self.is_zeros(**entry);
+            let stored = table.iter().filter(is_stored).count();
+            file.claim(offset, self.grain_bytes, Named { stored, packed: 0 })?;
+        }
+        cache().put(offset, Arc::clone(&table), len);
+        Ok(table)
+    }
+
+    /// Whether the entry is that of a grain of zeros.
+    fn is_zeros(&self, entry: u32) -> bool {
+        entry == 0 || self.zeroed_grains && entry == GRAIN_ZEROED
+    }
+}
+
+/// Little-endian numbers.
+fn numbers(bytes: &[u8]) -> Vec<u32> {
+    let (numbers, _) = bytes.as_chunks();
+    numbers
+        .iter()
+        .map(|bytes| u32::from_le_bytes(*bytes))
+        .collect()
 }
 
 /// Refuses a disk that is only a part of one, by the descriptor in the file.
@@ -168,10 +207,15 @@ impl Table for Vmdk {
             });
         }
         let grain = offset % self.table_span() / self.grain_bytes;
-        let entry = le_u32(&file.read("grain table", table + grain * 4, 4)?, 0);
+        let entries = self.table(file, table)?;
+        let entry = usize::try_from(grain)
+            .ok()
+            .and_then(|grain| entries.get(grain));
+        let entry = *entry
+            .ok_or_else(|| file.corrupt(format!("the grain table at offset {table} is cut off")))?;
         let inside = offset % self.grain_bytes;
         let at = u64::from(entry) * SECTOR_BYTES;
-        let mapping = if entry == 0 || self.zeroed_grains && entry == GRAIN_ZEROED {
+        let mapping = if self.is_zeros(entry) {
             Mapping::Zeros
         } else if self.compressed {
             // The marker before the data: the grain's first sector on the disk, and the length.
