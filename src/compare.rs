@@ -13,6 +13,7 @@ use crate::config;
 use crate::diff::{self, Incomplete, Options, Report, raw, record};
 use crate::manifest::{self, Manifest};
 use crate::opener::Opener;
+use crate::private;
 use crate::recipe::{self, Base, Recipe};
 use imgasm_block::{BlockDevice, ChunkMap, Digest, FileDevice, shared};
 use imgasm_container::Cache;
@@ -295,7 +296,7 @@ fn standard_input(opener: &mut Opener<'_>) -> Result<Side, OpenError> {
     {
         return file(&path, opener);
     }
-    let folder = tempfile::tempdir()?;
+    let folder = private::folder("imgasm-").tempdir()?;
     let path = folder.path().join("stdin");
     copy_sparse(&mut io::stdin().lock(), &File::create(&path)?)?;
     match file(&path, opener)? {

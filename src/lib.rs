@@ -6,7 +6,7 @@
 //! - [`inspect`]: what an image is, described.
 //! - [`schema`]: JSON Schemas of what people write, for editors.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
-//! - [`environment`]: the environment of the process.
+//! - [`environment`]: the environment of the process; [`private`]: its temporary folders.
 //! - [`filesystem`]: fresh filesystems.
 //! - [`base`]: assembling a base disk from a root filesystem on the host.
 //! - [`verify`]: checks of what an image holds, without starting it.
@@ -55,6 +55,7 @@ pub mod memo;
 pub mod opener;
 pub mod overlay;
 pub mod plan;
+pub mod private;
 pub mod provenance;
 pub mod recipe;
 pub mod reproduce;

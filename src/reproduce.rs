@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use crate::diff::{self, raw, record};
 use crate::lock::store;
 use crate::manifest::Manifest;
+use crate::private;
 use imgasm_block::{BlockDevice, FileDevice};
 
 /// Why a second build could not be compared with the first.
@@ -61,9 +62,7 @@ pub struct Difference {
 /// (time zone, locale, home, umask, folder), and compares all outputs. Gives what differs.
 pub fn check(again: &Again<'_>) -> Result<Vec<Difference>, Error> {
     // Beside the first outputs, if there is as much room.
-    let folder = tempfile::Builder::new()
-        .prefix(".imgasm-again-")
-        .tempdir_in(again.out)?;
+    let folder = private::folder(".imgasm-again-").tempdir_in(again.out)?;
     let whole = fs::canonicalize(folder.path())?;
     let (home, out) = (whole.join("home"), whole.join("out"));
     let cache = whole.join("cache");

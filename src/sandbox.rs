@@ -23,6 +23,8 @@ use seccompiler::{
     SeccompRule,
 };
 
+use crate::private;
+
 /// The newest rights that are asked for: a kernel that knows fewer does not restrict the others.
 const RIGHTS: ABI = ABI::V6;
 
@@ -225,7 +227,7 @@ impl State {
         if self.temporary.is_some() {
             return Ok(());
         }
-        let made = tempfile::Builder::new().prefix("imgasm-").tempdir();
+        let made = private::folder("imgasm-").tempdir();
         let made = made.map_err(|error| error.to_string())?;
         tempfile::env::override_temp_dir(made.path())
             .map_err(|other| format!("they are in {} already", other.display()))?;

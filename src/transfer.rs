@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::boundary::open_regular;
 use crate::config::{self, digest};
+use crate::private;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, At, Attributes, Editor, Entry, LastLink, walk};
 use imgasm_fs::{FileSystem, FileType};
@@ -158,9 +159,7 @@ pub fn take(
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let workshop = tempfile::Builder::new()
-        .prefix(".imgasm-")
-        .tempdir_in(beside);
+    let workshop = private::folder(".imgasm-").tempdir_in(beside);
     let workshop = workshop.map_err(host(to))?;
     let whole = workshop.path().join("whole");
     let mut copy = Copy {

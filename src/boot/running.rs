@@ -15,6 +15,7 @@ use super::console::{self, Console};
 use super::qemu::Sockets;
 use super::verdict::Judge;
 use super::{Error, Options, keyboard};
+use crate::private;
 use crate::verify::live::Seen;
 
 /// What there is of a machine now, for [`end`].
@@ -69,7 +70,7 @@ pub(super) struct Folder(TempDir);
 impl Folder {
     pub(super) fn make() -> io::Result<Self> {
         let mut running = running();
-        let folder = tempfile::Builder::new().prefix("imgasm-boot-").tempdir()?;
+        let folder = private::folder("imgasm-boot-").tempdir()?;
         running.folder = Some(folder.path().to_owned());
         Ok(Self(folder))
     }

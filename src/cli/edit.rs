@@ -1,9 +1,8 @@
 //! `imgasm edit IMAGE PATH`
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Permissions};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +12,7 @@ use super::output::Output;
 use super::{Outcome, confine};
 use crate::apply::{self, Options};
 use crate::environment::Environment;
+use crate::private;
 use imgasm_block::InPlace;
 use imgasm_disk::Disk;
 use imgasm_fs::path::ImagePath;
@@ -84,11 +84,8 @@ fn edited(before: &[u8], path: &ImagePath, environment: &Environment) -> Result<
     let editor = environment.editor.as_ref().ok_or_else(|| {
         Failure::new("there is no editor").with_hint("set VISUAL or EDITOR to the command of yours")
     })?;
-    // Nobody else sees the content: the folder is private. The name tells the editor what it is.
-    let folder = tempfile::Builder::new()
-        .prefix("imgasm-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir()?;
+    // The name tells the editor what it is.
+    let folder = private::folder("imgasm-").tempdir()?;
     let name = path.file_name().unwrap_or(b"file");
     let copy = folder.path().join(OsStr::from_bytes(name));
     fs::write(&copy, before)?;

@@ -1,8 +1,9 @@
 //! What happens to a command that is told to stop.
 
+use std::fs;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -12,10 +13,13 @@ use crate::sandbox;
 pub(super) struct Watch(Signals);
 
 impl Watch {
-    /// Takes SIGINT and SIGTERM. `None` if that is impossible: then the next run overwrites what is
-    /// left.
+    /// Takes SIGINT, SIGTERM and SIGHUP, those of them that are not ignored, as `nohup` has it. `None`
+    /// if that is impossible: then the next run overwrites what is left.
     pub(super) fn begin() -> Option<Self> {
-        Signals::new([SIGINT, SIGTERM]).ok().map(Self)
+        let ignored = ignored();
+        let signals = [SIGINT, SIGTERM, SIGHUP].into_iter();
+        let signals = signals.filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        Signals::new(signals).ok().map(Self)
     }
 
     /// On a signal, removes the outputs that are not whole, ends a machine that runs, and ends the
@@ -30,4 +34,12 @@ impl Watch {
             }
         });
     }
+}
+
+/// The signals that this process was started to ignore: bit N - 1 is that of signal N (proc(5)).
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }

@@ -3,6 +3,7 @@
 use imgasm_testkit::mount::Mounted;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -31,11 +32,16 @@ fn a_killed_build_leaves_whole_files_or_none() {
     shrink_disks(dir.path());
     let whole = dir.path().join("whole");
     assert!(build(dir.path(), &whole).status().unwrap().success());
-    let mut interrupted = 0;
-    for signal in ["KILL", "INT", "TERM"] {
+    let (mut interrupted, mut kept) = (0, 0);
+    let temporary = dir.path().join("temporary");
+    fs::create_dir(&temporary).unwrap();
+    for signal in ["KILL", "INT", "TERM", "HUP"] {
         for step in 0..12 {
             let out = dir.path().join(format!("out-{signal}-{step}"));
-            let mut child = build(dir.path(), &out).spawn().unwrap();
+            let mut child = build(dir.path(), &out)
+                .env("TMPDIR", &temporary)
+                .spawn()
+                .unwrap();
             thread::sleep(Duration::from_millis(7 * step));
             let pid = child.id().to_string();
             // The child may be done already, and then there is nobody to signal.
@@ -58,6 +64,15 @@ fn a_killed_build_leaves_whole_files_or_none() {
                 let hidden = left.filter(|entry| is_hidden(entry.as_ref().unwrap()));
                 assert_eq!(hidden.count(), 0, "after SIG{signal} at {} ms", 7 * step);
             }
+            // Folders of a killed process stay, and nobody else looks into them.
+            for entry in fs::read_dir(&temporary).unwrap() {
+                let entry = entry.unwrap();
+                let mode = entry.metadata().unwrap().mode();
+                assert_eq!(mode & 0o7777, 0o700, "{}", entry.path().display());
+                assert_eq!(signal, "KILL", "{}", entry.path().display());
+                fs::remove_dir_all(entry.path()).unwrap();
+                kept += 1;
+            }
             // What was left does not hinder the next build.
             assert!(build(dir.path(), &out).status().unwrap().success());
             let names = fs::read_dir(&out).unwrap().count();
@@ -65,7 +80,7 @@ fn a_killed_build_leaves_whole_files_or_none() {
         }
     }
     assert!(
-        interrupted > 0,
+        interrupted > 0 && kept > 0,
         "no build was interrupted: the delays do not fit this machine"
     );
 }

@@ -3,7 +3,9 @@
 //! SQLite works on the copy, with what its log holds, and the copy goes back as a whole. Nothing in the
 //! file depends on where or when that was.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -34,7 +36,11 @@ pub(in crate::packages) struct Copy {
 impl Copy {
     /// Copies the database at a path of an image.
     pub fn take(fs: &dyn FileSystem, path: &ImagePath) -> Result<Self, Error> {
-        let folder = tempfile::tempdir().map_err(|source| Error::Host {
+        // What an image has installed is nobody else's business.
+        let folder = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir();
+        let folder = folder.map_err(|source| Error::Host {
             path: tempfile::env::temp_dir(),
             source,
         })?;
