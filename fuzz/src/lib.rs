@@ -38,7 +38,7 @@ use imgasm_testkit::memory_fs::MemoryFs;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PARSERS: [Parser; 30] = [
+pub const PARSERS: [Parser; 31] = [
     ("apply", apply),
     ("archive", archive),
     ("berkeley", berkeley),
@@ -69,6 +69,7 @@ pub const PARSERS: [Parser; 30] = [
     ("rpm", rpm),
     ("sqlite", sqlite),
     ("undo", undo),
+    ("updateinfo", updateinfo),
 ];
 
 /// A file with these bytes, in a folder that goes with it.
@@ -392,6 +393,20 @@ pub fn modules(bytes: &[u8]) {
         let system = imgasm_guest::dnf::Modules::default();
         let platform = ("platform".to_owned(), "p1".to_owned());
         let _ = imgasm_repo::modules::Filter::new(modules, &system, Some(platform), |_| true);
+    }
+}
+
+/// `updateinfo.xml`, for a package that becomes newer.
+pub fn updateinfo(bytes: &[u8]) {
+    let change = metadata::updateinfo::Change {
+        name: "a".to_owned(),
+        arch: "x86_64".to_owned(),
+        from: "1-1".to_owned(),
+        to: "9-1".to_owned(),
+    };
+    let read = metadata::updateinfo::read(bytes, &[change], &|_, _, context| context != "x");
+    for (advisory, _) in read.into_iter().flatten() {
+        let _ = advisory.to_string();
     }
 }
 

@@ -1,5 +1,7 @@
 //! `imgasm lock`
 
+use std::collections::BTreeMap;
+
 use super::download::{DownloadArgs, Downloads, explained};
 use super::failure::Failure;
 use super::output::Output;
@@ -8,12 +10,16 @@ use super::recipe::{self, RecipeArgs};
 use super::{Outcome, confine, image};
 use crate::build::{self, Bases};
 use crate::environment::Environment;
-use crate::lock::file::verdicts;
+use crate::lock::file::{LockedPackage, verdicts};
 use crate::lock::make::{self, Base, Made};
 use crate::lock::{Lock, Store};
 use crate::recipe::Recipe;
 use crate::recipe::packages;
 use imgasm_repo::Transport;
+use imgasm_repo::metadata::updateinfo::{Advisory, Kind};
+
+/// The most advisories that are shown of a package.
+const MAX_ADVISORIES: usize = 3;
 
 /// Write to imgasm.lock exactly which packages the recipe's wishes come to.
 ///
@@ -98,7 +104,11 @@ fn lock(
     })?;
     bars.finish();
     let made = make::make(recipe, &named, base, &transport, kept.as_ref());
-    let Made { mut lock, notes } = made.map_err(explained)?;
+    let Made {
+        mut lock,
+        notes,
+        advisories,
+    } = made.map_err(explained)?;
     for note in &notes {
         output.warning(note);
     }
@@ -119,7 +129,7 @@ fn lock(
         output.warning(script);
     }
     lock.scripts = verdicts(&scripts);
-    let changes = changes(old.as_ref(), &lock);
+    let changes = changes(old.as_ref(), &lock, &advisories);
     for change in &changes {
         output.line(change)?;
     }
@@ -152,24 +162,75 @@ fn kept(mut old: Lock, update: Option<&[String]>) -> Option<Lock> {
 }
 
 /// What differs between two locks, a line each: `+` comes, `-` goes.
-fn changes(old: Option<&Lock>, new: &Lock) -> Vec<String> {
-    let lines = |lock: &Lock| -> Vec<String> {
-        let packages = lock.packages.iter().map(|package| {
-            let replaced = package.replaces.as_deref();
-            let replaced = replaced.map_or(String::new(), |old| format!(" (replaces {old})"));
-            format!("install {}{replaced}", package.nevra())
+fn changes(old: Option<&Lock>, new: &Lock, advisories: &BTreeMap<String, Advisory>) -> Vec<String> {
+    let lines = |lock: &Lock| -> Vec<Line> {
+        let packages = lock.packages.iter().map(|package| Line {
+            text: install(package, advisories),
+            // Not all of them may be in the line.
+            advisories: package.advisories.clone(),
         });
         let removals = lock.removals.iter();
         let removals = removals.map(|package| format!("remove {}", package.nevra()));
         let scripts = lock.scripts.iter();
         let scripts = scripts.map(|(script, verdict)| format!("script {script}: {verdict}"));
-        packages.chain(removals).chain(scripts).collect()
+        let others = removals.chain(scripts).map(|text| Line {
+            text,
+            advisories: Vec::new(),
+        });
+        packages.chain(others).collect()
     };
     let old = old.map(lines).unwrap_or_default();
     let new = lines(new);
     let gone = old.iter().filter(|line| !new.contains(line));
     let come = new.iter().filter(|line| !old.contains(line));
-    gone.map(|line| format!("- {line}"))
-        .chain(come.map(|line| format!("+ {line}")))
+    gone.map(|line| format!("- {}", line.text))
+        .chain(come.map(|line| format!("+ {}", line.text)))
         .collect()
+}
+
+/// Something in a lock.
+#[derive(PartialEq, Eq)]
+struct Line {
+    text: String,
+    advisories: Vec<String>,
+}
+
+/// The line of a package: with what it replaces, and the advisories that tell of it, the gravest first.
+fn install(package: &LockedPackage, advisories: &BTreeMap<String, Advisory>) -> String {
+    let replaced = package.replaces.as_deref();
+    let mut more: Vec<_> = replaced
+        .map(|old| format!("replaces {old}"))
+        .into_iter()
+        .collect();
+    let mut named: Vec<_> = package.advisories.iter().collect();
+    // An advisory of an older lock may be none any more.
+    named.sort_by_key(|id| {
+        let known = advisories.get(*id);
+        known.map_or(usize::MAX, gravity)
+    });
+    let shown = named.iter().take(MAX_ADVISORIES).map(|id| {
+        let known = advisories.get(*id);
+        known.map_or_else(|| (*id).clone(), Advisory::to_string)
+    });
+    let mut shown = shown.collect::<Vec<_>>().join(", ");
+    if let Some(rest @ 1..) = named.len().checked_sub(MAX_ADVISORIES) {
+        shown = format!("{shown} and {rest} more");
+    }
+    more.extend((!shown.is_empty()).then_some(shown));
+    if more.is_empty() {
+        return format!("install {}", package.nevra());
+    }
+    format!("install {} ({})", package.nevra(), more.join("; "))
+}
+
+/// How far an advisory stands behind others; less is graver.
+fn gravity(advisory: &Advisory) -> usize {
+    let severities = ["critical", "important", "moderate", "medium", "low"];
+    match (advisory.kind, advisory.severity.as_deref()) {
+        (Kind::Security, severity) => {
+            let known = severities.iter().position(|one| Some(*one) == severity);
+            known.unwrap_or(severities.len())
+        }
+        _ => severities.len() + 1,
+    }
 }

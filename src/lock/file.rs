@@ -83,6 +83,9 @@ pub struct LockedPackage {
     /// The version that it replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// The advisories that tell of it, or of a version between the one that is installed and it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advisories: Vec<String>,
     /// Why it comes; because another needs it, if nothing is said.
     #[serde(default, skip_serializing_if = "is_needed")]
     pub reason: Reason,

@@ -1,9 +1,9 @@
 //! Making a lock: the base's packages, the repositories, the solution.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{Lock, LockedPackage, LockedRemoval, LockedRepository};
-use super::{Error, repositories};
+use super::{Error, advisories, repositories};
 use crate::recipe::Recipe;
 use crate::recipe::packages::{self, PackageWishes};
 use imgasm_block::Digest;
@@ -15,6 +15,7 @@ use imgasm_guest::packages::install::candidate::Candidate;
 use imgasm_guest::packages::openpgp::Keyring;
 use imgasm_guest::packages::tags;
 use imgasm_guest::{Arch, Facts, packages as rpm};
+use imgasm_repo::metadata::updateinfo::Advisory;
 use imgasm_repo::metadata::{Location, Repository};
 use imgasm_repo::package::Available;
 use imgasm_repo::pool::Number;
@@ -28,6 +29,8 @@ pub struct Made {
     pub lock: Lock,
     /// What was asked for that is so already.
     pub notes: Vec<String>,
+    /// The advisories that the lock names, by their names.
+    pub advisories: BTreeMap<String, Advisory>,
 }
 
 /// The identity of the packages that a system has.
@@ -139,9 +142,11 @@ pub fn make(
     lock.repositories
         .sort_by(|one, other| one.id.cmp(&other.id));
     fill(&mut lock, &pool, &solution, &repositories);
+    let advisories = advisories::note(&mut lock, &pool, &loaded, transport)?;
     Ok(Made {
         lock,
         notes: solution.notes,
+        advisories,
     })
 }
 
@@ -213,6 +218,7 @@ fn fill(lock: &mut Lock, pool: &Pool, solution: &Solution, repositories: &[Repos
             sha256: available.sha256,
             source: available.source.clone(),
             replaces: older.map(|old| text(pool.packages[*old].version)),
+            advisories: Vec::new(),
             reason: *reason,
         });
     }

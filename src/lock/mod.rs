@@ -2,12 +2,14 @@
 //!
 //! - [`mod@file`]: the lock as it is written.
 //! - [`make`]: making it: the base's packages, the repositories, the solution.
+//! - `advisories`: why packages become newer.
 //! - [`repositories`]: the repositories that a recipe means.
 //! - [`named`]: the packages that a recipe names by their files.
 //! - [`store`]: the package files on the host.
 //!
 //! A build only ever reads the lock and the store; it asks no server.
 
+mod advisories;
 pub mod file;
 pub mod make;
 pub mod named;

@@ -147,6 +147,7 @@ fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
         "primary" => text(PRIMARY),
         "recipe" => text("name = 'x'\nbase = { file = 'a.raw', sha256 = '00' }\n"),
         "repomd" => text(REPOMD),
+        "updateinfo" => text(UPDATEINFO),
         other => panic!("no file for {other}"),
     }
 }
@@ -320,6 +321,12 @@ const PRIMARY: &str = "<metadata packages='1'><package type='rpm'><name>a</name>
 const REPOMD: &str = "<repomd><revision>1</revision><data type='primary'><checksum type='sha256'>00\
 </checksum><open-checksum type='sha256'>00</open-checksum><location href='repodata/primary.xml.gz'/>\
 <size>1</size><open-size>2</open-size></data></repomd>";
+
+const UPDATEINFO: &str = "<updates><update from='x' type='security'><id>A-1</id><severity>low</severity>\
+<updated date='2025-01-02 03:04:05'/><description>x &amp; y</description><pkglist><collection short='c'>\
+<name>C</name><module name='m' stream='1' version='2' context='c' arch='x86_64'/>\
+<package name='a' arch='x86_64' epoch='0' version='2' release='1'><filename>a.rpm</filename>\
+<reboot_suggested>True</reboot_suggested></package></collection></pkglist></update></updates>";
 
 const KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----
 

@@ -213,6 +213,83 @@ fn a_lock_holds_until_it_is_updated() {
     );
 }
 
+/// An advisory about a package at a version.
+fn advisory(id: &str, kind: &str, severity: &str, (name, version): (&str, &str)) -> String {
+    format!(
+        "<update type='{kind}'><id>{id}</id><severity>{severity}</severity><pkglist><collection>\
+         <package name='{name}' arch='noarch' version='{version}' release='1'/></collection>\
+         </pkglist></update>"
+    )
+}
+
+#[test]
+fn the_lock_says_why_a_package_becomes_newer() {
+    let Some(house) = House::new() else { return };
+    let old = house.add("library", "1", "");
+    let old = old.to_str().unwrap();
+    house.lab.edit(|root| rpm(root, &["-i", "--nodeps", old]));
+    house.add("library", "3", "");
+    house.add("tool", "1", "");
+    house.index();
+    let publish = |more: &str| {
+        let known = [
+            advisory("A-1", "security", "Critical", ("library", "1")),
+            advisory("A-2", "bugfix", "", ("library", "2")),
+            advisory("A-3", "security", "Important", ("library", "3")),
+            advisory("A-4", "security", "Critical", ("library", "4")),
+            advisory("A-5", "newpackage", "", ("tool", "1")),
+        ];
+        let text = format!("<updates>{}{more}</updates>", known.concat());
+        let path = house.folder.join("updateinfo.xml");
+        fs::write(&path, text).unwrap();
+        let mut command = Command::new("modifyrepo_c");
+        run(command.arg(path).arg(house.folder.join("repo/repodata")));
+    };
+    publish("");
+    house.recipe("install = ['tool']\nupgrade = ['library']");
+    let said = house.done(&["lock"]);
+    for line in [
+        "+ install library-3-1.noarch (replaces 1-1; A-3 security important, A-2 bugfix)\n",
+        "+ install tool-1-1.noarch\n",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+    let lock = house.lock();
+    assert_eq!(lock.matches("advisories").count(), 1, "{lock}");
+    assert!(
+        lock.contains("advisories = [\n    \"A-2\",\n    \"A-3\",\n]")
+            || lock.contains("advisories = [\"A-2\", \"A-3\"]"),
+        "{lock}"
+    );
+    assert!(house.done(&["lock"]).contains("as before"));
+    // There may be many, and a new one is seen all the same.
+    let many = (10..16).map(|number| {
+        let id = format!("B-{number}");
+        advisory(&id, "bugfix", "", ("library", "2"))
+    });
+    let many: Vec<_> = many.collect();
+    publish(&many.concat());
+    let line = "install library-3-1.noarch (replaces 1-1; A-3 security important, A-2 bugfix, \
+                B-10 bugfix and 5 more)\n";
+    assert!(house.done(&["lock"]).contains(&format!("+ {line}")));
+    publish(&many[1..].concat());
+    let said = house.done(&["lock"]);
+    assert!(
+        said.contains("B-11 bugfix and 4 more)") && said.contains("- install"),
+        "{said}"
+    );
+    house.done(&["build"]);
+    fs::write(house.folder.join("updateinfo.xml"), "<updates>").unwrap();
+    let mut command = Command::new("modifyrepo_c");
+    command.arg(house.folder.join("updateinfo.xml"));
+    run(command.arg(house.folder.join("repo/repodata")));
+    let (status, said) = house.imgasm(&["lock"]);
+    assert!(
+        status == 2 && said.contains("updateinfo") && said.contains("cut short"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_cannot_be_is_explained_and_nothing_is_written() {
     let Some(house) = House::new() else { return };

@@ -25,6 +25,8 @@ pub struct Filter {
     hidden: HashSet<String>,
     /// The names of the packages of active streams.
     names: HashSet<String>,
+    /// The active streams: module, stream, and what it was built for, each of the last two also empty.
+    active: HashSet<[String; 3]>,
 }
 
 impl Filter {
@@ -53,6 +55,9 @@ impl Filter {
             let is_active = choice
                 .of(stream)
                 .is_some_and(|group| active.contains(&group));
+            if is_active {
+                filter.add_active(stream);
+            }
             for artifact in &stream.artifacts {
                 let artifact = artifact.replacen("-0:", "-", 1);
                 if !is_active {
@@ -74,6 +79,24 @@ impl Filter {
     pub fn hides<'n>(&self, nevra: &str, mut provides: impl Iterator<Item = &'n str>) -> bool {
         let is_named = |name: &str| self.names.contains(name);
         !self.shown.contains(nevra) && (self.hidden.contains(nevra) || provides.any(is_named))
+    }
+
+    fn add_active(&mut self, stream: &Stream) {
+        let none = String::new();
+        let context = stream.context.as_ref().unwrap_or(&none);
+        for name in [&stream.stream, &none] {
+            for context in [context, &none] {
+                let one = [&stream.module, name, context].map(Clone::clone);
+                self.active.insert(one);
+            }
+        }
+    }
+
+    /// Whether a stream is active that was built for this context. As dnf has it, what is empty may be
+    /// anything.
+    pub fn is_active(&self, module: &str, stream: &str, context: &str) -> bool {
+        self.active
+            .contains(&[module, stream, context].map(str::to_owned))
     }
 
     /// Whether it hides nothing.
@@ -123,7 +146,8 @@ struct Choice<'m> {
 }
 
 fn key(stream: &Stream) -> Key<'_> {
-    let built_for = stream.static_context.clone().unwrap_or_else(|| {
+    let context = stream.context.clone().filter(|_| stream.is_static);
+    let built_for = context.unwrap_or_else(|| {
         let needs = stream.requires.iter();
         // What was built for several platforms is one.
         let needs = needs.filter(|(module, _)| module != "platform");

@@ -40,6 +40,8 @@ pub struct Pool {
     pub names: Names,
     /// The packages, the installed ones first.
     pub packages: Vec<Package>,
+    /// What modules hide of them.
+    pub modules: Filter,
     arch: Option<Arch>,
     ranks: Vec<Rank>,
     by_name: HashMap<Id, Vec<Number>>,
@@ -74,6 +76,7 @@ impl Pool {
             obsoleted: HashMap::new(),
             is_merged,
             preferred: HashSet::new(),
+            modules: Filter::default(),
         };
         pool.index();
         pool
@@ -152,7 +155,7 @@ impl Pool {
 
     /// Takes away what modules hide.
     fn hide(
-        &self,
+        &mut self,
         repositories: &[Repository],
         all: &mut [Loaded],
         system: &guest::Modules,
@@ -174,6 +177,7 @@ impl Pool {
                 !filter.hides(&package.nevra(&self.names), provides)
             });
         }
+        self.modules = filter;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use super::modules::Modules;
 use super::primary;
 use super::repomd::{self, Record};
 use super::unpack::unpack;
+use super::updateinfo::{self, Advisory, Change, IsActive};
 use crate::names::Names;
 use crate::package::Package;
 use crate::transport::{self, Transport};
@@ -178,6 +179,19 @@ impl Loaded {
             filelists::read(reader, wanted)
         })?;
         Ok(owners.unwrap_or_default())
+    }
+
+    /// Which of its advisories tell of these changes, each with their numbers.
+    pub fn advisories(
+        &self,
+        transport: &Transport,
+        changes: &[Change],
+        is_active: &IsActive<'_>,
+    ) -> Result<Vec<(Advisory, Vec<usize>)>> {
+        let advisories = self.read(transport, "updateinfo", |reader| {
+            updateinfo::read(reader, changes, is_active)
+        })?;
+        Ok(advisories.unwrap_or_default())
     }
 
     /// Reads a file of the metadata, unless there is none of this kind.

@@ -31,8 +31,10 @@ pub struct Stream {
     pub stream: String,
     /// The version.
     pub version: u64,
-    /// What it was built for, if that tells it from others.
-    pub static_context: Option<String>,
+    /// What it was built for.
+    pub context: Option<String>,
+    /// Whether that, and not its needs, tells it from others.
+    pub is_static: bool,
     /// The architecture.
     pub arch: Option<String>,
     /// The modules that it needs, each with streams: one of these, and, after a `-`, none of these.
@@ -157,12 +159,12 @@ fn stream(data: &Node, is_old: bool) -> Result<Stream, String> {
     if needs.sum::<usize>() > MAX_NEEDS {
         return Err(format!("a module names more than {MAX_NEEDS} needs"));
     }
-    let context = data.text("context").filter(|_| is_static);
     Ok(Stream {
         module: wanted("name")?,
         stream: wanted("stream")?,
         version: number(data, "version")?,
-        static_context: context.map(str::to_owned),
+        context: data.text("context").map(str::to_owned),
+        is_static,
         arch: data.text("arch").map(str::to_owned),
         requires,
         artifacts,

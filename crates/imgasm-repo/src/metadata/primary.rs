@@ -46,8 +46,8 @@ pub(super) fn full_version(attributes: &Attributes<'_>) -> Result<String, String
     Ok(joined(attributes.all(VERSION)?))
 }
 
-/// The values of [`VERSION`] as one text.
-fn joined([epoch, version, release]: [Option<Cow<'_, str>>; 3]) -> String {
+/// An epoch, a version and a release as one text.
+pub(super) fn joined([epoch, version, release]: [Option<Cow<'_, str>>; 3]) -> String {
     let mut text = String::new();
     if let Some(epoch) = epoch.filter(|epoch| epoch != "0" && !epoch.is_empty()) {
         text.push_str(&epoch);

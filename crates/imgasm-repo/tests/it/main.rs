@@ -2,6 +2,7 @@
 
 mod support;
 
+mod advisories;
 mod grown;
 mod metadata;
 mod modules;

@@ -16,7 +16,13 @@ use imgasm_testkit::rng::{Rng, rounds};
 use crate::support::world::{World, dnf_says, repository};
 
 /// A stream of a module, as `modules.yaml` has it.
-fn stream(name: &str, stream: &str, version: u64, artifacts: &str, requires: &[&str]) -> String {
+pub(crate) fn stream(
+    name: &str,
+    stream: &str,
+    version: u64,
+    artifacts: &str,
+    requires: &[&str],
+) -> String {
     let mut text = format!(
         "---\ndocument: modulemd\nversion: 2\ndata:\n  name: {name}\n  stream: \"{stream}\"\n  \
          version: {version}\n  context: c{}\n  arch: x86_64\n  summary: x\n  description: >-\n    \
@@ -38,7 +44,7 @@ fn stream(name: &str, stream: &str, version: u64, artifacts: &str, requires: &[&
     text.replace("  dependencies:\n  artifacts", "  artifacts") + "...\n"
 }
 
-fn default(module: &str, stream: Option<&str>, modified: Option<u64>) -> String {
+pub(crate) fn default(module: &str, stream: Option<&str>, modified: Option<u64>) -> String {
     let stream = stream.map_or(String::new(), |stream| format!("  stream: \"{stream}\"\n"));
     let modified = modified.map_or(String::new(), |time| format!("  modified: {time}\n"));
     format!(
@@ -46,9 +52,9 @@ fn default(module: &str, stream: Option<&str>, modified: Option<u64>) -> String 
     )
 }
 
-const RELEASE: (&str, &str) = ("/etc/os-release", "ID=x\nPLATFORM_ID=\"platform:p1\"\n");
+pub(crate) const RELEASE: (&str, &str) = ("/etc/os-release", "ID=x\nPLATFORM_ID=\"platform:p1\"\n");
 
-fn state(module: &str, state: &str, stream: &str) -> (String, String) {
+pub(crate) fn state(module: &str, state: &str, stream: &str) -> (String, String) {
     (
         format!("/etc/dnf/modules.d/{module}.module"),
         format!("[{module}]\nname={module}\nstream={stream}\nprofiles=\nstate={state}\n"),

@@ -63,7 +63,7 @@ impl World {
         run(command.args(["--dbpath", DATABASE]).args(args))
     }
 
-    /// Puts a package into the repository: `name-version` or `name-version.arch`, then what it says
+    /// Puts a package into the repository: `name-[epoch:]version` or that with `.arch`, then what it says
     /// of others, a relation a word, such as `requires:a>=2`, or `file:/usr/bin/a`.
     pub fn add(&self, package: &str, relations: &str) {
         build(&self.repository(), package, relations);
@@ -228,10 +228,14 @@ fn parsed(text: &str, weak: bool) -> Wishes {
 fn build(folder: &Path, package: &str, relations: &str) -> PathBuf {
     let (package, arch) = package.rsplit_once('.').unwrap_or((package, "noarch"));
     let (name, version) = package.rsplit_once('-').unwrap();
+    let (epoch, version) = version.split_once(':').unwrap_or(("", version));
     let mut builder = rpm::PackageBuilder::new(name, version, "MIT", arch, "a test");
     builder
         .release("1")
         .using_config(rpm::BuildConfig::default().compression(rpm::CompressionType::None));
+    if !epoch.is_empty() {
+        builder.epoch(epoch.parse().unwrap());
+    }
     for relation in relations.split_whitespace() {
         let (kind, text) = relation.split_once(':').unwrap();
         if kind == "file" {
@@ -250,7 +254,7 @@ fn build(folder: &Path, package: &str, relations: &str) -> PathBuf {
             _ => panic!("{kind}"),
         };
     }
-    let path = folder.join(format!("{package}.{arch}.rpm"));
+    let path = folder.join(format!("{name}-{version}.{arch}.rpm"));
     builder.build().unwrap().write_file(&path).unwrap();
     path
 }
