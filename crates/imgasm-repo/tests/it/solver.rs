@@ -18,6 +18,27 @@ fn agree(world: &World, wishes: &[&str], weak: bool) {
 }
 
 #[test]
+fn a_newer_version_still_has_the_files_of_the_older_one() {
+    let Some(mut world) = World::new() else {
+        return;
+    };
+    world.install("owner-1", "file:/opt/deep/file");
+    world.install("needy-1", "requires:/opt/deep/file");
+    world.install("other-1", "file:/opt/other");
+    world.install("fussy-1", "requires:/opt/other");
+    world.add("owner-2", "file:/opt/deep/file");
+    world.add("other-2", "");
+    world.finish(&[]);
+    let wishes = [
+        "upgrade:owner",
+        "upgrade:*",
+        "install:owner-2",
+        "upgrade:other",
+    ];
+    agree(&world, &wishes, true);
+}
+
+#[test]
 fn what_is_wished_comes_with_what_it_needs() {
     let Some(mut world) = World::new() else {
         return;

@@ -213,11 +213,22 @@ impl Builder<'_> {
             let path = self.pool.names.text(relation.name);
             if path.starts_with('/') && !primary::lists(path) {
                 let dependency = relation.dependency(&self.pool.names);
-                if self.pool.providers(&dependency).is_empty() {
+                if self.may_have_others(&self.pool.providers(&dependency)) {
                     self.formula.missing_files.insert(dependency.name);
                 }
             }
         }
+    }
+
+    /// Whether others may have a file than these packages: if there are none, or if all are installed
+    /// and there are other versions of one.
+    fn may_have_others(&self, providers: &[Number]) -> bool {
+        let package = |number: &Number| &self.pool.packages[*number];
+        let all_installed = providers.iter().all(|one| package(one).is_installed());
+        let mut named = providers
+            .iter()
+            .flat_map(|one| self.pool.named(package(one).name));
+        all_installed && (providers.is_empty() || named.any(|other| !package(other).is_installed()))
     }
 
     /// A relation taken apart; `None` where there is nothing to it.
