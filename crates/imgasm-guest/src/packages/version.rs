@@ -21,6 +21,27 @@ pub mod sense {
     pub const INSTALL_ONLY: u64 = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 10 | RPMLIB;
     /// Needed by scripts that run while the package is being removed.
     pub const ERASE_ONLY: u64 = 1 << 11 | 1 << 12 | 1 << 20 | 1 << 21;
+    /// Needed by scripts of the package.
+    pub const SCRIPTS: u64 = 1 << 9 | 1 << 10 | REMOVAL_SCRIPTS;
+    /// Needed by those that run while it is being removed.
+    pub const REMOVAL_SCRIPTS: u64 = 1 << 11 | 1 << 12;
+    /// Needed for what no order can help, unless scripts need it too.
+    pub const UNORDERED: u64 = 1 << 5 | 1 << 7 | 1 << 13 | RPMLIB | 1 << 28 | META;
+    /// What a need was called that had to be met before, before it was said for which script.
+    pub const PREREQUISITE: u64 = 1 << 6;
+    /// Needed for what the package is, whoever else needs it.
+    pub const META: u64 = 1 << 29;
+
+    /// Whether nothing needs it any more once the package is installed.
+    pub const fn is_transient(flags: u64) -> bool {
+        flags & INSTALL_ONLY != 0 && flags & (ERASE_ONLY | META) == 0
+    }
+
+    /// Needed before anything is changed.
+    pub const BEFORE_ALL: u64 = 1 << 7;
+    /// All that says what a need is for.
+    pub const ANY_NEED: u64 =
+        SCRIPTS | UNORDERED & !(1 << 28) | PREREQUISITE | 1 << 8 | 1 << 14 | MISSING_OK | 1 << 26;
     /// Needed by what runs before or after the installation of the package itself: scripts, their
     /// interpreters, and what was called a prerequisite.
     pub const BEFORE: u64 = 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10;

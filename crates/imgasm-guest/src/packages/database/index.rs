@@ -97,7 +97,7 @@ pub fn keys(header: &Header, tag: Tag) -> Vec<(Key<'_>, u32)> {
         if tag == tags::REQUIRE_NAME {
             let flags = flags.get(index).copied().unwrap_or_default();
             // What only the installation needed is of no interest any more.
-            if flags & sense::INSTALL_ONLY != 0 && flags & sense::ERASE_ONLY == 0 {
+            if sense::is_transient(flags) {
                 continue;
             }
         }

@@ -74,7 +74,16 @@ pub(super) fn check_dependencies(world: &World<'_>) -> Result<(), Error> {
             continue;
         }
         for required in version::requires(member.header) {
-            if !is_met(world, &required, &|_, other| other.stays()) {
+            // What a script needs before anything is changed must have been there.
+            let is_early = required.flags & sense::BEFORE_ALL != 0;
+            let counts = |_, other: &Member<'_>| {
+                if is_early {
+                    other.record.is_some()
+                } else {
+                    other.stays()
+                }
+            };
+            if !is_met(world, &required, &counts) {
                 unmet.push(format!("{} requires `{required}`", member.package));
             }
         }
@@ -86,7 +95,10 @@ pub(super) fn check_dependencies(world: &World<'_>) -> Result<(), Error> {
         }
         let requires = version::requires(member.header).into_iter();
         // What comes can break only what depends on a condition.
-        let affected = requires.filter(|one| something_goes || one.name.starts_with('('));
+        let affected = requires.filter(|one| {
+            let is_affected = something_goes || one.name.starts_with('(');
+            is_affected && !sense::is_transient(one.flags)
+        });
         for required in affected {
             let met_after = is_met(world, &required, &|_, other| other.stays());
             let was_met = || is_met(world, &required, &|_, other| other.record.is_some());
@@ -191,9 +203,11 @@ pub(super) fn check_files(fs: &dyn FileSystem, world: &World<'_>) -> Result<(), 
             }
             for (number, index) in world.at(fs, &file.path)? {
                 let other = &world.members[number];
-                let is_itself = other
-                    .candidate
-                    .is_some_and(|it| std::ptr::eq(it, candidate));
+                // A package may have several paths that lead to one place.
+                let is_itself = index == own
+                    && other
+                        .candidate
+                        .is_some_and(|it| std::ptr::eq(it, candidate));
                 let is_left_out = other.candidate.is_some_and(|it| it.is_left_out(index));
                 if is_itself || is_left_out || !other.stays() {
                     continue;
