@@ -66,6 +66,7 @@ mod packages_ecs;
 mod packages_from_image;
 mod packages_lock;
 mod packages_named;
+mod packages_order;
 mod packages_overlay;
 mod recipe;
 mod remote_base;

@@ -42,9 +42,6 @@ pub mod sense {
     /// All that says what a need is for.
     pub const ANY_NEED: u64 =
         SCRIPTS | UNORDERED & !(1 << 28) | PREREQUISITE | 1 << 8 | 1 << 14 | MISSING_OK | 1 << 26;
-    /// Needed by what runs before or after the installation of the package itself: scripts, their
-    /// interpreters, and what was called a prerequisite.
-    pub const BEFORE: u64 = 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10;
     /// A trigger that runs when what it watches has come.
     pub const TRIGGER_IN: u64 = 1 << 16;
     /// A trigger that runs before what it watches goes.

@@ -6,6 +6,7 @@ mod deferred;
 mod dnf;
 mod dnf_history;
 mod facts;
+mod fates;
 mod firstboot;
 mod keyfile;
 mod loader;

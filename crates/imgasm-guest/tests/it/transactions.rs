@@ -84,9 +84,6 @@ impl Lab {
         preamble: &str,
         files: &[(&str, &str)],
     ) -> PathBuf {
-        self.made += 1;
-        let top = self.folder.path().join(format!("p{}", self.made));
-        fs::create_dir(&top).unwrap();
         let (mut build, mut list) = (String::new(), String::new());
         for (path, content) in files {
             let into = format!("%{{buildroot}}{path}");
@@ -105,9 +102,19 @@ impl Lab {
             .map_or((preamble, String::new()), |(before, after)| {
                 (before, format!("%pre{after}"))
             });
+        let rest =
+            format!("{preamble}\n%description\nx\n%install\n{build}\n{scripts}\n%files\n{list}");
+        self.spec(name, version, &rest)
+    }
+
+    /// Builds a package with this rest of a specification.
+    pub(super) fn spec(&mut self, name: &str, version: &str, rest: &str) -> PathBuf {
+        self.made += 1;
+        let top = self.folder.path().join(format!("p{}", self.made));
+        fs::create_dir(&top).unwrap();
         let spec = format!(
             "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
-             AutoReqProv: no\n{preamble}\n%description\nx\n%install\n{build}\n{scripts}\n%files\n{list}"
+             AutoReqProv: no\n{rest}"
         );
         fs::write(top.join("x.spec"), spec).unwrap();
         let mut command = Command::new("rpmbuild");
@@ -176,7 +183,7 @@ impl Lab {
 
     /// Installs packages both ways; both must accept them or refuse them. Gives whether they did,
     /// and compares the trees.
-    fn both(&mut self, packages: &[&Path]) -> bool {
+    pub(super) fn both(&mut self, packages: &[&Path]) -> bool {
         let ours = self.ours(packages);
         let mut command = Command::new("rpm");
         command
@@ -240,7 +247,7 @@ impl Lab {
     }
 }
 
-fn rpm(root: &Path, arguments: &[&str]) {
+pub(super) fn rpm(root: &Path, arguments: &[&str]) {
     let mut command = Command::new("rpm");
     command.arg("--root").arg(root).args(["--dbpath", DATABASE]);
     run(command.args(arguments));

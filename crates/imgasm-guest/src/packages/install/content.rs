@@ -6,12 +6,11 @@ use std::io::{self, Read, Seek};
 use super::super::Error;
 use super::super::file_list::{PackagedFile, flags};
 use super::candidate::Candidate;
-use super::existing::{OldFiles, fate_of};
+use super::existing::real_path;
 use super::fate::Fate;
 use super::ways::check_ways;
-use super::world::World;
 use crate::Accounts;
-use crate::capabilities;
+use crate::{capabilities, selinux};
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 use imgasm_fs::{FileSystem, FileType, NodeKind};
@@ -41,32 +40,25 @@ pub(super) fn check_room(fs: &dyn FileSystem, new: &[Candidate]) -> Result<(), E
     Ok(())
 }
 
-/// Lays the files of a package.
+/// Lays the files of a package, of which each has this fate.
 pub(super) fn lay(
     editor: &mut Editor<'_>,
     candidate: &Candidate,
-    world: &World<'_>,
+    fates: &[Fate],
 ) -> Result<(), Error> {
     let accounts = Accounts::read(editor.fs())?;
-    let mut layer = Layer {
-        candidate,
-        owners: Vec::with_capacity(candidate.files.len()),
-        fates: Vec::with_capacity(candidate.files.len()),
-    };
     check_ways(editor.fs(), candidate)?;
-    let mut old = OldFiles::default();
-    for (index, file) in candidate.files.iter().enumerate() {
+    let owners = candidate.files.iter().enumerate().map(|(index, file)| {
         if candidate.is_left_out(index) {
-            layer.owners.push(Attributes::default());
-            layer.fates.push(Fate::Keep);
-            continue;
+            return Ok(Attributes::default());
         }
-        layer.owners.push(attributes(candidate, file, &accounts)?);
-        let old = old.file(editor.fs(), world, file)?;
-        layer
-            .fates
-            .push(fate_of(editor.fs(), candidate, index, old)?);
-    }
+        attributes(candidate, file, &accounts)
+    });
+    let layer = Layer {
+        candidate,
+        owners: owners.collect::<Result<_, _>>()?,
+        fates,
+    };
     layer.directories(editor)?;
     layer.unpack(editor)?;
     layer.others(editor)
@@ -75,7 +67,7 @@ pub(super) fn lay(
 struct Layer<'a> {
     candidate: &'a Candidate,
     owners: Vec<Attributes>,
-    fates: Vec<Fate>,
+    fates: &'a [Fate],
 }
 
 impl Layer<'_> {
@@ -86,40 +78,48 @@ impl Layer<'_> {
 
     /// Makes the directories, those further up first.
     fn directories(&self, editor: &mut Editor<'_>) -> Result<(), Error> {
-        let files = self.candidate.files.iter().zip(&self.owners).enumerate();
-        let files = files.filter(|(index, _)| self.is_wanted(*index));
+        let files = self.candidate.files.iter().enumerate();
         let mut directories: Vec<_> = files
-            .map(|(_, file)| file)
-            .filter(|(file, _)| file.file_type == FileType::Directory)
+            .filter(|(index, file)| file.file_type == FileType::Directory && self.is_wanted(*index))
             .collect();
-        directories.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
-        for (file, attributes) in directories {
-            editor.mkdir_all(&file.path, *attributes)?;
+        directories.sort_by(|(_, one), (_, other)| one.path.cmp(&other.path));
+        for (index, file) in directories {
+            if self.fates[index] == Fate::Keep {
+                continue;
+            }
+            if let Some(path) = self.make_way(editor, index)? {
+                clear_for_directory(editor, &path)?;
+            }
+            editor.mkdir_all(&file.path, self.owners[index])?;
         }
         Ok(())
     }
 
     /// Lays the regular files as the payload brings them.
     fn unpack(&self, editor: &mut Editor<'_>) -> Result<(), Error> {
-        let mut laid: BTreeMap<usize, usize> = BTreeMap::new();
+        // Of the names of one file, the one that was written, and where.
+        let mut laid: BTreeMap<usize, (usize, ImagePath)> = BTreeMap::new();
+        let mut brought = vec![false; self.candidate.files.len()];
         self.candidate.unpack(|index, size, content| {
+            brought[index] = true;
             let file = &self.candidate.files[index];
             let set = self.candidate.sets[index];
             // Of the names of one file all but one come without its content.
             let has_content = file.file_type == FileType::Regular
                 && size == file.size
                 && !laid.contains_key(&set);
-            // The name that it comes by may be left out, and others of it not.
+            // The name that it comes by may be left out or stay as it is, and others of it not.
+            let is_written = |name: &usize| self.is_wanted(*name) && self.fates[*name].is_written();
             let mut names = (0..self.candidate.files.len())
-                .filter(|name| self.candidate.sets[*name] == set && self.is_wanted(*name));
-            let name = if self.is_wanted(index) {
+                .filter(|name| self.candidate.sets[*name] == set && is_written(name));
+            let name = if is_written(&index) {
                 Some(index)
             } else {
                 names.next()
             };
-            let Some(name) = name.filter(|_| has_content) else {
+            if !has_content {
                 return Ok(());
-            };
+            }
             let mut spooled = tempfile::spooled_tempfile(IN_MEMORY);
             io::copy(content, &mut spooled).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => self
@@ -128,33 +128,47 @@ impl Layer<'_> {
                 _ => host(error),
             })?;
             self.check_content(file, &mut spooled)?;
-            self.regular(editor, name, size, &mut spooled)?;
-            laid.insert(set, name);
+            if let Some(name) = name
+                && let Some(path) = self.regular(editor, name, size, &mut spooled)?
+            {
+                laid.insert(set, (name, path));
+            }
             Ok(())
         })?;
+        for (index, file) in self.candidate.files.iter().enumerate() {
+            if !brought[index] && !file.is(flags::GHOST) {
+                let problem = format!("its payload does not bring {}", file.path);
+                return Err(self.candidate.unsound(problem));
+            }
+        }
         self.links(editor, &laid)
     }
 
-    /// Gives the files that came their further names.
-    fn links(&self, editor: &mut Editor<'_>, laid: &BTreeMap<usize, usize>) -> Result<(), Error> {
+    /// Gives the files that came their further names, and those that were there what they are to have.
+    fn links(
+        &self,
+        editor: &mut Editor<'_>,
+        laid: &BTreeMap<usize, (usize, ImagePath)>,
+    ) -> Result<(), Error> {
         for (index, file) in self.candidate.files.iter().enumerate() {
             if file.file_type != FileType::Regular || !self.is_wanted(index) {
                 continue;
             }
-            let Some(&with_content) = laid.get(&self.candidate.sets[index]) else {
-                let problem = format!("its payload does not bring {}", file.path);
-                return Err(self.candidate.unsound(problem));
-            };
-            if with_content == index {
-                continue;
+            let written = laid.get(&self.candidate.sets[index]);
+            match (self.fates[index], written) {
+                (Fate::Keep, _) => {}
+                (Fate::Touch, _) => self.attributes(editor, index, &file.path)?,
+                (_, Some((first, _))) if *first == index => {}
+                (_, Some((_, target))) => {
+                    if let Some(path) = self.make_way(editor, index)? {
+                        editor.hard_link(&path, target)?;
+                    }
+                }
+                (_, None) => {
+                    let problem = format!("its payload does not bring {}", file.path);
+                    return Err(self.candidate.unsound(problem));
+                }
             }
-            let target = &self.candidate.files[with_content].path;
-            if self.fates[with_content] != Fate::Create || self.fates[index] != Fate::Create {
-                let problem = "is a further name of a configuration file that was changed";
-                return Err(self.refused(file, problem));
-            }
-            parent(editor, &file.path)?;
-            editor.hard_link(&file.path, target)?;
         }
         Ok(())
     }
@@ -185,28 +199,33 @@ impl Layer<'_> {
         Ok(())
     }
 
+    /// Writes a file; gives where.
     fn regular<S: Read + Seek>(
         &self,
         editor: &mut Editor<'_>,
         index: usize,
         size: u64,
         content: &mut S,
-    ) -> Result<(), Error> {
-        let file = &self.candidate.files[index];
+    ) -> Result<Option<ImagePath>, Error> {
         let Some(path) = self.make_way(editor, index)? else {
-            return Ok(());
+            return Ok(None);
         };
-        let fs = editor.fs();
-        let place = tree::locate(fs, &path, LastLink::Keep)?;
-        if let Some(node) = place.node {
-            let found = fs.metadata(node);
-            let found = found.map_err(|error| failed("read", &place.path, error))?;
-            // Other names of what was there keep what they had.
-            if found.file_type == FileType::Regular && found.links > 1 {
-                editor.remove_tree(&path)?;
-            }
+        if !can_be_rewritten(editor.fs(), &path)? {
+            editor.remove_tree(&path)?;
         }
         editor.write_from(&path, LastLink::Keep, size, content, self.owners[index])?;
+        self.attributes(editor, index, &path)?;
+        Ok(Some(path))
+    }
+
+    /// Gives a regular file its owners, permissions, capabilities and time.
+    fn attributes(
+        &self,
+        editor: &mut Editor<'_>,
+        index: usize,
+        path: &ImagePath,
+    ) -> Result<(), Error> {
+        let file = &self.candidate.files[index];
         let capabilities = if file.capabilities.is_empty() {
             None
         } else {
@@ -217,8 +236,9 @@ impl Layer<'_> {
             })?)
         };
         let name = capabilities::XATTR;
-        editor.set_xattr(&path, LastLink::Keep, name, capabilities.as_deref())?;
-        editor.set_modified(&path, LastLink::Keep, file.modified)?;
+        editor.set_attributes(path, LastLink::Keep, self.owners[index])?;
+        editor.set_xattr(path, LastLink::Keep, name, capabilities.as_deref())?;
+        editor.set_modified(path, LastLink::Keep, file.modified)?;
         Ok(())
     }
 
@@ -227,7 +247,7 @@ impl Layer<'_> {
         let path = &self.candidate.files[index].path;
         parent(editor, path)?;
         Ok(match self.fates[index] {
-            Fate::Create => Some(path.clone()),
+            Fate::Create | Fate::Touch => Some(path.clone()),
             Fate::Keep => None,
             Fate::Beside => Some(beside(path, ".rpmnew")),
             Fate::MoveAside(suffix) => {
@@ -286,6 +306,66 @@ fn attributes(
         uid: Some(uid.ok_or_else(|| missing("user", &file.user))?),
         gid: Some(gid.ok_or_else(|| missing("group", &file.group))?),
     })
+}
+
+/// What a folder hands down to new files in it.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
+/// Whether a file may be written into what is at its path, so that nobody could tell it from a new one:
+/// other names of what was there keep what they had, its attributes go with it, and a new one inherits.
+fn can_be_rewritten(fs: &dyn FileSystem, path: &ImagePath) -> Result<bool, Error> {
+    let place = tree::locate(fs, path, LastLink::Keep)?;
+    let Some(node) = place.node else {
+        return Ok(true);
+    };
+    let found = fs.metadata(node);
+    let found = found.map_err(|error| failed("read", &place.path, error))?;
+    if found.file_type != FileType::Regular {
+        return Ok(true);
+    }
+    let attributes = |node| {
+        let attributes = fs.xattrs(node);
+        attributes.map_err(|error| failed("read", &place.path, error))
+    };
+    let kept = [selinux::XATTR, capabilities::XATTR];
+    let has_others = || -> Result<_, Error> {
+        let own = attributes(node)?;
+        let has_own = own.keys().any(|name| !kept.contains(&name.as_slice()));
+        Ok(has_own || attributes(place.directory)?.contains_key(DEFAULT_ACL))
+    };
+    Ok(found.links == 1 && !has_others()?)
+}
+
+/// Makes room for a directory: what is there goes, unless it is one, or a link that root or its owner
+/// has made to one.
+fn clear_for_directory(editor: &mut Editor<'_>, path: &ImagePath) -> Result<(), Error> {
+    let Some(real) = real_path(editor.fs(), path)? else {
+        return Ok(());
+    };
+    let metadata = |last| -> Result<_, Error> {
+        let fs = editor.fs();
+        let place = match tree::locate(fs, &real, last) {
+            Ok(place) => place,
+            Err(error) if error.is_absence() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let found = place.node.map(|node| fs.metadata(node)).transpose();
+        found.map_err(|error| failed("read", &real, error))
+    };
+    let Some(own) = metadata(LastLink::Keep)? else {
+        return Ok(());
+    };
+    let is_fine = match own.file_type {
+        FileType::Directory => true,
+        FileType::Symlink => metadata(LastLink::Follow)?.is_some_and(|target| {
+            target.file_type == FileType::Directory && (own.uid == 0 || own.uid == target.uid)
+        }),
+        _ => false,
+    };
+    if !is_fine {
+        editor.remove_tree(&real)?;
+    }
+    Ok(())
 }
 
 /// Makes the directory that a path lies in.

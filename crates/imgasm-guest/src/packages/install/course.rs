@@ -1,12 +1,13 @@
-//! The course of a transaction, in RPM's order: every package is installed with its scripts, then
-//! what is replaced goes, then what goes by wish.
+//! The course of a transaction, in RPM's order: every package is installed with its scripts, then what
+//! is replaced, and what is not wanted any more, goes.
 
 use super::super::database::Record;
-use super::super::file_list::PackagedFile;
 use super::super::header::Header;
 use super::super::{Error, Package};
 use super::candidate::Candidate;
+use super::fate::Fate;
 use super::omissions::Omissions;
+use super::plan::{Going, Planner};
 use super::scriptlets::{self, Moment, Scriptlets, Scripts};
 use super::triggers::{self, Occasion, Triggers};
 use super::world::World;
@@ -19,8 +20,6 @@ struct Leaving<'a> {
     record: &'a Record,
     /// The number of the candidate that takes its place.
     replaced_by: Option<usize>,
-    /// How many of its name are left.
-    left: usize,
     /// What RPM would have done that was not done.
     skipped: Vec<String>,
 }
@@ -33,7 +32,7 @@ pub(super) struct Course<'a, 'fs> {
     /// Their headers as they are recorded.
     recorded: &'a [Header],
     /// The numbers of the new ones, in the order of their installation.
-    order: Vec<usize>,
+    order: &'a [usize],
     leaving: Vec<Leaving<'a>>,
     triggers: Triggers<'a>,
     scripts: Scripts<'a>,
@@ -48,32 +47,21 @@ impl<'a, 'fs> Course<'a, 'fs> {
     pub(super) fn new(
         editor: &'a mut Editor<'fs>,
         world: &'a World<'a>,
-        new: &'a [Candidate],
-        recorded: &'a [Header],
+        (new, recorded, order): (&'a [Candidate], &'a [Header], &'a [usize]),
         scripts: Scripts<'a>,
         policy: Scriptlets,
         omissions: &'a Omissions,
     ) -> Self {
-        let order = order::install_order(world);
-        let mut leaving = Vec::new();
-        for &number in order.iter().rev() {
-            for record in world.replaced_by(&new[number]) {
-                // If the name changes, none of the old name stays.
-                let is_update = Package::of(&record.header).name == new[number].package.name;
-                leaving.push(Leaving {
-                    record,
-                    replaced_by: Some(number),
-                    left: usize::from(is_update),
-                    skipped: Vec::new(),
-                });
-            }
-        }
-        leaving.extend(world.removed().map(|record| Leaving {
-            record,
-            replaced_by: None,
-            left: world.left(&Package::of(&record.header)),
-            skipped: Vec::new(),
-        }));
+        let leaving = order::removal_order(world).into_iter();
+        let leaving = leaving.filter_map(|number| {
+            let member = &world.members[number];
+            Some(Leaving {
+                record: member.record?,
+                replaced_by: member.replaced_by,
+                skipped: Vec::new(),
+            })
+        });
+        let leaving = leaving.collect();
         let installed = world.members.iter().filter_map(|member| member.record);
         Self {
             editor,
@@ -99,29 +87,23 @@ impl<'a, 'fs> Course<'a, 'fs> {
         for candidate in self.new {
             accounts::apply_sysusers(self.editor, candidate, now)?;
         }
-        let order = self.order.clone();
-        for &number in &order {
+        let order = self.order;
+        for &number in order {
             self.script(number, Moment::PreTrans)?;
         }
-        let records = self.leaving.iter().map(|leaving| leaving.record);
-        let going: Vec<_> = records.map(|record| &record.header).collect();
+        let records: Vec<_> = self.leaving.iter().map(|leaving| leaving.record).collect();
+        let mut planner = Planner::new(self.editor.fs(), self.world);
+        let fates = planner.fates(self.new, order)?;
+        let farewells = planner.farewells(&records, self.omissions)?;
+        let going: Vec<_> = records.iter().map(|record| &record.header).collect();
         self.triggers(self.triggers.before_transaction(&going))?;
-        for &number in &order {
-            self.install(number)?;
+        for &number in order {
+            self.install(number, &fates[number])?;
         }
-        let present = existing::present(self.editor.fs(), self.world)?;
-        for number in 0..self.leaving.len() {
-            let record = self.leaving[number].record;
-            let files = existing::going(
-                self.editor.fs(),
-                self.world,
-                record,
-                &present,
-                self.omissions,
-            )?;
-            self.remove(number, &files)?;
+        for (number, files) in farewells.iter().enumerate() {
+            self.remove(number, files)?;
         }
-        for &number in &order {
+        for &number in order {
             self.script(number, Moment::PostTrans)?;
         }
         let came = order.iter().map(|number| &self.recorded[*number]);
@@ -147,11 +129,11 @@ impl<'a, 'fs> Course<'a, 'fs> {
     }
 
     /// Installs a package.
-    fn install(&mut self, number: usize) -> Result<(), Error> {
+    fn install(&mut self, number: usize, fates: &[Fate]) -> Result<(), Error> {
         let header = &self.recorded[number];
         self.triggers(self.triggers.on_package(header, Occasion::PreIn))?;
         self.script(number, Moment::Pre)?;
-        content::lay(self.editor, &self.new[number], self.world)?;
+        content::lay(self.editor, &self.new[number], fates)?;
         self.triggers.add(header);
         let files = triggers::installed_paths(header);
         let on_files = |course: &Self, is_urgent| {
@@ -165,12 +147,12 @@ impl<'a, 'fs> Course<'a, 'fs> {
     }
 
     /// Takes a package away, with these of its files.
-    fn remove(&mut self, number: usize, files: &[PackagedFile]) -> Result<(), Error> {
-        let (record, left) = (self.leaving[number].record, self.leaving[number].left);
-        let header = &record.header;
+    fn remove(&mut self, number: usize, files: &Going) -> Result<(), Error> {
+        let header = &self.leaving[number].record.header;
+        let left = self.triggers.count(&Package::of(header)).saturating_sub(1);
         let paths: Vec<_> = files
             .iter()
-            .map(|file| file.path.as_bytes().to_vec())
+            .map(|(file, _)| file.path.as_bytes().to_vec())
             .collect();
         let on_files = |course: &Self, occasion, is_urgent| {
             let triggers = &course.triggers;
@@ -184,7 +166,7 @@ impl<'a, 'fs> Course<'a, 'fs> {
         self.triggers(self.triggers.on_package(header, Occasion::Un))?;
         script(self, Moment::PreUn)?;
         self.triggers(on_files(self, Occasion::Un, false))?;
-        existing::remove_files(self.editor, record, files)?;
+        existing::remove_files(self.editor, files)?;
         self.triggers(on_files(self, Occasion::PostUn, true))?;
         script(self, Moment::PostUn)?;
         self.triggers(self.triggers.on_package(header, Occasion::PostUn))?;
@@ -193,10 +175,21 @@ impl<'a, 'fs> Course<'a, 'fs> {
         Ok(())
     }
 
-    /// Carries out the script of a new package for a moment.
+    /// Carries out the script of a new package for a moment, and tells it of how many packages of its
+    /// name there are (RPM's `rpmpsmNew`).
     fn script(&mut self, number: usize, moment: Moment) -> Result<(), Error> {
-        let instances = self.world.instances(&self.new[number].package);
         let header = &self.recorded[number];
+        let has_replaced = || {
+            let mut leaving = self.leaving.iter();
+            leaving.any(|leaving| leaving.replaced_by == Some(number))
+        };
+        let counted = self.triggers.count(&self.new[number].package);
+        let instances = match moment {
+            Moment::PostTrans => counted + usize::from(has_replaced()),
+            // It is counted already.
+            Moment::Post => counted,
+            _ => counted + 1,
+        };
         let due = scriptlets::Due::of(header, moment, instances);
         due.map_or(Ok(()), |due| self.carry_out(&due, header))
     }

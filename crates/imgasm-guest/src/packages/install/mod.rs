@@ -3,11 +3,11 @@
 //! - [`candidate`]: a package file that is to be installed.
 //! - [`world`]: the packages that are installed, before and after; [`folders`]: where their files lie.
 //! - [`requirements`]: whether dependencies are met and files agree.
-//! - [`order`]: which package comes before which.
+//! - [`order`], [`tsort`]: which package comes before which.
 //! - [`course`]: what happens when, from the first script to the last.
 //! - [`content`], [`ways`]: laying the files.
 //! - [`omissions`]: the files that the image's own configuration leaves out.
-//! - [`existing`], [`fate`]: what becomes of those that are there.
+//! - [`plan`], [`fate`]: what becomes of those that are there; [`existing`]: which those are.
 //! - [`accounts`]: the users and groups that a package brings.
 //! - [`scriptlets`], [`shell`]: scripts, carried out without running them.
 //! - [`triggers`]: those that run because of other packages.
@@ -23,10 +23,12 @@ pub mod fate;
 mod folders;
 mod omissions;
 mod order;
+mod plan;
 mod requirements;
 mod scriptlets;
 mod shell;
 mod triggers;
+mod tsort;
 mod ways;
 mod world;
 
@@ -193,18 +195,19 @@ pub fn transact(
             .map(|candidate| record(candidate, &database.records, facts.arch, now))
             .collect::<Result<Vec<_>, _>>()?;
         let scripts = Scripts::new(now, wishes.overrides);
+        let order = order::install_order(&world);
         let course = Course::new(
             editor,
             &world,
-            &new,
-            &recorded,
+            (&new, &recorded, &order),
             scripts,
             wishes.scriptlets,
             &omissions,
         );
         done = course.run(now, &is_present)?;
         let replaced: Vec<_> = world.replaced().collect();
-        let recorded: Vec<_> = recorded.iter().collect();
+        // The database has them in the order in which they came.
+        let recorded: Vec<_> = order.iter().map(|number| &recorded[*number]).collect();
         database.update(editor, &replaced, &recorded)?;
         history::record(editor, facts, now, &database, &world)?;
     } else {

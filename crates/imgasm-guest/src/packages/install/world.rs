@@ -49,6 +49,7 @@ pub struct World<'a> {
     /// The installed ones first, then the candidates, each in their order.
     pub members: Vec<Member<'a>>,
     installed: usize,
+    removed: Vec<usize>,
     by_name: HashMap<String, Vec<(usize, usize)>>,
     by_path: HashMap<Vec<u8>, Vec<(usize, usize)>>,
     /// The names of files, each with the folders in which packages have such a file, in the order in
@@ -88,6 +89,7 @@ impl<'a> World<'a> {
         let mut world = Self {
             members: members.collect(),
             installed: records.len(),
+            removed: Vec::new(),
             by_name: HashMap::new(),
             by_path: HashMap::new(),
             by_name_of_file: HashMap::new(),
@@ -156,14 +158,17 @@ impl<'a> World<'a> {
     /// Marks the installed packages that are to go.
     fn remove(&mut self, names: &[String]) -> Result<(), Error> {
         for name in names {
-            let member = self
-                .members
-                .iter_mut()
-                .find(|member| member.record.is_some() && member.package.nevra() == *name);
-            let member = member.ok_or_else(|| Error::NotInstalled {
+            let mut members = self.members.iter();
+            let number = members
+                .position(|member| member.record.is_some() && member.package.nevra() == *name);
+            let number = number.ok_or_else(|| Error::NotInstalled {
                 package: name.clone(),
             })?;
-            member.is_removed = member.replaced_by.is_none();
+            let member = &mut self.members[number];
+            if member.replaced_by.is_none() && !member.is_removed {
+                member.is_removed = true;
+                self.removed.push(number);
+            }
         }
         Ok(())
     }
@@ -179,39 +184,10 @@ impl<'a> World<'a> {
         going.filter_map(|member| member.record)
     }
 
-    /// The installed packages that a candidate takes the place of.
-    pub fn replaced_by(&self, candidate: &Candidate) -> impl Iterator<Item = &'a Record> {
-        let number = self.arriving().iter().position(|member| {
-            let other = member.candidate;
-            other.is_some_and(|other| std::ptr::eq(other, candidate))
-        });
-        let going = self.members.iter();
-        going
-            .filter(move |member| number.is_some() && member.replaced_by == number)
-            .filter_map(|member| member.record)
-    }
-
-    /// The installed packages that go, and nothing takes their place, the last installed first.
-    pub fn removed(&self) -> impl Iterator<Item = &'a Record> {
-        let going = self.members.iter().rev().filter(|member| member.is_removed);
-        going.filter_map(|member| member.record)
-    }
-
-    /// How many packages of this name there are in the end.
-    pub fn left(&self, package: &Package) -> usize {
-        let staying = self.members.iter().filter(|member| member.stays());
-        staying
-            .filter(|member| member.package.name == package.name)
-            .count()
-    }
-
-    /// How many packages of this name there are while the new one is being installed: what RPM
-    /// tells the package's scripts.
-    pub fn instances(&self, package: &Package) -> usize {
-        let members = self.members.iter();
-        members
-            .filter(|member| member.package.name == package.name)
-            .count()
+    /// The numbers of the installed packages that go, and nothing takes their place, in the order in
+    /// which that is wished for.
+    pub fn removed(&self) -> &[usize] {
+        &self.removed
     }
 
     /// The packages that meet a simple dependency, among those that `counts` lets count.

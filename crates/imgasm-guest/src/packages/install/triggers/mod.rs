@@ -73,7 +73,8 @@ impl<'h> Triggers<'h> {
             .extend(gone.map(|number| self.owners.remove(number)));
     }
 
-    fn count(&self, package: &Package) -> usize {
+    /// How many packages there are of the name of this one.
+    pub(super) fn count(&self, package: &Package) -> usize {
         let owners = self.owners.iter();
         let same = owners.filter(|owner| owner.package.name == package.name);
         same.count()
