@@ -9,8 +9,9 @@ use std::io::Write as _;
 
 use tar::{EntryType, Header};
 
+use imgasm_fs::digest::ContentBudget;
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::{self, Entry, walk};
+use imgasm_fs::tree::{self, At as _, Entry, walk};
 use imgasm_fs::{FileSystem, FileType, Metadata};
 
 /// Bytes in a block of an archive.
@@ -38,7 +39,10 @@ pub fn tar<E: From<tree::Error>>(
         fs,
         write,
         buffer: vec![0; STEP],
+        budget: ContentBudget::default(),
     };
+    let root = ImagePath::root();
+    archive.budget.allow(fs).at("read", &root)?;
     let (mut sockets, mut above) = (0, 0);
     for entry in walk(fs, start)? {
         let entry = entry?;
@@ -70,6 +74,7 @@ struct Archive<'a, W> {
     fs: &'a dyn FileSystem,
     write: W,
     buffer: Vec<u8>,
+    budget: ContentBudget,
 }
 
 impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
@@ -146,6 +151,8 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
             .flatten()
             .map(|(start, end)| end - start)
             .sum();
+        let held = self.budget.take_held(self.fs, entry.node, stored);
+        held.map_err(|e| failed("read", e))?;
         let size = stored + map.as_ref().map_or(0, |map| map.len() as u64);
         if map.is_some() {
             records.add("GNU.sparse.major", b"1");

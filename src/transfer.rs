@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::boundary::open_regular;
 use crate::config::{self, digest};
 use crate::private;
+use imgasm_fs::digest::ContentBudget;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, At, Attributes, Editor, Entry, LastLink, walk};
 use imgasm_fs::{FileSystem, FileType};
@@ -167,10 +168,12 @@ pub fn take(
         start: &from,
         target: &whole,
         buffer: vec![0; STEP],
+        budget: ContentBudget::default(),
         firsts: HashMap::new(),
         folders: Vec::new(),
         left_out: 0,
     };
+    copy.budget.allow(image).at("read", &from)?;
     for entry in walk(image, &from)? {
         copy.take_one(&entry?)?;
     }
@@ -204,6 +207,7 @@ struct Copy<'a> {
     start: &'a ImagePath,
     target: &'a Path,
     buffer: Vec<u8>,
+    budget: ContentBudget,
     /// What has become of the files with several names, by the first of them.
     firsts: HashMap<ImagePath, PathBuf>,
     /// The folders that were made, with the modes that they are to have.
@@ -276,6 +280,9 @@ impl Copy<'_> {
         for extent in extents.at("read", &entry.path)? {
             let start = extent.file_offset.min(size);
             let end = extent.file_offset.saturating_add(extent.len).min(size);
+            let held = end.saturating_sub(start);
+            let taken = self.budget.take_held(self.image, entry.node, held);
+            taken.at("read", &entry.path)?;
             file.seek(SeekFrom::Start(start)).map_err(host(to))?;
             let (image, buffer) = (self.image, &mut self.buffer);
             tree::read_range(image, entry, start..end, buffer, |bytes| {

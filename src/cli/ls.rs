@@ -129,6 +129,7 @@ fn with_digests(
     thread::scope(|scope| {
         let mut left_out = 0;
         let mut hashers: Hashers = Hashers::start(scope);
+        hashers.begin(fs)?;
         let mut waiting: VecDeque<(Entry, Option<usize>)> = VecDeque::new();
         let mut digests = BTreeMap::new();
         for entry in entries {
@@ -143,21 +144,21 @@ fn with_digests(
             left_out += u64::from(is_file && number.flatten().is_none());
             waiting.push_back((entry, number.flatten()));
             digests.extend(hashers.ready());
-            print_ready(&mut waiting, &mut digests, print)?;
+            print_ready(&mut waiting, &digests, print)?;
         }
         digests.extend(hashers.finish());
-        print_ready(&mut waiting, &mut digests, print)?;
+        print_ready(&mut waiting, &digests, print)?;
         Ok(left_out)
     })
 }
 
 fn print_ready(
     waiting: &mut VecDeque<(Entry, Option<usize>)>,
-    digests: &mut BTreeMap<usize, Digest>,
+    digests: &BTreeMap<usize, Digest>,
     print: &mut impl FnMut(&Entry, Option<Digest>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     while let Some((entry, number)) = waiting.front() {
-        let digest = number.and_then(|number| digests.remove(&number));
+        let digest = number.and_then(|number| digests.get(&number).copied());
         if number.is_some() && digest.is_none() {
             break;
         }

@@ -9,7 +9,7 @@ use super::change::ContentChange;
 use super::raw::{self, Ranges, SECTOR_BYTES};
 use super::{Error, Result, Side, secret};
 use imgasm_block::Digest;
-use imgasm_fs::digest::ZeroBudget;
+use imgasm_fs::digest::ContentBudget;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::{FileExtent, FileSystem, NodeId};
 
@@ -59,9 +59,9 @@ impl File<'_> {
         Ok(bytes)
     }
 
-    /// The SHA-256 of the content; `None` for one with too many holes.
-    fn digest(&self, path: &ImagePath, zeros: &mut ZeroBudget) -> Result<Option<Digest>> {
-        let may_be_hashed = zeros.take(self.fs, self.node, self.size);
+    /// The SHA-256 of the content; `None` for one that is more than may be read.
+    fn digest(&self, path: &ImagePath, budget: &mut ContentBudget) -> Result<Option<Digest>> {
+        let may_be_hashed = budget.take(self.fs, self.node, self.size);
         let may_be_hashed = may_be_hashed.map_err(|source| Error::File {
             side: self.side,
             path: path.clone(),
@@ -221,8 +221,8 @@ pub(super) struct Describing<'a> {
     pub(super) show_secrets: bool,
     /// See [`super::Options::secrets`].
     pub(super) secrets: &'a [String],
-    /// The budget of zeros that may still be hashed.
-    pub(super) zeros: ZeroBudget,
+    /// How much may still be hashed.
+    pub(super) budget: ContentBudget,
 }
 
 /// Describes contents that differ, or the content of a file that is on one side only, and adds
@@ -238,9 +238,9 @@ pub(super) fn describe(
     for file in [old, new].iter().flatten() {
         bytes.add_content(path, file, device)?;
     }
-    let zeros = &mut describing.zeros;
+    let budget = &mut describing.budget;
     let mut digest = |file: Option<File<'_>>| match file {
-        Some(file) => file.digest(path, zeros),
+        Some(file) => file.digest(path, budget),
         None => Ok(None),
     };
     let digests = [digest(old)?, digest(new)?];

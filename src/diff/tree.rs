@@ -14,6 +14,7 @@ use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
 use super::content::{self, Describing, DeviceBytes, File, FileBytes};
 use super::{Error, PathChanges, Result, Side};
 use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::check_length;
 use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
 
 /// How two trees are compared.
@@ -244,6 +245,10 @@ impl<'a> Tree<'a> {
             });
         }
         let mut entries = self.at(path, self.fs.read_dir(directory))?;
+        check_length(path, &entries).map_err(|source| Error::Path {
+            side: self.side,
+            source,
+        })?;
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries.into_iter().peekable())
     }
@@ -257,6 +262,14 @@ fn file<'a>(state: Option<&(PathState, File<'a>)>) -> Option<File<'a>> {
 
 impl Comparison<'_> {
     fn walk(&mut self) -> Result<()> {
+        for tree in [&self.old, &self.new] {
+            let allowed = self.describing.budget.allow(tree.fs);
+            allowed.map_err(|source| Error::File {
+                side: tree.side,
+                path: ImagePath::root(),
+                source,
+            })?;
+        }
         let roots = (Some(self.old.fs.root()), Some(self.new.fs.root()));
         let mut around: Vec<Directory> = Vec::new();
         around.extend(self.visit(ImagePath::root(), roots)?);

@@ -131,6 +131,8 @@ impl Report {
         }
         thread::scope(|scope| {
             let mut hashers: Hashers = Hashers::start(scope);
+            let began = hashers.begin(fs);
+            began.map_err(failed_to_read(&ImagePath::root()))?;
             let mut changed = Vec::with_capacity(last.len());
             let mut files = Vec::new();
             for (path, (overlay, step)) in last {

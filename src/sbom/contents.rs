@@ -48,7 +48,7 @@ pub struct Listed {
 pub struct File {
     /// Its path.
     pub path: ImagePath,
-    /// Its digests; `None` for one with so many holes that it was not read.
+    /// Its digests; `None` for one with so many holes, or so many others with the same blocks, that it was not read.
     pub digests: Option<Digests>,
 }
 
@@ -154,9 +154,10 @@ fn files(
     thread::scope(|scope| {
         let mut hashers: Hashers<Hasher> = Hashers::start(scope);
         let mut files = Vec::new();
-        // By the numbers of what is hashed.
+        // What is hashed: its number, and its place among the files.
         let mut places = Vec::new();
         let mut add = |fs: &dyn FileSystem, point: Option<&ImagePath>| -> Result<(), Error> {
+            hashers.begin(fs).at("read", &ImagePath::root())?;
             for entry in walk(fs, &ImagePath::root())? {
                 let entry = entry?;
                 let is_hidden = point.is_none() && is_covered(&entry.path);
@@ -171,9 +172,8 @@ fn files(
                         .fold(point.clone(), |path, name| path.child(name)),
                 };
                 let number = hashers.add(fs, entry.node, entry.metadata.size);
-                if number.at("read", &path)?.is_some() {
-                    places.push(files.len());
-                }
+                let number = number.at("read", &path)?;
+                places.extend(number.map(|number| (number, files.len())));
                 files.push(File {
                     path,
                     digests: None,
@@ -185,8 +185,9 @@ fn files(
         for (point, fs) in mounted {
             add(fs.as_ref(), Some(point))?;
         }
-        for (number, digests) in hashers.finish() {
-            files[places[number]].digests = Some(digests);
+        let digests: HashMap<_, _> = hashers.finish().collect();
+        for (number, file) in places {
+            files[file].digests = digests.get(&number).cloned();
         }
         Ok(files)
     })
@@ -212,6 +213,6 @@ fn url(kind: Kind, distribution: &str, package: &Package) -> Result<String, Erro
         package: package.to_string(),
         source,
     })?;
-    // The specification encodes it, the crate does not.
-    Ok(url.to_string().replace('+', "%2B"))
+    // The specification encodes them, the crate does not.
+    Ok(url.to_string().replace('+', "%2B").replace('^', "%5E"))
 }

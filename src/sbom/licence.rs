@@ -22,8 +22,11 @@ impl Licence {
     }
 }
 
+/// Whether a text says by itself which licence it is: a `LicenseRef-` needs a text beside it, which no
+/// database has.
 fn is_expression(text: &str) -> bool {
-    Expression::parse_mode(text, ParseMode::STRICT).is_ok()
+    let says_nothing = ["NOASSERTION", "NONE"].contains(&text) || text.contains("LicenseRef-");
+    !says_nothing && Expression::parse_mode(text, ParseMode::STRICT).is_ok()
 }
 
 #[cfg(test)]
@@ -39,7 +42,15 @@ mod tests {
         ] {
             assert_eq!(of(expression), Some(Licence::Expression(expression.into())));
         }
-        for words in ["GPLv2+ and MIT", "pubkey", "", "MIT AND"] {
+        for words in [
+            "GPLv2+ and MIT",
+            "pubkey",
+            "",
+            "MIT AND",
+            "LicenseRef-Callaway-MIT",
+            "MIT OR DocumentRef-x:LicenseRef-y",
+            "NOASSERTION",
+        ] {
             assert_eq!(of(words), Some(Licence::Words(vec![words.into()])));
         }
         assert_eq!(Licence::of(&[]), None);

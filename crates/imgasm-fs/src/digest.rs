@@ -1,6 +1,6 @@
 //! Digests of file contents: of one file, or of many while they are read.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::path::ImagePath;
 use super::tree::{self, At as _};
-use super::{FileSystem, NodeId, Result};
+use super::{Error, FileSystem, Location, NodeId, Result};
 use imgasm_block::Digest;
 use imgasm_block::pool::Workers;
 
@@ -49,36 +49,87 @@ const MOST_ZEROS: u64 = 8 << 30;
 /// A file as small as this is hashed without a look at its holes.
 const SMALL_BYTES: u64 = 1 << 20;
 
-/// How many bytes of holes may still be hashed. A hole takes no room, so a small image may hold any
-/// number of files of any length.
+/// How often the files of a filesystem may hold its blocks: once, but for small files, which are not
+/// looked at so closely.
+const MOST_HOLDERS: u64 = 2;
+
+/// The same for one whose files can share blocks.
+const MOST_SHARERS: u64 = 16;
+
+/// How much of the contents of files may still be read in one pass. A hole takes no room, and in a
+/// damaged filesystem any number of files hold the same blocks: a small image may have files of any
+/// length.
 #[derive(Debug)]
-pub struct ZeroBudget {
-    left: u64,
+pub struct ContentBudget {
+    zeros: u64,
+    held: u64,
+    /// Whether there was a file that holds more than is left.
+    is_spent: bool,
 }
 
-impl Default for ZeroBudget {
+impl Default for ContentBudget {
+    /// For no filesystem yet.
     fn default() -> Self {
-        Self { left: MOST_ZEROS }
+        Self {
+            zeros: MOST_ZEROS,
+            held: 0,
+            is_spent: false,
+        }
     }
 }
 
-impl ZeroBudget {
-    /// Whether a regular file of `size` bytes may be hashed; its holes are then taken from what is
-    /// left.
+impl ContentBudget {
+    /// Allows for the files of a filesystem.
+    pub fn allow(&mut self, fs: &dyn FileSystem) -> Result<()> {
+        let info = fs.info()?;
+        let often = if info.features.contains(&"reflink") {
+            MOST_SHARERS
+        } else {
+            MOST_HOLDERS
+        };
+        let held = info.total_bytes.saturating_mul(often);
+        self.held = self.held.saturating_add(held);
+        Ok(())
+    }
+
+    /// Whether a regular file of `size` bytes may be read whole; what it holds and its holes are then
+    /// taken from what is left.
     pub fn take(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<bool> {
-        if size <= SMALL_BYTES {
-            return Ok(true);
+        if self.is_spent {
+            return Ok(false);
         }
-        let extents = fs.extents(node)?;
-        let held = extents.iter().map(|extent| extent.len);
-        let held = held.fold(0, u64::saturating_add);
-        match self.left.checked_sub(size.saturating_sub(held)) {
-            Some(left) => {
-                self.left = left;
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        let held = if size <= SMALL_BYTES {
+            size
+        } else {
+            let extents = fs.extents(node)?;
+            let held = extents.iter().map(|extent| extent.len);
+            held.fold(0, u64::saturating_add)
+        };
+        let Some(held_left) = self.held.checked_sub(held) else {
+            // To find out of thousands of files that they share blocks takes long, too.
+            self.is_spent = true;
+            return Ok(false);
+        };
+        let Some(zeros_left) = self.zeros.checked_sub(size.saturating_sub(held)) else {
+            return Ok(false);
+        };
+        (self.zeros, self.held) = (zeros_left, held_left);
+        Ok(true)
+    }
+
+    /// Takes what a file holds, without its holes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if that is more than is left.
+    pub fn take_held(&mut self, fs: &dyn FileSystem, node: NodeId, held: u64) -> Result<()> {
+        self.held = self.held.checked_sub(held).ok_or_else(|| Error::Corrupt {
+            fs: fs.info().map_or("", |info| info.kind),
+            at: Location::Inode(node.0),
+            problem:
+                "the files up to this one hold more than the filesystem has: they share blocks"
+                    .to_owned(),
+        })?;
+        Ok(())
     }
 }
 
@@ -112,7 +163,9 @@ pub struct Hashers<H: ContentHasher = Sha256> {
     /// Digests that nobody has asked for yet.
     done: VecDeque<(usize, H::Output)>,
     started: usize,
-    zeros: ZeroBudget,
+    budget: ContentBudget,
+    /// The numbers of the files of the present filesystem: one with several names is read once.
+    numbers: HashMap<NodeId, usize>,
 }
 
 impl<H: ContentHasher> Hashers<H> {
@@ -126,19 +179,30 @@ impl<H: ContentHasher> Hashers<H> {
             workers: Workers::start_in(scope, MOST_HASHERS, hash::<H>),
             done: VecDeque::new(),
             started: 0,
-            zeros: ZeroBudget::default(),
+            budget: ContentBudget::default(),
+            numbers: HashMap::new(),
         }
     }
 
-    /// Reads a file, which should have `size` bytes, and has it hashed. The number returned is its
-    /// place among the files added, from 0; `None` for a file with more holes than [`ZeroBudget`] has
-    /// left, which is not read.
+    /// Makes a filesystem the present one, whose files are added from here on.
+    pub fn begin(&mut self, fs: &dyn FileSystem) -> Result<()> {
+        self.numbers.clear();
+        self.budget.allow(fs)
+    }
+
+    /// Reads a file of the present filesystem, which should have `size` bytes, and has it hashed. The
+    /// number returned is that of its digest, the same for each of its names; `None` for a file that
+    /// is more than the [`ContentBudget`] has left, which is not read.
     pub fn add(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<Option<usize>> {
-        if !self.zeros.take(fs, node, size)? {
+        if let Some(number) = self.numbers.get(&node) {
+            return Ok(Some(*number));
+        }
+        if !self.budget.take(fs, node, size)? {
             return Ok(None);
         }
         let file = self.started;
         self.started += 1;
+        self.numbers.insert(node, file);
         while self.workers.under_way() >= QUEUE_FILES {
             self.done.extend(self.workers.take());
         }

@@ -11,7 +11,9 @@
 use std::io::Read;
 
 use crate::acl::{self, Acl, Setting};
-use crate::{FileSystem, FileType, Metadata, MetadataChange, NewNode, NodeId, NodeKind, Result};
+use crate::{
+    Error, FileSystem, FileType, Metadata, MetadataChange, NewNode, NodeId, NodeKind, Result,
+};
 
 /// The permission bits that a new node loses if none were asked for and its directory has no
 /// default access control list: the umask of a root shell.
@@ -194,6 +196,9 @@ pub fn set_xattr(
     name: &[u8],
     value: Option<&[u8]>,
 ) -> Result<bool> {
+    if let Some(value) = value.filter(|_| name == CAPABILITY) {
+        check_capability(value)?;
+    }
     let now = fs.xattrs(node)?;
     let now = now.get(name).map(Vec::as_slice);
     let differs = match value {
@@ -209,6 +214,19 @@ pub fn set_xattr(
         fs.set_xattr(node, name, value)?;
     }
     Ok(differs)
+}
+
+/// Makes sure that a value is one that the kernel takes for capabilities: of its second form, or of the
+/// third, which ends with a user (`struct vfs_cap_data` and `vfs_ns_cap_data` in `linux/capability.h`).
+fn check_capability(value: &[u8]) -> Result<()> {
+    let revision = value.get(3).copied();
+    if matches!((value.len(), revision), (20, Some(2)) | (24, Some(3))) {
+        return Ok(());
+    }
+    Err(Error::Unstorable {
+        what: "security.capability".to_owned(),
+        problem: format!("these {} bytes are no capabilities", value.len()),
+    })
 }
 
 fn drop_capabilities(fs: &mut dyn FileSystem, node: NodeId) -> Result<()> {

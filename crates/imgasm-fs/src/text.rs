@@ -26,7 +26,8 @@ pub fn is_hidden(c: char) -> bool {
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{2800}' | '\u{fe00}'..='\u{fe0f}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A text with its hidden characters ([`is_hidden`]) written out as `\x1b` or `\u{202e}`, so that it
@@ -146,6 +147,10 @@ mod tests {
         assert_eq!(
             shown("a\x1b[2J\nb\u{202e}c\u{200b}\u{2028}\u{feff}"),
             r"a\x1b[2J\x0ab\u{202e}c\u{200b}\u{2028}\u{feff}"
+        );
+        assert_eq!(
+            shown("\u{fe0f}\u{2800}\u{1d173}\u{1bca0}\u{fff0}"),
+            r"\u{fe0f}\u{2800}\u{1d173}\u{1bca0}\u{fff0}"
         );
         assert_eq!(shown_lines("a\tb\r\nc\u{2029}"), "a\tb\\x0d\nc\\u{2029}");
         assert_eq!(name_text("\u{202e}gnp".as_bytes()), r"\xe2\x80\xaegnp");

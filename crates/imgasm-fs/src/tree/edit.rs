@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use super::read::same_content;
-use super::resolve::{LastLink, Place, locate, resolve};
+use super::resolve::{LastLink, Place, Reached, locate, reach, resolve};
 use super::walk::walk;
 use super::{At, Error, Result};
 use crate::path::ImagePath;
@@ -149,44 +149,47 @@ impl<'a> Editor<'a> {
 
     /// Makes `path` a directory, along with missing ones above it.
     pub fn mkdir_all(&mut self, path: &ImagePath, attributes: Attributes) -> Result<()> {
-        let mut way = ImagePath::root();
-        if path.is_root() {
-            return self.mkdir(path, attributes, true);
+        let reached = reach(self.fs, path, LastLink::Follow)?;
+        let Some(node) = reached.place.node else {
+            return self.mkdir_missing(reached, Attributes::default(), attributes);
+        };
+        match self.file_type(node, &reached.place.path)? {
+            FileType::Directory => {}
+            found => {
+                return Err(Error::WrongType {
+                    path: reached.place.path,
+                    found,
+                    expected: "a directory",
+                });
+            }
         }
-        for name in path.names() {
-            way.push(name);
-            let attributes = if way == *path {
-                attributes
-            } else {
-                Attributes::default()
-            };
-            self.mkdir(&way, attributes, way == *path)?;
-        }
+        let metadata_changed = self.attribute(node, &reached.place.path, attributes)?;
+        self.record(reached.place.path, None, metadata_changed);
         Ok(())
     }
 
-    fn mkdir(&mut self, path: &ImagePath, attributes: Attributes, is_last: bool) -> Result<()> {
-        let place = locate(self.fs, path, LastLink::Follow)?;
-        if let Some(node) = place.node {
-            match self.file_type(node, &place.path)? {
-                FileType::Directory => {}
-                found => {
-                    return Err(Error::WrongType {
-                        path: place.path,
-                        found,
-                        expected: "a directory",
-                    });
-                }
-            }
-            if is_last {
-                let metadata_changed = self.attribute(node, &place.path, attributes)?;
-                self.record(place.path, None, metadata_changed);
-            }
-        } else {
-            self.create(&place, NodeKind::Directory, attributes)?;
-            self.record(place.path, Some(ChangeKind::Created), false);
+    /// Makes the directories that [`reach`] found to be missing: the last with these attributes, and
+    /// those above it with those `between`.
+    pub fn mkdir_missing(
+        &mut self,
+        reached: Reached,
+        between: Attributes,
+        last: Attributes,
+    ) -> Result<()> {
+        let Reached {
+            mut place, rest, ..
+        } = reached;
+        let mut rest = rest.into_iter().peekable();
+        loop {
+            let attributes = if rest.peek().is_some() { between } else { last };
+            let directory = self.create(&place, NodeKind::Directory, attributes)?;
+            self.record(place.path.clone(), Some(ChangeKind::Created), false);
+            let Some(name) = rest.next() else {
+                return Ok(());
+            };
+            place.path.push(&name);
+            place.directory = directory;
         }
-        Ok(())
     }
 
     /// Makes `path` a symbolic link to `target`, in the place of any file or link there.

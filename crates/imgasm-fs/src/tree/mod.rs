@@ -23,8 +23,8 @@ pub use edit::{ChangeKind, Editor, Touch};
 #[cfg(feature = "glob")]
 pub use glob::glob;
 pub use read::{FileReader, holds, read_file, read_range};
-pub use resolve::{LastLink, Place, exists, is_file, locate, resolve};
-pub use walk::{Entry, Walk, walk};
+pub use resolve::{LastLink, Place, Reached, exists, is_file, locate, reach, resolve};
+pub use walk::{Entry, Walk, check_length, walk};
 
 use super::path::ImagePath;
 use super::types::FileType;

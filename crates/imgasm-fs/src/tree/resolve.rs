@@ -34,18 +34,48 @@ impl Place {
     }
 }
 
+/// How far a path leads: the place of its last name, or of the first that is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The place.
+    pub place: Place,
+    /// The names after it, which are those of the path itself: nothing can be there.
+    pub rest: Vec<Vec<u8>>,
+    /// Whether the place is where a symbolic link leads, to nothing.
+    pub is_dangling: bool,
+}
+
 /// Follows `path` through the image as a process would that has the image as its root: absolute
 /// links start at the image's root, and `..` in a link stops there.
 ///
 /// # Errors
 /// [`Error::NotFound`] if a directory on the way is missing; a missing last name is no error.
 pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<Place> {
+    let Reached { place, rest, .. } = reach(fs, path, last)?;
+    if rest.is_empty() {
+        return Ok(place);
+    }
+    Err(Error::NotFound {
+        path: path.clone(),
+        missing: place.path,
+    })
+}
+
+/// As [`locate`], but directories of the path may be missing. Takes time in proportion to its length.
+///
+/// # Errors
+/// [`Error::NotFound`] if a directory is missing on the way to which a link leads.
+pub fn reach(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<Reached> {
     let mut real = ImagePath::root();
     let mut directories = vec![fs.root()];
     let mut pending: Vec<Vec<u8>> = path.names().rev().map(<[u8]>::to_vec).collect();
     let mut links = 0;
+    // How many of the pending names are the path's own; the others are a link's.
+    let mut own = pending.len();
 
     while let Some(name) = pending.pop() {
+        let is_own = pending.len() < own;
+        own = own.min(pending.len());
         if name == b".." {
             if real.pop() {
                 directories.pop();
@@ -56,17 +86,21 @@ pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<P
         let node = fs.lookup(directory, &name).at("look up", path)?;
         real.push(&name);
         let Some(node) = node else {
-            if pending.is_empty() {
-                let path = real;
-                return Ok(Place {
-                    path,
-                    directory,
-                    node,
+            if own < pending.len() {
+                return Err(Error::NotFound {
+                    path: path.clone(),
+                    missing: real,
                 });
             }
-            return Err(Error::NotFound {
-                path: path.clone(),
-                missing: real,
+            pending.reverse();
+            return Ok(Reached {
+                place: Place {
+                    path: real,
+                    directory,
+                    node,
+                },
+                rest: pending,
+                is_dangling: !is_own,
             });
         };
         let file_type = fs.metadata(node).at("look up", path)?.file_type;
@@ -89,11 +123,11 @@ pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<P
                 pending.extend(names.rev().map(<[u8]>::to_vec));
             }
             _ if pending.is_empty() => {
-                return Ok(Place {
+                return Ok(Reached::at(Place {
                     path: real,
                     directory,
                     node: Some(node),
-                });
+                }));
             }
             found => {
                 return Err(Error::WrongType {
@@ -106,11 +140,21 @@ pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<P
     }
 
     let node = directories.pop();
-    Ok(Place {
+    Ok(Reached::at(Place {
         path: real,
         directory: directories.pop().unwrap_or(fs.root()),
         node,
-    })
+    }))
+}
+
+impl Reached {
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            rest: Vec::new(),
+            is_dangling: false,
+        }
+    }
 }
 
 /// Follows `path` to what is there.

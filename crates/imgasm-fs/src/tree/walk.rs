@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::resolve::{LastLink, locate};
 use super::{At, Error, Result};
 use crate::path::ImagePath;
-use crate::{FileSystem, FileType, Metadata, NodeId};
+use crate::{DirEntry, FileSystem, FileType, Metadata, NodeId};
 
 /// One name met on a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,25 @@ pub fn walk<'a>(fs: &'a dyn FileSystem, start: &ImagePath) -> Result<Walk<'a>> {
         max_depth: usize::MAX,
         directories: HashSet::new(),
         links: HashMap::new(),
+    })
+}
+
+/// The longest path that a walk leads to, in bytes: a process cannot name a longer one (`PATH_MAX`). As
+/// deep as a damaged or hostile tree may be, its paths take no more room than this each.
+const LONGEST_PATH: usize = 4095;
+
+/// Makes sure that the paths of a directory's entries can be named.
+///
+/// # Errors
+/// [`Error::Refused`] if one cannot.
+pub fn check_length(directory: &ImagePath, entries: &[DirEntry]) -> Result<()> {
+    let longest = entries.iter().map(|entry| entry.name.len()).max();
+    if directory.as_bytes().len() + 1 + longest.unwrap_or(0) <= LONGEST_PATH {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        path: directory.clone(),
+        problem: format!("has entries whose paths have more than {LONGEST_PATH} bytes"),
     })
 }
 
@@ -110,6 +129,7 @@ impl Walk<'_> {
 
     fn descend(&mut self, path: &ImagePath, directory: NodeId, depth: usize) -> Result<()> {
         let mut entries = self.fs.read_dir(directory).at("list", path)?;
+        check_length(path, &entries)?;
         entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
         self.pending
             .extend(entries.into_iter().map(|entry| Pending {
