@@ -16,6 +16,19 @@ const XZ_PARALLEL_BYTES: u64 = 160 << 20;
 /// Memory for decoding an .xz file at all: the dictionary of preset 9, and some.
 const XZ_LIMIT_BYTES: u64 = 200 << 20;
 
+/// What libzstd gives to a window, in MiB, and what it says of a larger one.
+const ZSTD_LIMIT_MIB: u64 = 128;
+const ZSTD_TOO_MUCH: &str = "Frame requires too much memory for decoding";
+
+/// The limit, in MiB, if an error says that decoding would take more memory than is allowed.
+pub(super) fn needs_memory(error: &io::Error) -> Option<u64> {
+    let inner = error.get_ref()?;
+    if let Some(liblzma::stream::Error::MemLimit) = inner.downcast_ref() {
+        return Some(XZ_LIMIT_BYTES >> 20);
+    }
+    (inner.to_string() == ZSTD_TOO_MUCH).then_some(ZSTD_LIMIT_MIB)
+}
+
 /// What a compressed stream holds. Streams that follow each other in one file count as one, as for
 /// their own tools, and zeros may follow the last.
 pub(super) struct Decoder<R: BufRead> {

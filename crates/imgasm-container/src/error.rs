@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Codec;
 use super::budget::Budget;
+use super::decode;
 use imgasm_block::Digest;
 
 /// Why an image's container could not be read or written.
@@ -40,6 +41,19 @@ pub enum Error {
         what: String,
         /// What to do about it.
         advice: String,
+    },
+    /// Decoding takes more memory than is given to it.
+    #[error(
+        "{}: the {codec} data needs more memory to be decoded than the {limit} MiB that are given to it",
+        path.display()
+    )]
+    Window {
+        /// The file.
+        path: PathBuf,
+        /// How it is compressed.
+        codec: Codec,
+        /// MiB that may be used.
+        limit: u64,
     },
     /// Compressed data could not be decoded.
     #[error(
@@ -186,6 +200,9 @@ impl Error {
         source: io::Error,
     ) -> Self {
         let path = path.to_owned();
+        if let (Some(codec), Some(limit)) = (codec, decode::needs_memory(&source)) {
+            return Self::Window { path, codec, limit };
+        }
         match (Budget::exceeded(&source), codec) {
             (Some(limit), _) => Self::TooLarge { path, limit },
             (None, None) => Self::Read { path, source },

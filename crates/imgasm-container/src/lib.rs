@@ -101,6 +101,17 @@ pub struct Reading {
     pub allows_backing: bool,
 }
 
+/// What an opened file is wrapped in; `None` if it is a raw disk, or may be one.
+pub fn wrapping(device: &dyn BlockDevice, path: &Path) -> Result<Option<String>> {
+    Ok(match content(device, path)? {
+        Content::Packed(codec) => Some(codec.to_string()),
+        Content::Tar => Some("tar".to_owned()),
+        Content::Disk(DiskFormat::Raw) | Content::Foreign(..) | Content::Unknown => None,
+        Content::Disk(format) => Some(format.to_string()),
+        Content::Descriptor => Some(DiskFormat::Vmdk.to_string()),
+    })
+}
+
 /// Whether a file describes a disk whose bytes lie in other files of its folder.
 pub fn has_extents(path: &Path) -> bool {
     let Ok(file) = FileDevice::open(path) else {

@@ -11,6 +11,7 @@ use imgasm_block::{BlockDevice, Digest};
 use imgasm_container::{Base, Binding, Cache, Error};
 use imgasm_testkit::disk::{bytes_of, sparse_disk};
 use imgasm_testkit::need;
+use imgasm_testkit::scratch;
 use imgasm_testkit::tools::{filter, run};
 
 const MIB: u64 = 1 << 20;
@@ -37,7 +38,8 @@ struct Folder {
 impl Folder {
     /// A disk `disk.raw` that begins with data, and one of the same length, `evil.raw`.
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // In memory: a disk that writes pages back makes them clean, and their next change changes times.
+        let dir = scratch::folder();
         for (name, seed) in [("disk.raw", 4), ("evil.raw", 5)] {
             sparse_disk(&dir.path().join(name), 8 * MIB, seed);
             let disk = fs::File::options().write(true).open(dir.path().join(name));

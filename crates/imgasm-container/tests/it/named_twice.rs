@@ -64,7 +64,7 @@ fn a_container_holds_no_more_than_its_file() {
     // Enough for a block of each format, in a disk with many.
     let file = fs::File::create(&raw).unwrap();
     file.set_len(1 << 30).unwrap();
-    file.write_all_at(&[7; 100_000], 0).unwrap();
+    file.write_all_at(&vec![7; 100_000], 0).unwrap();
     let cache = dir.path().join("cache");
     for (format, options) in [
         ("qcow2", &[][..]),
@@ -108,7 +108,7 @@ fn a_table_is_named_once() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
     let raw = dir.path().join("disk.raw");
-    fs::write(&raw, [7; 1 << 16]).unwrap();
+    fs::write(&raw, vec![7; 1 << 16]).unwrap();
     fs::File::options()
         .write(true)
         .open(&raw)

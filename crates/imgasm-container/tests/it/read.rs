@@ -345,6 +345,31 @@ fn cut_off_or_damaged_streams_are_one_clear_error() {
 /// Frames that state their size are decoded side by side; others, and skippable frames, may stand
 /// between them.
 #[test]
+fn what_needs_too_much_memory_is_not_called_damaged() {
+    if !need::tools(&["zstd", "xz"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, _) = disk_in(dir.path(), 4 * MIB);
+    for (tool, options) in [
+        ("zstd", &["-c", "--ultra", "--long=28", "-22"][..]),
+        ("xz", &["-c", "--lzma2=dict=512MiB"]),
+    ] {
+        // From a pipe: a file's length makes the window smaller.
+        let path = dir.path().join(tool);
+        let script = format!(
+            "cat {} | {tool} {} >{}",
+            arg(&raw),
+            options.join(" "),
+            arg(&path)
+        );
+        run("sh", ["-ec", &script]);
+        let error = open(dir.path(), &path).err().unwrap().to_string();
+        assert!(error.contains("needs more memory to be decoded"), "{error}");
+    }
+}
+
+#[test]
 fn zstd_frames_of_every_kind() {
     if !need::tools(&["zstd"]) {
         return;
