@@ -78,6 +78,11 @@ pub enum Error {
         /// Why, each line a fact; together they contradict each other.
         problems: Vec<String>,
     },
+    /// The search for a solution was ended.
+    #[error(
+        "these wishes are too hard to be solved: no solution was found, nor shown that there is none"
+    )]
+    TooHard,
     /// What is installed depends on something that is too complicated to be followed.
     #[error("{package}: the dependency `{dependency}` is too complicated")]
     Dependency {
@@ -106,6 +111,9 @@ impl Error {
                 "ask for other versions, allow what stands in the way to be removed, or leave \
                  one of the wishes out",
             ),
+            Self::TooHard => {
+                Some("wish for fewer packages at once, or for certain versions of them")
+            }
             _ => None,
         }
     }

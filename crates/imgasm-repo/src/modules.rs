@@ -254,6 +254,7 @@ impl<'m> Choice<'m> {
                 continue;
             }
             assumed.pop();
+            check_patience(&oracle)?;
             if index < enabled.len() {
                 return Err(format!(
                     "the stream `{stream}` of the module `{module}` is enabled, and cannot be had \
@@ -277,9 +278,15 @@ impl<'m> Choice<'m> {
             });
             let Some(chosen) = chosen else { continue };
             active.insert(chosen);
+            if oracle.has_given_up() {
+                return Err(
+                    "what their streams need of each other is too much to be solved".to_owned(),
+                );
+            }
             let needs = self.groups[chosen].requires.iter();
             pending.extend(needs.filter_map(|need| self.candidates(need)));
         }
+        check_patience(&oracle)?;
         Ok(active)
     }
 
@@ -342,6 +349,14 @@ impl<'m> Choice<'m> {
         }
         Ok(oracle)
     }
+}
+
+/// Makes sure that what was not allowed is impossible.
+fn check_patience(oracle: &Oracle) -> Result<(), String> {
+    let problem = "what their streams need of each other is too much to be solved";
+    (!oracle.has_given_up())
+        .then_some(())
+        .ok_or_else(|| problem.to_owned())
 }
 
 /// Whether a stream is named as one that must not be there. That a `-` elsewhere says so too is dnf's.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use batsat::{BasicSolver, Lit, SolverInterface, Var, lbool};
+use batsat::{Callbacks, ClauseKind, Lit, Solver, SolverInterface, SolverOpts, Var, lbool};
 
 /// That something is so, or that it is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,9 +22,29 @@ impl Literal {
     }
 }
 
+/// How many contradictions the solver may run into before it gives up: repositories that people use
+/// make it meet some hundreds.
+const MOST_CONFLICTS: u64 = 200_000;
+
+/// What ends a search that could go on for years.
+#[derive(Default)]
+struct Patience {
+    conflicts: u64,
+}
+
+impl Callbacks for Patience {
+    fn on_new_clause(&mut self, _clause: &[Lit], kind: ClauseKind) {
+        self.conflicts += u64::from(kind == ClauseKind::Learnt);
+    }
+
+    fn stop(&self) -> bool {
+        self.conflicts > MOST_CONFLICTS
+    }
+}
+
 /// A SAT solver for clauses over these.
 pub(crate) struct Oracle {
-    solver: BasicSolver,
+    solver: Solver<Patience>,
     variables: HashMap<usize, Var>,
     /// What holds in the last answer.
     model: Vec<bool>,
@@ -34,7 +54,7 @@ pub(crate) struct Oracle {
 impl Oracle {
     pub(crate) fn new() -> Self {
         Self {
-            solver: BasicSolver::default(),
+            solver: Solver::new(SolverOpts::default(), Patience::default()),
             variables: HashMap::new(),
             model: Vec::new(),
             has_model: false,
@@ -54,7 +74,12 @@ impl Oracle {
         self.has_model = false;
     }
 
-    /// Whether all clauses can hold with these.
+    /// Whether it has given up: then what it does not allow may be possible.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.solver.cb().stop()
+    }
+
+    /// Whether all clauses can hold with these; not, if it gave up ([`Oracle::has_given_up`]).
     pub(crate) fn allows(&mut self, assumed: &[Literal]) -> bool {
         if self.has_model && assumed.iter().all(|literal| self.holds(*literal)) {
             return true;

@@ -4,6 +4,9 @@ use super::repomd;
 use super::xml::{self, Attributes, Visitor};
 use imgasm_block::Digest;
 
+/// How many places of a list are asked: the best ones.
+const MOST_PLACES: usize = 30;
+
 /// What a list of mirrors says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mirrors {
@@ -19,7 +22,7 @@ pub fn read_list(text: &str) -> Mirrors {
     let lines = text.lines().map(str::trim);
     let places = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     Mirrors {
-        places: places.map(str::to_owned).collect(),
+        places: places.take(MOST_PLACES).map(str::to_owned).collect(),
         repomd: Vec::new(),
     }
 }
@@ -37,7 +40,7 @@ pub fn read_metalink(text: &str) -> Result<Mirrors, String> {
         .sort_by_key(|(preference, _)| std::cmp::Reverse(*preference));
     let places = metalink.places.into_iter().map(|(_, place)| place);
     Ok(Mirrors {
-        places: places.collect(),
+        places: places.take(MOST_PLACES).collect(),
         repomd: metalink.digests,
     })
 }

@@ -1,7 +1,7 @@
 //! XML, read once from the beginning to the end.
 
 use std::borrow::Cow;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
@@ -64,13 +64,46 @@ pub(super) fn read(
     root: &str,
     visitor: &mut impl Visitor,
 ) -> Result<(), String> {
-    let mut reader = Reader::from_reader(reader);
+    let mut reader = Reader::from_reader(Rationed {
+        inner: reader,
+        left: 0,
+    });
     let result = read_events(&mut reader, root, visitor);
     result.map_err(|problem| format!("{problem}, at byte {}", reader.buffer_position()))
 }
 
+/// What gives no more bytes than one event may have, so that no event is collected that is longer.
+struct Rationed<R> {
+    inner: R,
+    left: usize,
+}
+
+impl<R: BufRead> Read for Rationed<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buf)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Rationed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let buf = self.inner.fill_buf()?;
+        if self.left == 0 && !buf.is_empty() {
+            let problem = format!("a text or an element has more than {MAX_TEXT} bytes");
+            return Err(io::Error::other(problem));
+        }
+        Ok(&buf[..buf.len().min(self.left)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.left -= count;
+        self.inner.consume(count);
+    }
+}
+
 fn read_events<R: BufRead>(
-    reader: &mut Reader<R>,
+    reader: &mut Reader<Rationed<R>>,
     root: &str,
     visitor: &mut impl Visitor,
 ) -> Result<(), String> {
@@ -78,6 +111,7 @@ fn read_events<R: BufRead>(
     let mut is_begun = false;
     loop {
         buffer.clear();
+        reader.get_mut().left = MAX_TEXT;
         let event = reader.read_event_into(&mut buffer);
         let event = event.map_err(|error| error.to_string())?;
         if let Event::Start(element) | Event::Empty(element) = &event

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::explain;
 use super::formula::{Clause, Formula, Why};
-use crate::Result;
 use crate::oracle::{Literal, Oracle};
 use crate::pool::{Number, Pool};
 use crate::wish::{Job, Wishes, sort_best_first};
+use crate::{Error, Result};
 
 /// Chooses packages.
 ///
@@ -38,14 +38,22 @@ pub(super) fn choose(
         .filter(|(job, _)| matches!(job, Job::None { .. }))
         .map(|(_, assumption)| Literal::yes(*assumption))
         .collect();
-    let kept = kept(pool, wishes, formula, &mut oracle, &removing)
-        .map_err(|assumed| contradiction(&assumed))?;
+    let kept = kept(pool, wishes, formula, &mut oracle, &removing).map_err(|assumed| {
+        if oracle.has_given_up() {
+            return Error::TooHard;
+        }
+        contradiction(&assumed)
+    })?;
     let jobs_done = formula
         .jobs
         .iter()
         .map(|assumption| Literal::yes(*assumption));
     let mut assumed: Vec<_> = jobs_done.chain(kept).collect();
-    if !oracle.allows(&assumed) {
+    let is_allowed = oracle.allows(&assumed);
+    if oracle.has_given_up() {
+        return Err(Error::TooHard);
+    }
+    if !is_allowed {
         return Err(contradiction(&assumed));
     }
     let preferences = formula.preferences.iter().copied().map(Literal::yes);
@@ -71,6 +79,9 @@ pub(super) fn choose(
     choice.settle();
     choice.replace();
     choice.add_weak();
+    if choice.oracle.has_given_up() {
+        return Err(Error::TooHard);
+    }
     let chosen = choice.chosen.into_iter();
     Ok(chosen.filter(|name| *name < pool.packages.len()).collect())
 }

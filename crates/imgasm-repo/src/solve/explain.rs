@@ -39,6 +39,9 @@ pub(super) fn contradiction(
     } else {
         blamed = fewest(&mut oracle, &blamed);
     }
+    if oracle.has_given_up() {
+        return Error::TooHard;
+    }
     let whys = blamed.iter().filter_map(|literal| {
         let clause = formula.clauses.get(literal.name.checked_sub(first)?)?;
         Some((

@@ -1,8 +1,8 @@
 //! Asking servers, over HTTP and with TLS.
 
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
@@ -95,7 +95,7 @@ impl Client {
             (0, len)
         };
         Ok(Stream {
-            reader: Box::new(response.into_body().into_reader()),
+            reader: Box::new(Steady::new(response.into_body().into_reader(), PERIOD)),
             start,
             len,
         })
@@ -148,5 +148,70 @@ fn may_pass(error: &ureq::Error) -> bool {
         ureq::Error::StatusCode(status) => *status >= 500 || *status == 429,
         ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed => true,
         _ => false,
+    }
+}
+
+/// How long a server may be slow.
+const PERIOD: Duration = Duration::from_secs(30);
+/// The fewest bytes that must come in this time, which are 1000 a second.
+const FEWEST_BYTES: usize = 30_000;
+
+/// What a server sends, as long as it does not take forever.
+struct Steady<R> {
+    inner: R,
+    period: Duration,
+    began: Instant,
+    bytes: usize,
+}
+
+impl<R> Steady<R> {
+    fn new(inner: R, period: Duration) -> Self {
+        Self {
+            inner,
+            period,
+            began: Instant::now(),
+            bytes: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for Steady<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buf)?;
+        self.bytes += count;
+        if count > 0 && self.began.elapsed() >= self.period {
+            if self.bytes < FEWEST_BYTES {
+                let seconds = self.period.as_secs();
+                let problem = format!("in {seconds} s only {} bytes came", self.bytes);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
+            }
+            (self.began, self.bytes) = (Instant::now(), 0);
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives so many bytes at a time, and pauses between.
+    struct Drip(usize);
+
+    impl Read for Drip {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(2));
+            Ok(buf.len().min(self.0))
+        }
+    }
+
+    #[test]
+    fn a_slow_server_is_not_waited_for() {
+        let read = |step: usize| {
+            let steady = Steady::new(Drip(step), Duration::from_millis(20));
+            io::copy(&mut steady.take(1 << 20), &mut io::sink())
+        };
+        assert_eq!(read(1).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(read(FEWEST_BYTES).unwrap(), 1 << 20);
     }
 }

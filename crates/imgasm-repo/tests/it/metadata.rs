@@ -122,6 +122,9 @@ fn hostile_metadata_ends_in_an_error() {
         package("<format><requires><entry name='x' flags='??' ver='1'/></requires></format>"),
         package("<name>&unknown;</name>"),
         package(&format!("<name>{}</name>", "n".repeat(2 << 20))),
+        package(&format!("<!--{}-->", "n".repeat(2 << 20))),
+        package(&format!("<name x='{}'/>", "n".repeat(2 << 20))),
+        package(&" ".repeat(2 << 20)),
     ] {
         fs::write(folder.join("primary.xml"), &text).unwrap();
         let digest = imgasm_block::Digest::of(text.as_bytes());

@@ -209,6 +209,28 @@ fn a_contradiction_is_explained() {
 }
 
 #[test]
+fn a_search_ends() {
+    let Some(world) = World::new() else { return };
+    // One pigeon more than there are holes, each hole for one: no search is known that is not longer
+    // with each of them by far.
+    let holes = 9;
+    for pigeon in 0..=holes {
+        for hole in 0..holes {
+            let others = (0..=holes).filter(|other| *other != pigeon);
+            let others = others.map(|other| format!("conflicts:p{other}h{hole}"));
+            let relations: Vec<_> = others.chain([format!("provides:pigeon{pigeon}")]).collect();
+            world.add(&format!("p{pigeon}h{hole}-1"), &relations.join(" "));
+        }
+    }
+    world.finish(&[]);
+    let wishes: Vec<_> = (0..=holes)
+        .map(|pigeon| format!("install:pigeon{pigeon}"))
+        .collect();
+    let solved = &world.ours(&[wishes.join(" ")], true)[0];
+    assert!(matches!(solved, Err(Error::TooHard)), "{solved:?}");
+}
+
+#[test]
 fn groups_are_installed_whole() {
     let Some(world) = World::new() else { return };
     for name in ["a-1", "b-1", "c-1"] {
