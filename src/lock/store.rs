@@ -51,11 +51,7 @@ impl<'r> Store<'r> {
     /// it is opened.
     pub fn find(&self, package: &LockedPackage) -> Option<PathBuf> {
         let places = [self.vendored(package), self.cached(package)];
-        let is_there = |path: &PathBuf| {
-            path.metadata()
-                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == package.size)
-        };
-        places.into_iter().find(is_there)
+        places.into_iter().find(|path| path.is_file())
     }
 
     /// Where a package lies in the folder beside the recipe.
@@ -83,7 +79,12 @@ impl<'r> Store<'r> {
         } else {
             self.cached(package)
         };
-        if let Some(found) = self.find(package)
+        // One that is cut off is got again.
+        let is_whole = |path: &PathBuf| {
+            let metadata = path.metadata();
+            metadata.is_ok_and(|metadata| metadata.len() == package.size)
+        };
+        if let Some(found) = self.find(package).filter(is_whole)
             && (!into_vendor || found == target)
         {
             return Ok((found, false));
@@ -144,6 +145,7 @@ impl<'r> Store<'r> {
                 // It was there above; whether it is the right one is seen when it is opened.
                 path: self.find(package).unwrap_or_else(|| self.cached(package)),
                 sha256: package.sha256,
+                nevra: Some(package.nevra()),
                 keyrings,
                 signature: None,
                 weak_digests: Vec::new(),

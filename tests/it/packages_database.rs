@@ -215,6 +215,7 @@ fn request(folder: &Path, bytes: &[u8]) -> Request {
     Request {
         path,
         sha256: Digest::of(bytes),
+        nevra: None,
         keyrings: Vec::new(),
         signature: None,
         weak_digests: Vec::new(),

@@ -556,3 +556,56 @@ fn a_recipe_without_wishes_has_nothing_to_lock_or_fetch() {
         assert!(said.contains(wanted), "{command}: {said}");
     }
 }
+
+#[test]
+fn a_package_is_the_one_that_its_repository_announces() {
+    let Some(house) = House::new() else { return };
+    let old = house.add("tool", "1", "");
+    house.index();
+    // The metadata names another version of the same file.
+    let folder = house.folder.join("repo/repodata");
+    let primary = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let primary = primary
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("primary.xml"))
+        .unwrap();
+    let script = format!(
+        "zcat {0} | sed 's/ver=\"1\"/ver=\"2\"/' > {1}/p.xml && rm {0}",
+        primary.display(),
+        folder.display()
+    );
+    run(Command::new("sh").args(["-ec", &script]));
+    let text = fs::read(folder.join("p.xml")).unwrap();
+    let repomd = format!(
+        "<repomd><data type='primary'><checksum type='sha256'>{}</checksum>\
+         <location href='repodata/p.xml'/></data></repomd>",
+        imgasm_block::Digest::of(&text)
+    );
+    fs::write(folder.join("repomd.xml"), repomd).unwrap();
+    house.recipe("install = ['tool']");
+    let (status, said) = house.imgasm(&["lock"]);
+    assert_eq!(status, 2, "{said}");
+    let problem = "is tool-1-1.noarch, and its repository calls it tool-2-1.noarch";
+    assert!(said.contains(problem), "{said}");
+    assert!(!house.folder.join("imgasm.lock").exists());
+    assert!(old.exists());
+}
+
+#[test]
+fn a_folder_of_packages_lies_where_the_recipe_says_that_names_it() {
+    let Some(house) = House::new() else { return };
+    house.add("tool", "1", "");
+    house.index();
+    house.recipe("install = ['tool']");
+    let web = house.folder.join("machines/web");
+    fs::create_dir_all(&web).unwrap();
+    fs::write(
+        web.join("imgasm.toml"),
+        "extends = '../../imgasm.toml'\nname = 'other'\n",
+    )
+    .unwrap();
+    let said = house.done(&["lock", "-f", "machines/web/imgasm.toml"]);
+    assert!(said.contains("+ install tool-1-1.noarch"), "{said}");
+}

@@ -102,6 +102,7 @@ impl Twins {
             .map(|path| Request {
                 path: path.clone(),
                 sha256: Digest::of(&fs::read(path).unwrap()),
+                nevra: None,
                 keyrings: Vec::new(),
                 signature: None,
                 weak_digests: Vec::new(),

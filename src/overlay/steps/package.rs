@@ -170,6 +170,7 @@ impl<P> PackageFile<P> {
         Request {
             path,
             sha256,
+            nevra: None,
             keyrings: self
                 .keyring(folder)
                 .map(KeyFile::Host)

@@ -3,7 +3,7 @@
 //! - [`set`]: the only operation, for every format. If the key has the value already, the content
 //!   is returned as it is, which also answers whether it has.
 //! - `key`, with [`Key`]: which key. [`Format`]: the format of the file.
-//! - One file per format: [`yaml`], [`ini`], [`shell`], [`space`], [`json`], [`toml`].
+//! - One file per format: [`yaml`] with [`yaml_value`], [`ini`], [`shell`], [`space`], [`json`], [`toml`].
 
 mod ini;
 mod json;
@@ -12,6 +12,7 @@ pub mod shell;
 mod space;
 mod toml;
 mod yaml;
+mod yaml_value;
 
 pub use key::{Format, Key};
 

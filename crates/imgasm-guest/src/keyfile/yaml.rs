@@ -4,6 +4,7 @@
 //! (YAML 1.2, "Block Style Productions"). It is replaced as a whole, so that the kind of the old
 //! value does not matter.
 
+use super::yaml_value::has_only;
 use super::{Error, Value};
 
 /// Spaces by which an appended mapping is indented.
@@ -225,6 +226,9 @@ fn insert(lines: &[Line<'_>], at: usize, indent: usize, names: &[&str], value: &
 fn replace(lines: &[Line<'_>], at: usize, node_end: usize, name: &str, value: &Value) -> String {
     let line = &lines[at];
     let (key, old, comment) = split_line(line.body, name);
+    if has_only(&whole(&lines[at..node_end]), value) {
+        return whole(lines);
+    }
     let value = flow(value);
     if old == value && node_end == at + 1 {
         return whole(lines);
@@ -274,7 +278,7 @@ fn flow(value: &Value) -> String {
 }
 
 /// Words that some reader of YAML does not read as text.
-const TYPED: [&str; 10] = [
+pub(super) const TYPED: [&str; 10] = [
     "true", "false", "yes", "no", "on", "off", "y", "n", "null", "~",
 ];
 

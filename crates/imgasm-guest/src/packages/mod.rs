@@ -173,6 +173,16 @@ pub enum Error {
         /// The digest that it has.
         found: Digest,
     },
+    /// A package file holds another package than was announced.
+    #[error("{} is {found}, and its repository calls it {wanted}", path.display())]
+    OtherPackage {
+        /// The file.
+        path: PathBuf,
+        /// The package that was announced.
+        wanted: String,
+        /// The package that it is.
+        found: String,
+    },
     /// A keyring cannot be used.
     #[error("{} is not a keyring: {problem}", path.display())]
     Keyring {
@@ -379,7 +389,12 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::OtherFile { .. } => Some(
-                "give the digest of the file that is meant; `imgasm lock` gives it where the lock has it",
+                "if this file is meant, give its digest, as `imgasm lock` does where the lock has it; if \
+                 not, remove it, and `imgasm fetch` gets what the lock means",
+            ),
+            Self::OtherPackage { .. } => Some(
+                "what the repository says of its packages is not so: ask another place for it, and with \
+                 `repo_gpgcheck = true` if it is signed",
             ),
             Self::Unmet { .. } => Some(
                 "install what is missing in the same step, or give `nodeps = true` to the package",

@@ -80,7 +80,8 @@ pub fn keyring(files: &[KeyFile], weak: &[Algorithm]) -> Result<Keyring, Error> 
         let bytes =
             bytes.ok_or_else(|| not_a_keyring(format!("it has more than {MAX_KEYRING} bytes")))?;
         let keys = Keyring::parse(&bytes, weak);
-        all.add(keys.map_err(|error| not_a_keyring(error.to_string()))?);
+        let added = keys.and_then(|keys| all.add(keys));
+        added.map_err(|error| not_a_keyring(error.to_string()))?;
     }
     Ok(all)
 }

@@ -143,6 +143,7 @@ impl System {
             Request {
                 sha256: Digest::of(&fs::read(&path).unwrap()),
                 path,
+                nevra: None,
                 keyrings: Vec::new(),
                 signature: None,
                 weak_digests: Vec::new(),

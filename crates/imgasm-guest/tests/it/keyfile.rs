@@ -95,6 +95,28 @@ fn yaml() {
             "{key}"
         );
     }
+    // What has the value already stays as it is written.
+    for (key, value) in [
+        ("'system_info.default_user'", "{ name = 'ec2-user' }"),
+        ("'b'", "\"text\\n# more\\n\""),
+    ] {
+        assert_eq!(
+            after(Format::Yaml, text, key, value).unwrap(),
+            text,
+            "{key}"
+        );
+    }
+    let block = "users:\n  - default\n  - name: admin\n    groups: [wheel, adm]\n";
+    let users = "['default', { name = 'admin', groups = ['wheel', 'adm'] }]";
+    assert_eq!(after(Format::Yaml, block, "'users'", users).unwrap(), block);
+    let typed = "a: [ 'x', 1, true,\n  no ]\n";
+    let text = |value: &str| after(Format::Yaml, typed, "'a'", value).unwrap();
+    assert_ne!(text("['x', 1, true, 'no']"), typed);
+    assert_ne!(text("['x', '1', true, false]"), typed);
+    assert_eq!(
+        after(Format::Yaml, "a: 'x'\n", "'a'", "'x'").unwrap(),
+        "a: 'x'\n"
+    );
     assert_eq!(
         after(Format::Yaml, "", "'a.b'", "1").unwrap(),
         "a:\n  b: 1\n"

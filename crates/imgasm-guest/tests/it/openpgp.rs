@@ -253,6 +253,7 @@ fn keys_count_until_they_expire_or_are_revoked() {
     for signature in signatures.iter().chain([&early]) {
         assert_eq!(verify(&gpg.export("bob"), signature, DATA, &[]), Ok(()));
     }
+    let sound = gpg.export("bob");
     gpg.run(2, &["--quick-set-expire", &primary, "2d"], "");
     let expired = gpg.export("bob");
     for signature in &signatures {
@@ -275,6 +276,21 @@ fn keys_count_until_they_expire_or_are_revoked() {
         problem(&revoked, &signatures[1]),
         "belongs to a key that is revoked"
     );
+    // An older copy beside it makes nothing of that undone, in one file or in two.
+    for (one, other) in [(&sound, &revoked), (&revoked, &sound)] {
+        assert_eq!(problem(&[&one[..], other].concat(), &early), "is revoked");
+        let mut keyring = Keyring::parse(one, &[]).unwrap();
+        keyring.add(Keyring::parse(other, &[]).unwrap()).unwrap();
+        let verified = keyring.verify(&early, &mut &*DATA).unwrap();
+        assert!(
+            matches!(verified, Err(Error::Refused { .. })),
+            "{verified:?}"
+        );
+    }
+    let expires = "was expired when the signature was made";
+    for both in [[&sound[..], &expired], [&expired, &sound]] {
+        assert_eq!(problem(&both.concat(), &signatures[0]), expires);
+    }
 }
 
 #[test]

@@ -153,6 +153,7 @@ impl Lab {
             .map(|path| Request {
                 path: path.to_path_buf(),
                 sha256: Digest::of(&fs::read(path).unwrap()),
+                nevra: None,
                 keyrings: Vec::new(),
                 signature: None,
                 weak_digests: Vec::new(),

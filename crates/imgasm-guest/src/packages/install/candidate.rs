@@ -56,6 +56,17 @@ impl Candidate {
         if package.name.is_empty() || package.version.is_empty() || package.release.is_none() {
             return Err(unsound("it has no name, version or release".to_owned()));
         }
+        if let Some(wanted) = request
+            .nevra
+            .as_ref()
+            .filter(|nevra| **nevra != package.nevra())
+        {
+            return Err(Error::OtherPackage {
+                path: request.path.clone(),
+                wanted: wanted.clone(),
+                found: package.nevra(),
+            });
+        }
         let algorithm = Algorithm::of(&rpm.header).ok_or_else(|| {
             unsound("the digests of its files are of an unknown algorithm".to_owned())
         })?;

@@ -63,6 +63,8 @@ pub struct Request {
     pub path: PathBuf,
     /// The digest that it must have.
     pub sha256: Digest,
+    /// Which package it must be, as [`Package::nevra`] names it, if that was announced.
+    pub nevra: Option<String>,
     /// The files with the public keys of which one must have signed it; without any, nobody need
     /// have.
     pub keyrings: Vec<KeyFile>,

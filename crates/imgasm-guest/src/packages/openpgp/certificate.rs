@@ -4,6 +4,8 @@
 //! of its own, a subkey only if the primary key bound it, and for signing only if it agreed to that
 //! itself; a revocation counts whatever its reason.
 
+use std::collections::HashMap;
+
 use super::key::Key;
 use super::packet::{Packet, tag};
 use super::signature::{Signature, kind};
@@ -66,19 +68,27 @@ struct Part<'a> {
 }
 
 /// Takes a certificate apart into the keys that may sign or are refused. `packets` begins with the
-/// primary key.
+/// primary key; if it and other parts come again, what follows them there is said of them, too.
 pub(super) fn signing_keys(packets: &[Packet<'_>], weak: &[Algorithm]) -> Result<Vec<SigningKey>> {
     let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut places = HashMap::new();
+    let mut present = 0;
     for packet in packets {
-        match (packet.tag, parts.last_mut()) {
-            (tag::SIGNATURE, Some(part)) => {
-                part.signatures.push(Signature::parse(packet.body));
+        match packet.tag {
+            tag::SIGNATURE => {
+                if let Some(part) = parts.get_mut(present) {
+                    part.signatures.push(Signature::parse(packet.body));
+                }
             }
-            (tag::PUBLIC_KEY | tag::PUBLIC_SUBKEY | tag::USER_ID | tag::USER_ATTRIBUTE, _) => {
-                parts.push(Part {
-                    packet: *packet,
-                    signatures: Vec::new(),
-                });
+            tag::PUBLIC_KEY | tag::PUBLIC_SUBKEY | tag::USER_ID | tag::USER_ATTRIBUTE => {
+                let next = parts.len();
+                present = *places.entry((packet.tag, packet.body)).or_insert(next);
+                if present == next {
+                    parts.push(Part {
+                        packet: *packet,
+                        signatures: Vec::new(),
+                    });
+                }
             }
             // Trust and padding mean nothing here.
             _ => {}

@@ -1,16 +1,20 @@
 //! The certificates of a file, and whether one of them made a signature.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 
 use super::certificate::{SigningKey, signing_keys};
-use super::packet::{packets, tag};
+use super::packet::{Packet, packets, tag};
 use super::signature::{Signature, kind};
 use super::{Error, Result, armor, malformed};
 use crate::packages::digests::Algorithm;
 
-/// The keys of a file.
+/// The keys of some files. What all of them say of one key counts: its revocation may be in another file
+/// than the key, or in another copy of it.
 #[derive(Debug)]
 pub struct Keyring {
+    /// What the files hold.
+    files: Vec<Vec<u8>>,
     keys: Vec<SigningKey>,
     weak: Vec<Algorithm>,
 }
@@ -19,14 +23,20 @@ impl Keyring {
     /// One without keys. `weak` as for [`Keyring::parse`].
     pub fn empty(weak: &[Algorithm]) -> Self {
         Self {
+            files: Vec::new(),
             keys: Vec::new(),
             weak: weak.to_vec(),
         }
     }
 
     /// Adds the keys of another file.
-    pub fn add(&mut self, other: Self) {
-        self.keys.extend(other.keys);
+    ///
+    /// # Errors
+    /// As [`Keyring::parse`].
+    pub fn add(&mut self, other: Self) -> Result<()> {
+        self.files.extend(other.files);
+        self.keys = keys(&self.files, &self.weak)?;
+        Ok(())
     }
 
     /// Reads armoured or plain public keys. `weak` names the broken digest algorithms that are
@@ -35,26 +45,12 @@ impl Keyring {
     /// # Errors
     /// If the file is no keyring, or no certificate of it can be used.
     pub fn parse(bytes: &[u8], weak: &[Algorithm]) -> Result<Self> {
-        let bytes = armor::decode(bytes, armor::Block::Key)?;
-        let packets = packets(&bytes)?;
-        let mut keyring = Self::empty(weak);
-        let is_start = |at: &usize| packets[*at].tag == tag::PUBLIC_KEY;
-        let mut starts: Vec<_> = (0..packets.len()).filter(is_start).collect();
-        if starts.first() != Some(&0) {
-            return Err(malformed("it does not begin with a public key"));
-        }
-        starts.push(packets.len());
-        let mut problems = Vec::new();
-        for bounds in starts.windows(2) {
-            match signing_keys(&packets[bounds[0]..bounds[1]], weak) {
-                Ok(keys) => keyring.keys.extend(keys),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        match problems.first() {
-            Some(problem) if keyring.keys.is_empty() => Err(problem.clone()),
-            _ => Ok(keyring),
-        }
+        let files = vec![armor::decode(bytes, armor::Block::Key)?];
+        Ok(Self {
+            keys: keys(&files, weak)?,
+            files,
+            weak: weak.to_vec(),
+        })
     }
 
     /// The fingerprints of its keys, in order.
@@ -105,5 +101,39 @@ impl Keyring {
         let keys = self.keys.iter();
         let keys = keys.filter(|key| signature.may_be_by(&key.key)).collect();
         Ok((signature, keys))
+    }
+}
+
+/// The keys that files hold, in order, each with all that is said of it.
+fn keys(files: &[Vec<u8>], weak: &[Algorithm]) -> Result<Vec<SigningKey>> {
+    // The packets of each certificate, in the order of the certificates.
+    let mut certificates: Vec<Vec<Packet<'_>>> = Vec::new();
+    let mut places = HashMap::new();
+    for file in files {
+        let mut present = None;
+        for packet in packets(file)? {
+            if packet.tag == tag::PUBLIC_KEY {
+                let place = *places.entry(packet.body).or_insert(certificates.len());
+                if place == certificates.len() {
+                    certificates.push(Vec::new());
+                }
+                present = Some(place);
+            }
+            let present =
+                present.ok_or_else(|| malformed("it does not begin with a public key"))?;
+            certificates[present].push(packet);
+        }
+        present.ok_or_else(|| malformed("it does not begin with a public key"))?;
+    }
+    let (mut keys, mut problem) = (Vec::new(), None);
+    for certificate in certificates {
+        match signing_keys(&certificate, weak) {
+            Ok(found) => keys.extend(found),
+            Err(error) => problem = problem.or(Some(error)),
+        }
+    }
+    match problem {
+        Some(problem) if keys.is_empty() => Err(problem),
+        _ => Ok(keys),
     }
 }

@@ -120,40 +120,25 @@ impl Shell<'_, '_> {
         parents: bool,
     ) -> Run<bool> {
         let path = self.path(text)?;
-        let default = 0o777 & !self.umask;
-        let mut way = ImagePath::root();
-        for name in path.names() {
-            way = way.child(name);
-            let is_last = way == path;
-            let place = match tree::locate(self.editor.fs(), &way, LastLink::Follow) {
-                Ok(place) => place,
-                Err(tree::Error::WrongType { .. } | tree::Error::NotFound { .. }) => {
-                    return Ok(false);
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if place.node.is_some() {
-                let is_folder = self.is_directory(&way.to_string())?;
-                if !is_folder {
-                    return Ok(false);
-                }
-                continue;
-            }
-            // A link that leads nowhere is in the way.
-            let is_link = tree::locate(self.editor.fs(), &way, LastLink::Keep)?
-                .node
-                .is_some();
-            if is_link || (!is_last && !parents) {
-                return Ok(false);
-            }
-            let own = if is_last { permissions } else { None };
-            let attributes = Attributes {
-                permissions: Some(own.unwrap_or(default)),
-                ..Attributes::default()
-            };
-            self.inherited_group(&way, true)?;
-            self.editor.mkdir_all(&way, attributes)?;
+        let reached = match tree::reach(self.editor.fs(), &path, LastLink::Follow) {
+            Ok(reached) => reached,
+            Err(tree::Error::WrongType { .. } | tree::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        if reached.place.node.is_some() {
+            return self.is_directory(text);
         }
+        // A link that leads nowhere is in the way.
+        if reached.is_dangling || (!reached.rest.is_empty() && !parents) {
+            return Ok(false);
+        }
+        let default = 0o777 & !self.umask;
+        let [between, last] = [default, permissions.unwrap_or(default)].map(|mode| Attributes {
+            permissions: Some(mode),
+            ..Attributes::default()
+        });
+        self.inherited_group(&reached.place.path, true)?;
+        self.editor.mkdir_missing(reached, between, last)?;
         Ok(true)
     }
 

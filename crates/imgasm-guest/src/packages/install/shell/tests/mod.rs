@@ -154,6 +154,8 @@ fn what_is_not_known_stops_a_script_by_name() {
         "x=aaaaaaaa; while :; do echo $x >> /var/x; cat /var/x /var/x > /var/y; cat /var/y >> /var/x; done".to_owned(),
         format!("f() {{ {}f{}; }}; f", "{ ".repeat(30), "; }".repeat(30)),
         format!("x={}; y=${{x%*a*a*b}}; date", "a".repeat(100_000)),
+        format!("echo a | sed '{}'", "s/a/&&&&&&&&&&&&&&&&/g;".repeat(8)),
+        format!("echo {} | sed '{}'", "a".repeat(50_000), "s/b/c/;".repeat(30_000)),
     ] {
         stopped(&hostile);
     }

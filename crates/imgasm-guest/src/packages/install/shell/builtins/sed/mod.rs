@@ -5,9 +5,13 @@
 
 mod script;
 
+use std::borrow::Cow;
+
+use super::super::io::MAX_BYTES;
 use super::super::regex::Expression;
-use super::super::{Run, Shell};
+use super::super::{MAX_WORK, Run, Shell};
 use super::options;
+use imgasm_block::bytes::byte_len;
 use imgasm_fs::FileType;
 use imgasm_fs::tree::{self, Attributes, LastLink};
 
@@ -113,8 +117,7 @@ impl Shell<'_, '_> {
                     None => status = 2,
                 }
             }
-            let edited = edit(&mut commands, &text, options.has('n'));
-            let edited = edited.ok_or_else(|| self.unknown())?;
+            let edited = self.edited(&mut commands, &text, options.has('n'))?;
             self.say(edited.as_bytes())?;
             return Ok(status);
         }
@@ -138,8 +141,7 @@ impl Shell<'_, '_> {
             for command in &mut commands {
                 command.is_open = command.starts_open;
             }
-            let edited = edit(&mut commands, &text, options.has('n'));
-            let edited = edited.ok_or_else(|| self.unknown())?;
+            let edited = self.edited(&mut commands, &text, options.has('n'))?;
             let path = self.path(file)?;
             let (_, path) = tree::resolve(self.editor.fs(), &path, LastLink::Keep)?;
             self.editor.write(
@@ -151,10 +153,19 @@ impl Shell<'_, '_> {
         }
         Ok(status)
     }
+
+    /// The text that the commands make of another.
+    fn edited(&self, commands: &mut [Command], text: &str, is_quiet: bool) -> Run<String> {
+        let before = MAX_WORK.saturating_sub(self.work.get());
+        let mut left = before;
+        let edited = edit(commands, text, is_quiet, &mut left).ok_or_else(|| self.unknown())?;
+        self.spend(before - left)?;
+        Ok(edited)
+    }
 }
 
-/// The text that the commands make of another.
-fn edit(commands: &mut [Command], text: &str, is_quiet: bool) -> Option<String> {
+/// As [`Shell::edited`]; `None` if what comes of it is not known, or takes more work than is left.
+fn edit(commands: &mut [Command], text: &str, is_quiet: bool, left: &mut u64) -> Option<String> {
     let lines: Vec<_> = text.split_inclusive('\n').collect();
     let mut edited = String::new();
     'lines: for (index, line) in lines.iter().enumerate() {
@@ -170,6 +181,7 @@ fn edit(commands: &mut [Command], text: &str, is_quiet: bool) -> Option<String> 
             }
         };
         for command in commands.iter_mut() {
+            *left = left.checked_sub(1 + byte_len(space.as_bytes()))?;
             if command.applies(index + 1, is_last, &space)? == command.is_negated {
                 continue;
             }
@@ -202,8 +214,8 @@ fn edit(commands: &mut [Command], text: &str, is_quiet: bool) -> Option<String> 
                     is_global,
                     prints,
                 } => {
-                    let replaced = substitute(expression, replacement, *first, *is_global, &space);
-                    if let Some(replaced) = replaced {
+                    let replaced = substitute(expression, replacement, *first, *is_global, &space)?;
+                    if let Cow::Owned(replaced) = replaced {
                         space = replaced;
                         if *prints {
                             put(&mut edited, &space);
@@ -216,6 +228,9 @@ fn edit(commands: &mut [Command], text: &str, is_quiet: bool) -> Option<String> 
             put(&mut edited, &space);
         }
         edited.push_str(&appended);
+        if edited.len() > MAX_BYTES {
+            return None;
+        }
         if quits {
             break;
         }
@@ -223,13 +238,14 @@ fn edit(commands: &mut [Command], text: &str, is_quiet: bool) -> Option<String> 
     Some(edited)
 }
 
-fn substitute(
+/// A line after a substitution; borrowed if it does not match, and `None` if it grows too long.
+fn substitute<'l>(
     expression: &Expression,
     replacement: &[Piece],
     first: usize,
     is_global: bool,
-    line: &str,
-) -> Option<String> {
+    line: &'l str,
+) -> Option<Cow<'l, str>> {
     let mut replaced = String::new();
     let mut end = 0;
     let mut is_changed = false;
@@ -247,12 +263,19 @@ fn substitute(
                     replaced.push_str(captures.get(*group).map_or("", |found| found.as_str()));
                 }
             }
+            if replaced.len() > MAX_BYTES {
+                return None;
+            }
         }
         end = whole.end();
         is_changed = true;
     }
     replaced.push_str(&line[end..]);
-    is_changed.then_some(replaced)
+    Some(if is_changed {
+        Cow::Owned(replaced)
+    } else {
+        Cow::Borrowed(line)
+    })
 }
 
 impl Command {
