@@ -114,7 +114,16 @@ pub(super) fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> R
 
 /// Why a base cannot be used, with the place where the recipe names it.
 fn unusable(recipe: &Recipe, reason: imgasm_container::Error) -> Error {
-    let place = recipe.base_error(format!("the base cannot be used: {}", chain(&reason)));
+    let said = match &reason {
+        // What a file of the host is, is nobody's business who does not know its digest.
+        imgasm_container::Error::DigestMismatch { path, .. }
+            if recipe.boundary.check(path).is_err() =>
+        {
+            format!("{} has another SHA-256", path.display())
+        }
+        _ => chain(&reason),
+    };
+    let place = recipe.base_error(format!("the base cannot be used: {said}"));
     let hint = match &reason {
         imgasm_container::Error::Read { source, .. }
             if source.kind() == io::ErrorKind::NotFound =>

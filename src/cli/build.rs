@@ -20,6 +20,9 @@ use crate::sandbox::{self, Needs};
 use crate::sbom;
 use imgasm_disk::Disk;
 
+/// The usual folder for outputs.
+const OUTPUT: &str = "out";
+
 /// Build the image of a recipe: NAME.raw, a raw file per formatted volume, manifest.json.
 #[derive(Debug, clap::Args)]
 #[allow(
@@ -30,7 +33,7 @@ pub(super) struct Args {
     #[command(flatten)]
     recipe: RecipeArgs,
     /// The folder for the outputs.
-    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    #[arg(short, long, value_name = "DIR", default_value = OUTPUT)]
     output: PathBuf,
     /// Replace an image that another recipe has built there.
     #[arg(long)]
@@ -76,6 +79,23 @@ impl Args {
     /// `None` with a second build, which is another program.
     pub(super) fn needs(&self) -> Option<Needs> {
         (!self.check_reproducible).then(|| self.own_needs())
+    }
+
+    /// Makes sure that a link that came with the project does not take the usual folder for outputs
+    /// out of it.
+    fn check_links(&self, recipe: &Recipe) -> Result<(), Failure> {
+        if self.output != Path::new(OUTPUT) {
+            return Ok(());
+        }
+        for folder in [self.output.clone(), recipe.outputs(&self.output)] {
+            if folder.is_symlink() {
+                let inside = recipe.boundary.check(&folder);
+                inside.map_err(|error| {
+                    Failure::from(error).with_hint("`-o DIR` names a folder outside of the project")
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn own_needs(&self) -> Needs {
@@ -130,6 +150,9 @@ fn build_all(
     if recipes.len() > 1 && (args.provenance.is_some() || !args.sbom.is_empty()) {
         return Err(Failure::new("a file can be about one image only")
             .with_hint("choose an image with --image"));
+    }
+    for recipe in &recipes {
+        args.check_links(recipe)?;
     }
     if !args.force {
         for recipe in &recipes {

@@ -9,6 +9,7 @@ use crate::environment::Environment;
 use crate::lock::named::Pinned;
 use crate::lock::store::stale;
 use crate::lock::{self, Lock, Store};
+use crate::recipe::download::VENDOR;
 use crate::recipe::{NamedPackage, packages};
 use imgasm_repo::Transport;
 
@@ -42,6 +43,9 @@ pub(super) fn run(
             environment,
             into_vendor: args.vendor,
         };
+        if args.vendor {
+            recipe.boundary.check(&recipe.folder.join(VENDOR))?;
+        }
         let store = Store::new(recipe, cache.folder());
         let lock = if recipe.needs_lock() {
             let path = packages::lock_path(&recipe.source, recipe.image.as_deref());

@@ -19,7 +19,7 @@ use imgasm_guest::files::list;
 /// Which image, and which filesystem in it.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImageArgs {
-    /// A disk image in any container that can be read, or a bare filesystem.
+    /// A disk image, or a bare filesystem: to be read, in any container; to be changed, raw.
     pub(super) image: PathBuf,
     /// Take this partition as the root, instead of the one that is found.
     #[arg(long, value_name = "N")]
@@ -77,6 +77,13 @@ pub(super) fn to_change(path: &Path, output: &mut Output) -> Result<InPlace, Fai
     let image = InPlace::open(path)?;
     if let Some(recovery) = image.recovery() {
         tell_recovery(path, recovery, output);
+    }
+    if let Some(format) = imgasm_container::wrapping(image.device(), path)? {
+        let problem = format!(
+            "{} is {format}, and only raw images are changed",
+            path.display()
+        );
+        return Err(Failure::new(problem).with_hint("`imgasm convert` makes a raw image of it"));
     }
     Ok(image)
 }

@@ -36,7 +36,7 @@ pub use given::{Given, Values};
 pub use place::{Place, Url};
 pub use setting::Setting;
 pub use source::Source;
-pub use values::{Account, ByteSize, Epoch, Mode, ProjectPath, RelativePath};
+pub use values::{Account, ByteSize, Epoch, Id, Mode, ProjectPath, RelativePath};
 pub use variables::{Declarations, Variables};
 
 /// Why a recipe or an overlay cannot be used.

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
@@ -25,11 +26,98 @@ use super::{Diagnostic, Source};
 /// The most steps that one template may take, so that nested loops end.
 const FUEL: u64 = 1_000_000;
 
+/// The longest template, in bytes.
+const LONGEST: usize = 128 << 10;
+
+/// The longest expression or statement in it: the crate takes time in proportion to the square of the
+/// operators.
+const LONGEST_BLOCK: usize = 4 << 10;
+
+/// A template that is no longer than this nests so little that any stack has room for it.
+const SHORT: usize = 512;
+
+/// How much stack each byte of a longer template may take: each can be an operator within the one before
+/// it, and the crate reads, compiles and frees them by recursion.
+const STACK_PER_BYTE: usize = 4 << 10;
+
+/// Does something with a template, on a stack that is large enough for it.
+fn with_room<T: Send>(text: &str, act: impl FnOnce() -> T + Send) -> T {
+    if text.len() <= SHORT || !is_template(text) {
+        return act();
+    }
+    let room = text.len().min(LONGEST) * STACK_PER_BYTE;
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(room);
+        let thread = thread.spawn_scoped(scope, act);
+        let done = thread.expect("there is memory for a thread").join();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What is too long in a template, if anything is.
+fn too_long(text: &str) -> Option<String> {
+    let len = text.len();
+    if len > LONGEST {
+        return Some(format!(
+            "a template has at most {LONGEST} bytes, and this one {len}"
+        ));
+    }
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('{') {
+        let block = match after.chars().next() {
+            Some('{') => block_len(after, "}}"),
+            Some('%') => block_len(after, "%}"),
+            _ => 0,
+        };
+        if block > LONGEST_BLOCK {
+            return Some(format!(
+                "an expression has at most {LONGEST_BLOCK} bytes, and this one {block}"
+            ));
+        }
+        rest = &after[block..];
+    }
+    None
+}
+
+/// Bytes up to the end of a block, which is not within quotes.
+fn block_len(text: &str, end: &str) -> usize {
+    let (mut quote, mut is_escaped) = (None, false);
+    for (at, c) in text.char_indices() {
+        match quote {
+            None if text[at..].starts_with(end) => return at,
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            None => {}
+            Some(_) if is_escaped => is_escaped = false,
+            Some(_) if c == '\\' => is_escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+        }
+    }
+    text.len()
+}
+
+/// Whether a text has anything to be filled in.
+fn is_template(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|open| text.contains(open))
+}
+
+/// The names of the variables that a text uses; `None` if it is no template that can be read.
+fn variables_of(text: &str) -> Option<BTreeSet<String>> {
+    if too_long(text).is_some() {
+        return None;
+    }
+    with_room(text, || {
+        let environment = environment();
+        let template = environment.template_from_str(text).ok()?;
+        Some(template.undeclared_variables(false).into_iter().collect())
+    })
+}
+
 /// The names of the variables that the templates and the guards in a table use.
 pub fn used(table: &Table<'_>) -> BTreeSet<String> {
-    let (environment, mut names) = (environment(), BTreeSet::new());
+    let mut names = BTreeSet::new();
     for (_, value) in table {
-        collect_used(&environment, value.get_ref(), &mut names);
+        collect_used(value.get_ref(), &mut names);
     }
     names
 }
@@ -37,25 +125,25 @@ pub fn used(table: &Table<'_>) -> BTreeSet<String> {
 /// The names of the variables that the templates and the guards in a value use.
 pub fn used_in(value: &Value<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    collect_used(&environment(), value.get_ref(), &mut names);
+    collect_used(value.get_ref(), &mut names);
     names
 }
 
-fn collect_used(environment: &Environment<'_>, value: &DeValue<'_>, names: &mut BTreeSet<String>) {
+fn collect_used(value: &DeValue<'_>, names: &mut BTreeSet<String>) {
     match value {
         DeValue::String(text) => {
-            if let Ok(template) = environment.template_from_str(text) {
-                names.extend(template.undeclared_variables(false));
+            if is_template(text) {
+                names.extend(variables_of(text).unwrap_or_default());
             }
         }
         DeValue::Array(values) => {
             for value in values {
-                collect_used(environment, value.get_ref(), names);
+                collect_used(value.get_ref(), names);
             }
         }
         DeValue::Table(table) => {
             for (key, value) in table {
-                collect_used(environment, value.get_ref(), names);
+                collect_used(value.get_ref(), names);
                 if key.get_ref() == "when" {
                     collect_tested(value.get_ref(), names);
                 }
@@ -76,6 +164,78 @@ fn collect_tested(guard: &DeValue<'_>, names: &mut BTreeSet<String>) {
     if let Some(not) = guard.get("not") {
         collect_tested(not.get_ref(), names);
     }
+}
+
+/// Makes sure that sensitive variables only stand by themselves in the templates of a value, as
+/// `{{ name }}`: what a template makes of one would not be known as sensitive.
+///
+/// # Errors
+/// If one is used in another way, with the place.
+pub fn check_sensitive(
+    source: &Source,
+    value: &Value<'_>,
+    variables: &Variables,
+) -> Result<(), Diagnostic> {
+    if variables.sensitive().next().is_none() {
+        return Ok(());
+    }
+    match value.get_ref() {
+        DeValue::String(text) => check_text(source, value.span(), text, variables),
+        DeValue::Array(values) => values
+            .iter()
+            .try_for_each(|value| check_sensitive(source, value, variables)),
+        DeValue::Table(table) => table
+            .iter()
+            .try_for_each(|(_, value)| check_sensitive(source, value, variables)),
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            Ok(())
+        }
+    }
+}
+
+fn check_text(
+    source: &Source,
+    span: Range<usize>,
+    text: &str,
+    variables: &Variables,
+) -> Result<(), Diagnostic> {
+    if !is_template(text) {
+        return Ok(());
+    }
+    let rest = without_plain(text, |name| variables.is_sensitive(name));
+    let used = variables_of(&rest).or_else(|| variables_of(text));
+    let used = used.unwrap_or_default();
+    let Some(name) = used.iter().find(|name| variables.is_sensitive(name)) else {
+        return Ok(());
+    };
+    let message = format!(
+        "`{name}` is sensitive, and stands here as a part of an expression: what comes of it would be \
+         shown"
+    );
+    let hint = format!(
+        "only `{{{{ {name} }}}}` is hidden; a variable of the overlay can have another value as its own"
+    );
+    Err(source.error(span, message).with_hint(hint))
+}
+
+/// A text without the expressions that are just the name of such a variable.
+fn without_plain(text: &str, is_such: impl Fn(&str) -> bool) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        kept.push_str(before);
+        let plain = after.split_once("}}").filter(|(inner, _)| {
+            let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+            let inner = inner.strip_suffix(['-', '+']).unwrap_or(inner);
+            is_such(inner.trim())
+        });
+        rest = plain.map_or(after, |(_, behind)| behind);
+        if plain.is_none() {
+            kept.push_str("{{");
+        }
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// The values, written as in TOML, of the strings that are exactly `{{ expression }}` and whose
@@ -122,13 +282,18 @@ fn evaluate(text: &str, variables: &Variables) -> Option<Setting> {
     if !is_one || !is_plain {
         return None;
     }
-    let environment = environment();
-    let expression = environment.compile_expression(inner).ok()?;
-    let value = expression.eval(variables.context()).ok()?;
-    match Setting::deserialize(value).ok()? {
-        Setting::Text(_) => None,
-        found => Some(found),
+    if too_long(text).is_some() {
+        return None;
     }
+    with_room(text, || {
+        let environment = environment();
+        let expression = environment.compile_expression(inner).ok()?;
+        let value = expression.eval(variables.context()).ok()?;
+        match Setting::deserialize(value).ok()? {
+            Setting::Text(_) => None,
+            found => Some(found),
+        }
+    })
 }
 
 /// Renders every string within a value. Those that are in `literals` become those values.
@@ -215,6 +380,7 @@ pub fn read<T: serde::de::DeserializeOwned>(
 /// Renders a whole file.
 pub fn render_file(source: &Source, variables: &Variables) -> Result<String, Diagnostic> {
     let text = source.text();
+    check_text(source, 0..text.len(), text, variables)?;
     render_at(source, 0..text.len(), text, variables).map(Cow::into_owned)
 }
 
@@ -226,10 +392,13 @@ fn render_at<'t>(
     text: &'t str,
     variables: &Variables,
 ) -> Result<Cow<'t, str>, Diagnostic> {
-    if !["{{", "{%", "{#"].iter().any(|open| text.contains(open)) {
+    if !is_template(text) {
         return Ok(Cow::Borrowed(text));
     }
-    match environment().render_str(text, variables.context()) {
+    if let Some(problem) = too_long(text) {
+        return Err(source.error(span, problem));
+    }
+    match with_room(text, || environment().render_str(text, variables.context())) {
         Ok(rendered) => Ok(Cow::Owned(rendered)),
         Err(error) => Err(explain(source, span, text, variables, &error)),
     }

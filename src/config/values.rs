@@ -108,12 +108,26 @@ pub enum Account {
     Name(String),
 }
 
+/// The number of a user or group. The largest of 32 bits is none: for the kernel it is "no change".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Id(pub u32);
+
+impl TryFrom<u64> for Id {
+    type Error = String;
+
+    fn try_from(number: u64) -> Result<Self, String> {
+        let id = u32::try_from(number).ok().filter(|id| *id != u32::MAX);
+        id.map(Self)
+            .ok_or_else(|| format!("{number} is too large for a user or group"))
+    }
+}
+
 impl<'de> Deserialize<'de> for Account {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = |number: u64| {
-            u32::try_from(number)
-                .map(Self::Number)
-                .map_err(|_| de::Error::custom(format!("{number} is too large for an owner")))
+        let number = |number: u64| match Id::try_from(number) {
+            Ok(Id(number)) => Ok(Self::Number(number)),
+            Err(problem) => Err(de::Error::custom(problem)),
         };
         match NumberOrText::deserialize(deserializer)? {
             NumberOrText::Number(n) => number(n),

@@ -228,6 +228,9 @@ impl Described {
     }
 }
 
+/// The most variables of a recipe or an overlay: each template is given all of them.
+const MOST: usize = 1000;
+
 impl Declarations {
     /// Reads the value of the key `variables`. Defaults are used as they are: they are not
     /// templates, so that none can depend on another.
@@ -239,6 +242,9 @@ impl Declarations {
         let toml::de::DeValue::Table(table) = value.into_inner() else {
             return Err(source.error(span, "`variables` must be a table"));
         };
+        if table.len() > MOST {
+            return Err(source.error(span, format!("there are at most {MOST} variables")));
+        }
         let mut variables = BTreeMap::new();
         for (name, value) in table {
             let place = name.span();

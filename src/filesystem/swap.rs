@@ -54,3 +54,16 @@ pub fn header(size: u64, uuid: Uuid, label: &[u8]) -> Result<Vec<u8>> {
     page[PAGE - SIGNATURE.len()..].copy_from_slice(SIGNATURE);
     Ok(page)
 }
+
+/// The label and the UUID of an area.
+///
+/// # Errors
+/// If `device` cannot be read.
+pub fn identity(device: &dyn BlockDevice) -> imgasm_block::Result<(Vec<u8>, Uuid)> {
+    let mut page = [0; PAGE];
+    device.read_padded(0, &mut page)?;
+    let uuid: [u8; 16] = page[UUID..UUID + 16].try_into().expect("16 bytes");
+    let label = page[LABEL..LABEL + MAX_LABEL_LEN].split(|byte| *byte == 0);
+    let label = label.into_iter().next().unwrap_or_default();
+    Ok((label.to_vec(), Uuid::from_bytes(uuid)))
+}

@@ -108,6 +108,9 @@ impl OverlayFile {
         let source = self.source.clone();
         let mut table = decode::parse(&source)?;
         table.remove("variables");
+        for (_, value) in &table {
+            template::check_sensitive(&source, value, &variables)?;
+        }
         let description = text(&source, &mut table, "description")?;
         let files = FileRules::decode(&source, table.remove("files"), &variables)?;
         let live = live::read(&source, &mut table, &variables)?;

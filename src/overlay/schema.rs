@@ -31,7 +31,6 @@ pub fn schema() -> Schema {
 /// What a step takes.
 pub(crate) fn step() -> Schema {
     let mut step = ask::<Action>();
-    explain(&mut step, &[], Manual::OVERLAYS, "## Steps");
     if let Some(table) = &mut step.table {
         table.is_choice = false;
     }
@@ -39,6 +38,7 @@ pub(crate) fn step() -> Schema {
     let mut package = ask::<package::Keys>();
     package.list = Some(Box::new(ask::<package::Item>()));
     step.insert("package", package);
+    explain(&mut step, &[], Manual::OVERLAYS, "## Steps");
     step.insert("when", ask::<When>());
     explain(&mut step, &["when"], Manual::OVERLAYS, "## `when`");
     step

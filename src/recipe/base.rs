@@ -1,5 +1,6 @@
 //! What an image is made from.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -54,7 +55,18 @@ impl Base {
             }
             | Self::Rootfs {
                 sha256: Some(_), ..
-            } => Ok(()),
+            } => {
+                // Anything else may wait, or be as long as a disk.
+                match fs::metadata(self.path()) {
+                    Ok(found) if !found.is_file() && !found.is_dir() => {
+                        Err(config::Error::Unusable {
+                            path: self.path().to_owned(),
+                            problem: "is not a regular file".to_owned(),
+                        })
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::File { path, .. } | Self::Rootfs { path, .. } => boundary.check(path),
         }
     }

@@ -25,12 +25,14 @@ const MOST: usize = 16;
 const EXTENDS: &str = "extends";
 /// The key of the images.
 const IMAGE: &str = "image";
+/// The most images of a recipe, each of which is read by itself.
+const MOST_IMAGES: usize = 250;
 /// The key, in an image, of the overlays that it leaves out.
 const WITHOUT: &str = "without_overlays";
 
 /// The keys with paths of the host, each of a text or a list of texts. A list on the way stands for
 /// each of its members.
-const PATHS: [&[&str]; 10] = [
+const PATHS: [&[&str]; 13] = [
     &["overlays"],
     &["overlays", "path"],
     &["base", "file"],
@@ -38,7 +40,10 @@ const PATHS: [&[&str]; 10] = [
     &["package", "path"],
     &["package", "keyring"],
     &["package", "signature"],
+    &["repository", "baseurl"],
     &["repository", "gpgkey"],
+    &["repository", "metalink"],
+    &["repository", "mirrorlist"],
     &["volume", "files"],
     &[WITHOUT],
 ];
@@ -157,6 +162,10 @@ fn entries<'s>(
     let DeValue::Array(values) = value.into_inner() else {
         return Err(source.error(span, "images are tables `[[image]]`"));
     };
+    if values.len() > MOST_IMAGES {
+        let problem = format!("a recipe has at most {MOST_IMAGES} images");
+        return Err(source.error(span, problem));
+    }
     let mut entries: Vec<(Spanned<String>, Table<'s>)> = Vec::new();
     for value in values {
         let span = value.span();
@@ -332,24 +341,33 @@ fn move_paths(table: &mut Table<'_>, folder: &Path) {
     }
 }
 
+/// A path or the URL of one, relative to the folder that `folder` is relative to. A path from the root
+/// stays, as joining does it, and so does the URL of a server.
+fn moved_text(text: &str, is_place: bool, folder: &Path) -> Option<String> {
+    let scheme = if is_place { "file:" } else { "" };
+    let path = text.strip_prefix(scheme).filter(|_| !is_url(text))?;
+    Some(format!("{scheme}{}", folder.join(path).display()))
+}
+
 fn move_path(table: &mut Table<'_>, way: &[&str], folder: &Path) {
     if let [key, rest @ ..] = way
         && let Some(value) = table.get_mut(*key)
     {
-        move_in(value.get_mut(), rest, folder);
+        let is_place = matches!(*key, "baseurl" | "metalink" | "mirrorlist");
+        move_in(value.get_mut(), rest, is_place, folder);
     }
 }
 
-fn move_in(value: &mut DeValue<'_>, way: &[&str], folder: &Path) {
+fn move_in(value: &mut DeValue<'_>, way: &[&str], is_place: bool, folder: &Path) {
     match value {
-        DeValue::String(text) if way.is_empty() && !is_url(text) => {
-            // A path from the root stays, as joining does it.
-            let path = folder.join(text.as_ref()).display().to_string();
-            *text = DeString::Owned(path);
+        DeValue::String(text) if way.is_empty() => {
+            if let Some(moved) = moved_text(text, is_place, folder) {
+                *text = DeString::Owned(moved);
+            }
         }
         DeValue::Array(values) => {
             for value in values.iter_mut() {
-                move_in(value.get_mut(), way, folder);
+                move_in(value.get_mut(), way, is_place, folder);
             }
         }
         DeValue::Table(table) if !way.is_empty() => move_path(table, way, folder),

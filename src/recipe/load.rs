@@ -73,9 +73,14 @@ impl Recipe {
         let (mut table, image) = compose::composed(&text, options.image.as_deref())?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
         let variables = resolve(&source, &declarations, &options.values)?;
+        // What an overlay's variable becomes is sensitive in its turn.
+        for (_, value) in table.iter().filter(|(key, _)| key.get_ref() != "overlays") {
+            template::check_sensitive(&source, value, &variables)?;
+        }
         let mut used = template::used(&table);
         let revealing = overlays::revealing(&table, &variables);
         if let Some(value) = table.remove("ami") {
+            check_public(&source, &value, &variables)?;
             // It is rendered again when the image is known, but its errors are reported now.
             ami::read(&source, value, &variables, &ami::sample_facts())?;
         }
@@ -233,6 +238,18 @@ fn check_files(
     }
     let mut keys = repositories.iter().flat_map(|one| one.key_files(folder));
     keys.try_for_each(|file| boundary.check_file(&file))
+}
+
+/// Makes sure that `[ami]`, which others see, uses no sensitive variable.
+fn check_public(source: &Source, ami: &Value<'_>, variables: &Variables) -> Result<(), Diagnostic> {
+    let used = template::used_in(ami);
+    match used.iter().find(|name| variables.is_sensitive(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("`{name}` is sensitive, and an AMI is seen by others");
+            Err(source.error(ami.span(), message))
+        }
+    }
 }
 
 /// Takes the table `[packages.override]` out of a recipe.

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use crate::packages_lock::House;
 use crate::support::aws::{is_one_error, refused, succeed};
 use crate::support::aws_server::{BUCKET, REGION, Server};
+use crate::support::rpms::rpm;
 use imgasm_block::Digest;
 use serde_json::json;
 
@@ -55,4 +57,41 @@ fn a_base_in_a_bucket_is_got_once_and_goes_on_where_it_stopped() {
     recipe("bases/other.raw");
     is_one_error(&refused(&mut fetch()), &["bases/other.raw", "NoSuchKey"]);
     assert_eq!(fs::read_dir(&downloads).unwrap().count(), 0);
+}
+
+#[test]
+fn a_package_in_a_bucket_is_got_once_and_installed() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let Some(house) = House::new() else { return };
+    let package = fs::read(house.add("tool", "1", "")).unwrap();
+    server.put(&format!("{BUCKET}/rpms/tool.rpm"), REGION, &package);
+    let digest = Digest::of(&package);
+    let recipe = |sha256: &str| {
+        let base = house.lab.image();
+        let recipe = format!(
+            "name = 'web'\nbase = {{ file = '{}' }}\n[[package]]\npath = 's3://{BUCKET}/rpms/tool.rpm'\n\
+             sha256 = '{sha256}'\n",
+            base.display()
+        );
+        fs::write(house.folder.join("imgasm.toml"), recipe).unwrap();
+    };
+    let fetch = || {
+        let mut command = server.command(&house.folder, "fetch");
+        command.env("IMGASM_CACHE", house.folder.join("cache"));
+        command
+    };
+    recipe(&"0".repeat(64));
+    is_one_error(
+        &refused(&mut fetch()),
+        &["rpms/tool.rpm", &digest.to_string()],
+    );
+    recipe(&digest.to_string());
+    succeed(&mut fetch());
+    let count = server.count("GetObject");
+    succeed(&mut fetch());
+    assert_eq!(server.count("GetObject"), count);
+    house.done(&["build"]);
+    house.look(|root| assert_eq!(rpm(root, &["-q", "tool"]), "tool-1-1.noarch\n"));
 }

@@ -142,6 +142,49 @@ fn nothing_leads_out() {
 }
 
 #[test]
+fn outputs_do_not_leave_the_project_by_a_link_in_it() {
+    let project = Project::new();
+    symlink("../outside", project.path("out")).unwrap();
+    let output = project.run("build", &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("out lies outside of"), "{said}");
+    let left = fs::read_dir(project.0.path().join("outside")).unwrap();
+    assert_eq!(left.count(), 3);
+    let output = project.run("build", &["-o", "../outside"]);
+    assert!(output.status.success(), "{output:?}");
+    replace(&project.path("out"), "data");
+    assert!(project.run("build", &[]).status.success());
+    assert!(project.path("data/x.raw").exists());
+
+    let wishes = "[packages]\ninstall = ['x']\n[[repository]]\nid = 'r'\ngpgcheck = false\n\
+                  baseurl = 'file:///nowhere'";
+    project.recipe("rootfs = 'rootfs'", "", wishes);
+    symlink("../outside", project.path("vendor")).unwrap();
+    let output = project.run("fetch", &["--vendor"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("vendor lies outside of"), "{said}");
+}
+
+#[test]
+fn a_base_elsewhere_is_a_file_and_its_digest_is_not_shown() {
+    let project = Project::new();
+    let secret = fs::read(project.0.path().join("outside/secret")).unwrap();
+    let found = imgasm_block::Digest::of(&secret).to_string();
+    let zeros = "0".repeat(64);
+    let base = format!("rootfs = '../outside/secret', sha256 = '{zeros}'");
+    for base in [&base, &base.replace("rootfs", "file")] {
+        project.recipe(base, "", "");
+        let output = project.run("plan", &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!said.contains(&found), "{said}");
+    }
+    project.recipe(&format!("file = '/dev/zero', sha256 = '{zeros}'"), "", "");
+    project.refuses("a device", "/dev/zero is not a regular file");
+}
+
+#[test]
 fn a_folder_can_be_allowed() {
     let project = Project::new();
     fs::write(project.0.path().join("outside/overlay.toml"), "").unwrap();

@@ -111,6 +111,164 @@ fn columns_that_a_database_computes_are_not_read() {
     assert!(lines.contains("computed columns"), "{lines}");
 }
 
+#[test]
+fn files_that_share_blocks_are_not_read_again_and_again() {
+    if !need::tools(&["mkfs.fat", "mcopy"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fat");
+    sparse(&path, 64 << 20);
+    fs::write(dir.path().join("data"), vec![7; 40 << 20]).unwrap();
+    let (image, data) = (path.to_str().unwrap(), dir.path().join("data"));
+    run("mkfs.fat", ["-F", "16", image]);
+    run("mcopy", ["-i", image, data.to_str().unwrap(), "::F0000000"]);
+    // The root directory has as many names of the file as it has room for.
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mut head = [0; 36];
+    file.read_exact_at(&mut head, 0).unwrap();
+    let number = |at: usize| u64::from(u16::from_le_bytes([head[at], head[at + 1]]));
+    let root = number(11) * (number(14) + u64::from(head[16]) * number(22));
+    let mut entry = [0; 32];
+    file.read_exact_at(&mut entry, root).unwrap();
+    for index in 1..number(17) {
+        entry[..8].copy_from_slice(format!("F{index:07}").as_bytes());
+        file.write_all_at(&entry, root + index * 32).unwrap();
+    }
+    let listed = imgasm(dir.path(), &["ls", "--digest", "-R", "fat", "/"]);
+    assert!(listed.status.success(), "{listed:?}");
+    let said = String::from_utf8(listed.stderr).unwrap();
+    assert!(said.contains("files have no digest"), "{said}");
+    for command in [&["tar", "fat"][..], &["cp", "-r", "fat:/", "copy"]] {
+        let output = imgasm(dir.path(), command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("they share blocks"), "{command:?}: {said}");
+    }
+    assert!(!dir.path().join("copy").exists());
+}
+
+#[test]
+fn a_tree_deeper_than_paths_are_long_is_left_where_it_is_too_deep() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("tree-other")).unwrap();
+    image(dir.path(), "other");
+    let deep = "d".repeat(200);
+    let script = format!(
+        "mkdir tree && cd tree && i=0 && while [ $i -lt 30 ]; do mkdir {deep} && cd {deep} && i=$((i+1)); \
+         done && cd {0} && mke2fs -q -t ext4 -b 1024 -d tree image 32M",
+        dir.path().display()
+    );
+    succeeded(
+        Command::new("bash")
+            .args(["-ec", &script])
+            .current_dir(dir.path()),
+    );
+    let limit = "has entries whose paths have more than 4095 bytes";
+    for command in [
+        &["ls", "-R", "image", "/"][..],
+        &["find", "image", "--name", "x"],
+        &["tar", "image"],
+        &["diff", "image", "other"],
+    ] {
+        let output = imgasm(dir.path(), command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(limit), "{command:?}: {said:.500}");
+        assert!(output.stdout.len() < 1 << 20, "{command:?}");
+    }
+}
+
+#[test]
+fn recipes_and_overlays_take_no_more_than_others() {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["overlay", "rootfs/etc"] {
+        fs::create_dir_all(dir.path().join(folder)).unwrap();
+    }
+    fs::write(dir.path().join("rootfs/etc/os-release"), "ID=amzn\n").unwrap();
+    fs::write(
+        dir.path().join("imgasm.toml"),
+        "name = 'x'\nbase = { rootfs = 'rootfs' }\noverlays = ['overlay']\n",
+    )
+    .unwrap();
+    let plan = |step: &str| {
+        let step = format!("[[step]]\n{step}\n");
+        fs::write(dir.path().join("overlay/overlay.toml"), step).unwrap();
+        imgasm(dir.path(), &["plan"])
+    };
+    let refused = |step: &str, expected: &str| {
+        let output = plan(step);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{step:.99}: {said:.999}");
+        assert!(said.contains(expected), "{step:.99}: {said:.999}");
+    };
+    let deep = "/a".repeat(1_600);
+    let output = plan(&format!("mkdir = {{ path = '{deep}' }}"));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{:.999}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for (left, middle, right) in [
+        ("", "-", "1"),
+        ("", "not ", "1"),
+        ("1", "+1", ""),
+        ("'a'", "|upper", ""),
+        ("1", "~1", ""),
+    ] {
+        let few = middle.repeat(4_000 / middle.len());
+        let text = |middle: &str| {
+            format!("write = {{ path = '/etc/x', content = \"{{{{ {left}{middle}{right} }}}}\" }}")
+        };
+        // It may be too much, but it is no crash.
+        let code = plan(&text(&few)).status.code();
+        assert!(code.is_some_and(|code| code <= 2), "{middle}: {code:?}");
+        refused(&text(&few.repeat(2)), "an expression has at most");
+    }
+    let quoted = format!(
+        "write = {{ path = '/a', content = \"{{{{ '}}}}{}' }}}}\" }}",
+        "x".repeat(5000)
+    );
+    refused(&quoted, "an expression has at most");
+    let long = format!(
+        "write = {{ path = '/a', content = \"{{{{ 1 }}}}{}\" }}",
+        "x".repeat(200_000)
+    );
+    refused(&long, "a template has at most");
+    let recipe = fs::read_to_string(dir.path().join("imgasm.toml")).unwrap();
+    let many = |count: u32, line: &dyn Fn(u32) -> String| {
+        let lines: Vec<_> = (0..count).map(line).collect();
+        lines.concat()
+    };
+    let images = many(300, &|i| format!("[[image]]\nname = 'i{i}'\n"));
+    let variables = many(1500, &|i| format!("v{i} = 'x'\n"));
+    for (more, limit) in [
+        (images, "at most 250 images"),
+        (
+            format!("[variables]\n{variables}"),
+            "at most 1000 variables",
+        ),
+    ] {
+        fs::write(dir.path().join("imgasm.toml"), format!("{recipe}{more}")).unwrap();
+        refused("write = { path = '/a', content = '' }", limit);
+    }
+    fs::write(dir.path().join("imgasm.toml"), recipe).unwrap();
+    let long = "x".repeat(100_000);
+    let edit = |pattern: &str, replacement: &str| {
+        format!(
+            "edit = {{ path = '/etc/os-release', pattern = '{pattern}', replacement = '{replacement}' }}"
+        )
+    };
+    refused(&edit("", &long), "a second run would change the file again");
+    refused(
+        &edit("(.*)", &"$1".repeat(1_000_000)),
+        "a second run would change the file again",
+    );
+}
+
 /// What may be read of any file of 1 MiB within 1 GiB of memory and 20 s of work.
 const READING: [&[&str]; 9] = [
     &["inspect", "x"],

@@ -102,6 +102,11 @@ fn what_is_there_stays_and_nothing_is_half_done() {
     let before = fs::read(dir.join("image")).unwrap();
     refused(dir, &["image:/etc/a", "there"], "--force");
     refused(dir, &["image:/etc", "new"], "-r");
+    refused(
+        dir,
+        &["-r", "image:/etc", "root"],
+        "a folder is not replaced",
+    );
     refused(dir, &["-r", "--force", "image:/etc", "there"], "there");
     refused(dir, &["image:/etc/b", "new"], "/etc/b");
     refused(dir, &["there", "new"], "IMAGE:/PATH");
@@ -112,6 +117,13 @@ fn what_is_there_stays_and_nothing_is_half_done() {
     refused(dir, &["absent", "image:/etc"], "absent");
     assert_eq!(fs::read(dir.join("there")).unwrap(), b"here\n");
     assert!(before == fs::read(dir.join("image")).unwrap());
+    run("gzip", ["-kn", arg(&dir.join("image"))]);
+    refused(
+        dir,
+        &["there", "image.gz:/etc/b"],
+        "is gzip, and only raw images are changed",
+    );
+    fs::remove_file(dir.join("image.gz")).unwrap();
     let names = run("ls", ["-A", arg(dir)]);
     assert_eq!(names, "folder\nimage\nroot\nthere\n");
 

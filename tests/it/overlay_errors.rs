@@ -143,6 +143,22 @@ fn values_out_of_range() {
             "unclosed group",
         ),
         (
+            "edit = { path = '/a', pattern = '^(Port) .*$', replacement = '$1_x' }",
+            "the pattern has no group `1_x`",
+        ),
+        (
+            "edit = { path = '/a', pattern = '(?<a>b)', replacement = '${a}${2}' }",
+            "the pattern has no group `2`",
+        ),
+        (
+            "user = { name = 'a', uid = 4294967295 }",
+            "too large for a user or group",
+        ),
+        (
+            "chown = { path = '/a', owner = 4294967295 }",
+            "too large for a user or group",
+        ),
+        (
             "xattr = { path = '/a', name = 'user.a', value_base64 = '*' }",
             "not base64",
         ),

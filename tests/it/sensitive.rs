@@ -260,6 +260,23 @@ fn what_would_reveal_it_is_refused() {
     recipe("live", "sesame-open");
     refused(&by_input, "sesame-open", "a variable holds its value");
     fs::write(folder.join("imgasm.toml"), RECIPE).unwrap();
+    for use_of_it in [
+        "{{ token | upper }}",
+        "{{ 'x' ~ token }}",
+        "{% if token %}x{% endif %}",
+    ] {
+        let step =
+            format!("[[step]]\nappend_line = {{ path = '/etc/text', line = \"{use_of_it}\" }}\n");
+        fs::write(folder.join("app/overlay.toml"), format!("{APP}{step}")).unwrap();
+        refused(&by_input, SECRET, "stands here as a part of an expression");
+    }
+    fs::write(
+        folder.join("imgasm.toml"),
+        format!("{RECIPE}[ami]\nami_name = 'x'\ntags = {{ Key = '{{{{ token }}}}' }}\n"),
+    )
+    .unwrap();
+    refused(&by_input, SECRET, "an AMI is seen by others");
+    fs::write(folder.join("imgasm.toml"), RECIPE).unwrap();
     let step = "[[step]]\nwrite = { path = '/etc/{{ token }}', content = 'x' }\n";
     fs::write(folder.join("app/overlay.toml"), format!("{APP}{step}")).unwrap();
     refused(&by_input, "sesame-open", "a path holds its value");

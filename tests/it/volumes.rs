@@ -204,4 +204,16 @@ fn a_swap_volume_is_that_of_mkswap() {
     };
     assert!(page(&ours) == page(&theirs));
     assert_eq!(fstab(&out), "LABEL=added none swap defaults 0 0");
+    let verified = imgasm()
+        .args(["verify", "-f"])
+        .arg(dir.path().join("imgasm.toml"))
+        .arg(out.join("ecs.raw"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+    assert!(
+        said.contains("volume added is as the recipe has it"),
+        "{said}"
+    );
 }

@@ -9,9 +9,6 @@ use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 use imgasm_guest::keyfile;
 use imgasm_guest::{Accounts, Facts, firstboot, packages, selinux, services, trust, users};
 
-/// The largest file that a step changes, in bytes.
-const EDIT_LIMIT: u64 = 64 << 20;
-
 /// What a step works with.
 pub struct Context<'c, 'fs> {
     /// Where it makes its changes.
@@ -121,6 +118,9 @@ impl Error {
 }
 
 impl Context<'_, '_> {
+    /// The largest file that a step changes, in bytes.
+    pub(super) const EDIT_LIMIT: usize = 64 << 20;
+
     /// The attributes that the keys `mode`, `owner` and `group` of a step ask for.
     pub fn attributes(
         &self,
@@ -164,7 +164,11 @@ impl Context<'_, '_> {
 
     /// The content of a file that a step changes.
     pub fn read(&self, path: &ImagePath) -> Result<Vec<u8>, Error> {
-        Ok(tree::read_file(self.editor.fs(), path, EDIT_LIMIT)?)
+        Ok(tree::read_file(
+            self.editor.fs(),
+            path,
+            Self::EDIT_LIMIT as u64,
+        )?)
     }
 
     /// Like [`Context::read`]; empty if the file is missing.

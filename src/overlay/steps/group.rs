@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{Context, Error};
+use crate::config::Id;
 use imgasm_guest::users::{GroupSpec, ensure_group};
 
 /// Makes a group as the guest's own groupadd would.
@@ -10,7 +11,7 @@ use imgasm_guest::users::{GroupSpec, ensure_group};
 #[serde(deny_unknown_fields)]
 pub struct Group {
     name: String,
-    gid: Option<u32>,
+    gid: Option<Id>,
     /// Whether it is the group of a service.
     #[serde(default)]
     system: bool,
@@ -21,7 +22,7 @@ impl Group {
         let group = self.clone();
         let spec = GroupSpec {
             name: group.name,
-            gid: group.gid,
+            gid: group.gid.map(|Id(gid)| gid),
             system: group.system,
         };
         Ok(ensure_group(context.editor, &spec)?)

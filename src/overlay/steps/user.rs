@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::password::PasswordHash;
 use super::{Context, Error};
+use crate::config::Id;
 use imgasm_fs::tree;
 use imgasm_guest::known_path;
 use imgasm_guest::users::{UserSpec, ensure_user};
@@ -14,7 +15,7 @@ use imgasm_guest::users::{UserSpec, ensure_user};
 #[serde(deny_unknown_fields)]
 pub struct User {
     name: String,
-    uid: Option<u32>,
+    uid: Option<Id>,
     /// The primary group, by name or number.
     group: Option<String>,
     /// Further groups.
@@ -47,7 +48,7 @@ impl User {
         let user = self.clone();
         let spec = UserSpec {
             name: user.name,
-            uid: user.uid,
+            uid: user.uid.map(|Id(uid)| uid),
             group: user.group,
             groups: user.groups,
             home: user.home,

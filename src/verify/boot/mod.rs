@@ -23,6 +23,7 @@ mod services;
 use std::fmt;
 
 use super::{CheckResult, Error, Findings, Verdict, results};
+use crate::filesystem::swap;
 use imgasm_aws::Boot;
 pub use imgasm_aws::wish::BootMode;
 use imgasm_disk::{Disk, Place};
@@ -163,20 +164,21 @@ pub fn filesystems(disk: &Disk) -> imgasm_disk::Result<Vec<KnownFilesystem>> {
         let Some(kind) = disk.probe(place)? else {
             continue;
         };
-        let info = disk
-            .open_filesystem(place)
-            .ok()
-            .and_then(|fs| fs.info().ok());
+        let (label, uuid) = if kind == "swap" {
+            let (label, uuid) = swap::identity(disk.slice(place)?.as_ref())?;
+            (label, uuid.to_string())
+        } else {
+            let info = disk.open_filesystem(place).ok();
+            let info = info.and_then(|fs| fs.info().ok());
+            info.map(|info| (info.label, info.uuid)).unwrap_or_default()
+        };
         let partition = partitions
             .iter()
             .find(|partition| place == Place::Partition(partition.number));
         known.push(KnownFilesystem {
             kind: kind.to_owned(),
-            label: info
-                .as_ref()
-                .map(|info| info.label.clone())
-                .unwrap_or_default(),
-            uuid: info.map(|info| info.uuid).unwrap_or_default(),
+            label,
+            uuid,
             partition_uuid: partition.and_then(|p| p.guid).map(|guid| guid.to_string()),
             partition_name: partition.map(|p| p.name.clone()),
             place: Some(place),
