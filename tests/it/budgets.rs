@@ -204,6 +204,11 @@ fn recipes_and_overlays_take_no_more_than_others() {
         assert_eq!(output.status.code(), Some(2), "{step:.99}: {said:.999}");
         assert!(said.contains(expected), "{step:.99}: {said:.999}");
     };
+    let deep = "/a".repeat(3_000);
+    refused(
+        &format!("mkdir = {{ path = '{deep}' }}"),
+        "longer than the 4095 that a process can name",
+    );
     let deep = "/a".repeat(1_600);
     let output = plan(&format!("mkdir = {{ path = '{deep}' }}"));
     assert_eq!(

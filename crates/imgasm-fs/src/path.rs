@@ -40,9 +40,22 @@ pub enum PathError {
         /// What was given.
         path: String,
     },
+    /// It is longer than a path that a process can name.
+    #[error(
+        "a path of {len} bytes is longer than the {} that a process can name",
+        ImagePath::LONGEST
+    )]
+    TooLong {
+        /// Its bytes.
+        len: usize,
+    },
 }
 
 impl ImagePath {
+    /// The most bytes of a path that is given, and that a walk leads to: Linux's `PATH_MAX` without the
+    /// zero at the end. As deep as a hostile tree may be, each of its paths takes no more room.
+    pub const LONGEST: usize = 4095;
+
     /// The root of the image, `/`.
     pub fn root() -> Self {
         Self(vec![b'/'])
@@ -56,7 +69,7 @@ impl ImagePath {
         };
         let mut parsed = Self::root();
         parsed.extend(relative, path)?;
-        Ok(parsed)
+        parsed.checked()
     }
 
     /// This path with a relative one below it, of any number of names.
@@ -68,7 +81,14 @@ impl ImagePath {
         }
         let mut joined = self.clone();
         joined.extend(relative, relative)?;
-        Ok(joined)
+        joined.checked()
+    }
+
+    fn checked(self) -> Result<Self, PathError> {
+        match self.0.len() {
+            len if len > Self::LONGEST => Err(PathError::TooLong { len }),
+            _ => Ok(self),
+        }
     }
 
     /// This path with one name below it, which must be one that a directory can hold.

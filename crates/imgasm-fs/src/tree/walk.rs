@@ -51,22 +51,21 @@ pub fn walk<'a>(fs: &'a dyn FileSystem, start: &ImagePath) -> Result<Walk<'a>> {
     })
 }
 
-/// The longest path that a walk leads to, in bytes: a process cannot name a longer one (`PATH_MAX`). As
-/// deep as a damaged or hostile tree may be, its paths take no more room than this each.
-const LONGEST_PATH: usize = 4095;
-
-/// Makes sure that the paths of a directory's entries can be named.
+/// Makes sure that the paths of a directory's entries are not longer than [`ImagePath::LONGEST`].
 ///
 /// # Errors
 /// [`Error::Refused`] if one cannot.
 pub fn check_length(directory: &ImagePath, entries: &[DirEntry]) -> Result<()> {
     let longest = entries.iter().map(|entry| entry.name.len()).max();
-    if directory.as_bytes().len() + 1 + longest.unwrap_or(0) <= LONGEST_PATH {
+    if directory.as_bytes().len() + 1 + longest.unwrap_or(0) <= ImagePath::LONGEST {
         return Ok(());
     }
     Err(Error::Refused {
         path: directory.clone(),
-        problem: format!("has entries whose paths have more than {LONGEST_PATH} bytes"),
+        problem: format!(
+            "has entries whose paths have more than {} bytes",
+            ImagePath::LONGEST
+        ),
     })
 }
 
