@@ -80,6 +80,78 @@ fn header(database: &Path) -> Vec<u8> {
     blob
 }
 
+/// Installs packages with Debian's rpm, as on a system for programs of 32 and of 64 bit.
+fn rpm_of_both(root: &Path, packages: &[&Path]) {
+    let both = [
+        "--define",
+        "_transaction_color 3",
+        "--define",
+        "_prefer_color 2",
+    ];
+    let names = packages.iter().map(|path| path.to_str().unwrap());
+    let arguments: Vec<_> = both.into_iter().chain(["-i"]).chain(names).collect();
+    rpm(root, &arguments);
+}
+
+#[test]
+fn of_programs_at_one_place_that_for_64_bit_stays() {
+    if !need::mounts(&TOOLS) {
+        return;
+    }
+    // The beginning of a program: its kind, and the machine that it is for.
+    let package = |lab: &Lab, name: &str, class: &str, machine: &str| {
+        let head = format!(
+            "\\177ELF\\00{class}\\001\\001\\000\\000\\000\\000\\000\\000\\000\\000\\000\\002\\000\\{machine}\\000\\001"
+        );
+        let spec = format!(
+            "%define _binaries_in_noarch_packages_terminate_build 0\n%define __os_install_post %{{nil}}\n\
+             %description\nx\n%install\nmkdir -p %{{buildroot}}/opt\nprintf '{head}' > %{{buildroot}}/opt/tool\n\
+             head -c 64 /dev/zero >> %{{buildroot}}/opt/tool\nchmod 755 %{{buildroot}}/opt/tool\n\
+             %files\n/opt/tool\n"
+        );
+        lab.rpmbuild(name, "1", &spec)
+    };
+    // Together in either order, and one after the other.
+    for orders in [&[&[1, 2][..]][..], &[&[2, 1]], &[&[2], &[1]]] {
+        let [lab, twin] = [Lab::new(), Lab::new()];
+        let first = lab.rpmbuild("first", "1", "%description\nx\n%files\n");
+        let tools = [
+            package(&lab, "small", "1", "003"),
+            package(&lab, "tool", "2", "076"),
+        ];
+        for one in [&lab, &twin] {
+            one.edit(|root| rpm_of_both(root, &[&first]));
+        }
+        for order in orders {
+            let packages: Vec<&Path> = order.iter().map(|one| tools[one - 1].as_path()).collect();
+            let listed: Vec<_> = packages.iter().map(|path| (*path, "")).collect();
+            lab.install(&listed).unwrap();
+            twin.edit(|root| rpm_of_both(root, &packages));
+        }
+        let states = ["-q", "--state", "small", "tool"];
+        assert_eq!(
+            lab.rpm(&states),
+            "wrong color   /opt/tool\nnormal        /opt/tool\n"
+        );
+        assert_eq!(lab.rpm(&states), twin.rpm(&states), "{orders:?}");
+        assert_eq!(lab.rpm(&["-V", "small", "tool"]), "");
+        let read = |one: &Lab| one.look(|root| fs::read(root.join("opt/tool")).unwrap());
+        assert_eq!(read(&lab)[4], 2);
+        assert_eq!(read(&lab), read(&twin));
+    }
+    // What is installed for 32 bit is not taken away.
+    let lab = Lab::new();
+    let first = lab.rpmbuild("first", "1", "%description\nx\n%files\n");
+    lab.edit(|root| rpm_of_both(root, &[&first]));
+    let tools = [
+        package(&lab, "small", "1", "003"),
+        package(&lab, "tool", "2", "076"),
+    ];
+    lab.install(&[(&tools[0], "")]).unwrap();
+    let refused = lab.install(&[(&tools[1], "")]).unwrap_err();
+    assert!(refused.contains("/opt/tool"), "{refused}");
+}
+
 #[test]
 fn a_package_is_installed_as_rpm_does_it() {
     if !need::mounts(&TOOLS) {

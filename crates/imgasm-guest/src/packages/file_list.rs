@@ -27,6 +27,8 @@ pub mod states {
     pub const NOT_INSTALLED: u64 = 2;
     /// It lies where other machines have it from, and was left to them.
     pub const NET_SHARED: u64 = 3;
+    /// It was left to the program for 64 bit at the same place.
+    pub const WRONG_COLOR: u64 = 4;
 }
 
 /// One file.

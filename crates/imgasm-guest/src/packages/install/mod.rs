@@ -43,6 +43,7 @@ pub(super) use world::World;
 
 use super::database::{Database, Record};
 use super::digests::Algorithm;
+use super::file_list::states;
 use super::header::{Header, Value};
 use super::history::{self, Reason};
 use super::signature::KeyFile;
@@ -188,6 +189,17 @@ pub fn transact(
         }
         let mut world = World::of(&database.records, &new, wishes)?;
         world.learn(editor.fs())?;
+        let outcolored = match color(&database.records, facts.arch) {
+            BOTH => requirements::outcolored(editor.fs(), &world)?,
+            _ => Vec::new(),
+        };
+        if !outcolored.is_empty() {
+            for (number, file) in outcolored {
+                new[number].states[file] = states::WRONG_COLOR;
+            }
+            world = World::of(&database.records, &new, wishes)?;
+            world.learn(editor.fs())?;
+        }
         requirements::check_architectures(facts, &new)?;
         requirements::check_dependencies(&world)?;
         requirements::check_files(editor.fs(), &world)?;
@@ -219,6 +231,16 @@ pub fn transact(
     Ok(done)
 }
 
+/// Which of 32 and 64 bit may be installed, which is the same in the whole system.
+fn color(installed: &[Record], arch: Option<Arch>) -> u32 {
+    let colors = installed
+        .iter()
+        .find_map(|record| record.header.number(tags::INSTALL_COLOR));
+    colors
+        .and_then(|color| u32::try_from(color).ok())
+        .unwrap_or(if arch == Some(Arch::X86_64) { BOTH } else { 0 })
+}
+
 /// The header of an installed package as RPM would record it.
 fn record(
     candidate: &Candidate,
@@ -228,12 +250,7 @@ fn record(
 ) -> Result<Header, Error> {
     // RPM counts its times in 32 bits without a sign.
     let time = u32::try_from(now.seconds.max(0)).unwrap_or(u32::MAX);
-    // Which of 32 and 64 bit may be installed is the same in the whole system.
-    let color = others
-        .iter()
-        .find_map(|record| record.header.number(tags::INSTALL_COLOR))
-        .and_then(|color| u32::try_from(color).ok())
-        .unwrap_or(if arch == Some(Arch::X86_64) { BOTH } else { 0 });
+    let color = color(others, arch);
     let mut values = candidate.rpm.recorded();
     values.push((tags::INSTALL_TIME, Value::Int32(time)));
     values.push((tags::INSTALL_COLOR, Value::Int32(color)));

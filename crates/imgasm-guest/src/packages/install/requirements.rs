@@ -2,6 +2,7 @@
 
 use super::super::boolean::Expression;
 use super::super::file_list::{self, PackagedFile};
+use super::super::header::Header;
 use super::super::version::{self, Dependency, sense};
 use super::super::{Error, tags};
 use super::candidate::Candidate;
@@ -179,6 +180,59 @@ fn check_conflicts(world: &World<'_>) -> Result<(), Error> {
 /// Whether the files of the new packages agree with each other and with those of the packages that
 /// stay.
 pub(super) fn check_files(fs: &dyn FileSystem, world: &World<'_>) -> Result<(), Error> {
+    each_conflict(fs, world, |conflict| {
+        let (_, candidate) = conflict.new;
+        Err(Error::FileConflict {
+            path: candidate.files[conflict.file].path.clone(),
+            package: candidate.package.to_string(),
+            other: world.name(conflict.other.0),
+        })
+    })
+}
+
+/// Programs for 32 bit, and those for 64 bit, which are preferred (RPM's `_prefer_color`).
+const COLORS: u64 = 3;
+const PREFERRED: u64 = 2;
+
+/// The files that are left to programs for 64 bit at the same place, which are other ones: the numbers of
+/// the new package and of the file in it.
+pub(super) fn outcolored(
+    fs: &dyn FileSystem,
+    world: &World<'_>,
+) -> Result<Vec<(usize, usize)>, Error> {
+    let color = |header: &Header, file: usize| {
+        let colors = header.numbers(tags::FILE_COLORS);
+        colors.get(file).copied().unwrap_or_default() & COLORS
+    };
+    let mut found = Vec::new();
+    each_conflict(fs, world, |conflict| {
+        let ((number, candidate), (other, theirs)) = (conflict.new, conflict.other);
+        let own = color(&candidate.rpm.header, conflict.file);
+        let theirs = color(world.members[other].header, theirs);
+        if own != 0 && own & PREFERRED == 0 && theirs & PREFERRED != 0 {
+            found.push((number, conflict.file));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Two different files at one place.
+struct Conflict<'w> {
+    /// The number of the new package among all new ones, and what it is.
+    new: (usize, &'w Candidate),
+    /// The number of the file in it.
+    file: usize,
+    /// The member that has the other file, and its number there.
+    other: (usize, usize),
+}
+
+/// Finds the files of new packages at whose places other packages, which stay or come, have others.
+fn each_conflict<'w>(
+    fs: &dyn FileSystem,
+    world: &World<'w>,
+    mut take: impl FnMut(Conflict<'w>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let lists: Vec<_> = world
         .members
         .iter()
@@ -193,10 +247,13 @@ pub(super) fn check_files(fs: &dyn FileSystem, world: &World<'_>) -> Result<(), 
             )
         })
     };
+    let mut new = 0;
     for member in world.arriving() {
         let Some(candidate) = member.candidate else {
             continue;
         };
+        let own_number = new;
+        new += 1;
         for (own, file) in candidate.files.iter().enumerate() {
             if candidate.is_left_out(own) {
                 continue;
@@ -228,11 +285,11 @@ pub(super) fn check_files(fs: &dyn FileSystem, world: &World<'_>) -> Result<(), 
                     file.agrees_with(&theirs)
                 });
                 if !agrees {
-                    return Err(Error::FileConflict {
-                        path: file.path.clone(),
-                        package: candidate.package.to_string(),
-                        other: world.name(number),
-                    });
+                    take(Conflict {
+                        new: (own_number, candidate),
+                        file: own,
+                        other: (number, index),
+                    })?;
                 }
             }
         }
