@@ -43,6 +43,7 @@ impl ConnectionArgs {
             endpoint_url: self.endpoint_url.clone(),
             authorities: environment.aws_authorities.clone(),
             ask: Some(ask_for_code),
+            interrupts: super::interrupt::heeded(),
         }
     }
 

@@ -13,13 +13,10 @@ use crate::sandbox;
 pub(super) struct Watch(Signals);
 
 impl Watch {
-    /// Takes SIGINT, SIGTERM and SIGHUP, those of them that are not ignored, as `nohup` has it. `None`
-    /// if that is impossible: then the next run overwrites what is left.
+    /// Takes the signals that end a command. `None` if that is impossible: then the next run overwrites
+    /// what is left.
     pub(super) fn begin() -> Option<Self> {
-        let ignored = ignored();
-        let signals = [SIGINT, SIGTERM, SIGHUP].into_iter();
-        let signals = signals.filter(|signal| ignored >> (signal - 1) & 1 == 0);
-        Signals::new(signals).ok().map(Self)
+        Signals::new(heeded()).ok().map(Self)
     }
 
     /// On a signal, removes the outputs that are not whole, ends a machine that runs, and ends the
@@ -36,10 +33,15 @@ impl Watch {
     }
 }
 
-/// The signals that this process was started to ignore: bit N - 1 is that of signal N (proc(5)).
-fn ignored() -> u64 {
+/// The signals that end a command: SIGINT, SIGTERM and SIGHUP, those of them that it was not started to
+/// ignore, as `nohup` and a shell's background have it.
+pub(super) fn heeded() -> Vec<i32> {
+    // Bit N - 1 is that of signal N (proc(5)).
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+    let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let ignored = ignored.unwrap_or(0);
+    let signals = [SIGINT, SIGTERM, SIGHUP].into_iter();
+    let heeded = signals.filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    heeded.collect()
 }

@@ -1,5 +1,6 @@
 //! What passes, passes: failures that EC2 is known to have for a moment, and what is kept until then.
 
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -196,4 +197,43 @@ fn a_second_interrupt_stops_the_cleaning_and_says_what_is_left() {
     assert_ne!(leftovers(&server, dir), "");
     succeed(server.gc(dir).args(["--bucket", BUCKET, "--yes"]));
     nothing_left(&server, dir);
+}
+
+#[test]
+fn a_closed_terminal_stops_an_import_that_heeds_it() {
+    let Some((dir, server)) = small("ami_name = \"closed\"\n") else {
+        return;
+    };
+    let dir = dir.path();
+    server.tell("settings", &json!({"polls": 1000}));
+    let begun = |command: &mut Command, earlier: usize| {
+        let child = started(command, || {
+            server.count("DescribeImportSnapshotTasks") > earlier + 2
+        });
+        let process = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
+        child
+    };
+    let mut stopped = begun(&mut server.import(dir, "s3"), 0);
+    assert_eq!(stopped.wait().unwrap().code(), Some(2));
+    assert_eq!(server.count("CancelImportTask"), 1);
+    nothing_left(&server, dir);
+
+    let import = server.import(dir, "s3");
+    let mut deaf = Command::new("/usr/bin/env");
+    deaf.arg("--ignore-signal=HUP")
+        .args(import.get_args().skip(1))
+        .current_dir(dir);
+    for (name, value) in import.get_envs() {
+        match value {
+            Some(value) => deaf.env(name, value),
+            None => deaf.env_remove(name),
+        };
+    }
+    let mut goes_on = begun(&mut deaf, server.count("DescribeImportSnapshotTasks"));
+    sleep(Duration::from_millis(200));
+    server.tell("settings", &json!({"polls": 1}));
+    server.tell("hurry", &json!({"region": REGION}));
+    assert!(goes_on.wait().unwrap().success());
+    assert_eq!(server.count("CancelImportTask"), 1);
 }

@@ -9,12 +9,15 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::example::{assert_success, copy_inputs, imgasm, same_bytes, shrink_disks};
+use crate::support::example::{
+    assert_success, copy_inputs, interruptible, same_bytes, shrink_disks,
+};
 
+const IMGASM: &str = env!("CARGO_BIN_EXE_imgasm");
 const OUTPUTS: [&str; 3] = ["ecs.raw", "ecs-docker.raw", "manifest.json"];
 
 fn build(dir: &Path, out: &Path) -> Command {
-    let mut command = imgasm();
+    let mut command = interruptible(IMGASM.as_ref());
     command
         .arg("build")
         .arg("-f")
@@ -127,5 +130,40 @@ fn a_build_that_fails_keeps_the_image_of_the_one_before() {
             .modified()
             .unwrap(),
         before
+    );
+}
+
+#[test]
+fn a_signal_that_is_ignored_from_the_start_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    copy_inputs(dir.path());
+    shrink_disks(dir.path());
+    let out = dir.path().join("out");
+    let mut command = Command::new("/usr/bin/env");
+    command
+        .args(["--ignore-signal=HUP,INT,TERM", IMGASM])
+        .args(build(dir.path(), &out).get_args().skip(2))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let pid = child.id().to_string();
+    let (mut signalled, name) = (0, format!("/proc/{pid}/comm"));
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        // Before that it is `env`, which heeds them.
+        if fs::read_to_string(&name).unwrap_or_default() == "imgasm\n" {
+            for signal in ["INT", "TERM", "HUP"] {
+                let mut kill = Command::new("kill");
+                let _ = kill.args(["-s", signal, &pid]).status();
+                signalled += 1;
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    assert!(
+        status.success() && signalled > 0,
+        "{status}, {signalled} signals"
     );
 }

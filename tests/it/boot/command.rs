@@ -107,7 +107,7 @@ fn with_stand_ins(programs: &[&str]) -> tempfile::TempDir {
 }
 
 fn boot_with_tpm(dir: &Path, path: &str) -> Command {
-    let mut command = example::imgasm();
+    let mut command = example::interruptible(env!("CARGO_BIN_EXE_imgasm").as_ref());
     command
         .args(["boot", "--accel", "tcg", "--tpm"])
         .current_dir(dir)

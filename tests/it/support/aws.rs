@@ -54,7 +54,7 @@ pub fn example(dir: &Path, ami: &str) {
 /// A command of imgasm on the example in `dir`, with no environment of AWS or of a proxy.
 pub fn command(dir: &Path, name: &str) -> Command {
     let tool = tool().expect("the test asked whether it is here");
-    let mut command = example::run(&tool);
+    let mut command = example::interruptible(&tool);
     command
         .arg(name)
         .current_dir(dir)

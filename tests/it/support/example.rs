@@ -15,7 +15,18 @@ pub fn imgasm() -> Command {
 
 /// A program that is imgasm, without the influence of the tests' environment.
 pub fn run(program: &Path) -> Command {
-    let mut command = Command::new(program);
+    without_influence(Command::new(program))
+}
+
+/// The same for one that is to be interrupted: whoever starts the tests in the background of a shell
+/// has the signals ignored, and a program that is started so leaves them at that.
+pub fn interruptible(program: &Path) -> Command {
+    let mut command = Command::new("/usr/bin/env");
+    command.arg("--default-signal=HUP,INT,TERM").arg(program);
+    without_influence(command)
+}
+
+fn without_influence(mut command: Command) -> Command {
     for name in ["SOURCE_DATE_EPOCH", "CI", "IMGASM_CACHE", "IMGASM_LOG"] {
         command.env_remove(name);
     }

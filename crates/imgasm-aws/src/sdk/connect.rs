@@ -45,6 +45,8 @@ pub struct Settings {
     pub authorities: Option<PathBuf>,
     /// Asks the user for a code of the MFA device that is named, where there is a user.
     pub ask: Option<fn(&str) -> Option<String>>,
+    /// The signals that stop a run, by their numbers in `signal(7)`.
+    pub interrupts: Vec<i32>,
 }
 
 /// How long one try to send a block may take. One that is never answered must not hold the end of an
@@ -67,6 +69,8 @@ pub struct Aws {
     pub(super) config: SdkConfig,
     /// For services whose SDKs are not here.
     pub(super) connector: SharedHttpConnector,
+    /// See [`Settings::interrupts`].
+    pub(super) interrupts: Vec<i32>,
 }
 
 /// What runs the calls of the SDK: two threads, for encryption on the way and hashing.
@@ -134,7 +138,9 @@ impl Aws {
                 arn,
             });
         }
-        Ok(Self::with(config, account, arn, transport.connector()))
+        let interrupts = settings.interrupts.clone();
+        let connector = transport.connector();
+        Ok(Self::with(config, account, arn, connector, interrupts))
     }
 
     /// The clients of another region.
@@ -143,7 +149,8 @@ impl Aws {
         let config = self.config.to_builder();
         let config = config.region(Region::new(region.to_owned())).build();
         let (account, arn) = (self.account.clone(), self.arn.clone());
-        Self::with(config, account, arn, self.connector.clone())
+        let interrupts = self.interrupts.clone();
+        Self::with(config, account, arn, self.connector.clone(), interrupts)
     }
 
     fn with(
@@ -151,6 +158,7 @@ impl Aws {
         account: String,
         arn: String,
         connector: SharedHttpConnector,
+        interrupts: Vec<i32>,
     ) -> Self {
         // Other servers than S3 seldom know buckets by host names.
         let s3 = aws_sdk_s3::config::Builder::from(&config)
@@ -176,6 +184,7 @@ impl Aws {
             ssm: aws_sdk_ssm::Client::new(&config),
             config,
             connector,
+            interrupts,
         }
     }
 }

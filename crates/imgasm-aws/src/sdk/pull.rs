@@ -87,7 +87,7 @@ pub async fn pull(
     let mut journal = Journal::open(&journal_path, &intent)?;
     let is_own = image.owner_id() == Some(aws.account.as_str());
     let work = run(aws, pull, &image, is_own, &mut journal, report);
-    let result = unless_interrupted(work).await;
+    let result = unless_interrupted(&aws.interrupts, work).await;
     if let Some(copy) = journal.id.clone().filter(|_| !is_own && !pull.keep_copy) {
         let made = Made::Copy {
             region: None,

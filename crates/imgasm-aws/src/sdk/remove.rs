@@ -18,7 +18,7 @@ use crate::{Error, Result, tags};
 pub(super) async fn remove_all(things: &mut Things, aws: &Aws, report: &dyn Report) -> bool {
     let mut is_gone = true;
     while let Some(made) = things.all.last().cloned() {
-        match unless_interrupted(Box::pin(remove(aws, &made))).await {
+        match unless_interrupted(&aws.interrupts, Box::pin(remove(aws, &made))).await {
             Ok(()) => report.note("removed", &made.to_string()),
             Err(Error::Interrupted) => {
                 for made in &things.all {

@@ -102,7 +102,7 @@ pub async fn import(
         replaced: Replaced::open(&replaced)?,
         is_committed: false,
     };
-    let result = unless_interrupted(Box::pin(run.all(parent))).await;
+    let result = unless_interrupted(&aws.interrupts, Box::pin(run.all(parent))).await;
     if let Err(error) = &result {
         Box::pin(run.failed(error)).await?;
     }
@@ -295,11 +295,7 @@ impl Run<'_> {
         if self.is_committed || self.replaced.all.is_empty() {
             return Ok(());
         }
-        unless_interrupted(Box::pin(self.replaced.restore(
-            aws,
-            options.patience,
-            report,
-        )))
-        .await
+        let restored = self.replaced.restore(aws, options.patience, report);
+        unless_interrupted(&aws.interrupts, Box::pin(restored)).await
     }
 }
