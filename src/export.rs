@@ -151,8 +151,6 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
             .flatten()
             .map(|(start, end)| end - start)
             .sum();
-        let held = self.budget.take_held(self.fs, entry.node, stored);
-        held.map_err(|e| failed("read", e))?;
         let size = stored + map.as_ref().map_or(0, |map| map.len() as u64);
         if map.is_some() {
             records.add("GNU.sparse.major", b"1");
@@ -177,13 +175,15 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
         self.content(entry, pieces.as_deref().unwrap_or_default())
     }
 
-    /// Which bytes of a file are stored: ranges in order, with no short hole between them.
-    fn pieces(&self, entry: &Entry) -> imgasm_fs::Result<Vec<(u64, u64)>> {
+    /// Which bytes of a file are stored: ranges in order, with no short hole between them. What the file
+    /// holds, which is less by those holes, is taken from the budget.
+    fn pieces(&mut self, entry: &Entry) -> imgasm_fs::Result<Vec<(u64, u64)>> {
         let size = entry.metadata.size;
-        let mut pieces: Vec<(u64, u64)> = Vec::new();
+        let (mut pieces, mut held) = (Vec::<(u64, u64)>::new(), 0_u64);
         for extent in self.fs.extents(entry.node)? {
             let start = extent.file_offset.min(size);
             let end = extent.file_offset.saturating_add(extent.len).min(size);
+            held = held.saturating_add(end.saturating_sub(start));
             match pieces.last_mut() {
                 Some(last) if start.saturating_sub(last.1) < LEAST_HOLE => last.1 = last.1.max(end),
                 _ if start < LEAST_HOLE => pieces.push((0, end)),
@@ -195,6 +195,7 @@ impl<E: From<tree::Error>, W: FnMut(&[u8]) -> Result<(), E>> Archive<'_, W> {
             None if size < LEAST_HOLE => pieces.push((0, size)),
             _ => {}
         }
+        self.budget.take_held(self.fs, entry.node, held)?;
         Ok(pieces)
     }
 

@@ -149,6 +149,28 @@ fn files_that_share_blocks_are_not_read_again_and_again() {
 }
 
 #[test]
+fn holes_of_small_files_are_nothing_that_is_held() {
+    if !need::tools(&["tar", "mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // One holds 100 files of 1 MiB, the other 1000 of 60 KiB, all of them without a block.
+    let make = "mkdir large small && cd large && seq 100 | xargs truncate -s 1M && cd ../small \
+                && seq 1000 | xargs truncate -s 60K && cd .. && for i in large small; do \
+                truncate -s 8M image-$i; mke2fs -q -t ext4 -d $i image-$i; done";
+    let mut made = Command::new("sh");
+    succeeded(made.args(["-ec", make]).current_dir(dir.path()));
+    for name in ["image-large", "image-small"] {
+        let listed = imgasm(dir.path(), &["ls", "--digest", "-R", name, "/"]);
+        assert!(listed.status.success(), "{listed:?}");
+        assert!(listed.stderr.is_empty(), "{listed:?}");
+        let packed = imgasm(dir.path(), &["tar", name]);
+        let said = String::from_utf8_lossy(&packed.stderr);
+        assert!(packed.status.success() && said.is_empty(), "{said}");
+    }
+}
+
+#[test]
 fn a_tree_deeper_than_paths_are_long_is_left_where_it_is_too_deep() {
     if !need::tools(&["mke2fs"]) {
         return;

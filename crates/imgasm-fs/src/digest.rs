@@ -46,11 +46,8 @@ type Job = (usize, Receiver<Vec<u8>>);
 /// How many bytes of holes are hashed in one pass over a filesystem: seconds of work.
 const MOST_ZEROS: u64 = 8 << 30;
 
-/// A file as small as this is hashed without a look at its holes.
-const SMALL_BYTES: u64 = 1 << 20;
-
-/// How often the files of a filesystem may hold its blocks: once, but for small files, which are not
-/// looked at so closely.
+/// How often the blocks of a filesystem may be read: once, and once more if a comparison meets a file
+/// beside two others.
 const MOST_HOLDERS: u64 = 2;
 
 /// The same for one whose files can share blocks.
@@ -98,13 +95,9 @@ impl ContentBudget {
         if self.is_spent {
             return Ok(false);
         }
-        let held = if size <= SMALL_BYTES {
-            size
-        } else {
-            let extents = fs.extents(node)?;
-            let held = extents.iter().map(|extent| extent.len);
-            held.fold(0, u64::saturating_add)
-        };
+        let extents = fs.extents(node)?;
+        let held = extents.iter().map(|extent| extent.len);
+        let held = held.fold(0, u64::saturating_add);
         let Some(held_left) = self.held.checked_sub(held) else {
             // To find out of thousands of files that they share blocks takes long, too.
             self.is_spent = true;
