@@ -24,9 +24,11 @@ use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
 use imgasm_fs::{FileType, Timestamp, WriteOptions};
 use imgasm_guest::packages::database::Database;
+use imgasm_guest::packages::header::{Header, Value};
+use imgasm_guest::packages::install::{Scriptlets, Unwritable, Wishes, transact};
 use imgasm_guest::packages::openpgp::Keyring;
-use imgasm_guest::packages::payload;
 use imgasm_guest::packages::rpm_file::RpmFile;
+use imgasm_guest::packages::{payload, tags};
 use imgasm_guest::trust::Certificate;
 use imgasm_guest::{Accounts, Facts, packages, selinux};
 use imgasm_repo::metadata;
@@ -38,7 +40,7 @@ use imgasm_testkit::memory_fs::MemoryFs;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const PARSERS: [Parser; 31] = [
+pub const PARSERS: [Parser; 32] = [
     ("apply", apply),
     ("archive", archive),
     ("berkeley", berkeley),
@@ -67,6 +69,7 @@ pub const PARSERS: [Parser; 31] = [
     ("recipe", recipe),
     ("repomd", repomd),
     ("rpm", rpm),
+    ("script", script),
     ("sqlite", sqlite),
     ("undo", undo),
     ("updateinfo", updateinfo),
@@ -87,17 +90,19 @@ impl OnHost {
 /// A filesystem in memory with these bytes in each of the files.
 fn guest_with(paths: &[&str], bytes: &[u8]) -> MemoryFs {
     let mut fs = MemoryFs::new();
-    let mut editor = Editor::new(&mut fs);
-    let plain = Attributes::default();
     for path in paths {
-        let path = ImagePath::parse(*path).expect("a path of ours");
-        let above = path.parent().expect("a file is in a folder");
-        editor.mkdir_all(&above, plain).expect("it is in memory");
-        editor
-            .write(&path, LastLink::Follow, bytes, plain)
-            .expect("it is in memory");
+        lay(&mut fs, path, bytes);
     }
     fs
+}
+
+fn lay(fs: &mut MemoryFs, path: &str, bytes: &[u8]) {
+    let (mut editor, plain) = (Editor::new(fs), Attributes::default());
+    let path = ImagePath::parse(path).expect("a path of ours");
+    let above = path.parent().expect("a file is in a folder");
+    editor.mkdir_all(&above, plain).expect("it is in memory");
+    let written = editor.write(&path, LastLink::Follow, bytes, plain);
+    written.expect("it is in memory");
 }
 
 /// A tar or zip file that a step unpacks.
@@ -137,24 +142,20 @@ pub fn ndb(bytes: &[u8]) {
 /// The indexes of RPM's own database, written anew.
 pub fn ndb_indexes(bytes: &[u8]) {
     let mut fs = guest_with(&["/var/lib/rpm/Index.db"], bytes);
+    let database = no_packages(&mut fs);
+    let _ = database.update(&mut Editor::new(&mut fs), &[], &[]);
+}
+
+/// A database of packages that has none yet.
+fn no_packages(fs: &mut MemoryFs) -> Database {
     let packages = [
         &b"RpmP\0\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0"[..],
         &[0; 12],
         &b"Slot\0\0\0\0\0\0\0\0\0\0\0\0".repeat(254),
     ];
-    let path = ImagePath::parse("/var/lib/rpm/Packages.db").expect("a path of ours");
-    let mut editor = Editor::new(&mut fs);
-    editor
-        .write(
-            &path,
-            LastLink::Follow,
-            &packages.concat(),
-            Attributes::default(),
-        )
-        .expect("it is in memory");
-    let database = Database::read(&fs).expect("it is sound");
-    let database = database.expect("it is there");
-    let _ = database.update(&mut Editor::new(&mut fs), &[], &[]);
+    lay(fs, "/var/lib/rpm/Packages.db", &packages.concat());
+    let database = Database::read(fs).expect("it is sound");
+    database.expect("it is there")
 }
 
 /// RPM's database in SQLite.
@@ -183,6 +184,48 @@ pub fn rpm(bytes: &[u8]) {
             break;
         }
     }
+}
+
+/// A script of a package, carried out when the package goes: for the interpreter that the first byte says.
+pub fn script(bytes: &[u8]) {
+    let Some((interpreter, script)) = bytes.split_first() else {
+        return;
+    };
+    let program = [&b"/bin/sh"[..], b"/bin/bash", b"<lua>"][usize::from(*interpreter) % 3];
+    let text = |text: &[u8]| Value::Text(text.to_vec());
+    // One value, the name `a`.
+    let name = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 3, 232, 0, 0, 0, 6];
+    let name = [&name[..], &[0, 0, 0, 0, 0, 0, 0, 1], b"a\0"].concat();
+    let header = Header::decode(name).expect("it is sound").with(&[
+        (tags::VERSION, text(b"1")),
+        (tags::RELEASE, text(b"1")),
+        (tags::ARCH, text(b"noarch")),
+        (tags::PRE_UN, text(script)),
+        (tags::PRE_UN_PROG, text(program)),
+    ]);
+    let Ok(header) = header else { return };
+    let mut fs = guest_with(
+        &["/etc/passwd", "/etc/group", "/etc/a.conf", "/usr/bin/bash"],
+        b"root:x:0:0:root:/root:/bin/sh\n",
+    );
+    let database = no_packages(&mut fs);
+    let facts = Facts::detect(&fs).expect("it is in memory");
+    let mut editor = Editor::new(&mut fs);
+    let recorded = database.update(&mut editor, &[], &[&header]);
+    recorded.expect("it is in memory");
+    let wishes = Wishes {
+        remove: &["a-1-1.noarch".to_owned()],
+        scriptlets: Scriptlets::Skip,
+        ..Wishes::default()
+    };
+    let _ = transact(
+        &mut editor,
+        &facts,
+        OPTIONS.now,
+        &[],
+        &wishes,
+        Unwritable::Refuse,
+    );
 }
 
 /// Public keys, as they are or in ASCII armour.
@@ -353,11 +396,8 @@ pub fn guest(bytes: &[u8]) {
 pub fn file_contexts(bytes: &[u8]) {
     let contexts = "/etc/selinux/targeted/contexts/files/file_contexts";
     let mut fs = guest_with(&[contexts], bytes);
-    let mut editor = Editor::new(&mut fs);
-    let config = ImagePath::parse("/etc/selinux/config").expect("a path of ours");
     let text = b"SELINUX=enforcing\nSELINUXTYPE=targeted\n";
-    let written = editor.write(&config, LastLink::Follow, text, Attributes::default());
-    written.expect("it is in memory");
+    lay(&mut fs, "/etc/selinux/config", text);
     let Ok(Some(contexts)) = selinux::load(&fs) else {
         return;
     };

@@ -127,6 +127,7 @@ fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
         "ndb" => vec![ndb(&headers(folder))],
         "ndb_indexes" => vec![ndb_indexes()],
         "sqlite" => vec![sqlite(folder)],
+        "script" => scripts(),
         "rpm" => vec![package("one", 300), package("eleven", 3)],
         "undo" => vec![b"imgasm undo".to_vec()],
         "apply" | "filesystem" | "disk" => vec![disk()],
@@ -183,6 +184,28 @@ fn archive() -> Vec<u8> {
     builder.append_link(&mut header, "etc/d", "etc/a").unwrap();
     builder.into_inner().unwrap()
 }
+
+/// The scripts that the shell's own tests are about, and one in Lua, each behind its interpreter.
+fn scripts() -> Vec<Vec<u8>> {
+    let all =
+        include_str!("../../crates/imgasm-guest/src/packages/install/shell/tests/scriptlets.txt");
+    let mut scripts: Vec<Vec<u8>> = all
+        .split("%% ")
+        .filter_map(|script| script.split_once('\n'))
+        .map(|(_, script)| format!("\u{1}{script}").into_bytes())
+        .collect();
+    scripts.push(format!("\u{2}{LUA}").into_bytes());
+    scripts
+}
+
+const LUA: &str = r#"local path = "/etc/a.conf"
+local st = posix.stat(path)
+if st and st.type == "regular" then
+  local status = os.rename(path, path .. ".rpmmoved")
+  for i = 1, 3 do if not status then posix.symlink(path, "/etc/b" .. i) end end
+end
+for _, name in ipairs({ "a", 'b' }) do posix.mkdir("/var/" .. string.gsub(name, "^(%w+)$", "%1x")) end
+"#;
 
 /// A disk of some chunks.
 fn disk() -> Vec<u8> {
