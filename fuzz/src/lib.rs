@@ -4,6 +4,7 @@
 //! The fuzz targets call these, and so does `tests/it/mutation_parsers.rs` with damaged files.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -17,7 +18,7 @@ use imgasm::origin::Origin;
 use imgasm::overlay::{Applier, Overlay, OverlayFile};
 use imgasm::recipe::{Options, Recipe};
 use imgasm::verify::boot::{Machine, lint};
-use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, InPlace, MemoryDevice};
+use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole, InPlace, MemoryDevice};
 use imgasm_container::Cache;
 use imgasm_disk::Disk;
 use imgasm_fs::path::ImagePath;
@@ -85,6 +86,21 @@ impl OnHost {
         fs::write(&path, bytes).expect("room for a file");
         Self(folder, path)
     }
+
+    /// One with the image that an input stands for.
+    fn image(name: &str, input: &[u8]) -> Self {
+        let Some((len, pieces)) = pieces(input) else {
+            return Self::new(name, input);
+        };
+        let here = Self::new(name, b"");
+        let file = fs::File::options().write(true).open(&here.1);
+        let file = file.expect("it was written");
+        file.set_len(len).expect("holes take no room");
+        for (start, piece) in pieces {
+            file.write_all_at(piece, start).expect("room for a file");
+        }
+        here
+    }
 }
 
 /// A filesystem in memory with these bytes in each of the files.
@@ -103,6 +119,56 @@ fn lay(fs: &mut MemoryFs, path: &str, bytes: &[u8]) {
     editor.mkdir_all(&above, plain).expect("it is in memory");
     let written = editor.write(&path, LastLink::Follow, bytes, plain);
     written.expect("it is in memory");
+}
+
+/// What an input begins with that holds only those pieces of an image that are not zeros: a disk of many
+/// MiB is a few KiB then, and most changes of it are of something that is read.
+const PACKED: &[u8] = b"packed";
+/// Bytes of a piece, which comes behind its number.
+const PIECE: usize = 512;
+/// Bytes of a number.
+const NUMBER: usize = 4;
+/// The length of the largest image.
+const MAX_LEN: u64 = 1 << 30;
+
+/// An image as an input that holds no zeros. Its length is a multiple of that of a piece.
+pub fn packed(image: &[u8]) -> Vec<u8> {
+    let mut input = PACKED.to_vec();
+    let last = image.len() / PIECE - 1;
+    for (number, piece) in image.chunks(PIECE).enumerate() {
+        if number == last || piece.iter().any(|byte| *byte != 0) {
+            let number = u32::try_from(number).expect("a small image");
+            input.extend(number.to_le_bytes());
+            input.extend(piece);
+        }
+    }
+    input
+}
+
+/// The pieces of a packed image, each with the place where it begins, and its length.
+fn pieces(input: &[u8]) -> Option<(u64, impl Iterator<Item = (u64, &[u8])>)> {
+    let pieces = input.strip_prefix(PACKED)?.chunks_exact(NUMBER + PIECE);
+    let pieces = pieces.filter_map(|piece| {
+        let (number, piece) = piece.split_first_chunk::<NUMBER>()?;
+        let start = u64::from(u32::from_le_bytes(*number)) * PIECE as u64;
+        (start < MAX_LEN).then_some((start, piece))
+    });
+    let ends = pieces
+        .clone()
+        .map(|(start, piece)| start + piece.len() as u64);
+    Some((ends.max().unwrap_or(0), pieces))
+}
+
+/// The image that an input stands for.
+fn device(input: &[u8]) -> Arc<dyn BlockDevice> {
+    let Some((len, pieces)) = pieces(input) else {
+        return Arc::new(MemoryDevice::new(input.to_vec()));
+    };
+    let delta = Delta::new(Arc::new(Hole::new(len)));
+    for (start, piece) in pieces {
+        delta.write_at(start, piece).expect("it is in memory");
+    }
+    Arc::new(delta)
 }
 
 /// A tar or zip file that a step unpacks.
@@ -265,7 +331,7 @@ pub fn manifest(bytes: &[u8]) {
 
 /// A disk image in any container: what is in it is read at its beginning and at some places.
 pub fn container(bytes: &[u8]) {
-    let file = OnHost::new("a.image", bytes);
+    let file = OnHost::image("a.image", bytes);
     let cache = Cache::new(&file.0.path().join("cache"));
     let Ok(image) = cache.open(&file.1, &|_, _| {}) else {
         return;
@@ -284,7 +350,7 @@ pub fn container(bytes: &[u8]) {
 
 /// A disk: its partition table, what is in the partitions, and growing the first.
 pub fn disk(bytes: &[u8]) {
-    let base = Arc::new(MemoryDevice::new(bytes.to_vec()));
+    let base = device(bytes);
     let len = base.len() + (1 << 20);
     let Ok(mut disk) = Disk::open(Arc::new(Delta::grown(base, len))) else {
         return;
@@ -301,14 +367,14 @@ pub fn disk(bytes: &[u8]) {
 
 /// A filesystem, from the superblock to the whole tree.
 pub fn filesystem(bytes: &[u8]) {
-    if let Ok(fs) = imgasm_disk::open(Arc::new(MemoryDevice::new(bytes.to_vec()))) {
+    if let Ok(fs) = imgasm_disk::open(device(bytes)) {
         look_at_all(&*fs);
     }
 }
 
 /// A filesystem to which the stock overlays are applied.
 pub fn apply(bytes: &[u8]) {
-    let base = Arc::new(MemoryDevice::new(bytes.to_vec()));
+    let base = device(bytes);
     let delta = Arc::new(Delta::new(base));
     let Ok(mut fs) = imgasm_disk::open_writable(delta.clone(), OPTIONS) else {
         return;

@@ -10,13 +10,19 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use imgasm_block::{ChunkMap, Digest, MemoryDevice};
+use imgasm::filesystem::xfs::XfsOptions;
+use imgasm::filesystem::{self, FilesystemKind, Identity};
+use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole, MemoryDevice};
 use imgasm_container::{OutputFormat, write_file};
+use imgasm_fs::path::ImagePath;
+use imgasm_fs::tree::{Attributes, Editor, LastLink};
+use imgasm_fs::{Timestamp, WriteOptions};
 use imgasm_guest::packages::rpm_file::RpmFile;
 use imgasm_testkit::damage::damaged;
 use imgasm_testkit::need;
 use imgasm_testkit::rng::Rng;
 use imgasm_testkit::sandbox;
+use uuid::Uuid;
 
 use crate::packages_database::{berkeley, ndb, ndb_indexes, package};
 
@@ -130,7 +136,8 @@ fn seeds(parser: &str, folder: &Path) -> Vec<Vec<u8>> {
         "script" => scripts(),
         "rpm" => vec![package("one", 300), package("eleven", 3)],
         "undo" => vec![b"imgasm undo".to_vec()],
-        "apply" | "filesystem" | "disk" => vec![disk()],
+        "disk" => vec![parsers::packed(&disk())],
+        "apply" | "filesystem" => filesystems(),
         "comps" => text(COMPS),
         "modules" => text(MODULES),
         "dpkg" => text(STATUS),
@@ -217,6 +224,59 @@ fn disk() -> Vec<u8> {
     bytes
 }
 
+/// Small filesystems of our own making, with some of everything in them.
+fn filesystems() -> Vec<Vec<u8>> {
+    let now = Timestamp {
+        seconds: 1_700_000_000,
+        nanoseconds: 0,
+    };
+    let path = |path: &str| ImagePath::parse(path).unwrap();
+    let plain = Attributes::default();
+    let kinds = [
+        (FilesystemKind::Ext4, 16 << 20),
+        (FilesystemKind::Xfs, 300 << 20),
+        (FilesystemKind::Vfat, 1 << 20),
+    ];
+    let made = kinds.map(|(kind, len)| {
+        let device: Arc<dyn BlockDevice> = Arc::new(Delta::new(Arc::new(Hole::new(len))));
+        let identity = Identity {
+            uuid: Uuid::from_bytes([3; 16]),
+            hash_seed: [4; 16],
+        };
+        let options = (kind, &XfsOptions::default());
+        filesystem::make(&device, options, "seed", identity, now).unwrap();
+        let seed = [5; 16];
+        let mut fs =
+            imgasm_disk::open_writable(device.clone(), WriteOptions { now, seed }).unwrap();
+        let mut editor = Editor::new(&mut *fs);
+        editor.mkdir_all(&path("/etc/many"), plain).unwrap();
+        for number in 0..60 {
+            let name = path(&format!("/etc/many/{number}-{}", "name".repeat(8)));
+            let content = b"content ".repeat(number);
+            editor
+                .write(&name, LastLink::Follow, &content, plain)
+                .unwrap();
+        }
+        if kind != FilesystemKind::Vfat {
+            editor.symlink(&path("/etc/link"), b"many").unwrap();
+            let long = b"long/".repeat(100);
+            editor.symlink(&path("/etc/long"), &long).unwrap();
+            let name = path("/etc/many/with");
+            editor.write(&name, LastLink::Follow, b"", plain).unwrap();
+            editor
+                .set_xattr(&name, LastLink::Follow, b"user.a", Some(&[7; 300]))
+                .unwrap();
+            editor.hard_link(&path("/etc/again"), &name).unwrap();
+        }
+        fs.flush().unwrap();
+        drop(fs);
+        let mut image = vec![0; usize::try_from(len).unwrap()];
+        device.read_at(0, &mut image).unwrap();
+        parsers::packed(&image)
+    });
+    made.into()
+}
+
 fn chunk_map() -> ChunkMap {
     ChunkMap::compute(&MemoryDevice::new(disk())).unwrap()
 }
@@ -236,7 +296,12 @@ fn containers(folder: &Path) -> Vec<Vec<u8>> {
         let format: OutputFormat = name.parse().unwrap();
         let path = folder.join(name);
         write_file(&device, &chunk_map(), format, &path, &|_, _| {}).unwrap();
-        fs::read(path).unwrap()
+        let bytes = fs::read(path).unwrap();
+        // The compressed ones are as short as they can be.
+        match name.starts_with("raw.") {
+            true => bytes,
+            false => parsers::packed(&bytes),
+        }
     });
     written.into_iter().chain([archive()]).collect()
 }
