@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 
-use super::format::inode::Inode;
+use super::format::features::RoCompat;
+use super::format::inode::{Inode, flags};
 use super::format::numbers::InodeNumber;
 use super::namespace::node;
 use crate::problem::at_inode;
@@ -13,7 +14,7 @@ use imgasm_fs::FileSystem;
 use imgasm_fs::error::{Error, Result};
 use imgasm_fs::types::{
     DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata, MetadataChange, NewNode,
-    NodeId, Rename,
+    NodeFlags, NodeId, Rename,
 };
 
 impl Ext4 {
@@ -63,6 +64,17 @@ impl FileSystem for Ext4 {
 
     fn metadata(&self, id: NodeId) -> Result<Metadata> {
         self.stat(self.inode_number(id)?)
+    }
+
+    fn flags(&self, id: NodeId) -> Result<NodeFlags> {
+        let inode = self.read_inode(self.inode_number(id)?)?;
+        let has_projects = self.has_ro(RoCompat::PROJECT);
+        Ok(NodeFlags {
+            immutable: inode.has_flag(flags::IMMUTABLE),
+            append_only: inode.has_flag(flags::APPEND),
+            project: if has_projects { inode.project() } else { 0 },
+            inherits_project: has_projects && inode.has_flag(flags::PROJINHERIT),
+        })
     }
 
     fn read_dir(&self, directory: NodeId) -> Result<Vec<DirEntry>> {

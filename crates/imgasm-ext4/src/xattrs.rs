@@ -9,9 +9,7 @@ use super::format::acl;
 use super::format::features::{Compat, Incompat};
 use super::format::inode::{Inode, TimeField, flags};
 use super::format::numbers::{BlockNumber, InodeNumber, to_u64, to_usize};
-use super::format::xattr::{
-    self, Attribute, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, MAX_NAME_LEN, Value,
-};
+use super::format::xattr::{self, Attribute, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, Value};
 use super::stage::Kind;
 use crate::problem::{at_inode, corrupt, incompatible};
 use crate::volume::Ext4;
@@ -101,9 +99,6 @@ impl Ext4 {
         let mut inode = self.read_inode(number)?;
         let (index, rest) = xattr::split_name(name)
             .ok_or_else(|| unstorable(name, "its prefix is not one that ext4 stores"))?;
-        if rest.len() > MAX_NAME_LEN {
-            return Err(unstorable(name, "it is longer than 255 bytes"));
-        }
         let value = match (index, value) {
             (INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT, Some(value)) => {
                 let acl = Acl::decode(value).map_err(|problem| problem.of(name))?;

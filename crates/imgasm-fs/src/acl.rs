@@ -82,8 +82,9 @@ pub enum Problem {
     /// They do not begin with version 2, or end within an entry.
     #[error("it is not a list of entries after a version of 2")]
     Form,
-    /// An entry has a tag that is not known, or permissions beyond read, write and execute.
-    #[error("an entry has an unknown tag or unknown permissions")]
+    /// An entry has a tag that is not known, permissions beyond read, write and execute, or the id that
+    /// stands for nobody.
+    #[error("an entry has an unknown tag, unknown permissions or no valid id")]
     Entry,
     /// The entries are not those that a list must have.
     #[error(
@@ -128,7 +129,9 @@ impl Acl {
             && count(|tag| *tag == Tag::Other) == 1
             && masks <= 1
             && (named == 0 || masks == 1);
-        if entries.iter().any(|entry| entry.permissions > 7) {
+        let names_nobody = |tag| matches!(tag, Tag::User(NO_ID) | Tag::Group(NO_ID));
+        let bad = |entry: &AclEntry| entry.permissions > 7 || names_nobody(entry.tag);
+        if entries.iter().any(bad) {
             Err(Problem::Entry)
         } else if sound {
             Ok(())

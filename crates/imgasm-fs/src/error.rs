@@ -120,6 +120,35 @@ pub enum Error {
         /// What was expected: `a directory`, `a regular file`, …
         expected: &'static str,
     },
+    /// What has the name is of another kind than what is to take its place.
+    #[error(
+        "what is called {:?} there is {replaced}",
+        String::from_utf8_lossy(name)
+    )]
+    OtherKind {
+        /// What it is: `a directory`, `no directory`.
+        replaced: &'static str,
+        /// The name.
+        name: Vec<u8>,
+    },
+    /// A flag of the node forbids it to everybody, root too.
+    #[error("{node} is {flag}")]
+    Protected {
+        /// The node: the file itself, or the directory that its name is in.
+        node: NodeId,
+        /// The flag, and how `chattr` has it.
+        flag: &'static str,
+    },
+    /// The directory takes only nodes of its own project.
+    #[error("{directory} takes only what belongs to its project {project}, and {node} does not")]
+    OtherProject {
+        /// The node.
+        node: NodeId,
+        /// The directory.
+        directory: NodeId,
+        /// Its project.
+        project: u32,
+    },
     /// A directory that must be empty is not.
     #[error("directory {0} is not empty")]
     NotEmpty(NodeId),

@@ -7,8 +7,8 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::rules;
 use crate::types::{
-    DirEntry, FileExtent, FileSystemInfo, Finding, Metadata, MetadataChange, NewNode, NodeId,
-    Rename,
+    DirEntry, FileExtent, FileSystemInfo, Finding, Metadata, MetadataChange, NewNode, NodeFlags,
+    NodeId, Rename,
 };
 
 /// A filesystem on a block device, read and written without the help of a kernel.
@@ -47,6 +47,15 @@ pub trait FileSystem: Send {
 
     /// The metadata of a node, as `stat` shows it.
     fn metadata(&self, node: NodeId) -> Result<Metadata>;
+
+    /// The flags of a node that bind root, too. A format without such has none.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::metadata`].
+    fn flags(&self, node: NodeId) -> Result<NodeFlags> {
+        let _ = node;
+        Ok(NodeFlags::default())
+    }
 
     /// The entries of a directory without `.` and `..`, in no promised order.
     fn read_dir(&self, directory: NodeId) -> Result<Vec<DirEntry>>;
@@ -144,7 +153,7 @@ pub trait FileSystem: Send {
     /// Makes a new node called `name` in `directory`. A directory comes with its own `.` and `..`.
     ///
     /// # Errors
-    /// [`Error::BadName`], [`Error::AlreadyExists`], [`Error::Unstorable`].
+    /// [`Error::BadName`], [`Error::AlreadyExists`], [`Error::Unstorable`], [`Error::Protected`].
     fn create(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId> {
         rules::create(self, directory, name, new)
     }
@@ -152,7 +161,8 @@ pub trait FileSystem: Send {
     /// Gives a node that is not a directory a further name.
     ///
     /// # Errors
-    /// [`Error::WrongType`], [`Error::BadName`], [`Error::AlreadyExists`].
+    /// [`Error::WrongType`], [`Error::BadName`], [`Error::AlreadyExists`], [`Error::Protected`],
+    /// [`Error::OtherProject`].
     fn link(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()> {
         rules::link(self, node, directory, name)
     }
@@ -161,8 +171,8 @@ pub trait FileSystem: Send {
     /// empty directory by a directory; two names of one file stay as they are.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::BadName`], [`Error::WrongType`], [`Error::NotEmpty`],
-    /// [`Error::IntoItself`].
+    /// [`Error::NotFound`], [`Error::BadName`], [`Error::OtherKind`], [`Error::NotEmpty`],
+    /// [`Error::IntoItself`], [`Error::Protected`], [`Error::OtherProject`].
     fn rename(&mut self, from: NodeId, from_name: &[u8], to: NodeId, to_name: &[u8]) -> Result<()> {
         rules::rename(self, from, from_name, to, to_name)
     }
@@ -171,13 +181,16 @@ pub trait FileSystem: Send {
     /// last name.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotEmpty`].
+    /// [`Error::NotFound`], [`Error::NotEmpty`], [`Error::Protected`].
     fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
         rules::remove(self, directory, name)
     }
 
     /// Changes permissions, owner, group or times. Permissions go to the access control list as
     /// well, if there is one: the group's bits are its mask.
+    ///
+    /// # Errors
+    /// [`Error::Protected`].
     fn set_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
         rules::set_metadata(self, node, change)
     }
@@ -188,7 +201,7 @@ pub trait FileSystem: Send {
     ///
     /// # Errors
     /// [`Error::Unstorable`] if the format or this type of file has no such attribute, or the value
-    /// is not a valid access control list.
+    /// is not a valid access control list; [`Error::Protected`].
     fn set_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()> {
         rules::set_xattr(self, node, name, value)
     }

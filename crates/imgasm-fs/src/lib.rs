@@ -90,7 +90,8 @@ pub use rules::is_name;
 pub use sparsify::sparsify;
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,
-    MetadataChange, NewNode, NodeId, NodeKind, Rename, Severity, Timestamp, WriteOptions,
+    MetadataChange, NewNode, NodeFlags, NodeId, NodeKind, Rename, Severity, Timestamp,
+    WriteOptions,
 };
 
 /// The longest name in a directory, in bytes (`NAME_MAX`).

@@ -11,6 +11,7 @@
 use std::io::Read;
 
 use crate::acl::{self, Acl, Setting};
+use crate::rules;
 use crate::{
     Error, FileSystem, FileType, Metadata, MetadataChange, NewNode, NodeId, NodeKind, Result,
 };
@@ -117,13 +118,14 @@ pub fn create(
 /// Replaces the content of a regular file, which loses its capabilities.
 ///
 /// # Errors
-/// Those of [`FileSystem::write_content`].
+/// Those of [`FileSystem::write_content`], and [`Error::Protected`].
 pub fn write_content(
     fs: &mut dyn FileSystem,
     node: NodeId,
     size: u64,
     content: &mut dyn Read,
 ) -> Result<()> {
+    rules::check_content(fs, node, None)?;
     drop_capabilities(fs, node)?;
     fs.write_content(node, size, content)
 }
@@ -131,9 +133,10 @@ pub fn write_content(
 /// Writes into a regular file, which loses its capabilities.
 ///
 /// # Errors
-/// Those of [`FileSystem::write_at`].
+/// Those of [`FileSystem::write_at`], and [`Error::Protected`].
 pub fn write_at(fs: &mut dyn FileSystem, node: NodeId, offset: u64, data: &[u8]) -> Result<()> {
     if !data.is_empty() {
+        rules::check_content(fs, node, Some(offset))?;
         drop_capabilities(fs, node)?;
     }
     fs.write_at(node, offset, data)
@@ -142,8 +145,9 @@ pub fn write_at(fs: &mut dyn FileSystem, node: NodeId, offset: u64, data: &[u8])
 /// Makes a regular file `size` bytes long; it loses its capabilities.
 ///
 /// # Errors
-/// Those of [`FileSystem::set_size`].
+/// Those of [`FileSystem::set_size`], and [`Error::Protected`].
 pub fn set_size(fs: &mut dyn FileSystem, node: NodeId, size: u64) -> Result<()> {
+    rules::check_content(fs, node, None)?;
     drop_capabilities(fs, node)?;
     fs.set_size(node, size)
 }

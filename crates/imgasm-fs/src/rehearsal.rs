@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::types::{
     DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata, MetadataChange, NewNode,
-    NodeId, NodeKind, Rename, Timestamp,
+    NodeFlags, NodeId, NodeKind, Rename, Timestamp,
 };
 use crate::{FileSystem, NAME_MAX};
 
@@ -34,6 +34,7 @@ type Names = BTreeMap<Vec<u8>, (NodeId, FileType)>;
 /// A node that differs from the one below.
 struct Node {
     metadata: Metadata,
+    flags: NodeFlags,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     body: Body,
     /// The directory that a directory lies in, if it was made or moved.
@@ -67,6 +68,7 @@ impl<'a> Rehearsal<'a> {
         if !self.nodes.contains_key(&node) {
             let copy = Node {
                 metadata: self.below.metadata(node)?,
+                flags: self.below.flags(node)?,
                 xattrs: self.below.xattrs(node)?,
                 body: Body::Below,
                 parent: None,
@@ -210,6 +212,13 @@ impl FileSystem for Rehearsal<'_> {
         Ok(metadata)
     }
 
+    fn flags(&self, node: NodeId) -> Result<NodeFlags> {
+        match self.nodes.get(&node) {
+            Some(node) => Ok(node.flags),
+            None => self.below.flags(node),
+        }
+    }
+
     fn read_dir(&self, directory: NodeId) -> Result<Vec<DirEntry>> {
         match self.nodes.get(&directory).map(|node| &node.body) {
             Some(Body::Directory(names)) => Ok(names
@@ -327,6 +336,7 @@ impl FileSystem for Rehearsal<'_> {
         let file_type = new.kind.file_type();
         let is_directory = file_type == FileType::Directory;
         let node = NodeId(u64::MAX - self.made);
+        let above = self.flags(directory)?;
         let (names, metadata) = self.names(directory)?;
         names.insert(name.to_vec(), (node, file_type));
         metadata.links += u32::from(is_directory);
@@ -345,8 +355,18 @@ impl FileSystem for Rehearsal<'_> {
             created: Some(now),
         };
         self.made += 1;
+        let flags = NodeFlags {
+            project: if above.inherits_project {
+                above.project
+            } else {
+                0
+            },
+            inherits_project: above.inherits_project && is_directory,
+            ..NodeFlags::default()
+        };
         let new = Node {
             metadata,
+            flags,
             xattrs: BTreeMap::new(),
             body,
             parent: is_directory.then_some(directory),

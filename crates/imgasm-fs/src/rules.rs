@@ -1,13 +1,24 @@
 //! The rules of the VFS, which belong to no format: which names are valid, what may be linked,
-//! moved, replaced and removed, and which permissions an access control list leaves.
+//! moved, replaced and removed, which nodes nobody may change, which attributes there can be, and which
+//! permissions an access control list leaves.
 //!
 //! [`FileSystem`]'s provided methods apply them and then call the engine's primitives, so that an
 //! engine holds nothing but its format. What a rule refuses is refused before anything is changed.
 
 use crate::acl::{self, Acl};
 use crate::error::{Error, NameProblem, Result};
-use crate::types::{DirEntry, FileType, MetadataChange, NewNode, NodeId, NodeKind, Rename};
+use crate::types::{
+    DeviceNumber, DirEntry, FileType, MetadataChange, NewNode, NodeId, NodeKind, Rename,
+};
 use crate::{FileSystem, NAME_MAX};
+
+/// The longest name of an extended attribute, with its namespace, in bytes (`XATTR_NAME_MAX`).
+const XATTR_NAME_MAX: usize = 255;
+/// The longest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
+const XATTR_SIZE_MAX: usize = 65536;
+/// The largest numbers of a device (`MINORBITS`).
+const MAJOR_MAX: u32 = 0xfff;
+const MINOR_MAX: u32 = 0xf_ffff;
 
 /// The longest target of a symbolic link that Linux follows, in bytes (`PATH_MAX` less the NUL).
 const TARGET_MAX: usize = 4095;
@@ -52,6 +63,69 @@ fn check_target(target: &[u8]) -> Result<()> {
         what: "the target of a symbolic link".to_owned(),
         problem,
     })
+}
+
+/// The number of a new device: Linux has 12 bits and 20 for it.
+fn check_device(device: DeviceNumber) -> Result<()> {
+    let DeviceNumber { major, minor } = device;
+    if major <= MAJOR_MAX && minor <= MINOR_MAX {
+        return Ok(());
+    }
+    Err(Error::Unstorable {
+        what: format!("device {major}:{minor}"),
+        problem: format!("numbers go to {MAJOR_MAX}:{MINOR_MAX}"),
+    })
+}
+
+/// Refuses what nobody may change, link or remove (`IS_IMMUTABLE`, `IS_APPEND`).
+fn expect_free<F: FileSystem + ?Sized>(fs: &F, node: NodeId) -> Result<()> {
+    let flags = fs.flags(node)?;
+    let flag = match (flags.immutable, flags.append_only) {
+        (true, _) => "immutable (chattr +i)",
+        (_, true) => "append-only (chattr +a)",
+        _ => return Ok(()),
+    };
+    Err(Error::Protected { node, flag })
+}
+
+/// Refuses a directory that no name may be added to.
+fn expect_open<F: FileSystem + ?Sized>(fs: &F, directory: NodeId) -> Result<()> {
+    if fs.flags(directory)?.immutable {
+        expect_free(fs, directory)?;
+    }
+    Ok(())
+}
+
+/// Refuses a node of another project than the one whose nodes alone a directory takes
+/// (`FS_PROJINHERIT_FL`).
+fn expect_same_project<F: FileSystem + ?Sized>(
+    fs: &F,
+    node: NodeId,
+    directory: NodeId,
+) -> Result<()> {
+    let wanted = fs.flags(directory)?;
+    if !wanted.inherits_project || fs.flags(node)?.project == wanted.project {
+        return Ok(());
+    }
+    Err(Error::OtherProject {
+        node,
+        directory,
+        project: wanted.project,
+    })
+}
+
+/// Refuses to change the content of a file that nobody may change; one that is append-only can become
+/// longer.
+pub(crate) fn check_content<F: FileSystem + ?Sized>(
+    fs: &F,
+    node: NodeId,
+    offset: Option<u64>,
+) -> Result<()> {
+    let flags = fs.flags(node)?;
+    if flags.append_only && !flags.immutable && offset == Some(fs.metadata(node)?.size) {
+        return Ok(());
+    }
+    expect_free(fs, node)
 }
 
 fn file_type<F: FileSystem + ?Sized>(fs: &F, node: NodeId) -> Result<FileType> {
@@ -106,9 +180,12 @@ pub(crate) fn create<F: FileSystem + ?Sized>(
 ) -> Result<NodeId> {
     fs.check_writable()?;
     check_new_name(fs, directory, name)?;
-    if let NodeKind::Symlink(target) = new.kind {
-        check_target(target)?;
+    match new.kind {
+        NodeKind::Symlink(target) => check_target(target)?,
+        NodeKind::CharDevice(device) | NodeKind::BlockDevice(device) => check_device(device)?,
+        _ => {}
     }
+    expect_open(fs, directory)?;
     fs.check_storable(name, Some(new))?;
     fs.insert_node(directory, name, new)
 }
@@ -123,10 +200,13 @@ pub(crate) fn link<F: FileSystem + ?Sized>(
     if file_type(fs, node)? == FileType::Directory {
         return Err(Error::WrongType {
             node,
-            expected: "something other than a directory",
+            expected: "a file: directories have one name",
         });
     }
     check_new_name(fs, directory, name)?;
+    expect_open(fs, directory)?;
+    expect_free(fs, node)?;
+    expect_same_project(fs, node, directory)?;
     fs.check_storable(name, None)?;
     fs.insert_name(node, directory, name)
 }
@@ -141,6 +221,8 @@ pub(crate) fn remove<F: FileSystem + ?Sized>(
     if file_type(fs, node)? == FileType::Directory {
         expect_empty(fs, node)?;
     }
+    expect_free(fs, directory)?;
+    expect_free(fs, node)?;
     fs.remove_name(directory, name, node)
 }
 
@@ -170,19 +252,25 @@ pub(crate) fn rename<F: FileSystem + ?Sized>(
     if let Some(old) = replaced {
         let replaces_directory = file_type(fs, old)? == FileType::Directory;
         if replaces_directory != is_directory {
-            return Err(Error::WrongType {
-                node: old,
-                expected: if is_directory {
+            return Err(Error::OtherKind {
+                replaced: if replaces_directory {
                     "a directory"
                 } else {
-                    "something other than a directory"
+                    "no directory"
                 },
+                name: to_name.to_vec(),
             });
         }
         if is_directory {
             expect_empty(fs, old)?;
         }
+        expect_free(fs, to)?;
+        expect_free(fs, old)?;
     }
+    expect_free(fs, from)?;
+    expect_free(fs, node)?;
+    expect_open(fs, to)?;
+    expect_same_project(fs, node, to)?;
     fs.check_storable(to_name, None)?;
     fs.move_name(&Rename {
         node,
@@ -234,6 +322,7 @@ pub(crate) fn set_metadata<F: FileSystem + ?Sized>(
     if *change == MetadataChange::default() {
         return Ok(());
     }
+    expect_free(fs, node)?;
     if let Some(permissions) = change.permissions
         && let Some(stored) = fs.xattrs(node)?.get(acl::ACCESS)
     {
@@ -247,6 +336,30 @@ pub(crate) fn set_metadata<F: FileSystem + ?Sized>(
     fs.store_metadata(node, change)
 }
 
+/// Refuses an attribute that Linux has on no filesystem.
+fn check_xattr(name: &[u8], value: &[u8], file_type: FileType) -> Result<()> {
+    let is_of_user = name.starts_with(b"user.");
+    let problem = if name.len() > XATTR_NAME_MAX {
+        format!(
+            "the name has {} bytes, at most {XATTR_NAME_MAX}",
+            name.len()
+        )
+    } else if value.len() > XATTR_SIZE_MAX {
+        format!(
+            "the value has {} bytes, at most {XATTR_SIZE_MAX}",
+            value.len()
+        )
+    } else if is_of_user && !matches!(file_type, FileType::Regular | FileType::Directory) {
+        "only files and directories have attributes of users".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::Unstorable {
+        what: format!("attribute {:?}", String::from_utf8_lossy(name)),
+        problem,
+    })
+}
+
 pub(crate) fn set_xattr<F: FileSystem + ?Sized>(
     fs: &mut F,
     node: NodeId,
@@ -254,10 +367,14 @@ pub(crate) fn set_xattr<F: FileSystem + ?Sized>(
     value: Option<&[u8]>,
 ) -> Result<()> {
     fs.check_writable()?;
+    expect_free(fs, node)?;
+    let metadata = fs.metadata(node)?;
+    if let Some(value) = value {
+        check_xattr(name, value, metadata.file_type)?;
+    }
     let (Some(value), true) = (value, acl::is_acl(name)) else {
         return fs.store_xattr(node, name, value);
     };
-    let metadata = fs.metadata(node)?;
     let setting = acl::Setting::new(name, value, &metadata)?;
     fs.store_xattr(node, name, setting.stored.as_deref())?;
     if setting.permissions != metadata.permissions {

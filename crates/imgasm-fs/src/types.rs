@@ -137,6 +137,19 @@ pub struct Metadata {
     pub created: Option<Timestamp>,
 }
 
+/// The flags of a node that bind everybody, root too, and its project.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeFlags {
+    /// Nothing of it may change, and it gets no other names (`chattr +i`).
+    pub immutable: bool,
+    /// The same, but that something may be added to it (`chattr +a`).
+    pub append_only: bool,
+    /// The project that it belongs to, for quotas; 0 for none.
+    pub project: u32,
+    /// Whether a directory takes only nodes of its project (`chattr +P`).
+    pub inherits_project: bool,
+}
+
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirEntry {

@@ -7,12 +7,12 @@ use std::ops::Range;
 
 use imgasm_fs::{
     DirEntry, FileExtent, FileSystem, FileSystemInfo, FileType, Finding, Location, Metadata,
-    MetadataChange, NewNode, NodeId, Rename, Result,
+    MetadataChange, NewNode, NodeFlags, NodeId, Rename, Result,
 };
 
 use crate::ag::read_free_space;
 use crate::format::device_number::decode_device;
-use crate::format::inode::Time;
+use crate::format::inode::{Time, flags};
 use crate::inode::Fork;
 use crate::problem::{FS, corrupt};
 use crate::xfs::Xfs;
@@ -105,6 +105,17 @@ impl FileSystem for Xfs {
             modified: core.time(Time::Modified),
             changed: core.time(Time::Changed),
             created: (core.di_version >= 3).then(|| core.time(Time::Created)),
+        })
+    }
+
+    fn flags(&self, node: NodeId) -> Result<NodeFlags> {
+        let core = &self.inode(node)?.core;
+        let has = |flag| core.di_flags.get() & flag != 0;
+        Ok(NodeFlags {
+            immutable: has(flags::IMMUTABLE),
+            append_only: has(flags::APPEND_ONLY),
+            project: core.project(),
+            inherits_project: has(flags::INHERIT_PROJECT),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Tests of `imgasm-disk`, in one program.
 
 mod differential;
+mod flags;
 mod flush_failure;
 mod gpt;
 mod limits;

@@ -17,8 +17,6 @@ pub const INODE_HEADER_LEN: usize = 4;
 pub const BLOCK_HEADER_LEN: usize = 32;
 /// Bytes of an entry before its name.
 const ENTRY_LEN: usize = 16;
-/// The longest name behind the prefix, in bytes.
-pub const MAX_NAME_LEN: usize = 255;
 /// The index that stands for `system.`; the content of inline files is `system.data`.
 pub const INDEX_SYSTEM: u8 = 7;
 /// The index that stands for `encryption.`; the policy of an encrypted file is `encryption.c`.

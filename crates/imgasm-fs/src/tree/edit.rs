@@ -269,7 +269,8 @@ impl<'a> Editor<'a> {
         }
         match locate(self.fs, path, LastLink::Keep) {
             Ok(place) if place.node.is_some() => {}
-            Ok(_) | Err(Error::NotFound { .. }) => return Ok(false),
+            Ok(_) => return Ok(false),
+            Err(error) if error.is_absence() => return Ok(false),
             Err(error) => return Err(error),
         }
         let entries: Vec<_> = walk(self.fs, path)?.collect::<Result<_>>()?;

@@ -30,3 +30,13 @@ pub(crate) fn shown(attributes: &Attributes) -> Result<BTreeMap<Vec<u8>, Vec<u8>
         })
         .collect()
 }
+
+/// What is wrong with the access control lists among the attributes, as `xfs_repair` has it.
+pub(crate) fn bad_acls(attributes: &Attributes) -> impl Iterator<Item = String> {
+    let lists = attributes.iter().filter(|(key, _)| key.is_acl());
+    lists.filter_map(|(key, value)| {
+        let problem = acl::problem(value)?;
+        let name = String::from_utf8_lossy(&key.name);
+        Some(format!("the attribute {name} is not valid: {problem}"))
+    })
+}

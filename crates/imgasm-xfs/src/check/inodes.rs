@@ -158,7 +158,10 @@ fn check_inode(
     if volume.geometry.features.rmapbt {
         add_inode(volume, inode, &mut held.owners)?;
     }
-    if found(report, attr::load::load(volume, inode))?.is_some() {
+    if let Some(attributes) = found(report, attr::load::load(volume, inode))? {
+        for problem in attr::bad_acls(&attributes) {
+            finding(report, Location::Inode(number.0), problem);
+        }
         let checked = attributes::check(volume, inode, report);
         found(report, checked)?;
     }

@@ -10,8 +10,8 @@ pub(crate) fn decode_device(raw: u32) -> DeviceNumber {
     }
 }
 
-/// The form of a device's number on the disk, if it fits.
+/// The form of a device's number on the disk, if the kernel makes such devices on XFS: it leaves five of
+/// the bits of the major number alone (`xfs_vn_mknod`).
 pub(crate) fn encode_device(number: DeviceNumber) -> Option<u32> {
-    (number.major <= 0x3fff && number.minor <= 0x3_ffff)
-        .then_some(number.major << 18 | number.minor)
+    (number.major <= 0x1ff && number.minor <= 0x3_ffff).then_some(number.major << 18 | number.minor)
 }

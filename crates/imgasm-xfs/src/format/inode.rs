@@ -25,17 +25,34 @@ pub(crate) mod flags {
     pub(crate) const PREALLOCATED: u16 = 0x0002;
     /// The inode of the realtime section's bitmap.
     pub(crate) const NEW_BITMAP: u16 = 0x0004;
+    pub(crate) const IMMUTABLE: u16 = 0x0008;
+    pub(crate) const APPEND_ONLY: u16 = 0x0010;
+    pub(crate) const SYNC: u16 = 0x0020;
+    pub(crate) const NO_ATIME: u16 = 0x0040;
+    pub(crate) const NO_DUMP: u16 = 0x0080;
+    pub(crate) const INHERIT_REALTIME: u16 = 0x0100;
     pub(crate) const INHERIT_PROJECT: u16 = 0x0200;
     /// `di_extsize` is used: for the file itself, and for new ones in the directory.
     pub(crate) const EXTENT_SIZE: u16 = 0x0800;
     pub(crate) const INHERIT_EXTENT_SIZE: u16 = 0x1000;
+    pub(crate) const NO_DEFRAG: u16 = 0x2000;
+    pub(crate) const FILE_STREAM: u16 = 0x4000;
+    /// Those that a new file or directory takes from its directory as they are, unless the kernel was
+    /// told otherwise (`/proc/sys/fs/xfs/inherit_*`).
+    pub(crate) const INHERITED: u16 = SYNC | NO_ATIME | NO_DUMP | NO_DEFRAG | FILE_STREAM;
+    /// Those that a new directory takes as well.
+    pub(crate) const INHERITED_BY_DIRECTORIES: u16 =
+        INHERIT_REALTIME | INHERIT_PROJECT | INHERIT_EXTENT_SIZE;
 }
 
 /// Bits of `di_flags2`.
 pub(crate) mod flags2 {
     use crate::format::features::Features;
 
+    pub(crate) const DAX: u64 = 0x1;
     pub(crate) const REFLINK: u64 = 0x2;
+    /// `di_cowextsize` is used.
+    pub(crate) const COW_EXTENT_SIZE: u64 = 0x4;
     pub(crate) const BIGTIME: u64 = 0x8;
     pub(crate) const NREXT64: u64 = 0x10;
 
@@ -166,7 +183,8 @@ impl Core {
     pub(crate) fn set_time(&mut self, which: Time, time: Timestamp) {
         let bigtime = self.has(flags2::BIGTIME);
         let (first, last) = if bigtime {
-            let last = i64::try_from(u64::MAX / NANOSECONDS).expect("fewer than 2^35");
+            // Quotas have units of four seconds, and so the kernel ends here (`XFS_BIGTIME_TIME_MAX`).
+            let last = i64::try_from(u64::MAX / NANOSECONDS & !3).expect("fewer than 2^35");
             (-BIGTIME_EPOCH, last - BIGTIME_EPOCH)
         } else {
             (i64::from(i32::MIN), i64::from(i32::MAX))
@@ -201,6 +219,40 @@ impl Core {
                 self.set_time(which, time);
             }
         }
+    }
+
+    /// Takes from the directory that it is made in what the kernel has a new node take
+    /// (`xfs_inode_inherit_flags`, `xfs_inode_inherit_flags2`).
+    pub(crate) fn inherit(&mut self, directory: &Self, file_type: FileType) {
+        let above = directory.di_flags.get();
+        if above & flags::INHERIT_PROJECT != 0 {
+            self.di_projid_lo = directory.di_projid_lo;
+            self.di_projid_hi = directory.di_projid_hi;
+        }
+        let mut flags = above & flags::INHERITED;
+        let hint = above & flags::INHERIT_EXTENT_SIZE != 0;
+        match file_type {
+            FileType::Directory => flags |= above & flags::INHERITED_BY_DIRECTORIES,
+            FileType::Regular if hint => flags |= flags::EXTENT_SIZE,
+            FileType::Regular => {}
+            _ => return,
+        }
+        if hint {
+            self.di_extsize = directory.di_extsize;
+        }
+        self.di_flags = (self.di_flags.get() | flags).into();
+        if self.di_version >= 3 {
+            let above = directory.di_flags2.get() & (flags2::DAX | flags2::COW_EXTENT_SIZE);
+            self.di_flags2 = (self.di_flags2.get() | above).into();
+            if above & flags2::COW_EXTENT_SIZE != 0 {
+                self.di_cowextsize = directory.di_cowextsize;
+            }
+        }
+    }
+
+    /// The project that it belongs to.
+    pub(crate) fn project(&self) -> u32 {
+        u32::from(self.di_projid_hi.get()) << 16 | u32::from(self.di_projid_lo.get())
     }
 
     /// What is wrong with an inode in use, although it can be read.

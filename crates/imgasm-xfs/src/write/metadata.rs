@@ -10,9 +10,6 @@ use crate::problem::unstorable;
 use crate::volume::Volume;
 use crate::write::Writer;
 
-/// The longest name of an attribute without its namespace.
-const MAX_NAME: usize = 255;
-
 impl Writer {
     /// Changes permissions, owner, group or times.
     pub(crate) fn set_metadata(
@@ -62,9 +59,6 @@ impl Writer {
                     "XFS has the namespaces user, trusted and security, and access control lists",
                 )
             })?;
-        if key.name.len() > MAX_NAME {
-            return Err(unstorable(what(), "the name is longer than 255 bytes"));
-        }
         let attributes = self.attributes(volume, number)?;
         let changed = match value {
             None => attributes.remove(&key).is_some(),
@@ -76,7 +70,7 @@ impl Writer {
                     value.to_vec()
                 };
                 if value.len() > remote::MAX_VALUE {
-                    return Err(unstorable(what(), "the value is longer than 65536 bytes"));
+                    return Err(unstorable(what(), "it has too many entries"));
                 }
                 attributes.insert(key, value);
                 true

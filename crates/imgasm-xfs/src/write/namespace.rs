@@ -8,7 +8,7 @@ use crate::alloc::chunk_blocks::first_generation;
 use crate::dir::Directory;
 use crate::extent_map::ExtentMap;
 use crate::format::device_number::encode_device;
-use crate::format::inode::{Core, Time, decode_core, flags, flags2};
+use crate::format::inode::{Core, Time, decode_core, flags2};
 use crate::format::numbers::InodeNumber;
 use crate::format::symlink::MAX_TARGET;
 use crate::inode;
@@ -66,9 +66,7 @@ impl Writer {
         let data = new_data(&new.kind)?;
         let number = self.allocator.allocate_inode(volume, directory)?;
         let file_type = new.kind.file_type();
-        let parent = &self.stage(volume, directory)?.inode.core;
-        let inherited = parent.di_flags.get() & flags::INHERIT_PROJECT;
-        let project = (parent.di_projid_lo, parent.di_projid_hi);
+        let parent = self.stage(volume, directory)?.inode.core;
         let mut core = self.new_core(volume, number)?;
         core.di_mode = (file_type.mode_bits() | new.permissions & 0o7777).into();
         core.di_uid = new.uid.into();
@@ -79,12 +77,7 @@ impl Writer {
             1
         }
         .into();
-        if inherited != 0 {
-            (core.di_projid_lo, core.di_projid_hi) = project;
-            if file_type == FileType::Directory {
-                core.di_flags = inherited.into();
-            }
-        }
+        core.inherit(&parent, file_type);
         if let Fork::Local(content) = &data {
             core.di_size = (content.len() as u64).into();
         }
@@ -260,7 +253,7 @@ fn new_data(kind: &NodeKind<'_>) -> Result<Fork> {
             Fork::Device(encode_device(*number).ok_or_else(|| {
                 unstorable(
                     format!("device {}:{}", number.major, number.minor),
-                    "XFS stores 14 bits of major and 18 bits of minor numbers",
+                    "on XFS, major numbers have 9 bits and minor numbers 18",
                 )
             })?)
         }

@@ -1,5 +1,6 @@
 //! The engine against `xfs_repair` and the kernel.
 
+mod acls;
 mod check;
 mod forms;
 mod grow;

@@ -1,6 +1,8 @@
 //! Access control lists: XFS stores them big-endian and with a count (`xfs_acl`), the kernel shows
 //! them little-endian and with a version (`posix_acl_xattr_header`).
 
+use imgasm_fs::acl::{Acl, AclEntry, Tag};
+
 /// `POSIX_ACL_XATTR_VERSION`.
 const VERSION: u32 = 2;
 /// Bytes of an entry on the disk: tag, id, permissions and padding.
@@ -53,7 +55,7 @@ pub(crate) fn from_kernel(shown: &[u8]) -> Option<Vec<u8>> {
         let id = if NAMED.contains(&tag) {
             u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]])
         } else {
-            0
+            NO_ID
         };
         stored.extend_from_slice(&u32::from(tag).to_be_bytes());
         stored.extend_from_slice(&id.to_be_bytes());
@@ -61,4 +63,33 @@ pub(crate) fn from_kernel(shown: &[u8]) -> Option<Vec<u8>> {
         stored.extend_from_slice(&[0; 2]);
     }
     Some(stored)
+}
+
+/// What is wrong with a list on the disk: it has one entry each for the owner, the owning group and
+/// others, a mask if users or groups are named, and none of these twice (`xfs_acl_valid` of `xfs_repair`).
+pub(crate) fn problem(stored: &[u8]) -> Option<String> {
+    let shown = match to_kernel(stored) {
+        Ok(shown) => shown,
+        Err(problem) => return Some(problem),
+    };
+    let entries = match Acl::decode(&shown) {
+        Ok(acl) => acl.entries().to_vec(),
+        Err(problem) => return Some(problem.to_string()),
+    };
+    let has = |tag| entries.iter().any(|entry| entry.tag == tag);
+    let is_named = |tag| matches!(tag, Tag::User(_) | Tag::Group(_));
+    let is_twice =
+        |(at, entry): (usize, &AclEntry)| entries[..at].iter().any(|other| other.tag == entry.tag);
+    let lacks = |tag: Tag, what: &str| (!has(tag)).then(|| format!("it has no entry for {what}"));
+    let needs_mask = entries.iter().any(|entry| is_named(entry.tag));
+    lacks(Tag::UserObj, "the owner")
+        .or_else(|| lacks(Tag::GroupObj, "the owning group"))
+        .or_else(|| lacks(Tag::Other, "others"))
+        .or_else(|| lacks(Tag::Mask, "the mask").filter(|_| needs_mask))
+        .or_else(|| {
+            let mut numbered = entries.iter().enumerate();
+            numbered
+                .any(is_twice)
+                .then(|| "it has an entry twice".to_owned())
+        })
 }

@@ -56,7 +56,8 @@ impl Shell<'_, '_> {
     /// Several tests with `-a` and `-o` between them. What is one test is found by its length, as
     /// far as that is not ambiguous.
     fn joined(&mut self, words: &[&str]) -> Run {
-        if words.iter().any(|word| matches!(*word, "(" | ")")) {
+        let is_joined = words.iter().any(|word| matches!(*word, "-a" | "-o"));
+        if !is_joined || words.iter().any(|word| matches!(*word, "(" | ")")) {
             return Err(self.unknown());
         }
         let mut or = 1;

@@ -137,6 +137,8 @@ fn what_is_not_known_stops_a_script_by_name() {
         ("cat /proc/cpuinfo", "cat /proc/cpuinfo"),
         ("while :; do :; done", ":"),
         ("f() { f; }; f", "f"),
+        ("[ 2 -1ge 2 ]", "[ 2 -1ge 2 ]"),
+        ("test a b c d", "test a b c d"),
     ] {
         assert_eq!(stopped(script), statement);
     }
