@@ -1,6 +1,9 @@
 //! Data volumes: each a filesystem, or swap, on a disk of its own. Making one, and having the root
 //! mount it.
 
+use crate::config::readings::Readings;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -53,6 +56,8 @@ pub struct FormattedVolume {
     pub chunk_map: ChunkMap,
     /// The UUID of its filesystem.
     pub uuid: Uuid,
+    /// The mode bits that its file may have: it is as private as the folder of its files.
+    pub mask: u32,
 }
 
 /// The UUID of a filesystem that gets its identity from `seed`.
@@ -60,11 +65,12 @@ pub fn uuid(seed: Uuid) -> Uuid {
     Uuid::new_v5(&seed, b"UUID")
 }
 
-/// Makes the filesystem of a volume. `seed` gives it its identity.
+/// Makes the filesystem of a volume. `seed` gives it its identity; what is read of its files is noted.
 pub fn format(
     filesystem: &Filesystem,
     now: Timestamp,
     seed: Uuid,
+    readings: &Arc<Readings>,
 ) -> Result<FormattedVolume, Error> {
     let label = filesystem.label.as_str();
     let failed = |source| Error::Format {
@@ -80,13 +86,15 @@ pub fn format(
     };
     let how = (filesystem.kind, &*filesystem.xfs);
     filesystem::make(&device, how, label, identity, now).map_err(failed)?;
+    let mut mask = 0o777;
     if let Some(files) = &filesystem.files {
+        mask = fs::metadata(&files.path).map_or(0, |metadata| metadata.mode());
         let failed = |source| Error::Files {
             label: label.to_owned(),
             files: files.path.clone(),
             source,
         };
-        let tree = tree::read(&files.path).map_err(failed)?;
+        let tree = tree::read(&files.path, files.meta.as_deref(), readings).map_err(failed)?;
         let options = WriteOptions {
             now,
             seed: seed.into_bytes(),
@@ -105,6 +113,7 @@ pub fn format(
         changes,
         chunk_map,
         uuid,
+        mask,
     })
 }
 

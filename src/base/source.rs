@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use super::{Error, Result};
 use crate::config::boundary::open_regular;
+use crate::config::readings::Readings;
 use imgasm_block::{BlockDevice, Reader};
 
 /// Where the content of a file lies.
 #[derive(Clone)]
 pub enum Source {
-    /// In a file on the host.
-    Host(PathBuf),
+    /// In a file on the host, and where it is noted what is read of it.
+    Host(PathBuf, Arc<Readings>),
     /// In what was unpacked from an archive.
     Unpacked {
         /// What was unpacked.
@@ -28,7 +29,7 @@ pub enum Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host(path) => path.fmt(f),
+            Self::Host(path, _) => path.fmt(f),
             Self::Unpacked { offset, .. } => write!(f, "unpacked at {offset}"),
         }
     }
@@ -41,7 +42,10 @@ impl Source {
     /// [`Error::Host`].
     pub fn open(&self) -> Result<Box<dyn Content>> {
         Ok(match self {
-            Self::Host(path) => Box::new(open_regular(path).map_err(self.failed("read"))?),
+            Self::Host(path, readings) => {
+                let file = open_regular(path).map_err(self.failed("read"))?;
+                Box::new(readings.reader(path, file))
+            }
             Self::Unpacked { store, offset, len } => {
                 Box::new(Reader::new(Arc::clone(store), *offset..offset + len))
             }
@@ -51,7 +55,7 @@ impl Source {
     /// A failure to do something with it.
     pub(super) fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> Error {
         let path = match self {
-            Self::Host(path) => path.clone(),
+            Self::Host(path, _) => path.clone(),
             Self::Unpacked { .. } => "what was unpacked".into(),
         };
         move |source| Error::Host {

@@ -4,12 +4,15 @@
 //! may execute it: what git stores. The host's users, times, umask and order of directories have no
 //! effect.
 
+use crate::config::readings::Readings;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::meta::{Meta, Set, Special};
 use super::source::Source;
@@ -108,36 +111,40 @@ pub fn identity(content: Digest, meta: Option<&[u8]>) -> Digest {
     Digest::of(&[content.as_bytes(), meta.unwrap_or_default()].concat())
 }
 
-/// Reads the tree in the folder `root`, and the file beside it, if there is one.
+/// Reads the tree in the folder `root`; `meta` is what the file beside it says, if there is one. What is
+/// read of the folder is noted, now and when the content of a file is.
 ///
 /// # Errors
 /// [`Error::Host`]; [`Error::Tree`] for sockets and the like; [`Error::Meta`] if the file beside it
 /// names an owner that the tree does not know, a path that is not there, or a pattern that nothing
 /// matches.
-pub fn read(root: &Path) -> Result<Tree> {
+pub fn read(root: &Path, meta: Option<&[u8]>, readings: &Arc<Readings>) -> Result<Tree> {
     // The root may be a link to a directory.
     let root = root.canonicalize().map_err(host("find", root))?;
     let mut tree = Tree::from([(ImagePath::root(), Item::directory())]);
-    collect(&root, &ImagePath::root(), &mut tree)?;
-    with_meta(&root, tree)
+    collect(&root, &ImagePath::root(), &mut tree, readings)?;
+    let names = tree.keys().filter(|path| !path.is_root());
+    let names = names.map(|path| OsStr::from_bytes(&path.as_bytes()[1..]).into());
+    readings.listed(&root, names.collect());
+    with_meta(&root, meta, tree)
 }
 
 /// As [`read`], from a tar file; gives its SHA-256 too.
 ///
 /// # Errors
 /// Also as [`archive::tar::read`].
-pub fn read_archive(path: &Path) -> Result<(Tree, Digest)> {
+pub fn read_archive(path: &Path, meta: Option<&[u8]>) -> Result<(Tree, Digest)> {
     let path = path.canonicalize().map_err(host("find", path))?;
     let file = open_regular(&path).map_err(host("read", &path))?;
     let (tree, digest) = archive::tar::read(&path, file)?;
-    Ok((with_meta(&path, tree)?, digest))
+    Ok((with_meta(&path, meta, tree)?, digest))
 }
 
 /// A tree with what the file beside it says.
-fn with_meta(root: &Path, mut tree: Tree) -> Result<Tree> {
+fn with_meta(root: &Path, meta: Option<&[u8]>, mut tree: Tree) -> Result<Tree> {
     let path = meta_path(root);
-    if let Some(bytes) = meta_bytes(root)? {
-        let meta = Meta::parse(&path, &bytes)?;
+    if let Some(bytes) = meta {
+        let meta = Meta::parse(&path, bytes)?;
         let accounts = accounts(&tree)?;
         apply(&meta, &mut tree, &accounts).map_err(|problem| Error::Meta { path, problem })?;
     }
@@ -145,7 +152,12 @@ fn with_meta(root: &Path, mut tree: Tree) -> Result<Tree> {
 }
 
 /// Adds what lies in a directory of the host.
-fn collect(directory: &Path, at: &ImagePath, tree: &mut Tree) -> Result<()> {
+fn collect(
+    directory: &Path,
+    at: &ImagePath,
+    tree: &mut Tree,
+    readings: &Arc<Readings>,
+) -> Result<()> {
     for entry in fs::read_dir(directory).map_err(host("list", directory))? {
         let entry = entry.map_err(host("list", directory))?;
         let source = entry.path();
@@ -153,16 +165,18 @@ fn collect(directory: &Path, at: &ImagePath, tree: &mut Tree) -> Result<()> {
         let metadata = fs::symlink_metadata(&source).map_err(host("read", &source))?;
         let kind = metadata.file_type();
         let item = if kind.is_dir() {
-            collect(&source, &path, tree)?;
+            collect(&source, &path, tree, readings)?;
             Item::directory()
         } else if kind.is_symlink() {
             let target = fs::read_link(&source).map_err(host("read", &source))?;
+            readings.link(&source, target.as_os_str());
             Item::of_root(Content::Symlink(target.into_os_string().into_vec()), 0o777)
         } else if kind.is_file() {
             let executable = metadata.permissions().mode() & 0o100 != 0;
             let size = metadata.len();
             let mode = if executable { 0o755 } else { 0o644 };
-            let source = Source::Host(source);
+            readings.executable(&source, executable);
+            let source = Source::Host(source, Arc::clone(readings));
             Item::of_root(Content::File { source, size }, mode)
         } else {
             return Err(Error::Tree {

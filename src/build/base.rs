@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Error, Result, identity, now};
 use crate::base::{AssembleOptions, Assembly, Layout, tree, tree::Tree};
-use crate::config::{self, digest};
+use crate::config;
 use crate::manifest::{self, Bound};
 use crate::memo::Memo;
 use crate::origin::Origin;
@@ -25,9 +25,6 @@ pub(super) struct OpenedBase {
     /// The mode bits that an image made from it may have.
     pub(super) mask: u32,
 }
-
-/// What the owner of an image may always do with it, whatever the mode of its base.
-const OWNER: u32 = 0o600;
 
 /// An archive, and what the file beside it says.
 type Archive = (PathBuf, Option<Vec<u8>>);
@@ -108,7 +105,7 @@ pub(super) fn open(recipe: &Recipe, bases: &Bases, progress: &Progress<'_>) -> R
         chunk_map: base.chunk_map,
         partition,
         recovery,
-        mask: base.mode | OWNER,
+        mask: base.mode,
     })
 }
 
@@ -156,25 +153,26 @@ fn assemble(
         rootfs: rootfs.to_owned(),
         source,
     };
-    // A tar file is hashed as it is read, once; all else before and after.
-    let inputs = || {
-        let folder = rootfs.is_dir().then(|| digest::folder(rootfs));
-        let meta = tree::meta_bytes(rootfs).map_err(failed)?;
-        Ok::<_, Error>((folder.transpose()?, meta))
-    };
-    let before = inputs()?;
-    let is_archive = before.0.is_none();
-    let (tree, content) = match before.0 {
+    // A tar file is hashed as it is read, once; what is read of a folder is compared with what was hashed.
+    let folder = rootfs.is_dir().then(|| recipe.folders.contents(rootfs));
+    let folder = folder.transpose()?;
+    let meta = tree::meta_bytes(rootfs).map_err(failed)?;
+    let readings = Arc::default();
+    let is_archive = folder.is_none();
+    let (tree, content) = match &folder {
         Some(_) if sha256.is_some() => {
             let error = recipe.base_error("`sha256` is for a file, and this `rootfs` is a folder");
             return Err(config::Error::from(error).into());
         }
-        Some(folder) => (tree::read(rootfs).map_err(failed)?, folder),
+        Some(folder) => {
+            let tree = tree::read(rootfs, meta.as_deref(), &readings);
+            (tree.map_err(failed)?, folder.digest)
+        }
         None => {
-            let key = (rootfs.to_owned(), before.1.clone());
+            let key = (rootfs.to_owned(), meta.clone());
             let read = bases
                 .archives
-                .get_or_make(key, || tree::read_archive(rootfs));
+                .get_or_make(key, || tree::read_archive(rootfs, meta.as_deref()));
             read.map_err(failed)?
         }
     };
@@ -194,12 +192,10 @@ fn assemble(
     Assembly::new(tree, layout)
         .and_then(|assembly| assembly.write(&device, &options))
         .map_err(failed)?;
-    if inputs()? != before {
-        return Err(Error::Changed {
-            path: rootfs.to_owned(),
-        });
+    if let Some(folder) = &folder {
+        readings.check(rootfs, folder)?;
     }
-    let identified = match before {
+    let identified = match (&folder, meta) {
         // That of a tar file alone can be compared with what others have for it.
         (None, None) => content,
         (_, meta) => tree::identity(content, meta.as_deref()),

@@ -11,6 +11,7 @@ mod base;
 mod packages;
 mod record;
 
+use crate::config::given::forms;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -83,12 +84,6 @@ pub enum Error {
     /// The record of where the base came from could not be read.
     #[error(transparent)]
     Origin(#[from] origin::Error),
-    /// A folder on the host was written while the image was made from it.
-    #[error("{} was changed while the image was built from it: build it again", path.display())]
-    Changed {
-        /// The folder.
-        path: PathBuf,
-    },
     /// A value that nobody else may see would stand in the manifest.
     #[error(
         "the variable `{variable}` is sensitive, and {place} holds its value, which everybody who \
@@ -233,12 +228,8 @@ impl Build {
             sparsify: recipe.sparsify,
             with_digests: true,
         })?;
-        for (overlay, digest) in recipe.overlays.iter().zip(&recipe.overlay_digests) {
-            if overlay.digest()? != *digest {
-                return Err(Error::Changed {
-                    path: overlay.folder().to_owned(),
-                });
-            }
+        for overlay in &recipe.overlays {
+            overlay.check_readings(&*recipe.folders.contents(overlay.folder())?)?;
         }
         let changes = delta.changes()?;
         let ranges = changes.iter().map(|change| change.range.clone());
@@ -247,13 +238,10 @@ impl Build {
         for (volume, filesystem) in formatted {
             let seed = volume_seed(recipe, volume);
             let file = volume_file(recipe, filesystem);
-            let made = volume::format(filesystem, now(recipe), seed)?;
-            if let Some(files) = &filesystem.files
-                && files.identity()? != files.sha256
-            {
-                return Err(Error::Changed {
-                    path: files.path.clone(),
-                });
+            let readings = Arc::default();
+            let made = volume::format(filesystem, now(recipe), seed, &readings)?;
+            if let Some(files) = &filesystem.files {
+                readings.check(&files.path, &*recipe.folders.contents(&files.path)?)?;
             }
             volumes.push((file, made));
         }
@@ -300,6 +288,7 @@ impl Build {
         outputs.push(image);
         for (file, volume) in &self.volumes {
             let output = Output::create(&dir.join(file))?;
+            output.restrict(self.mask & volume.mask)?;
             output.write_delta(&volume.delta, &volume.changes)?;
             outputs.push(output);
         }
@@ -332,7 +321,9 @@ impl Build {
 fn check_revealed(recipe: &Recipe, manifest: &Manifest) -> Result<()> {
     for (variable, value) in recipe.secrets() {
         let mut texts = manifest.chosen_texts();
-        if let Some((place, _)) = texts.find(|(_, text)| text.contains(&value)) {
+        let forms = forms(&value);
+        let holds = |text: &String| forms.iter().any(|form| text.contains(form));
+        if let Some((place, _)) = texts.find(|(_, text)| holds(text)) {
             return Err(Error::Revealed {
                 variable: variable.to_owned(),
                 place,

@@ -1,6 +1,7 @@
 //! `imgasm convert IN OUT`
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -91,11 +92,13 @@ pub(super) fn run(
         image::tell_recovery(&args.input, recovery, output);
     }
     let chunk_map = ChunkMap::compute(&opened.device)?;
+    let converted = imgasm_block::Output::create(path)?;
+    converted.restrict(fs::metadata(&args.input)?.mode())?;
     write_file(
         &opened.device,
         &chunk_map,
         format,
-        path,
+        converted,
         &bars.reading("writing"),
     )?;
     bars.finish();

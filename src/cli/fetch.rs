@@ -32,10 +32,10 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<Outcome, Failure> {
     let cache = image::cache(environment)?;
-    let transport = Transport::new(environment.proxies.clone());
     let mut total = 0;
     let load = || recipe::load_all(&args.recipe, environment);
     for recipe in &confine::apart(confine::anything(), environment, load)? {
+        let transport = Transport::new(environment.proxies.clone(), recipe.boundary.opener());
         let downloads = Downloads {
             args: &args.download,
             recipe,

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crate::config::given::FEWEST_SENSITIVE;
+use crate::config::given::forms;
 use imgasm_fs::text::{is_hidden, shown_lines};
 
 /// The texts that are not shown.
@@ -18,23 +18,10 @@ static HIDDEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// What is shown instead.
 const INSTEAD: &str = "(hidden)";
 
-/// Has these values not shown from here on, and those that were hidden before again: as they are, as
-/// in JSON and in HTML, and each line of those that have several.
+/// Has these values not shown from here on, in none of their forms, and those that were hidden before
+/// again.
 pub(super) fn hide<'a>(values: impl Iterator<Item = &'a str>) {
-    let mut hidden = Vec::new();
-    for value in values {
-        let lines = value.lines().map(str::trim);
-        let parts = lines
-            .chain([value])
-            .filter(|part| part.len() >= FEWEST_SENSITIVE);
-        for part in parts {
-            let json = serde_json::Value::from(part).to_string();
-            let json = json[1..json.len() - 1].to_owned();
-            let visible = shown_lines(part);
-            let html = minijinja::HtmlEscape(&visible).to_string();
-            hidden.extend([part.to_owned(), visible.into_owned(), json, html]);
-        }
-    }
+    let mut hidden: Vec<String> = values.flat_map(forms).collect();
     // What contains another goes first.
     hidden.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     hidden.dedup();

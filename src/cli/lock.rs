@@ -73,7 +73,7 @@ fn lock(
     check_needed(recipe)?;
     let path = packages::lock_path(&recipe.source, recipe.image.as_deref());
     let old = Lock::read(&path)?;
-    let transport = Transport::new(environment.proxies.clone());
+    let transport = Transport::new(environment.proxies.clone(), recipe.boundary.opener());
     let downloads = Downloads {
         args: &args.download,
         recipe,

@@ -1,5 +1,6 @@
 //! `imgasm plan`
 
+use crate::config::given::forms;
 use std::path::PathBuf;
 
 use super::failure::Failure;
@@ -74,7 +75,7 @@ pub(super) fn run(
     let secrets = recipes.iter().flat_map(Recipe::secrets);
     let options = Options {
         show_secrets: args.show_secrets,
-        secrets: secrets.map(|(_, value)| value).collect(),
+        secrets: secrets.flat_map(|(_, value)| forms(&value)).collect(),
         ..Options::default()
     };
     let one = |recipe: &Recipe, bases: &Bases, bars: &Bars, output: &mut Output| {

@@ -12,6 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, open, openat, statat};
 
 use super::{Error, Result};
+use imgasm_fs::text::chain;
 
 /// The marks of the top of a project: a repository, or a file for this purpose.
 const MARKS: [&str; 2] = [".git", "imgasm.root"];
@@ -103,6 +104,15 @@ impl Boundary {
             Ok(file)
         } else {
             Err(not_a_file(path))
+        }
+    }
+
+    /// What opens files on behalf of others, as [`Boundary::open`].
+    pub fn opener(&self) -> impl Fn(&Path) -> io::Result<File> + Send + Sync + 'static {
+        let boundary = self.clone();
+        move |path| {
+            let opened = boundary.open(path);
+            opened.map_err(|error| io::Error::other(chain(&error)))
         }
     }
 

@@ -3,7 +3,8 @@
 //! Arguments can be seen by every user of the machine, and end up in the logs of build services. So a
 //! sensitive variable takes its value from a file, standard input or the environment.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,9 +13,39 @@ use sha2::Sha256;
 use super::Setting;
 use super::variables::Declarations;
 use super::{Error, Result};
+use imgasm_fs::text::{name_text, shown, shown_lines};
 
 /// The fewest bytes of a sensitive value. Fewer are found by trying, and stand in texts by chance.
 pub const FEWEST_SENSITIVE: usize = 4;
+
+/// What a sensitive value, and each line of it, may look like where it is written: as it is, with what is
+/// invisible in it written out, as in JSON, as JSON within JSON, and any of these as in HTML.
+pub fn forms(value: &str) -> BTreeSet<String> {
+    let parts = value.lines().map(str::trim).chain([value]);
+    let parts = parts.filter(|part| part.len() >= FEWEST_SENSITIVE);
+    let written = parts.flat_map(|part| {
+        let visible = [
+            shown(part),
+            shown_lines(part),
+            name_text(part.as_bytes()).into(),
+        ];
+        visible
+            .map(Cow::into_owned)
+            .into_iter()
+            .chain([part.to_owned()])
+    });
+    let mut forms: BTreeSet<String> = written.collect();
+    for _ in 0..2 {
+        let in_json = |form: &String| {
+            let json = serde_json::Value::from(form.as_str()).to_string();
+            json[1..json.len() - 1].to_owned()
+        };
+        forms.extend(forms.iter().map(in_json).collect::<Vec<_>>());
+    }
+    let in_html = |form: &String| minijinja::HtmlEscape(form).to_string();
+    forms.extend(forms.iter().map(in_html).collect::<Vec<_>>());
+    forms
+}
 
 /// Values by the names of the variables that they are for.
 #[derive(Clone, Default)]

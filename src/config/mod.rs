@@ -12,6 +12,7 @@
 //! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
 //! - [`place`]: where a file is: in the project or on a server.
 //! - [`digest`]: the identity of a folder's content.
+//! - [`readings`]: that what is copied from a folder is what was hashed there.
 //! - [`boundary`]: the folders in which named files may lie.
 
 pub mod boundary;
@@ -20,6 +21,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod given;
 pub mod place;
+pub mod readings;
 mod rules;
 mod setting;
 pub mod source;

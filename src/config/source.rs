@@ -33,7 +33,7 @@ impl Source {
     }
 
     /// Reads an open file of UTF-8 text; `path` is what messages call it.
-    pub fn from_file(file: File, path: &Path) -> Result<Self> {
+    pub fn from_file(file: impl Read, path: &Path) -> Result<Self> {
         let io = |source| Error::Io {
             path: path.to_owned(),
             source,

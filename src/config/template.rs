@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
@@ -54,6 +55,47 @@ fn with_room<T: Send>(text: &str, act: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// The largest value that a template may make of others, as a multiple of these.
+const MOST_GROWTH: u64 = 1 << 10;
+
+/// The most bytes that come of one template.
+const LONGEST_OUTPUT: u64 = 64 << 20;
+
+/// What makes values grow in a template, if anything does: steps are counted, and what a list holds is not,
+/// so that one that holds itself twice, and that one twice again, would be printed for ever. Each
+/// statement that names something made of several values counts as often as it names any.
+fn growing(text: &str) -> Option<String> {
+    let (mut growth, mut loops, mut rest) = (1_u64, 0_u32, text);
+    while let Some((_, after)) = rest.split_once("{%") {
+        let block = &after[..block_len(after, "%}")];
+        rest = &after[block.len()..];
+        let mut words = block
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'));
+        let keyword = words.next().unwrap_or_default();
+        match keyword {
+            "for" if block.contains("recursive") => {
+                return Some("loops cannot be `recursive`".to_owned());
+            }
+            "endfor" => loops = loops.saturating_sub(1),
+            "set" | "with" | "for" if block.contains(['[', '{', '(', '+', '*']) => {
+                if loops > 0 && keyword != "for" {
+                    let problem = "a value is made of others within a loop, again and again";
+                    return Some(problem.to_owned());
+                }
+                growth = growth.saturating_mul(u64::max(2, words.count() as u64));
+            }
+            _ => {}
+        }
+        loops += u32::from(keyword == "for");
+        if growth > MOST_GROWTH {
+            let problem = "too many values are made of values that were made of others";
+            return Some(problem.to_owned());
+        }
+    }
+    None
+}
+
 /// What is too long in a template, if anything is.
 fn too_long(text: &str) -> Option<String> {
     let len = text.len();
@@ -76,7 +118,7 @@ fn too_long(text: &str) -> Option<String> {
         }
         rest = &after[block..];
     }
-    None
+    growing(text)
 }
 
 /// Bytes up to the end of a block, which is not within quotes.
@@ -408,7 +450,10 @@ fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_formatter(format_value);
+    let written = AtomicU64::new(0);
+    environment.set_formatter(move |out, state, value| format_value(&written, out, state, value));
+    // What it makes can be changed, and so can be made to hold anything again and again.
+    environment.remove_function("namespace");
     environment.set_syntax(syntax());
     environment.set_fuel(Some(FUEL));
     environment.set_debug(true);
@@ -418,6 +463,7 @@ fn environment() -> Environment<'static> {
 /// Writes a value within a text. Jinja has Python's words for true and false, which no
 /// configuration file knows.
 fn format_value(
+    written: &AtomicU64,
     out: &mut Output<'_>,
     state: &mut State<'_, '_>,
     value: &minijinja::Value,
@@ -426,10 +472,18 @@ fn format_value(
         value.kind(),
         ValueKind::Bool | ValueKind::Seq | ValueKind::Map
     );
-    match Setting::deserialize(value.clone()) {
-        Ok(setting) if is_ours => out.write_str(&setting.to_string()).map_err(|_| {
-            minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "the text is too long")
-        }),
+    let too_long =
+        || minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "the text is too long");
+    let mut write = |text: &str| {
+        let len = text.len() as u64;
+        if written.fetch_add(len, Ordering::Relaxed) + len > LONGEST_OUTPUT {
+            return Err(too_long());
+        }
+        out.write_str(text).map_err(|_| too_long())
+    };
+    match (Setting::deserialize(value.clone()), value.as_str()) {
+        (Ok(setting), _) if is_ours => write(&setting.to_string()),
+        (_, Some(text)) => write(text),
         _ => minijinja::escape_formatter(out, state, value),
     }
 }

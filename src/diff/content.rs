@@ -250,7 +250,12 @@ pub(super) fn describe(
     };
     let is_secret =
         |hunks: &String| secret::is_secret(path, hunks) || secret::holds(hunks, describing.secrets);
-    let is_hidden = !describing.show_secrets && hunks.as_ref().is_some_and(is_secret);
+    let mut is_hidden = !describing.show_secrets && hunks.as_ref().is_some_and(is_secret);
+    if !describing.show_secrets && hunks.is_some() {
+        for file in [old, new].iter().flatten() {
+            is_hidden |= secret::looks_secret(&file.read_text(path)?);
+        }
+    }
     Ok(ContentChange {
         old: digests[0],
         new: digests[1],

@@ -44,7 +44,7 @@ pub struct Options {
     pub times: bool,
     /// Whether lines are shown that hold passwords, keys and tokens.
     pub show_secrets: bool,
-    /// Values that count as secrets, too.
+    /// Texts that count as secrets, too.
     pub secrets: Vec<String>,
 }
 

@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::config::given::FEWEST_SENSITIVE;
 use imgasm_fs::path::ImagePath;
 
 /// Files that hold secrets, by their whole paths.
@@ -84,11 +83,14 @@ pub(super) fn is_secret(path: &ImagePath, hunks: &str) -> bool {
         || LINE.is_match(hunks)
 }
 
-/// Whether a line of the hunks holds one of these values, or a line of one.
-pub(super) fn holds(hunks: &str, values: &[String]) -> bool {
-    let lines = values.iter().flat_map(|value| value.lines()).map(str::trim);
-    let mut telling = lines.filter(|line| line.len() >= FEWEST_SENSITIVE);
-    telling.any(|line| hunks.contains(line))
+/// Whether a line of the whole text looks like a secret: the lines in which two differ need not be those.
+pub(super) fn looks_secret(text: &[u8]) -> bool {
+    LINE.is_match(&String::from_utf8_lossy(text))
+}
+
+/// Whether the hunks hold one of these texts.
+pub(super) fn holds(hunks: &str, secrets: &[String]) -> bool {
+    secrets.iter().any(|secret| hunks.contains(secret))
 }
 
 /// Keys of the SSH daemon and of users have names of this form, whatever they hold.

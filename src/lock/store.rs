@@ -44,14 +44,20 @@ impl<'r> Store<'r> {
     /// The file of this name, where it is.
     pub fn find_file(&self, name: &str) -> Option<PathBuf> {
         let places = [true, false].map(|vendor| self.place(name, vendor));
-        places.into_iter().find(|path| path.is_file())
+        self.inside(places)
+    }
+
+    /// The first of these files that is there: in the cache, or inside the project.
+    fn inside(&self, [vendored, cached]: [PathBuf; 2]) -> Option<PathBuf> {
+        let is_inside = |path: &PathBuf| self.recipe.boundary.open(path).is_ok();
+        let vendored = Some(vendored).filter(is_inside);
+        vendored.or_else(|| Some(cached).filter(|path| path.is_file()))
     }
 
     /// The file of a package of a repository, if it is there. Whether it is the right one is seen when
     /// it is opened.
     pub fn find(&self, package: &LockedPackage) -> Option<PathBuf> {
-        let places = [self.vendored(package), self.cached(package)];
-        places.into_iter().find(|path| path.is_file())
+        self.inside([self.vendored(package), self.cached(package)])
     }
 
     /// Where a package lies in the folder beside the recipe.

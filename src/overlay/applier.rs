@@ -92,6 +92,7 @@ impl<'a> Applier<'a> {
             editor: &mut self.editor,
             facts: &self.facts,
             folder: &overlay.folder,
+            readings: &overlay.readings,
             variables: &overlay.variables,
             now: self.now,
             packages: &mut self.report.packages,

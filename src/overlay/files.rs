@@ -102,7 +102,7 @@ pub(super) fn lay(context: &mut Context<'_, '_>, rules: &FileRules) -> Result<()
         return Ok(());
     }
     Boundary::of_folder(context.folder)?.check(&folder)?;
-    for relative in digest::entries(&folder)? {
+    for relative in context.readings.entries(&folder)? {
         let path = below(&ImagePath::root(), &relative)?;
         let attributes = rules.attributes(context, &path)?;
         put(
@@ -127,7 +127,7 @@ pub(super) fn copy(
 ) -> Result<(), Error> {
     put(context, from, to, attributes, rendering)?;
     if host_metadata(from)?.is_dir() {
-        for relative in digest::entries(from)? {
+        for relative in context.readings.entries(from)? {
             let path = below(to, &relative)?;
             put(context, &from.join(&relative), &path, attributes, rendering)?;
         }
@@ -224,6 +224,7 @@ fn put(
             path: host.to_owned(),
             source,
         })?;
+        context.readings.link(host, target.as_os_str());
         context
             .editor
             .symlink(path, target.as_os_str().as_bytes())?;
@@ -237,6 +238,7 @@ fn put(
         return Err(config::Error::Unusable { path, problem }.into());
     }
     let is_executable = metadata.permissions().mode() & 0o100 != 0;
+    context.readings.executable(host, is_executable);
     let mode = if is_executable { EXECUTABLE } else { PLAIN };
     let attributes = Attributes {
         permissions: attributes.permissions.or(Some(mode)),
@@ -248,10 +250,11 @@ fn put(
         path: host.to_owned(),
         source,
     };
-    let mut file = open_regular(host).map_err(io)?;
+    let file = open_regular(host).map_err(io)?;
+    let size = file.metadata().map_err(io)?.len();
+    let mut file = context.readings.reader(host, file);
     match rendering {
         Rendering::AsItIs => {
-            let size = file.metadata().map_err(io)?.len();
             editor.write_from(path, LastLink::Keep, size, &mut file, attributes)?;
         }
         Rendering::Template => {

@@ -1,7 +1,10 @@
 //! An overlay as it is read from its folder.
 
+use crate::config::digest::Contents;
+use crate::config::readings::Readings;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
@@ -10,12 +13,9 @@ use super::steps::Action;
 use super::steps::package::Packages;
 use super::when::When;
 use crate::config::decode::{self, Rendered, Table, Value};
-use crate::config::{
-    self, Boundary, Declarations, Diagnostic, Given, Source, Variables, digest, template,
-};
+use crate::config::{self, Boundary, Declarations, Diagnostic, Given, Source, Variables, template};
 use crate::verify::expect::Expectation;
 use crate::verify::live::{self, Live};
-use imgasm_block::Digest;
 use imgasm_fs::text::chain;
 use imgasm_fs::{FileSystem, tree};
 use imgasm_guest::Facts;
@@ -30,6 +30,7 @@ pub struct OverlayFile {
     folder: PathBuf,
     source: Source,
     declarations: Declarations,
+    readings: Arc<Readings>,
 }
 
 /// An overlay that can be applied.
@@ -46,6 +47,7 @@ pub struct Overlay {
     /// What is expected of the running machine, in order.
     pub live: Vec<Live>,
     pub(super) folder: PathBuf,
+    pub(super) readings: Arc<Readings>,
     pub(super) source: Source,
     pub(super) files: FileRules,
     pub(super) steps: Vec<Step>,
@@ -85,7 +87,8 @@ impl OverlayFile {
             },
             other => other,
         })?;
-        let source = Source::from_file(boundary.open(&path)?, &path)?;
+        let readings = Arc::<Readings>::default();
+        let source = Source::from_file(readings.reader(&path, boundary.open(&path)?), &path)?;
         let mut table = decode::parse(&source)?;
         let declarations = Declarations::decode(&source, table.remove("variables"))?;
         Ok(Self {
@@ -93,6 +96,7 @@ impl OverlayFile {
             folder: folder.to_owned(),
             source,
             declarations,
+            readings,
         })
     }
 
@@ -133,6 +137,7 @@ impl OverlayFile {
             description,
             variables,
             folder: self.folder,
+            readings: self.readings,
             source,
             files,
             steps,
@@ -215,9 +220,12 @@ impl Overlay {
         }
     }
 
-    /// The identity of the folder's content, which is read for it.
-    pub fn digest(&self) -> config::Result<Digest> {
-        digest::folder(&self.folder)
+    /// Makes sure that all that was read of the folder until now is what was hashed there.
+    ///
+    /// # Errors
+    /// As [`Readings::check`].
+    pub fn check_readings(&self, contents: &Contents) -> config::Result<()> {
+        self.readings.check(&self.folder, contents)
     }
 }
 

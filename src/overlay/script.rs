@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::DeValue;
 
@@ -98,6 +99,7 @@ impl ScriptSteps {
             facts,
             // No step here has files of its own.
             folder: Path::new(""),
+            readings: &Arc::default(),
             variables: &self.variables,
             now,
             packages: &mut Vec::new(),

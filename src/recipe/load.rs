@@ -136,7 +136,10 @@ impl Recipe {
             None => declarations.unused(&source, &used),
         };
         let digests = overlays.iter();
-        let digests = digests.map(|overlay| options.folders.digest(overlay.folder()));
+        let digests = digests.map(|overlay| {
+            let contents = options.folders.contents(overlay.folder())?;
+            Ok(contents.digest)
+        });
         let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
         let lock = if has_lock {
             packages::lock_digest(&source, image.as_deref(), &boundary)?
@@ -162,6 +165,7 @@ impl Recipe {
             instead_of_scripts,
             overlays,
             overlay_digests,
+            folders: options.folders.clone(),
             volumes,
             expectations,
             live,

@@ -71,6 +71,8 @@ pub struct Recipe {
     pub overlays: Vec<Overlay>,
     /// The identities of their folders' contents, in the same order.
     pub overlay_digests: Vec<Digest>,
+    /// What the folders held of which the recipe has digests.
+    pub folders: Folders,
     /// The disks beside the root.
     pub volumes: Vec<Volume>,
     /// What is expected of the image, in order.

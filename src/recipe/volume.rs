@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use crate::base::{self, tree};
-use crate::config::digest::{self, Folders};
+use crate::config::digest::Folders;
 use crate::config::{self, Boundary, Diagnostic, ProjectPath, Source};
 use crate::filesystem::FilesystemKind;
 use crate::filesystem::xfs::XfsOptions;
@@ -72,34 +72,23 @@ pub struct Files {
     /// The identity of its content and of the file beside it, when the recipe was read; `None` if
     /// it did not exist.
     pub sha256: Option<Digest>,
+    /// What the file beside it says.
+    pub meta: Option<Vec<u8>>,
 }
 
 impl Files {
     fn read(path: PathBuf, folders: &Folders) -> config::Result<Self> {
-        let mut files = Self { path, sha256: None };
-        files.sha256 = files.identity_by(|folder| folders.digest(folder))?;
-        Ok(files)
-    }
-
-    /// The identity of what it holds now.
-    pub fn identity(&self) -> config::Result<Option<Digest>> {
-        self.identity_by(digest::folder)
-    }
-
-    fn identity_by(
-        &self,
-        digest: impl FnOnce(&Path) -> config::Result<Digest>,
-    ) -> config::Result<Option<Digest>> {
         let unusable = |error: base::Error| config::Error::Unusable {
-            path: tree::meta_path(&self.path),
+            path: tree::meta_path(&path),
             problem: format!("cannot be used: {}", chain(&error)),
         };
-        if !self.path.is_dir() {
-            return Ok(None);
+        let (mut sha256, mut meta) = (None, None);
+        if path.is_dir() {
+            meta = tree::meta_bytes(&path).map_err(unusable)?;
+            let contents = folders.contents(&path)?;
+            sha256 = Some(tree::identity(contents.digest, meta.as_deref()));
         }
-        let meta = tree::meta_bytes(&self.path).map_err(unusable)?;
-        let content = digest(&self.path)?;
-        Ok(Some(tree::identity(content, meta.as_deref())))
+        Ok(Self { path, sha256, meta })
     }
 }
 

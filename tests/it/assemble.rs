@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use imgasm::base::assemble::{AssembleOptions, Assembly};
 use imgasm::base::{Error, Layout, Result, tree};
@@ -25,6 +26,11 @@ fn rootfs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs")
 }
 
+/// The tree in a folder, with what the file beside it says.
+fn read(root: &Path) -> Result<tree::Tree> {
+    tree::read(root, tree::meta_bytes(root)?.as_deref(), &Arc::default())
+}
+
 fn options() -> AssembleOptions {
     AssembleOptions {
         now: Timestamp {
@@ -42,13 +48,13 @@ fn assembled(image: &Path, rootfs: &Path, len: u64) {
 
 fn assemble(image: &Path, rootfs: &Path) -> Result<()> {
     let layout = Layout::amazon(FilesystemKind::Ext4, XfsOptions::default());
-    let tree = tree::read(rootfs)?;
+    let tree = read(rootfs)?;
     Assembly::new(tree, &layout)?.write(&device(image), &options())
 }
 
 fn required_size(rootfs: &Path) -> u64 {
     let layout = Layout::amazon(FilesystemKind::Ext4, XfsOptions::default());
-    let tree = tree::read(rootfs).expect("read");
+    let tree = read(rootfs).expect("read");
     let assembly = Assembly::new(tree, &layout).expect("it is divided");
     assembly.required_size()
 }
@@ -136,7 +142,7 @@ fn the_disk_is_sound_and_shows_the_tree() {
     assert!(!capability.is_empty());
     // The tree on the host, byte for byte.
     let mut compared = 0;
-    for (path, item) in tree::read(&rootfs()).expect("read") {
+    for (path, item) in read(&rootfs()).expect("read") {
         let relative = String::from_utf8(path.as_bytes().to_vec()).expect("UTF-8");
         let below_efi = relative.starts_with("/boot/efi/");
         assert_eq!(
@@ -263,7 +269,7 @@ fn what_is_wrong_with_the_file_beside_the_tree_is_said() {
     std::fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").expect("write");
     let refusal = |meta: &str| {
         std::fs::write(tree::meta_path(&root), meta).expect("write");
-        tree::read(&root).expect_err(meta).to_string()
+        read(&root).expect_err(meta).to_string()
     };
     let cases: BTreeMap<&str, &str> = [
         (

@@ -295,7 +295,8 @@ fn containers(folder: &Path) -> Vec<Vec<u8>> {
     let written = formats.map(|name| {
         let format: OutputFormat = name.parse().unwrap();
         let path = folder.join(name);
-        write_file(&device, &chunk_map(), format, &path, &|_, _| {}).unwrap();
+        let output = imgasm_block::Output::create(&path).unwrap();
+        write_file(&device, &chunk_map(), format, output, &|_, _| {}).unwrap();
         let bytes = fs::read(path).unwrap();
         // The compressed ones are as short as they can be.
         match name.starts_with("raw.") {

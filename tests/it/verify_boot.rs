@@ -400,7 +400,8 @@ fn cloud_init() {
 fn example() -> Disk {
     let rootfs = Path::new(env!("CARGO_MANIFEST_DIR")).join("rootfs");
     let layout = Layout::amazon(FilesystemKind::Ext4, XfsOptions::default());
-    let assembly = Assembly::new(tree::read(&rootfs).unwrap(), &layout).unwrap();
+    let assembly =
+        Assembly::new(tree::read(&rootfs, None, &Arc::default()).unwrap(), &layout).unwrap();
     let size = assembly.required_size();
     let device: Arc<dyn BlockDevice> =
         Arc::new(MemoryDevice::new(vec![0; usize::try_from(size).unwrap()]));

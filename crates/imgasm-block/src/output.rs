@@ -40,6 +40,9 @@ pub struct Output {
     partial: Option<PathBuf>,
 }
 
+/// What the owner of an image may always do with it.
+const OWNER: u32 = 0o600;
+
 impl Output {
     /// Begins an empty file that is to become `target`.
     ///
@@ -219,12 +222,12 @@ impl Output {
             .map_err(|e| Error::file(&self.target, "sync", e))
     }
 
-    /// Clears the bits of the file's mode that `mask` does not have: an image is to be as private as
-    /// what it was made from.
+    /// Clears the bits of the file's mode that `mask` does not have, but for the owner's to read and write:
+    /// an image is to be as private as what it was made from.
     pub fn restrict(&self, mask: u32) -> Result<()> {
         let failed = |e| Error::file(&self.target, "set the mode of", e);
         let mode = self.file.metadata().map_err(failed)?.mode();
-        let permissions = Permissions::from_mode(mode & 0o777 & mask);
+        let permissions = Permissions::from_mode(mode & 0o777 & (mask | OWNER));
         self.file.set_permissions(permissions).map_err(failed)
     }
 

@@ -241,7 +241,13 @@ impl Cache {
         if let Some(known) = place.known_digest().filter(|_| self.is_trusted) {
             check(path, expected, known)?;
         }
-        match look(&place.file, path, self.reading, Family::ALONE)? {
+        let found = look(&place.file, path, self.reading, Family::ALONE);
+        if let (Err(_), Some(_)) = (&found, expected) {
+            // What is wrong with a file is said of the one that is meant, and of no other.
+            let (digest, _) = once::read(&place.file, progress)?;
+            check(path, expected, digest)?;
+        }
+        match found? {
             Found::Disk(image) if image.device.host_file().is_some() => {
                 tracing::info!("{}: read where it lies", path.display());
                 place.raw(image.recovery, expected, progress)

@@ -9,6 +9,8 @@
 
 mod words;
 
+use super::inert;
+use imgasm_fs::text::shown;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -79,8 +81,9 @@ pub(super) fn run(
         return Ok(Outcome::Differs);
     };
     let found = candidates(kind, &asked, environment).unwrap_or_default();
-    let is_meant =
-        |word: &&String| word.starts_with(&asked.text) && !word.contains(char::is_control);
+    // The shell shows them, and types them for the user: only those that are what they look like.
+    let is_plain = |word: &str| inert::lines(word) == word && shown(word) == word;
+    let is_meant = |word: &&String| word.starts_with(&asked.text) && is_plain(word);
     for word in found.iter().filter(is_meant).take(MOST) {
         output.bytes(format!("{}{word}\n", asked.before).as_bytes())?;
     }

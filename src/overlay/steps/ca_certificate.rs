@@ -80,6 +80,7 @@ impl CaCertificate {
                 let path = files::host_path(context.folder, from.as_path())?;
                 let file = Boundary::of_folder(context.folder)?.open(&path)?;
                 let mut content = Vec::new();
+                let file = context.readings.reader(&path, file);
                 let read = file.take(LIMIT).read_to_end(&mut content);
                 read.map_err(|source| config::Error::Io {
                     path: path.clone(),

@@ -1,7 +1,9 @@
 //! What every step works with.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::config::readings::Readings;
 use crate::config::{self, Account, Mode, Variables};
 use imgasm_fs::Timestamp;
 use imgasm_fs::path::ImagePath;
@@ -17,6 +19,8 @@ pub struct Context<'c, 'fs> {
     pub facts: &'c Facts,
     /// The overlay's folder on the host.
     pub folder: &'c Path,
+    /// Where it is noted what is read there.
+    pub readings: &'c Arc<Readings>,
     /// The overlay's variables.
     pub variables: &'c Variables,
     /// The time that counts as now.

@@ -73,7 +73,7 @@ impl Firstboot {
             Script::File(from, is_template) => {
                 let path = files::host_path(context.folder, from.as_path())?;
                 let file = Boundary::of_folder(context.folder)?.open(&path)?;
-                let source = Source::from_file(file, &path)?;
+                let source = Source::from_file(context.readings.reader(&path, file), &path)?;
                 if *is_template {
                     let text = template::render_file(&source, context.variables);
                     text.map_err(config::Error::from)?

@@ -1,5 +1,6 @@
 //! `package`: packages that are to be installed, by their files or by name, or removed.
 
+use crate::config::readings::Readings;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -216,7 +217,12 @@ impl PackageFile {
     /// # Errors
     /// If its files are missing, are no files or lie outside; for a signature without keys; and for a
     /// pattern with a digest or a signature, which are those of one file.
-    fn requests(&self, folder: &Path, boundary: &Boundary) -> Result<Vec<Request>, Error> {
+    fn requests(
+        &self,
+        folder: &Path,
+        boundary: &Boundary,
+        readings: &Readings,
+    ) -> Result<Vec<Request>, Error> {
         let unusable = |path: &Path, problem: &str| config::Error::Unusable {
             path: folder.join(path),
             problem: problem.to_owned(),
@@ -246,6 +252,8 @@ impl PackageFile {
                 Some(sha256) => sha256,
                 None => config::digest::file(boundary, &file)?,
             };
+            // A package is hashed once more as it is unpacked.
+            readings.whole(&file, sha256);
             Ok(self.request_for(folder, file, sha256, signature.clone()))
         };
         files.into_iter().map(request).collect()
@@ -284,7 +292,7 @@ impl Packages {
         let boundary = Boundary::of_folder(context.folder)?;
         let mut requests = Vec::new();
         for file in self.files() {
-            requests.extend(file.requests(context.folder, &boundary)?);
+            requests.extend(file.requests(context.folder, &boundary, context.readings)?);
         }
         let Some(unwritable) = self.files().map(PackageFile::unwritable).min() else {
             return Ok(());

@@ -58,6 +58,7 @@ impl Unpack {
             source,
         })?;
         let (tree, digest) = archive::read(&path, file)?;
+        context.readings.whole(&path, digest);
         if let Some(expected) = self.sha256.filter(|expected| *expected != digest) {
             let problem = format!("its SHA-256 is {digest}, but {expected} was expected");
             return Err(config::Error::Unusable { path, problem }.into());

@@ -317,7 +317,8 @@ fn finish(pull: &Pull, partial: &Path, journal: &Journal, report: &dyn Report) -
         fs::rename(partial, &pull.target).map_err(failed("rename"))?;
     } else {
         let progress = |done: u64, all: u64| report.progress("packing", done, all);
-        write_file(&device, &chunk_map, pull.format, &pull.target, &progress)?;
+        let output = Output::create(&pull.target)?;
+        write_file(&device, &chunk_map, pull.format, output, &progress)?;
         fs::remove_file(partial).map_err(failed("remove"))?;
     }
     Ok(chunk_map)

@@ -99,16 +99,16 @@ impl fmt::Display for OutputFormat {
     }
 }
 
-/// Writes a disk into a new file, which gets its name when it is whole. `chunk_map` is that of the
-/// disk.
+/// Writes a disk into a new file, which then gets its name. `chunk_map` is that of the disk.
 pub fn write_file(
     device: &dyn BlockDevice,
     chunk_map: &ChunkMap,
     format: OutputFormat,
-    target: &Path,
+    output: Output,
     progress: &Progress<'_>,
 ) -> Result<()> {
-    let output = Output::create(target)?;
+    let target = output.path().to_owned();
+    let target = &target;
     let len = device.len();
     match format {
         OutputFormat::Raw => output.write_device(device)?,

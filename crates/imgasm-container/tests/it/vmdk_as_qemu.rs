@@ -80,7 +80,8 @@ fn header_descriptor_markers_and_footer_are_those_that_import() {
     let device = FileDevice::open(&raw).unwrap();
     let chunk_map = ChunkMap::compute(&device).unwrap();
     let format = OutputFormat::StreamOptimizedVmdk;
-    write_file(&device, &chunk_map, format, &ours, &|_, _| {}).unwrap();
+    let output = imgasm_block::Output::create(&ours).unwrap();
+    write_file(&device, &chunk_map, format, output, &|_, _| {}).unwrap();
     let (theirs, ours) = (fs::read(theirs).unwrap(), fs::read(ours).unwrap());
 
     for (name, at, len) in SAME {

@@ -26,7 +26,8 @@ const ALL: [OutputFormat; 8] = [
 
 fn write(device: &dyn BlockDevice, format: OutputFormat, target: &Path) -> Result<(), Error> {
     let chunk_map = ChunkMap::compute(device).unwrap();
-    write_file(device, &chunk_map, format, target, &|done, all| {
+    let output = imgasm_block::Output::create(target).unwrap();
+    write_file(device, &chunk_map, format, output, &|done, all| {
         assert!(done <= all);
     })
 }

@@ -8,6 +8,7 @@
 mod http;
 pub mod resume;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,23 @@ pub struct Proxies {
 pub struct Transport {
     client: OnceLock<http::Client>,
     proxies: Proxies,
+    files: Files,
+}
+
+/// How the file of this host at a `file:` URL is opened.
+struct Files(Box<dyn Fn(&Path) -> io::Result<File> + Send + Sync>);
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Files")
+    }
+}
+
+impl Default for Files {
+    /// Any file can be opened.
+    fn default() -> Self {
+        Self(Box::new(|path| File::open(path)))
+    }
 }
 
 /// Why a file could not be had.
@@ -62,11 +80,16 @@ impl From<Error> for Failure {
 }
 
 impl Transport {
-    /// One that asks servers through these proxies.
-    pub fn new(proxies: Proxies) -> Self {
+    /// One that asks servers through these proxies, and has the files of this host opened by `open`, which
+    /// says whether they may be: the URLs come from repositories.
+    pub fn new(
+        proxies: Proxies,
+        open: impl Fn(&Path) -> io::Result<File> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             client: OnceLock::new(),
             proxies,
+            files: Files(Box::new(open)),
         }
     }
 
@@ -93,7 +116,7 @@ impl Transport {
 
     fn open(&self, url: &str) -> Result<Box<dyn Read>, Failure> {
         if let Some(path) = local(url) {
-            let file = File::open(path).map_err(|error| failed(url, error))?;
+            let file = self.files.0(&path).map_err(|error| failed(url, error))?;
             return Ok(Box::new(file));
         }
         let opened = self.ask(url, 0).map_err(|refusal| Failure {

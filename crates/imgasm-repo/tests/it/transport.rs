@@ -125,11 +125,14 @@ fn a_download_appears_when_it_is_whole_and_right() {
 #[test]
 fn a_proxy_is_asked_where_one_is_given() {
     let proxy = Server::new(|_, _| answer("200 OK", "", "by proxy"));
-    let transport = Transport::new(Proxies {
-        http: Some(format!("http://{}", proxy.address)),
-        except: Some("other.invalid,127.0.0.1".to_owned()),
-        ..Proxies::default()
-    });
+    let transport = Transport::new(
+        Proxies {
+            http: Some(format!("http://{}", proxy.address)),
+            except: Some("other.invalid,127.0.0.1".to_owned()),
+            ..Proxies::default()
+        },
+        |path| std::fs::File::open(path),
+    );
     let found = transport.read("http://repository.invalid/x", 50).unwrap();
     assert_eq!(found, b"by proxy");
     assert_eq!(*proxy.asked.lock().unwrap(), ["repository.invalid:80"]);
