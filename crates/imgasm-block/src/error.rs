@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a block device could not do what was asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The range does not lie inside the device.
     #[error(

@@ -15,6 +15,7 @@ pub struct ImagePath(Vec<u8>);
 
 /// Why bytes are not a path inside an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PathError {
     /// It does not begin with `/`.
     #[error("{path:?} is not an absolute path inside the image")]

@@ -13,6 +13,7 @@ const MAX_RESERVED_PERCENT: u8 = 50;
 /// No default depends on the host: the caller says when the filesystem is made, and with which
 /// identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FormatOptions {
     /// Identity of the filesystem.
     pub uuid: [u8; 16],

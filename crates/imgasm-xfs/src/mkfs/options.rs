@@ -18,6 +18,7 @@ const MAX_STRIPE_BLOCKS: u32 = 1 << 16;
 /// No default depends on the host: the caller says when the filesystem is made, and with which
 /// identity. What stays `None` follows from the size as with `mkfs.xfs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FormatOptions {
     /// Identity of the filesystem.
     pub uuid: [u8; 16],
@@ -62,6 +63,7 @@ pub struct Stripe {
 /// and `attr2` are always on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // each is a bit on the disk
+#[non_exhaustive]
 pub struct FormatFeatures {
     /// Chunks of inodes may have holes.
     pub sparse: bool,
