@@ -50,8 +50,8 @@
 //! From the disk upwards:
 //!
 //! - `format`: the on-disk structures as bytes and values; no I/O.
-//! - `problem`: makes all errors.
-//! - [`hash`]: the hashes of names by which an indexed directory is ordered.
+//! - `problem`: makes the errors that lie in an image.
+//! - `hash`: the hashes of names by which an indexed directory is ordered.
 //! - `bitmap`, `zone`, `space`: sets of blocks and inodes.
 //! - `stage`: metadata blocks in memory.
 //! - `journal`: replaying a journal.
@@ -83,7 +83,7 @@ mod filesystem;
 mod format;
 mod groups;
 mod grow;
-pub mod hash;
+mod hash;
 mod info;
 mod inline;
 mod inode_table;
