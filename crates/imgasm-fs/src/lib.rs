@@ -43,6 +43,7 @@
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
 //! - [`digest`]: digests of file contents: of one file, or of many while they are read.
+//! - `label`, [`check_label`]: which labels a filesystem can have.
 //! - `rehearsal`, [`Rehearsal`]: a filesystem as it would be after changes, which are thrown away.
 //! - [`sparsify()`]: turns what a filesystem does not use into holes.
 //! - `serde`: paths in configuration and manifests.
@@ -74,6 +75,7 @@ mod filesystem;
 pub mod holes;
 pub mod path;
 pub mod posix;
+mod label;
 mod rehearsal;
 mod rules;
 #[cfg(feature = "serde")]
@@ -87,6 +89,7 @@ pub use error::{Error, Location, NameProblem, Result};
 pub use filesystem::FileSystem;
 pub use rehearsal::Rehearsal;
 pub use rules::is_name;
+pub use label::check_label;
 pub use sparsify::sparsify;
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,

@@ -1,6 +1,6 @@
 //! The options for a fresh filesystem.
 
-use imgasm_fs::{Error, Result, Timestamp};
+use imgasm_fs::{Error, Result, Timestamp, check_label};
 
 /// The longest label, in bytes (`s_volume_name`).
 pub const MAX_LABEL_LEN: usize = 16;
@@ -51,15 +51,7 @@ impl FormatOptions {
 
     /// Refuses what cannot be stored.
     pub(super) fn check(&self) -> Result<()> {
-        if self.label.len() > MAX_LABEL_LEN || self.label.contains(&0) {
-            return Err(unstorable(
-                format!("label {:?}", String::from_utf8_lossy(&self.label)),
-                format!(
-                    "it has {} bytes, at most {MAX_LABEL_LEN} without NUL fit",
-                    self.label.len()
-                ),
-            ));
-        }
+        check_label(&self.label, MAX_LABEL_LEN)?;
         if let Some(block_size) = self.block_size
             && ![1024, 2048, 4096].contains(&block_size)
         {

@@ -1,6 +1,6 @@
 //! The options for a fresh filesystem.
 
-use imgasm_fs::{Result, Timestamp};
+use imgasm_fs::{Result, Timestamp, check_label};
 
 use crate::problem::unstorable;
 
@@ -147,15 +147,7 @@ impl FormatOptions {
     /// # Errors
     /// [`imgasm_fs::Error::Unstorable`].
     pub fn check(&self) -> Result<()> {
-        if self.label.len() > MAX_LABEL_LEN || self.label.contains(&0) {
-            return Err(unstorable(
-                format!("label {:?}", String::from_utf8_lossy(&self.label)),
-                format!(
-                    "it has {} bytes, at most {MAX_LABEL_LEN} without NUL fit",
-                    self.label.len()
-                ),
-            ));
-        }
+        check_label(&self.label, MAX_LABEL_LEN)?;
         let block = self.block_size;
         let sizes = [
             ("a block", block, 1024..=65536),
