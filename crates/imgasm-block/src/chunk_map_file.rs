@@ -75,6 +75,9 @@ impl ChunkMap {
     }
 
     /// Reads the file form.
+    ///
+    /// # Errors
+    /// A [`DecodeError`] for anything but what [`ChunkMap::encode`] gives.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (header, rest) = bytes
             .split_first_chunk::<HEADER_LEN>()

@@ -99,6 +99,10 @@ impl Output {
     }
 
     /// Makes `path` a file of these bytes, as a whole or not at all.
+    ///
+    /// # Errors
+    /// Those of [`Output::create`] and [`Output::commit`]; [`Error::File`] or [`Error::NoSpace`] if the
+    /// bytes cannot be written.
     pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let output = Self::create(path)?;
         let written = (&output.file).write_all(bytes);
@@ -107,6 +111,9 @@ impl Output {
     }
 
     /// Makes the file the base of a delta with its changes, as [`Delta::changes`] gave them.
+    ///
+    /// # Errors
+    /// Those of [`Output::write_device`] and [`Delta::copy_changes`].
     pub fn write_delta(&self, delta: &Delta, changes: &[Change]) -> Result<()> {
         self.write_device(delta.base())?;
         self.set_len(delta.len())?;
@@ -115,6 +122,10 @@ impl Output {
 
     /// Makes the file a copy of a device: a clone that shares its blocks if the host can do
     /// that, else a copy of what is not zeros.
+    ///
+    /// # Errors
+    /// Those of reading the device; [`Error::File`], [`Error::Io`] or [`Error::NoSpace`] if the file cannot
+    /// be written.
     pub fn write_device(&self, device: &dyn BlockDevice) -> Result<()> {
         if let Some(base) = device.host_file()
             && rustix::fs::ioctl_ficlone(&self.file, base.file()).is_ok()
@@ -169,6 +180,9 @@ impl Output {
     }
 
     /// The unfinished file as a device with the length that it has now.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the host cannot open it once more.
     pub fn device(&self) -> Result<FileDevice> {
         let file = self.file.try_clone();
         file.and_then(|file| FileDevice::with(file, &self.target, true))
@@ -206,6 +220,9 @@ impl Output {
     }
 
     /// As [`Output::commit`], under another name in the same folder.
+    ///
+    /// # Errors
+    /// As [`Output::commit`].
     pub fn commit_as(mut self, target: &Path) -> Result<()> {
         target.clone_into(&mut self.target);
         self.commit()
@@ -213,6 +230,9 @@ impl Output {
 
     /// Waits until the file is on the disk, so that a machine which stops after [`Output::commit`]
     /// has it whole.
+    ///
+    /// # Errors
+    /// [`Error::File`], or [`Error::NoSpace`] for what the host finds out only then.
     pub fn sync(&self) -> Result<()> {
         self.file
             .sync_all()
@@ -221,6 +241,9 @@ impl Output {
 
     /// Clears the bits of the file's mode that `mask` does not have: an image is to be as private as
     /// what it was made from.
+    ///
+    /// # Errors
+    /// [`Error::File`].
     pub fn restrict(&self, mask: u32) -> Result<()> {
         let failed = |e| Error::file(&self.target, "set the mode of", e);
         let mode = self.file.metadata().map_err(failed)?.mode();
@@ -232,6 +255,9 @@ impl Output {
     ///
     /// As with `cp`, the kernel decides when it reaches the disk; call [`Output::sync`] before if
     /// that matters.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be renamed; the unfinished file is then removed.
     pub fn commit(mut self) -> Result<()> {
         let partial = self.partial.as_ref().expect("taken here only");
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;

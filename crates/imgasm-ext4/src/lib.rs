@@ -71,6 +71,8 @@
 //! - `mkfs`: making a fresh filesystem.
 //! - `grow`: making one larger.
 
+#![warn(missing_debug_implementations)]
+
 mod alloc;
 mod bitmap;
 mod bitmaps;

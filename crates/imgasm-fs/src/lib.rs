@@ -67,15 +67,17 @@
 //! any other error of a change or a flush, what was staged and written is useless, and every later
 //! change and flush gives [`Error::Spoilt`]. The delta is thrown away, and the image is as it was.
 
+#![warn(clippy::missing_errors_doc, missing_debug_implementations)]
+
 pub mod acl;
 #[cfg(feature = "digest")]
 pub mod digest;
 pub mod error;
 mod filesystem;
 pub mod holes;
+mod label;
 pub mod path;
 pub mod posix;
-mod label;
 mod rehearsal;
 mod rules;
 #[cfg(feature = "serde")]
@@ -87,9 +89,9 @@ pub mod types;
 
 pub use error::{Error, Location, NameProblem, Result};
 pub use filesystem::FileSystem;
+pub use label::check_label;
 pub use rehearsal::Rehearsal;
 pub use rules::is_name;
-pub use label::check_label;
 pub use sparsify::sparsify;
 pub use types::{
     DeviceNumber, DirEntry, FileExtent, FileSystemInfo, FileType, Finding, Metadata,
