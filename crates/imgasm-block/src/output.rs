@@ -83,7 +83,9 @@ impl Output {
         &self.file
     }
 
-    /// Removes all unfinished files of this process, which is about to end: no other can be begun.
+    /// Removes all unfinished files of this process, and keeps their list locked for good: a thread
+    /// that begins, commits or drops an output after that waits for ever. It is the last thing that
+    /// a process does before it ends, when a signal ends it.
     pub fn abandon_all() {
         let under_way = under_way();
         for partial in &*under_way {
@@ -222,8 +224,10 @@ impl Output {
     /// As [`Output::commit`], under another name in the same folder.
     ///
     /// # Errors
-    /// As [`Output::commit`].
+    /// Those of [`Output::commit`]; [`Error::File`] if `target` is a node of another kind, or a
+    /// symbolic link to one.
     pub fn commit_as(mut self, target: &Path) -> Result<()> {
+        check_is_file(target)?;
         target.clone_into(&mut self.target);
         self.commit()
     }
