@@ -37,7 +37,8 @@
 //! hash indexes of all depths, attributes in inodes and in blocks, checksums, 64-bit block numbers,
 //! flexible and meta block groups, quotas, revision 0. A filesystem with a feature that it does not
 //! write is refused by the feature's name before anything is written; encrypted, sealed and
-//! case-insensitive nodes, and clusters, are left alone beside what is written. A journal is replayed
+//! case-insensitive nodes are left alone beside what is written, and in a filesystem of clusters
+//! everything that needs or frees a block is refused. A journal is replayed
 //! when a filesystem is opened: on the device for writing, in memory for reading.
 //!
 //! # Errors
