@@ -35,7 +35,7 @@ const EXIT_STATUS: [(&str, &str, Commands); 5] = [
     ),
 ];
 
-const ENVIRONMENT: [(&str, &str, Commands); 11] = [
+const ENVIRONMENT: [(&str, &str, Commands); 12] = [
     (
         "SOURCE_DATE_EPOCH",
         "Seconds since 1970: the time of everything that is made or changed, unless the recipe says another. Without both it is the beginning of 2020.",
@@ -86,6 +86,11 @@ const ENVIRONMENT: [(&str, &str, Commands); 11] = [
     (
         "IMGASM_LOG",
         "What is logged, as in the crate tracing-subscriber: imgasm=debug.",
+        ALL,
+    ),
+    (
+        "TMPDIR",
+        "The folder of temporary files, instead of /tmp: what an edit holds beyond its memory, and RPM's databases while they are changed.",
         ALL,
     ),
     ("NO_COLOR", "If set, nothing is coloured.", ALL),
