@@ -30,7 +30,7 @@ const EXIT_STATUS: [(&str, &str, Commands); 5] = [
     ),
     (
         "2",
-        "An error. The message says what is wrong and what to do about it; no output was written or changed.",
+        "An error. The message says what is wrong and what to do about it; no output was written or changed. With several images in a recipe that is so for those that failed.",
         ALL,
     ),
 ];
