@@ -3,6 +3,7 @@
 //! Lowest floor first; a module imports only from those above it in this list:
 //!
 //! - [`memo`]: what several images need, made once.
+//! - [`recovery`]: what to do about an image that is half-changed.
 //! - [`inspect`]: what an image is, described.
 //! - [`schema`]: JSON Schemas of what people write, for editors.
 //! - [`config`]: what recipes and overlays have in common: places, messages, templates, values.
@@ -58,6 +59,7 @@ pub mod plan;
 pub mod private;
 pub mod provenance;
 pub mod recipe;
+pub mod recovery;
 pub mod reproduce;
 pub mod sandbox;
 pub mod sbom;

@@ -11,6 +11,7 @@ use crate::manifest::{self, Bound};
 use crate::memo::Memo;
 use crate::origin::Origin;
 use crate::recipe::{Base, Recipe};
+use crate::recovery;
 use imgasm_block::{BlockDevice, ChunkMap, Delta, Digest, Hole};
 use imgasm_container::{Binding, Cache, Progress};
 use imgasm_fs::text::chain;
@@ -125,11 +126,12 @@ fn unusable(recipe: &Recipe, reason: imgasm_container::Error) -> Error {
         imgasm_container::Error::Read { source, .. }
             if source.kind() == io::ErrorKind::NotFound =>
         {
-            Some("paths in a recipe are relative to its folder")
+            Some("paths in a recipe are relative to its folder".to_owned())
         }
         imgasm_container::Error::DigestMismatch { .. } => {
-            Some("if this file is meant, write its digest into the recipe")
+            Some("if this file is meant, write its digest into the recipe".to_owned())
         }
+        imgasm_container::Error::Block(error) => recovery::hint(error),
         _ => None,
     };
     Error::Base {

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::{apply, built, compare, grow, opener, recovery, verification};
+
 /// A command's failure: an error from the library with what was being done, and a hint.
 #[derive(Debug)]
 pub enum Failure {
@@ -116,9 +118,52 @@ impl Failure {
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed {
+            hint: about_half_changed(&error),
             error: Box::new(error),
-            hint: None,
         }
+    }
+}
+
+/// The advice for a half-changed image, wherever in the chain of causes that is said.
+fn about_half_changed(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let hint = device_error(error).and_then(recovery::hint);
+        if hint.is_some() {
+            return hint;
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The error of a device that an error is, or shows as its own, so that it is not among the causes.
+fn device_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e imgasm_block::Error> {
+    if let Some(apply::Error::Block(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(grow::Error::Block(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    if let Some(built::Error::Block(error)) = error.downcast_ref() {
+        return Some(error);
+    }
+    let container = if let Some(opener::Error::Container(error)) = error.downcast_ref() {
+        Some(error)
+    } else if let Some(verification::Error::Open(opener::Error::Container(error))) =
+        error.downcast_ref()
+    {
+        Some(error)
+    } else if let Some(compare::OpenError::Container(error)) = error.downcast_ref() {
+        Some(error)
+    } else if let Some(built::Error::Container(error)) = error.downcast_ref() {
+        Some(error)
+    } else {
+        error.downcast_ref()
+    };
+    match container {
+        Some(imgasm_container::Error::Block(error)) => Some(error),
+        _ => error.downcast_ref(),
     }
 }
 
@@ -150,5 +195,45 @@ impl fmt::Display for Failure {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_changed_image_has_advice_wherever_it_is_met() {
+        let path = std::path::PathBuf::from("disk.raw");
+        let interrupted = || imgasm_block::Error::Interrupted {
+            path: path.clone(),
+            undo: "disk.raw.imgasm-undo".into(),
+        };
+        let half_changed = || imgasm_block::Error::HalfChanged {
+            path: path.clone(),
+            source: Box::new(interrupted()),
+        };
+        let container = || imgasm_container::Error::Block(interrupted());
+        let failures = [
+            Failure::from(interrupted()),
+            Failure::from(container()),
+            Failure::from(opener::Error::Container(container())),
+            Failure::from(verification::Error::Open(opener::Error::Container(
+                container(),
+            ))),
+            Failure::from(compare::Error::Open {
+                path: path.clone(),
+                source: Box::new(compare::OpenError::Container(container())),
+            }),
+            Failure::from(built::Error::Block(interrupted())),
+            Failure::from(apply::Error::Block(half_changed())).in_context("cannot change it"),
+            Failure::from(grow::Error::Block(half_changed())),
+        ];
+        for failure in failures {
+            let hint = failure.hint().unwrap_or_default();
+            let advice = "`imgasm recover disk.raw` puts it back as it was";
+            assert!(hint.ends_with(advice), "{failure:?}");
+            assert!(!failure.message().contains("imgasm recover"), "{failure:?}");
+        }
     }
 }

@@ -122,16 +122,13 @@ fn nearest(fs: &dyn FileSystem, missing: &ImagePath) -> Option<ImagePath> {
 
 /// Reports what was done about a change that had been interrupted.
 pub(super) fn tell_recovery(path: &Path, recovery: &Recovery, output: &mut Output) {
-    output.warning(match recovery {
-        Recovery::NotBegun => {
-            format!(
-                "{}: an interrupted change had not begun; the image is as it was",
-                path.display()
-            )
-        }
-        Recovery::RolledBack { bytes } => format!(
-            "{}: an interrupted change was undone ({bytes} bytes put back); the image is as it was",
-            path.display()
-        ),
-    });
+    let what = match recovery {
+        Recovery::NotBegun => "had not begun".to_owned(),
+        Recovery::RolledBack { bytes } => format!("was undone ({bytes} bytes put back)"),
+        _ => "is settled".to_owned(),
+    };
+    output.warning(format!(
+        "{}: an interrupted change {what}; the image is as it was",
+        path.display()
+    ));
 }

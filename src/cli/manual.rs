@@ -30,12 +30,12 @@ const EXIT_STATUS: [(&str, &str, Commands); 5] = [
     ),
     (
         "2",
-        "An error. The message says what is wrong and what to do about it; no output was written or changed.",
+        "An error. The message says what is wrong and what to do about it; no output was written or changed. With several images in a recipe that is so for those that failed.",
         ALL,
     ),
 ];
 
-const ENVIRONMENT: [(&str, &str, Commands); 11] = [
+const ENVIRONMENT: [(&str, &str, Commands); 12] = [
     (
         "SOURCE_DATE_EPOCH",
         "Seconds since 1970: the time of everything that is made or changed, unless the recipe says another. Without both it is the beginning of 2020.",
@@ -86,6 +86,11 @@ const ENVIRONMENT: [(&str, &str, Commands); 11] = [
     (
         "IMGASM_LOG",
         "What is logged, as in the crate tracing-subscriber: imgasm=debug.",
+        ALL,
+    ),
+    (
+        "TMPDIR",
+        "The folder of temporary files, instead of /tmp: what an edit holds beyond its memory, and RPM's databases while they are changed.",
         ALL,
     ),
     ("NO_COLOR", "If set, nothing is coloured.", ALL),

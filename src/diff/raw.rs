@@ -1,12 +1,10 @@
 //! Which bytes of two devices differ.
 
-use std::num::NonZero;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use super::{Error, Result, Side};
-use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap};
+use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap, pool};
 
 /// The unit of comparison: the smallest sector, so that a difference never extends from one block
 /// of a filesystem into the next.
@@ -54,18 +52,7 @@ pub fn differing(
         }
         Ok(found)
     };
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut found = thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        running.into_iter().try_fold(Vec::new(), |mut all, worker| {
-            all.extend(
-                worker
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?,
-            );
-            Ok(all)
-        })
-    })?;
+    let mut found = pool::on_all_cores(work)?.concat();
     join(&mut found);
     Ok(found)
 }

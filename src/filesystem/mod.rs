@@ -127,11 +127,8 @@ pub fn make(
             imgasm_xfs::format(device, &options)
         }
         FilesystemKind::Vfat => {
-            let options = imgasm_fat::FormatOptions {
-                label: label.to_owned(),
-                volume_id: volume_id(identity.uuid),
-                sector_size: 512,
-            };
+            let mut options = imgasm_fat::FormatOptions::new(volume_id(identity.uuid));
+            label.clone_into(&mut options.label);
             imgasm_fat::format(device, &options)
         }
         FilesystemKind::Swap => swap::format(device, identity.uuid, label.as_bytes()),

@@ -74,15 +74,15 @@ impl XfsOptions {
             Some(Defaults::Lts66) => FormatFeatures::LTS_6_6,
             _ => options.features,
         };
-        options.features = FormatFeatures {
-            sparse: self.sparse.unwrap_or(usual.sparse),
-            reflink: self.reflink.unwrap_or(usual.reflink),
-            rmapbt: self.rmapbt.unwrap_or(usual.rmapbt),
-            bigtime: self.bigtime.unwrap_or(usual.bigtime),
-            inobtcount: self.inobtcount.unwrap_or(usual.inobtcount),
-            nrext64: self.nrext64.unwrap_or(usual.nrext64),
-            exchange: self.exchange.unwrap_or(usual.exchange),
-        };
+        let features = &mut options.features;
+        *features = usual;
+        features.sparse = self.sparse.unwrap_or(usual.sparse);
+        features.reflink = self.reflink.unwrap_or(usual.reflink);
+        features.rmapbt = self.rmapbt.unwrap_or(usual.rmapbt);
+        features.bigtime = self.bigtime.unwrap_or(usual.bigtime);
+        features.inobtcount = self.inobtcount.unwrap_or(usual.inobtcount);
+        features.nrext64 = self.nrext64.unwrap_or(usual.nrext64);
+        features.exchange = self.exchange.unwrap_or(usual.exchange);
         if let Some(size) = self.block_size {
             options.block_size = bytes(size)?;
         }

@@ -130,6 +130,7 @@ fn what_strangers_wrote_commands_nobody() {
         .unwrap();
     let text = String::from_utf8(coloured.stdout).unwrap();
     let ours = ["[31m", "[32m", "[33m", "[36m", "[1m", "[0m"];
+    assert!(text.contains('\x1b'), "nothing is coloured: {text:?}");
     for sequence in text.split('\x1b').skip(1) {
         assert!(
             ours.iter().any(|ours| sequence.starts_with(ours)),

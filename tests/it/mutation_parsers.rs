@@ -299,9 +299,10 @@ fn containers(folder: &Path) -> Vec<Vec<u8>> {
         write_file(&device, &chunk_map(), format, output, &|_, _| {}).unwrap();
         let bytes = fs::read(path).unwrap();
         // The compressed ones are as short as they can be.
-        match name.starts_with("raw.") {
-            true => bytes,
-            false => parsers::packed(&bytes),
+        if name.starts_with("raw.") {
+            bytes
+        } else {
+            parsers::packed(&bytes)
         }
     });
     written.into_iter().chain([archive()]).collect()

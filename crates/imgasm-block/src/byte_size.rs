@@ -10,10 +10,22 @@ pub struct ByteSize(pub u64);
 /// The units of a size, each 1024 of the one before.
 const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-impl FromStr for ByteSize {
-    type Err = String;
+/// Why a text is not a size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseByteSizeError {
+    /// It is not a whole number with a known unit, or none.
+    #[error("{0:?} is not a size; write a whole number with B, KiB, MiB, GiB or TiB")]
+    Malformed(String),
+    /// It is more than 64 bits hold.
+    #[error("{0:?} is too large")]
+    TooLarge(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for ByteSize {
+    type Err = ParseByteSizeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let unit = unit.trim();
@@ -22,13 +34,11 @@ impl FromStr for ByteSize {
             unit => UNITS.iter().position(|known| *known == unit),
         };
         let (Ok(number), Some(exponent)) = (number.parse::<u64>(), exponent) else {
-            return Err(format!(
-                "{text:?} is not a size; write a whole number with B, KiB, MiB, GiB or TiB"
-            ));
+            return Err(ParseByteSizeError::Malformed(text.to_owned()));
         };
         let size = number.checked_mul(1 << (10 * exponent));
         size.map(Self)
-            .ok_or_else(|| format!("{text:?} is too large"))
+            .ok_or_else(|| ParseByteSizeError::TooLarge(text.to_owned()))
     }
 }
 
@@ -65,6 +75,8 @@ mod tests {
         ] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
+        let error = "99999999999TiB".parse::<ByteSize>();
+        assert!(matches!(error, Err(ParseByteSizeError::TooLarge(_))));
         assert_eq!(ByteSize(20 << 30).to_string(), "20GiB");
         assert_eq!(ByteSize(1025).to_string(), "1025B");
         assert_eq!(ByteSize(0).to_string(), "0B");

@@ -67,6 +67,9 @@ pub enum ChunkChange {
 
 impl ChunkMap {
     /// Reads a device, its holes left out, and hashes it on all cores.
+    ///
+    /// # Errors
+    /// Those of reading the device.
     pub fn compute(device: &dyn BlockDevice) -> Result<Self> {
         let mut chunks = read_chunks(device, &data_chunks(device), Chunk::of)?;
         chunks.sort_unstable_by_key(|chunk| chunk.index);
@@ -90,6 +93,9 @@ impl ChunkMap {
 
     /// The map of `device`, which differs from the device of this map only in the byte ranges
     /// `changed`.
+    ///
+    /// # Errors
+    /// Those of reading the device.
     pub fn updated(
         &self,
         device: &dyn BlockDevice,

@@ -23,6 +23,7 @@ const ENTRY_LEN: usize = 8 + 2 * Digest::LEN;
 
 /// Why bytes are not a chunk map.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// They do not begin with the magic number.
     #[error("this is not a chunk map: it does not begin with `IMGCHUNK`")]
@@ -74,6 +75,9 @@ impl ChunkMap {
     }
 
     /// Reads the file form.
+    ///
+    /// # Errors
+    /// A [`DecodeError`] for anything but what [`ChunkMap::encode`] gives.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (header, rest) = bytes
             .split_first_chunk::<HEADER_LEN>()

@@ -1,6 +1,7 @@
 //! The copy-on-write delta: what an edit changes, above a base that stays as it is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -36,6 +37,15 @@ pub struct Delta {
     base: Arc<dyn BlockDevice>,
     len: u64,
     state: RwLock<State>,
+}
+
+impl fmt::Debug for Delta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delta")
+            .field("len", &self.len)
+            .field("stored_bytes", &self.stored_bytes())
+            .finish_non_exhaustive()
+    }
 }
 
 struct State {
@@ -108,6 +118,9 @@ impl Delta {
     ///
     /// Blocks are compared with the base here and nowhere else: a block that was written with the
     /// bytes it had is not a change, so an edit that changes nothing gives an empty list.
+    ///
+    /// # Errors
+    /// Those of reading the base; [`Error::Io`](super::Error::Io) if the temporary file cannot be read.
     pub fn changes(&self) -> Result<Vec<Change>> {
         let state = self.read_state();
         let mut changes: Vec<Change> = Vec::new();
@@ -153,6 +166,9 @@ impl Delta {
     }
 
     /// Copies `changes`, as [`Delta::changes`] gave them, into a device that holds the base.
+    ///
+    /// # Errors
+    /// Those of reading the delta and of writing `device`, which may then hold a part of the changes.
     pub fn copy_changes(&self, changes: &[Change], device: &dyn BlockDevice) -> Result<()> {
         let mut buf = Vec::new();
         for change in changes {

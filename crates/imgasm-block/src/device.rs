@@ -21,6 +21,10 @@ pub trait BlockDevice: Send + Sync {
     }
 
     /// Fills `buf` from `offset`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`]; [`Error::Io`] if the host fails; [`Error::Changed`] if the device compares
+    /// what it reads with digests, and it differs.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 
     /// Fills `buf` from `offset`; what lies past the end of the device is zeros.
@@ -40,15 +44,25 @@ pub trait BlockDevice: Send + Sync {
     }
 
     /// Writes all of `buf` at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], [`Error::ReadOnly`]; [`Error::Io`] or [`Error::NoSpace`] if the host fails,
+    /// when a part may have been written.
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
 
     /// Makes `len` bytes at `offset` read as zeros, as a hole if the device can have one.
+    ///
+    /// # Errors
+    /// Those of [`BlockDevice::write_at`].
     fn write_zeros(&self, offset: u64, len: u64) -> Result<()>;
 
     /// The first range of data at or after `from`, clipped to start no earlier than `from`; `None`
     /// if only a hole follows. A range need not be as long as it could be: the next one may begin
     /// where it ends. Bytes outside all such ranges read as zeros; a range may hold
     /// zeros too.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the host cannot say where data is.
     fn next_data(&self, from: u64) -> Result<Option<Range<u64>>>;
 
     /// The file on the host whose bytes are the bytes of this device, if there is one, so that it
@@ -91,6 +105,9 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
 }
 
 /// Checks that `len` bytes at `offset` lie inside a device of `device_len` bytes.
+///
+/// # Errors
+/// [`Error::OutOfRange`] if they do not.
 pub fn check_range(offset: u64, len: u64, device_len: u64) -> Result<()> {
     match offset.checked_add(len) {
         Some(end) if end <= device_len => Ok(()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a block device could not do what was asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The range does not lie inside the device.
     #[error(
@@ -62,7 +63,7 @@ pub enum Error {
     },
     /// A change in place failed, and so did undoing it.
     #[error(
-        "{0} is half-changed: fix the cause of the failure, then `imgasm recover {0}` puts it back",
+        "{} is half-changed: a change of it failed, and so did putting it back; its undo file is kept",
         path.display()
     )]
     HalfChanged {
@@ -73,9 +74,7 @@ pub enum Error {
     },
     /// An image that is to be read is half-changed.
     #[error(
-        "{} is half-changed by an interrupted change: `imgasm recover {}` puts it back as it was, \
-         from {}",
-        path.display(),
+        "{} is half-changed by an interrupted change; what it held before is in {}",
         path.display(),
         undo.display()
     )]

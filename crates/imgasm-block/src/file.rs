@@ -24,6 +24,10 @@ pub struct FileDevice {
 
 impl FileDevice {
     /// Opens a file for reading only.
+    ///
+    /// # Errors
+    /// What the host says; [`io::ErrorKind::InvalidInput`] for what is neither a regular file nor a block
+    /// device.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::with(opened(OpenOptions::new().read(true), path)?, path, false)
     }
@@ -39,6 +43,9 @@ impl FileDevice {
     }
 
     /// Makes a device of an open file; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`FileDevice::open`].
     pub fn with(file: File, path: &Path, writable: bool) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let kind = metadata.file_type();

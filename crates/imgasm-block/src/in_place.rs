@@ -83,6 +83,12 @@ impl InPlace {
 
     /// Writes the changes of `delta`, whose base must be this image, into the image. On an error
     /// the image is put back as it was.
+    ///
+    /// # Errors
+    /// [`Error::HalfChanged`] if putting the image back failed, too: its undo file is left, and the next
+    /// [`InPlace::open`] tries again. With any other error the image is as it was: [`Error::ManyNames`] if
+    /// its undo file would not be found under its other names; those of reading the delta, and of writing
+    /// the undo file and the image.
     pub fn commit(self, delta: &Delta) -> Result<()> {
         let changes = delta.changes()?;
         let result = self.write(delta, &changes, &mut || Ok(()));

@@ -51,8 +51,11 @@
 //! - [`error`]: why a device could not do what was asked.
 //!
 //! # Features
-//! Neither is on by default. `digest`: [`Digest`], [`ChunkMap`] and [`InPlace`], with `sha2`.
-//! `serde`: [`ByteSize`] and [`Digest`] in configuration.
+//! Neither is on by default. `digest`, with the crates `sha2` and `blake3`: [`Digest`], [`ChunkMap`],
+//! [`Hashed`], [`Verified`], and [`InPlace`] with [`Recovery`]. `serde`: [`ByteSize`] and [`Digest`] in
+//! configuration.
+
+#![warn(clippy::missing_errors_doc, missing_debug_implementations)]
 
 pub mod byte_size;
 pub mod bytes;

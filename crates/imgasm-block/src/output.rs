@@ -86,7 +86,9 @@ impl Output {
         &self.file
     }
 
-    /// Removes all unfinished files of this process, which is about to end: no other can be begun.
+    /// Removes all unfinished files of this process, and keeps their list locked for good: a thread
+    /// that begins, commits or drops an output after that waits for ever. It is the last thing that
+    /// a process does before it ends, when a signal ends it.
     pub fn abandon_all() {
         let under_way = under_way();
         for partial in &*under_way {
@@ -102,6 +104,10 @@ impl Output {
     }
 
     /// Makes `path` a file of these bytes, as a whole or not at all.
+    ///
+    /// # Errors
+    /// Those of [`Output::create`] and [`Output::commit`]; [`Error::File`] or [`Error::NoSpace`] if the
+    /// bytes cannot be written.
     pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let output = Self::create(path)?;
         let written = (&output.file).write_all(bytes);
@@ -110,6 +116,9 @@ impl Output {
     }
 
     /// Makes the file the base of a delta with its changes, as [`Delta::changes`] gave them.
+    ///
+    /// # Errors
+    /// Those of [`Output::write_device`] and [`Delta::copy_changes`].
     pub fn write_delta(&self, delta: &Delta, changes: &[Change]) -> Result<()> {
         self.write_device(delta.base())?;
         self.set_len(delta.len())?;
@@ -118,6 +127,10 @@ impl Output {
 
     /// Makes the file a copy of a device: a clone that shares its blocks if the host can do
     /// that, else a copy of what is not zeros.
+    ///
+    /// # Errors
+    /// Those of reading the device; [`Error::File`], [`Error::Io`] or [`Error::NoSpace`] if the file cannot
+    /// be written.
     pub fn write_device(&self, device: &dyn BlockDevice) -> Result<()> {
         if let Some(base) = device.host_file()
             && rustix::fs::ioctl_ficlone(&self.file, base.file()).is_ok()
@@ -172,6 +185,9 @@ impl Output {
     }
 
     /// The unfinished file as a device with the length that it has now.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the host cannot open it once more.
     pub fn device(&self) -> Result<FileDevice> {
         let file = self.file.try_clone();
         file.and_then(|file| FileDevice::with(file, &self.target, true))
@@ -209,13 +225,21 @@ impl Output {
     }
 
     /// As [`Output::commit`], under another name in the same folder.
+    ///
+    /// # Errors
+    /// Those of [`Output::commit`]; [`Error::File`] if `target` is a node of another kind, or a
+    /// symbolic link to one.
     pub fn commit_as(mut self, target: &Path) -> Result<()> {
+        check_is_file(target)?;
         target.clone_into(&mut self.target);
         self.commit()
     }
 
     /// Waits until the file is on the disk, so that a machine which stops after [`Output::commit`]
     /// has it whole.
+    ///
+    /// # Errors
+    /// [`Error::File`], or [`Error::NoSpace`] for what the host finds out only then.
     pub fn sync(&self) -> Result<()> {
         self.file
             .sync_all()
@@ -224,6 +248,9 @@ impl Output {
 
     /// Clears the bits of the file's mode that `mask` does not have, but for the owner's to read and write:
     /// an image is to be as private as what it was made from.
+    ///
+    /// # Errors
+    /// [`Error::File`].
     pub fn restrict(&self, mask: u32) -> Result<()> {
         let failed = |e| Error::file(&self.target, "set the mode of", e);
         let mode = self.file.metadata().map_err(failed)?.mode();
@@ -235,6 +262,9 @@ impl Output {
     ///
     /// As with `cp`, the kernel decides when it reaches the disk; call [`Output::sync`] before if
     /// that matters.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be renamed; the unfinished file is then removed.
     pub fn commit(mut self) -> Result<()> {
         let partial = self.partial.as_ref().expect("taken here only");
         fs::rename(partial, &self.target).map_err(|e| Error::file(&self.target, "make", e))?;

@@ -9,6 +9,7 @@
 //! A panic in a thread is resumed in the one that waits for it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -160,6 +161,14 @@ type Order<J, T> = (J, SyncSender<T>);
 pub struct Workers<J, T> {
     to_workers: Sender<Order<J, T>>,
     pending: VecDeque<Receiver<T>>,
+}
+
+impl<J, T> fmt::Debug for Workers<J, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers")
+            .field("under_way", &self.pending.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<J: Send + 'static, T: Send + 'static> Workers<J, T> {

@@ -1,5 +1,6 @@
 //! A part of a device as a stream.
 
+use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +13,15 @@ pub struct Reader {
     device: Arc<dyn BlockDevice>,
     range: Range<u64>,
     at: u64,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("range", &self.range)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Reader {

@@ -1,5 +1,6 @@
 //! A window onto another device.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +14,15 @@ pub struct Slice {
     device: Arc<dyn BlockDevice>,
     start: u64,
     len: u64,
+}
+
+impl fmt::Debug for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slice")
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Slice {

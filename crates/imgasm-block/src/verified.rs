@@ -1,6 +1,7 @@
 //! A file whose bytes are compared with their digests as they are read.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +29,14 @@ pub struct Verified {
     mistrust: Box<dyn Fn() + Send + Sync>,
     /// The last read first.
     held: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Verified {

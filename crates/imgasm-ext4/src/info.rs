@@ -33,7 +33,7 @@ impl Ext4 {
     }
 
     /// Which of the three it is, by the rules of `blkid`.
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         let features = self.superblock.features();
         let ext3_incompat = Incompat::FILETYPE | Incompat::NEEDS_RECOVERY | Incompat::META_BG;
         let ext3_ro_compat = RoCompat::SPARSE_SUPER | RoCompat::LARGE_FILE | RoCompat::BTREE_DIR;

@@ -37,7 +37,8 @@
 //! hash indexes of all depths, attributes in inodes and in blocks, checksums, 64-bit block numbers,
 //! flexible and meta block groups, quotas, revision 0. A filesystem with a feature that it does not
 //! write is refused by the feature's name before anything is written; encrypted, sealed and
-//! case-insensitive nodes, and clusters, are left alone beside what is written. A journal is replayed
+//! case-insensitive nodes are left alone beside what is written, and in a filesystem of clusters
+//! everything that needs or frees a block is refused. A journal is replayed
 //! when a filesystem is opened: on the device for writing, in memory for reading.
 //!
 //! # Errors
@@ -50,8 +51,8 @@
 //! From the disk upwards:
 //!
 //! - `format`: the on-disk structures as bytes and values; no I/O.
-//! - `problem`: makes all errors.
-//! - [`hash`]: the hashes of names by which an indexed directory is ordered.
+//! - `problem`: makes the errors that lie in an image.
+//! - `hash`: the hashes of names by which an indexed directory is ordered.
 //! - `bitmap`, `zone`, `space`: sets of blocks and inodes.
 //! - `stage`: metadata blocks in memory.
 //! - `journal`: replaying a journal.
@@ -71,6 +72,8 @@
 //! - `mkfs`: making a fresh filesystem.
 //! - `grow`: making one larger.
 
+#![warn(missing_debug_implementations)]
+
 mod alloc;
 mod bitmap;
 mod bitmaps;
@@ -83,7 +86,7 @@ mod filesystem;
 mod format;
 mod groups;
 mod grow;
-pub mod hash;
+mod hash;
 mod info;
 mod inline;
 mod inode_table;

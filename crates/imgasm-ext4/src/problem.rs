@@ -1,4 +1,5 @@
-//! What can be wrong with an image. All of the engine's errors are made here.
+//! What can be wrong with an image. The errors that lie in an image are made here: corrupt, incompatible,
+//! not writable. Those that lie in what was asked for, such as a lack of room, are made where that is found.
 //!
 //! Decoders know what is wrong but not where: they give a [`Problem`], and their callers, who read
 //! the bytes, add the place.

@@ -1,6 +1,7 @@
 //! An opened filesystem: its parts in memory, changes as units, and flushing.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::sync::Arc;
 
 use zerocopy::little_endian::U32;
@@ -42,6 +43,20 @@ pub struct Ext4 {
     pub(super) journal_unread: Option<String>,
     /// Whether a change or a flush has failed: what is staged and on the device is useless then.
     failed: bool,
+}
+
+impl fmt::Debug for Ext4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blocks = self.geometry.blocks_count;
+        f.debug_struct("Ext4")
+            .field("kind", &self.kind())
+            .field(
+                "total_bytes",
+                &(blocks * self.geometry.block_size.bytes64()),
+            )
+            .field("is_writable", &self.options.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Ext4 {

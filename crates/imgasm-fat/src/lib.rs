@@ -3,7 +3,7 @@
 //! From the disk upwards:
 //!
 //! - `format`: the on-disk structures as bytes and values; no I/O.
-//! - `problem`: makes all errors.
+//! - `problem`: makes the errors that lie in a volume.
 //! - `table`: the file allocation table.
 //! - `volume`: directories and chains, read from a device.
 //! - `nodes`: the numbers by which files are known while the volume is open.
@@ -16,6 +16,8 @@
 //! FAT has no owners, permissions, links, device nodes or attributes. Everything belongs to root;
 //! directories show as 0755, files as 0644, or 0444 if they are marked read-only. Times are taken
 //! as UTC. Changes are written at once; there is nothing to flush.
+
+#![warn(missing_debug_implementations)]
 
 mod check;
 mod edit;
@@ -30,6 +32,7 @@ mod write;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 pub use mkfs::{FormatOptions, format};
@@ -37,7 +40,7 @@ pub use mkfs::{FormatOptions, format};
 use self::format::boot::{BOOT_LEN, Geometry, Width};
 use self::format::directory::{Entry, Listing};
 use self::nodes::Nodes;
-use self::problem::{KIND, corrupt};
+use self::problem::{KIND, corrupt, not_writable};
 use self::volume::{Place, Volume};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, Finding, Location, NodeId, Result, Timestamp, WriteOptions};
@@ -60,6 +63,15 @@ pub struct Fat {
     failed: bool,
     nodes: RefCell<Nodes>,
     listings: RefCell<BTreeMap<Place, Arc<Listing>>>,
+}
+
+impl fmt::Debug for Fat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fat")
+            .field("width", &self.volume.geometry.width)
+            .field("is_writable", &self.options.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Fat {
@@ -90,20 +102,15 @@ impl Fat {
             }
         })?;
         if let Some(Finding { at, problem, .. }) = first {
-            return Err(Error::NotWritable {
-                fs: KIND,
-                reason: format!("{at}: {problem}; repair it with fsck.vfat first"),
-            });
+            let reason = format!("{at}: {problem}; repair it with fsck.vfat first");
+            return Err(not_writable(reason));
         }
         // The crate decides the width by the number of clusters alone, as the specification does.
         if fat.volume.geometry.width == Width::Fat32 && fat.volume.geometry.clusters < 65525 {
-            return Err(Error::NotWritable {
-                fs: KIND,
-                reason: format!(
-                    "FAT32 with {} clusters, fewer than 65525; format it as FAT16",
-                    fat.volume.geometry.clusters
-                ),
-            });
+            return Err(not_writable(format!(
+                "FAT32 with {} clusters, fewer than 65525; format it as FAT16",
+                fat.volume.geometry.clusters
+            )));
         }
         fat.options = Some(options);
         Ok(fat)
@@ -116,10 +123,7 @@ impl Fat {
         }
         self.options
             .map(|options| options.now)
-            .ok_or_else(|| Error::NotWritable {
-                fs: KIND,
-                reason: "it was opened for reading only".to_owned(),
-            })
+            .ok_or_else(|| not_writable("it was opened for reading only"))
     }
 
     /// What a directory holds, read once.

@@ -12,6 +12,7 @@ use imgasm_fs::{Error, Result, Timestamp};
 
 /// The options for a new volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FormatOptions {
     /// Its label: at most 11 characters of printable ASCII; empty for none.
     pub label: String,
@@ -19,6 +20,17 @@ pub struct FormatOptions {
     pub volume_id: u32,
     /// Size of the device's logical blocks in bytes: 512 to 4096.
     pub sector_size: u16,
+}
+
+impl FormatOptions {
+    /// A volume without a label, in sectors of 512 bytes.
+    pub fn new(volume_id: u32) -> Self {
+        Self {
+            label: String::new(),
+            volume_id,
+            sector_size: 512,
+        }
+    }
 }
 
 /// The smallest device that is worth a filesystem.

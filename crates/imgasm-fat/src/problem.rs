@@ -1,4 +1,5 @@
-//! What can be wrong with a volume, or cannot be stored on one. All errors are made here.
+//! What can be wrong with a volume, or cannot be stored on one. A lack of room, a node of another type and
+//! the like are made where they are found.
 
 use imgasm_fs::{Error, Location};
 
@@ -11,6 +12,14 @@ pub fn corrupt(at: Location, problem: String) -> Error {
         fs: KIND,
         at,
         problem,
+    }
+}
+
+/// The volume must not be written, and why.
+pub fn not_writable(reason: impl Into<String>) -> Error {
+    Error::NotWritable {
+        fs: KIND,
+        reason: reason.into(),
     }
 }
 

@@ -78,6 +78,7 @@ pub struct AclEntry {
 
 /// Why bytes are not an access control list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// They do not begin with version 2, or end within an entry.
     #[error("it is not a list of entries after a version of 2")]

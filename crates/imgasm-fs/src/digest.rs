@@ -1,6 +1,7 @@
 //! Digests of file contents: of one file, or of many while they are read.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -26,6 +27,9 @@ const QUEUE_FILES: usize = 32;
 const MOST_HASHERS: usize = 4;
 
 /// The SHA-256 of a regular file's content; `path` is only for messages.
+///
+/// # Errors
+/// [`tree::Error::FileSystem`], with those of [`FileSystem::read_at`].
 pub fn sha256(fs: &dyn FileSystem, node: NodeId, path: &ImagePath) -> tree::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; PIECE_BYTES];
@@ -77,6 +81,9 @@ impl Default for ContentBudget {
 
 impl ContentBudget {
     /// Allows for the files of a filesystem.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::info`].
     pub fn allow(&mut self, fs: &dyn FileSystem) -> Result<()> {
         let info = fs.info()?;
         let often = if info.features.contains(&"reflink") {
@@ -91,6 +98,9 @@ impl ContentBudget {
 
     /// Whether a regular file of `size` bytes may be read whole; what it holds and its holes are then
     /// taken from what is left.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::extents`].
     pub fn take(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<bool> {
         if self.is_spent {
             return Ok(false);
@@ -161,6 +171,14 @@ pub struct Hashers<H: ContentHasher = Sha256> {
     numbers: HashMap<NodeId, usize>,
 }
 
+impl<H: ContentHasher> fmt::Debug for Hashers<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hashers")
+            .field("started", &self.started)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<H: ContentHasher> Hashers<H> {
     /// Starts as many hashers as the machine has cores, four at most: one reader feeds no more.
     pub fn start<'scope>(scope: &'scope thread::Scope<'scope, '_>) -> Self
@@ -178,6 +196,9 @@ impl<H: ContentHasher> Hashers<H> {
     }
 
     /// Makes a filesystem the present one, whose files are added from here on.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::info`].
     pub fn begin(&mut self, fs: &dyn FileSystem) -> Result<()> {
         self.numbers.clear();
         self.budget.allow(fs)
@@ -186,6 +207,9 @@ impl<H: ContentHasher> Hashers<H> {
     /// Reads a file of the present filesystem, which should have `size` bytes, and has it hashed. The
     /// number returned is that of its digest, the same for each of its names; `None` for a file that
     /// is more than the [`ContentBudget`] has left, which is not read.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::extents`] and [`FileSystem::read_at`].
     pub fn add(&mut self, fs: &dyn FileSystem, node: NodeId, size: u64) -> Result<Option<usize>> {
         if let Some(number) = self.numbers.get(&node) {
             return Ok(Some(*number));

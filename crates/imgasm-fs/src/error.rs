@@ -6,6 +6,7 @@ use super::types::NodeId;
 
 /// A place in a filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Location {
     /// The superblock, or the format's word for it.
     Superblock,
@@ -43,6 +44,7 @@ impl fmt::Display for Location {
 
 /// Why a name is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NameProblem {
     /// It has no bytes.
     #[error("it is empty")]
@@ -66,6 +68,7 @@ pub enum NameProblem {
 /// *Corrupt* means that the image contradicts itself or its format, *incompatible* that it is
 /// sound as far as we can tell but uses something that we do not support.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The device holds none of the filesystems that there are engines for.
     #[error("there is no known filesystem: ext2, ext3, ext4, XFS or FAT")]

@@ -25,8 +25,17 @@ use crate::types::{
 /// The methods without a body. Those that begin with `insert_`, `move_`, `remove_name` and `store_`
 /// are its primitives: they are only called by the provided methods, after the rules. Once a change
 /// or a flush has failed, an engine refuses all later ones with [`Error::Spoilt`].
+///
+/// # Errors
+/// Each method names its own. Those *of reading* come with any: [`Error::Corrupt`] where the image
+/// contradicts its format, [`Error::Incompatible`] where it has what the engine does not know, and
+/// [`Error::Block`] if the device fails. Those *of changing* are these, [`Error::NotWritable`],
+/// [`Error::Spoilt`] and [`Error::NoSpace`].
 pub trait FileSystem: Send {
     /// What kind of filesystem this is, with its identity, features and room.
+    ///
+    /// # Errors
+    /// Those of reading.
     fn info(&self) -> Result<FileSystemInfo>;
 
     /// Refuses to change a filesystem that was opened for reading only, or in which a change has
@@ -40,12 +49,21 @@ pub trait FileSystem: Send {
     fn root(&self) -> NodeId;
 
     /// The node called `name` in `directory`, if there is one. `.` and `..` are not names here.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if `directory` is none; those of reading.
     fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>>;
 
     /// The directory that a directory lies in, by its `..`; the root's is the root itself.
+    ///
+    /// # Errors
+    /// As [`FileSystem::lookup`].
     fn parent(&self, directory: NodeId) -> Result<NodeId>;
 
     /// The metadata of a node, as `stat` shows it.
+    ///
+    /// # Errors
+    /// Those of reading.
     fn metadata(&self, node: NodeId) -> Result<Metadata>;
 
     /// The flags of a node that bind root, too. A format without such has none.
@@ -58,28 +76,49 @@ pub trait FileSystem: Send {
     }
 
     /// The entries of a directory without `.` and `..`, in no promised order.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if `directory` is none; those of reading.
     fn read_dir(&self, directory: NodeId) -> Result<Vec<DirEntry>>;
 
     /// Reads from a regular file at byte `offset`; gives the number of bytes read, which is less
     /// than `buf.len()` only at the end of the file. Holes and unwritten extents read as zeros.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is no regular file; those of reading.
     fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Where a regular file's data lies, in file order; what no extent covers reads as zeros.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is no regular file; those of reading.
     fn extents(&self, node: NodeId) -> Result<Vec<FileExtent>>;
 
     /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is no symbolic link; those of reading.
     fn read_link(&self, node: NodeId) -> Result<Vec<u8>>;
 
     /// The extended attributes by full name (`security.selinux`, `system.posix_acl_access`, …),
     /// with the values that `getxattr` on a kernel mount gives.
+    ///
+    /// # Errors
+    /// Those of reading.
     fn xattrs(&self, node: NodeId) -> Result<BTreeMap<Vec<u8>, Vec<u8>>>;
 
     /// The byte ranges of the device that the filesystem uses, metadata and data, in order and
     /// merged. Everything else is free.
+    ///
+    /// # Errors
+    /// Those of reading.
     fn used_extents(&self) -> Result<Vec<Range<u64>>>;
 
     /// Checks all metadata against itself, reading only. Each fault is given to `report`; an error
     /// means that checking could not go on.
+    ///
+    /// # Errors
+    /// Those of reading.
     fn check(&self, report: &mut dyn FnMut(Finding)) -> Result<()>;
 
     /// Replaces the whole content of a regular file by `size` bytes from `content`, allocated as
@@ -92,9 +131,16 @@ pub trait FileSystem: Send {
 
     /// Writes `data` into a regular file at byte `offset`, growing the file if it must; a gap
     /// before `offset` becomes a hole.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if it is no regular file, [`Error::Unstorable`] if the format has no files that
+    /// long; those of changing.
     fn write_at(&mut self, node: NodeId, offset: u64, data: &[u8]) -> Result<()>;
 
     /// Makes a regular file `size` bytes long: cut off, or grown by a hole.
+    ///
+    /// # Errors
+    /// As [`FileSystem::write_at`].
     fn set_size(&mut self, node: NodeId, size: u64) -> Result<()>;
 
     /// Makes the filesystem as large as a device of `len` bytes allows; the device below must have
@@ -131,23 +177,41 @@ pub trait FileSystem: Send {
     fn check_storable(&self, name: &[u8], new: Option<&NewNode<'_>>) -> Result<()>;
 
     /// Primitive of [`FileSystem::create`]: `name` is valid and free.
+    ///
+    /// # Errors
+    /// [`Error::Unstorable`]; those of changing.
     fn insert_node(&mut self, directory: NodeId, name: &[u8], new: &NewNode<'_>) -> Result<NodeId>;
 
     /// Primitive of [`FileSystem::link`]: `node` is not a directory, and `name` is valid and free.
+    ///
+    /// # Errors
+    /// [`Error::Unstorable`]; those of changing.
     fn insert_name(&mut self, node: NodeId, directory: NodeId, name: &[u8]) -> Result<()>;
 
     /// Primitive of [`FileSystem::rename`].
+    ///
+    /// # Errors
+    /// [`Error::Unstorable`]; those of changing.
     fn move_name(&mut self, rename: &Rename<'_>) -> Result<()>;
 
     /// Primitive of [`FileSystem::remove`]: `name` names `node`, which is empty if it is a directory.
+    ///
+    /// # Errors
+    /// Those of changing.
     fn remove_name(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()>;
 
     /// Primitive of [`FileSystem::set_metadata`]: stores what is given in the inode, and nothing
     /// else.
+    ///
+    /// # Errors
+    /// [`Error::Unstorable`]; those of changing.
     fn store_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()>;
 
     /// Primitive of [`FileSystem::set_xattr`]: stores a value, or removes the attribute if there is
     /// one. An access control list is valid here.
+    ///
+    /// # Errors
+    /// [`Error::Unstorable`]; those of changing.
     fn store_xattr(&mut self, node: NodeId, name: &[u8], value: Option<&[u8]>) -> Result<()>;
 
     /// Makes a new node called `name` in `directory`. A directory comes with its own `.` and `..`.
@@ -190,7 +254,9 @@ pub trait FileSystem: Send {
     /// well, if there is one: the group's bits are its mask.
     ///
     /// # Errors
-    /// [`Error::Protected`].
+    /// [`Error::Protected`];
+    /// [`Error::Unstorable`] for what the format cannot hold, or if the access control list that is there
+    /// is not valid; those of changing.
     fn set_metadata(&mut self, node: NodeId, change: &MetadataChange) -> Result<()> {
         rules::set_metadata(self, node, change)
     }

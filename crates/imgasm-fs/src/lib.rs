@@ -43,6 +43,7 @@
 //! - [`error`]: why a filesystem could not do what was asked.
 //! - [`path`], [`tree`]: paths inside an image, and reading and editing a filesystem by them.
 //! - [`digest`]: digests of file contents: of one file, or of many while they are read.
+//! - `label`, [`check_label`]: which labels a filesystem can have.
 //! - `rehearsal`, [`Rehearsal`]: a filesystem as it would be after changes, which are thrown away.
 //! - [`sparsify()`]: turns what a filesystem does not use into holes.
 //! - `serde`: paths in configuration and manifests.
@@ -66,12 +67,15 @@
 //! any other error of a change or a flush, what was staged and written is useless, and every later
 //! change and flush gives [`Error::Spoilt`]. The delta is thrown away, and the image is as it was.
 
+#![warn(clippy::missing_errors_doc, missing_debug_implementations)]
+
 pub mod acl;
 #[cfg(feature = "digest")]
 pub mod digest;
 pub mod error;
 mod filesystem;
 pub mod holes;
+mod label;
 pub mod path;
 pub mod posix;
 mod rehearsal;
@@ -85,6 +89,7 @@ pub mod types;
 
 pub use error::{Error, Location, NameProblem, Result};
 pub use filesystem::FileSystem;
+pub use label::check_label;
 pub use rehearsal::Rehearsal;
 pub use rules::is_name;
 pub use sparsify::sparsify;

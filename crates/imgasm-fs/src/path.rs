@@ -15,6 +15,7 @@ pub struct ImagePath(Vec<u8>);
 
 /// Why bytes are not a path inside an image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PathError {
     /// It does not begin with `/`.
     #[error("{path:?} is not an absolute path inside the image")]
@@ -62,6 +63,9 @@ impl ImagePath {
     }
 
     /// An absolute path. Repeated slashes, `.` and a trailing slash are dropped.
+    ///
+    /// # Errors
+    /// [`PathError::NotAbsolute`], [`PathError::Parent`], [`PathError::Nul`], [`PathError::TooLong`].
     pub fn parse(path: impl AsRef<[u8]>) -> Result<Self, PathError> {
         let path = path.as_ref();
         let Some(relative) = path.strip_prefix(b"/") else {
@@ -73,6 +77,9 @@ impl ImagePath {
     }
 
     /// This path with a relative one below it, of any number of names.
+    ///
+    /// # Errors
+    /// [`PathError::NotRelative`], [`PathError::Parent`], [`PathError::Nul`], [`PathError::TooLong`].
     pub fn join(&self, relative: impl AsRef<[u8]>) -> Result<Self, PathError> {
         let relative = relative.as_ref();
         if relative.starts_with(b"/") {

@@ -1,6 +1,7 @@
 //! A filesystem whose changes are kept in memory and thrown away.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
@@ -26,6 +27,15 @@ pub struct Rehearsal<'a> {
     made: u64,
     /// How many bytes of content may still be kept.
     room: u64,
+}
+
+impl fmt::Debug for Rehearsal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rehearsal")
+            .field("changed", &self.nodes.len())
+            .field("room", &self.room)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What lies in a directory, by its names.

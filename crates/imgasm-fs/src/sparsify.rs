@@ -8,6 +8,10 @@ use imgasm_block::BlockDevice;
 ///
 /// What is staged must have been flushed: the free blocks are those that the filesystem would give
 /// away next.
+///
+/// # Errors
+/// Those of [`FileSystem::info`] and [`FileSystem::used_extents`]; [`Error::Block`](super::Error::Block)
+/// if the device fails.
 pub fn sparsify(fs: &dyn FileSystem, device: &dyn BlockDevice) -> Result<u64> {
     let end = fs.info()?.total_bytes.min(device.len());
     let mut free = 0;

@@ -1,4 +1,6 @@
 //! The vocabulary of the [`FileSystem`](super::FileSystem) trait.
+//!
+//! None of it is `non_exhaustive`: engines in other crates make these values and match all of them.
 
 use std::fmt;
 

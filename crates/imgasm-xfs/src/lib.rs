@@ -68,6 +68,8 @@
 //! Format facts come from the kernel's documentation, "XFS Filesystem Disk Structures"; fields have
 //! the kernel's names.
 
+#![warn(missing_debug_implementations)]
+
 mod ag;
 mod alloc;
 mod attr;
@@ -95,17 +97,4 @@ mod xfs;
 
 pub use mkfs::format;
 pub use mkfs::options::{FormatFeatures, FormatOptions, MAX_LABEL_LEN, Stripe};
-pub use xfs::Xfs;
-
-use imgasm_block::BlockDevice;
-use imgasm_fs::Result;
-
-/// Whether a device seems to hold an XFS filesystem.
-pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
-    let mut magic = [0; 4];
-    if device.len() < format::superblock::MAX_SECTOR {
-        return Ok(false);
-    }
-    device.read_at(0, &mut magic)?;
-    Ok(u32::from_be_bytes(magic) == format::superblock::MAGIC)
-}
+pub use xfs::{Xfs, probe};

@@ -1,4 +1,5 @@
-//! The errors of this engine, each made in one place.
+//! The errors that lie in an image, and the values that the format has no place for. A lack of room, a node of
+//! another type and the like are made where they are found.
 
 use imgasm_fs::{Error, Location};
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use imgasm_block::BlockDevice;
@@ -13,12 +14,25 @@ use crate::ag::read_agf;
 use crate::dir::{self, Directory};
 use crate::format::dir::entry::Entry;
 use crate::format::geometry::Geometry;
-use crate::format::superblock::Superblock;
+use crate::format::superblock::{self, Superblock};
 use crate::inode::Inode;
 use crate::problem::{not_writable, unknown_in_log};
 use crate::volume::{Volume, read_superblock};
 use crate::write::{Staged, Writer, check_features};
 use crate::{log, recovery};
+
+/// Whether a device seems to hold an XFS filesystem.
+///
+/// # Errors
+/// [`Error::Block`] if the device cannot be read.
+pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
+    let mut magic = [0; 4];
+    if device.len() < superblock::MAX_SECTOR {
+        return Ok(false);
+    }
+    device.read_at(0, &mut magic)?;
+    Ok(u32::from_be_bytes(magic) == superblock::MAGIC)
+}
 
 /// An XFS filesystem on a device.
 pub struct Xfs {
@@ -28,6 +42,17 @@ pub struct Xfs {
     pub(crate) cache: RefCell<Cache>,
     /// Present if the filesystem is opened for writing.
     pub(crate) writer: Option<Writer>,
+}
+
+impl fmt::Debug for Xfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let geometry = &self.volume.geometry;
+        let total_bytes = geometry.total_blocks * u64::from(geometry.block_size);
+        f.debug_struct("Xfs")
+            .field("total_bytes", &total_bytes)
+            .field("is_writable", &self.writer.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What was read last: callers often ask several things about one inode in a row.

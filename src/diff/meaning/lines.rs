@@ -1,12 +1,12 @@
 //! Files of one entry per line: users and groups.
 
 use super::{Facts, text};
+use imgasm_guest::colon_file::ColonFile;
 
 /// The users of `passwd(5)`, without the password.
 pub(super) fn users(passwd: &[u8]) -> Facts {
     let mut users = Facts::new();
-    for line in passwd.split(|&byte| byte == b'\n') {
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
+    for fields in ColonFile::parse(passwd).rows() {
         if let [name, _password, uid, gid, _comment, home, shell] = *fields.as_slice() {
             let [uid, gid, home, shell] = [uid, gid, home, shell].map(text);
             // The first line with a name is used, as in the C library.
@@ -21,8 +21,7 @@ pub(super) fn users(passwd: &[u8]) -> Facts {
 /// The groups of `group(5)`, without the password.
 pub(super) fn groups(group: &[u8]) -> Facts {
     let mut groups = Facts::new();
-    for line in group.split(|&byte| byte == b'\n') {
-        let fields: Vec<&[u8]> = line.split(|&byte| byte == b':').collect();
+    for fields in ColonFile::parse(group).rows() {
         if let [name, _password, gid, members] = *fields.as_slice() {
             let (gid, members) = (text(gid), text(members));
             let members = if members.is_empty() {

@@ -27,6 +27,7 @@ use format::{Header, RECORD_BYTES, Reader, Record, SECTOR_LEN, Writer, sector_di
 
 /// What was found and done about a change in place that had been interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Recovery {
     /// The image was half-changed and is again as it was before.
     RolledBack {

@@ -199,18 +199,17 @@ fn what_is_not_a_file_is_not_replaced() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("pipe", &link).unwrap();
+    let refused = |error: Error| {
+        let operation = match &error {
+            Error::File { operation, .. } => operation,
+            _ => "another",
+        };
+        assert_eq!(operation, "replace", "{error}");
+    };
     for target in [&pipe, &link, &dir.path().to_owned()] {
-        let error = Output::create(target).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::File {
-                    operation: "replace",
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        refused(Output::create(target).unwrap_err());
+        let other = Output::create(&dir.path().join("other")).unwrap();
+        refused(other.commit_as(target).unwrap_err());
     }
     assert_eq!(names(dir.path()), ["link", "pipe"]);
 }

@@ -15,6 +15,7 @@ use std::io::{self, Read};
 pub use entry::{Entry, Kind};
 
 use entry::About;
+use imgasm_block::bytes::is_zero;
 use sparse::{Map, Piece};
 
 const BLOCK_BYTES: u64 = 512;
@@ -213,7 +214,7 @@ impl<'a> Archive<'a> {
                 Err(e) => return Err(e),
             }
         }
-        if block.iter().all(|byte| *byte == 0) {
+        if is_zero(block) {
             return Ok(None);
         }
         if !is_header(block) {

@@ -12,6 +12,7 @@ use crate::format::read_u16;
 use crate::inline;
 use crate::mapping::Mapping;
 use crate::problem::at_inode;
+use imgasm_block::bytes::is_zero;
 use imgasm_fs::error::{Error, Location, Result};
 use imgasm_fs::types::FileType;
 
@@ -76,7 +77,7 @@ impl Check<'_> {
             self.note(at_inode(number), problem);
         }
         // A table that nobody has written to yet has no checksums.
-        if !is_in_use && raw.iter().all(|&byte| byte == 0) {
+        if !is_in_use && is_zero(raw) {
             return Ok(());
         }
         let decoded = Inode::decode(raw).map_err(|problem| problem.at(at_inode(number)));

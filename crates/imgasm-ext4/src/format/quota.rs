@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::numbers::to_u32;
 use super::{put_u16, put_u32, read_u32};
 use crate::problem::{Decoded, Problem};
+use imgasm_block::bytes::is_zero;
 
 /// Bytes of a block of the file.
 const BLOCK_LEN: usize = 1024;
@@ -223,7 +224,7 @@ fn encode_entry(id: u32, quota: &Quota, entry: &mut [u8]) {
     for (place, field) in entry[8..].chunks_exact_mut(8).zip(fields) {
         place.copy_from_slice(&field.to_le_bytes());
     }
-    if entry.iter().all(|&byte| byte == 0) {
+    if is_zero(entry) {
         // An entry of zeros would be a free one: the entry of id 0 gets a time instead, as in the
         // kernel.
         entry[64] = 1;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::format;
 use super::format::{JournalSuperblock, SUPERBLOCK_LEN, SUPERBLOCK_V1, SUPERBLOCK_V2};
-use crate::problem::{FS, incompatible};
+use crate::problem::{self, incompatible};
 use imgasm_block::BlockDevice;
 use imgasm_fs::{Error, FileExtent, Location, Result};
 
@@ -156,9 +156,5 @@ impl Log {
 
 /// The journal contradicts its format at one of its blocks.
 pub(super) fn corrupt(journal_block: u32, problem: String) -> Error {
-    Error::Corrupt {
-        fs: FS,
-        at: Location::Journal(u64::from(journal_block)),
-        problem,
-    }
+    problem::corrupt(Location::Journal(u64::from(journal_block)), problem)
 }

@@ -9,10 +9,10 @@ pub mod format;
 mod log;
 mod recover;
 
-use crate::problem::{FS, incompatible, not_writable};
+use crate::problem::{self, incompatible, not_writable};
 use format::{JournalSuperblock, MAGIC};
 use imgasm_block::BlockDevice;
-use imgasm_fs::{Error, FileExtent, Location, Result};
+use imgasm_fs::{FileExtent, Location, Result};
 use log::{JournalFile, Log, corrupt};
 use recover::Recovery;
 
@@ -42,10 +42,11 @@ pub struct Replayed {
 /// is the caller's to clear, after reading the superblock again: the log may hold a newer one.
 ///
 /// # Errors
-/// [`Error::Incompatible`] for a journal feature that is not known, and for fast commits;
-/// [`Error::Corrupt`] if a committed transaction does not match its checksums or names blocks that
-/// the filesystem does not have; [`Error::NotWritable`] if the kernel aborted the journal because
-/// of an error.
+/// [`Incompatible`](imgasm_fs::Error::Incompatible) for a journal feature that is not known, and for
+/// fast commits; [`Corrupt`](imgasm_fs::Error::Corrupt) if a committed transaction does not match its
+/// checksums or names blocks that the filesystem does not have;
+/// [`NotWritable`](imgasm_fs::Error::NotWritable) if the kernel aborted the journal because of an
+/// error.
 pub fn replay(device: &dyn BlockDevice, journal: &Journal<'_>) -> Result<Replayed> {
     let file = JournalFile {
         device,
@@ -142,11 +143,8 @@ fn check_homes(file: &JournalFile<'_>, journal: &Journal<'_>, recovery: &Recover
         }
         let offset = home.checked_mul(block_size);
         if offset.is_none_or(|offset| offset >= file.device.len()) {
-            return Err(Error::Corrupt {
-                fs: FS,
-                at: Location::Block(home),
-                problem: "the block lies past the end of the device".to_owned(),
-            });
+            let problem = "the block lies past the end of the device";
+            return Err(problem::corrupt(Location::Block(home), problem));
         }
     }
     for extent in journal.extents {

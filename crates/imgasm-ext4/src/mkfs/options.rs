@@ -1,6 +1,6 @@
 //! The options for a fresh filesystem.
 
-use imgasm_fs::{Error, Result, Timestamp};
+use imgasm_fs::{Error, Result, Timestamp, check_label};
 
 /// The longest label, in bytes (`s_volume_name`).
 pub const MAX_LABEL_LEN: usize = 16;
@@ -13,6 +13,7 @@ const MAX_RESERVED_PERCENT: u8 = 50;
 /// No default depends on the host: the caller says when the filesystem is made, and with which
 /// identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FormatOptions {
     /// Identity of the filesystem.
     pub uuid: [u8; 16],
@@ -50,15 +51,7 @@ impl FormatOptions {
 
     /// Refuses what cannot be stored.
     pub(super) fn check(&self) -> Result<()> {
-        if self.label.len() > MAX_LABEL_LEN || self.label.contains(&0) {
-            return Err(unstorable(
-                format!("label {:?}", String::from_utf8_lossy(&self.label)),
-                format!(
-                    "it has {} bytes, at most {MAX_LABEL_LEN} without NUL fit",
-                    self.label.len()
-                ),
-            ));
-        }
+        check_label(&self.label, MAX_LABEL_LEN)?;
         if let Some(block_size) = self.block_size
             && ![1024, 2048, 4096].contains(&block_size)
         {

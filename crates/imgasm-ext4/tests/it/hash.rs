@@ -4,8 +4,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use imgasm_ext4::hash::{HashVersion, NameHash, Signedness, hash_name};
 use imgasm_testkit::need;
+
+use of_names::{HashVersion, NameHash, Signedness, hash_name};
+
+/// The module itself: it is not public.
+#[allow(dead_code, reason = "the rest of it is tested where it lies")]
+#[path = "../../src/hash.rs"]
+mod of_names;
 
 /// A seed as debugfs takes it, and as the superblock stores it.
 const SEED_UUID: &str = "01234567-89ab-cdef-f0e1-d2c3b4a59687";

@@ -41,11 +41,8 @@ fn new_node(kind: NodeKind<'_>) -> NewNode<'_> {
 
 fn make(image: &Path, len: u64) {
     sparse(image, len);
-    let options = FormatOptions {
-        label: "EFI".to_owned(),
-        volume_id: 0x1bad_cafe,
-        sector_size: 512,
-    };
+    let mut options = FormatOptions::new(0x1bad_cafe);
+    options.label = "EFI".to_owned();
     imgasm_fat::format(&device(image), &options).expect("format");
 }
 
@@ -293,12 +290,7 @@ fn times_are_those_of_the_options_and_nothing_else_varies() {
 #[test]
 fn what_fat_cannot_hold_is_refused_by_name() {
     let device: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::new(vec![0; 2 << 20]));
-    let options = FormatOptions {
-        label: String::new(),
-        volume_id: 1,
-        sector_size: 512,
-    };
-    imgasm_fat::format(&device, &options).expect("format");
+    imgasm_fat::format(&device, &FormatOptions::new(1)).expect("format");
     let mut fs = Fat::open_writable(device, OPTIONS).expect("open");
     let root = fs.root();
     let file = add(&mut fs, root, "file", b"content");

@@ -1,5 +1,6 @@
 //! Changes by path, made only if something differs.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
@@ -45,6 +46,14 @@ pub struct Editor<'a> {
     touched: Vec<Touch>,
 }
 
+impl fmt::Debug for Editor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Editor")
+            .field("touched", &self.touched)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Editor<'a> {
     /// An editor of `fs` with nothing recorded.
     pub fn new(fs: &'a mut dyn FileSystem) -> Self {
@@ -68,6 +77,9 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes the regular file at `path` hold `content`. The directory must be there.
+    ///
+    /// # Errors
+    /// As [`Editor::write_from`].
     pub fn write(
         &mut self,
         path: &ImagePath,
@@ -80,6 +92,9 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes the regular file at `path` hold what the host's file holds.
+    ///
+    /// # Errors
+    /// [`Error::Host`] if the host's file cannot be opened; those of [`Editor::write_from`].
     pub fn copy_in(
         &mut self,
         host: &Path,
@@ -97,6 +112,10 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes the regular file at `path` hold the `size` bytes of `source` from its beginning on.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if something other than a file or a link is there, [`Error::Refused`] for the root;
+    /// those of [`locate`]; [`Error::FileSystem`], also if `source` fails or ends early.
     pub fn write_from<S: Read + Seek>(
         &mut self,
         path: &ImagePath,
@@ -148,6 +167,10 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes `path` a directory, along with missing ones above it.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] if something other than a directory is there or on the way; those of [`reach`];
+    /// [`Error::FileSystem`].
     pub fn mkdir_all(&mut self, path: &ImagePath, attributes: Attributes) -> Result<()> {
         let reached = reach(self.fs, path, LastLink::Follow)?;
         let Some(node) = reached.place.node else {
@@ -170,6 +193,9 @@ impl<'a> Editor<'a> {
 
     /// Makes the directories that [`reach`] found to be missing: the last with these attributes, and
     /// those above it with those `between`.
+    ///
+    /// # Errors
+    /// [`Error::FileSystem`], with those of [`FileSystem::create`].
     pub fn mkdir_missing(
         &mut self,
         reached: Reached,
@@ -193,6 +219,9 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes `path` a symbolic link to `target`, in the place of any file or link there.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if a directory is there; those of [`locate`]; [`Error::FileSystem`].
     pub fn symlink(&mut self, path: &ImagePath, target: &[u8]) -> Result<()> {
         let place = self.place(path, LastLink::Keep)?;
         if let Some(node) = place.node {
@@ -211,6 +240,10 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes `path` a further name of what `target` names, in the place of any file or link there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if `target` names nothing, [`Error::WrongType`] if it names a directory,
+    /// [`Error::Refused`] if a directory is at `path`; those of [`locate`]; [`Error::FileSystem`].
     pub fn hard_link(&mut self, path: &ImagePath, target: &ImagePath) -> Result<()> {
         let (node, target) = resolve(self.fs, target, LastLink::Keep)?;
         if self.file_type(node, &target)? == FileType::Directory {
@@ -235,6 +268,9 @@ impl<'a> Editor<'a> {
     }
 
     /// Makes `path` a device node, pipe or socket, in the place of any file or link there.
+    ///
+    /// # Errors
+    /// As [`Editor::symlink`].
     pub fn mknod(
         &mut self,
         path: &ImagePath,
@@ -263,6 +299,10 @@ impl<'a> Editor<'a> {
 
     /// Removes what is at `path`, a directory with everything in it; a symbolic link is removed,
     /// not followed. Gives whether something was there.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for the root; those of [`locate`], but for [`Error::NotFound`], and of a [`walk`];
+    /// [`Error::FileSystem`], when a part may be gone.
     pub fn remove_tree(&mut self, path: &ImagePath) -> Result<bool> {
         if path.is_root() {
             return Err(refused(path, "cannot be removed"));
@@ -286,6 +326,11 @@ impl<'a> Editor<'a> {
     /// Moves `from` to the path `to`, whose directory must be there, replacing a file there.
     ///
     /// If `from` is missing and `to` is there, it counts as moved before.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if nothing is at either path, [`Error::Refused`] for the root and for a move of a
+    /// directory into itself; those of [`locate`] and of a [`walk`]; [`Error::FileSystem`], with those of
+    /// [`FileSystem::rename`].
     pub fn rename(&mut self, from: &ImagePath, to: &ImagePath) -> Result<()> {
         let to_place = self.place(to, LastLink::Keep)?;
         let from_place = match locate(self.fs, from, LastLink::Keep) {
@@ -342,6 +387,9 @@ impl<'a> Editor<'a> {
 
     /// Gives what is at `path` these permissions and owners. A symbolic link has owners of its
     /// own, but no permissions.
+    ///
+    /// # Errors
+    /// Those of [`resolve`]; [`Error::FileSystem`], with those of [`FileSystem::set_metadata`].
     pub fn set_attributes(
         &mut self,
         path: &ImagePath,
@@ -358,6 +406,9 @@ impl<'a> Editor<'a> {
     }
 
     /// Sets the time at which what is at `path` was last modified.
+    ///
+    /// # Errors
+    /// As [`Editor::set_attributes`].
     pub fn set_modified(
         &mut self,
         path: &ImagePath,
@@ -379,6 +430,9 @@ impl<'a> Editor<'a> {
     }
 
     /// Sets an extended attribute of what is at `path`, or removes it.
+    ///
+    /// # Errors
+    /// Those of [`resolve`]; [`Error::FileSystem`], with those of [`FileSystem::set_xattr`].
     pub fn set_xattr(
         &mut self,
         path: &ImagePath,

@@ -33,6 +33,9 @@ struct Alternative {
 
 impl Pattern {
     /// Reads a pattern, which must be absolute.
+    ///
+    /// # Errors
+    /// [`Error::Pattern`].
     pub fn parse(text: &str) -> Result<Self> {
         let error = |problem: String| Error::Pattern {
             pattern: text.to_owned(),
@@ -182,6 +185,10 @@ impl fmt::Display for Pattern {
 /// The paths that `pattern` matches: those of the first alternative in the order of a walk, then
 /// those of the next. The names before the first special character may be symbolic links and are
 /// followed; the paths given are the real ones.
+///
+/// # Errors
+/// Those of [`locate`] for the names before the first special character, but for [`Error::NotFound`]: what
+/// is not there matches nothing. Those of a [`walk`] below them.
 pub fn glob(fs: &dyn FileSystem, pattern: &Pattern) -> Result<Vec<ImagePath>> {
     let mut matches = Vec::new();
     for alternative in &pattern.alternatives {

@@ -31,6 +31,7 @@ use super::types::FileType;
 
 /// Why something could not be done at a path.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Nothing is there.
     #[error("{path} does not exist{}", because(path, missing))]

@@ -13,12 +13,19 @@ const ZEROS: usize = 16 << 20;
 
 impl Editor<'_> {
     /// Makes the regular file at `path` `size` bytes long: cut off, or grown by a hole.
+    ///
+    /// # Errors
+    /// As [`Editor::patch`].
     pub fn set_size(&mut self, path: &ImagePath, size: u64) -> Result<()> {
         self.patch(path, size, [])
     }
 
     /// Makes the regular file at `path` `size` bytes long and hold these pieces, each at its offset;
     /// what is between them stays, and costs nothing.
+    ///
+    /// # Errors
+    /// Those of [`resolve`]; [`Error::WrongType`] if it is no regular file; [`Error::FileSystem`], with those of
+    /// [`FileSystem::write_at`](crate::FileSystem::write_at).
     pub fn patch<'p>(
         &mut self,
         path: &ImagePath,
@@ -43,6 +50,9 @@ impl Editor<'_> {
 
     /// Makes the regular file at `path` `size` bytes long by zeros that, unlike a hole, take up
     /// blocks. A file that is as long or longer stays as it is.
+    ///
+    /// # Errors
+    /// As [`Editor::patch`].
     pub fn extend_with_zeros(&mut self, path: &ImagePath, size: u64) -> Result<()> {
         let (node, path, mut at) = self.regular_file(path)?;
         let change = (at < size).then_some(ChangeKind::Content);

@@ -1,5 +1,6 @@
 //! The content of files.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -13,12 +14,19 @@ const CHUNK: usize = 128 << 10;
 
 /// The whole content of the regular file at `path`, following links, if it has no more than
 /// `limit` bytes.
+///
+/// # Errors
+/// Those of [`resolve`] and [`read_node`].
 pub fn read_file(fs: &dyn FileSystem, path: &ImagePath, limit: u64) -> Result<Vec<u8>> {
     let (node, path) = resolve(fs, path, LastLink::Follow)?;
     read_node(fs, node, &path, limit)
 }
 
 /// Like [`read_file`], for a node that is already known; `path` is only for messages.
+///
+/// # Errors
+/// [`Error::WrongType`] if it is no regular file, [`Error::TooLarge`] if it has more than `limit` bytes;
+/// [`Error::FileSystem`].
 pub fn read_node(
     fs: &dyn FileSystem,
     node: NodeId,
@@ -87,6 +95,15 @@ pub struct FileReader<'a> {
     offset: u64,
 }
 
+impl fmt::Debug for FileReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileReader")
+            .field("node", &self.node)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> FileReader<'a> {
     /// A stream from the first byte of `node`.
     pub fn new(fs: &'a dyn FileSystem, node: NodeId) -> Self {
@@ -105,6 +122,9 @@ impl Read for FileReader<'_> {
 }
 
 /// Whether a file has these bytes there.
+///
+/// # Errors
+/// Those of [`FileSystem::read_at`].
 pub fn holds(fs: &dyn FileSystem, node: NodeId, offset: u64, wanted: &[u8]) -> crate::Result<bool> {
     let mut found = vec![0; wanted.len()];
     let mut done = 0;

@@ -50,6 +50,8 @@ pub struct Reached {
 ///
 /// # Errors
 /// [`Error::NotFound`] if a directory on the way is missing; a missing last name is no error.
+/// [`Error::WrongType`] if something on the way is no directory, [`Error::TooManyLinks`], and
+/// [`Error::FileSystem`] if the filesystem fails.
 pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<Place> {
     let Reached { place, rest, .. } = reach(fs, path, last)?;
     if rest.is_empty() {
@@ -64,7 +66,8 @@ pub fn locate(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<P
 /// As [`locate`], but directories of the path may be missing. Takes time in proportion to its length.
 ///
 /// # Errors
-/// [`Error::NotFound`] if a directory is missing on the way to which a link leads.
+/// [`Error::NotFound`] if a directory is missing on the way to which a link leads; the others of
+/// [`locate`].
 pub fn reach(fs: &dyn FileSystem, path: &ImagePath, last: LastLink) -> Result<Reached> {
     let mut real = ImagePath::root();
     let mut directories = vec![fs.root()];
@@ -160,7 +163,7 @@ impl Reached {
 /// Follows `path` to what is there.
 ///
 /// # Errors
-/// [`Error::NotFound`] if nothing is.
+/// [`Error::NotFound`] if nothing is; those of [`locate`].
 pub fn resolve(
     fs: &dyn FileSystem,
     path: &ImagePath,
@@ -177,6 +180,9 @@ pub fn resolve(
 }
 
 /// Whether `path` leads to something: a dangling symbolic link does not.
+///
+/// # Errors
+/// [`Error::FileSystem`]: what [`Error::is_absence`] means is no error here.
 pub fn exists(fs: &dyn FileSystem, path: &ImagePath) -> Result<bool> {
     match locate(fs, path, LastLink::Follow) {
         Ok(place) => Ok(place.node.is_some()),
@@ -186,6 +192,9 @@ pub fn exists(fs: &dyn FileSystem, path: &ImagePath) -> Result<bool> {
 }
 
 /// Whether `path` leads to a regular file.
+///
+/// # Errors
+/// As [`exists`].
 pub fn is_file(fs: &dyn FileSystem, path: &ImagePath) -> Result<bool> {
     if !exists(fs, path)? {
         return Ok(false);

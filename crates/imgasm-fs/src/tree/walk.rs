@@ -1,6 +1,7 @@
 //! Everything below a path.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use super::resolve::{LastLink, locate};
 use super::{At, Error, Result};
@@ -27,6 +28,11 @@ pub struct Entry {
 /// `start` before its last name.
 ///
 /// If a directory cannot be read, an error takes the place of its content, and the walk goes on.
+///
+/// # Errors
+/// Those of [`resolve`](super::resolve()) for `start`. The walk itself gives [`Error::FileSystem`] for what
+/// cannot be read, [`Error::DirectoryLoop`] for a directory that lies in itself, and [`Error::Refused`]
+/// for paths longer than [`ImagePath::LONGEST`].
 pub fn walk<'a>(fs: &'a dyn FileSystem, start: &ImagePath) -> Result<Walk<'a>> {
     let place = locate(fs, start, LastLink::Keep)?;
     let Some(node) = place.node else {
@@ -77,6 +83,15 @@ pub struct Walk<'a> {
     max_depth: usize,
     directories: HashSet<NodeId>,
     links: HashMap<NodeId, ImagePath>,
+}
+
+impl fmt::Debug for Walk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walk")
+            .field("pending", &self.pending.len())
+            .field("max_depth", &self.max_depth)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A name still to be visited.

@@ -3,13 +3,9 @@
 use super::database::{Database, dpkg};
 use super::file_list::raw_paths;
 use super::{Error, Package, tags};
-use crate::known_path;
+use crate::files::read_known;
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree;
-
-/// The most that is read of a file of Debian's about one package, in bytes.
-const LIMIT: u64 = 16 << 20;
 
 /// The kinds of packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +62,7 @@ fn paths(raw: impl IntoIterator<Item = Vec<u8>>) -> Vec<ImagePath> {
 }
 
 fn of_dpkg(fs: &dyn FileSystem, packages: Vec<Package>) -> Result<Vec<Installed>, Error> {
-    let read = |path: String| match tree::read_file(fs, &known_path(&path), LIMIT) {
-        Ok(content) => Ok(Some(content)),
-        Err(tree::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
-    };
+    let read = |path: String| read_known(fs, &path);
     let one = |package: Package| {
         let name = &package.name;
         let arch = package.arch.as_deref().unwrap_or_default();

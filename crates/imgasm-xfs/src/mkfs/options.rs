@@ -1,6 +1,6 @@
 //! The options for a fresh filesystem.
 
-use imgasm_fs::{Result, Timestamp};
+use imgasm_fs::{Result, Timestamp, check_label};
 
 use crate::problem::unstorable;
 
@@ -18,6 +18,7 @@ const MAX_STRIPE_BLOCKS: u32 = 1 << 16;
 /// No default depends on the host: the caller says when the filesystem is made, and with which
 /// identity. What stays `None` follows from the size as with `mkfs.xfs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FormatOptions {
     /// Identity of the filesystem.
     pub uuid: [u8; 16],
@@ -62,6 +63,7 @@ pub struct Stripe {
 /// and `attr2` are always on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // each is a bit on the disk
+#[non_exhaustive]
 pub struct FormatFeatures {
     /// Chunks of inodes may have holes.
     pub sparse: bool,
@@ -145,15 +147,7 @@ impl FormatOptions {
     /// # Errors
     /// [`imgasm_fs::Error::Unstorable`].
     pub fn check(&self) -> Result<()> {
-        if self.label.len() > MAX_LABEL_LEN || self.label.contains(&0) {
-            return Err(unstorable(
-                format!("label {:?}", String::from_utf8_lossy(&self.label)),
-                format!(
-                    "it has {} bytes, at most {MAX_LABEL_LEN} without NUL fit",
-                    self.label.len()
-                ),
-            ));
-        }
+        check_label(&self.label, MAX_LABEL_LEN)?;
         let block = self.block_size;
         let sizes = [
             ("a block", block, 1024..=65536),

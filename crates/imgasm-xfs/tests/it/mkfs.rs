@@ -26,11 +26,14 @@ fn options() -> FormatOptions {
     FormatOptions::new(UUID, OPTIONS.now)
 }
 
+fn with(change: impl FnOnce(&mut FormatOptions)) -> FormatOptions {
+    let mut options = options();
+    change(&mut options);
+    options
+}
+
 fn features(features: FormatFeatures) -> FormatOptions {
-    FormatOptions {
-        features,
-        ..options()
-    }
+    with(|options| options.features = features)
 }
 
 fn sparse_file(path: &Path, len: u64) {
@@ -139,19 +142,16 @@ fn features_and_geometries_are_those_of_mkfs() {
     if !need::tools(Kind::Xfs.tools()) {
         return;
     }
-    let bare = FormatFeatures {
-        sparse: false,
-        reflink: false,
-        rmapbt: false,
-        bigtime: false,
-        inobtcount: false,
-        nrext64: false,
-        exchange: false,
-    };
-    let striped = |unit: u32, units: u32| FormatOptions {
-        stripe: Some(Stripe { unit, units }),
-        ..options()
-    };
+    let mut bare = FormatFeatures::LTS_6_1;
+    bare.sparse = false;
+    bare.reflink = false;
+    bare.rmapbt = false;
+    bare.bigtime = false;
+    bare.inobtcount = false;
+    bare.nrext64 = false;
+    bare.exchange = false;
+    let striped =
+        |unit: u32, units: u32| with(|options| options.stripe = Some(Stripe { unit, units }));
     let al2023: &[&str] = &[
         "-d",
         "agcount=2,su=512k,sw=1",
@@ -183,42 +183,31 @@ fn features_and_geometries_are_those_of_mkfs() {
         (&["-d", "su=512k,sw=1"], striped(512 * 1024, 1)),
         (
             &["-s", "size=4096"],
-            FormatOptions {
-                sector_size: 4096,
-                ..options()
-            },
+            with(|options| options.sector_size = 4096),
         ),
         (
             &["-b", "size=1024", "-n", "size=8192", "-L", "twelve bytes"],
-            FormatOptions {
-                block_size: 1024,
-                directory_block_size: Some(8192),
-                label: b"twelve bytes".to_vec(),
-                ..options()
-            },
+            with(|options| {
+                options.block_size = 1024;
+                options.directory_block_size = Some(8192);
+                options.label = b"twelve bytes".to_vec();
+            }),
         ),
         (
             &["-b", "size=16384"],
-            FormatOptions {
-                block_size: 16384,
-                ..options()
-            },
+            with(|options| options.block_size = 16384),
         ),
         (
             &["-b", "size=65536"],
-            FormatOptions {
-                block_size: 65536,
-                ..options()
-            },
+            with(|options| options.block_size = 65536),
         ),
         (
             &["-d", "agcount=7", "-l", "size=80m,su=32k"],
-            FormatOptions {
-                groups: Some(7),
-                log_size: Some(80 * MIB),
-                log_unit: Some(32768),
-                ..options()
-            },
+            with(|options| {
+                options.groups = Some(7);
+                options.log_size = Some(80 * MIB);
+                options.log_unit = Some(32768);
+            }),
         ),
     ];
     for (arguments, options) in cases {
@@ -300,64 +289,29 @@ fn the_same_options_give_the_same_bytes_and_few_of_them() {
 fn what_cannot_be_is_refused_and_nothing_written() {
     let delta = Delta::new(Arc::new(Hole::new(GIB)));
     let wrong = [
-        FormatOptions {
-            block_size: 3000,
-            ..options()
-        },
-        FormatOptions {
-            block_size: 512,
-            ..options()
-        },
-        FormatOptions {
-            sector_size: 8192,
-            ..options()
-        },
-        FormatOptions {
-            directory_block_size: Some(2048),
-            ..options()
-        },
-        FormatOptions {
-            groups: Some(1),
-            ..options()
-        },
-        FormatOptions {
-            groups: Some(60),
-            ..options()
-        },
-        FormatOptions {
-            log_size: Some(MIB),
-            ..options()
-        },
-        FormatOptions {
-            log_size: Some(u64::MAX),
-            ..options()
-        },
-        FormatOptions {
-            log_unit: Some(6000),
-            ..options()
-        },
-        FormatOptions {
-            label: b"thirteen byte".to_vec(),
-            ..options()
-        },
-        FormatOptions {
-            stripe: Some(Stripe { unit: 0, units: 1 }),
-            ..options()
-        },
-        FormatOptions {
-            stripe: Some(Stripe {
+        with(|options| options.block_size = 3000),
+        with(|options| options.block_size = 512),
+        with(|options| options.sector_size = 8192),
+        with(|options| options.directory_block_size = Some(2048)),
+        with(|options| options.groups = Some(1)),
+        with(|options| options.groups = Some(60)),
+        with(|options| options.log_size = Some(MIB)),
+        with(|options| options.log_size = Some(u64::MAX)),
+        with(|options| options.log_unit = Some(6000)),
+        with(|options| options.label = b"thirteen byte".to_vec()),
+        with(|options| options.stripe = Some(Stripe { unit: 0, units: 1 })),
+        with(|options| {
+            options.stripe = Some(Stripe {
                 unit: 1 << 31,
                 units: u32::MAX,
-            }),
-            ..options()
-        },
-        FormatOptions {
-            stripe: Some(Stripe {
+            })
+        }),
+        with(|options| {
+            options.stripe = Some(Stripe {
                 unit: 1 << 28,
                 units: 1,
-            }),
-            ..options()
-        },
+            })
+        }),
     ];
     for options in wrong {
         let error = format(&delta, &options).expect_err("it cannot be");

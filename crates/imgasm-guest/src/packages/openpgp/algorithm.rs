@@ -81,12 +81,24 @@ pub(super) fn verify(
         }
         (Material::Other(number), _) => {
             return Err(Error::Unsupported(format!(
-                "the signature algorithm {number}"
+                "the signature algorithm {}",
+                name(*number)
             )));
         }
         _ => false,
     };
     if fits { Ok(()) } else { Err(Error::Wrong) }
+}
+
+/// What people call an algorithm that is not supported (RFC 9580, section 9.1).
+fn name(number: u8) -> String {
+    let name = match number {
+        19 => "ECDSA",
+        algorithm::EDDSA_LEGACY => "EdDSA with another curve than Ed25519",
+        28 => "Ed448",
+        _ => return number.to_string(),
+    };
+    format!("{name} ({number})")
 }
 
 /// RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2.2): the padded digest is made and compared as a whole,
@@ -138,4 +150,19 @@ fn ed25519(point: &[u8; 32], signature: &[u8; 64], digest: &[u8]) -> bool {
     let key = ed25519_dalek::VerifyingKey::from_bytes(point);
     let signature = ed25519_dalek::Signature::from_bytes(signature);
     key.is_ok_and(|key| key.verify_strict(digest, &signature).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        for (number, name) in [(19, "ECDSA (19)"), (28, "Ed448 (28)"), (99, "algorithm 99")] {
+            let key = Material::Other(number);
+            let refused =
+                verify(&key, number, &[], Algorithm::new(Some(8)).unwrap(), &[]).unwrap_err();
+            assert!(refused.to_string().contains(name), "{refused}");
+        }
+    }
 }
