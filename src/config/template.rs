@@ -1,7 +1,7 @@
 //! `{{ variables }}` in text.
 //!
-//! The language is Jinja, as implemented by the minijinja crate, without macros and inclusion of
-//! other files. A template only sees its variables; using any other is an error.
+//! The language is Jinja, as implemented by the minijinja crate, without macros, inclusion of
+//! other files, and values that grow. A template only sees its variables; using any other is an error.
 //!
 //! A text that is exactly `{{ expression }}` keeps the kind of the expression's value: a number, true
 //! or false, a list, a table. Within a longer text, values are written as in TOML.
@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
-use minijinja::{Environment, Output, State, UndefinedBehavior};
+use minijinja::value::{Rest, ValueKind};
+use minijinja::{Environment, ErrorKind, Output, State, UndefinedBehavior};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeValue};
@@ -453,7 +453,10 @@ fn environment() -> Environment<'static> {
     let written = AtomicU64::new(0);
     environment.set_formatter(move |out, state, value| format_value(&written, out, state, value));
     // What it makes can be changed, and so can be made to hold anything again and again.
-    environment.remove_function("namespace");
+    environment.add_function("namespace", |_: Rest<minijinja::Value>| {
+        let problem = "there is no `namespace` in these templates";
+        Err::<(), _>(minijinja::Error::new(ErrorKind::InvalidOperation, problem))
+    });
     environment.set_syntax(syntax());
     environment.set_fuel(Some(FUEL));
     environment.set_debug(true);
@@ -472,8 +475,7 @@ fn format_value(
         value.kind(),
         ValueKind::Bool | ValueKind::Seq | ValueKind::Map
     );
-    let too_long =
-        || minijinja::Error::new(minijinja::ErrorKind::WriteFailure, "the text is too long");
+    let too_long = || minijinja::Error::new(ErrorKind::WriteFailure, "the text is too long");
     let mut write = |text: &str| {
         let len = text.len() as u64;
         if written.fetch_add(len, Ordering::Relaxed) + len > LONGEST_OUTPUT {
@@ -512,7 +514,7 @@ fn explain(
         }
         _ => span,
     };
-    if error.kind() == minijinja::ErrorKind::UndefinedError {
+    if error.kind() == ErrorKind::UndefinedError {
         let shown = error
             .range()
             .and_then(|range| text.get(range))

@@ -185,6 +185,101 @@ fn a_base_elsewhere_is_a_file_and_its_digest_is_not_shown() {
 }
 
 #[test]
+fn what_is_wrong_with_a_base_elsewhere_is_not_said_of_another() {
+    if !need::tools(&["qemu-img"]) {
+        return;
+    }
+    let project = Project::new();
+    let outside = project.0.path().join("outside");
+    let made = Command::new("qemu-img")
+        .args([
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-u",
+            "-F",
+            "raw",
+            "-b",
+            "/private/name.raw",
+        ])
+        .args(["disk.qcow2", "1M"])
+        .current_dir(&outside)
+        .status();
+    assert!(made.unwrap().success());
+    let bytes = fs::read(outside.join("disk.qcow2")).unwrap();
+    for (sha256, expected) in [
+        ("0".repeat(64), "has another SHA-256"),
+        (
+            imgasm_block::Digest::of(&bytes).to_string(),
+            "/private/name.raw",
+        ),
+    ] {
+        let base = format!("file = '../outside/disk.qcow2', sha256 = '{sha256}'");
+        project.recipe(&base, "", "");
+        let output = project.run("plan", &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            said.contains("/private") == expected.contains("/private"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_repository_does_not_lead_out() {
+    if !need::tools(&["mkfifo", "timeout"]) {
+        return;
+    }
+    let project = Project::new();
+    let wishes = "[packages]\ninstall = ['x']\n[[repository]]\nid = 'r'\ngpgcheck = false\n\
+                  baseurl = 'file:repo'";
+    project.recipe("rootfs = 'rootfs'", "", wishes);
+    let rpm = project.path("rootfs/var/lib/rpm");
+    fs::create_dir_all(&rpm).unwrap();
+    // A database without packages.
+    let head = &b"RpmP\0\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"[..];
+    let slots = b"Slot\0\0\0\0\0\0\0\0\0\0\0\0".repeat(254);
+    fs::write(rpm.join("Packages.db"), [head, &slots].concat()).unwrap();
+    let repodata = project.path("repo/repodata");
+    fs::create_dir_all(&repodata).unwrap();
+    let repomd = repodata.join("repomd.xml");
+    let lock = |expected: &str| {
+        let mut limited = Command::new("timeout");
+        let output = limited
+            .args(["60", env!("CARGO_BIN_EXE_imgasm"), "lock"])
+            .current_dir(project.0.path().join("project"))
+            .env("IMGASM_CACHE", project.0.path().join("cache"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected), "{said}");
+        let secret = fs::read(project.0.path().join("outside/secret")).unwrap();
+        assert!(
+            !said.contains(&imgasm_block::Digest::of(&secret).to_string()),
+            "{said}"
+        );
+    };
+    fs::write(
+        &repomd,
+        "<repomd><data type='primary'><checksum type='sha256'>00</checksum>\
+         <location href='../../outside/secret'/><size>1</size></data></repomd>",
+    )
+    .unwrap();
+    lock("lies outside of");
+    fs::remove_file(&repomd).unwrap();
+    symlink("../../../outside/secret", &repomd).unwrap();
+    lock("lies outside of");
+    fs::remove_file(&repomd).unwrap();
+    let made = Command::new("mkfifo").arg(&repomd).status();
+    assert!(made.unwrap().success());
+    lock("is not a regular file");
+}
+
+#[test]
 fn a_folder_can_be_allowed() {
     let project = Project::new();
     fs::write(project.0.path().join("outside/overlay.toml"), "").unwrap();

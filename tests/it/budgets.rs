@@ -255,6 +255,29 @@ fn recipes_and_overlays_take_no_more_than_others() {
         assert!(code.is_some_and(|code| code <= 2), "{middle}: {code:?}");
         refused(&text(&few.repeat(2)), "an expression has at most");
     }
+    let doubled = |statement: &str| {
+        let all = statement.repeat(60);
+        format!("write = {{ path = '/etc/x', content = \"{{% set a = [1] %}}{all}{{{{ a }}}}\" }}")
+    };
+    for (text, expected) in [
+        (doubled("{% set a = [a, a] %}"), "values that were made of others"),
+        (doubled("{% set a = a + a %}"), "values that were made of others"),
+        (doubled("{% set a = [a] %}"), "values that were made of others"),
+        (doubled("{% for a in [[a, a]] %}"), "values that were made of others"),
+        (doubled("{% with a = dict(x=a, y=a) %}"), "values that were made of others"),
+        (
+            "write = { path = '/x', content = \"{% set a=namespace(x=[1]) %}{% for i in range(50000) %}\
+             {% set a.x=[a.x] %}{% endfor %}{{ a.x }}\" }"
+                .to_owned(),
+            "within a loop",
+        ),
+        (
+            "write = { path = '/x', content = \"{% set a=namespace() %}{{ a }}\" }".to_owned(),
+            "there is no `namespace`",
+        ),
+    ] {
+        refused(&text, expected);
+    }
     let quoted = format!(
         "write = {{ path = '/a', content = \"{{{{ '}}}}{}' }}}}\" }}",
         "x".repeat(5000)

@@ -192,6 +192,23 @@ fn the_same_disk_gives_the_same_file() {
 }
 
 #[test]
+fn a_copy_is_as_private_as_its_source() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let dir = tempfile::tempdir().unwrap();
+    sparse_disk(&dir.path().join("a.raw"), MIB, 1);
+    for (mode, expected) in [(0o600, 0o600), (0o640, 0o640), (0o444, 0o644)] {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(dir.path().join("a.raw"), permissions).unwrap();
+        for name in ["b.raw", "b.raw.gz", "b.qcow2"] {
+            converted(dir.path(), &["a.raw", name, "--force"]);
+            let made = fs::metadata(dir.path().join(name)).unwrap().mode() & 0o777;
+            assert_eq!(made, expected, "{name} of {mode:o}");
+        }
+    }
+}
+
+#[test]
 fn a_file_is_replaced_only_with_force() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);

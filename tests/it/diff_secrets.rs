@@ -33,6 +33,11 @@ fn image(folder: &Path, name: &str, number: usize) {
     );
     write("opt/key", format!("{KEY}\nkeyNotToBeSeen{number}\n"));
     write("opt/app.env", format!("GITHUB_TOKEN={TOKEN}{number}\n"));
+    let lines = |number| format!("middle{number}NotToBeSeen\n");
+    let body: String = (0..20)
+        .map(|line| lines(if line == 10 { number } else { 0 }))
+        .collect();
+    write("opt/long", format!("{KEY}\n{body}"));
     write("etc/motd", format!("welcome to {number}\n"));
     let path = folder.join(name);
     sparse(&path, 8 << 20);
@@ -74,8 +79,8 @@ fn secrets_are_hidden_unless_they_are_asked_for() {
             "--json" => text.matches("\"hidden\": true").count(),
             _ => text.matches("changed (hidden)").count(),
         };
-        assert_eq!(hidden, 6, "{form}: {text}");
-        assert_eq!(page.matches("changed (hidden)").count(), 6, "{page}");
+        assert_eq!(hidden, 7, "{form}: {text}");
+        assert_eq!(page.matches("changed (hidden)").count(), 7, "{page}");
         let (text, page) = diff(&[form, "--show-secrets"]);
         for shown in [&text, &page] {
             assert!(shown.contains("N0tToBeSeenAnywhere2"), "{form}: {shown}");

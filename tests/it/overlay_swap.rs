@@ -121,7 +121,7 @@ fn the_kernel_swaps_to_it(kind: Kind, mkfs: &[&str], is_paged: bool) {
         [
             "-ec",
             &format!(
-                "cp {0} x; rm {0}; cp --sparse=always x {0}; rm x",
+                "x=$(mktemp); cp {0} $x; rm {0}; cp --sparse=always $x {0}; rm $x",
                 arg(&file)
             ),
         ],

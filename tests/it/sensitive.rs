@@ -44,6 +44,7 @@ fn project() -> tempfile::TempDir {
     }
     fs::write(at("rootfs/etc/os-release"), "ID=amzn\n").unwrap();
     fs::write(at("rootfs/etc/text"), "old\n").unwrap();
+    fs::write(at("rootfs/etc/app.json"), "{\"token\": \"none\"}\n").unwrap();
     fs::write(at("app/overlay.toml"), APP).unwrap();
     fs::write(at("other/overlay.toml"), OTHER).unwrap();
     fs::write(at("imgasm.toml"), RECIPE).unwrap();
@@ -90,9 +91,13 @@ fn said(output: &Output) -> String {
 fn no_secret(what: &str, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let json = serde_json::to_string(SECRET).unwrap();
+    let written_out = SECRET.replace('\\', "\\x5c");
     for part in [
         SECRET,
         &json[1..json.len() - 1],
+        &written_out,
+        "r&t\\",
+        "r&amp;t\\",
         "s<c>r",
         "s&lt;c",
         "s\\u003cc",
@@ -218,6 +223,29 @@ fn nothing_shows_it() {
 }
 
 #[test]
+fn it_is_hidden_however_it_is_written_out() {
+    let dir = project();
+    let folder = dir.path();
+    let steps = r#"
+[[step]]
+xattr = { path = "/etc/os-release", name = "user.token", value = "{{ token }}" }
+[[step]]
+set = { path = "/etc/app.json", key = "token", value = "{{ token }}" }
+[[step]]
+symlink = { path = "/etc/link", target = "{{ token }}" }
+"#;
+    fs::write(folder.join("app/overlay.toml"), format!("{APP}{steps}")).unwrap();
+    for form in [&["-p"][..], &["--json"], &["--html", "page.html"]] {
+        let output = with_file(folder, &[&["plan"][..], form].concat());
+        assert_success(&output);
+        assert!(said(&output).contains("/etc/app.json"), "{}", said(&output));
+    }
+    no_secret("page", &fs::read(folder.join("page.html")).unwrap());
+    assert_success(&with_file(folder, &["build"]));
+    manifest(folder, "out");
+}
+
+#[test]
 fn what_would_reveal_it_is_refused() {
     let dir = project();
     let folder = dir.path();
@@ -260,6 +288,9 @@ fn what_would_reveal_it_is_refused() {
     recipe("live", "sesame-open");
     refused(&by_input, "sesame-open", "a variable holds its value");
     fs::write(folder.join("imgasm.toml"), RECIPE).unwrap();
+    let path = "[[step]]\nwrite = { path = '/etc/{{ token }}', content = '' }\n";
+    fs::write(folder.join("app/overlay.toml"), format!("{APP}{path}")).unwrap();
+    refused(&by_input, r#"a\b"c.d"#, "a path holds its value");
     for use_of_it in [
         "{{ token | upper }}",
         "{{ 'x' ~ token }}",
