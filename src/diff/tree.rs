@@ -14,7 +14,7 @@ use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
 use super::content::{self, Describing, DeviceBytes, File, FileBytes};
 use super::{Error, PathChanges, Result, Side};
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::check_length;
+use imgasm_fs::tree::{NameBudget, check_length};
 use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
 
 /// How two trees are compared.
@@ -124,6 +124,8 @@ struct Tree<'a> {
     fs: &'a dyn FileSystem,
     /// Directories met, so that a loop is noticed.
     directories: HashSet<NodeId>,
+    /// How many names there may still be, once the walk has begun.
+    names: Option<NameBudget>,
     /// The names met so far of each file that has several.
     links: HashMap<NodeId, Names>,
 }
@@ -142,6 +144,7 @@ impl<'a> Tree<'a> {
             side,
             fs,
             directories: HashSet::new(),
+            names: None,
             links: HashMap::new(),
         }
     }
@@ -245,6 +248,12 @@ impl<'a> Tree<'a> {
             });
         }
         let mut entries = self.at(path, self.fs.read_dir(directory))?;
+        let mut names = match self.names.take() {
+            Some(names) => names,
+            None => self.at(path, NameBudget::of(self.fs))?,
+        };
+        self.at(path, names.take(self.fs, directory, &entries))?;
+        self.names = Some(names);
         check_length(path, &entries).map_err(|source| Error::Path {
             side: self.side,
             source,

@@ -296,6 +296,73 @@ fn recipes_and_overlays_take_no_more_than_others() {
     );
 }
 
+/// Makes all directories of an image, made by `mke2fs -t ext2 -b 1024 -I 128`, hold the blocks of the longest.
+fn share_directories(path: &Path) {
+    let mut image = fs::read(path).unwrap();
+    let number = |image: &[u8], at: usize, len: usize| {
+        let bytes = image[at..at + len].iter().rev();
+        bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let groups = number(&image, 1024 + 4, 4).div_ceil(8192);
+    let per_group = number(&image, 1024 + 40, 4);
+    let inodes = (0..groups).flat_map(|group| {
+        let table = number(&image, 2048 + 32 * group + 8, 4) * 1024;
+        (0..per_group).map(move |index| table + 128 * index)
+    });
+    let is_directory = |at: &usize| number(&image, *at, 2) & 0xf000 == 0x4000;
+    // The first eleven are the root and what the filesystem has for itself.
+    let inodes: Vec<_> = inodes.skip(11).filter(is_directory).collect();
+    let longest = inodes.iter().max_by_key(|at| number(&image, **at + 4, 4));
+    let longest = image[*longest.unwrap()..][..128].to_vec();
+    for at in inodes {
+        for field in [4..8, 28..32, 40..100] {
+            image[at + field.start..at + field.end].copy_from_slice(&longest[field]);
+        }
+    }
+    fs::write(path, image).unwrap();
+}
+
+#[test]
+fn directories_that_share_blocks_are_no_more_than_there_is_room_for() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("tree/z")).unwrap();
+    fs::write(dir.path().join("tree/f"), "").unwrap();
+    for index in 0..2000 {
+        let name = dir.path().join(format!("tree/z/{index:04}"));
+        fs::hard_link(dir.path().join("tree/f"), name).unwrap();
+    }
+    for index in 0..200 {
+        fs::create_dir(dir.path().join(format!("tree/d{index}"))).unwrap();
+    }
+    let script =
+        "mke2fs -q -t ext2 -O ^dir_index -b 1024 -I 128 -d tree image 2M && cp image sound";
+    succeeded(
+        Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(dir.path()),
+    );
+    let listed = imgasm(dir.path(), &["ls", "-R", "image", "/"]);
+    assert!(listed.status.success(), "{listed:?}");
+    share_directories(&dir.path().join("image"));
+    for command in [
+        &["ls", "-R", "image", "/"][..],
+        &["find", "image", "--name", "x"],
+        &["tar", "image"],
+        &["diff", "image", "sound"],
+    ] {
+        let output = imgasm(dir.path(), command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said:.500}");
+        assert!(
+            said.contains("they share blocks"),
+            "{command:?}: {said:.500}"
+        );
+    }
+}
+
 /// What may be read of any file of 1 MiB within 1 GiB of memory and 20 s of work.
 const READING: [&[&str]; 9] = [
     &["inspect", "x"],
