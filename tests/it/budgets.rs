@@ -363,6 +363,69 @@ fn directories_that_share_blocks_are_no_more_than_there_is_room_for() {
     }
 }
 
+#[test]
+fn verify_reads_no_file_through_thousands_of_links() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tree = |name: &str| dir.path().join("tree-image").join(name);
+    let said = |expected: &str| {
+        image(dir.path(), "image");
+        let output = imgasm(dir.path(), &["verify", "image"]);
+        let lines = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{lines:.999}");
+        assert!(lines.contains(expected), "{lines:.999}");
+        assert!(lines.len() < 1 << 20, "{}", lines.len());
+    };
+    let links = |folder: &str, ending: &str, target: &str| {
+        fs::create_dir_all(tree(folder)).unwrap();
+        for index in 0..400 {
+            let link = tree(folder).join(format!("a{index}{ending}"));
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
+    };
+    let most = "there is more configuration than is looked at";
+    for folder in [
+        "etc",
+        "sbin",
+        "boot/loader/entries",
+        "usr/lib/systemd/system",
+    ] {
+        fs::create_dir_all(tree(folder)).unwrap();
+    }
+    fs::write(tree("usr/lib/systemd/systemd"), "").unwrap();
+    std::os::unix::fs::symlink("/usr/lib/systemd/systemd", tree("sbin/init")).unwrap();
+    fs::write(
+        tree("boot/loader/entries/a.conf"),
+        "linux /x\n".repeat(20_000),
+    )
+    .unwrap();
+    said("and 19000 more");
+    links(
+        "boot/loader/entries",
+        ".conf",
+        "/boot/loader/entries/a.conf",
+    );
+    said(most);
+    fs::remove_dir_all(tree("boot")).unwrap();
+
+    fs::write(tree("etc/yaml"), "- [a, b, {c: d}]\n".repeat(2000)).unwrap();
+    links("etc/cloud/cloud.cfg.d", ".cfg", "/etc/yaml");
+    said(most);
+    fs::remove_dir_all(tree("etc/cloud")).unwrap();
+
+    let unit = format!("[Install]\nAlso={}\n", "a ".repeat(100_000));
+    fs::write(tree("usr/lib/systemd/system/a@.service"), unit).unwrap();
+    let wants = "etc/systemd/system/multi-user.target.wants";
+    fs::create_dir_all(tree(wants)).unwrap();
+    for index in 0..400 {
+        let link = tree(wants).join(format!("a@{index}.service"));
+        std::os::unix::fs::symlink("/usr/lib/systemd/system/a@.service", link).unwrap();
+    }
+    said(most);
+}
+
 /// What may be read of any file of 1 MiB within 1 GiB of memory and 20 s of work.
 const READING: [&[&str]; 9] = [
     &["inspect", "x"],
