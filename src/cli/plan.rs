@@ -75,6 +75,7 @@ pub(super) fn run(
     let options = Options {
         show_secrets: args.show_secrets,
         secrets: secrets.map(|(_, value)| value).collect(),
+        lines: args.patch || args.json || args.markdown || args.html.is_some(),
         ..Options::default()
     };
     let one = |recipe: &Recipe, bases: &Bases, bars: &Bars, output: &mut Output| {

@@ -12,7 +12,9 @@ use std::vec;
 
 use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
 use super::content::{self, Describing, DeviceBytes, File, FileBytes};
+use super::work::Work;
 use super::{Error, PathChanges, Result, Side};
+use imgasm_fs::digest::ContentBudget;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{NameBudget, check_length};
 use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
@@ -25,6 +27,8 @@ pub struct TreeOptions<'a> {
     pub show_secrets: bool,
     /// See [`super::Options::secrets`].
     pub secrets: &'a [String],
+    /// See [`super::Options::lines`].
+    pub lines: bool,
     /// Which bytes of the devices below differ.
     pub device: DeviceBytes<'a>,
 }
@@ -40,11 +44,12 @@ pub struct TreeChanges {
     pub failure: Option<Error>,
 }
 
-/// Compares two trees.
+/// Compares two trees, with no more work than is left.
 pub fn compare(
     old: &dyn FileSystem,
     new: &dyn FileSystem,
     options: &TreeOptions<'_>,
+    work: &mut Work,
 ) -> TreeChanges {
     let mut comparison = Comparison {
         old: Tree::new(Side::Old, old),
@@ -55,7 +60,9 @@ pub fn compare(
         describing: Describing {
             show_secrets: options.show_secrets,
             secrets: options.secrets,
-            ..Describing::default()
+            lines: options.lines,
+            budget: ContentBudget::default(),
+            work,
         },
         changes: PathChanges::default(),
         bytes: FileBytes::default(),

@@ -426,6 +426,32 @@ fn verify_reads_no_file_through_thousands_of_links() {
     said(most);
 }
 
+#[test]
+fn texts_without_a_line_in_common_are_not_compared_line_by_line() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (name, letter) in [("old", 'a'), ("new", 'b')] {
+        let tree = dir.path().join(format!("tree-{name}"));
+        fs::create_dir(&tree).unwrap();
+        let lines: Vec<_> = (0..25_000)
+            .map(|line| format!("{letter}{line}\n"))
+            .collect();
+        fs::write(tree.join("large"), lines.concat()).unwrap();
+        fs::write(tree.join("small"), format!("{letter}\n")).unwrap();
+        image(dir.path(), name);
+    }
+    let compared = imgasm(dir.path(), &["diff", "-p", "old", "new"]);
+    assert_eq!(compared.status.code(), Some(1));
+    let lines = String::from_utf8(compared.stdout).unwrap();
+    assert!(lines.contains("M  /large"), "{lines:.999}");
+    assert!(
+        lines.contains("+b\n") && !lines.contains("+b1\n"),
+        "{lines:.999}"
+    );
+}
+
 /// What may be read of any file of 1 MiB within 1 GiB of memory and 20 s of work.
 const READING: [&[&str]; 9] = [
     &["inspect", "x"],
