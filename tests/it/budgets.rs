@@ -289,6 +289,17 @@ fn recipes_and_overlays_take_no_more_than_others() {
             "edit = {{ path = '/etc/os-release', pattern = '{pattern}', replacement = '{replacement}' }}"
         )
     };
+    refused(
+        &edit("(.{30}){500}q", ""),
+        "takes more than 1048576 bytes when it is compiled",
+    );
+    let steps = many(1000, &|i| {
+        format!("[[step]]\n{}\n", edit(&format!("(.{{30}}){{10}}{i}"), ""))
+    });
+    refused(
+        steps.trim_start_matches("[[step]]\n"),
+        "take more than 67108864 bytes",
+    );
     refused(&edit("", &long), "a second run would change the file again");
     refused(
         &edit("(.*)", &"$1".repeat(1_000_000)),
