@@ -463,6 +463,21 @@ fn texts_without_a_line_in_common_are_not_compared_line_by_line() {
     );
 }
 
+#[test]
+fn a_disk_of_zeros_is_not_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = File::create(dir.path().join("disk")).unwrap();
+    disk.set_len(8 << 40).unwrap();
+    disk.write_all_at(b"x", 510).unwrap();
+    disk.write_all_at(&[0x55, 0xaa], 510).unwrap();
+    for name in ["disk.raw.gz", "disk.raw.zst", "disk.raw.xz"] {
+        let output = imgasm(dir.path(), &["convert", "disk", name]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains("zeros for the most part"), "{name}: {said}");
+    }
+}
+
 /// What may be read of any file of 1 MiB within 1 GiB of memory and 20 s of work.
 const READING: [&[&str]; 9] = [
     &["inspect", "x"],
