@@ -23,8 +23,14 @@ const RATIO: u64 = 1032;
 /// How much of that may be other than zeros, which take no room: bytes are hashed and written.
 const FREE_DATA_BYTES: u64 = 2 << 30;
 
-/// How much bzip2 may unpack before what the file adds; it takes several times as long as others do.
-const FREE_BZIP2_BYTES: u64 = 4 << 30;
+/// How many times as long as others a format takes: so much less of it is free.
+const fn price(codec: Codec) -> u64 {
+    match codec {
+        Codec::Bzip2 => 8,
+        Codec::Xz => 2,
+        Codec::Gzip | Codec::Zstd => 1,
+    }
+}
 
 /// The most bytes that may come out of a packed file of this many bytes, if nobody says otherwise.
 pub fn usual_limit(packed_len: u64) -> u64 {
@@ -113,8 +119,8 @@ impl std::error::Error for Exceeded {}
 pub(super) struct Meter {
     budget: Budget,
     spent: Rc<Cell<u64>>,
-    /// What bzip2 may still unpack at its own price.
-    bzip2_left: Rc<Cell<u64>>,
+    /// What was added for formats that take longer.
+    added: Rc<Cell<u64>>,
 }
 
 impl Meter {
@@ -122,7 +128,7 @@ impl Meter {
         Self {
             budget,
             spent: Rc::default(),
-            bzip2_left: Rc::new(Cell::new(FREE_BZIP2_BYTES)),
+            added: Rc::default(),
         }
     }
 
@@ -133,14 +139,12 @@ impl Meter {
             // What was said is about the disk; the layers around it come on top.
             return check(spent, self.budget.bytes.saturating_mul(2));
         }
-        if codec == Codec::Bzip2 {
-            let left = self.bzip2_left.get();
-            self.bzip2_left.set(left.saturating_sub(bytes));
-        }
-        // The free part counts as much as with others.
-        let dear = FREE_BZIP2_BYTES - self.bzip2_left.get();
-        let more = dear * (FREE_BYTES / FREE_BZIP2_BYTES - 1);
-        check(spent, self.budget.bytes.saturating_sub(more))
+        // Only what is free costs more.
+        let most = FREE_BYTES - FREE_BYTES / price(codec);
+        let added = bytes.saturating_mul(price(codec) - 1);
+        let added = self.added.get().saturating_add(added).min(most);
+        self.added.set(self.added.get().max(added));
+        check(spent, self.budget.bytes.saturating_sub(self.added.get()))
     }
 }
 
@@ -202,8 +206,10 @@ mod tests {
         const GIB: u64 = 1 << 30;
         let of = |codec, bytes| Meter::new(Budget::usual(1 << 20)).take(codec, bytes);
         assert!(of(Codec::Zstd, 17 * GIB).is_ok());
-        assert!(of(Codec::Bzip2, 5 * GIB).is_ok());
-        assert!(of(Codec::Bzip2, 6 * GIB).is_err());
+        assert!(of(Codec::Xz, 9 * GIB).is_ok());
+        assert!(of(Codec::Xz, 10 * GIB).is_err());
+        assert!(of(Codec::Bzip2, 3 * GIB).is_ok());
+        assert!(of(Codec::Bzip2, 4 * GIB).is_err());
         let meter = Meter::new(Budget::usual(1 << 30));
         assert!(meter.take(Codec::Bzip2, 1000 * GIB).is_ok());
         assert!(Budget::usual(1 << 20).check_data(3 * GIB).is_ok());
