@@ -142,6 +142,7 @@ pub(super) fn run(
         times: args.times,
         show_secrets: args.show_secrets,
         secrets,
+        lines: args.patch || args.json || args.markdown || args.html.is_some(),
     };
     let (report, failure) = match compare::compare(&old, &new, &options, &cache) {
         Ok(report) => (report, None),

@@ -76,6 +76,7 @@ pub(super) fn run(
     let options = Options {
         show_secrets: args.show_secrets,
         secrets: secrets.flat_map(|(_, value)| forms(&value)).collect(),
+        lines: args.patch || args.json || args.markdown || args.html.is_some(),
         ..Options::default()
     };
     let one = |recipe: &Recipe, bases: &Bases, bars: &Bars, output: &mut Output| {

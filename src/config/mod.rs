@@ -7,7 +7,7 @@
 //! - [`template`]: `{{ variables }}` in text.
 //! - `setting`: the values of variables.
 //! - [`variables`]: what may be set from outside, with defaults and help.
-//! - `rules`: what they may hold.
+//! - `rules`: what they may hold; `pattern`: regular expressions.
 //! - [`given`]: their values from outside, some of which nobody else may see.
 //! - [`values`]: the kinds of values: sizes, modes, owners, relative paths.
 //! - [`place`]: where a file is: in the project or on a server.
@@ -20,6 +20,7 @@ pub mod decode;
 pub mod diagnostic;
 pub mod digest;
 pub mod given;
+pub(crate) mod pattern;
 pub mod place;
 pub mod readings;
 mod rules;

@@ -1,13 +1,11 @@
 //! What a variable may hold, beyond the kind of its default.
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use serde::Deserialize;
 
 use super::Setting;
 use super::decode::nearest;
-
-/// The most bytes that a compiled pattern may take.
-const PATTERN_LIMIT: usize = 1 << 20;
+use super::pattern::{Matches, PatternError, compile};
 
 /// A kind of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -80,7 +78,7 @@ impl Rules {
             ));
         }
         if let Some(pattern) = &self.pattern
-            && !pattern.whole.is_match(&value.to_string())
+            && !pattern.whole.is_match(value.to_string().as_bytes())
         {
             return Err(format!("does not match {:?}", pattern.text));
         }
@@ -125,12 +123,10 @@ impl PartialEq for Pattern {
 }
 
 impl TryFrom<String> for Pattern {
-    type Error = regex::Error;
+    type Error = PatternError;
 
-    fn try_from(text: String) -> Result<Self, regex::Error> {
-        let whole = RegexBuilder::new(&format!("^(?:{text})$"))
-            .size_limit(PATTERN_LIMIT)
-            .build()?;
+    fn try_from(text: String) -> Result<Self, PatternError> {
+        let whole = compile(&text, Matches::Whole)?;
         Ok(Self { text, whole })
     }
 }

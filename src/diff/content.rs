@@ -7,6 +7,7 @@ use similar::TextDiff;
 
 use super::change::ContentChange;
 use super::raw::{self, Ranges, SECTOR_BYTES};
+use super::work::Work;
 use super::{Error, Result, Side, secret};
 use imgasm_block::Digest;
 use imgasm_fs::digest::ContentBudget;
@@ -215,14 +216,17 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// How contents are described.
-#[derive(Default)]
 pub(super) struct Describing<'a> {
     /// See [`super::Options::show_secrets`].
     pub(super) show_secrets: bool,
     /// See [`super::Options::secrets`].
     pub(super) secrets: &'a [String],
+    /// See [`super::Options::lines`].
+    pub(super) lines: bool,
     /// How much may still be hashed.
     pub(super) budget: ContentBudget,
+    /// How much else may still be done.
+    pub(super) work: &'a mut Work,
 }
 
 /// Describes contents that differ, or the content of a file that is on one side only, and adds
@@ -245,7 +249,10 @@ pub(super) fn describe(
     };
     let digests = [digest(old)?, digest(new)?];
     let hunks = match (old, new) {
-        (Some(old), Some(new)) => hunks(path, old, new)?,
+        // Files that are too much to be hashed are not read for their lines, either.
+        (Some(old), Some(new)) if describing.lines && digests.iter().all(Option::is_some) => {
+            hunks(path, old, new, describing.work)?
+        }
         _ => None,
     };
     let is_secret =
@@ -264,7 +271,13 @@ pub(super) fn describe(
     })
 }
 
-fn hunks(path: &ImagePath, old: File<'_>, new: File<'_>) -> Result<Option<String>> {
+/// The lines that differ; `None` if a side is no text, or too much to be compared.
+fn hunks(
+    path: &ImagePath,
+    old: File<'_>,
+    new: File<'_>,
+    work: &mut Work,
+) -> Result<Option<String>> {
     if old.size.max(new.size) > TEXT_LIMIT_BYTES {
         return Ok(None);
     }
@@ -272,6 +285,9 @@ fn hunks(path: &ImagePath, old: File<'_>, new: File<'_>) -> Result<Option<String
     let (Some(old), Some(new)) = (as_text(&old), as_text(&new)) else {
         return Ok(None);
     };
+    if !work.take_lines(old, new) {
+        return Ok(None);
+    }
     let diff = TextDiff::from_lines(old, new);
     Ok(Some(
         diff.unified_diff()

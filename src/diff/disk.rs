@@ -8,6 +8,7 @@ use super::content::DeviceBytes;
 use super::meaning::Meanings;
 use super::raw::{self, Ranges};
 use super::tree::{self, TreeChanges, TreeOptions};
+use super::work::Work;
 use super::{Error, Incomplete, Options, Result, Side, fields, renames};
 use crate::inspect::{TableDescription, table_description};
 use imgasm_disk::{Disk, Place};
@@ -66,6 +67,7 @@ fn compare_into(
         explained.extend(table_sectors(&tables, [before.len(), after.len()]));
     }
     let mut failure = None;
+    let mut work = Work::default();
     let places: BTreeSet<Place> = old.places().into_iter().chain(new.places()).collect();
     for place in places {
         let ranges = (old.range(place), new.range(place));
@@ -91,7 +93,7 @@ fn compare_into(
             new_range,
         };
         // Damage in one place does not concern the others.
-        if let Err(error) = pair.compare(here, options, report) {
+        if let Err(error) = pair.compare(here, options, &mut work, report) {
             failure.get_or_insert(error);
         }
     }
@@ -148,7 +150,13 @@ type Opened = (Box<dyn FileSystem>, FileSystemInfo);
 
 impl Pair<'_> {
     /// Compares what lies here; `differing` are the bytes of the disks that differ.
-    fn compare(&self, differing: Ranges, options: &Options, report: &mut Report) -> Result<()> {
+    fn compare(
+        &self,
+        differing: Ranges,
+        options: &Options,
+        work: &mut Work,
+        report: &mut Report,
+    ) -> Result<()> {
         let name = self.place.to_string();
         let filesystems = (
             self.open(Side::Old, self.old)?,
@@ -162,6 +170,7 @@ impl Pair<'_> {
             times: options.times,
             show_secrets: options.show_secrets,
             secrets: &options.secrets,
+            lines: options.lines,
             device: DeviceBytes {
                 differing: &differing,
                 starts: [self.old_range.start, self.new_range.start],
@@ -171,9 +180,9 @@ impl Pair<'_> {
             paths,
             mut bytes,
             failure,
-        } = tree::compare(old.as_ref(), new.as_ref(), &tree_options);
+        } = tree::compare(old.as_ref(), new.as_ref(), &tree_options, work);
         let paths = renames::pair(paths);
-        let mut meanings = Meanings::new(old.as_ref(), new.as_ref());
+        let mut meanings = Meanings::new(old.as_ref(), new.as_ref(), work);
         let paths = paths.rewrite(|_, mut change| {
             change.meanings = meanings.of(&change);
             Some(change)

@@ -6,7 +6,7 @@
 //! - [`meaning`]: what a change of a known file means: packages, users, services, builds.
 //! - [`raw`]: which bytes of two devices differ, and which of them nothing else explains.
 //! - [`fields`]: the properties of two things compared.
-//! - `secret`: lines that are not shown.
+//! - `secret`: lines that are not shown; `work`: how much is done to find them.
 //! - [`record`]: what two manifests say, or a manifest and an image.
 //! - [`policy`]: which changes are expected.
 //! - [`render`]: a report as text, JSON, Markdown and HTML.
@@ -27,6 +27,7 @@ mod renames;
 pub mod render;
 mod secret;
 pub mod tree;
+mod work;
 
 pub use change::{
     ContentChange, FieldChange, FileSystemReport, PartitionChange, PathChange, PathChangeKind,
@@ -46,6 +47,8 @@ pub struct Options {
     pub show_secrets: bool,
     /// Texts that count as secrets, too.
     pub secrets: Vec<String>,
+    /// Whether the lines that differ are wanted.
+    pub lines: bool,
 }
 
 /// Which of the two images of a comparison.

@@ -12,9 +12,11 @@ use std::vec;
 
 use super::change::{ContentChange, PathChange, PathChangeKind, PathState};
 use super::content::{self, Describing, DeviceBytes, File, FileBytes};
+use super::work::Work;
 use super::{Error, PathChanges, Result, Side};
+use imgasm_fs::digest::ContentBudget;
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::check_length;
+use imgasm_fs::tree::{NameBudget, check_length};
 use imgasm_fs::{DirEntry, FileSystem, FileType, Metadata, NodeId};
 
 /// How two trees are compared.
@@ -25,6 +27,8 @@ pub struct TreeOptions<'a> {
     pub show_secrets: bool,
     /// See [`super::Options::secrets`].
     pub secrets: &'a [String],
+    /// See [`super::Options::lines`].
+    pub lines: bool,
     /// Which bytes of the devices below differ.
     pub device: DeviceBytes<'a>,
 }
@@ -40,11 +44,12 @@ pub struct TreeChanges {
     pub failure: Option<Error>,
 }
 
-/// Compares two trees.
+/// Compares two trees, with no more work than is left.
 pub fn compare(
     old: &dyn FileSystem,
     new: &dyn FileSystem,
     options: &TreeOptions<'_>,
+    work: &mut Work,
 ) -> TreeChanges {
     let mut comparison = Comparison {
         old: Tree::new(Side::Old, old),
@@ -55,7 +60,9 @@ pub fn compare(
         describing: Describing {
             show_secrets: options.show_secrets,
             secrets: options.secrets,
-            ..Describing::default()
+            lines: options.lines,
+            budget: ContentBudget::default(),
+            work,
         },
         changes: PathChanges::default(),
         bytes: FileBytes::default(),
@@ -124,6 +131,8 @@ struct Tree<'a> {
     fs: &'a dyn FileSystem,
     /// Directories met, so that a loop is noticed.
     directories: HashSet<NodeId>,
+    /// How many names there may still be, once the walk has begun.
+    names: Option<NameBudget>,
     /// The names met so far of each file that has several.
     links: HashMap<NodeId, Names>,
 }
@@ -142,6 +151,7 @@ impl<'a> Tree<'a> {
             side,
             fs,
             directories: HashSet::new(),
+            names: None,
             links: HashMap::new(),
         }
     }
@@ -245,6 +255,12 @@ impl<'a> Tree<'a> {
             });
         }
         let mut entries = self.at(path, self.fs.read_dir(directory))?;
+        let mut names = match self.names.take() {
+            Some(names) => names,
+            None => self.at(path, NameBudget::of(self.fs))?,
+        };
+        self.at(path, names.take(self.fs, directory, &entries))?;
+        self.names = Some(names);
         check_length(path, &entries).map_err(|source| Error::Path {
             side: self.side,
             source,

@@ -58,12 +58,17 @@ impl CheckResult {
     }
 }
 
+/// How many problems of one check are said, and how many warnings: nobody reads more.
+const MOST_FINDINGS: usize = 1000;
+
 /// What a check has found, before it becomes results.
 #[derive(Debug, Default)]
 struct Findings {
     problems: Vec<String>,
     warnings: Vec<String>,
     skipped: Option<String>,
+    /// How many problems and warnings are not said.
+    more: [u64; 2],
 }
 
 impl Findings {
@@ -75,15 +80,25 @@ impl Findings {
     }
 
     fn problem(&mut self, problem: impl Into<String>) {
-        self.problems.push(problem.into());
+        match self.problems.len() {
+            ..MOST_FINDINGS => self.problems.push(problem.into()),
+            _ => self.more[0] += 1,
+        }
     }
 
     fn warning(&mut self, warning: impl Into<String>) {
-        self.warnings.push(warning.into());
+        match self.warnings.len() {
+            ..MOST_FINDINGS => self.warnings.push(warning.into()),
+            _ => self.more[1] += 1,
+        }
     }
 
     /// One result for each problem and warning, or one that says that there are none.
-    fn results(self, check: &str) -> Vec<CheckResult> {
+    fn results(mut self, check: &str) -> Vec<CheckResult> {
+        let said = [&mut self.problems, &mut self.warnings];
+        for (said, more) in said.into_iter().zip(self.more) {
+            said.extend((more > 0).then(|| format!("and {more} more")));
+        }
         let failed = self
             .problems
             .into_iter()
@@ -127,4 +142,6 @@ enum Error {
     Disk(#[from] imgasm_disk::Error),
     #[error("{0}")]
     Path(#[from] imgasm_fs::path::PathError),
+    #[error("there is more configuration than is looked at: many links may lead to one large file")]
+    TooMuch,
 }

@@ -312,11 +312,193 @@ fn recipes_and_overlays_take_no_more_than_others() {
             "edit = {{ path = '/etc/os-release', pattern = '{pattern}', replacement = '{replacement}' }}"
         )
     };
+    refused(
+        &edit("(.{30}){500}q", ""),
+        "takes more than 1048576 bytes when it is compiled",
+    );
+    let steps = many(1000, &|i| {
+        format!("[[step]]\n{}\n", edit(&format!("(.{{30}}){{10}}{i}"), ""))
+    });
+    refused(
+        steps.trim_start_matches("[[step]]\n"),
+        "take more than 67108864 bytes",
+    );
     refused(&edit("", &long), "a second run would change the file again");
     refused(
         &edit("(.*)", &"$1".repeat(1_000_000)),
         "a second run would change the file again",
     );
+}
+
+/// Makes all directories of an image, made by `mke2fs -t ext2 -b 1024 -I 128`, hold the blocks of the longest.
+fn share_directories(path: &Path) {
+    let mut image = fs::read(path).unwrap();
+    let number = |image: &[u8], at: usize, len: usize| {
+        let bytes = image[at..at + len].iter().rev();
+        bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let groups = number(&image, 1024 + 4, 4).div_ceil(8192);
+    let per_group = number(&image, 1024 + 40, 4);
+    let inodes = (0..groups).flat_map(|group| {
+        let table = number(&image, 2048 + 32 * group + 8, 4) * 1024;
+        (0..per_group).map(move |index| table + 128 * index)
+    });
+    let is_directory = |at: &usize| number(&image, *at, 2) & 0xf000 == 0x4000;
+    // The first eleven are the root and what the filesystem has for itself.
+    let inodes: Vec<_> = inodes.skip(11).filter(is_directory).collect();
+    let longest = inodes.iter().max_by_key(|at| number(&image, **at + 4, 4));
+    let longest = image[*longest.unwrap()..][..128].to_vec();
+    for at in inodes {
+        for field in [4..8, 28..32, 40..100] {
+            image[at + field.start..at + field.end].copy_from_slice(&longest[field]);
+        }
+    }
+    fs::write(path, image).unwrap();
+}
+
+#[test]
+fn directories_that_share_blocks_are_no_more_than_there_is_room_for() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("tree/z")).unwrap();
+    fs::write(dir.path().join("tree/f"), "").unwrap();
+    for index in 0..2000 {
+        let name = dir.path().join(format!("tree/z/{index:04}"));
+        fs::hard_link(dir.path().join("tree/f"), name).unwrap();
+    }
+    for index in 0..200 {
+        fs::create_dir(dir.path().join(format!("tree/d{index}"))).unwrap();
+    }
+    let script =
+        "mke2fs -q -t ext2 -O ^dir_index -b 1024 -I 128 -d tree image 2M && cp image sound";
+    succeeded(
+        Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(dir.path()),
+    );
+    let listed = imgasm(dir.path(), &["ls", "-R", "image", "/"]);
+    assert!(listed.status.success(), "{listed:?}");
+    share_directories(&dir.path().join("image"));
+    for command in [
+        &["ls", "-R", "image", "/"][..],
+        &["find", "image", "--name", "x"],
+        &["tar", "image"],
+        &["diff", "image", "sound"],
+    ] {
+        let output = imgasm(dir.path(), command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said:.500}");
+        assert!(
+            said.contains("they share blocks"),
+            "{command:?}: {said:.500}"
+        );
+    }
+}
+
+#[test]
+fn verify_reads_no_file_through_thousands_of_links() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tree = |name: &str| dir.path().join("tree-image").join(name);
+    let said = |expected: &str| {
+        image(dir.path(), "image");
+        let output = imgasm(dir.path(), &["verify", "image"]);
+        let lines = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{lines:.999}");
+        assert!(lines.contains(expected), "{lines:.999}");
+        assert!(lines.len() < 1 << 20, "{}", lines.len());
+    };
+    let links = |folder: &str, ending: &str, target: &str| {
+        fs::create_dir_all(tree(folder)).unwrap();
+        for index in 0..400 {
+            let link = tree(folder).join(format!("a{index}{ending}"));
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
+    };
+    let most = "there is more configuration than is looked at";
+    for folder in [
+        "etc",
+        "sbin",
+        "boot/loader/entries",
+        "usr/lib/systemd/system",
+    ] {
+        fs::create_dir_all(tree(folder)).unwrap();
+    }
+    fs::write(tree("usr/lib/systemd/systemd"), "").unwrap();
+    std::os::unix::fs::symlink("/usr/lib/systemd/systemd", tree("sbin/init")).unwrap();
+    fs::write(
+        tree("boot/loader/entries/a.conf"),
+        "linux /x\n".repeat(20_000),
+    )
+    .unwrap();
+    said("and 19000 more");
+    links(
+        "boot/loader/entries",
+        ".conf",
+        "/boot/loader/entries/a.conf",
+    );
+    said(most);
+    fs::remove_dir_all(tree("boot")).unwrap();
+
+    fs::write(tree("etc/yaml"), "- [a, b, {c: d}]\n".repeat(2000)).unwrap();
+    links("etc/cloud/cloud.cfg.d", ".cfg", "/etc/yaml");
+    said(most);
+    fs::remove_dir_all(tree("etc/cloud")).unwrap();
+
+    let unit = format!("[Install]\nAlso={}\n", "a ".repeat(100_000));
+    fs::write(tree("usr/lib/systemd/system/a@.service"), unit).unwrap();
+    let wants = "etc/systemd/system/multi-user.target.wants";
+    fs::create_dir_all(tree(wants)).unwrap();
+    for index in 0..400 {
+        let link = tree(wants).join(format!("a@{index}.service"));
+        std::os::unix::fs::symlink("/usr/lib/systemd/system/a@.service", link).unwrap();
+    }
+    said(most);
+}
+
+#[test]
+fn texts_without_a_line_in_common_are_not_compared_line_by_line() {
+    if !need::tools(&["mke2fs"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (name, letter) in [("old", 'a'), ("new", 'b')] {
+        let tree = dir.path().join(format!("tree-{name}"));
+        fs::create_dir(&tree).unwrap();
+        let lines: Vec<_> = (0..25_000)
+            .map(|line| format!("{letter}{line}\n"))
+            .collect();
+        fs::write(tree.join("large"), lines.concat()).unwrap();
+        fs::write(tree.join("small"), format!("{letter}\n")).unwrap();
+        image(dir.path(), name);
+    }
+    let compared = imgasm(dir.path(), &["diff", "-p", "old", "new"]);
+    assert_eq!(compared.status.code(), Some(1));
+    let lines = String::from_utf8(compared.stdout).unwrap();
+    assert!(lines.contains("M  /large"), "{lines:.999}");
+    assert!(
+        lines.contains("+b\n") && !lines.contains("+b1\n"),
+        "{lines:.999}"
+    );
+}
+
+#[test]
+fn a_disk_of_zeros_is_not_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = File::create(dir.path().join("disk")).unwrap();
+    disk.set_len(4 << 40).unwrap();
+    disk.write_all_at(b"x", 510).unwrap();
+    disk.write_all_at(&[0x55, 0xaa], 510).unwrap();
+    for name in ["disk.raw.gz", "disk.raw.zst", "disk.raw.xz"] {
+        let output = imgasm(dir.path(), &["convert", "disk", name]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains("zeros for the most part"), "{name}: {said}");
+    }
 }
 
 /// What may be read of any file of 1 MiB within 1 GiB of memory and 20 s of work.

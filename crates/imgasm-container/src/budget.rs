@@ -4,8 +4,12 @@
 //! output is bounded by the length of the input: a real disk compresses to more than a thousandth of
 //! its length, apart from a few GiB of zeros.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
+use std::rc::Rc;
+
+use super::Codec;
 
 /// Bytes in the largest disk: that of EBS and of GCE is 64 TiB.
 const DISK_LIMIT_BYTES: u64 = 64 << 40;
@@ -16,6 +20,18 @@ const FREE_BYTES: u64 = 16 << 30;
 /// How much each byte of the file may add to that: the limit of deflate.
 const RATIO: u64 = 1032;
 
+/// How much of that may be other than zeros, which take no room: bytes are hashed and written.
+const FREE_DATA_BYTES: u64 = 2 << 30;
+
+/// How many times as long as others a format takes: so much less of it is free.
+const fn price(codec: Codec) -> u64 {
+    match codec {
+        Codec::Bzip2 => 8,
+        Codec::Xz => 2,
+        Codec::Gzip | Codec::Zstd => 1,
+    }
+}
+
 /// The most bytes that may come out of a packed file of this many bytes, if nobody says otherwise.
 pub fn usual_limit(packed_len: u64) -> u64 {
     Budget::usual(packed_len).bytes()
@@ -23,34 +39,50 @@ pub fn usual_limit(packed_len: u64) -> u64 {
 
 /// The most bytes that may come out of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Budget(u64);
+pub(super) struct Budget {
+    /// All of them.
+    bytes: u64,
+    /// Those in pieces that are not all zeros.
+    data: u64,
+    /// Whether nobody has said otherwise.
+    is_usual: bool,
+}
 
 impl Budget {
     /// The default for a file of `packed_len` bytes.
     pub(super) fn usual(packed_len: u64) -> Self {
         let by_ratio = packed_len.saturating_mul(RATIO);
-        Self(by_ratio.saturating_add(FREE_BYTES).min(DISK_LIMIT_BYTES))
+        Self {
+            bytes: by_ratio.saturating_add(FREE_BYTES).min(DISK_LIMIT_BYTES),
+            data: by_ratio
+                .saturating_add(FREE_DATA_BYTES)
+                .min(DISK_LIMIT_BYTES),
+            is_usual: true,
+        }
     }
 
     /// What the user allows.
     pub(super) fn of(bytes: u64) -> Self {
-        Self(bytes)
+        Self {
+            bytes,
+            data: bytes,
+            is_usual: false,
+        }
     }
 
     /// How many bytes that are.
     pub(super) fn bytes(self) -> u64 {
-        self.0
+        self.bytes
     }
 
     /// Fails if `bytes` are too many.
     pub(super) fn check(self, bytes: u64) -> io::Result<()> {
-        if bytes <= self.0 {
-            return Ok(());
-        }
-        Err(io::Error::new(
-            io::ErrorKind::QuotaExceeded,
-            Exceeded(self.0),
-        ))
+        check(bytes, self.bytes)
+    }
+
+    /// Fails if so many bytes that are not zeros are too many.
+    pub(super) fn check_data(self, bytes: u64) -> io::Result<()> {
+        check(bytes, self.data)
     }
 
     /// The limit that was exceeded, if that is the cause of an error.
@@ -58,6 +90,16 @@ impl Budget {
         let Exceeded(limit) = error.get_ref()?.downcast_ref()?;
         Some(*limit)
     }
+}
+
+fn check(bytes: u64, limit: u64) -> io::Result<()> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::QuotaExceeded,
+        Exceeded(limit),
+    ))
 }
 
 /// More has come out than is allowed.
@@ -72,19 +114,54 @@ impl fmt::Display for Exceeded {
 
 impl std::error::Error for Exceeded {}
 
-/// A reader that fails when more comes out of it than the budget allows.
+/// What has come out of all layers and all members of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Meter {
+    budget: Budget,
+    spent: Rc<Cell<u64>>,
+    /// What was added for formats that take longer.
+    added: Rc<Cell<u64>>,
+}
+
+impl Meter {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            spent: Rc::default(),
+            added: Rc::default(),
+        }
+    }
+
+    fn take(&self, codec: Codec, bytes: u64) -> io::Result<()> {
+        let spent = self.spent.get().saturating_add(bytes);
+        self.spent.set(spent);
+        if !self.budget.is_usual {
+            // What was said is about the disk; the layers around it come on top.
+            return check(spent, self.budget.bytes.saturating_mul(2));
+        }
+        // Only what is free costs more.
+        let most = FREE_BYTES - FREE_BYTES / price(codec);
+        let added = bytes.saturating_mul(price(codec) - 1);
+        let added = self.added.get().saturating_add(added).min(most);
+        self.added.set(self.added.get().max(added));
+        check(spent, self.budget.bytes.saturating_sub(self.added.get()))
+    }
+}
+
+/// A reader that fails when more comes out of it, and of all others with its meter, than the budget
+/// allows.
 pub(super) struct Limited<R> {
     inner: R,
-    budget: Budget,
-    read: u64,
+    codec: Codec,
+    meter: Meter,
 }
 
 impl<R> Limited<R> {
-    pub(super) fn new(inner: R, budget: Budget) -> Self {
+    pub(super) fn new(inner: R, codec: Codec, meter: Meter) -> Self {
         Self {
             inner,
-            budget,
-            read: 0,
+            codec,
+            meter,
         }
     }
 }
@@ -92,8 +169,8 @@ impl<R> Limited<R> {
 impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let len = self.inner.read(buf)?;
-        self.read += imgasm_block::bytes::byte_len(&buf[..len]);
-        self.budget.check(self.read)?;
+        let bytes = imgasm_block::bytes::byte_len(&buf[..len]);
+        self.meter.take(self.codec, bytes)?;
         Ok(len)
     }
 }
@@ -117,8 +194,25 @@ mod tests {
     #[test]
     fn a_reader_stops_where_the_budget_ends() {
         let mut out = Vec::new();
-        let mut reader = Limited::new(io::repeat(1), Budget::of(100_000));
-        let error = reader.read_to_end(&mut out).unwrap_err();
-        assert_eq!(Budget::exceeded(&error), Some(100_000));
+        let meter = Meter::new(Budget::of(100_000));
+        let limited = |len| Limited::new(io::repeat(1).take(len), Codec::Zstd, meter.clone());
+        assert_eq!(limited(160_000).read_to_end(&mut out).unwrap(), 160_000);
+        let error = limited(60_000).read_to_end(&mut out).unwrap_err();
+        assert_eq!(Budget::exceeded(&error), Some(200_000));
+    }
+
+    #[test]
+    fn what_takes_longer_counts_more() {
+        const GIB: u64 = 1 << 30;
+        let of = |codec, bytes| Meter::new(Budget::usual(1 << 20)).take(codec, bytes);
+        assert!(of(Codec::Zstd, 17 * GIB).is_ok());
+        assert!(of(Codec::Xz, 9 * GIB).is_ok());
+        assert!(of(Codec::Xz, 10 * GIB).is_err());
+        assert!(of(Codec::Bzip2, 3 * GIB).is_ok());
+        assert!(of(Codec::Bzip2, 4 * GIB).is_err());
+        let meter = Meter::new(Budget::usual(1 << 30));
+        assert!(meter.take(Codec::Bzip2, 1000 * GIB).is_ok());
+        assert!(Budget::usual(1 << 20).check_data(3 * GIB).is_ok());
+        assert!(Budget::usual(1 << 20).check_data(4 * GIB).is_err());
     }
 }

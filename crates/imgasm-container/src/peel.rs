@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 
-use super::budget::{Budget, Limited};
+use super::budget::{Budget, Limited, Meter};
 use super::decode::Decoder;
 use super::detect::{Content, HEAD_LEN, detect};
 use super::tar::{self, Archive};
@@ -54,6 +54,7 @@ pub(super) fn peel(
         path,
         sink,
         budget,
+        meter: Meter::new(budget),
         found: None,
     };
     let mut layers = Vec::new();
@@ -70,6 +71,8 @@ struct Peeler<'a> {
     path: &'a Path,
     sink: &'a mut dyn Sink,
     budget: Budget,
+    /// What has been unpacked, of all layers and members.
+    meter: Meter,
     /// The layers of the disk, once it has been taken.
     found: Option<Vec<Layer>>,
 }
@@ -104,7 +107,7 @@ impl Peeler<'_> {
                 layers.push(Layer::Packed(codec));
                 let decoder = Decoder::new(codec, BufReader::with_capacity(256 << 10, whole));
                 let decoder = decoder.map_err(|e| self.failed(layers, e))?;
-                let mut decoder = Limited::new(decoder, self.budget);
+                let mut decoder = Limited::new(decoder, codec, self.meter.clone());
                 let is_disk = self.visit(&mut decoder, None, layers, depth + 1)?;
                 layers.pop();
                 Ok(is_disk)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use super::budget::{Budget, Limited};
+use super::budget::{Budget, Limited, Meter};
 use super::decode::Decoder;
 use super::detect::{Content, HEAD_LEN, detect};
 use super::{Codec, Error, Result, tar};
@@ -61,7 +61,7 @@ impl TarFile {
             this.codec = Some(codec);
             let decoder = Decoder::new(codec, BufReader::with_capacity(READ_LEN, content.1));
             let decoder = decoder.map_err(|error| this.failed(error))?;
-            input = Box::new(Limited::new(decoder, budget));
+            input = Box::new(Limited::new(decoder, codec, Meter::new(budget)));
             content = head(&mut input).map_err(|error| this.failed(error))?;
         }
         match content {

@@ -70,7 +70,12 @@ pub(super) fn unpack(
     };
     let (read, (written, peeled)) = pool::both(
         move || read(path, input, &to_decoder, progress),
-        || pool::both(move || write(output, &from_decoder, &to_spare), decode),
+        || {
+            pool::both(
+                move || write(path, budget, output, &from_decoder, &to_spare),
+                decode,
+            )
+        },
     );
     let digest = read?;
     if let Some(expected) = expected.filter(|expected| digest != *expected) {
@@ -126,19 +131,25 @@ fn read(
 
 /// Hashes and writes chunks until no more come.
 fn write(
+    path: &Path,
+    budget: Budget,
     output: &Output,
     from_decoder: &Receiver<(u64, Vec<u8>)>,
     to_spare: &SyncSender<Vec<u8>>,
 ) -> Result<ChunkMap> {
     let mut builder = ChunkMapBuilder::new();
+    let mut data_bytes = 0;
     while let Ok((offset, chunk)) = from_decoder.recv() {
         builder.push(&chunk);
         write_non_zero(offset, &chunk, |at, data| {
+            data_bytes += byte_len(data);
             output
                 .file()
                 .write_all_at(data, at)
                 .map_err(|e| imgasm_block::Error::io(output.path(), "write", at, byte_len(data), e))
         })?;
+        let checked = budget.check_data(data_bytes);
+        checked.map_err(|error| Error::reading(path, None, data_bytes, error))?;
         // A buffer that is not taken back is simply freed.
         let _ = to_spare.try_send(chunk);
     }

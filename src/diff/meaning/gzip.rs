@@ -4,19 +4,31 @@ use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Facts, LIMIT_BYTES, text};
+use super::{Facts, LIMIT_BYTES, Work, text};
 use imgasm_block::Digest;
 
-/// The name and the time in the header, and the content; `None` if the file is not a gzip file.
-pub(super) fn facts(head: &[u8], whole: impl Fn() -> Option<Vec<u8>>) -> Option<Facts> {
+/// The name and the time in the header, and the content; `None` if the file is not a gzip file, or more
+/// than may be unpacked.
+pub(super) fn facts(
+    head: &[u8],
+    whole: impl Fn() -> Option<Vec<u8>>,
+    work: &mut Work,
+) -> Option<Facts> {
     if !head.starts_with(b"\x1f\x8b\x08") {
         return None;
     }
+    let most = LIMIT_BYTES.min(work.unpacked_left());
+    if most == 0 {
+        return None;
+    }
     let whole = whole()?;
-    let mut decoder = MultiGzDecoder::new(whole.as_slice()).take(LIMIT_BYTES + 1);
+    let mut decoder = MultiGzDecoder::new(whole.as_slice()).take(most + 1);
     let mut content = Vec::new();
-    decoder.read_to_end(&mut content).ok()?;
-    if u64::try_from(content.len()).ok()? > LIMIT_BYTES {
+    let unpacked = decoder.read_to_end(&mut content);
+    let len = u64::try_from(content.len()).ok()?;
+    work.take_unpacked(len);
+    unpacked.ok()?;
+    if len > most {
         return None;
     }
     let mut facts = Facts::new();
@@ -31,4 +43,23 @@ pub(super) fn facts(head: &[u8], whole: impl Fn() -> Option<Vec<u8>>) -> Option<
         facts.insert("gzip name".to_owned(), text(name));
     }
     Some(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_is_unpacked_has_an_end() {
+        let mut encoder = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&[0; 1 << 20]).unwrap();
+        let packed = encoder.finish().unwrap();
+        let mut work = Work::default();
+        work.take_unpacked(work.unpacked_left() - (3 << 20) - 5);
+        let mut is_read = || facts(&packed, || Some(packed.clone()), &mut work).is_some();
+        assert!(is_read() && is_read() && is_read());
+        assert!(!is_read() && !is_read());
+    }
 }

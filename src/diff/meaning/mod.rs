@@ -20,6 +20,7 @@ use packages::Database;
 
 use super::PathState;
 use super::change::{FieldChange, PathChange, PathChangeKind};
+use super::work::Work;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::text::name_text;
 use imgasm_fs::tree::{LastLink, locate};
@@ -38,23 +39,29 @@ pub(super) struct Meanings<'a> {
     /// Databases of packages that were reported already: one of several files is reported at the
     /// first that differs.
     told: BTreeSet<Database>,
+    work: &'a mut Work,
 }
 
 impl<'a> Meanings<'a> {
-    pub(super) fn new(old: &'a dyn FileSystem, new: &'a dyn FileSystem) -> Self {
+    pub(super) fn new(
+        old: &'a dyn FileSystem,
+        new: &'a dyn FileSystem,
+        work: &'a mut Work,
+    ) -> Self {
         Self {
             old,
             new,
             told: BTreeSet::new(),
+            work,
         }
     }
 
     /// What a change means: the facts that differ, in the order of their names.
     pub(super) fn of(&mut self, change: &PathChange) -> Vec<FieldChange> {
         let links = services::of(change);
-        if !links.is_empty() || change.content.is_none() {
+        let (true, Some(content)) = (links.is_empty(), &change.content) else {
             return links;
-        }
+        };
         if let Some(database) = Database::of(&change.path) {
             return if self.told.insert(database) {
                 database.compare(self.old, self.new)
@@ -62,13 +69,16 @@ impl<'a> Meanings<'a> {
                 Vec::new()
             };
         }
-        if change.kind != PathChangeKind::Changed {
+        // What is too much to be hashed is not read here, either.
+        if change.kind != PathChangeKind::Changed || content.old.is_none() || content.new.is_none()
+        {
             return Vec::new();
         }
-        let facts = |fs, state: &Option<PathState>| {
+        let work = &mut *self.work;
+        let mut facts = |fs, state: &Option<PathState>| {
             let is_file = |state: &PathState| state.file_type == FileType::Regular;
             let size = state.as_ref().filter(|state| is_file(state))?.size;
-            facts(fs, &change.path, size)
+            facts(fs, &change.path, size, work)
         };
         match (facts(self.old, &change.old), facts(self.new, &change.new)) {
             (Some(old), Some(new)) => differing(&old, &new),
@@ -78,14 +88,14 @@ impl<'a> Meanings<'a> {
 }
 
 /// The facts in a file, if it is a known one.
-fn facts(fs: &dyn FileSystem, path: &ImagePath, size: u64) -> Option<Facts> {
+fn facts(fs: &dyn FileSystem, path: &ImagePath, size: u64, work: &mut Work) -> Option<Facts> {
     let read = |limit: u64| read(fs, path, size.min(limit));
     match path.as_bytes() {
         b"/etc/passwd" => Some(lines::users(&read(LIMIT_BYTES)?)),
         b"/etc/group" => Some(lines::groups(&read(LIMIT_BYTES)?)),
         _ => {
             let head = read(elf::HEAD_BYTES)?;
-            elf::facts(&head).or_else(|| gzip::facts(&head, || read(LIMIT_BYTES)))
+            elf::facts(&head).or_else(|| gzip::facts(&head, || read(LIMIT_BYTES), work))
         }
     }
 }

@@ -1,13 +1,11 @@
 //! `edit`: text that a regular expression matches, replaced.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Context, Error};
+use crate::config::pattern::{Matches, compile};
 use imgasm_fs::path::ImagePath;
-
-/// The most memory that a compiled pattern may take, in bytes.
-const PATTERN_LIMIT: usize = 16 << 20;
 
 /// Replaces every match of a pattern in a file.
 ///
@@ -89,22 +87,8 @@ pub(in crate::overlay) struct Pattern(pub(in crate::overlay) Regex);
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let pattern = RegexBuilder::new(&text)
-            .multi_line(true)
-            .size_limit(PATTERN_LIMIT)
-            .build();
-        match pattern {
-            Ok(pattern) => Ok(Self(pattern)),
-            Err(error) => Err(de::Error::custom(format!(
-                "the pattern is not a regular expression: {}",
-                error
-                    .to_string()
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ")
-            ))),
-        }
+        let pattern = compile(&text, Matches::Lines);
+        pattern.map(Self).map_err(de::Error::custom)
     }
 }
 

@@ -4,24 +4,26 @@ use saphyr_parser::Parser;
 
 use super::super::{Error, Findings};
 use super::Machine;
-use imgasm_fs::FileSystem;
+use super::reader::Reader;
 use imgasm_fs::tree::glob;
 use imgasm_fs::tree::glob::Pattern;
-use imgasm_guest::files::read_optional;
 
 const CONFIGURATIONS: [&str; 2] = ["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg"];
 
-pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
+/// How much longer than reading a file it takes to find out whether it is YAML.
+const YAML_WORK: u64 = 8;
+
+pub(super) fn check(reader: &Reader<'_>) -> Result<Findings, Error> {
     let mut files = Vec::new();
     for pattern in CONFIGURATIONS {
-        files.extend(glob(fs, &Pattern::parse(pattern)?)?);
+        files.extend(glob(reader.fs, &Pattern::parse(pattern)?)?);
     }
     if files.is_empty() {
         return Ok(Findings::skipped("there is no cloud-init in the image"));
     }
     let mut findings = Findings::default();
     for file in files {
-        let content = read_optional(fs, &file)?.unwrap_or_default();
+        let content = reader.read(&file)?;
         let Ok(text) = std::str::from_utf8(&content) else {
             findings.problem(format!("{file} is not UTF-8 text"));
             continue;
@@ -30,6 +32,7 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
         if text.starts_with("## template:") {
             continue;
         }
+        reader.take(YAML_WORK.saturating_mul(text.len() as u64))?;
         if let Some(error) = Parser::new_from_str(text).find_map(Result::err) {
             findings.problem(format!("{file}: {error}"));
         }
@@ -42,12 +45,12 @@ const DATA_SOURCE: &str =
     "/usr/lib/python*/{site,dist}-packages/cloudinit/sources/DataSourceEc2.py";
 
 /// Whether cloud-init can get a session token, if the metadata service wants one.
-pub(super) fn check_token(machine: &Machine<'_>) -> Result<Findings, Error> {
+pub(super) fn check_token(machine: &Machine<'_>, reader: &Reader<'_>) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     if !machine.requires_token {
         return Ok(findings);
     }
-    for path in without_token(machine.root)? {
+    for path in without_token(reader)? {
         findings.warning(format!(
             "the metadata service wants a session token, and {path} does not ask for one: user data \
              and keys will be missing"
@@ -58,10 +61,10 @@ pub(super) fn check_token(machine: &Machine<'_>) -> Result<Findings, Error> {
 
 /// The parts of cloud-init that know EC2 and ask for no session token. Their code is looked at, since
 /// distributions have added that to old versions.
-pub(super) fn without_token(fs: &dyn FileSystem) -> Result<Vec<String>, Error> {
+pub(super) fn without_token(reader: &Reader<'_>) -> Result<Vec<String>, Error> {
     let mut all = Vec::new();
-    for path in glob(fs, &Pattern::parse(DATA_SOURCE)?)? {
-        let text = read_optional(fs, &path)?.unwrap_or_default();
+    for path in glob(reader.fs, &Pattern::parse(DATA_SOURCE)?)? {
+        let text = reader.read(&path)?;
         if !String::from_utf8_lossy(&text).contains("api/token") {
             all.push(path.to_string());
         }

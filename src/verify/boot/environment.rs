@@ -2,16 +2,15 @@
 //! does not (systemd.exec(5)).
 
 use super::super::{Error, Findings};
+use super::reader::Reader;
 use super::services::enabled_units;
-use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
-use imgasm_guest::files::read_optional;
 use imgasm_guest::services::systemd::syntax;
 
-pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
+pub(super) fn check(reader: &Reader<'_>) -> Result<Findings, Error> {
     let mut findings = Findings::default();
-    for unit in enabled_units(fs)? {
-        let text = read_optional(fs, &unit.path)?.unwrap_or_default();
+    for unit in enabled_units(reader)? {
+        let text = reader.read(&unit.path)?;
         let lines = syntax::assignments(&String::from_utf8_lossy(&text));
         let files = lines
             .iter()
@@ -21,7 +20,7 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
             let Ok(path) = ImagePath::parse(name) else {
                 continue;
             };
-            let content = read_optional(fs, &path)?.unwrap_or_default();
+            let content = reader.read(&path)?;
             for (number, line) in String::from_utf8_lossy(&content).lines().enumerate() {
                 if let Some(problem) = problem_of(line) {
                     findings.warning(format!(

@@ -5,13 +5,12 @@
 //! if cloud-init's end waits for that.
 
 use super::super::{Error, Findings};
-use imgasm_fs::FileSystem;
+use super::reader::Reader;
 use imgasm_fs::tree::glob;
 use imgasm_fs::tree::glob::Pattern;
-use imgasm_guest::files::read_optional;
 use imgasm_guest::services::systemd::name::UnitName;
 use imgasm_guest::services::systemd::syntax;
-use imgasm_guest::services::systemd::units::{Found, find};
+use imgasm_guest::services::systemd::units::Found;
 
 /// Where there are scripts that user data calls, or that cloud-init runs by itself.
 const SCRIPTS: [&str; 4] = [
@@ -27,7 +26,7 @@ const FIRST_BOOT: &str = "/usr/libexec/firstboot/*";
 /// The units that are reached only when cloud-init is done.
 const ENDS: [&str; 2] = ["cloud-final.service", "cloud-init.target"];
 
-pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
+pub(super) fn check(reader: &Reader<'_>) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     let by_user_data = SCRIPTS.map(|pattern| (pattern, "from user data that never comes"));
     let by_unit = (
@@ -35,19 +34,19 @@ pub(super) fn check(fs: &dyn FileSystem) -> Result<Findings, Error> {
         "that waits for multi-user.target, and so for the script",
     );
     let mut all = by_user_data.to_vec();
-    if waits(fs, ENDS[0], &["multi-user.target"])?.is_some() {
+    if waits(reader, ENDS[0], &["multi-user.target"])?.is_some() {
         all.push(by_unit);
     }
     for (pattern, why) in all {
-        for script in glob(fs, &Pattern::parse(pattern)?)? {
-            let text = read_optional(fs, &script)?.unwrap_or_default();
+        for script in glob(reader.fs, &Pattern::parse(pattern)?)? {
+            let text = reader.read(&script)?;
             let text = String::from_utf8_lossy(&text);
             // A script that mentions the end of cloud-init takes care of it.
             if !text.starts_with("#!") || text.contains("cloud-final") {
                 continue;
             }
             for name in started(&text) {
-                if let Some(end) = waits(fs, name, &ENDS)? {
+                if let Some(end) = waits(reader, name, &ENDS)? {
                     findings.warning(format!(
                         "{script} starts {name}, which waits for {end}: {why}"
                     ));
@@ -95,7 +94,7 @@ fn started(script: &str) -> Vec<&str> {
 
 /// The first of these units that a unit waits for.
 fn waits<'a>(
-    fs: &dyn FileSystem,
+    reader: &Reader<'_>,
     name: &str,
     others: &[&'a str],
 ) -> Result<Option<&'a str>, Error> {
@@ -107,10 +106,10 @@ fn waits<'a>(
     let Some(unit) = UnitName::new(&full) else {
         return Ok(None);
     };
-    let Found::Unit(unit) = find(fs, &unit)? else {
+    let Found::Unit(unit) = reader.find(&unit)? else {
         return Ok(None);
     };
-    let text = read_optional(fs, &unit.path)?.unwrap_or_default();
+    let text = reader.read(&unit.path)?;
     let lines = syntax::assignments(&String::from_utf8_lossy(&text));
     let mut after = lines
         .iter()

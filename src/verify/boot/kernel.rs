@@ -1,11 +1,11 @@
 //! The kernel, its modules, and the drivers without which an EC2 instance finds no disk or network.
 
 use super::super::{Error, Findings};
+use super::reader::Reader;
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::glob::Pattern;
 use imgasm_fs::tree::{self, glob};
-use imgasm_guest::files::read_optional;
 use imgasm_guest::known_path;
 
 /// A driver: its module, and the kernel's option for it.
@@ -24,14 +24,14 @@ const NEEDED: [(Driver, &str); 2] = [(NVME, "EBS volumes"), (ENA, "the network")
 /// Where modules lie.
 const MODULES: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
 
-pub(super) fn check_kernels(fs: &dyn FileSystem) -> Result<Findings, Error> {
-    let versions = versions(fs)?;
+pub(super) fn check_kernels(reader: &Reader<'_>) -> Result<Findings, Error> {
+    let versions = versions(reader.fs)?;
     let mut findings = Findings::default();
     if versions.is_empty() {
         findings.problem("there is no kernel (/boot/vmlinuz-*)");
     }
     for version in versions {
-        if modules(fs, &version)?.is_none() && !is_monolithic(fs, &version)? {
+        if modules(reader.fs, &version)?.is_none() && !is_monolithic(reader, &version)? {
             findings.problem(format!(
                 "the kernel {version} has no modules in /lib/modules"
             ));
@@ -40,15 +40,15 @@ pub(super) fn check_kernels(fs: &dyn FileSystem) -> Result<Findings, Error> {
     Ok(findings)
 }
 
-pub(super) fn check_drivers(fs: &dyn FileSystem) -> Result<Findings, Error> {
-    let versions = versions(fs)?;
+pub(super) fn check_drivers(reader: &Reader<'_>) -> Result<Findings, Error> {
+    let versions = versions(reader.fs)?;
     if versions.is_empty() {
         return Ok(Findings::skipped("there is no kernel"));
     }
     let mut findings = Findings::default();
     for version in versions {
         for (driver, purpose) in NEEDED {
-            if !has_driver(fs, &version, driver)? {
+            if !has_driver(reader, &version, driver)? {
                 let (driver, _) = driver;
                 findings.problem(format!(
                     "the kernel {version} has no driver `{driver}`, for {purpose}"
@@ -60,10 +60,10 @@ pub(super) fn check_drivers(fs: &dyn FileSystem) -> Result<Findings, Error> {
 }
 
 /// The kernels that do not have a driver.
-pub(super) fn without(fs: &dyn FileSystem, driver: Driver) -> Result<Vec<String>, Error> {
+pub(super) fn without(reader: &Reader<'_>, driver: Driver) -> Result<Vec<String>, Error> {
     let mut all = Vec::new();
-    for version in versions(fs)? {
-        if !has_driver(fs, &version, driver)? {
+    for version in versions(reader.fs)? {
+        if !has_driver(reader, &version, driver)? {
             all.push(version);
         }
     }
@@ -91,18 +91,18 @@ fn modules(fs: &dyn FileSystem, version: &str) -> Result<Option<ImagePath>, Erro
     Ok(None)
 }
 
-fn option_is(fs: &dyn FileSystem, version: &str, option: &str, value: &str) -> Result<bool, Error> {
+fn option_is(reader: &Reader<'_>, version: &str, option: &str, value: &str) -> Result<bool, Error> {
     let path = known_path("/boot").child(format!("config-{version}").as_bytes());
-    let config = read_optional(fs, &path)?.unwrap_or_default();
+    let config = reader.read(&path)?;
     let wanted = format!("{option}={value}");
     Ok(String::from_utf8_lossy(&config)
         .lines()
         .any(|line| line == wanted))
 }
 
-fn is_monolithic(fs: &dyn FileSystem, version: &str) -> Result<bool, Error> {
+fn is_monolithic(reader: &Reader<'_>, version: &str) -> Result<bool, Error> {
     let path = known_path("/boot").child(format!("config-{version}").as_bytes());
-    let config = read_optional(fs, &path)?.unwrap_or_default();
+    let config = reader.read(&path)?;
     let text = String::from_utf8_lossy(&config);
     Ok(text
         .lines()
@@ -110,15 +110,15 @@ fn is_monolithic(fs: &dyn FileSystem, version: &str) -> Result<bool, Error> {
 }
 
 /// Whether the kernel has a driver: built in, or as a module that its index lists.
-fn has_driver(fs: &dyn FileSystem, version: &str, (driver, option): Driver) -> Result<bool, Error> {
-    if option_is(fs, version, option, "y")? {
+fn has_driver(reader: &Reader<'_>, version: &str, (driver, option): Driver) -> Result<bool, Error> {
+    if option_is(reader, version, option, "y")? {
         return Ok(true);
     }
-    let Some(folder) = modules(fs, version)? else {
+    let Some(folder) = modules(reader.fs, version)? else {
         return Ok(false);
     };
     for index in ["modules.dep", "modules.builtin"] {
-        let text = read_optional(fs, &folder.child(index.as_bytes()))?.unwrap_or_default();
+        let text = reader.read(&folder.child(index.as_bytes()))?;
         let text = String::from_utf8_lossy(&text);
         let lists = text.lines().any(|line| {
             let module = line.split(':').next().unwrap_or_default();

@@ -3,14 +3,16 @@
 //! It reads those of GRUB (its manual, "Commands"), of GRUB Legacy (`menu.lst`), and entries of the
 //! Boot Loader Specification: all name the kernel and the initial RAM disk by a word and a path.
 
+use std::collections::HashMap;
+
 use super::super::{Error, Findings};
 use super::mounts::has_separate_boot;
+use super::reader::Reader;
 use super::{Device, Machine};
 use imgasm_fs::FileSystem;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::glob::Pattern;
 use imgasm_fs::tree::{self, glob};
-use imgasm_guest::files::read_optional;
 
 const CONFIGURATIONS: [&str; 4] = [
     "/boot/grub2/grub.cfg",
@@ -27,7 +29,7 @@ struct Named {
     roots: Vec<String>,
 }
 
-pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
+pub(super) fn check(machine: &Machine<'_>, reader: &Reader<'_>) -> Result<Findings, Error> {
     let mut files = Vec::new();
     for pattern in CONFIGURATIONS {
         files.extend(glob(machine.root, &Pattern::parse(pattern)?)?);
@@ -43,8 +45,9 @@ pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
     }
     let mut findings = Findings::default();
     let mut named_any = false;
+    let mut known: HashMap<String, bool> = HashMap::new();
     for file in &files {
-        let text = read_optional(machine.root, file)?.unwrap_or_default();
+        let text = reader.read(file)?;
         let named = parse(&String::from_utf8_lossy(&text));
         named_any |= !named.kernels.is_empty();
         for (what, paths) in [
@@ -52,7 +55,15 @@ pub(super) fn check(machine: &Machine<'_>) -> Result<Findings, Error> {
             ("initial RAM disk", &named.initial_disks),
         ] {
             for path in paths {
-                if !is_separate && !is_there(machine.root, path)? {
+                if is_separate {
+                    continue;
+                }
+                let is_there = match known.get(path) {
+                    Some(is_there) => *is_there,
+                    None => is_there(machine.root, path)?,
+                };
+                known.insert(path.clone(), is_there);
+                if !is_there {
                     findings.problem(format!("{file}: the {what} {path} does not exist"));
                 }
             }

@@ -9,6 +9,8 @@
 //! - [`environment`]: files of variables for services.
 //! - [`first_run`]: units for which scripts of the first boot would wait in vain.
 //! - [`labels`]: SELinux's labels.
+//!
+//! - `reader`: what they all read configuration with.
 
 mod cloud_init;
 mod environment;
@@ -18,9 +20,12 @@ mod kernel;
 mod labels;
 mod loader;
 mod mounts;
+mod reader;
 mod services;
 
 use std::fmt;
+
+use reader::Reader;
 
 use super::{CheckResult, Error, Findings, Verdict, results};
 use crate::filesystem::swap;
@@ -71,45 +76,43 @@ pub struct Machine<'a> {
 
 /// Does all the checks.
 pub fn lint(machine: &Machine<'_>) -> Vec<CheckResult> {
+    let (reader, kernels) = (Reader::new(machine.root), Reader::new(machine.root));
     let mut all = Vec::new();
     all.extend(results(
         "firmware finds a boot loader",
         firmware::check(machine),
     ));
-    all.extend(results("boot loader configuration", loader::check(machine)));
+    all.extend(results(
+        "boot loader configuration",
+        loader::check(machine, &reader),
+    ));
     all.extend(results(
         "kernel and modules",
-        kernel::check_kernels(machine.root),
+        kernel::check_kernels(&kernels),
     ));
-    all.extend(results(
-        "drivers for EC2",
-        kernel::check_drivers(machine.root),
-    ));
+    all.extend(results("drivers for EC2", kernel::check_drivers(&kernels)));
     all.extend(results("fstab", mounts::check(machine)));
-    all.extend(results(
-        "links of services",
-        services::check_links(machine.root),
-    ));
+    all.extend(results("links of services", services::check_links(&reader)));
     all.extend(results(
         "programs of services",
-        services::check_programs(machine.root),
+        services::check_programs(&reader),
     ));
     all.extend(results(
         "cloud-init configuration",
-        cloud_init::check(machine.root),
+        cloud_init::check(&reader),
     ));
     all.extend(warnings(
         "cloud-init and the metadata service",
-        cloud_init::check_token(machine),
+        cloud_init::check_token(machine, &reader),
     ));
     if is_systemd(machine.root) {
         all.extend(warnings(
             "variables of services",
-            environment::check(machine.root),
+            environment::check(&reader),
         ));
         all.extend(warnings(
             "services and scripts of the first boot",
-            first_run::check(machine.root),
+            first_run::check(&reader),
         ));
         all.extend(warnings(
             "mounts of data volumes",
@@ -142,14 +145,14 @@ fn is_systemd(root: &dyn FileSystem) -> bool {
 pub fn facts(disk: &Disk, root: &dyn FileSystem) -> Option<Boot> {
     // What cannot be looked at contradicts nothing; the checks say what is wrong with it.
     let (by_bios, by_uefi) = firmware::ways(disk).ok()??;
-    let without = |driver| kernel::without(root, driver).ok();
+    let without = |driver| kernel::without(&Reader::new(root), driver).ok();
     Some(Boot {
         by_bios,
         by_uefi,
         without_ena: without(kernel::ENA)?,
         without_nvme: without(kernel::NVME)?,
         without_tpm: without(kernel::TPM)?,
-        without_token: cloud_init::without_token(root).ok()?,
+        without_token: cloud_init::without_token(&Reader::new(root)).ok()?,
     })
 }
 

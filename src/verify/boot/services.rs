@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::super::{Error, Findings};
+use super::reader::Reader;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{self, LastLink};
 use imgasm_fs::{FileSystem, FileType};
-use imgasm_guest::files::{entry, read_optional};
+use imgasm_guest::files::entry;
 use imgasm_guest::services::systemd::name::UnitName;
-use imgasm_guest::services::systemd::units::{CONFIG_DIRECTORY, Found, Unit, find};
+use imgasm_guest::services::systemd::units::{CONFIG_DIRECTORY, Found, Unit};
 use imgasm_guest::services::systemd::{configured_links, syntax};
 use imgasm_guest::services::sysv::all_links;
 use imgasm_guest::services::sysv::links::Action;
@@ -29,7 +30,8 @@ const FIRST_LINE_BYTES: usize = 256;
 
 /// Whether every link in the runlevel directories and in the directories of units leads to
 /// something.
-pub(super) fn check_links(fs: &dyn FileSystem) -> Result<Findings, Error> {
+pub(super) fn check_links(reader: &Reader<'_>) -> Result<Findings, Error> {
+    let fs = reader.fs;
     let mut findings = Findings::default();
     for (path, _) in all_links(fs)? {
         if !tree::exists(fs, &path)? {
@@ -42,7 +44,7 @@ pub(super) fn check_links(fs: &dyn FileSystem) -> Result<Findings, Error> {
                 continue;
             };
             // systemd uses the name of the link, wherever it leads.
-            if let Found::Nothing | Found::Dangling(_) = find(fs, &unit)? {
+            if let Found::Nothing | Found::Dangling(_) = reader.find(&unit)? {
                 findings.problem(format!("{}: there is no such unit", folder.child(&name)));
             }
         }
@@ -51,11 +53,12 @@ pub(super) fn check_links(fs: &dyn FileSystem) -> Result<Findings, Error> {
 }
 
 /// Whether the programs of enabled services exist and can be run.
-pub(super) fn check_programs(fs: &dyn FileSystem) -> Result<Findings, Error> {
+pub(super) fn check_programs(reader: &Reader<'_>) -> Result<Findings, Error> {
+    let fs = reader.fs;
     let mut findings = Findings::default();
     if is_systemd(fs)? {
-        for unit in enabled_units(fs)? {
-            for program in programs(fs, &unit)? {
+        for unit in enabled_units(reader)? {
+            for program in programs(reader, &unit)? {
                 if let Some(problem) = problem_of(fs, &program)? {
                     findings.problem(format!("{}: {problem}", unit.name));
                 }
@@ -84,16 +87,16 @@ pub(super) fn is_systemd(fs: &dyn FileSystem) -> Result<bool, Error> {
 }
 
 /// The units to which links below the configuration directory point, each once.
-pub(super) fn enabled_units(fs: &dyn FileSystem) -> Result<Vec<Unit>, Error> {
+pub(super) fn enabled_units(reader: &Reader<'_>) -> Result<Vec<Unit>, Error> {
     let config = known_path(CONFIG_DIRECTORY);
     let mut seen = BTreeSet::new();
     let mut units = Vec::new();
-    for (folder, name) in configured_links(fs, &config)? {
+    for (folder, name) in configured_links(reader.fs, &config)? {
         let name = std::str::from_utf8(&name).ok().and_then(UnitName::new);
         if folder != config
             && let Some(name) = name
             && seen.insert(name.clone())
-            && let Found::Unit(unit) = find(fs, &name)?
+            && let Found::Unit(unit) = reader.find(&name)?
         {
             units.push(unit);
         }
@@ -103,8 +106,8 @@ pub(super) fn enabled_units(fs: &dyn FileSystem) -> Result<Vec<Unit>, Error> {
 
 /// The programs that a service runs to start and that must exist: not those that may fail, or whose
 /// existence is a condition.
-fn programs(fs: &dyn FileSystem, unit: &Unit) -> Result<Vec<String>, Error> {
-    let text = read_optional(fs, &unit.path)?.unwrap_or_default();
+fn programs(reader: &Reader<'_>, unit: &Unit) -> Result<Vec<String>, Error> {
+    let text = reader.read(&unit.path)?;
     let assignments = syntax::assignments(&String::from_utf8_lossy(&text));
     let conditions: Vec<_> = assignments
         .iter()

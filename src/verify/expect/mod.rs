@@ -7,19 +7,17 @@ mod evaluate;
 
 use std::fmt;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 pub use evaluate::{Evaluator, InstalledPackages, Packages};
 
+use crate::config::pattern::{Matches, compile};
 use crate::config::{Account, Mode};
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_guest::keyfile::{Format, Key, Value};
-
-/// The most memory that a compiled pattern may take, in bytes.
-const PATTERN_LIMIT: usize = 16 << 20;
 
 /// One thing that is expected.
 #[derive(Debug, Clone, Deserialize)]
@@ -207,13 +205,9 @@ impl Keys {
             (None, None) if self.format.is_none() => None,
             _ => return Err("`key` and `value` belong together".to_owned()),
         };
-        let matches = self.matches.map(|pattern| {
-            let regex = RegexBuilder::new(&pattern)
-                .multi_line(true)
-                .size_limit(PATTERN_LIMIT)
-                .build();
-            regex.map_err(|_| format!("{pattern:?} is not a regular expression"))
-        });
+        let matches = self
+            .matches
+            .map(|pattern| compile(&pattern, Matches::Lines).map_err(|error| error.to_string()));
         let is_digest =
             |text: &String| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if let Some(digest) = self.sha256.as_ref().filter(|text| !is_digest(text)) {

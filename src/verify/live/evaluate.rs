@@ -151,7 +151,7 @@ fn command(number: usize, subject: &Subject, seen: &Seen) -> Findings {
         findings.problem(format!("it printed {}", short(&printed)));
     } else if matches
         .as_ref()
-        .is_some_and(|wanted| !wanted.is_match(&printed))
+        .is_some_and(|wanted| !wanted.is_match(printed.as_bytes()))
     {
         findings.problem(format!(
             "it printed {}, which does not match",
@@ -194,7 +194,7 @@ fn port_is_open(number: usize, port: u16, http: Option<&Http>, seen: &Seen) -> F
     } else if http
         .matches
         .as_ref()
-        .is_some_and(|wanted| !wanted.is_match(body))
+        .is_some_and(|wanted| !wanted.is_match(body.as_bytes()))
     {
         findings.problem(format!("it answers {}, which does not match", short(body)));
     }

@@ -13,15 +13,14 @@ pub mod seen;
 use std::fmt;
 use std::time::Duration;
 
-use regex::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use serde::Deserialize;
 
 pub use evaluate::{Clock, evaluate};
 pub use read::{add_to, read};
 pub use seen::Seen;
 
-/// The most memory that a compiled pattern may take, in bytes.
-const PATTERN_LIMIT: usize = 16 << 20;
+use crate::config::pattern::{Matches, compile};
 
 /// How long a started machine may take to become as expected, by default.
 const USUAL_WITHIN: Duration = Duration::from_mins(1);
@@ -135,11 +134,7 @@ fn pattern<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<R
 }
 
 fn regex(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(pattern)
-        .multi_line(true)
-        .size_limit(PATTERN_LIMIT)
-        .build()
-        .map_err(|_| format!("{pattern:?} is not a regular expression"))
+    compile(pattern, Matches::Lines).map_err(|error| error.to_string())
 }
 
 /// The keys as they are written.

@@ -21,9 +21,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Codec, Error, Progress, Result};
+use super::{Codec, Error, Progress, Result, budget};
 use imgasm_block::bytes::byte_len;
-use imgasm_block::{BlockDevice, ChunkMap, Output};
+use imgasm_block::{BlockDevice, CHUNK_BYTES, ChunkMap, Output};
 
 /// A format that a disk can be written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,12 @@ impl OutputFormat {
         NAMES.into_iter().map(|(name, _)| name)
     }
 
+    /// Its name.
+    fn name(self) -> &'static str {
+        let found = NAMES.iter().find(|(_, format)| *format == self);
+        found.map_or("raw.bz2", |(name, _)| name)
+    }
+
     /// The format that a file's name asks for by its extension; `None` if it does not.
     pub fn of_name(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
@@ -94,8 +100,7 @@ impl FromStr for OutputFormat {
 
 impl fmt::Display for OutputFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = NAMES.iter().find(|(_, format)| format == self);
-        f.write_str(found.map_or("raw.bz2", |(name, _)| name))
+        f.write_str(self.name())
     }
 }
 
@@ -155,7 +160,10 @@ pub fn write_stream(
     let len = device.len();
     match format {
         OutputFormat::Raw => packed::raw(device, out, progress),
-        OutputFormat::Packed(codec) => packed::write(device, codec, out, progress),
+        OutputFormat::Packed(codec) => {
+            check_zeros(len, chunk_map, codec)?;
+            packed::write(device, codec, out, progress)
+        }
         OutputFormat::StreamOptimizedVmdk => vmdk::write(device, chunk_map.digest(), out, progress),
         OutputFormat::DynamicVhd => vhd::write_dynamic(device, chunk_map, out, progress),
         OutputFormat::FixedVhd => {
@@ -169,6 +177,28 @@ pub fn write_stream(
             problem: "this format cannot be made as a stream",
         }),
     }
+}
+
+/// How much a nearly empty disk may have of what xz takes long for.
+const XZ_FREE_BYTES: u64 = 4 << 30;
+
+/// Makes sure that a disk is not nothing but zeros, each of which would be packed: it could not be read
+/// again without `--max-size`.
+fn check_zeros(len: u64, chunk_map: &ChunkMap, codec: Codec) -> Result<()> {
+    let data = u64::try_from(chunk_map.chunks().len()).unwrap_or(u64::MAX);
+    let usual = budget::usual_limit(data.saturating_mul(CHUNK_BYTES));
+    let less = match codec {
+        Codec::Xz => budget::usual_limit(0) - XZ_FREE_BYTES,
+        _ => 0,
+    };
+    if len <= usual - less {
+        return Ok(());
+    }
+    Err(Error::Unwritable {
+        format: OutputFormat::Packed(codec).name(),
+        len,
+        problem: "it is zeros for the most part; `raw`, `qcow2` and `vmdk` have no room for them",
+    })
 }
 
 /// The receiver of the bytes, with their count.

@@ -24,7 +24,7 @@ pub use edit::{ChangeKind, Editor, Touch};
 pub use glob::glob;
 pub use read::{FileReader, holds, read_file, read_range};
 pub use resolve::{LastLink, Place, Reached, exists, is_file, locate, reach, resolve};
-pub use walk::{Entry, Walk, check_length, walk};
+pub use walk::{Entry, NameBudget, Walk, check_length, walk};
 
 use super::path::ImagePath;
 use super::types::FileType;

@@ -6,7 +6,7 @@ use std::fmt;
 use super::resolve::{LastLink, locate};
 use super::{At, Error, Result};
 use crate::path::ImagePath;
-use crate::{DirEntry, FileSystem, FileType, Metadata, NodeId};
+use crate::{DirEntry, FileSystem, FileType, Location, Metadata, NodeId};
 
 /// One name met on a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub fn walk<'a>(fs: &'a dyn FileSystem, start: &ImagePath) -> Result<Walk<'a>> {
         fs,
         pending: vec![pending],
         failed: None,
+        budget: NameBudget::of(fs).at("read", start)?,
         max_depth: usize::MAX,
         directories: HashSet::new(),
         links: HashMap::new(),
@@ -75,11 +76,55 @@ pub fn check_length(directory: &ImagePath, entries: &[DirEntry]) -> Result<()> {
     })
 }
 
+/// The least room that a name takes on the disk; XFS has nine bytes within an inode, ext4 twelve, FAT 32.
+const NAME_BYTES: u64 = 8;
+
+/// How many names any filesystem may have.
+const FREE_NAMES: u64 = 10_000;
+
+/// How many names may still come in one walk. In a damaged filesystem any number of directories hold
+/// the same blocks.
+#[derive(Debug)]
+pub struct NameBudget(u64);
+
+impl NameBudget {
+    /// Allows for the names of a filesystem.
+    pub fn of(fs: &dyn FileSystem) -> crate::Result<Self> {
+        Ok(Self(fs.info()?.total_bytes / NAME_BYTES + FREE_NAMES))
+    }
+
+    /// Takes the entries of a directory.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`] if that is more than is left.
+    pub fn take(
+        &mut self,
+        fs: &dyn FileSystem,
+        directory: NodeId,
+        entries: &[DirEntry],
+    ) -> crate::Result<()> {
+        let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+        self.0 = self
+            .0
+            .checked_sub(count)
+            .ok_or_else(|| crate::Error::Corrupt {
+                fs: fs.info().map_or("", |info| info.kind),
+                at: Location::Inode(directory.0),
+                problem:
+                    "the directories up to this one have more names than the filesystem has room \
+                      for: they share blocks"
+                        .to_owned(),
+            })?;
+        Ok(())
+    }
+}
+
 /// An iterator over a tree; see [`walk`].
 pub struct Walk<'a> {
     fs: &'a dyn FileSystem,
     pending: Vec<Pending>,
     failed: Option<Error>,
+    budget: NameBudget,
     max_depth: usize,
     directories: HashSet<NodeId>,
     links: HashMap<NodeId, ImagePath>,
@@ -143,6 +188,8 @@ impl Walk<'_> {
 
     fn descend(&mut self, path: &ImagePath, directory: NodeId, depth: usize) -> Result<()> {
         let mut entries = self.fs.read_dir(directory).at("list", path)?;
+        let taken = self.budget.take(self.fs, directory, &entries);
+        taken.at("list", path)?;
         check_length(path, &entries)?;
         entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
         self.pending

@@ -4,13 +4,25 @@
 //! equals the last line is used. The files are taken in the order `file_contexts`, `.homedirs`,
 //! `.local`. Source: `selabel_file(5)`, "Notes", and the answers of `matchpathcon`.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::spec::{Spec, SpecError, translated};
 use imgasm_fs::FileType;
+
+/// The most bytes that a compiled pattern may take, and all that were needed. None of the thousands in a real
+/// policy takes more than is counted for the smallest.
+const LARGEST_PATTERN: usize = 256 << 10;
+const MOST_PATTERNS: usize = 64 << 20;
+const SMALLEST_PATTERN: usize = 4 << 10;
+
+/// How much larger a pattern may be at the next attempt.
+const STEP: usize = 4;
+
+/// What a pattern may take besides, for what it has met.
+const MET_BYTES: usize = 64 << 10;
 
 /// Why a policy's contexts cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +44,15 @@ pub enum ContextsError {
         pattern: String,
         /// What is wrong with it.
         source: Box<regex::Error>,
+    },
+    /// The patterns take too much memory.
+    #[error(
+        "the file context patterns up to `{pattern:.60}` take more than {MOST_PATTERNS} bytes when they \
+         are compiled"
+    )]
+    TooMany {
+        /// The regular expression that is one too many.
+        pattern: String,
     },
 }
 
@@ -64,6 +85,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Contexts {
     entries: Vec<Entry>,
+    /// How many bytes were compiled.
+    compiled: Cell<usize>,
     /// Indexes of entries by the bytes that a path must begin with.
     by_prefix: HashMap<Vec<u8>, Vec<usize>>,
     substitutions: Vec<Substitution>,
@@ -123,7 +146,7 @@ impl Contexts {
                 .spec
                 .file_type
                 .is_none_or(|wanted| wanted == file_type);
-            if type_fits && entry.matches(&path)? {
+            if type_fits && entry.matches(&path, &self.compiled)? {
                 return Ok(Some(match &entry.spec.context {
                     Some(context) => Label::Context(context),
                     None => Label::Unlabelled,
@@ -135,19 +158,39 @@ impl Contexts {
 }
 
 impl Entry {
-    fn matches(&self, path: &[u8]) -> Result<bool, ContextsError> {
+    /// Whether the path matches; what is compiled for that is added to `compiled`.
+    fn matches(&self, path: &[u8], compiled: &Cell<usize>) -> Result<bool, ContextsError> {
         if let Some(regex) = self.regex.get() {
             return Ok(regex.is_match(path));
         }
-        let regex = RegexBuilder::new(&format!("^(?:{})$", translated(&self.spec.pattern)))
+        let regex = self.compile(compiled)?;
+        Ok(self.regex.get_or_init(|| regex).is_match(path))
+    }
+
+    fn compile(&self, compiled: &Cell<usize>) -> Result<Regex, ContextsError> {
+        let pattern = || self.spec.pattern.clone();
+        let mut builder = RegexBuilder::new(&format!("^(?:{})$", translated(&self.spec.pattern)));
+        builder
             .unicode(false)
             .dot_matches_new_line(true)
-            .build()
-            .map_err(|source| ContextsError::Pattern {
-                pattern: self.spec.pattern.clone(),
-                source: Box::new(source),
-            })?;
-        Ok(self.regex.get_or_init(|| regex).is_match(path))
+            .dfa_size_limit(MET_BYTES);
+        let mut size = SMALLEST_PATTERN;
+        loop {
+            // What is tried in vain takes time, too.
+            compiled.set(compiled.get() + size);
+            if compiled.get() > MOST_PATTERNS {
+                return Err(ContextsError::TooMany { pattern: pattern() });
+            }
+            match builder.size_limit(size).build() {
+                Err(regex::Error::CompiledTooBig(_)) if size < LARGEST_PATTERN => size *= STEP,
+                built => {
+                    return built.map_err(|source| ContextsError::Pattern {
+                        pattern: pattern(),
+                        source: Box::new(source),
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -248,6 +291,26 @@ mod tests {
             error.to_string(),
             "cannot use the file context pattern `/a(?!b)`"
         );
+    }
+
+    #[test]
+    fn patterns_are_bounded_each_and_together() {
+        let error = contexts("/.{400000}x a\n").lookup(b"/a", FileType::Regular);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("cannot use the file context pattern"),
+            "{error}"
+        );
+        let lines: String = (0..3000).map(|i| format!("/.{{9000}}{i} a\n")).collect();
+        let error = contexts(&lines).lookup(b"/a", FileType::Regular);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("take more than 67108864 bytes"), "{error}");
+        // As many as in a large policy.
+        let lines: String = (0..7000)
+            .map(|i| format!("/.*/lib(32|64)?/[^/]+/d{i}(/.*)? a\n"))
+            .collect();
+        assert_eq!(label(&contexts(&lines), "/usr/lib64/x/d7/y"), "a");
+        assert_eq!(label(&contexts(&lines), "/none"), "no match");
     }
 
     #[test]

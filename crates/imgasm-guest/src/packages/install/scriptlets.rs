@@ -8,7 +8,7 @@ use super::super::header::Header;
 use super::super::tags::{self, Tag};
 use super::super::{Error, Package};
 use super::deferred::{self, Waiting};
-use super::shell::{self, Given, Interpreter, Stopped};
+use super::shell::{self, Given, Interpreter, Spent, Stopped};
 use super::triggers;
 use imgasm_fs::Timestamp;
 use imgasm_fs::tree::Editor;
@@ -204,6 +204,7 @@ impl<'h> Text<'h> {
         editor: &mut Editor<'_>,
         now: Timestamp,
         (arguments, input): (&[String], &[u8]),
+        spent: &Spent,
         notes: &mut Vec<String>,
     ) -> Result<u8, Stopped> {
         let unknown = |what: &str| Err(Stopped::Unknown(what.to_owned()));
@@ -237,7 +238,7 @@ impl<'h> Text<'h> {
             environment,
             input: input.to_vec(),
         };
-        shell::run(script, interpreter, given, editor, now, notes)
+        shell::run(script, interpreter, given, editor, now, spent, notes)
     }
 }
 
@@ -300,10 +301,11 @@ impl<'h> Due<'h> {
         &self,
         editor: &mut Editor<'_>,
         now: Timestamp,
+        spent: &Spent,
         notes: &mut Vec<String>,
     ) -> Result<u8, Stopped> {
         let given = (self.arguments.as_slice(), self.input.as_slice());
-        self.text.run(editor, now, given, notes)
+        self.text.run(editor, now, given, spent, notes)
     }
 
     /// It has something in it that cannot be carried out.
@@ -321,6 +323,7 @@ impl<'h> Due<'h> {
 pub(super) struct Scripts<'t> {
     now: Timestamp,
     overrides: &'t [Override<'t>],
+    spent: Spent,
     /// Which of these were used.
     used: BTreeSet<usize>,
     /// What became of each script, in order.
@@ -333,6 +336,7 @@ impl<'t> Scripts<'t> {
         Self {
             now,
             overrides,
+            spent: Spent::default(),
             used: BTreeSet::new(),
             done: Vec::new(),
             waiting: Vec::new(),
@@ -366,7 +370,7 @@ impl<'t> Scripts<'t> {
                 self.wait(due)?;
                 Verdict::Deferred(reason)
             } else {
-                finished(due.run(editor, self.now, notes), due, policy)?
+                finished(due.run(editor, self.now, &self.spent, notes), due, policy)?
             }
         };
         let script = Script {
@@ -393,7 +397,7 @@ impl<'t> Scripts<'t> {
         }
         let mut rehearsal = editor.rehearsal(self.now);
         let mut trial = Editor::new(&mut rehearsal);
-        match due.run(&mut trial, self.now, &mut Vec::new()) {
+        match due.run(&mut trial, self.now, &self.spent, &mut Vec::new()) {
             Err(Stopped::Unknown(statement)) => Some(format!("`{statement}`")),
             // What else goes wrong does so again.
             Ok(_) | Err(Stopped::Failed(_)) => None,

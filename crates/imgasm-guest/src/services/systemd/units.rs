@@ -101,6 +101,8 @@ pub struct Unit {
     pub install: InstallSection,
     /// Whose unit it is.
     pub scope: Scope,
+    /// How many bytes were read of its files.
+    pub bytes: u64,
 }
 
 impl Unit {
@@ -239,8 +241,11 @@ fn load(
     }
     let mut install = InstallSection::default();
     install.read(&file);
+    let mut bytes = file.len() as u64;
     for drop_in in drop_ins(fs, directories, name)? {
-        install.read(&read_optional(fs, &drop_in)?.unwrap_or_default());
+        let file = read_optional(fs, &drop_in)?.unwrap_or_default();
+        bytes += file.len() as u64;
+        install.read(&file);
     }
     Ok(Step::End(Found::Unit(Unit {
         name: name.clone(),
@@ -249,6 +254,7 @@ fn load(
         by_configured_alias: false,
         install,
         scope: Scope::default(),
+        bytes,
     })))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ast::{AndOr, Command, Link, List, Pipeline, Stage, Word};
 use super::io::{Input, Output};
 use super::pattern::{cost, matches};
-use super::{Dialect, MAX_CALLS, MAX_NESTED, MAX_STEPS, Run, Shell, Stop, builtins};
+use super::{Dialect, MAX_CALLS, MAX_NESTED, Run, Shell, Stop, builtins};
 
 impl Shell<'_, '_> {
     /// Commands one after the other; gives the status of the last.
@@ -90,10 +90,7 @@ impl Shell<'_, '_> {
     }
 
     fn stage(&mut self, stage: &Stage) -> Run {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            return Err(self.unknown());
-        }
+        self.step()?;
         self.nested += 1;
         if self.nested > MAX_NESTED {
             return Err(self.unknown());
@@ -180,10 +177,7 @@ impl Shell<'_, '_> {
         let mut status = 0;
         self.loops += 1;
         while self.condition(condition)? != is_until {
-            self.steps += 1;
-            if self.steps > MAX_STEPS {
-                return Err(self.unknown());
-            }
+            self.step()?;
             if let (new, true) = self.iteration(body)? {
                 status = new;
             } else {

@@ -45,6 +45,10 @@ use imgasm_fs::{FileSystem, FileType, Metadata, Timestamp};
 const MAX_STEPS: u32 = 100_000;
 /// How much work one script may make: about as many bytes read, written and expanded.
 const MAX_WORK: u64 = 1 << 30;
+/// How much all scripts of a transaction may make together: a whole distribution needs a tenth.
+const MAX_TOTAL: u64 = 4 << 30;
+/// The work that a command is, whatever it does.
+const STEP_WORK: u64 = 8 << 10;
 /// How deep commands may be carried out within each other.
 const MAX_NESTED: u32 = 200;
 /// How deep functions may call each other.
@@ -70,6 +74,10 @@ pub(super) enum Stopped {
     Failed(Error),
 }
 
+/// What the scripts of a transaction have done.
+#[derive(Debug, Default)]
+pub(super) struct Spent(Cell<u64>);
+
 /// What a script is given.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Given {
@@ -89,6 +97,7 @@ pub(super) fn run(
     given: Given,
     editor: &mut Editor<'_>,
     now: Timestamp,
+    spent: &Spent,
     notes: &mut Vec<String>,
 ) -> Result<u8, Stopped> {
     let dialect = match interpreter {
@@ -123,6 +132,7 @@ pub(super) fn run(
         steps: 0,
         nested: 0,
         work: Cell::new(0),
+        spent,
         text: String::new(),
     };
     let result = match interpreter {
@@ -221,6 +231,8 @@ struct Shell<'a, 'fs> {
     nested: u32,
     /// The work that was done, up to [`MAX_WORK`].
     work: Cell<u64>,
+    /// That of all scripts, up to [`MAX_TOTAL`].
+    spent: &'a Spent,
     /// The command that is being carried out, for messages.
     text: String,
 }
@@ -247,11 +259,22 @@ impl Shell<'_, '_> {
         }
     }
 
+    /// Counts a step, so that no script takes long.
+    fn step(&mut self) -> Run<()> {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            return Err(self.unknown());
+        }
+        self.spend(STEP_WORK)
+    }
+
     /// Counts work, so that no script takes long.
     fn spend(&self, work: u64) -> Run<()> {
         let spent = self.work.get().saturating_add(work);
         self.work.set(spent);
-        if spent > MAX_WORK {
+        let total = self.spent.0.get().saturating_add(work);
+        self.spent.0.set(total);
+        if spent > MAX_WORK || total > MAX_TOTAL {
             return Err(self.unknown());
         }
         Ok(())

@@ -14,7 +14,7 @@ use imgasm_fs::path::ImagePath;
 /// How deep folders are searched.
 const MAX_DEPTH: usize = 64;
 /// The work that an entry of a folder is ([`Shell::spend`]).
-const ENTRY_WORK: u64 = 1024;
+const ENTRY_WORK: u64 = 8 << 10;
 /// What `stat` calls a user or group that has no name.
 const UNKNOWN: &str = "UNKNOWN";
 /// Programs for which the order of their arguments does not matter.

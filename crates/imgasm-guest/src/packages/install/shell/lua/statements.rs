@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{MAX_STEPS, Run, Stop};
+use super::super::{Run, Stop};
 use super::Lua;
 use super::ast::{Block, Expression, Statement};
 use super::value::Value;
@@ -35,11 +35,7 @@ impl Lua<'_, '_, '_> {
 
     /// Counts a step, so that no script takes long.
     pub(super) fn step(&mut self) -> Run<()> {
-        self.shell.steps += 1;
-        if self.shell.steps > MAX_STEPS {
-            return Err(self.unknown());
-        }
-        Ok(())
+        self.shell.step()
     }
 
     fn statement(&mut self, statement: &Statement) -> Run<Flow> {

@@ -32,6 +32,7 @@ fn carry_out(script: &str) -> (Result<u8, Stopped>, String) {
         given,
         &mut editor,
         Timestamp::default(),
+        &Spent::default(),
         &mut Vec::new(),
     );
     (status, fs.dump())

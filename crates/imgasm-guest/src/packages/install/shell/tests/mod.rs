@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Given, Interpreter, Stopped, run};
+use super::{Given, Interpreter, Spent, Stopped, run};
 use commands::COMMANDS;
 use imgasm_fs::Timestamp;
 use imgasm_fs::tree::Editor;
@@ -36,7 +36,15 @@ pub(super) fn compare(
         arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
         ..Given::default()
     };
-    let ours = run(script, Interpreter::Sh, given, &mut editor, NOW, &mut notes);
+    let ours = run(
+        script,
+        Interpreter::Sh,
+        given,
+        &mut editor,
+        NOW,
+        &Spent::default(),
+        &mut notes,
+    );
     let status = match ours {
         Ok(status) => status,
         Err(Stopped::Unknown(statement)) => return Ok(Some(statement)),
@@ -119,6 +127,7 @@ fn what_is_not_known_stops_a_script_by_name() {
             },
             &mut editor,
             Timestamp::default(),
+            &Spent::default(),
             &mut Vec::new(),
         );
         match result {
@@ -161,4 +170,31 @@ fn what_is_not_known_stops_a_script_by_name() {
     ] {
         stopped(&hostile);
     }
+}
+
+#[test]
+fn scripts_have_a_bound_each_and_together() {
+    let mut fs = in_memory();
+    let mut editor = Editor::new(&mut fs);
+    let mut stopped = |script: &str, spent: &Spent| {
+        let (given, mut notes) = (Given::default(), Vec::new());
+        let result = run(
+            script,
+            Interpreter::Sh,
+            given,
+            &mut editor,
+            NOW,
+            spent,
+            &mut notes,
+        );
+        matches!(result, Err(Stopped::Unknown(_)))
+    };
+    let spent = Spent::default();
+    assert!(stopped("while :; do :; done", &spent));
+    let script = "for i in 0 1 2 3 4 5 6 7 8 9; do for j in 0 1 2 3 4 5 6 7 8 9; do \
+                  for k in 0 1 2 3 4 5 6 7 8 9; do :; :; :; :; :; :; :; :; :; :; done; done; done";
+    assert!(!stopped(script, &spent));
+    let many = (0..100).take_while(|_| !stopped(script, &spent)).count();
+    assert!((20..60).contains(&many), "{many}");
+    assert!(!stopped(script, &Spent::default()));
 }
