@@ -179,19 +179,15 @@ pub fn write_stream(
     }
 }
 
-/// How much a nearly empty disk may have of what xz takes long for.
-const XZ_FREE_BYTES: u64 = 4 << 30;
+/// The longest disk of which the zeros are packed, too, if there is next to nothing else in it.
+const FREE_BYTES: u64 = 64 << 30;
 
-/// Makes sure that a disk is not nothing but zeros, each of which would be packed: it could not be read
-/// again without `--max-size`.
+/// Makes sure that a disk is not nothing but zeros, each of which would be packed: a small file can name
+/// any number of them.
 fn check_zeros(len: u64, chunk_map: &ChunkMap, codec: Codec) -> Result<()> {
     let data = u64::try_from(chunk_map.chunks().len()).unwrap_or(u64::MAX);
     let usual = budget::usual_limit(data.saturating_mul(CHUNK_BYTES));
-    let less = match codec {
-        Codec::Xz => budget::usual_limit(0) - XZ_FREE_BYTES,
-        _ => 0,
-    };
-    if len <= usual - less {
+    if len <= usual.max(FREE_BYTES) {
         return Ok(());
     }
     Err(Error::Unwritable {
