@@ -295,14 +295,16 @@ mod tests {
 
     #[test]
     fn patterns_are_bounded_each_and_together() {
-        let error = contexts("/.{400000}x a\n").lookup(b"/a", FileType::Regular);
+        let large = contexts("/.{400000}x a\n");
+        let error = large.lookup(b"/a", FileType::Regular);
         let error = error.unwrap_err().to_string();
         assert!(
             error.starts_with("cannot use the file context pattern"),
             "{error}"
         );
         let lines: String = (0..3000).map(|i| format!("/.{{9000}}{i} a\n")).collect();
-        let error = contexts(&lines).lookup(b"/a", FileType::Regular);
+        let many = contexts(&lines);
+        let error = many.lookup(b"/a", FileType::Regular);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("take more than 67108864 bytes"), "{error}");
         // As many as in a large policy.

@@ -1,6 +1,6 @@
 //! Scripts in Lua, by what they leave behind.
 
-use super::super::{Given, Interpreter, Stopped, run};
+use super::super::{Given, Interpreter, Spent, Stopped, run};
 use imgasm_fs::Timestamp;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::{Attributes, Editor, LastLink};
