@@ -154,7 +154,9 @@ fn device_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e imgasm_block
         error.downcast_ref()
     {
         Some(error)
-    } else if let Some(compare::OpenError::Container(error)) = error.downcast_ref() {
+    } else if let Some(boxed) = error.downcast_ref::<Box<compare::OpenError>>()
+        && let compare::OpenError::Container(error) = &**boxed
+    {
         Some(error)
     } else if let Some(built::Error::Container(error)) = error.downcast_ref() {
         Some(error)

@@ -77,7 +77,7 @@ impl Readings {
             file,
             at: 0,
             hasher: blake3::Hasher::new(),
-            longest: None,
+            farthest: Vec::new(),
         }
     }
 
@@ -142,29 +142,19 @@ pub struct Reading {
     /// How far it was read this time.
     at: u64,
     hasher: blake3::Hasher,
-    /// Of the times before, how far it was read that was read farthest.
-    longest: Option<u64>,
+    /// What was read the times that it was read farthest: its length, and its BLAKE3.
+    farthest: Vec<(u64, blake3::Hash)>,
 }
 
 impl Reading {
-    /// Notes what was read this time, unless it was less than before.
+    /// Keeps what was read this time, unless it was less than before: that was only begun.
     fn end(&mut self) {
-        if self.longest.is_none_or(|longest| self.at >= longest) {
-            let content = Note::Content(self.at, self.hasher.finalize());
-            let mut notes = self
-                .readings
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let is_shorter = |(path, note): &(PathBuf, Note)| {
-                *path == self.path && matches!(note, Note::Content(len, _) if *len < self.at)
-            };
-            // What was only begun to be read was read again.
-            if self.longest.is_some() && notes.last().is_some_and(is_shorter) {
-                notes.pop();
-            }
-            notes.push((self.path.clone(), content));
-            self.longest = Some(self.at);
+        let before = self.farthest.first().map(|(len, _)| *len);
+        if before.is_some_and(|before| before < self.at) {
+            self.farthest.clear();
+        }
+        if before.is_none_or(|before| before <= self.at) {
+            self.farthest.push((self.at, self.hasher.finalize()));
         }
         self.hasher.reset();
         self.at = 0;
@@ -197,8 +187,11 @@ impl Seek for Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        if self.at > 0 || self.longest.is_none() {
+        if self.at > 0 || self.farthest.is_empty() {
             self.end();
+        }
+        for (len, hash) in self.farthest.drain(..) {
+            self.readings.note(&self.path, Note::Content(len, hash));
         }
     }
 }

@@ -263,12 +263,12 @@ fn a_repository_does_not_lead_out() {
             "{said}"
         );
     };
-    fs::write(
-        &repomd,
-        "<repomd><data type='primary'><checksum type='sha256'>00</checksum>\
-         <location href='../../outside/secret'/><size>1</size></data></repomd>",
-    )
-    .unwrap();
+    let zeros = "0".repeat(64);
+    let outside = format!(
+        "<repomd><data type='primary'><checksum type='sha256'>{zeros}</checksum>\
+         <location href='../../outside/secret'/><size>1</size></data></repomd>"
+    );
+    fs::write(&repomd, outside).unwrap();
     lock("lies outside of");
     fs::remove_file(&repomd).unwrap();
     symlink("../../../outside/secret", &repomd).unwrap();

@@ -170,7 +170,10 @@ fn a_declaration_that_contradicts_itself_is_refused() {
             "its default is never used",
         ),
         ("{ required = false }", "it needs a default"),
-        ("{ default = \"x\", pattern = \"(\" }", "regex parse error"),
+        (
+            "{ default = \"x\", pattern = \"(\" }",
+            "is not a regular expression",
+        ),
         ("{ default = 1, min = \"a\" }", "a bound is a number"),
         (
             "{ default = 1, type = \"word\" }",

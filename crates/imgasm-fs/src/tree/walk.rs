@@ -89,6 +89,9 @@ pub struct NameBudget(u64);
 
 impl NameBudget {
     /// Allows for the names of a filesystem.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::info`].
     pub fn of(fs: &dyn FileSystem) -> crate::Result<Self> {
         Ok(Self(fs.info()?.total_bytes / NAME_BYTES + FREE_NAMES))
     }
