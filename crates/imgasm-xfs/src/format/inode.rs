@@ -184,7 +184,7 @@ impl Core {
         let bigtime = self.has(flags2::BIGTIME);
         let (first, last) = if bigtime {
             // Quotas have units of four seconds, and so the kernel ends here (`XFS_BIGTIME_TIME_MAX`).
-            let last = i64::try_from(u64::MAX / NANOSECONDS & !3).expect("fewer than 2^35");
+            let last = i64::try_from((u64::MAX / NANOSECONDS) & !3).expect("fewer than 2^35");
             (-BIGTIME_EPOCH, last - BIGTIME_EPOCH)
         } else {
             (i64::from(i32::MIN), i64::from(i32::MAX))
