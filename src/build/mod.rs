@@ -283,12 +283,12 @@ impl Build {
         })?;
         let mut outputs = Vec::with_capacity(self.volumes.len() + 2);
         let image = Output::create(&dir.join(&self.manifest.image.file))?;
-        image.restrict(self.mask)?;
+        image.as_private_as(self.mask)?;
         image.write_delta(&self.delta, &self.changes)?;
         outputs.push(image);
         for (file, volume) in &self.volumes {
             let output = Output::create(&dir.join(file))?;
-            output.restrict(self.mask & volume.mask)?;
+            output.as_private_as(self.mask & volume.mask)?;
             output.write_delta(&volume.delta, &volume.changes)?;
             outputs.push(output);
         }

@@ -93,7 +93,7 @@ pub(super) fn run(
     }
     let chunk_map = ChunkMap::compute(&opened.device)?;
     let converted = imgasm_block::Output::create(path)?;
-    converted.restrict(fs::metadata(&args.input)?.mode())?;
+    converted.as_private_as(fs::metadata(&args.input)?.mode())?;
     write_file(
         &opened.device,
         &chunk_map,

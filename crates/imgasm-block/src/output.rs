@@ -246,15 +246,23 @@ impl Output {
             .map_err(|e| Error::file(&self.target, "sync", e))
     }
 
-    /// Clears the bits of the file's mode that `mask` does not have, but for the owner's to read and write:
-    /// an image is to be as private as what it was made from.
+    /// Clears the bits of the file's mode that the mode of what it is made from does not have; its owner can
+    /// read and write it all the same.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn as_private_as(&self, mode: u32) -> Result<()> {
+        self.restrict(mode | OWNER)
+    }
+
+    /// Clears the bits of the file's mode that `mask` does not have.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn restrict(&self, mask: u32) -> Result<()> {
         let failed = |e| Error::file(&self.target, "set the mode of", e);
         let mode = self.file.metadata().map_err(failed)?.mode();
-        let permissions = Permissions::from_mode(mode & 0o777 & (mask | OWNER));
+        let permissions = Permissions::from_mode(mode & 0o777 & mask);
         self.file.set_permissions(permissions).map_err(failed)
     }
 

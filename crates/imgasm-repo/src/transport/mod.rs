@@ -47,8 +47,11 @@ pub struct Transport {
     files: Files,
 }
 
+/// Opens a file of this host.
+type Open = dyn Fn(&Path) -> io::Result<File> + Send + Sync;
+
 /// How the file of this host at a `file:` URL is opened.
-struct Files(Box<dyn Fn(&Path) -> io::Result<File> + Send + Sync>);
+struct Files(Box<Open>);
 
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
