@@ -1,5 +1,6 @@
 //! What the flags of nodes forbid to root and hand down, and the limits of the VFS, beside the kernel.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -155,14 +156,14 @@ fn for_kernel(edit: &str) -> String {
             "perl -e 'exit !!syscall 188, $ARGV[0], \"user.v\", \"v\" x {0}, {0}, 0' {1}",
             words[2], words[1]
         ),
-        "acl" => format!(
-            "setfattr -n system.posix_acl_access -v 0x{} {}",
-            list(words[2].parse().unwrap())
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>(),
-            words[1]
-        ),
+        "acl" => {
+            let mut value = String::new();
+            for byte in list(words[2].parse().unwrap()) {
+                write!(value, "{byte:02x}").unwrap();
+            }
+            let set = "setfattr -n system.posix_acl_access";
+            format!("{set} -v 0x{value} {}", words[1])
+        }
         "link" => format!("ln {} {}", words[1], words[2]),
         // `mv` would copy.
         "rename" => format!(

@@ -291,7 +291,7 @@ fn fast_commits_are_refused_by_name() {
     }
     let work = "sync -f $m; commit; commit; cp --sparse=always $image $copy";
     let dirty = dirty(&["-t", "ext4", "-O", "fast_commit"], "", work);
-    let refusal = Ext4::open(image(&dirty.path)).err().expect("a refusal");
+    let refusal = Ext4::open(image(&dirty.path)).expect_err("a refusal");
     assert!(matches!(refusal, Error::Incompatible { .. }), "{refusal}");
     assert!(refusal.to_string().contains("fast_commit"), "{refusal}");
 }

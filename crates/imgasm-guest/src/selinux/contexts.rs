@@ -302,15 +302,15 @@ mod tests {
             error.starts_with("cannot use the file context pattern"),
             "{error}"
         );
-        let lines: String = (0..3000).map(|i| format!("/.{{2000}}{i} a\n")).collect();
+        let all =
+            |count: u32, line: fn(u32) -> String| (0..count).map(line).collect::<Vec<_>>().concat();
+        let lines = all(3000, |i| format!("/.{{2000}}{i} a\n"));
         let many = contexts(&lines);
         let error = many.lookup(b"/a", FileType::Regular);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("take more than 67108864 bytes"), "{error}");
         // As many as in a large policy.
-        let lines: String = (0..7000)
-            .map(|i| format!("/.*/lib(32|64)?/[^/]+/d{i}(/.*)? a\n"))
-            .collect();
+        let lines = all(7000, |i| format!("/.*/lib(32|64)?/[^/]+/d{i}(/.*)? a\n"));
         assert_eq!(label(&contexts(&lines), "/usr/lib64/x/d7/y"), "a");
         assert_eq!(label(&contexts(&lines), "/none"), "no match");
     }

@@ -1,5 +1,6 @@
 //! Access control lists on the disk that are none, or that contradict themselves, beside `xfs_repair`.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use imgasm_fs::FileSystem;
@@ -21,7 +22,11 @@ fn list(entries: &[(u32, u32, u16)]) -> String {
         bytes.extend(permissions.to_be_bytes());
         bytes.extend([0; 2]);
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
 }
 
 #[test]
