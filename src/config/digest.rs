@@ -28,6 +28,14 @@ impl Folders {
         self.0
             .get_or_make(root.to_owned(), || folder(root).map(Arc::new))
     }
+
+    /// The identities of several.
+    ///
+    /// # Errors
+    /// As [`folder`].
+    pub fn digests<'p>(&self, roots: impl Iterator<Item = &'p Path>) -> Result<Vec<Digest>> {
+        roots.map(|root| Ok(self.contents(root)?.digest)).collect()
+    }
 }
 
 /// What a folder held when it was hashed.

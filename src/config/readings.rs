@@ -203,6 +203,8 @@ mod tests {
 
     use super::*;
 
+    type Change = fn(&Path);
+
     /// What is read of a folder that is changed by `change` after it was hashed, and changed back.
     fn read_between(change: fn(&Path), back: fn(&Path)) -> Result<()> {
         let folder = tempfile::tempdir().unwrap();
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_read_is_what_was_hashed() {
         read_between(|_| {}, |_| {}).unwrap();
-        let cases: [(fn(&Path), fn(&Path)); 6] = [
+        let cases: [(Change, Change); 6] = [
             (
                 |root| fs::write(root.join("etc/a"), "within").unwrap(),
                 |root| fs::write(root.join("etc/a"), "before").unwrap(),

@@ -48,8 +48,12 @@ impl Work {
         let (old, new) = without_ends(&old, &new);
         // What has no counterpart is known at once.
         let mut counts = vec![0_i64; numbers.len()];
-        old.iter().for_each(|line| counts[*line] += 1);
-        new.iter().for_each(|line| counts[*line] -= 1);
+        for line in old {
+            counts[*line] += 1;
+        }
+        for line in new {
+            counts[*line] -= 1;
+        }
         let lone = counts.iter().map(|count| count.unsigned_abs()).sum::<u64>();
         let most = self.lines.min(OF_ONE);
         if square(lone) > most {
@@ -140,8 +144,12 @@ mod tests {
                 (0..len).map(|_| random(kinds) as usize).collect()
             };
             let (old, new) = (text(), text());
-            let lines =
-                |all: &[usize]| -> String { all.iter().map(|n| format!("{n}\n")).collect() };
+            let lines = |all: &[usize]| {
+                all.iter()
+                    .map(|n| format!("{n}\n"))
+                    .collect::<Vec<_>>()
+                    .concat()
+            };
             let (a, b) = (lines(&old), lines(&new));
             let diff = TextDiff::from_lines(&a, &b);
             let changed = |change: &similar::Change<&str>| change.tag() != ChangeTag::Equal;
@@ -155,17 +163,17 @@ mod tests {
 
     #[test]
     fn texts_are_compared_until_it_is_too_much() {
-        let text = |seed: u32| -> String { (0..8_000).map(|i| format!("{seed} {i}\n")).collect() };
+        let joined = |lines: Vec<String>| lines.concat();
+        let text = |seed: u32| joined((0..8_000).map(|i| format!("{seed} {i}\n")).collect());
         let mut work = Work::default();
         assert!(work.take_lines(&text(0), &text(0).replace("7\n", "8\n")));
         let taken = (1..20).take_while(|seed| work.take_lines(&text(0), &text(*seed)));
         assert_eq!(taken.count(), 5);
         assert!(work.take_lines("a\n", "b\n"));
         // No line is lone, and hardly two are in order.
-        let shuffled = |step: usize| -> String {
-            (0..40_009)
-                .map(|i| format!("{}\n", i * step % 40_009))
-                .collect()
+        let shuffled = |step: usize| {
+            let lines = (0..40_009).map(|i| format!("{}\n", i * step % 40_009));
+            joined(lines.collect())
         };
         let mut work = Work::default();
         for _ in 0..4 {

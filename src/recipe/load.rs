@@ -135,12 +135,9 @@ impl Recipe {
             Some(_) => Vec::new(),
             None => declarations.unused(&source, &used),
         };
-        let digests = overlays.iter();
-        let digests = digests.map(|overlay| {
-            let contents = options.folders.contents(overlay.folder())?;
-            Ok(contents.digest)
-        });
-        let overlay_digests = digests.collect::<config::Result<Vec<_>>>()?;
+        let overlay_digests = options
+            .folders
+            .digests(overlays.iter().map(Overlay::folder))?;
         let lock = if has_lock {
             packages::lock_digest(&source, image.as_deref(), &boundary)?
         } else {

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn what_is_unpacked_has_an_end() {
         let mut encoder = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&[0; 1 << 20]).unwrap();
+        encoder.write_all(&vec![0; 1 << 20]).unwrap();
         let packed = encoder.finish().unwrap();
         let mut work = Work::default();
         work.take_unpacked(work.unpacked_left() - (3 << 20) - 5);

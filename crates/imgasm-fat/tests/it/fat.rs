@@ -42,7 +42,7 @@ fn new_node(kind: NodeKind<'_>) -> NewNode<'_> {
 fn make(image: &Path, len: u64) {
     sparse(image, len);
     let mut options = FormatOptions::new(0x1bad_cafe);
-    options.label = "EFI".to_owned();
+    "EFI".clone_into(&mut options.label);
     imgasm_fat::format(&device(image), &options).expect("format");
 }
 
@@ -757,9 +757,7 @@ fn a_small_fat32_is_read_but_not_written() {
     run("mkfs.vfat", ["-F32", arg(&image)]);
     let fat = Fat::open(device(&image)).expect("open");
     assert!(ours(&fat).is_empty());
-    let error = Fat::open_writable(device(&image), OPTIONS)
-        .err()
-        .expect("refused");
+    let error = Fat::open_writable(device(&image), OPTIONS).expect_err("refused");
     assert!(error.to_string().contains("fewer than 65525"), "{error}");
 }
 
@@ -816,9 +814,7 @@ fn faults_that_fsck_finds_are_found_and_not_written_over() {
         let judged = !output("fsck.vfat", ["-n", arg(&image)]).status.success();
         assert_eq!(!found.is_empty(), judged, "{name}: {found:?}");
         assert!(judged, "{name}");
-        let error = Fat::open_writable(device(&image), OPTIONS)
-            .err()
-            .expect(name);
+        let error = Fat::open_writable(device(&image), OPTIONS).expect_err(name);
         assert!(
             matches!(error, Error::NotWritable { .. }),
             "{name}: {error}"

@@ -13,6 +13,9 @@ use imgasm_xfs::Xfs;
 
 use crate::image::Image;
 
+/// The id of an entry that names nobody.
+const NO_ID: u32 = u32::MAX;
+
 /// A list as it lies on the disk, in hexadecimal.
 fn list(entries: &[(u32, u32, u16)]) -> String {
     let mut bytes = u32::to_be_bytes(entries.len().try_into().unwrap()).to_vec();
@@ -34,7 +37,6 @@ fn lists_are_valid_as_xfs_repair_has_it() {
     if !need::tools(&["setfattr", "xfs_repair"]) {
         return;
     }
-    const NO_ID: u32 = u32::MAX;
     let owner = (1, NO_ID, 6);
     let group = (4, NO_ID, 4);
     let mask = (16, NO_ID, 6);
