@@ -204,6 +204,45 @@ fn a_tree_deeper_than_paths_are_long_is_left_where_it_is_too_deep() {
 }
 
 #[test]
+fn templates_make_no_values_that_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("overlay")).unwrap();
+    let recipe = "name = 'x'\nbase = { rootfs = 'rootfs' }\noverlays = ['overlay']\n";
+    fs::write(dir.path().join("imgasm.toml"), recipe).unwrap();
+    let refused = |step: &str, expected: &str| {
+        let step = format!("[[step]]\n{step}\n");
+        fs::write(dir.path().join("overlay/overlay.toml"), step).unwrap();
+        let output = imgasm(dir.path(), &["check"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said:.999}");
+        assert!(said.contains(expected), "{said:.999}");
+    };
+    let doubled = |statement: &str| {
+        let all = statement.repeat(60);
+        format!("write = {{ path = '/etc/x', content = \"{{% set a = [1] %}}{all}{{{{ a }}}}\" }}")
+    };
+    for (text, expected) in [
+        (doubled("{% set a = [a, a] %}"), "values that were made of others"),
+        (doubled("{% set a = a + a %}"), "values that were made of others"),
+        (doubled("{% set a = [a] %}"), "values that were made of others"),
+        (doubled("{% for a in [[a, a]] %}"), "values that were made of others"),
+        (doubled("{% with a = dict(x=a, y=a) %}"), "values that were made of others"),
+        (
+            "write = { path = '/x', content = \"{% set a=namespace(x=[1]) %}{% for i in range(50000) %}\
+             {% set a.x=[a.x] %}{% endfor %}{{ a.x }}\" }"
+                .to_owned(),
+            "within a loop",
+        ),
+        (
+            "write = { path = '/x', content = \"{% set a=namespace() %}{{ a }}\" }".to_owned(),
+            "there is no `namespace`",
+        ),
+    ] {
+        refused(&text, expected);
+    }
+}
+
+#[test]
 fn recipes_and_overlays_take_no_more_than_others() {
     let dir = tempfile::tempdir().unwrap();
     for folder in ["overlay", "rootfs/etc"] {
@@ -254,29 +293,6 @@ fn recipes_and_overlays_take_no_more_than_others() {
         let code = plan(&text(&few)).status.code();
         assert!(code.is_some_and(|code| code <= 2), "{middle}: {code:?}");
         refused(&text(&few.repeat(2)), "an expression has at most");
-    }
-    let doubled = |statement: &str| {
-        let all = statement.repeat(60);
-        format!("write = {{ path = '/etc/x', content = \"{{% set a = [1] %}}{all}{{{{ a }}}}\" }}")
-    };
-    for (text, expected) in [
-        (doubled("{% set a = [a, a] %}"), "values that were made of others"),
-        (doubled("{% set a = a + a %}"), "values that were made of others"),
-        (doubled("{% set a = [a] %}"), "values that were made of others"),
-        (doubled("{% for a in [[a, a]] %}"), "values that were made of others"),
-        (doubled("{% with a = dict(x=a, y=a) %}"), "values that were made of others"),
-        (
-            "write = { path = '/x', content = \"{% set a=namespace(x=[1]) %}{% for i in range(50000) %}\
-             {% set a.x=[a.x] %}{% endfor %}{{ a.x }}\" }"
-                .to_owned(),
-            "within a loop",
-        ),
-        (
-            "write = { path = '/x', content = \"{% set a=namespace() %}{{ a }}\" }".to_owned(),
-            "there is no `namespace`",
-        ),
-    ] {
-        refused(&text, expected);
     }
     let quoted = format!(
         "write = {{ path = '/a', content = \"{{{{ '}}}}{}' }}}}\" }}",

@@ -304,13 +304,13 @@ fn what_cannot_be_is_refused_and_nothing_written() {
             options.stripe = Some(Stripe {
                 unit: 1 << 31,
                 units: u32::MAX,
-            })
+            });
         }),
         with(|options| {
             options.stripe = Some(Stripe {
                 unit: 1 << 28,
                 units: 1,
-            })
+            });
         }),
     ];
     for options in wrong {
