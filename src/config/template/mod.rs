@@ -3,14 +3,17 @@
 //! The language is Jinja, as implemented by the minijinja crate, without macros, inclusion of
 //! other files, and values that grow. A template only sees its variables; using any other is an error.
 //!
+//! - [`bounds`]: what a template may look like, so that none takes long.
+//!
 //! A text that is exactly `{{ expression }}` keeps the kind of the expression's value: a number, true
 //! or false, a list, a table. Within a longer text, values are written as in TOML.
+
+mod bounds;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, ValueKind};
@@ -20,6 +23,8 @@ use toml::Spanned;
 use toml::de::{DeString, DeValue};
 
 use super::Setting;
+use bounds::{too_long, with_room};
+
 use super::decode::{self, Rendered, Table, Value};
 use super::variables::Variables;
 use super::{Diagnostic, Source};
@@ -27,116 +32,8 @@ use super::{Diagnostic, Source};
 /// The most steps that one template may take, so that nested loops end.
 const FUEL: u64 = 1_000_000;
 
-/// The longest template, in bytes.
-const LONGEST: usize = 128 << 10;
-
-/// The longest expression or statement in it: the crate takes time in proportion to the square of the
-/// operators.
-const LONGEST_BLOCK: usize = 4 << 10;
-
-/// A template that is no longer than this nests so little that any stack has room for it.
-const SHORT: usize = 512;
-
-/// How much stack each byte of a longer template may take: each can be an operator within the one before
-/// it, and the crate reads, compiles and frees them by recursion.
-const STACK_PER_BYTE: usize = 4 << 10;
-
-/// Does something with a template, on a stack that is large enough for it.
-fn with_room<T: Send>(text: &str, act: impl FnOnce() -> T + Send) -> T {
-    if text.len() <= SHORT || !is_template(text) {
-        return act();
-    }
-    let room = text.len().min(LONGEST) * STACK_PER_BYTE;
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(room);
-        let thread = thread.spawn_scoped(scope, act);
-        let done = thread.expect("there is memory for a thread").join();
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-/// The largest value that a template may make of others, as a multiple of these.
-const MOST_GROWTH: u64 = 1 << 10;
-
 /// The most bytes that come of one template.
 const LONGEST_OUTPUT: u64 = 64 << 20;
-
-/// What makes values grow in a template, if anything does: steps are counted, and what a list holds is not,
-/// so that one that holds itself twice, and that one twice again, would be printed for ever. Each
-/// statement that names something made of several values counts as often as it names any.
-fn growing(text: &str) -> Option<String> {
-    let (mut growth, mut loops, mut rest) = (1_u64, 0_u32, text);
-    while let Some((_, after)) = rest.split_once("{%") {
-        let block = &after[..block_len(after, "%}")];
-        rest = &after[block.len()..];
-        let mut words = block
-            .split(|c: char| !c.is_alphanumeric() && c != '_')
-            .filter(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'));
-        let keyword = words.next().unwrap_or_default();
-        match keyword {
-            "for" if block.contains("recursive") => {
-                return Some("loops cannot be `recursive`".to_owned());
-            }
-            "endfor" => loops = loops.saturating_sub(1),
-            "set" | "with" | "for" if block.contains(['[', '{', '(', '+', '*']) => {
-                if loops > 0 && keyword != "for" {
-                    let problem = "a value is made of others within a loop, again and again";
-                    return Some(problem.to_owned());
-                }
-                growth = growth.saturating_mul(u64::max(2, words.count() as u64));
-            }
-            _ => {}
-        }
-        loops += u32::from(keyword == "for");
-        if growth > MOST_GROWTH {
-            let problem = "too many values are made of values that were made of others";
-            return Some(problem.to_owned());
-        }
-    }
-    None
-}
-
-/// What is too long in a template, if anything is.
-fn too_long(text: &str) -> Option<String> {
-    let len = text.len();
-    if len > LONGEST {
-        return Some(format!(
-            "a template has at most {LONGEST} bytes, and this one {len}"
-        ));
-    }
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('{') {
-        let block = match after.chars().next() {
-            Some('{') => block_len(after, "}}"),
-            Some('%') => block_len(after, "%}"),
-            _ => 0,
-        };
-        if block > LONGEST_BLOCK {
-            return Some(format!(
-                "an expression has at most {LONGEST_BLOCK} bytes, and this one {block}"
-            ));
-        }
-        rest = &after[block..];
-    }
-    growing(text)
-}
-
-/// Bytes up to the end of a block, which is not within quotes.
-fn block_len(text: &str, end: &str) -> usize {
-    let (mut quote, mut is_escaped) = (None, false);
-    for (at, c) in text.char_indices() {
-        match quote {
-            None if text[at..].starts_with(end) => return at,
-            None if matches!(c, '"' | '\'') => quote = Some(c),
-            None => {}
-            Some(_) if is_escaped => is_escaped = false,
-            Some(_) if c == '\\' => is_escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-        }
-    }
-    text.len()
-}
 
 /// Whether a text has anything to be filled in.
 fn is_template(text: &str) -> bool {
