@@ -4,7 +4,6 @@
 //! may execute it: what git stores. The host's users, times, umask and order of directories have no
 //! effect.
 
-use crate::config::readings::Readings;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -18,6 +17,7 @@ use super::meta::{Meta, Set, Special};
 use super::source::Source;
 use super::{Error, Result, archive};
 use crate::config::boundary::open_regular;
+use crate::config::readings::Readings;
 use imgasm_block::Digest;
 use imgasm_fs::path::ImagePath;
 use imgasm_guest::{Accounts, known_path};

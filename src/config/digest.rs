@@ -145,12 +145,13 @@ pub fn folder(root: &Path) -> Result<Contents> {
 /// # Errors
 /// As [`Boundary::open`], and if it cannot be read.
 pub fn file(boundary: &Boundary, path: &Path) -> Result<Digest> {
-    let both = both(&mut boundary.open(path)?);
-    let (digest, _) = both.map_err(|source| Error::Io {
+    let mut hasher = Sha256::new();
+    let hashed = hash_file(&mut boundary.open(path)?, &mut |piece| hasher.update(piece));
+    hashed.map_err(|source| Error::Io {
         path: path.to_owned(),
         source,
     })?;
-    Ok(digest)
+    Ok(Digest::finish(hasher))
 }
 
 /// The SHA-256 of a file, and its length and BLAKE3, of the same bytes.

@@ -11,9 +11,8 @@ use toml::de::DeValue;
 use super::steps::{Context, Error};
 use crate::config::boundary::open_regular;
 use crate::config::decode::{self, Rendered, Value};
-use crate::config::{
-    self, Account, Boundary, Diagnostic, Mode, Source, Variables, digest, template,
-};
+use crate::config::readings::Readings;
+use crate::config::{self, Account, Boundary, Diagnostic, Mode, Source, Variables, template};
 use imgasm_fs::FileType;
 use imgasm_fs::path::ImagePath;
 use imgasm_fs::tree::glob::Pattern;
@@ -99,6 +98,7 @@ pub(super) enum Rendering {
 pub(super) fn lay(context: &mut Context<'_, '_>, rules: &FileRules) -> Result<(), Error> {
     let folder = context.folder.join(FOLDER);
     if !folder.is_dir() {
+        context.readings.listed(&folder, Vec::new());
         return Ok(());
     }
     Boundary::of_folder(context.folder)?.check(&folder)?;
@@ -160,7 +160,7 @@ pub(super) enum Named {
 
 /// Looks up a step's `from` in the overlay's folder. It is a pattern only if nothing has exactly
 /// that path.
-pub(super) fn named(folder: &Path, from: &Path) -> Result<Named, Error> {
+pub(super) fn named(folder: &Path, from: &Path, readings: &Readings) -> Result<Named, Error> {
     let missing = match host_path(folder, from) {
         Ok(path) => return Ok(Named::One(path)),
         Err(error) => error,
@@ -176,7 +176,7 @@ pub(super) fn named(folder: &Path, from: &Path) -> Result<Named, Error> {
     let pattern = Pattern::parse(&format!("/{}", from.display()));
     let pattern = pattern.map_err(|error| unusable(format!("is not a pattern: {error}")))?;
     let mut found = Vec::new();
-    for relative in digest::entries(folder)? {
+    for relative in readings.entries(folder)? {
         if pattern.matches(&below(&ImagePath::root(), &relative)?) {
             found.push(host_path(folder, &relative)?);
         }

@@ -1,7 +1,5 @@
 //! An overlay as it is read from its folder.
 
-use crate::config::digest::Contents;
-use crate::config::readings::Readings;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +11,8 @@ use super::steps::Action;
 use super::steps::package::Packages;
 use super::when::When;
 use crate::config::decode::{self, Rendered, Table, Value};
+use crate::config::digest::Contents;
+use crate::config::readings::Readings;
 use crate::config::{self, Boundary, Declarations, Diagnostic, Given, Source, Variables, template};
 use crate::verify::expect::Expectation;
 use crate::verify::live::{self, Live};
@@ -165,7 +165,7 @@ impl Overlay {
     pub fn check_files(&self) -> config::Result<()> {
         for step in &self.steps {
             for file in step.action.host_files() {
-                if let Err(error) = files::named(&self.folder, file) {
+                if let Err(error) = files::named(&self.folder, file, &self.readings) {
                     let message = format!("overlay `{}`: {}", self.name, chain(&error));
                     return Err(self.source.error(step.span.clone(), message).into());
                 }

@@ -53,6 +53,7 @@ mod mutation_inputs;
 mod mutation_parsers;
 mod overlay_errors;
 mod overlay_guest_steps;
+mod overlay_readings;
 mod overlay_steps;
 mod overlay_swap;
 mod overlay_system_steps;

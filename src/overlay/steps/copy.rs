@@ -86,11 +86,14 @@ impl Copy {
         let (owner, group) = (self.owner.as_ref(), self.group.as_ref());
         let attributes = context.attributes(self.mode, owner, group)?;
         match &self.source {
-            Origin::Overlay(from, rendering) => match files::named(context.folder, from.as_path())?
-            {
-                Named::One(from) => files::copy(context, &from, &self.to, attributes, *rendering),
-                Named::Matching(all) => self.copy_all(context, &all, attributes, *rendering),
-            },
+            Origin::Overlay(from, rendering) => {
+                match files::named(context.folder, from.as_path(), context.readings)? {
+                    Named::One(from) => {
+                        files::copy(context, &from, &self.to, attributes, *rendering)
+                    }
+                    Named::Matching(all) => self.copy_all(context, &all, attributes, *rendering),
+                }
+            }
             Origin::Image(from) => self.copy_within(context, from, attributes),
         }
     }

@@ -1,6 +1,5 @@
 //! `package`: packages that are to be installed, by their files or by name, or removed.
 
-use crate::config::readings::Readings;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
 use super::{Context, Error};
+use crate::config::readings::Readings;
 use crate::config::{self, Boundary, ProjectPath};
 use crate::overlay::files::{Named, named};
 use imgasm_block::Digest;
@@ -236,7 +236,7 @@ impl PackageFile {
             self.keyring(folder),
             signature.map(|path| folder.join(path)),
         ];
-        let files = match named(folder, path)? {
+        let files = match named(folder, path, readings)? {
             Named::One(file) => vec![file],
             Named::Matching(_) if self.sha256.is_some() || signature.is_some() => {
                 return Err(unusable(path, DIGEST_OF_MANY).into());

@@ -88,7 +88,7 @@ impl Unpack {
 
     /// The file of the overlay that this names.
     fn one(&self, context: &Context<'_, '_>, file: &RelativePath) -> Result<PathBuf, Error> {
-        match files::named(context.folder, file.as_path())? {
+        match files::named(context.folder, file.as_path(), context.readings)? {
             Named::One(path) => Ok(path),
             Named::Matching(_) => {
                 let name = file.as_path().display();
