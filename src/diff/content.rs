@@ -248,36 +248,33 @@ pub(super) fn describe(
         None => Ok(None),
     };
     let digests = [digest(old)?, digest(new)?];
-    let hunks = match (old, new) {
+    let lines = match (old, new) {
         // Files that are too much to be hashed are not read for their lines, either.
         (Some(old), Some(new)) if describing.lines && digests.iter().all(Option::is_some) => {
-            hunks(path, old, new, describing.work)?
+            lines(path, old, new, describing.work)?
         }
         _ => None,
     };
     let is_secret =
-        |hunks: &String| secret::is_secret(path, hunks) || secret::holds(hunks, describing.secrets);
-    let mut is_hidden = !describing.show_secrets && hunks.as_ref().is_some_and(is_secret);
-    if !describing.show_secrets && hunks.is_some() {
-        for file in [old, new].iter().flatten() {
-            is_hidden |= secret::looks_secret(&file.read_text(path)?);
-        }
-    }
+        |lines: &Lines| lines.are_secret || secret::holds(&lines.hunks, describing.secrets);
+    let is_hidden = !describing.show_secrets && lines.as_ref().is_some_and(is_secret);
     Ok(ContentChange {
         old: digests[0],
         new: digests[1],
-        hunks: hunks.filter(|_| !is_hidden),
+        hunks: lines.filter(|_| !is_hidden).map(|lines| lines.hunks),
         is_hidden,
     })
 }
 
+/// The lines in which two texts differ.
+struct Lines {
+    hunks: String,
+    /// Whether one of the texts holds a secret: the lines that differ may be a part of it.
+    are_secret: bool,
+}
+
 /// The lines that differ; `None` if a side is no text, or too much to be compared.
-fn hunks(
-    path: &ImagePath,
-    old: File<'_>,
-    new: File<'_>,
-    work: &mut Work,
-) -> Result<Option<String>> {
+fn lines(path: &ImagePath, old: File<'_>, new: File<'_>, work: &mut Work) -> Result<Option<Lines>> {
     if old.size.max(new.size) > TEXT_LIMIT_BYTES {
         return Ok(None);
     }
@@ -289,11 +286,11 @@ fn hunks(
         return Ok(None);
     }
     let diff = TextDiff::from_lines(old, new);
-    Ok(Some(
-        diff.unified_diff()
-            .context_radius(CONTEXT_LINES)
-            .to_string(),
-    ))
+    let mut hunks = diff.unified_diff();
+    Ok(Some(Lines {
+        hunks: hunks.context_radius(CONTEXT_LINES).to_string(),
+        are_secret: [old, new].iter().any(|text| secret::is_secret(path, text)),
+    }))
 }
 
 /// The content as text, if a person could read it as such.

@@ -71,8 +71,8 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the pattern is a constant of this program")
 });
 
-/// Whether the lines of a file in which it differs, as hunks, are to be hidden.
-pub(super) fn is_secret(path: &ImagePath, hunks: &str) -> bool {
+/// Whether the lines of a file with this text are to be hidden.
+pub(super) fn is_secret(path: &ImagePath, text: &str) -> bool {
     let path = path.as_bytes();
     FILES.iter().any(|file| path == file.as_bytes())
         || FOLDERS
@@ -80,12 +80,7 @@ pub(super) fn is_secret(path: &ImagePath, hunks: &str) -> bool {
             .any(|folder| path.starts_with(folder.as_bytes()))
         || ENDS.iter().any(|end| path.ends_with(end.as_bytes()))
         || is_host_key(path)
-        || LINE.is_match(hunks)
-}
-
-/// Whether a line of the whole text looks like a secret: the lines in which two differ need not be those.
-pub(super) fn looks_secret(text: &[u8]) -> bool {
-    LINE.is_match(&String::from_utf8_lossy(text))
+        || LINE.is_match(text)
 }
 
 /// Whether the hunks hold one of these texts.

@@ -35,16 +35,7 @@ impl Work {
     /// Whether the lines of two texts may be compared; that is then taken from what is left.
     pub(super) fn take_lines(&mut self, old: &str, new: &str) -> bool {
         let mut numbers = HashMap::new();
-        let mut numbered = |text: &str| -> Vec<usize> {
-            let lines = text.split_inclusive('\n').map(str::to_owned);
-            lines
-                .map(|line| {
-                    let next = numbers.len();
-                    *numbers.entry(line).or_insert(next)
-                })
-                .collect()
-        };
-        let (old, new) = (numbered(old), numbered(new));
+        let (old, new) = (numbered(old, &mut numbers), numbered(new, &mut numbers));
         let (old, new) = without_ends(&old, &new);
         // What has no counterpart is known at once.
         let mut counts = vec![0_i64; numbers.len()];
@@ -75,6 +66,16 @@ impl Work {
     pub(super) fn take_unpacked(&mut self, bytes: u64) {
         self.unpacked = self.unpacked.saturating_sub(bytes);
     }
+}
+
+/// The lines of a text as numbers, the same for the same line.
+fn numbered<'t>(text: &'t str, numbers: &mut HashMap<&'t str, usize>) -> Vec<usize> {
+    text.split_inclusive('\n')
+        .map(|line| {
+            let next = numbers.len();
+            *numbers.entry(line).or_insert(next)
+        })
+        .collect()
 }
 
 fn square(number: u64) -> u64 {
