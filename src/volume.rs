@@ -1,7 +1,6 @@
 //! Data volumes: each a filesystem, or swap, on a disk of its own. Making one, and having the root
 //! mount it.
 
-use crate::config::readings::Readings;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::base::{self, fill, tree};
+use crate::config::readings::Readings;
 use crate::filesystem::{self, Identity};
 use crate::recipe::volume::Filesystem;
 use imgasm_block::{BlockDevice, Change, ChunkMap, Delta, Hole};

@@ -11,7 +11,6 @@ mod base;
 mod packages;
 mod record;
 
-use crate::config::given::forms;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::config::Diagnostic;
+use crate::config::given::forms;
 use crate::inspect::table_description;
 use crate::lock::{self, Lock};
 use crate::manifest::{self, Manifest};

@@ -1,6 +1,5 @@
 //! `imgasm plan`
 
-use crate::config::given::forms;
 use std::path::PathBuf;
 
 use super::failure::Failure;
@@ -10,6 +9,7 @@ use super::progress::Bars;
 use super::recipe::RecipeArgs;
 use super::{Outcome, confine, images, recipe};
 use crate::build::Bases;
+use crate::config::given::forms;
 use crate::diff::render::text::{Detail, render};
 use crate::diff::render::{html, markdown};
 use crate::diff::{Options, Report};

@@ -337,8 +337,16 @@ pub(crate) fn set_metadata<F: FileSystem + ?Sized>(
 }
 
 /// Refuses an attribute that Linux has on no filesystem.
-fn check_xattr(name: &[u8], value: &[u8], file_type: FileType) -> Result<()> {
-    let is_of_user = name.starts_with(b"user.");
+fn check_xattr<F: FileSystem + ?Sized>(
+    fs: &F,
+    node: NodeId,
+    name: &[u8],
+    value: &[u8],
+) -> Result<()> {
+    let can_have_users = || {
+        let file_type = file_type(fs, node)?;
+        Ok::<_, Error>(matches!(file_type, FileType::Regular | FileType::Directory))
+    };
     let problem = if name.len() > XATTR_NAME_MAX {
         format!(
             "the name has {} bytes, at most {XATTR_NAME_MAX}",
@@ -349,7 +357,7 @@ fn check_xattr(name: &[u8], value: &[u8], file_type: FileType) -> Result<()> {
             "the value has {} bytes, at most {XATTR_SIZE_MAX}",
             value.len()
         )
-    } else if is_of_user && !matches!(file_type, FileType::Regular | FileType::Directory) {
+    } else if name.starts_with(b"user.") && !can_have_users()? {
         "only files and directories have attributes of users".to_owned()
     } else {
         return Ok(());
@@ -368,13 +376,13 @@ pub(crate) fn set_xattr<F: FileSystem + ?Sized>(
 ) -> Result<()> {
     fs.check_writable()?;
     expect_free(fs, node)?;
-    let metadata = fs.metadata(node)?;
     if let Some(value) = value {
-        check_xattr(name, value, metadata.file_type)?;
+        check_xattr(fs, node, name, value)?;
     }
     let (Some(value), true) = (value, acl::is_acl(name)) else {
         return fs.store_xattr(node, name, value);
     };
+    let metadata = fs.metadata(node)?;
     let setting = acl::Setting::new(name, value, &metadata)?;
     fs.store_xattr(node, name, setting.stored.as_deref())?;
     if setting.permissions != metadata.permissions {

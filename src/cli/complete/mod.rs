@@ -9,8 +9,6 @@
 
 mod words;
 
-use super::inert;
-use imgasm_fs::text::shown;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -19,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::inert;
 use super::output::Output;
 use super::{Outcome, command, image, recipe};
 use crate::config::Declarations;
@@ -29,6 +28,7 @@ use crate::recipe::{Options, Recipe};
 use crate::sandbox;
 use imgasm_disk::Disk;
 use imgasm_fs::path::ImagePath;
+use imgasm_fs::text::shown;
 use imgasm_fs::tree::LastLink;
 use imgasm_fs::{FileSystem, FileType};
 use imgasm_guest::files::{entry, list};

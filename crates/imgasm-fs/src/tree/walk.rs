@@ -51,7 +51,7 @@ pub fn walk<'a>(fs: &'a dyn FileSystem, start: &ImagePath) -> Result<Walk<'a>> {
         fs,
         pending: vec![pending],
         failed: None,
-        budget: NameBudget::of(fs).at("read", start)?,
+        budget: None,
         max_depth: usize::MAX,
         directories: HashSet::new(),
         links: HashMap::new(),
@@ -127,7 +127,8 @@ pub struct Walk<'a> {
     fs: &'a dyn FileSystem,
     pending: Vec<Pending>,
     failed: Option<Error>,
-    budget: NameBudget,
+    /// Once a directory is entered.
+    budget: Option<NameBudget>,
     max_depth: usize,
     directories: HashSet<NodeId>,
     links: HashMap<NodeId, ImagePath>,
@@ -191,7 +192,11 @@ impl Walk<'_> {
 
     fn descend(&mut self, path: &ImagePath, directory: NodeId, depth: usize) -> Result<()> {
         let mut entries = self.fs.read_dir(directory).at("list", path)?;
-        let taken = self.budget.take(self.fs, directory, &entries);
+        let budget = match &mut self.budget {
+            Some(budget) => budget,
+            none => none.insert(NameBudget::of(self.fs).at("list", path)?),
+        };
+        let taken = budget.take(self.fs, directory, &entries);
         taken.at("list", path)?;
         check_length(path, &entries)?;
         entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));

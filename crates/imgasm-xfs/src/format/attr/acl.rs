@@ -1,7 +1,7 @@
 //! Access control lists: XFS stores them big-endian and with a count (`xfs_acl`), the kernel shows
 //! them little-endian and with a version (`posix_acl_xattr_header`).
 
-use imgasm_fs::acl::{Acl, AclEntry, Tag};
+use imgasm_fs::acl::{Acl, Tag};
 
 /// `POSIX_ACL_XATTR_VERSION`.
 const VERSION: u32 = 2;
@@ -78,18 +78,14 @@ pub(crate) fn problem(stored: &[u8]) -> Option<String> {
     };
     let has = |tag| entries.iter().any(|entry| entry.tag == tag);
     let is_named = |tag| matches!(tag, Tag::User(_) | Tag::Group(_));
-    let is_twice =
-        |(at, entry): (usize, &AclEntry)| entries[..at].iter().any(|other| other.tag == entry.tag);
+    let mut tags: Vec<_> = entries.iter().map(|entry| entry.tag.code()).collect();
+    tags.sort_unstable();
+    let is_twice = tags.windows(2).any(|pair| pair[0] == pair[1]);
     let lacks = |tag: Tag, what: &str| (!has(tag)).then(|| format!("it has no entry for {what}"));
     let needs_mask = entries.iter().any(|entry| is_named(entry.tag));
     lacks(Tag::UserObj, "the owner")
         .or_else(|| lacks(Tag::GroupObj, "the owning group"))
         .or_else(|| lacks(Tag::Other, "others"))
         .or_else(|| lacks(Tag::Mask, "the mask").filter(|_| needs_mask))
-        .or_else(|| {
-            let mut numbered = entries.iter().enumerate();
-            numbered
-                .any(is_twice)
-                .then(|| "it has an entry twice".to_owned())
-        })
+        .or_else(|| is_twice.then(|| "it has an entry twice".to_owned()))
 }
