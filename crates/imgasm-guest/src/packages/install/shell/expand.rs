@@ -1,7 +1,7 @@
 //! From the words of a script to the arguments of a command (POSIX.1-2017, "Word Expansions").
 
 use super::ast::{Action, Part, Word};
-use super::io::Output;
+use super::io::{MAX_BYTES, Output};
 use super::pattern::{Quotable, cost, is_pattern, matches};
 use super::{Dialect, Run, Shell, Stop, arithmetic};
 use crate::files::list;
@@ -9,7 +9,9 @@ use imgasm_fs::path::ImagePath;
 
 /// The most arguments that words may become.
 const MAX_FIELDS: usize = 10_000;
-/// The longest of these, in characters.
+/// The most parts that these words may have.
+const MAX_PARTS: usize = 100_000;
+/// The most characters that one word may become.
 const MAX_FIELD: usize = 1 << 20;
 /// The work that reading a folder is for each of its entries ([`Shell::spend`]).
 const ENTRY_WORK: u64 = 256;
@@ -49,6 +51,58 @@ struct Field {
     is_there: bool,
 }
 
+/// What words become of which braces make several.
+#[derive(Default)]
+struct Opened<'w> {
+    words: Vec<Vec<&'w Part>>,
+    /// How many they have together.
+    parts: usize,
+}
+
+/// The fields that a word becomes, the last of which is not at its end.
+#[derive(Default)]
+struct Fields {
+    ended: Vec<Field>,
+    last: Field,
+    /// The characters of those that are at their end.
+    chars: usize,
+}
+
+impl Fields {
+    fn end(&mut self) {
+        let field = std::mem::take(&mut self.last);
+        self.chars += field.chars.len();
+        self.ended.push(field);
+    }
+
+    /// Adds what an expansion gave, split at separators unless it was quoted.
+    fn add(&mut self, text: &str, separators: Option<&str>) {
+        let Some(separators) = separators else {
+            self.last.chars.extend(text.chars().map(|c| (c, true)));
+            self.last.is_there |= !text.is_empty();
+            return;
+        };
+        let mut was_space = false;
+        for c in text.chars() {
+            if !separators.contains(c) {
+                self.last.push(c.encode_utf8(&mut [0; 4]), false);
+                was_space = false;
+            } else if c.is_ascii_whitespace() {
+                if self.last.is_there {
+                    self.end();
+                    was_space = true;
+                }
+            } else {
+                if !was_space || self.last.is_there {
+                    self.last.is_there = true;
+                    self.end();
+                }
+                was_space = false;
+            }
+        }
+    }
+}
+
 impl Field {
     fn push(&mut self, text: &str, is_quoted: bool) {
         self.chars.extend(text.chars().map(|c| (c, is_quoted)));
@@ -63,23 +117,22 @@ impl Field {
 impl Shell<'_, '_> {
     /// The arguments that words become.
     pub(super) fn arguments(&mut self, words: &[Word]) -> Run<Vec<String>> {
-        let mut arguments = Vec::new();
-        let mut opened = Vec::new();
+        let (mut arguments, mut bytes) = (Vec::new(), 0);
+        let mut opened = Opened::default();
         for word in words {
             self.open_braces(word, &mut opened)?;
         }
-        for word in &opened {
+        for word in opened.words {
             for field in self.fields(word, true)? {
+                let before = arguments.len();
                 if is_pattern(&field.chars) {
-                    let found = self.glob(&field.chars)?;
-                    if found.is_empty() {
-                        arguments.push(field.text());
-                    }
-                    arguments.extend(found);
-                } else {
+                    arguments.extend(self.glob(&field.chars)?);
+                }
+                if arguments.len() == before {
                     arguments.push(field.text());
                 }
-                if arguments.len() > MAX_FIELDS {
+                bytes += arguments[before..].iter().map(String::len).sum::<usize>();
+                if arguments.len() > MAX_FIELDS || bytes > MAX_BYTES {
                     return Err(self.unknown());
                 }
             }
@@ -88,31 +141,34 @@ impl Shell<'_, '_> {
     }
 
     /// The words that one with braces stands for, those of its first braces changing last.
-    fn open_braces(&self, word: &Word, opened: &mut Vec<Word>) -> Run<()> {
+    fn open_braces<'w>(&self, word: &'w [Part], opened: &mut Opened<'w>) -> Run<()> {
         let braces = word.iter().position(|part| matches!(part, Part::Braces(_)));
         let Some((at, Part::Braces(choices))) = braces.map(|at| (at, &word[at])) else {
-            opened.push(word.clone());
-            return Ok(());
+            return self.add_word(word.iter().collect(), opened);
         };
         if self.dialect != Dialect::Bash {
             return Err(self.unknown());
         }
-        let (mut heads, mut tails) = (Vec::new(), Vec::new());
+        let (mut heads, mut tails) = (Opened::default(), Opened::default());
         for choice in choices {
             self.open_braces(choice, &mut heads)?;
         }
-        self.open_braces(&word[at + 1..].to_vec(), &mut tails)?;
-        if opened
-            .len()
-            .saturating_add(heads.len().saturating_mul(tails.len()))
-            > MAX_FIELDS
-        {
-            return Err(self.unknown());
-        }
-        for head in &heads {
-            for tail in &tails {
-                opened.push([&word[..at], head, tail].concat());
+        self.open_braces(&word[at + 1..], &mut tails)?;
+        for head in &heads.words {
+            for tail in &tails.words {
+                let before = word[..at].iter();
+                let parts = before.chain(head.iter().copied());
+                self.add_word(parts.chain(tail.iter().copied()).collect(), opened)?;
             }
+        }
+        Ok(())
+    }
+
+    fn add_word<'w>(&self, word: Vec<&'w Part>, opened: &mut Opened<'w>) -> Run<()> {
+        opened.parts += word.len();
+        opened.words.push(word);
+        if opened.words.len() > MAX_FIELDS || opened.parts > MAX_PARTS {
+            return Err(self.unknown());
         }
         Ok(())
     }
@@ -148,31 +204,31 @@ impl Shell<'_, '_> {
         Ok(joined)
     }
 
-    fn fields(&mut self, word: &Word, splits: bool) -> Run<Vec<Field>> {
-        let mut fields = Vec::new();
-        let mut field = Field::default();
+    fn fields<'w>(
+        &mut self,
+        word: impl IntoIterator<Item = &'w Part>,
+        splits: bool,
+    ) -> Run<Vec<Field>> {
+        let mut fields = Fields::default();
         for part in word {
-            self.spend(field.chars.len() as u64)?;
-            if field.chars.len() > MAX_FIELD {
-                return Err(self.unknown());
-            }
+            self.bound(&fields)?;
             match part {
-                Part::Text { text, is_quoted } => field.push(text, *is_quoted),
+                Part::Text { text, is_quoted } => fields.last.push(text, *is_quoted),
                 Part::Home(name) => {
                     let home = self.home(name)?;
-                    field.push(&home, true);
+                    fields.last.push(&home, true);
                 }
                 Part::Braces(_) | Part::Opaque => return Err(self.unknown()),
                 Part::Arithmetic(word) => {
                     let text = self.text(word)?;
                     let value = arithmetic::evaluate(&text, &|name| self.variable(name));
                     let value = value.ok_or_else(|| self.unknown())?.to_string();
-                    field.push(&value, true);
+                    fields.last.push(&value, true);
                 }
                 Part::Output { list, is_quoted } => {
                     let output = self.output_of(list)?;
-                    self.add(&mut fields, &mut field, &output, *is_quoted || !splits);
-                    field.is_there |= *is_quoted;
+                    self.add(&mut fields, &output, *is_quoted || !splits);
+                    fields.last.is_there |= *is_quoted;
                 }
                 Part::Parameter {
                     name,
@@ -181,16 +237,16 @@ impl Shell<'_, '_> {
                 } if name == "@" || name == "*" => {
                     let arguments = self.arguments.clone();
                     if *is_quoted && name == "*" {
-                        field.push(&arguments.join(" "), true);
+                        fields.last.push(&arguments.join(" "), true);
                         continue;
                     }
                     for (index, argument) in arguments.iter().enumerate() {
-                        self.spend(argument.len() as u64)?;
                         if index > 0 {
-                            fields.push(std::mem::take(&mut field));
+                            fields.end();
                         }
-                        self.add(&mut fields, &mut field, argument, *is_quoted || !splits);
-                        field.is_there |= *is_quoted;
+                        self.add(&mut fields, argument, *is_quoted || !splits);
+                        fields.last.is_there |= *is_quoted;
+                        self.bound(&fields)?;
                     }
                 }
                 Part::Parameter {
@@ -212,70 +268,56 @@ impl Shell<'_, '_> {
                             }
                             for (index, inner) in inner.into_iter().enumerate() {
                                 if index > 0 {
-                                    fields.push(std::mem::take(&mut field));
+                                    fields.end();
                                 }
                                 let text: Vec<_> = inner.chars;
-                                field.is_there |= inner.is_there || *is_quoted;
+                                fields.last.is_there |= inner.is_there || *is_quoted;
                                 if splits && !is_quoted {
                                     for (c, is_quoted) in text {
                                         let c = c.to_string();
-                                        self.add(&mut fields, &mut field, &c, is_quoted);
+                                        self.add(&mut fields, &c, is_quoted);
                                     }
                                 } else {
-                                    field.chars.extend(text);
+                                    fields.last.chars.extend(text);
                                 }
                             }
-                            field.is_there |= *is_quoted;
+                            fields.last.is_there |= *is_quoted;
                             continue;
                         }
                         if *sign == '+' {
-                            field.is_there |= *is_quoted;
+                            fields.last.is_there |= *is_quoted;
                             continue;
                         }
                     }
                     let value = self.value(name, action)?;
-                    self.add(&mut fields, &mut field, &value, *is_quoted || !splits);
-                    field.is_there |= *is_quoted;
+                    self.add(&mut fields, &value, *is_quoted || !splits);
+                    fields.last.is_there |= *is_quoted;
                 }
             }
         }
-        self.spend(field.chars.len() as u64)?;
-        if field.chars.len() > MAX_FIELD {
-            return Err(self.unknown());
+        self.bound(&fields)?;
+        let Fields {
+            mut ended, last, ..
+        } = fields;
+        if last.is_there || !splits {
+            ended.push(last);
         }
-        if field.is_there || !splits {
-            fields.push(field);
-        }
-        fields.retain(|field| field.is_there || !splits);
-        Ok(fields)
+        ended.retain(|field| field.is_there || !splits);
+        Ok(ended)
     }
 
-    /// Adds what an expansion gave, split unless it was quoted.
-    fn add(&self, fields: &mut Vec<Field>, field: &mut Field, text: &str, is_whole: bool) {
-        if is_whole {
-            field.chars.extend(text.chars().map(|c| (c, true)));
-            field.is_there |= !text.is_empty();
-            return;
+    /// Counts the work of a part, and gives up a word that becomes too long.
+    fn bound(&self, fields: &Fields) -> Run<()> {
+        self.spend(fields.last.chars.len() as u64)?;
+        if fields.chars + fields.last.chars.len() > MAX_FIELD || fields.ended.len() > MAX_FIELDS {
+            return Err(self.unknown());
         }
-        let separators = self.separators();
-        let mut was_space = false;
-        for c in text.chars() {
-            if !separators.contains(c) {
-                field.push(c.encode_utf8(&mut [0; 4]), false);
-                was_space = false;
-            } else if c.is_ascii_whitespace() {
-                if field.is_there {
-                    fields.push(std::mem::take(field));
-                    was_space = true;
-                }
-            } else {
-                if !was_space || field.is_there {
-                    field.is_there = true;
-                    fields.push(std::mem::take(field));
-                }
-                was_space = false;
-            }
-        }
+        Ok(())
+    }
+
+    fn add(&self, fields: &mut Fields, text: &str, is_whole: bool) {
+        let separators = (!is_whole).then(|| self.separators());
+        fields.add(text, separators.as_deref());
     }
 
     /// The characters that split words.

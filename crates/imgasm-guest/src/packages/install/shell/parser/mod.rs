@@ -9,7 +9,7 @@ mod compound;
 mod redirections;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ast::{AndOr, Command, Link, List, Pipeline, Stage};
 
@@ -42,6 +42,7 @@ pub(super) fn parse(script: &str) -> List {
         at: 0,
         depth: 0,
         documents: BTreeMap::new(),
+        plain_braces: BTreeSet::new(),
     };
     let mut list = Vec::new();
     if script.len() > MAX_SCRIPT {
@@ -87,6 +88,9 @@ struct Parser<'s> {
     depth: usize,
     /// Where lines end that here-documents follow, and where the script goes on behind these.
     documents: BTreeMap<usize, usize>,
+    /// Behind which braces nothing stands that makes several words: each is looked at once, though
+    /// others around it are, too.
+    plain_braces: BTreeSet<usize>,
 }
 
 impl Parser<'_> {
@@ -366,6 +370,7 @@ impl Parser<'_> {
             at: 0,
             depth,
             documents: BTreeMap::new(),
+            plain_braces: BTreeSet::new(),
         })
     }
 

@@ -69,6 +69,9 @@ impl Parser<'_> {
 
     /// What follows a brace, if that makes several words of one in bash.
     fn braces(&mut self) -> Parsed<Option<Part>> {
+        if self.plain_braces.contains(&self.at) {
+            return Ok(None);
+        }
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(GiveUp);
@@ -89,6 +92,7 @@ impl Parser<'_> {
         self.depth -= 1;
         if found.is_none() {
             self.at = start;
+            self.plain_braces.insert(start);
         }
         Ok(found)
     }

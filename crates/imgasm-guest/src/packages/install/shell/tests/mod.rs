@@ -115,12 +115,12 @@ fn scriptlets_of_each_kind_leave_what_a_real_shell_leaves() {
 
 #[test]
 fn what_is_not_known_stops_a_script_by_name() {
-    let stopped = |script: &str| {
+    let stopped = |script: &str, interpreter: Interpreter| {
         let mut fs = in_memory();
         let mut editor = Editor::new(&mut fs);
         let result = run(
             script,
-            Interpreter::Sh,
+            interpreter,
             Given {
                 arguments: vec!["1".to_owned()],
                 ..Given::default()
@@ -149,7 +149,7 @@ fn what_is_not_known_stops_a_script_by_name() {
         ("[ 2 -1ge 2 ]", "[ 2 -1ge 2 ]"),
         ("test a b c d", "test a b c d"),
     ] {
-        assert_eq!(stopped(script), statement);
+        assert_eq!(stopped(script, Interpreter::Sh), statement);
     }
     for hostile in [
         "(".repeat(100_000),
@@ -161,6 +161,13 @@ fn what_is_not_known_stops_a_script_by_name() {
         "cat <<".repeat(1000),
         "\"".repeat(99_999),
         "a{".repeat(100_000),
+        format!(": {}x; date", "{".repeat(39)),
+        format!(": {}x; date", "{x ".repeat(30_000)),
+        format!(": {}{{1..1000}}{{1..9}}; date", "a".repeat(240_000)),
+        format!(": {}{{1..1000}}{{1..9}}; date", "'a'".repeat(60_000)),
+        "x=aaaaaaaa; while :; do x=$x$x; set -- $x \"$@\" \"$@\"; done".to_owned(),
+        format!("x=aaaaaaaa; for i in {}; do x=$x$x; done; : {}; date", "i ".repeat(16), "$x ".repeat(80_000)),
+        format!("x=aaaaaaaa; for i in {}; do x=$x$x; done; set -- $x $x $x $x $x; : {}; date", "i ".repeat(16), "\"$@\"".repeat(40_000)),
         "x=aaaaaaaa; while :; do x=$x$x; done".to_owned(),
         "x=aaaaaaaa; while :; do echo $x >> /var/x; cat /var/x /var/x > /var/y; cat /var/y >> /var/x; done".to_owned(),
         format!("f() {{ {}f{}; }}; f", "{ ".repeat(30), "; }".repeat(30)),
@@ -168,7 +175,7 @@ fn what_is_not_known_stops_a_script_by_name() {
         format!("echo a | sed '{}'", "s/a/&&&&&&&&&&&&&&&&/g;".repeat(8)),
         format!("echo {} | sed '{}'", "a".repeat(50_000), "s/b/c/;".repeat(30_000)),
     ] {
-        stopped(&hostile);
+        stopped(&hostile, Interpreter::Bash);
     }
 }
 
