@@ -2,7 +2,7 @@
 
 use crate::support::overlay::{apply_twice, image};
 use imgasm_fs::path::ImagePath;
-use imgasm_fs::tree::read_file;
+use imgasm_fs::tree::{Attributes, Editor, LastLink, read_file};
 use imgasm_testkit::memory_fs::MemoryFs;
 
 const SYSTEMD: &[(&str, &str)] = &[
@@ -173,6 +173,67 @@ fn languages() {
         after(&debian, &step("en_US.UTF-8"), "/etc/default/locale").unwrap(),
         "LANG=en_US.UTF-8\n"
     );
+}
+
+/// A file is changed where the step says, whatever else is in it.
+#[test]
+fn bytes_that_are_not_utf_8_stay() {
+    let cases = [
+        (
+            "sysctl = { key = 'a.b', value = 2, path = '/etc/sysctl.d/99-last.conf' }",
+            "/etc/sysctl.d/99-last.conf",
+            &b"# caf\xe9\r\nc.d = 1\r\na.b = 1\n# \xf4\x8f\xbe\x80 \xff"[..],
+            &b"# caf\xe9\r\nc.d = 1\r\na.b = 2\n# \xf4\x8f\xbe\x80 \xff"[..],
+        ),
+        (
+            "kernel_args = { add = ['b'] }",
+            "/etc/kernel/cmdline",
+            b"caf\xe9 quiet",
+            b"caf\xe9 quiet b",
+        ),
+        (
+            "kernel_args = { add = ['b'] }",
+            "/boot/loader/entries/a.conf",
+            b"title caf\xe9\noptions ro\n",
+            b"title caf\xe9\noptions ro b\n",
+        ),
+        (
+            "kernel_args = { add = ['b'] }",
+            "/etc/default/grub",
+            b"# caf\xe9\nGRUB_CMDLINE_LINUX=\"a\"\n",
+            b"# caf\xe9\nGRUB_CMDLINE_LINUX=\"a b\"\n",
+        ),
+        (
+            "locale = { lang = 'C.UTF-8' }",
+            "/etc/locale.conf",
+            b"# caf\xe9\nLANG=en_US.UTF-8\n",
+            b"# caf\xe9\nLANG=C.UTF-8\n",
+        ),
+        (
+            "timezone = { zone = 'UTC' }",
+            "/etc/sysconfig/clock",
+            b"# caf\xe9\nZONE=\"x\"\nUTC=true\n",
+            b"# caf\xe9\nZONE=\"UTC\"\nUTC=true\n",
+        ),
+    ];
+    for (step, path, before, expected) in cases {
+        let mut fs = image(&with_kernel(&[
+            ("/boot/loader/entries/a.conf", ENTRY),
+            ("/usr/share/zoneinfo/UTC", "TZif"),
+            ("/usr/lib/locale/C.utf8/", ""),
+        ]));
+        let file = ImagePath::parse(path).unwrap();
+        let mut editor = Editor::new(&mut fs);
+        let above = file.parent().unwrap();
+        editor.mkdir_all(&above, Attributes::default()).unwrap();
+        editor
+            .write(&file, LastLink::Keep, before, Attributes::default())
+            .unwrap();
+        apply_twice(&mut fs, &format!("[[step]]\n{step}\n"), &[]).unwrap();
+        let after = read_file(&fs, &file, 10_000).unwrap();
+        let shown = after.escape_ascii();
+        assert_eq!(after, expected, "{step} {path}: {shown}");
+    }
 }
 
 #[test]

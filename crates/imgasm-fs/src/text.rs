@@ -17,6 +17,50 @@ pub fn value_text(value: &[u8]) -> String {
     }
 }
 
+/// The last private area of Unicode ends with characters that stand for bytes: U+10FF80 to U+10FFFF.
+const BYTES: u32 = 0x10_ff00;
+
+/// The byte for which a character stands in an [`editable`] text.
+fn byte_of(c: char) -> Option<u8> {
+    let byte = u8::try_from(u32::from(c).checked_sub(BYTES)?).ok()?;
+    (!byte.is_ascii()).then_some(byte)
+}
+
+/// Content as text that can be edited and become bytes again without loss, by [`edited`]: each byte
+/// that is not UTF-8 is a character of its own.
+pub fn editable(content: &[u8]) -> String {
+    let mut text = String::with_capacity(content.len());
+    let stands_for = |byte: &u8| char::from_u32(BYTES + u32::from(*byte));
+    for chunk in content.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if byte_of(c).is_some() {
+                text.extend(
+                    c.encode_utf8(&mut [0; 4])
+                        .as_bytes()
+                        .iter()
+                        .filter_map(stands_for),
+                );
+            } else {
+                text.push(c);
+            }
+        }
+        text.extend(chunk.invalid().iter().filter_map(stands_for));
+    }
+    text
+}
+
+/// The bytes of a text that was [`editable`].
+pub fn edited(text: &str) -> Vec<u8> {
+    let mut content = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match byte_of(c) {
+            Some(byte) => content.push(byte),
+            None => content.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    content
+}
+
 /// Whether a character is invisible, or changes how others look: control characters, the ends of
 /// lines and paragraphs, marks of direction (Unicode Standard Annex 9), joiners and fillers without
 /// width, tags.
@@ -139,6 +183,17 @@ mod tests {
             assert_eq!(path_bytes(&name_text(name)), name);
         }
         assert_eq!(path_bytes(r"\x"), br"\x");
+    }
+
+    #[test]
+    fn what_is_edited_stays() {
+        for content in [
+            &b"caf\xe9\r\n\xff\0\xf4\x8f"[..],
+            "größe 漢字 \u{10ff7f}\u{10ff80}\u{10ffff}\u{10fffd}".as_bytes(),
+        ] {
+            assert_eq!(edited(&editable(content)), content);
+        }
+        assert_eq!(editable("größe\n".as_bytes()), "größe\n");
     }
 
     #[test]

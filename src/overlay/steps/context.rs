@@ -7,6 +7,7 @@ use crate::config::readings::Readings;
 use crate::config::{self, Account, Mode, Variables};
 use imgasm_fs::Timestamp;
 use imgasm_fs::path::ImagePath;
+use imgasm_fs::text::{editable, edited};
 use imgasm_fs::tree::{self, Attributes, Editor, LastLink};
 use imgasm_guest::keyfile;
 use imgasm_guest::{Accounts, Facts, firstboot, packages, selinux, services, trust, users};
@@ -182,6 +183,17 @@ impl Context<'_, '_> {
             Some(_) => self.read(path),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The text of a file, to be edited and given to [`Context::rewrite_text`]: bytes that are not UTF-8
+    /// stay. Empty if the file is missing.
+    pub fn text_or_empty(&self, path: &ImagePath) -> Result<String, Error> {
+        Ok(editable(&self.read_or_empty(path)?))
+    }
+
+    /// As [`Context::rewrite`], with a text that was read.
+    pub fn rewrite_text(&mut self, path: &ImagePath, text: &str) -> Result<(), Error> {
+        self.rewrite(path, &edited(text))
     }
 
     /// Gives a file other content; a new one belongs to root and is 0644.

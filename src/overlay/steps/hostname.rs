@@ -53,13 +53,12 @@ impl Hostname {
             let content = format!("{name}\n");
             return context.rewrite(&known_path("/etc/hostname"), content.as_bytes());
         }
-        let content = context.read(&network)?;
-        let content = String::from_utf8_lossy(&content);
+        let content = context.text_or_empty(&network)?;
         let content = shell::set(&content, "HOSTNAME", name, false);
         let content = content.map_err(|source| Error::Key {
             path: network.clone(),
             source,
         })?;
-        context.rewrite(&network, content.as_bytes())
+        context.rewrite_text(&network, &content)
     }
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use imgasm_fs::path::ImagePath;
+use imgasm_fs::text::editable;
 use imgasm_fs::tree;
 use imgasm_guest::files::{list, read_optional};
 use imgasm_guest::keyfile::shell;
@@ -88,7 +89,7 @@ impl KernelArgs {
             let Some(content) = read_optional(context.editor.fs(), &path)? else {
                 continue;
             };
-            let content = String::from_utf8_lossy(&content).into_owned();
+            let content = editable(&content);
             let mut changed = String::with_capacity(content.len());
             for line in content.split_inclusive('\n') {
                 match arguments(line, path.starts_with(&entries)) {
@@ -111,7 +112,7 @@ impl KernelArgs {
                     None => changed.push_str(line),
                 }
             }
-            context.rewrite(&path, changed.as_bytes())?;
+            context.rewrite_text(&path, &changed)?;
         }
         if kernels == 0 {
             return Err(unfit(
@@ -126,16 +127,16 @@ impl KernelArgs {
     fn edit_sources(&self, context: &mut Context<'_, '_>) -> Result<(), Error> {
         let path = known_path(CMDLINE);
         if let Some(content) = read_optional(context.editor.fs(), &path)? {
-            let content = String::from_utf8_lossy(&content).into_owned();
+            let content = editable(&content);
             let end = &content[content.trim_end().len()..];
             let edited = format!("{}{end}", self.edited(content.trim_end()));
-            context.rewrite(&path, edited.as_bytes())?;
+            context.rewrite_text(&path, &edited)?;
         }
         let path = known_path(DEFAULTS);
         let Some(content) = read_optional(context.editor.fs(), &path)? else {
             return Ok(());
         };
-        let mut text = String::from_utf8_lossy(&content).into_owned();
+        let mut text = editable(&content);
         let without = Self {
             add: Vec::new(),
             remove: self.remove.clone(),
@@ -154,7 +155,7 @@ impl KernelArgs {
                 text = shell::set(&text, name, &new, true).map_err(key)?;
             }
         }
-        context.rewrite(&path, text.as_bytes())
+        context.rewrite_text(&path, &text)
     }
 
     /// Arguments with the step carried out; as they are if there is nothing to do.

@@ -41,14 +41,13 @@ impl Locale {
             "/etc/locale.conf"
         };
         let path = known_path(path);
-        let content = context.read_or_empty(&path)?;
-        let content = String::from_utf8_lossy(&content);
+        let content = context.text_or_empty(&path)?;
         let content = shell::set(&content, "LANG", &self.lang, false);
         let content = content.map_err(|source| Error::Key {
             path: path.clone(),
             source,
         })?;
-        context.rewrite(&path, content.as_bytes())
+        context.rewrite_text(&path, &content)
     }
 
     /// Whether the image has it: by itself, as a folder, or maybe in the archive that holds many.

@@ -61,34 +61,35 @@ impl Sysctl {
                 hint: Some("name that file as `path`, or one that comes behind it"),
             });
         }
-        let before = context.read_or_empty(&self.path)?;
-        let before = String::from_utf8_lossy(&before).into_owned();
+        let before = context.text_or_empty(&self.path)?;
         let line = format!("{} = {value}", self.key);
         let mut after = String::new();
         let mut is_written = false;
-        for old in before.lines() {
+        for old in before.split_inclusive('\n') {
             match assignment(old) {
                 Some((key, _)) if is_same(key, &self.key) => {
-                    if !is_written {
-                        after.push_str(if is_set(old, &value) { old } else { &line });
+                    if !is_written && is_set(old, &value) {
+                        after.push_str(old);
+                    } else if !is_written {
+                        after.push_str(&line);
                         after.push('\n');
                     }
                     is_written = true;
                 }
-                _ => {
-                    after.push_str(old);
-                    after.push('\n');
-                }
+                _ => after.push_str(old),
             }
         }
         if !is_written {
+            if !after.is_empty() && !after.ends_with('\n') {
+                after.push('\n');
+            }
             after.push_str(&line);
             after.push('\n');
         }
         if let Some(folder) = self.path.parent() {
             context.editor.mkdir_all(&folder, Attributes::default())?;
         }
-        context.rewrite(&self.path, after.as_bytes())
+        context.rewrite_text(&self.path, &after)
     }
 
     /// The last file after this step's that sets the parameter, and the value that it gives.

@@ -52,13 +52,12 @@ impl Timezone {
 
 /// Writes the zone, and that the hardware clock runs in UTC, as on EC2.
 fn write_clock(context: &mut Context<'_, '_>, path: &ImagePath, zone: &str) -> Result<(), Error> {
-    let content = context.read_or_empty(path)?;
-    let content = String::from_utf8_lossy(&content);
+    let content = context.text_or_empty(path)?;
     let content = shell::set(&content, "ZONE", zone, true)
         .and_then(|content| shell::set(&content, "UTC", "true", false))
         .map_err(|source| Error::Key {
             path: path.clone(),
             source,
         })?;
-    context.rewrite(path, content.as_bytes())
+    context.rewrite_text(path, &content)
 }
