@@ -19,6 +19,7 @@ pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Path of a file inside the image; symbolic links are followed inside the image.
+    #[arg(value_parser = image::path())]
     path: ImagePath,
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// The directory inside the image in which is looked.
-    #[arg(default_value = "/")]
+    #[arg(default_value = "/", value_parser = image::path())]
     path: ImagePath,
     /// A pattern of the last name: `*.service`.
     #[arg(long, value_name = "PATTERN", value_parser = name_pattern)]

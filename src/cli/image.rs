@@ -1,6 +1,9 @@
 //! The `IMAGE` argument that most commands share.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::failure::Failure;
 use super::output::Output;
@@ -24,6 +27,11 @@ pub(super) struct ImageArgs {
     /// Take this partition as the root, instead of the one that is found.
     #[arg(long, value_name = "N")]
     pub(super) partition: Option<u32>,
+}
+
+/// A path inside an image, of any bytes.
+pub(super) fn path() -> impl TypedValueParser<Value = ImagePath> {
+    OsStringValueParser::new().try_map(|path| ImagePath::parse(path.as_bytes()))
 }
 
 /// The cache of unpacked images, in the folder that users expect.

@@ -31,7 +31,7 @@ pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Path inside the image; for a directory, what it holds is listed.
-    #[arg(default_value = "/")]
+    #[arg(default_value = "/", value_parser = image::path())]
     path: ImagePath,
     /// Show type, mode, links, owner, group, size, time and link target.
     #[arg(short)]

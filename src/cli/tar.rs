@@ -19,7 +19,7 @@ pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Path of a directory or a file inside the image.
-    #[arg(default_value = "/")]
+    #[arg(default_value = "/", value_parser = image::path())]
     path: ImagePath,
 }
 

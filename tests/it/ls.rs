@@ -2,6 +2,7 @@
 //! feature set.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, FileType, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -238,6 +239,43 @@ fn seconds(text: &str) -> (i64, i64) {
     );
     let short = |n: i128| i64::try_from(n).expect("a time of this era");
     (short(seconds), short(rest))
+}
+
+#[test]
+fn a_path_of_any_bytes_can_be_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = OsStr::from_bytes(b"caf\xe9");
+    let folder = dir.path().join("rootfs").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name), "latin").unwrap();
+    let recipe = "name = 'x'\nbase = { rootfs = 'rootfs' }\n";
+    fs::write(dir.path().join("imgasm.toml"), recipe).unwrap();
+    let run = |arguments: &[&OsStr]| {
+        let command = &mut example::imgasm();
+        command.args(arguments).current_dir(dir.path());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        output.stdout
+    };
+    run(&["build".as_ref()]);
+    let image = OsStr::new("out/x.raw");
+    let (above, file) = (
+        Path::new("/").join(name),
+        Path::new("/").join(name).join(name),
+    );
+    assert_eq!(run(&["cat".as_ref(), image, file.as_ref()]), b"latin");
+    assert_eq!(run(&["ls".as_ref(), image, above.as_ref()]), b"caf\\xe9\n");
+    let found = run(&[
+        "find".as_ref(),
+        image,
+        above.as_ref(),
+        "--type".as_ref(),
+        "file".as_ref(),
+    ]);
+    assert_eq!(found, b"/caf\\xe9/caf\\xe9\n");
+    let archive = run(&["tar".as_ref(), image, above.as_ref()]);
+    assert!(archive.windows(5).any(|window| window == b"latin"));
 }
 
 /// Decodes the `\xNN` in a name.

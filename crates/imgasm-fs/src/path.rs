@@ -182,16 +182,21 @@ fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-/// Bytes that are not UTF-8 are shown as U+FFFD.
+/// Bytes that are not UTF-8 are written as `\xNN`.
 impl fmt::Display for ImagePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            let mut invalid = chunk.invalid().iter();
+            invalid.try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for ImagePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", String::from_utf8_lossy(&self.0))
+        write!(f, "\"{self}\"")
     }
 }
 
@@ -202,7 +207,6 @@ impl std::str::FromStr for ImagePath {
     }
 }
 
-/// As text in forms that people read, which not every path allows; else as bytes.
 #[cfg(test)]
 mod tests {
     use super::*;
