@@ -158,6 +158,15 @@ pub(super) enum Named {
     Matching(Vec<PathBuf>),
 }
 
+impl Named {
+    pub(super) fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::One(file) => std::slice::from_ref(file),
+            Self::Matching(files) => files,
+        }
+    }
+}
+
 /// Looks up a step's `from` in the overlay's folder. It is a pattern only if nothing has exactly
 /// that path.
 pub(super) fn named(folder: &Path, from: &Path, readings: &Readings) -> Result<Named, Error> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::files::{self, FileRules};
-use super::steps::Action;
 use super::steps::package::Packages;
+use super::steps::{self, Action};
 use super::when::When;
 use crate::config::decode::{self, Rendered, Table, Value};
 use crate::config::digest::Contents;
@@ -158,17 +158,35 @@ impl Overlay {
         self.steps.len()
     }
 
-    /// Checks that the files in the overlay's folder that its steps name exist.
+    /// Checks that the files in the overlay's folder that its steps name exist, and that those that are
+    /// read are files in it.
     ///
     /// # Errors
     /// If one is not, with the place of the step.
     pub fn check_files(&self) -> config::Result<()> {
+        let boundary = Boundary::of_folder(&self.folder)?;
         for step in &self.steps {
             for file in step.action.host_files() {
-                if let Err(error) = files::named(&self.folder, file, &self.readings) {
+                if let Err(error) = self.check_file(&step.action, file, &boundary) {
                     let message = format!("overlay `{}`: {}", self.name, chain(&error));
                     return Err(self.source.error(step.span.clone(), message).into());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_file(
+        &self,
+        action: &Action,
+        file: &Path,
+        boundary: &Boundary,
+    ) -> Result<(), steps::Error> {
+        let named = files::named(&self.folder, file, &self.readings)?;
+        // Links and folders are copied as what they are.
+        if !matches!(action, Action::Copy(_)) {
+            for file in named.files() {
+                boundary.check_file(file)?;
             }
         }
         Ok(())

@@ -128,17 +128,28 @@ fn nothing_leads_out() {
     replace(&project.path("imgasm.lock"), "../outside/secret");
     project.refuses("the lock", outside);
 
-    let project = Project::new();
-    fs::write(
-        project.path("overlay/overlay.toml"),
-        "[[step]]\nfirstboot = { name = 'x', from = 'script' }\n",
-    )
-    .unwrap();
-    replace(&project.path("overlay/script"), "../../outside/secret");
-    let output = project.run("build", &[]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(!said.contains("secret-of-the-host"), "{said}");
+    for step in [
+        "firstboot = { name = 'x', from = 'file' }",
+        "package = { install = [{ path = 'file' }] }",
+        "package = { install = [{ path = '*ile' }] }",
+        "unpack = { from = 'file', to = '/srv' }",
+        "ca_certificate = { from = 'file', name = 'x' }",
+    ] {
+        let project = Project::new();
+        let text = format!("[[step]]\n{step}\n");
+        fs::write(project.path("overlay/overlay.toml"), text).unwrap();
+        replace(&project.path("overlay/file"), "../../outside/secret");
+        for command in ["build", "check"] {
+            let output = project.run(command, &[]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{command} {step}: {said}");
+            assert!(!said.contains("secret-of-the-host"), "{said}");
+            assert!(
+                command == "build" || said.contains(outside),
+                "{step}: {said}"
+            );
+        }
+    }
 }
 
 #[test]
