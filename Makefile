@@ -8,7 +8,8 @@
 # make deb     a Debian package, in target/dist/upload; needs cargo-deb
 # make wheel   a Python wheel that holds the program, likewise
 # make dist    both, and an archive: what a release consists of; needs cargo-cyclonedx too
-# make lint    formatting, clippy, documentation, licences
+# make lint    formatting, clippy, documentation, licences, advisories
+# make advisories   asks RustSec's database about the crates that we use; needs cargo-deny
 # make corpus  our verdicts beside the checkers' own, over the images in CORPUS
 # make fuzz    checks that the fuzz targets build
 
@@ -29,7 +30,7 @@ AWS_VENV := target/aws-venv
 BENCH_VENV := target/bench-venv
 
 .PHONY: all build import tool test test-tools test-aws test-aws-tools smoke-aws test-boot boot-tools \
-	bench corpus pages deb wheel dist lint fuzz clean
+	bench corpus pages deb wheel dist lint advisories fuzz clean
 
 all: build
 
@@ -152,6 +153,17 @@ lint:
 		$(CARGO) deny --offline --workspace check licenses bans sources; \
 	else \
 		echo "cargo-deny is not installed: licences are not checked"; \
+	fi
+	@$(MAKE) --no-print-directory advisories
+
+# What is known to be wrong with the crates that we use. That nobody could be asked is said, and is no failure.
+advisories:
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+		echo "cargo-deny is not installed: advisories are not checked"; \
+	elif ! $(CARGO) deny fetch db; then \
+		echo "RustSec's database could not be fetched: advisories are not checked"; \
+	else \
+		$(CARGO) deny --offline --workspace check advisories; \
 	fi
 
 fuzz:
