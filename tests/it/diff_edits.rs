@@ -347,7 +347,7 @@ fn edit(root: &Path) {
     fs::remove_file(at("etc/becomes-link")).unwrap();
     symlink("text", at("etc/becomes-link")).unwrap();
     fs::remove_file(at("etc/target")).unwrap();
-    symlink("mode", at("etc/target")).unwrap();
+    symlink(r"a\b", at("etc/target")).unwrap();
     fs::remove_file(at("etc/device")).unwrap();
     let number = |major, minor| imgasm_fs::DeviceNumber { major, minor };
     create(&at("etc/device"), &NewKind::CharDevice(number(1, 5))).unwrap();
@@ -391,7 +391,7 @@ fn edits_by_hand(kind: Kind, name: &str) {
     M  /etc/grown  size 39 -> 5000, sha256 DIGEST -> DIGEST
     M  /etc/mode  mode 0644 -> 4755
     M  /etc/owner  uid 0 -> 1234, gid 0 -> 70000
-    M  /etc/target  target text -> mode
+    M  /etc/target  target text -> a\x5cb
     M  /etc/text  size 38 -> 37, sha256 DIGEST -> DIGEST
         @@ -1,3 +1,3 @@
          first line

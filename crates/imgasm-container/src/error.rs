@@ -87,8 +87,8 @@ pub enum Error {
     },
     /// More comes out of a file than is allowed.
     #[error(
-        "{}: unpacks to more than {limit} bytes, the limit for a file of this length: \
-         `imgasm convert --max-size` allows more",
+        "{}: unpacks to more than {limit} bytes, the limit for a file of this length; \
+         `imgasm convert --max-size` allows more of a disk",
         path.display()
     )]
     TooLarge {

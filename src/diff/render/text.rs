@@ -155,16 +155,16 @@ fn render_path(text: &mut String, change: &PathChange, detail: Detail) {
 pub(super) fn field_text(field: &FieldChange) -> String {
     let value = |value: &Option<String>| {
         let value = value.as_deref().unwrap_or("none");
-        let shown = if field.name == "sha256" {
+        let value = if field.name == "sha256" {
             &value[..value.len().min(12)]
         } else {
             value
         };
-        name_text(shown.as_bytes())
+        shown(value).into_owned()
     };
     format!(
         "{} {} -> {}",
-        name_text(field.name.as_bytes()),
+        shown(&field.name),
         value(&field.old),
         value(&field.new)
     )
