@@ -22,8 +22,8 @@ impl Writes {
     }
 
     /// Adds a piece if there is none yet.
-    pub(crate) fn put_under(&mut self, offset: u64, bytes: Vec<u8>) {
-        self.0.entry(offset).or_insert(bytes);
+    pub(crate) fn put_under(&mut self, offset: u64, bytes: impl FnOnce() -> Vec<u8>) {
+        self.0.entry(offset).or_insert_with(bytes);
     }
 
     /// Writes all pieces in order, those that touch together.

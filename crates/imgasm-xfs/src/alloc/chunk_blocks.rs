@@ -170,11 +170,12 @@ pub(crate) fn write_new_inodes(
     writes: &mut Writes,
 ) {
     for inode in (inodes.start.0..inodes.end.0).map(GroupInode) {
-        let number = geometry.inode_number(group, inode);
-        let mut core = Core::empty(geometry, number);
-        core.di_gen = first_generation(seed, number).into();
-        let offset = geometry.inode_offset(group, inode);
-        writes.put_under(offset, encode(geometry, &core, &[], &[]));
+        writes.put_under(geometry.inode_offset(group, inode), || {
+            let number = geometry.inode_number(group, inode);
+            let mut core = Core::empty(geometry, number);
+            core.di_gen = first_generation(seed, number).into();
+            encode(geometry, &core, &[], &[])
+        });
     }
 }
 
