@@ -84,7 +84,8 @@ pub fn change(
 pub fn load(folders: &[PathBuf], values: &Values) -> config::Result<Vec<Overlay>> {
     let mut files = Vec::with_capacity(folders.len());
     for folder in folders {
-        files.push(OverlayFile::read(&folder.display().to_string(), folder)?);
+        let file = OverlayFile::read(&folder.display().to_string(), folder)?;
+        files.push(file.without_readings());
     }
     for name in values.names() {
         if !files.iter().any(|file| file.declarations().contains(name)) {

@@ -17,8 +17,17 @@ use super::{Error, Result, digest};
 use imgasm_block::Digest;
 
 /// What was read below a folder.
-#[derive(Debug, Default)]
-pub struct Readings(Mutex<Vec<(PathBuf, Note)>>);
+#[derive(Debug)]
+pub struct Readings(
+    /// Nothing if nobody compares them.
+    Option<Mutex<Vec<(PathBuf, Note)>>>,
+);
+
+impl Default for Readings {
+    fn default() -> Self {
+        Self(Some(Mutex::default()))
+    }
+}
 
 /// Something that was read.
 #[derive(Debug)]
@@ -36,9 +45,16 @@ enum Note {
 }
 
 impl Readings {
+    /// Where nothing is noted, and nothing hashed: for a folder of which nobody gives a digest.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     fn note(&self, path: &Path, note: Note) {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.push((path.to_owned(), note));
+        if let Some(notes) = &self.0 {
+            let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.push((path.to_owned(), note));
+        }
     }
 
     /// Everything below a folder, as [`digest::entries`].
@@ -76,7 +92,7 @@ impl Readings {
             path: path.to_owned(),
             file,
             at: 0,
-            hasher: blake3::Hasher::new(),
+            hasher: self.0.is_some().then(blake3::Hasher::new),
             farthest: Vec::new(),
         }
     }
@@ -84,9 +100,13 @@ impl Readings {
     /// Makes sure that all that was read below `root` is what was hashed there.
     ///
     /// # Errors
-    /// [`Error::Unusable`] with the path that was changed, or that cannot be read.
+    /// [`Error::Unusable`] with the path that was changed, or that cannot be read; and if nothing was
+    /// noted.
     pub fn check(&self, root: &Path, contents: &Contents) -> Result<()> {
-        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(notes) = &self.0 else {
+            return Err(changed(root));
+        };
+        let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
         let real = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         for (path, note) in notes.iter() {
             let below = path
@@ -141,7 +161,7 @@ pub struct Reading {
     file: File,
     /// How far it was read this time.
     at: u64,
-    hasher: blake3::Hasher,
+    hasher: Option<blake3::Hasher>,
     /// What was read the times that it was read farthest: its length, and its BLAKE3.
     farthest: Vec<(u64, blake3::Hash)>,
 }
@@ -149,22 +169,27 @@ pub struct Reading {
 impl Reading {
     /// Keeps what was read this time, unless it was less than before: that was only begun.
     fn end(&mut self) {
+        let at = std::mem::take(&mut self.at);
+        let Some(hasher) = &mut self.hasher else {
+            return;
+        };
         let before = self.farthest.first().map(|(len, _)| *len);
-        if before.is_some_and(|before| before < self.at) {
+        if before.is_some_and(|before| before < at) {
             self.farthest.clear();
         }
-        if before.is_none_or(|before| before <= self.at) {
-            self.farthest.push((self.at, self.hasher.finalize()));
+        if before.is_none_or(|before| before <= at) {
+            self.farthest.push((at, hasher.finalize()));
         }
-        self.hasher.reset();
-        self.at = 0;
+        hasher.reset();
     }
 }
 
 impl Read for Reading {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
+        }
         self.at += count as u64;
         Ok(count)
     }
