@@ -157,30 +157,33 @@ fn install_group(
     wish: &str,
     jobs: &mut Vec<Job>,
 ) -> Result<()> {
+    let mut called = BTreeMap::<&str, Vec<&Group>>::new();
+    for group in groups {
+        called.entry(&group.id).or_default().push(group);
+        if group.name != group.id {
+            called.entry(&group.name).or_default().push(group);
+        }
+    }
     let mut pending = vec![(group, 0)];
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     while let Some((id, depth)) = pending.pop() {
-        if depth > MAX_GROUP_DEPTH || seen.contains(&id) {
+        if depth > MAX_GROUP_DEPTH || !seen.insert(id) {
             continue;
         }
-        seen.push(id);
-        let mut known = groups
-            .iter()
-            .filter(|group| group.id == id || group.name == id)
-            .peekable();
-        if known.peek().is_none() && id.contains(':') {
+        let known = called.get(id);
+        if known.is_none() && id.contains(':') {
             return Err(Error::BadWish {
                 wish: wish.to_owned(),
                 problem: "is no group; streams of modules are enabled in the base, in \
                           /etc/dnf/modules.d, and their packages wished for by their names",
             });
         }
-        if known.peek().is_none() {
+        let Some(known) = known else {
             return Err(Error::NoMatch {
                 what: "no repository has a group for",
                 wish: wish.to_owned(),
             });
-        }
+        };
         for group in known {
             pending.extend(group.groups.iter().map(|id| (id.as_str(), depth + 1)));
             let is_there = |name: &str| {

@@ -13,6 +13,8 @@ const FILE: &str = "/etc/ld.so.conf";
 const ALWAYS: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 16;
+/// How many files are read, each as often as it is included.
+const MAX_FILES: usize = 1000;
 /// The most folders that are searched.
 const MAX_FOLDERS: usize = 10_000;
 
@@ -23,6 +25,8 @@ pub(super) struct Config {
     pub(super) folders: Vec<ImagePath>,
     /// Further names of folders with variants for certain processors.
     pub(super) variants: Vec<Vec<u8>>,
+    /// How many files were read.
+    files: usize,
 }
 
 /// Reads it, with the files that it includes.
@@ -42,6 +46,10 @@ fn read_file(
     let unknown = |problem: &str| Err(Error::Unknown(format!("{path} {problem}")));
     if depth > MAX_DEPTH {
         return unknown("is included too deep");
+    }
+    config.files += 1;
+    if config.files > MAX_FILES {
+        return unknown("is one file too many that is included");
     }
     let Some(content) = read_optional(fs, path)? else {
         return Ok(());

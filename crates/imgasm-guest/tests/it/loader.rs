@@ -291,14 +291,33 @@ fn what_is_not_known_leaves_the_tree_alone() {
             Err(error) => panic!("{error}"),
         }
     }
-    let mut fs = in_memory(&[("/etc/ld.so.conf", "include /etc/ld.so.conf\n")]);
-    add(&mut fs, &[("/sbin/", "")]);
-    let plain = Attributes::default();
-    Editor::new(&mut fs)
-        .write(&path("/sbin/init"), LastLink::Keep, &libraries[0], plain)
-        .unwrap();
-    let result = update(&mut Editor::new(&mut fs), true);
-    assert!(matches!(result, Err(Error::Unknown(_))), "{result:?}");
+    // The file includes itself; or each file includes the next twenty times.
+    let chain: Vec<_> = (0..12)
+        .map(|n| {
+            (
+                format!("/etc/l{n}"),
+                format!("include l{}\n", n + 1).repeat(20),
+            )
+        })
+        .collect();
+    let chain = chain
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()));
+    let mut long = vec![("/etc/ld.so.conf", "include l0\n")];
+    long.extend(chain);
+    for files in [
+        &[("/etc/ld.so.conf", "include /etc/ld.so.conf\n")][..],
+        &long,
+    ] {
+        let mut fs = in_memory(files);
+        add(&mut fs, &[("/sbin/", "")]);
+        let plain = Attributes::default();
+        Editor::new(&mut fs)
+            .write(&path("/sbin/init"), LastLink::Keep, &libraries[0], plain)
+            .unwrap();
+        let result = update(&mut Editor::new(&mut fs), true);
+        assert!(matches!(result, Err(Error::Unknown(_))), "{result:?}");
+    }
 }
 
 #[test]

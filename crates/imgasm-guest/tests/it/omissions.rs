@@ -136,9 +136,18 @@ fn files_are_left_out_as_rpm_leaves_them_out() {
 fn a_macro_that_only_rpm_can_fill_in_is_refused() {
     let Some(mut lab) = Lab::new() else { return };
     let package = package(lab.folder.path(), "1");
-    for value in ["%(echo de)", "%{?x:de}", "%{lua: x}", "%_install_langs"] {
-        let line = format!("%_install_langs {value}\n");
-        add(&mut lab.fs, &[("/etc/rpm/macros", &line)]);
+    // Each is twenty of the next, and the last is nothing.
+    let many = |n| format!("%m{n} {}\n", format!("%m{}", n + 1).repeat(20));
+    let many = format!("%m0\n{}%m12 %nil", (0..12).map(many).collect::<String>());
+    for value in [
+        "%(echo de)",
+        "%{?x:de}",
+        "%{lua: x}",
+        "%_install_langs",
+        &many,
+    ] {
+        let lines = format!("%_install_langs {value}\n");
+        add(&mut lab.fs, &[("/etc/rpm/macros", &lines)]);
         let error = lab.change(&[&package], &Wishes::default()).unwrap_err();
         assert!(error.to_string().contains("_install_langs"), "{error}");
     }

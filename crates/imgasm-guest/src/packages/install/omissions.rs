@@ -15,6 +15,8 @@ use imgasm_fs::{FileSystem, FileType};
 
 /// How deep macros may be filled in within each other.
 const MAX_NESTED: u32 = 16;
+/// How many macros one may be made of.
+const MAX_MACROS: u32 = 10_000;
 /// How the names of files end that are not read.
 const LEFT_BEHIND: [&[u8]; 4] = [b"~", b".rpmnew", b".rpmorig", b".rpmsave"];
 /// The longest that a macro may become.
@@ -189,13 +191,13 @@ impl Macros {
         let Some(body) = self.0.get(name) else {
             return Ok(String::new());
         };
-        self.expand(body, 0).ok_or_else(|| Error::Macro {
+        self.expand(body, 0, &mut 0).ok_or_else(|| Error::Macro {
             name: name.to_owned(),
             value: body.clone(),
         })
     }
 
-    fn expand(&self, body: &str, depth: u32) -> Option<String> {
+    fn expand(&self, body: &str, depth: u32, filled_in: &mut u32) -> Option<String> {
         let mut text = String::new();
         let mut rest = body;
         while let Some((before, after)) = rest.split_once('%') {
@@ -213,8 +215,12 @@ impl Macros {
             if name.is_empty() || !name.chars().all(is_part) || depth == MAX_NESTED {
                 return None;
             }
+            *filled_in += 1;
+            if *filled_in > MAX_MACROS {
+                return None;
+            }
             match self.0.get(name) {
-                Some(body) => text.push_str(&self.expand(body, depth + 1)?),
+                Some(body) => text.push_str(&self.expand(body, depth + 1, filled_in)?),
                 None if name == "nil" => {}
                 None => return None,
             }
