@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, open, openat, statat};
 
@@ -15,7 +15,10 @@ use super::{Error, Result};
 use imgasm_fs::text::chain;
 
 /// The marks of the top of a project: a repository, or a file for this purpose.
-const MARKS: [&str; 2] = [".git", "imgasm.root"];
+const MARKS: [&str; 2] = [REPOSITORY, "imgasm.root"];
+
+/// What git keeps of a project: no part of it, and often with the credentials of whoever fetched it.
+const REPOSITORY: &str = ".git";
 
 /// The folders in which files may lie.
 #[derive(Debug, Clone)]
@@ -68,6 +71,24 @@ impl Boundary {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
             resolved => resolved.map(|_| ()),
         }
+    }
+
+    /// As [`Boundary::check`], for a folder that is used with all that is in it.
+    ///
+    /// # Errors
+    /// [`Error::Outside`]; [`Error::Unusable`] for the top of a repository.
+    pub fn check_tree(&self, path: &Path) -> Result<()> {
+        self.check(path)?;
+        let is_root = || whole(path).is_ok_and(|path| path == self.root());
+        if self.root().join(REPOSITORY).exists() && is_root() {
+            return Err(Error::Unusable {
+                path: path.to_owned(),
+                problem:
+                    "holds the project's `.git`, which may have credentials: name a folder in it"
+                        .to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// Opens the regular file at `path` for reading. Nothing else is opened at all: a named pipe would
@@ -130,17 +151,33 @@ impl Boundary {
     /// The root in which `path` lies, and the path from there, without links.
     fn resolve(&self, path: &Path) -> Result<(&Path, PathBuf)> {
         let resolved = whole(path)?;
-        let inside = |root: &&PathBuf| resolved.starts_with(root);
-        match self.roots.iter().find(inside) {
-            Some(root) => {
-                let below = resolved.components().skip(root.components().count());
-                Ok((root.as_path(), below.map(Component::as_os_str).collect()))
-            }
-            None => Err(Error::Outside {
-                path: path.to_owned(),
-                root: self.root().to_owned(),
+        let within = |root: &PathBuf| resolved.strip_prefix(root).map(Path::to_owned).ok();
+        let allowed = self.allowed().iter();
+        let mut allowed = allowed.filter_map(|root| Some((root.as_path(), within(root)?)));
+        match self.roots.first().and_then(within) {
+            Some(below) if !is_of_repository(&below) => Ok((self.root(), below)),
+            own => allowed.next().ok_or_else(|| match own {
+                Some(_) => of_repository(path),
+                None => Error::Outside {
+                    path: path.to_owned(),
+                    root: self.root().to_owned(),
+                },
             }),
         }
+    }
+}
+
+/// Whether a path below the top of a project or an overlay is what git keeps there.
+pub fn is_of_repository(below: &Path) -> bool {
+    below.starts_with(REPOSITORY)
+}
+
+/// That a path is.
+pub fn of_repository(path: &Path) -> Error {
+    Error::Unusable {
+        path: path.to_owned(),
+        problem: "lies in `.git`, which is no part of a project and may have credentials"
+            .to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::de::DeValue;
 
 use super::steps::{Context, Error};
-use crate::config::boundary::open_regular;
+use crate::config::boundary::{is_of_repository, of_repository, open_regular};
 use crate::config::decode::{self, Rendered, Value};
 use crate::config::readings::Readings;
 use crate::config::{self, Account, Boundary, Diagnostic, Mode, Source, Variables, template};
@@ -138,6 +138,9 @@ pub(super) fn copy(
 /// The path of something in the overlay's folder, with no link on the way that could lead out.
 pub(super) fn host_path(folder: &Path, relative: &Path) -> Result<PathBuf, Error> {
     let mut path = folder.to_owned();
+    if is_of_repository(relative) {
+        return Err(of_repository(&folder.join(relative)).into());
+    }
     let mut names = relative.components().peekable();
     while let Some(name) = names.next() {
         path.push(name);
@@ -186,7 +189,7 @@ pub(super) fn named(folder: &Path, from: &Path, readings: &Readings) -> Result<N
     let pattern = pattern.map_err(|error| unusable(format!("is not a pattern: {error}")))?;
     let mut found = Vec::new();
     for relative in readings.entries(folder)? {
-        if pattern.matches(&below(&ImagePath::root(), &relative)?) {
+        if !is_of_repository(&relative) && pattern.matches(&below(&ImagePath::root(), &relative)?) {
             found.push(host_path(folder, &relative)?);
         }
     }

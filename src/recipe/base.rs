@@ -67,7 +67,7 @@ impl Base {
                     _ => Ok(()),
                 }
             }
-            Self::File { path, .. } | Self::Rootfs { path, .. } => boundary.check(path),
+            Self::File { path, .. } | Self::Rootfs { path, .. } => boundary.check_tree(path),
         }
     }
 

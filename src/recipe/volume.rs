@@ -217,7 +217,7 @@ impl RawVolume {
         }
         let files = self.files.map(|files| {
             let path = folder.join(files.as_path());
-            boundary.check(&path)?;
+            boundary.check_tree(&path)?;
             Files::read(path, folders)
         });
         let files = files.transpose();

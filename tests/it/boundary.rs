@@ -152,6 +152,55 @@ fn nothing_leads_out() {
     }
 }
 
+/// A folder that was fetched in a build has the token for it in `.git/config`.
+#[test]
+fn what_git_keeps_is_no_part_of_a_project() {
+    let no_part = "`.git`";
+    let project = || {
+        let project = Project::new();
+        fs::create_dir(project.path(".git")).unwrap();
+        fs::write(project.path(".git/config"), SECRET).unwrap();
+        project
+    };
+    let of_git = project();
+    assert!(of_git.run("build", &[]).status.success());
+    fs::remove_dir_all(of_git.path("out")).unwrap();
+    for base in ["file = '.git/config'", "rootfs = '.git'", "rootfs = '.'"] {
+        of_git.recipe(base, "", "");
+        of_git.refuses(base, no_part);
+    }
+    for files in [".git", "data/git", "data/project"] {
+        symlink("../.git", of_git.path("data/git")).ok();
+        symlink("..", of_git.path("data/project")).ok();
+        let volume = format!(
+            "[[volume]]\ndevice_name = '/dev/sdf'\nvolume_size = 1\nfilesystem = 'ext4'\n\
+             label = 'data'\nfiles = '{files}'"
+        );
+        of_git.recipe("rootfs = 'rootfs'", "", &volume);
+        of_git.refuses(files, no_part);
+    }
+
+    let top = project();
+    top.recipe("rootfs = 'rootfs'", "'.'", "");
+    for (step, expected) in [
+        ("copy = { from = '.git/config', to = '/srv/' }", no_part),
+        ("copy = { from = '.git', to = '/srv/' }", no_part),
+        (
+            "copy = { from = '**/confi?', to = '/srv/' }",
+            "matches nothing",
+        ),
+        ("firstboot = { name = 'x', from = '.git/config' }", no_part),
+        ("unpack = { from = '.git/config', to = '/srv' }", no_part),
+        (
+            "package = { install = [{ path = '.git/config' }] }",
+            no_part,
+        ),
+    ] {
+        fs::write(top.path("overlay.toml"), format!("[[step]]\n{step}\n")).unwrap();
+        top.refuses(step, expected);
+    }
+}
+
 #[test]
 fn outputs_do_not_leave_the_project_by_a_link_in_it() {
     let project = Project::new();
