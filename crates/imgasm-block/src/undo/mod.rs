@@ -22,7 +22,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::bytes::{byte_len, is_zero};
-use super::{BlockDevice, Change, Delta, Error, FileDevice, Result};
+use super::{BlockDevice, Change, Delta, Error, FileDevice, Result, pool};
 use format::{Header, RECORD_BYTES, Reader, Record, SECTOR_LEN, Writer, sector_digest};
 
 /// What was found and done about a change in place that had been interrupted.
@@ -63,20 +63,22 @@ pub(super) fn write(image: &FileDevice, delta: &Delta, changes: &[Change]) -> Re
         .open(&path)
         .map_err(|e| Error::file(&path, "make", e))?;
     let mut writer = Writer::begin(BufWriter::new(&file), &header).map_err(failed)?;
-    for (range, is_data) in ranges {
+    let record = |(range, is_data): (Range<u64>, bool)| {
         let mut bytes = vec![0; index(range.end - range.start)];
         delta.read_at(range.start, &mut bytes)?;
         let new = bytes.chunks(SECTOR_LEN).map(sector_digest).collect();
         if is_data {
             image.read_padded(range.start, &mut bytes)?;
         }
-        let record = Record {
+        Ok(Record {
             range,
             old: is_data.then_some(bytes),
             new,
-        };
-        writer.record(&record).map_err(failed)?;
-    }
+        })
+    };
+    pool::in_order(ranges.into_iter().map(Ok), record, |record| {
+        writer.record(&record).map_err(failed)
+    })?;
     writer.finish().map_err(failed)?;
     file.sync_all().map_err(failed)?;
     place::sync_folder_of(&path)
