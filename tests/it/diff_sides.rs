@@ -489,7 +489,8 @@ fn two_partitions() -> Option<tempfile::TempDir> {
                 "16M",
             ];
             run("mke2fs", args);
-            let loop_option = format!("loop,offset={offset}");
+            // The device of the first partition may still be there when the second is mounted.
+            let loop_option = format!("loop,offset={offset},sizelimit={}", 16 << 20);
             let mount = Mounted::new(image.as_ref(), &folder.path().join("mount"), &loop_option);
             fs::write(mount.path().join("file"), text).unwrap();
         }
