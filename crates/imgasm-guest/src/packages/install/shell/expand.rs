@@ -227,7 +227,7 @@ impl Shell<'_, '_> {
                 }
                 Part::Output { list, is_quoted } => {
                     let output = self.output_of(list)?;
-                    self.add(&mut fields, &output, *is_quoted || !splits);
+                    self.add(&mut fields, &output, *is_quoted || !splits)?;
                     fields.last.is_there |= *is_quoted;
                 }
                 Part::Parameter {
@@ -244,7 +244,7 @@ impl Shell<'_, '_> {
                         if index > 0 {
                             fields.end();
                         }
-                        self.add(&mut fields, argument, *is_quoted || !splits);
+                        self.add(&mut fields, argument, *is_quoted || !splits)?;
                         fields.last.is_there |= *is_quoted;
                         self.bound(&fields)?;
                     }
@@ -275,7 +275,7 @@ impl Shell<'_, '_> {
                                 if splits && !is_quoted {
                                     for (c, is_quoted) in text {
                                         let c = c.to_string();
-                                        self.add(&mut fields, &c, is_quoted);
+                                        self.add(&mut fields, &c, is_quoted)?;
                                     }
                                 } else {
                                     fields.last.chars.extend(text);
@@ -290,7 +290,7 @@ impl Shell<'_, '_> {
                         }
                     }
                     let value = self.value(name, action)?;
-                    self.add(&mut fields, &value, *is_quoted || !splits);
+                    self.add(&mut fields, &value, *is_quoted || !splits)?;
                     fields.last.is_there |= *is_quoted;
                 }
             }
@@ -315,9 +315,12 @@ impl Shell<'_, '_> {
         Ok(())
     }
 
-    fn add(&self, fields: &mut Fields, text: &str, is_whole: bool) {
+    /// Adds what an expansion gave; also what is only separators is work.
+    fn add(&self, fields: &mut Fields, text: &str, is_whole: bool) -> Run<()> {
+        self.spend(text.len() as u64)?;
         let separators = (!is_whole).then(|| self.separators());
         fields.add(text, separators.as_deref());
+        Ok(())
     }
 
     /// The characters that split words.

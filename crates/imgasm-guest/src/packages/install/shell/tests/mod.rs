@@ -165,6 +165,7 @@ fn what_is_not_known_stops_a_script_by_name() {
         format!(": {}x; date", "{x ".repeat(30_000)),
         format!(": {}{{1..1000}}{{1..9}}; date", "a".repeat(240_000)),
         format!(": {}{{1..1000}}{{1..9}}; date", "'a'".repeat(60_000)),
+        format!("x='        '; for i in {}; do x=\"$x$x\"; done; : {}; date", "i ".repeat(16), "$x".repeat(80_000)),
         "x=aaaaaaaa; while :; do x=$x$x; set -- $x \"$@\" \"$@\"; done".to_owned(),
         format!("x=aaaaaaaa; for i in {}; do x=$x$x; done; : {}; date", "i ".repeat(16), "$x ".repeat(80_000)),
         format!("x=aaaaaaaa; for i in {}; do x=$x$x; done; set -- $x $x $x $x $x; : {}; date", "i ".repeat(16), "\"$@\"".repeat(40_000)),
