@@ -142,11 +142,7 @@ impl Base {
 
     /// The tree that the kernel makes, and the time within which it made it.
     fn edit_by_kernel(&self, edits: &[Edit], image: &Path) -> (Tree, std::ops::Range<Timestamp>) {
-        // The kernel stamps with a clock that is some milliseconds behind.
-        let pause = Duration::from_millis(30);
-        std::thread::sleep(pause);
-        let start = now();
-        std::thread::sleep(pause);
+        let start = self.unstamped_since();
         let mount = Mount::new(image, self.set.kind, Access::ReadWrite);
         for edit in edits {
             by_kernel(mount.path(), edit).unwrap_or_else(|e| panic!("{e}"));
@@ -162,16 +158,27 @@ impl Base {
             "all edits are valid"
         );
         model.check(&tree).unwrap_or_else(|e| panic!("{e}"));
-        // Times are cut to what the format can show.
-        let start = if self.set.limits.nanoseconds {
-            start
-        } else {
-            Timestamp {
-                nanoseconds: 0,
-                ..start
-            }
-        };
         (tree, start..end)
+    }
+
+    /// Waits until what the kernel stamps from now on differs from every time that the base has,
+    /// as the format shows it, and gives the moment.
+    fn unstamped_since(&self) -> Timestamp {
+        // The kernel stamps with a clock that is some milliseconds behind.
+        let pause = Duration::from_millis(30);
+        std::thread::sleep(pause);
+        let mut start = now();
+        if !self.set.limits.nanoseconds {
+            start = Timestamp {
+                seconds: start.seconds + 1,
+                nanoseconds: 0,
+            };
+            while now() < start {
+                std::thread::sleep(pause);
+            }
+        }
+        std::thread::sleep(pause);
+        start
     }
 
     /// Lets the kernel work on the engine's image, and checks it once more.
