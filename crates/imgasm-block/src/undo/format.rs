@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 8 | `IMGUNDO2` |
+//! | 8 | `IMGUNDO3` |
 //! | 8 | inode number of the image on the host; of a block device, its device number |
 //! | 8 | length of the image before |
 //! | 8 | length of the image after |
@@ -11,11 +11,13 @@
 //! | 32 | SHA-256 of all bytes before it |
 //!
 //! A record is the offset (8) and length (8) of a range, its kind (8: 0 if it held zeros, 1 if it
-//! held data, which follows), and for each 512 bytes of the range, the first 16 bytes of the
-//! SHA-256 of what they are to hold. Numbers are little-endian.
+//! held data, which follows), and for each 512 bytes of the range, the XXH3 (8) of what they are to
+//! hold. Numbers are little-endian.
 //!
 //! The new content is known per 512 bytes, because an interrupted write leaves a range that is new
-//! up to some sector and old from there on.
+//! up to some sector and old from there on. It is known by its XXH3 (xxHash's specification 0.2.0,
+//! 64 bits, no seed), which tells apart what happens, not what somebody contrives: whoever could
+//! write such sectors into the image could write any others.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -23,10 +25,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+use twox_hash::XxHash3_64;
 
 use crate::{Digest, Error, Result};
 
-const MAGIC: [u8; 8] = *b"IMGUNDO2";
+const MAGIC: [u8; 8] = *b"IMGUNDO3";
 
 /// Most bytes in one record, so that a damaged length cannot ask for much memory.
 pub(super) const RECORD_BYTES: u64 = 1 << 20;
@@ -37,17 +40,9 @@ pub(super) const SECTOR_LEN: usize = 512;
 const KIND_ZEROS: u64 = 0;
 const KIND_DATA: u64 = 1;
 
-/// The beginning of a SHA-256.
-pub(super) type SectorDigest = [u8; 16];
-
-/// The digest of one sector.
-pub(super) fn sector_digest(sector: &[u8]) -> SectorDigest {
-    let digest = Digest::of(sector);
-    let (first, _) = digest
-        .as_bytes()
-        .split_first_chunk()
-        .expect("16 of 32 bytes");
-    *first
+/// What a sector is known by.
+pub(super) fn sum_of_sector(sector: &[u8]) -> u64 {
+    XxHash3_64::oneshot(sector)
 }
 
 /// What holds for a change as a whole.
@@ -66,8 +61,8 @@ pub(super) struct Record {
     pub(super) range: Range<u64>,
     /// What it held; `None` if that was zeros.
     pub(super) old: Option<Vec<u8>>,
-    /// What its sectors are to hold.
-    pub(super) new: Vec<SectorDigest>,
+    /// What its sectors are to hold, by their [sums](sum_of_sector).
+    pub(super) new: Vec<u64>,
 }
 
 /// Writes an undo file.
@@ -98,7 +93,8 @@ impl<W: Write> Writer<W> {
         if let Some(old) = &record.old {
             self.put(old)?;
         }
-        self.put(record.new.as_flattened())
+        let new: Vec<_> = record.new.iter().map(|sum| sum.to_le_bytes()).collect();
+        self.put(new.as_flattened())
     }
 
     pub(super) fn finish(mut self) -> io::Result<()> {
@@ -185,13 +181,12 @@ impl Reader {
         };
         let old = (kind == KIND_DATA).then(|| bytes(len)).transpose();
         let old = old.map_err(failed)?;
-        let digest_len = size_of::<SectorDigest>();
-        let new = bytes(len.div_ceil(SECTOR_LEN) * digest_len).map_err(failed)?;
+        let new = bytes(len.div_ceil(SECTOR_LEN) * size_of::<u64>()).map_err(failed)?;
         let (new, _) = new.as_chunks();
         Ok(Record {
             range: start..end,
             old,
-            new: new.to_vec(),
+            new: new.iter().copied().map(u64::from_le_bytes).collect(),
         })
     }
 

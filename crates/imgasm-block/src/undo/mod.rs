@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::bytes::{byte_len, is_zero};
 use super::{BlockDevice, Change, Delta, Error, FileDevice, Result, pool};
-use format::{Header, RECORD_BYTES, Reader, Record, SECTOR_LEN, Writer, sector_digest};
+use format::{Header, RECORD_BYTES, Reader, Record, SECTOR_LEN, Writer, sum_of_sector};
 
 /// What was found and done about a change in place that had been interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(super) fn write(image: &FileDevice, delta: &Delta, changes: &[Change]) -> Re
     let record = |(range, is_data): (Range<u64>, bool)| {
         let mut bytes = vec![0; index(range.end - range.start)];
         delta.read_at(range.start, &mut bytes)?;
-        let new = bytes.chunks(SECTOR_LEN).map(sector_digest).collect();
+        let new = bytes.chunks(SECTOR_LEN).map(sum_of_sector).collect();
         if is_data {
             image.read_padded(range.start, &mut bytes)?;
         }
@@ -213,7 +213,7 @@ fn is_changed(image: &FileDevice, undo: &Path, reader: &mut Reader) -> Result<bo
             };
             if !is_old {
                 changed = true;
-                if sector_digest(sector) != record.new[number] {
+                if sum_of_sector(sector) != record.new[number] {
                     return Err(mismatch(record.range.start + byte_len(&now[..at])));
                 }
             }

@@ -1,6 +1,7 @@
 //! The boot sector: where everything lies on a FAT volume.
 //!
-//! Source: Microsoft, "FAT32 File System Specification" 1.03, "Boot Sector and BPB".
+//! Source: Microsoft, "FAT32 File System Specification" 1.03, "Boot Sector and BPB"; the fields have
+//! the names that Linux gives them (`include/uapi/linux/msdos_fs.h`).
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
@@ -18,45 +19,45 @@ const MOST_FAT12: u32 = 4084;
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawCommon {
-    jump: [u8; 3],
-    oem_name: [u8; 8],
-    bytes_per_sector: U16,
-    sectors_per_cluster: u8,
-    reserved_sectors: U16,
+    ignored: [u8; 3],
+    system_id: [u8; 8],
+    sector_size: U16,
+    sec_per_clus: u8,
+    reserved: U16,
     fats: u8,
-    root_entries: U16,
-    total_sectors_16: U16,
+    dir_entries: U16,
+    sectors: U16,
     media: u8,
-    sectors_per_fat_16: U16,
-    sectors_per_track: U16,
+    fat_length: U16,
+    secs_track: U16,
     heads: U16,
-    hidden_sectors: U32,
-    total_sectors_32: U32,
+    hidden: U32,
+    total_sect: U32,
 }
 
 /// What follows on FAT32; on FAT12 and FAT16 the last fields follow at once.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawFat32 {
-    sectors_per_fat_32: U32,
-    extended_flags: U16,
+    length: U32,
+    flags: U16,
     version: U16,
     root_cluster: U32,
-    fs_info_sector: U16,
-    backup_boot_sector: U16,
-    reserved: [u8; 12],
+    info_sector: U16,
+    backup_boot: U16,
+    reserved2: [u8; 12],
 }
 
 /// The last fields.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawTail {
-    drive: u8,
+    drive_number: u8,
     state: u8,
-    extended_signature: u8,
-    volume_id: U32,
-    volume_label: [u8; 11],
-    type_label: [u8; 8],
+    signature: u8,
+    vol_id: U32,
+    vol_label: [u8; 11],
+    fs_type: [u8; 8],
 }
 
 /// How many bits an entry of the FAT has.
@@ -131,10 +132,10 @@ impl Geometry {
     pub fn decode(sector: &[u8; BOOT_LEN], device_len: u64) -> Result<Self, String> {
         let short = || "the boot sector is too short".to_owned();
         let (raw, rest) = RawCommon::ref_from_prefix(sector.as_slice()).map_err(|_| short())?;
-        if sector[510..] != [0x55, 0xaa] || !matches!(raw.jump[0], 0xeb | 0xe9) {
+        if sector[510..] != [0x55, 0xaa] || !matches!(raw.ignored[0], 0xeb | 0xe9) {
             return Err("the first sector is not a boot sector".to_owned());
         }
-        let (large, rest) = if raw.sectors_per_fat_16.get() == 0 {
+        let (large, rest) = if raw.fat_length.get() == 0 {
             let (large, rest) = RawFat32::ref_from_prefix(rest).map_err(|_| short())?;
             (Some(large), rest)
         } else {
@@ -148,20 +149,20 @@ impl Geometry {
 
     /// Computes where everything lies, and checks only what the computation needs.
     fn lay_out(raw: &RawCommon, large: Option<&RawFat32>, tail: &RawTail) -> Result<Self, String> {
-        let sector_size = u32::from(raw.bytes_per_sector.get());
-        let per_cluster = u32::from(raw.sectors_per_cluster);
+        let sector_size = u32::from(raw.sector_size.get());
+        let per_cluster = u32::from(raw.sec_per_clus);
         if !(512..=4096).contains(&sector_size) || !sector_size.is_power_of_two() {
             return Err(format!("sectors of {sector_size} bytes"));
         }
         if !per_cluster.is_power_of_two() {
             return Err(format!("clusters of {per_cluster} sectors"));
         }
-        let reserved = u32::from(raw.reserved_sectors.get());
-        let sectors_per_fat = large.map_or(u32::from(raw.sectors_per_fat_16.get()), |large| {
-            large.sectors_per_fat_32.get()
+        let reserved = u32::from(raw.reserved.get());
+        let sectors_per_fat = large.map_or(u32::from(raw.fat_length.get()), |large| {
+            large.length.get()
         });
-        let total_sectors = match raw.total_sectors_16.get() {
-            0 => raw.total_sectors_32.get(),
+        let total_sectors = match raw.sectors.get() {
+            0 => raw.total_sect.get(),
             few => few.into(),
         };
         // All of these are below 2^54, so that nothing can overflow.
@@ -169,7 +170,7 @@ impl Geometry {
         let fat_offset = bytes(reserved);
         let fat_len = bytes(sectors_per_fat);
         let root_offset = fat_offset + u64::from(raw.fats) * fat_len;
-        let root_len = u64::from(raw.root_entries.get()) * u64::from(ENTRY_LEN);
+        let root_len = u64::from(raw.dir_entries.get()) * u64::from(ENTRY_LEN);
         let data_offset = root_offset + root_len.next_multiple_of(sector_size.into());
         let total_len = bytes(total_sectors);
         let cluster_size = sector_size * per_cluster;
@@ -180,8 +181,8 @@ impl Geometry {
             let number = u32::from(number);
             (number != 0 && number < reserved).then(|| bytes(number))
         };
-        let flags = large.map_or(0, |large| large.extended_flags.get());
-        let extended = tail.extended_signature == 0x29;
+        let flags = large.map_or(0, |large| large.flags.get());
+        let extended = tail.signature == 0x29;
         Ok(Self {
             width: match (large, clusters) {
                 (Some(_), _) => Width::Fat32,
@@ -211,13 +212,13 @@ impl Geometry {
                 }
             },
             data_offset,
-            fs_info_offset: large.and_then(|large| in_reserved(large.fs_info_sector.get())),
-            backup_offset: large.and_then(|large| in_reserved(large.backup_boot_sector.get())),
+            fs_info_offset: large.and_then(|large| in_reserved(large.info_sector.get())),
+            backup_offset: large.and_then(|large| in_reserved(large.backup_boot.get())),
             total_len,
             media: raw.media,
-            volume_id: if extended { tail.volume_id.get() } else { 0 },
+            volume_id: if extended { tail.vol_id.get() } else { 0 },
             label: if extended {
-                tail.volume_label
+                tail.vol_label
             } else {
                 *b"NO NAME    "
             },

@@ -1,7 +1,8 @@
 //! The bytes of a directory: short entries, and the long names spread over the entries before them.
 //!
 //! Source: Microsoft, "FAT32 File System Specification" 1.03, "FAT Directory Structure" and "FAT
-//! Long Directory Entries".
+//! Long Directory Entries"; the fields have the names that Linux gives them
+//! (`include/uapi/linux/msdos_fs.h`).
 
 use std::collections::BTreeSet;
 
@@ -43,16 +44,16 @@ pub const DOTS: [[u8; 11]; 2] = [*b".          ", *b"..         "];
 #[repr(C)]
 pub struct RawEntry {
     name: [u8; 11],
-    attributes: u8,
-    lower_case: u8,
-    created_hundredths: u8,
-    created_time: U16,
-    created_date: U16,
-    accessed_date: U16,
-    cluster_high: U16,
-    modified_time: U16,
-    modified_date: U16,
-    cluster_low: U16,
+    attr: u8,
+    lcase: u8,
+    ctime_cs: u8,
+    ctime: U16,
+    cdate: U16,
+    adate: U16,
+    starthi: U16,
+    time: U16,
+    date: U16,
+    start: U16,
     size: U32,
 }
 
@@ -62,16 +63,16 @@ impl RawEntry {
         let civil = Civil::new(now);
         let mut entry = Self {
             name,
-            attributes: attribute::DIRECTORY,
-            lower_case: 0,
-            created_hundredths: 0,
-            created_time: U16::new(civil.time()),
-            created_date: U16::new(civil.date()),
-            accessed_date: U16::new(civil.date()),
-            cluster_high: U16::ZERO,
-            modified_time: U16::new(civil.time()),
-            modified_date: U16::new(civil.date()),
-            cluster_low: U16::ZERO,
+            attr: attribute::DIRECTORY,
+            lcase: 0,
+            ctime_cs: 0,
+            ctime: U16::new(civil.time()),
+            cdate: U16::new(civil.date()),
+            adate: U16::new(civil.date()),
+            starthi: U16::ZERO,
+            time: U16::new(civil.time()),
+            date: U16::new(civil.date()),
+            start: U16::ZERO,
             size: U32::ZERO,
         };
         entry.set_cluster(cluster);
@@ -82,27 +83,27 @@ impl RawEntry {
     pub fn set_cluster(&mut self, cluster: u32) {
         let [low, high] = [cluster & 0xffff, cluster >> 16]
             .map(|half| U16::new(u16::try_from(half).expect("16 bits")));
-        self.cluster_low = low;
-        self.cluster_high = high;
+        self.start = low;
+        self.starthi = high;
     }
 
     /// Sets when the file last changed.
     pub fn set_modified(&mut self, time: Timestamp) {
         let civil = Civil::new(time);
-        self.modified_date = U16::new(civil.date());
-        self.modified_time = U16::new(civil.time());
+        self.date = U16::new(civil.date());
+        self.time = U16::new(civil.time());
     }
 
     /// Sets when the file was last read; FAT keeps the day only.
     pub fn set_accessed(&mut self, time: Timestamp) {
-        self.accessed_date = U16::new(Civil::new(time).date());
+        self.adate = U16::new(Civil::new(time).date());
     }
 
     /// Sets or clears the attribute that the file is not to be written.
     pub fn set_read_only(&mut self, read_only: bool) {
-        self.attributes &= !attribute::READ_ONLY;
+        self.attr &= !attribute::READ_ONLY;
         if read_only {
-            self.attributes |= attribute::READ_ONLY;
+            self.attr |= attribute::READ_ONLY;
         }
     }
 }
@@ -111,14 +112,14 @@ impl RawEntry {
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawPart {
-    order: u8,
-    name_1: [U16; 5],
-    attributes: u8,
-    kind: u8,
-    checksum: u8,
-    name_2: [U16; 6],
-    cluster: U16,
-    name_3: [U16; 2],
+    id: u8,
+    name0_4: [U16; 5],
+    attr: u8,
+    reserved: u8,
+    alias_checksum: u8,
+    name5_10: [U16; 6],
+    start: U16,
+    name11_12: [U16; 2],
 }
 
 /// A file or directory, as its entry describes it.
@@ -203,13 +204,13 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
             let problem = format!("entry {slot} lies behind the directory's end");
             listing.problems.push(problem);
         }
-        if raw.attributes & attribute::MASK == attribute::LONG_NAME {
+        if raw.attr & attribute::MASK == attribute::LONG_NAME {
             if let Ok(part) = RawPart::read_from_bytes(bytes) {
                 long.add(&part, slot, &mut listing.problems);
             }
             continue;
         }
-        if raw.attributes & attribute::VOLUME != 0 {
+        if raw.attr & attribute::VOLUME != 0 {
             long.abandon(slot, &mut listing.problems);
             // The first one counts.
             listing.label.get_or_insert(raw.name);
@@ -217,7 +218,7 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
         }
         let name = long
             .finish(&raw.name, slot, &mut listing.problems)
-            .unwrap_or_else(|| short_name(raw.name, raw.lower_case));
+            .unwrap_or_else(|| short_name(raw.name, raw.lcase));
         let dots = DOTS.contains(&raw.name);
         if !dots && (matches!(name.as_str(), "" | "." | "..") || name.contains(['/', '\0'])) {
             listing
@@ -226,22 +227,22 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
             continue;
         }
         let high = match width {
-            Width::Fat32 => raw.cluster_high.get(),
+            Width::Fat32 => raw.starthi.get(),
             Width::Fat12 | Width::Fat16 => 0,
         };
         listing.entries.push(Entry {
             name,
             short: raw.name,
-            attributes: raw.attributes,
-            cluster: u32::from(high) << 16 | u32::from(raw.cluster_low.get()),
+            attributes: raw.attr,
+            cluster: u32::from(high) << 16 | u32::from(raw.start.get()),
             size: raw.size.get(),
             created: time::decode(
-                raw.created_date.get(),
-                raw.created_time.get(),
-                raw.created_hundredths,
+                raw.cdate.get(),
+                raw.ctime.get(),
+                raw.ctime_cs,
             ),
-            accessed: time::decode(raw.accessed_date.get(), 0, 0),
-            modified: time::decode(raw.modified_date.get(), raw.modified_time.get(), 0),
+            accessed: time::decode(raw.adate.get(), 0, 0),
+            modified: time::decode(raw.date.get(), raw.time.get(), 0),
             slot,
         });
     }
@@ -299,17 +300,17 @@ impl LongName {
     }
 
     fn add(&mut self, part: &RawPart, slot: usize, problems: &mut Vec<String>) {
-        let order = part.order & !LAST_PART;
-        if part.order & LAST_PART != 0 {
+        let order = part.id & !LAST_PART;
+        if part.id & LAST_PART != 0 {
             self.abandon(slot, problems);
             self.next = order;
-            self.checksum = part.checksum;
+            self.checksum = part.alias_checksum;
         }
         let fits = order != 0
             && usize::from(order) <= MAX_PARTS
             && order == self.next
-            && part.checksum == self.checksum
-            && (part.order & LAST_PART != 0 || self.is_open());
+            && part.alias_checksum == self.checksum
+            && (part.id & LAST_PART != 0 || self.is_open());
         if !fits {
             problems.push(format!(
                 "entry {slot} is a part of a long name without the others"
@@ -317,7 +318,7 @@ impl LongName {
             *self = Self::default();
             return;
         }
-        let units = part.name_1.iter().chain(&part.name_2).chain(&part.name_3);
+        let units = part.name0_4.iter().chain(&part.name5_10).chain(&part.name11_12);
         let mut all: Vec<u16> = units.map(|unit| unit.get()).collect();
         debug_assert_eq!(all.len(), PART_LEN);
         all.append(&mut self.units);
