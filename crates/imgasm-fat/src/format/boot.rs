@@ -158,9 +158,8 @@ impl Geometry {
             return Err(format!("clusters of {per_cluster} sectors"));
         }
         let reserved = u32::from(raw.reserved.get());
-        let sectors_per_fat = large.map_or(u32::from(raw.fat_length.get()), |large| {
-            large.length.get()
-        });
+        let sectors_per_fat =
+            large.map_or(u32::from(raw.fat_length.get()), |large| large.length.get());
         let total_sectors = match raw.sectors.get() {
             0 => raw.total_sect.get(),
             few => few.into(),

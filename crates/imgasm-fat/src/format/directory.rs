@@ -236,11 +236,7 @@ pub fn decode(bytes: &[u8], width: Width) -> Listing {
             attributes: raw.attr,
             cluster: u32::from(high) << 16 | u32::from(raw.start.get()),
             size: raw.size.get(),
-            created: time::decode(
-                raw.cdate.get(),
-                raw.ctime.get(),
-                raw.ctime_cs,
-            ),
+            created: time::decode(raw.cdate.get(), raw.ctime.get(), raw.ctime_cs),
             accessed: time::decode(raw.adate.get(), 0, 0),
             modified: time::decode(raw.date.get(), raw.time.get(), 0),
             slot,
@@ -318,7 +314,11 @@ impl LongName {
             *self = Self::default();
             return;
         }
-        let units = part.name0_4.iter().chain(&part.name5_10).chain(&part.name11_12);
+        let units = part
+            .name0_4
+            .iter()
+            .chain(&part.name5_10)
+            .chain(&part.name11_12);
         let mut all: Vec<u16> = units.map(|unit| unit.get()).collect();
         debug_assert_eq!(all.len(), PART_LEN);
         all.append(&mut self.units);
