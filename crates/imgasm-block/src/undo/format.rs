@@ -41,8 +41,11 @@ const KIND_ZEROS: u64 = 0;
 const KIND_DATA: u64 = 1;
 
 /// What a sector is known by.
-pub(super) fn sum_of_sector(sector: &[u8]) -> u64 {
-    XxHash3_64::oneshot(sector)
+pub(super) type Sum = [u8; 8];
+
+/// The sum of one sector; the last of an image may be shorter.
+pub(super) fn sum_of_sector(sector: &[u8]) -> Sum {
+    XxHash3_64::oneshot(sector).to_le_bytes()
 }
 
 /// What holds for a change as a whole.
@@ -61,8 +64,8 @@ pub(super) struct Record {
     pub(super) range: Range<u64>,
     /// What it held; `None` if that was zeros.
     pub(super) old: Option<Vec<u8>>,
-    /// What its sectors are to hold, by their [sums](sum_of_sector).
-    pub(super) new: Vec<u64>,
+    /// What its sectors are to hold.
+    pub(super) new: Vec<Sum>,
 }
 
 /// Writes an undo file.
@@ -93,8 +96,7 @@ impl<W: Write> Writer<W> {
         if let Some(old) = &record.old {
             self.put(old)?;
         }
-        let new: Vec<_> = record.new.iter().map(|sum| sum.to_le_bytes()).collect();
-        self.put(new.as_flattened())
+        self.put(record.new.as_flattened())
     }
 
     pub(super) fn finish(mut self) -> io::Result<()> {
@@ -181,12 +183,12 @@ impl Reader {
         };
         let old = (kind == KIND_DATA).then(|| bytes(len)).transpose();
         let old = old.map_err(failed)?;
-        let new = bytes(len.div_ceil(SECTOR_LEN) * size_of::<u64>()).map_err(failed)?;
+        let new = bytes(len.div_ceil(SECTOR_LEN) * size_of::<Sum>()).map_err(failed)?;
         let (new, _) = new.as_chunks();
         Ok(Record {
             range: start..end,
             old,
-            new: new.iter().copied().map(u64::from_le_bytes).collect(),
+            new: new.to_vec(),
         })
     }
 
@@ -228,4 +230,18 @@ fn numbers<const N: usize>(input: &mut impl Read) -> io::Result<[u64; N]> {
         *number = u64::from_le_bytes(bytes);
     }
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_xxhsum() {
+        let sector: Vec<u8> = (0..=250).cycle().take(SECTOR_LEN).collect();
+        // As `xxhsum -H3` of xxHash has them.
+        let sum = |len: usize| u64::from_le_bytes(sum_of_sector(&sector[..len]));
+        assert_eq!(sum(SECTOR_LEN), 0x5c02_1aac_1395_4143);
+        assert_eq!(sum(100), 0x004e_4f92_1a64_bd1c);
+    }
 }
