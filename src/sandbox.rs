@@ -20,7 +20,7 @@ use landlock::{
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
+    SeccompRule, sock_filter,
 };
 
 use crate::private;
@@ -111,10 +111,31 @@ const REFUSED_IOCTLS: [u64; 2] = [TIOCSTI, TIOCLINUX];
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541C;
 
-/// The calls of the x32 ABI, which an `x86_64` kernel may offer beside its own: the same numbers with
-/// this bit, or numbers from this range with it (`arch/x86/entry/syscalls/syscall_64.tbl`).
+/// Refuses all calls of the x32 ABI, which an `x86_64` kernel may offer beside its own: those whose
+/// number has this bit (`__X32_SYSCALL_BIT` in `arch/x86/include/uapi/asm/unistd.h`). One instruction
+/// does what would be a hundred numbers, and the kernel tries each call on a filter as it takes it.
 #[cfg(target_arch = "x86_64")]
-const X32: (i64, std::ops::Range<i64>) = (0x4000_0000, 512..548);
+const REFUSE_X32: [sock_filter; 3] = [
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+    instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0x4000_0000, 1),
+    instruction(
+        libc::BPF_RET | libc::BPF_K,
+        libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned(),
+        0,
+    ),
+];
+
+/// An instruction of classic BPF; `skipped` follow it if it tests what does not hold.
+#[cfg(target_arch = "x86_64")]
+#[allow(clippy::cast_possible_truncation)] // Codes are of 16 bits.
+const fn instruction(code: u32, k: u32, skipped: u8) -> sock_filter {
+    sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: skipped,
+        k,
+    }
+}
 
 /// What a command needs of the host's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -292,15 +313,13 @@ fn removing(state: &State) -> impl Iterator<Item = Result<PathBeneath<PathFd>, R
 }
 
 fn restrict_calls() -> Result<(), seccompiler::Error> {
+    seccompiler::apply_filter(&filter()?)
+}
+
+/// What refuses the calls.
+fn filter() -> Result<BpfProgram, seccompiler::Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    #[cfg(target_arch = "x86_64")]
-    {
-        let (bit, own) = X32;
-        let same: Vec<i64> = rules.keys().copied().collect();
-        let others = same.into_iter().chain(own);
-        rules.extend(others.map(|call| (call | bit, Vec::new())));
-    }
     let is = |request| {
         let condition =
             SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request);
@@ -314,6 +333,69 @@ fn restrict_calls() -> Result<(), seccompiler::Error> {
         SeccompAction::Errno(libc::EPERM.unsigned_abs()),
         std::env::consts::ARCH.try_into()?,
     )?;
-    let program: BpfProgram = filter.try_into()?;
-    seccompiler::apply_filter(&program)
+    let program = BpfProgram::try_from(filter)?;
+    #[cfg(target_arch = "x86_64")]
+    let program = [REFUSE_X32.to_vec(), program].concat();
+    Ok(program)
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    /// `AUDIT_ARCH_X86_64` in `linux/audit.h`.
+    const X86_64: u32 = 0xc000_003e;
+
+    /// What a filter gives for a call, as the kernel runs it (`Documentation/networking/filter.rst`).
+    fn verdict(program: &[sock_filter], number: i64, second_argument: u32) -> u32 {
+        // `struct seccomp_data`, by words of 32 bits.
+        let mut data = [0; 16];
+        data[0] = u32::try_from(number).unwrap();
+        data[1] = X86_64;
+        data[6] = second_argument;
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            let holds = match code {
+                0x20 => {
+                    accumulator = data[k as usize / 4];
+                    continue;
+                }
+                0x05 => {
+                    at += k as usize;
+                    continue;
+                }
+                0x06 => return k,
+                0x15 => accumulator == k,
+                0x45 => accumulator & k != 0,
+                other => panic!("instruction {other:#x}"),
+            };
+            at += usize::from(if holds { jt } else { jf });
+        }
+    }
+
+    #[test]
+    fn calls_are_refused_by_both_of_their_numbers() {
+        let program = filter().unwrap();
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+        for call in 0..600 {
+            let is_refused = REFUSED.contains(&call);
+            let expected = if is_refused {
+                refused
+            } else {
+                libc::SECCOMP_RET_ALLOW
+            };
+            assert_eq!(verdict(&program, call, 0), expected, "{call}");
+            assert_eq!(verdict(&program, call | 0x4000_0000, 0), refused, "{call}");
+        }
+        for (request, expected) in [
+            (TIOCSTI, refused),
+            (TIOCLINUX, refused),
+            (0x5401, libc::SECCOMP_RET_ALLOW),
+        ] {
+            let request = u32::try_from(request).unwrap();
+            assert_eq!(verdict(&program, libc::SYS_ioctl, request), expected);
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use diffy::DiffOptions;
 use sha2::{Digest as _, Sha256};
-use similar::TextDiff;
 
 use super::change::ContentChange;
 use super::raw::{self, Ranges, SECTOR_BYTES};
@@ -285,12 +285,33 @@ fn lines(path: &ImagePath, old: File<'_>, new: File<'_>, work: &mut Work) -> Res
     if !work.take_lines(old, new) {
         return Ok(None);
     }
-    let diff = TextDiff::from_lines(old, new);
-    let mut hunks = diff.unified_diff();
+    let mut options = DiffOptions::new();
+    let patch = options
+        .set_context_len(CONTEXT_LINES)
+        .create_patch(old, new);
     Ok(Some(Lines {
-        hunks: hunks.context_radius(CONTEXT_LINES).to_string(),
+        hunks: patch.hunks().iter().map(hunk).collect(),
         are_secret: [old, new].iter().any(|text| secret::is_secret(path, text)),
     }))
+}
+
+/// A hunk as `diff -u` shows it, without its files' names.
+fn hunk(hunk: &diffy::Hunk<'_, str>) -> String {
+    use diffy::Line;
+    let mut text = format!("@@ -{} +{} @@\n", hunk.old_range(), hunk.new_range());
+    for line in hunk.lines() {
+        let (sign, line) = match line {
+            Line::Context(line) => (' ', line),
+            Line::Delete(line) => ('-', line),
+            Line::Insert(line) => ('+', line),
+        };
+        text.push(sign);
+        text.push_str(line);
+        if !line.ends_with('\n') {
+            text.push_str("\n\\ No newline at end of file\n");
+        }
+    }
+    text
 }
 
 /// The content as text, if a person could read it as such.

@@ -129,7 +129,7 @@ fn distance(old: &[usize], new: &[usize], most: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use similar::{ChangeTag, TextDiff};
+    use diffy::{DiffOptions, Line};
 
     #[test]
     fn the_distance_is_that_of_the_comparison() {
@@ -152,9 +152,10 @@ mod tests {
                     .concat()
             };
             let (a, b) = (lines(&old), lines(&new));
-            let diff = TextDiff::from_lines(&a, &b);
-            let changed = |change: &similar::Change<&str>| change.tag() != ChangeTag::Equal;
-            let expected = diff.iter_all_changes().filter(changed).count() as u64;
+            let patch = DiffOptions::new().create_patch(&a, &b);
+            let lines = patch.hunks().iter().flat_map(|hunk| hunk.lines());
+            let is_changed = |line: &&Line<'_, str>| !matches!(line, Line::Context(_));
+            let expected = lines.filter(is_changed).count() as u64;
             assert_eq!(distance(&old, &new, 100), Some(expected), "{old:?} {new:?}");
             if expected > 0 {
                 assert_eq!(distance(&old, &new, expected - 1), None);

@@ -1,7 +1,8 @@
 //! The copy-on-write delta: what an edit changes, above a base that stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
+use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -12,7 +13,7 @@ pub use super::spill::BLOCK_BYTES;
 use super::spill::{BLOCK_LEN, Slot, Store};
 use super::{BlockDevice, Result};
 
-/// How much of a change is copied in one step.
+/// How much of a change is compared or copied in one step.
 const STEP_BYTES: u64 = 1 << 20;
 
 /// How many bytes of changed blocks are kept in memory before they go to a temporary file.
@@ -23,8 +24,44 @@ const MEMORY_LIMIT_BYTES: u64 = 64 << 20;
 enum Entry {
     /// All zeros, stored nowhere.
     Zero,
-    /// Its bytes lie in the store.
+    /// Its bytes, which are not all zeros, lie in the store.
     Data(Slot),
+}
+
+impl Entry {
+    fn kind(self) -> ChangeKind {
+        match self {
+            Self::Zero => ChangeKind::Zero,
+            Self::Data(_) => ChangeKind::Data,
+        }
+    }
+
+    /// The entry that carries this one on, `count` blocks further.
+    fn after(self, count: u64) -> Self {
+        match self {
+            Self::Zero => Self::Zero,
+            Self::Data(slot) => Self::Data(slot.after(count)),
+        }
+    }
+}
+
+/// Entries as runs of blocks that are all zeros, or whose bytes lie one after the other in the store.
+/// No run is longer than [`STEP_BYTES`]. The entry is that of its first block.
+fn runs(entries: btree_map::Range<'_, u64, Entry>) -> impl Iterator<Item = (Range<u64>, Entry)> {
+    let mut entries = entries.peekable();
+    iter::from_fn(move || {
+        let (&first, &entry) = entries.next()?;
+        let mut past = first + 1;
+        let goes_on = |past, block, next| block == past && next == entry.after(past - first);
+        while past - first < STEP_BYTES / BLOCK_BYTES
+            && entries
+                .next_if(|&(&block, &next)| goes_on(past, block, next))
+                .is_some()
+        {
+            past += 1;
+        }
+        Some((first..past, entry))
+    })
 }
 
 /// A device that reads from a base and keeps what is written to itself.
@@ -124,42 +161,52 @@ impl Delta {
     pub fn changes(&self) -> Result<Vec<Change>> {
         let state = self.read_state();
         let mut changes: Vec<Change> = Vec::new();
-        let mut now = vec![0; BLOCK_LEN];
-        let mut before = vec![0; BLOCK_LEN];
+        let mut add = |range: Range<u64>, kind| match changes.last_mut() {
+            Some(last) if last.kind == kind && last.range.end == range.start => {
+                last.range.end = range.end;
+            }
+            _ => changes.push(Change { range, kind }),
+        };
+        let (mut now, mut before) = (Vec::new(), Vec::new());
         // The next range in which the base holds data; its holes are not read.
         let mut data = self.base.next_data(0)?;
-        for (&block, &entry) in &state.entries {
-            let range = self.block_range(block);
-            let len = index(range.end - range.start);
-            if data.as_ref().is_some_and(|data| data.end <= range.start) {
-                data = self.base.next_data(range.start)?;
-            }
-            match &data {
-                Some(data) if data.start < range.end => {
-                    self.base.read_padded(range.start, &mut before[..len])?;
+        for (blocks, entry) in runs(state.entries.range(..)) {
+            let (mut first, kind) = (blocks.start, entry.kind());
+            while first < blocks.end {
+                let start = first * BLOCK_BYTES;
+                if data.as_ref().is_some_and(|data| data.end <= start) {
+                    data = self.base.next_data(start)?;
                 }
-                _ => before[..len].fill(0),
-            }
-            let (same, kind) = match entry {
-                Entry::Zero => (is_zero(&before[..len]), ChangeKind::Zero),
-                Entry::Data(slot) => {
-                    state.store.read(slot, 0, &mut now[..len])?;
-                    let kind = if is_zero(&now[..len]) {
-                        ChangeKind::Zero
-                    } else {
-                        ChangeKind::Data
-                    };
-                    (now[..len] == before[..len], kind)
+                let (past, is_hole) = match &data {
+                    Some(data) if data.start < start + BLOCK_BYTES => {
+                        (data.end.div_ceil(BLOCK_BYTES), false)
+                    }
+                    Some(data) => (data.start / BLOCK_BYTES, true),
+                    None => (blocks.end, true),
+                };
+                let range = self.bytes_of(first..past.min(blocks.end));
+                let entry = entry.after(first - blocks.start);
+                first = past;
+                if is_hole {
+                    if kind == ChangeKind::Data {
+                        add(range, kind);
+                    }
+                    continue;
                 }
-            };
-            if same {
-                continue;
-            }
-            match changes.last_mut() {
-                Some(last) if last.kind == kind && last.range.end == range.start => {
-                    last.range.end = range.end;
+                let len = index(range.end - range.start);
+                before.resize(len, 0);
+                self.base.read_padded(range.start, &mut before)?;
+                now.resize(len, 0);
+                match entry {
+                    Entry::Zero => now.fill(0),
+                    Entry::Data(slot) => state.store.read(slot, 0, &mut now)?,
                 }
-                _ => changes.push(Change { range, kind }),
+                let pieces = now.chunks(BLOCK_LEN).zip(before.chunks(BLOCK_LEN));
+                for (block, (now, before)) in (start / BLOCK_BYTES..).zip(pieces) {
+                    if now != before {
+                        add(self.bytes_of(block..block + 1), kind);
+                    }
+                }
             }
         }
         Ok(changes)
@@ -197,32 +244,75 @@ impl Delta {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bytes of a block, cut off at the end of the device.
-    fn block_range(&self, block: u64) -> Range<u64> {
-        let start = block * BLOCK_BYTES;
-        start..(start + BLOCK_BYTES).min(self.len)
+    /// The bytes of some blocks, cut off at the end of the device.
+    fn bytes_of(&self, blocks: Range<u64>) -> Range<u64> {
+        blocks.start * BLOCK_BYTES..(blocks.end * BLOCK_BYTES).min(self.len)
     }
 
-    /// Writes one block or a part of it.
-    fn write_block(&self, state: &mut State, offset: u64, data: &[u8]) -> Result<()> {
+    /// How many of the first bytes of `data`, which go to `offset`, are whole blocks of one kind, or a
+    /// part of one block, which has none. The last block of the device is whole however short it is.
+    fn leading(&self, offset: u64, data: &[u8]) -> (usize, Option<ChangeKind>) {
+        let past = index(offset % BLOCK_BYTES);
+        if past != 0 {
+            return (data.len().min(BLOCK_LEN - past), None);
+        }
+        let ends_device = offset + byte_len(data) == self.len;
+        let kind = |piece: &[u8]| match is_zero(piece) {
+            _ if piece.len() < BLOCK_LEN && !ends_device => None,
+            true => Some(ChangeKind::Zero),
+            false => Some(ChangeKind::Data),
+        };
+        let mut pieces = data.chunks(BLOCK_LEN);
+        let first = pieces.next().unwrap_or_default();
+        let first_kind = kind(first);
+        let others = pieces.take_while(|piece| first_kind.is_some() && kind(piece) == first_kind);
+        (
+            first.len() + others.map(<[u8]>::len).sum::<usize>(),
+            first_kind,
+        )
+    }
+
+    /// Writes a part of one block.
+    fn write_part(&self, state: &mut State, offset: u64, data: &[u8]) -> Result<()> {
         let block = offset / BLOCK_BYTES;
         let inside = index(offset % BLOCK_BYTES);
-        if let Some(&Entry::Data(slot)) = state.entries.get(&block) {
-            return state.store.write(slot, inside, data);
-        }
+        let range = self.bytes_of(block..block + 1);
         let mut bytes = [0; BLOCK_LEN];
-        let range = self.block_range(block);
-        let whole = byte_len(data) == range.end - range.start;
-        if !whole && !state.entries.contains_key(&block) {
-            self.base
-                .read_padded(range.start, &mut bytes[..index(range.end - range.start)])?;
+        let bytes = &mut bytes[..index(range.end - range.start)];
+        match state.entries.get(&block) {
+            Some(&Entry::Data(slot)) if !is_zero(data) => {
+                return state.store.write(slot, inside, data);
+            }
+            Some(&Entry::Data(slot)) => state.store.read(slot, 0, bytes)?,
+            Some(Entry::Zero) => {}
+            None => self.base.read_padded(range.start, bytes)?,
         }
         bytes[inside..inside + data.len()].copy_from_slice(data);
-        if is_zero(&bytes) {
+        if is_zero(bytes) {
             return self.zero_blocks(state, block..block + 1);
         }
-        let slot = state.store.add(&bytes)?;
-        state.entries.insert(block, Entry::Data(slot));
+        self.write_blocks(state, block, bytes)
+    }
+
+    /// Writes whole blocks, none of them all zeros.
+    fn write_blocks(&self, state: &mut State, first: u64, data: &[u8]) -> Result<()> {
+        let mut slots = Vec::with_capacity(data.len().div_ceil(BLOCK_LEN));
+        for block in first..first + byte_len(data).div_ceil(BLOCK_BYTES) {
+            slots.push(match state.entries.get(&block) {
+                Some(&Entry::Data(slot)) => slot,
+                _ => {
+                    let slot = state.store.take()?;
+                    state.entries.insert(block, Entry::Data(slot));
+                    slot
+                }
+            });
+        }
+        let mut rest = data;
+        for run in slots.chunk_by(|slot, next| slot.after(1) == *next) {
+            let (piece, following) = rest.split_at((run.len() * BLOCK_LEN).min(rest.len()));
+            state.store.write(run[0], 0, piece)?;
+            rest = following;
+        }
         Ok(())
     }
 
@@ -233,7 +323,8 @@ impl Delta {
             .range(blocks.clone())
             .map(|(&block, _)| block)
             .collect();
-        for block in changed {
+        // The slot that is given back last is taken first.
+        for block in changed.into_iter().rev() {
             if let Some(Entry::Data(slot)) = state.entries.remove(&block) {
                 state.store.release(slot);
             }
@@ -304,9 +395,9 @@ impl BlockDevice for Delta {
         let state = self.read_state();
         let blocks = offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES);
         let mut done = offset;
-        for (&block, &entry) in state.entries.range(blocks) {
-            let range = self.block_range(block);
-            let range = range.start.max(offset)..range.end.min(end);
+        for (blocks, entry) in runs(state.entries.range(blocks)) {
+            let of_run = self.bytes_of(blocks);
+            let range = of_run.start.max(offset)..of_run.end.min(end);
             let (below, rest) = buf[index(done - offset)..].split_at_mut(index(range.start - done));
             if !below.is_empty() {
                 self.base.read_padded(done, below)?;
@@ -315,9 +406,8 @@ impl BlockDevice for Delta {
             match entry {
                 Entry::Zero => piece.fill(0),
                 Entry::Data(slot) => {
-                    state
-                        .store
-                        .read(slot, index(range.start % BLOCK_BYTES), piece)?;
+                    let inside = index(range.start - of_run.start);
+                    state.store.read(slot, inside, piece)?;
                 }
             }
             done = range.end;
@@ -332,26 +422,23 @@ impl BlockDevice for Delta {
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         check_range(offset, byte_len(buf), self.len)?;
         let mut state = self.write_state();
-        let mut zeros: Option<Range<u64>> = None;
         let mut rest = buf;
         let mut at = offset;
         while !rest.is_empty() {
-            let block = at / BLOCK_BYTES;
-            let range = self.block_range(block);
-            let (piece, following) = rest.split_at(index(range.end - at).min(rest.len()));
-            let whole = at == range.start && byte_len(piece) == range.end - range.start;
-            if whole && is_zero(piece) {
-                zeros = Some(zeros.map_or(block, |run| run.start)..block + 1);
-            } else {
-                if let Some(run) = zeros.take() {
-                    self.zero_blocks(&mut state, run)?;
-                }
-                self.write_block(&mut state, at, piece)?;
-            }
+            let (len, kind) = self.leading(at, rest);
+            let (piece, following) = rest.split_at(len);
+            let first = at / BLOCK_BYTES;
             at += byte_len(piece);
+            match kind {
+                Some(ChangeKind::Data) => self.write_blocks(&mut state, first, piece)?,
+                Some(ChangeKind::Zero) => {
+                    self.zero_blocks(&mut state, first..at.div_ceil(BLOCK_BYTES))?;
+                }
+                None => self.write_part(&mut state, at - byte_len(piece), piece)?,
+            }
             rest = following;
         }
-        zeros.map_or(Ok(()), |run| self.zero_blocks(&mut state, run))
+        Ok(())
     }
 
     fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
@@ -371,18 +458,18 @@ impl BlockDevice for Delta {
         };
         if first_whole > past_whole {
             // Both ends lie inside one block.
-            return self.write_block(&mut state, offset, &zeros[..index(len)]);
+            return self.write_part(&mut state, offset, &zeros[..index(len)]);
         }
         let head = (first_whole * BLOCK_BYTES).min(end) - offset;
         if head > 0 {
-            self.write_block(&mut state, offset, &zeros[..index(head)])?;
+            self.write_part(&mut state, offset, &zeros[..index(head)])?;
         }
         if first_whole < past_whole {
             self.zero_blocks(&mut state, first_whole..past_whole)?;
         }
         let tail = end.saturating_sub((past_whole * BLOCK_BYTES).max(offset + head));
         if tail > 0 {
-            self.write_block(&mut state, end - tail, &zeros[..index(tail)])?;
+            self.write_part(&mut state, end - tail, &zeros[..index(tail)])?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::io;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 /// The stack of a thread that does a large job: as much as the main thread usually has.
@@ -25,7 +25,9 @@ static SHARERS: AtomicUsize = AtomicUsize::new(0);
 
 /// How many cores there are.
 pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    // The kernel is asked once: it takes several files.
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
 /// How many threads share work: one per core, or a job's part of them while several are under way

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use super::bytes::byte_len;
 use super::{Error, Result};
 
 /// Bytes in a block of the delta: a page of the host, and a block of most filesystems.
@@ -13,12 +14,24 @@ pub const BLOCK_BYTES: u64 = 4096;
 /// The same as a length in memory.
 pub(super) const BLOCK_LEN: usize = 4096;
 
-/// Blocks in one piece of memory: 1 MiB.
-const SLAB_SLOTS: u64 = 256;
+/// Bytes in one piece of memory.
+const SLAB_BYTES: u64 = 1 << 20;
 
 /// The place of a block in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(u64);
+
+impl Slot {
+    /// The slot `count` slots after this one.
+    pub(super) fn after(self, count: u64) -> Self {
+        Self(self.0 + count)
+    }
+
+    /// The offset into the store of the byte at `start` in this slot.
+    fn offset(self, start: usize) -> u64 {
+        self.0 * BLOCK_BYTES + u64::try_from(start).expect("inside a block")
+    }
+}
 
 /// Blocks without an order. The first ones live in memory, the others in the file.
 pub(super) struct Store {
@@ -39,10 +52,10 @@ enum Place {
 impl Store {
     /// An empty store; `dir` is where the file is made when the limit is reached.
     pub(super) fn new(memory_limit_bytes: u64, dir: PathBuf) -> Self {
-        let slabs = memory_limit_bytes / (SLAB_SLOTS * BLOCK_BYTES);
+        let slabs = memory_limit_bytes / SLAB_BYTES;
         Self {
             slabs: Vec::new(),
-            memory_slots: slabs * SLAB_SLOTS,
+            memory_slots: slabs * (SLAB_BYTES / BLOCK_BYTES),
             file: None,
             dir,
             next: 0,
@@ -55,12 +68,11 @@ impl Store {
         self.next - u64::try_from(self.free.len()).expect("a length fits 64 bits")
     }
 
-    /// Stores a block and says where.
-    pub(super) fn add(&mut self, block: &[u8; BLOCK_LEN]) -> Result<Slot> {
+    /// A slot for one more block, which holds whatever was there until it is written.
+    pub(super) fn take(&mut self) -> Result<Slot> {
         let reused = self.free.pop();
         let slot = reused.unwrap_or(Slot(self.next));
         self.make_room(slot)?;
-        self.write(slot, 0, block)?;
         if reused.is_none() {
             self.next += 1;
         }
@@ -69,9 +81,9 @@ impl Store {
 
     /// Makes the memory or the file that a slot lies in.
     fn make_room(&mut self, slot: Slot) -> Result<()> {
-        match self.place(slot) {
+        match self.place(slot.offset(0), BLOCK_LEN).0 {
             Place::Memory { slab, .. } if slab == self.slabs.len() => {
-                let len = BLOCK_LEN * usize::try_from(SLAB_SLOTS).expect("a small constant");
+                let len = usize::try_from(SLAB_BYTES).expect("a small constant");
                 self.slabs.push(vec![0; len].into_boxed_slice());
             }
             Place::File { offset } if self.file.is_none() => {
@@ -88,55 +100,64 @@ impl Store {
         self.free.push(slot);
     }
 
-    /// Changes bytes of a stored block, from `start` in it.
+    /// Changes bytes from `start` in a slot on; they may go on into the slots after it.
     pub(super) fn write(&mut self, slot: Slot, start: usize, data: &[u8]) -> Result<()> {
-        match self.place(slot) {
-            Place::Memory { slab, start: first } => {
-                let first = first + start;
-                self.slabs[slab][first..first + data.len()].copy_from_slice(data);
-                Ok(())
+        let (mut at, mut rest) = (slot.offset(start), data);
+        while !rest.is_empty() {
+            let (place, len) = self.place(at, rest.len());
+            let (piece, following) = rest.split_at(len);
+            match place {
+                Place::Memory { slab, start } => {
+                    self.slabs[slab][start..start + len].copy_from_slice(piece);
+                }
+                Place::File { offset } => {
+                    let written = self.file().write_all_at(piece, offset);
+                    written.map_err(|e| self.failed("write", offset, len, e))?;
+                }
             }
-            Place::File { offset } => {
-                let offset = offset + u64::try_from(start).expect("inside a block");
-                self.file()
-                    .write_all_at(data, offset)
-                    .map_err(|e| self.failed("write", offset, data.len(), e))
-            }
+            at += byte_len(piece);
+            rest = following;
         }
+        Ok(())
     }
 
-    /// Reads bytes of a stored block, from `start` in it.
+    /// Reads bytes from `start` in a slot on, and from the slots after it.
     pub(super) fn read(&self, slot: Slot, start: usize, buf: &mut [u8]) -> Result<()> {
-        match self.place(slot) {
-            Place::Memory { slab, start: first } => {
-                let first = first + start;
-                buf.copy_from_slice(&self.slabs[slab][first..first + buf.len()]);
-                Ok(())
+        let (mut at, mut rest) = (slot.offset(start), buf);
+        while !rest.is_empty() {
+            let (place, len) = self.place(at, rest.len());
+            let (piece, following) = rest.split_at_mut(len);
+            match place {
+                Place::Memory { slab, start } => {
+                    piece.copy_from_slice(&self.slabs[slab][start..start + len]);
+                }
+                Place::File { offset } => {
+                    let read = self.file().read_exact_at(piece, offset);
+                    read.map_err(|e| self.failed("read", offset, len, e))?;
+                }
             }
-            Place::File { offset } => {
-                let offset = offset + u64::try_from(start).expect("inside a block");
-                self.file()
-                    .read_exact_at(buf, offset)
-                    .map_err(|e| self.failed("read", offset, buf.len(), e))
-            }
+            at += byte_len(piece);
+            rest = following;
         }
+        Ok(())
     }
 
     fn file(&self) -> &File {
         self.file.as_ref().expect("made with the first slot in it")
     }
 
-    fn place(&self, slot: Slot) -> Place {
-        if slot.0 < self.memory_slots {
-            let inside = usize::try_from(slot.0 % SLAB_SLOTS).expect("below a small constant");
-            Place::Memory {
-                slab: usize::try_from(slot.0 / SLAB_SLOTS).expect("an index into memory"),
-                start: inside * BLOCK_LEN,
-            }
+    /// Where the byte at an offset into the store lies, and how many of `len` bytes lie together
+    /// there.
+    fn place(&self, at: u64, len: usize) -> (Place, usize) {
+        let in_memory = self.memory_slots * BLOCK_BYTES;
+        if at < in_memory {
+            let inside = |n: u64| usize::try_from(n).expect("an index into memory");
+            let (slab, start) = (inside(at / SLAB_BYTES), inside(at % SLAB_BYTES));
+            let left = inside(SLAB_BYTES) - start;
+            (Place::Memory { slab, start }, len.min(left))
         } else {
-            Place::File {
-                offset: (slot.0 - self.memory_slots) * BLOCK_BYTES,
-            }
+            let offset = at - in_memory;
+            (Place::File { offset }, len)
         }
     }
 

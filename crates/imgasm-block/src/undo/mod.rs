@@ -22,7 +22,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::bytes::{byte_len, is_zero};
-use super::{BlockDevice, Change, Delta, Error, FileDevice, Result, pool};
+use super::{BlockDevice, Change, Delta, Error, FileDevice, Result};
 use format::{Header, RECORD_BYTES, Reader, Record, SECTOR_LEN, Writer, sum_of_sector};
 
 /// What was found and done about a change in place that had been interrupted.
@@ -63,22 +63,20 @@ pub(super) fn write(image: &FileDevice, delta: &Delta, changes: &[Change]) -> Re
         .open(&path)
         .map_err(|e| Error::file(&path, "make", e))?;
     let mut writer = Writer::begin(BufWriter::new(&file), &header).map_err(failed)?;
-    let record = |(range, is_data): (Range<u64>, bool)| {
+    for (range, is_data) in ranges {
         let mut bytes = vec![0; index(range.end - range.start)];
         delta.read_at(range.start, &mut bytes)?;
         let new = bytes.chunks(SECTOR_LEN).map(sum_of_sector).collect();
         if is_data {
             image.read_padded(range.start, &mut bytes)?;
         }
-        Ok(Record {
+        let record = Record {
             range,
             old: is_data.then_some(bytes),
             new,
-        })
-    };
-    pool::in_order(ranges.into_iter().map(Ok), record, |record| {
-        writer.record(&record).map_err(failed)
-    })?;
+        };
+        writer.record(&record).map_err(failed)?;
+    }
     writer.finish().map_err(failed)?;
     file.sync_all().map_err(failed)?;
     place::sync_folder_of(&path)
