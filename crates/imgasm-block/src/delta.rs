@@ -91,6 +91,30 @@ struct State {
     store: Store,
 }
 
+impl State {
+    /// Writes whole blocks, none of them all zeros.
+    fn write_blocks(&mut self, first: u64, data: &[u8]) -> Result<()> {
+        let mut slots = Vec::with_capacity(data.len().div_ceil(BLOCK_LEN));
+        for block in first..first + byte_len(data).div_ceil(BLOCK_BYTES) {
+            let slot = if let Some(&Entry::Data(slot)) = self.entries.get(&block) {
+                slot
+            } else {
+                let slot = self.store.take()?;
+                self.entries.insert(block, Entry::Data(slot));
+                slot
+            };
+            slots.push(slot);
+        }
+        let mut rest = data;
+        for run in slots.chunk_by(|slot, next| slot.after(1) == *next) {
+            let (piece, following) = rest.split_at((run.len() * BLOCK_LEN).min(rest.len()));
+            self.store.write(run[0], 0, piece)?;
+            rest = following;
+        }
+        Ok(())
+    }
+}
+
 /// What became of a changed range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
@@ -291,29 +315,7 @@ impl Delta {
         if is_zero(bytes) {
             return self.zero_blocks(state, block..block + 1);
         }
-        self.write_blocks(state, block, bytes)
-    }
-
-    /// Writes whole blocks, none of them all zeros.
-    fn write_blocks(&self, state: &mut State, first: u64, data: &[u8]) -> Result<()> {
-        let mut slots = Vec::with_capacity(data.len().div_ceil(BLOCK_LEN));
-        for block in first..first + byte_len(data).div_ceil(BLOCK_BYTES) {
-            slots.push(match state.entries.get(&block) {
-                Some(&Entry::Data(slot)) => slot,
-                _ => {
-                    let slot = state.store.take()?;
-                    state.entries.insert(block, Entry::Data(slot));
-                    slot
-                }
-            });
-        }
-        let mut rest = data;
-        for run in slots.chunk_by(|slot, next| slot.after(1) == *next) {
-            let (piece, following) = rest.split_at((run.len() * BLOCK_LEN).min(rest.len()));
-            state.store.write(run[0], 0, piece)?;
-            rest = following;
-        }
-        Ok(())
+        state.write_blocks(block, bytes)
     }
 
     /// Makes whole blocks zeros: forgets those that are holes in the base, and marks the others.
@@ -430,7 +432,7 @@ impl BlockDevice for Delta {
             let first = at / BLOCK_BYTES;
             at += byte_len(piece);
             match kind {
-                Some(ChangeKind::Data) => self.write_blocks(&mut state, first, piece)?,
+                Some(ChangeKind::Data) => state.write_blocks(first, piece)?,
                 Some(ChangeKind::Zero) => {
                     self.zero_blocks(&mut state, first..at.div_ceil(BLOCK_BYTES))?;
                 }
