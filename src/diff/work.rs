@@ -153,7 +153,7 @@ mod tests {
             };
             let (a, b) = (lines(&old), lines(&new));
             let patch = DiffOptions::new().create_patch(&a, &b);
-            let lines = patch.hunks().iter().flat_map(|hunk| hunk.lines());
+            let lines = patch.hunks().iter().flat_map(diffy::Hunk::lines);
             let is_changed = |line: &&Line<'_, str>| !matches!(line, Line::Context(_));
             let expected = lines.filter(is_changed).count() as u64;
             assert_eq!(distance(&old, &new, 100), Some(expected), "{old:?} {new:?}");
