@@ -20,7 +20,7 @@ use landlock::{
 };
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, sock_filter,
+    SeccompRule,
 };
 
 use crate::private;
@@ -115,7 +115,7 @@ const TIOCLINUX: u64 = 0x541C;
 /// number has this bit (`__X32_SYSCALL_BIT` in `arch/x86/include/uapi/asm/unistd.h`). One instruction
 /// does what would be a hundred numbers, and the kernel tries each call on a filter as it takes it.
 #[cfg(target_arch = "x86_64")]
-const REFUSE_X32: [sock_filter; 3] = [
+const REFUSE_X32: [seccompiler::sock_filter; 3] = [
     instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
     instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0x4000_0000, 1),
     instruction(
@@ -128,8 +128,8 @@ const REFUSE_X32: [sock_filter; 3] = [
 /// An instruction of classic BPF; `skipped` follow it if it tests what does not hold.
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::cast_possible_truncation)] // Codes are of 16 bits.
-const fn instruction(code: u32, k: u32, skipped: u8) -> sock_filter {
-    sock_filter {
+const fn instruction(code: u32, k: u32, skipped: u8) -> seccompiler::sock_filter {
+    seccompiler::sock_filter {
         code: code as u16,
         jt: 0,
         jf: skipped,
@@ -342,6 +342,7 @@ fn filter() -> Result<BpfProgram, seccompiler::Error> {
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
+    use seccompiler::sock_filter;
 
     /// `AUDIT_ARCH_X86_64` in `linux/audit.h`.
     const X86_64: u32 = 0xc000_003e;
