@@ -113,7 +113,7 @@ $(BENCH_VENV)/.complete: benches/compare/requirements.txt
 	$(BENCH_VENV)/bin/pip install --quiet -r benches/compare/requirements.txt
 	touch $@
 
-# What is published is optimised at link time: a quarter smaller, in twice the time.
+# What is published is optimised at link time: a quarter smaller, in more than twice the time.
 deb wheel dist: export CARGO_PROFILE_RELEASE_LTO := fat
 
 # Manual pages and completions.
