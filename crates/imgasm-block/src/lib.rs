@@ -37,7 +37,7 @@
 //! - [`chunk_map`]: the digests of a device's chunks, and [`chunk_map_file`], its file form.
 //! - [`once`]: a file's SHA-256 and its chunk map from one reading.
 //! - [`verified`]: a file whose bytes are compared with their digests as they are read.
-//! - `lock`: locks of files on the host.
+//! - [`lock`]: locks of files on the host.
 //! - [`output`]: a new image beside its target, renamed when it is whole.
 //! - [`in_place`]: changing an image where it lies, if `in_use` finds that nobody else uses it,
 //!   with [`undo`] to get back from a half-done change.
@@ -74,7 +74,7 @@ pub mod hole;
 pub mod in_place;
 #[cfg(feature = "digest")]
 mod in_use;
-mod lock;
+pub mod lock;
 pub mod memory;
 #[cfg(feature = "digest")]
 pub mod once;

@@ -1,4 +1,6 @@
 //! Locks of files on the host, which keep two processes of ours apart.
+//!
+//! They are those of `flock(2)`: only who asks for them is kept out.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -13,8 +15,12 @@ use super::{Error, Result};
 const TRIES: u32 = 100;
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
-/// Takes the lock of a file, or reports that somebody else has it.
-pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
+/// Takes the lock of a file, or reports that somebody else has it. It is held as long as the file is open.
+///
+/// # Errors
+/// [`Error::Locked`] if somebody else has it for longer than a moment; [`Error::File`] if the host cannot
+/// lock the file.
+pub fn lock(file: &File, path: &Path) -> Result<()> {
     take(path, || file.try_lock())
 }
 

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::{ATTEMPTS, CHUNK, Failure, PAUSE, failed, interrupted};
 use crate::{Error, Result};
 use imgasm_block::Digest;
+use imgasm_block::lock::lock;
 use imgasm_block::sidecar::Sidecar;
 
 /// The most connections for one file, however little each of them brings.
@@ -133,7 +134,7 @@ impl Part {
             source,
         };
         let file = Sidecar::open_own(&path).map_err(|error| host(io::Error::other(error)))?;
-        file.try_lock().map_err(|_| {
+        lock(&file, &path).map_err(|_| {
             let problem = "another process is getting it";
             host(io::Error::new(io::ErrorKind::WouldBlock, problem))
         })?;
