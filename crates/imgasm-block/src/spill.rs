@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::iter;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::bytes::byte_len;
 use super::{Error, Result};
 
 /// Bytes in a block of the delta: a page of the host, and a block of most filesystems.
@@ -81,10 +82,10 @@ impl Store {
 
     /// Makes the memory or the file that a slot lies in.
     fn make_room(&mut self, slot: Slot) -> Result<()> {
-        match self.place(slot.offset(0), BLOCK_LEN).0 {
+        match place(self.memory_slots, slot.offset(0)) {
             Place::Memory { slab, .. } if slab == self.slabs.len() => {
-                let len = usize::try_from(SLAB_BYTES).expect("a small constant");
-                self.slabs.push(vec![0; len].into_boxed_slice());
+                self.slabs
+                    .push(vec![0; inside(SLAB_BYTES)].into_boxed_slice());
             }
             Place::File { offset } if self.file.is_none() => {
                 let made = tempfile::tempfile_in(&self.dir);
@@ -102,42 +103,34 @@ impl Store {
 
     /// Changes bytes from `start` in a slot on; they may go on into the slots after it.
     pub(super) fn write(&mut self, slot: Slot, start: usize, data: &[u8]) -> Result<()> {
-        let (mut at, mut rest) = (slot.offset(start), data);
-        while !rest.is_empty() {
-            let (place, len) = self.place(at, rest.len());
-            let (piece, following) = rest.split_at(len);
+        for (place, range) in pieces(self.memory_slots, slot.offset(start), data.len()) {
+            let piece = &data[range];
             match place {
                 Place::Memory { slab, start } => {
-                    self.slabs[slab][start..start + len].copy_from_slice(piece);
+                    self.slabs[slab][start..start + piece.len()].copy_from_slice(piece);
                 }
                 Place::File { offset } => {
                     let written = self.file().write_all_at(piece, offset);
-                    written.map_err(|e| self.failed("write", offset, len, e))?;
+                    written.map_err(|e| self.failed("write", offset, piece.len(), e))?;
                 }
             }
-            at += byte_len(piece);
-            rest = following;
         }
         Ok(())
     }
 
     /// Reads bytes from `start` in a slot on, and from the slots after it.
     pub(super) fn read(&self, slot: Slot, start: usize, buf: &mut [u8]) -> Result<()> {
-        let (mut at, mut rest) = (slot.offset(start), buf);
-        while !rest.is_empty() {
-            let (place, len) = self.place(at, rest.len());
-            let (piece, following) = rest.split_at_mut(len);
+        for (place, range) in pieces(self.memory_slots, slot.offset(start), buf.len()) {
+            let piece = &mut buf[range];
             match place {
                 Place::Memory { slab, start } => {
-                    piece.copy_from_slice(&self.slabs[slab][start..start + len]);
+                    piece.copy_from_slice(&self.slabs[slab][start..start + piece.len()]);
                 }
                 Place::File { offset } => {
                     let read = self.file().read_exact_at(piece, offset);
-                    read.map_err(|e| self.failed("read", offset, len, e))?;
+                    read.map_err(|e| self.failed("read", offset, piece.len(), e))?;
                 }
             }
-            at += byte_len(piece);
-            rest = following;
         }
         Ok(())
     }
@@ -146,24 +139,42 @@ impl Store {
         self.file.as_ref().expect("made with the first slot in it")
     }
 
-    /// Where the byte at an offset into the store lies, and how many of `len` bytes lie together
-    /// there.
-    fn place(&self, at: u64, len: usize) -> (Place, usize) {
-        let in_memory = self.memory_slots * BLOCK_BYTES;
-        if at < in_memory {
-            let inside = |n: u64| usize::try_from(n).expect("an index into memory");
-            let (slab, start) = (inside(at / SLAB_BYTES), inside(at % SLAB_BYTES));
-            let left = inside(SLAB_BYTES) - start;
-            (Place::Memory { slab, start }, len.min(left))
-        } else {
-            let offset = at - in_memory;
-            (Place::File { offset }, len)
-        }
-    }
-
     fn failed(&self, operation: &'static str, offset: u64, len: usize, source: io::Error) -> Error {
         let path = self.dir.join("(temporary file of changed blocks)");
         let len = u64::try_from(len).expect("a length fits 64 bits");
         Error::io(&path, operation, offset, len, source)
     }
+}
+
+/// Where the byte at an offset into a store lies, of which so many slots are in memory.
+fn place(memory_slots: u64, at: u64) -> Place {
+    match at.checked_sub(memory_slots * BLOCK_BYTES) {
+        Some(offset) => Place::File { offset },
+        None => Place::Memory {
+            slab: inside(at / SLAB_BYTES),
+            start: inside(at % SLAB_BYTES),
+        },
+    }
+}
+
+/// Where each part of `len` bytes lies, and which of them it is: all that is in the file is one part.
+fn pieces(memory_slots: u64, from: u64, len: usize) -> impl Iterator<Item = (Place, Range<usize>)> {
+    let mut done = 0;
+    iter::from_fn(move || {
+        let left = len.checked_sub(done).filter(|left| *left > 0)?;
+        let place = place(
+            memory_slots,
+            from + u64::try_from(done).expect("a length fits 64 bits"),
+        );
+        let together = match place {
+            Place::Memory { start, .. } => left.min(inside(SLAB_BYTES) - start),
+            Place::File { .. } => left,
+        };
+        done += together;
+        Some((place, done - together..done))
+    })
+}
+
+fn inside(number: u64) -> usize {
+    usize::try_from(number).expect("an index into memory")
 }
