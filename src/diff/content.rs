@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use diffy::DiffOptions;
+use diffy::{DiffOptions, Hunk, HunkRange, Line};
 use sha2::{Digest as _, Sha256};
 
 use super::change::ContentChange;
@@ -285,21 +285,31 @@ fn lines(path: &ImagePath, old: File<'_>, new: File<'_>, work: &mut Work) -> Res
     if !work.take_lines(old, new) {
         return Ok(None);
     }
-    let mut options = DiffOptions::new();
-    let patch = options
-        .set_context_len(CONTEXT_LINES)
-        .create_patch(old, new);
     Ok(Some(Lines {
-        hunks: patch.hunks().iter().map(hunk).collect(),
+        hunks: hunks(old, new),
         are_secret: [old, new].iter().any(|text| secret::is_secret(path, text)),
     }))
 }
 
-/// A hunk as `diff -u` shows it, without its files' names.
-fn hunk(hunk: &diffy::Hunk<'_, str>) -> String {
-    use diffy::Line;
-    let mut text = format!("@@ -{} +{} @@\n", hunk.old_range(), hunk.new_range());
-    for line in hunk.lines() {
+/// What differs as `diff -u` shows it, without the files' names.
+fn hunks(old: &str, new: &str) -> String {
+    let mut options = DiffOptions::new();
+    let patch = options
+        .set_context_len(CONTEXT_LINES)
+        .create_patch(old, new);
+    // Those that touch are one to `diff -u`.
+    let touch = |one: &Hunk<'_, str>, next: &Hunk<'_, str>| {
+        one.old_range().end() == next.old_range().start()
+    };
+    patch.hunks().chunk_by(touch).map(hunk).collect()
+}
+
+/// Hunks that touch, as one.
+fn hunk(parts: &[Hunk<'_, str>]) -> String {
+    let old = joined(parts.iter().map(Hunk::old_range));
+    let new = joined(parts.iter().map(Hunk::new_range));
+    let mut text = format!("@@ -{old} +{new} @@\n");
+    for line in parts.iter().flat_map(Hunk::lines) {
         let (sign, line) = match line {
             Line::Context(line) => (' ', line),
             Line::Delete(line) => ('-', line),
@@ -314,9 +324,75 @@ fn hunk(hunk: &diffy::Hunk<'_, str>) -> String {
     text
 }
 
+/// Ranges that touch, as `diff -u` names one.
+fn joined(mut ranges: impl Iterator<Item = HunkRange>) -> String {
+    let Some(first) = ranges.next() else {
+        return String::new();
+    };
+    match first.len() + ranges.map(|range| range.len()).sum::<usize>() {
+        1 => first.start().to_string(),
+        len => format!("{},{len}", first.start()),
+    }
+}
+
 /// The content as text, if a person could read it as such.
 fn as_text(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let readable = |c: char| !c.is_control() || matches!(c, '\n' | '\t' | '\r' | '\x0c');
     text.chars().all(readable).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+
+    /// What diffutils says of two texts, without the files' names.
+    fn of_diffutils(old: &str, new: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("old"), old).unwrap();
+        fs::write(at("new"), new).unwrap();
+        let mut diff = Command::new("diff");
+        let diff = diff.args(["--minimal", "-u"]).args([at("old"), at("new")]);
+        let said = String::from_utf8(diff.output().unwrap().stdout).unwrap();
+        said.splitn(3, '\n').nth(2).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn hunks_are_those_of_diffutils() {
+        let lines = |range: std::ops::Range<usize>| -> String {
+            let lines = range.map(|line| format!("line {line}\n"));
+            lines.collect::<Vec<_>>().concat()
+        };
+        for len in [0, 1, 2, 6, 7, 8, 9, 20] {
+            let old = lines(0..len);
+            for at in 0..=len {
+                let (before, after) = (lines(0..at), lines(at..len));
+                let without = lines((at + 1).min(len)..len);
+                let texts = [
+                    format!("{before}put in\n{after}"),
+                    format!("{before}{without}"),
+                    format!("{before}\n{without}"),
+                    format!("first\n{before}in the place of it\n{without}last"),
+                    format!("{before}{after}no end"),
+                    format!("{before}{}", after.trim_end()),
+                ];
+                for new in texts {
+                    assert_eq!(
+                        hunks(&old, &new),
+                        of_diffutils(&old, &new),
+                        "{old:?} {new:?}"
+                    );
+                    assert_eq!(
+                        hunks(&new, &old),
+                        of_diffutils(&new, &old),
+                        "{new:?} {old:?}"
+                    );
+                }
+            }
+        }
+    }
 }
