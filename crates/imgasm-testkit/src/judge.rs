@@ -1,7 +1,7 @@
 //! The formats' own checkers.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use crate::command::{output, text};
 use crate::image::Kind;
@@ -37,8 +37,28 @@ fn e2fsck(image: &Path) -> Result<(), String> {
     }
 }
 
-/// `xfs_repair -n` must exit with 0 and say nothing but its phases and steps.
+/// `xfs_repair -n` must exit with 0 and have no remarks.
 fn xfs_repair(image: &Path) -> Result<(), String> {
+    let (status, text, remarks) = ask_xfs_repair(image);
+    if status.success() && remarks.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("xfs_repair -n: {status}\n{text}"))
+    }
+}
+
+/// What `xfs_repair -n` says of an XFS image besides its phases and steps; it must exit with 0.
+pub fn xfs_remarks(image: &Path) -> Result<Vec<String>, String> {
+    let (status, text, remarks) = ask_xfs_repair(image);
+    if status.success() {
+        Ok(remarks)
+    } else {
+        Err(format!("xfs_repair -n: {status}\n{text}"))
+    }
+}
+
+/// How `xfs_repair -n` exits, all that it says, and its lines that are no phase or step.
+fn ask_xfs_repair(image: &Path) -> (ExitStatus, String, Vec<String>) {
     const NOTES: [&str; 4] = [
         "Cannot get host filesystem geometry.",
         "Repair may fail if there is a sector size mismatch between",
@@ -53,9 +73,7 @@ fn xfs_repair(image: &Path) -> Result<(), String> {
             || (line.starts_with("        - ") && !line.contains("would"))
             || NOTES.iter().any(|note| line.starts_with(note))
     };
-    if result.status.success() && text.lines().all(expected) {
-        Ok(())
-    } else {
-        Err(format!("xfs_repair -n: {}\n{text}", result.status))
-    }
+    let remarks = text.lines().filter(|line| !expected(line));
+    let remarks = remarks.map(str::to_owned).collect();
+    (result.status, text, remarks)
 }

@@ -38,8 +38,8 @@ impl Mount {
     /// Mounts the whole of `image`, or says why the kernel will not.
     pub fn try_new(image: &Path, kind: Kind, access: Access) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let log = Log::from_now();
         let device = Loop::attach(image, &[]);
+        let log = Log::about(&device);
         let mut mount = Self {
             device,
             directory,
@@ -61,7 +61,7 @@ impl Mount {
             mount.mounted = true;
             Ok(mount)
         } else {
-            let said = mount.log.about(mount.device.path()).join("\n");
+            let said = mount.log.complaints().join("\n");
             Err(format!("{command:?}: {}{said}", text(&result)))
         }
     }
@@ -87,7 +87,7 @@ impl Mount {
             run(&mut command);
             self.mounted = false;
         }
-        let complaints = self.log.about(self.device.path());
+        let complaints = self.log.complaints();
         if complaints.is_empty() {
             Ok(())
         } else {
@@ -109,38 +109,43 @@ impl Drop for Mount {
     }
 }
 
-/// The kernel's log from some point on.
+/// What the kernel's log says of a loop device from some point on.
 #[derive(Debug)]
-struct Log(Option<File>);
+struct Log {
+    file: Option<File>,
+    device: String,
+}
 
 impl Log {
-    fn from_now() -> Self {
+    /// From now on. The device is attached by then: under the same name the log may tell of an
+    /// image that another test has just detached.
+    fn about(device: &Loop) -> Self {
         const O_NONBLOCK: i32 = 0o4000;
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(O_NONBLOCK)
             .open("/dev/kmsg");
-        Self(file.ok().and_then(|mut file| {
-            file.seek(SeekFrom::End(0)).ok()?;
-            Some(file)
-        }))
+        let name = device.path().file_name().unwrap_or_default();
+        Self {
+            file: file.ok().and_then(|mut file| {
+                file.seek(SeekFrom::End(0)).ok()?;
+                Some(file)
+            }),
+            device: name.to_string_lossy().into_owned(),
+        }
     }
 
     /// Warnings and worse that name the device.
-    fn about(&mut self, device: &Path) -> Vec<String> {
-        let name = device
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
+    fn complaints(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         // One `read` gives one record: `priority,sequence,time,flags;text`.
         let mut record = [0; 8192];
-        while let Some(file) = &mut self.0 {
+        while let Some(file) = &mut self.file {
             match file.read(&mut record) {
                 Ok(0) => break,
                 Ok(len) => {
                     let record = String::from_utf8_lossy(&record[..len]).into_owned();
-                    lines.extend(complaint(&record, &name));
+                    lines.extend(complaint(&record, &self.device));
                 }
                 // Records that the kernel has overwritten in the meantime.
                 Err(e) if e.kind() == ErrorKind::BrokenPipe => {}

@@ -112,7 +112,11 @@ impl Dirty {
         let before = std::fs::read(&self.path).unwrap();
         let by_kernel = self.sibling("kernel");
         drop(Mount::new(&by_kernel, Kind::Xfs, Access::ReadWrite));
-        judge::check(&by_kernel, Kind::Xfs).unwrap();
+        let remarks = judge::xfs_remarks(&by_kernel).unwrap();
+        assert!(
+            remarks.iter().all(|remark| is_empty_leaf(remark)),
+            "{remarks:#?}"
+        );
         let expected = kernel_view(&by_kernel);
 
         let in_memory = Xfs::open(image(&self.path)).unwrap();
@@ -129,18 +133,26 @@ impl Dirty {
         on_disk.flush().unwrap();
         assert!(!on_disk.info().unwrap().needs_recovery);
         drop(on_disk);
-        judge::check(&by_us, Kind::Xfs).unwrap();
+        assert_eq!(judge::xfs_remarks(&by_us).unwrap(), remarks);
         assert_eq!(inodes(&by_us), inodes(&by_kernel));
         kernel_view(&by_us)
             .compare(&expected, &Comparison::SAME_IMAGE)
             .unwrap();
-        use_further(&by_us, &expected);
+        use_further(&by_us, &expected, &remarks);
         expected
     }
 }
 
-/// Both the engine and the kernel can work with what was recovered, and the log is usable again.
-fn use_further(image: &Path, tree: &Tree) {
+/// Whether `xfs_repair` remarks on an attribute leaf without attributes. The kernel moves attributes
+/// to a block in a transaction before the one that adds a name, so a crash can come between the two;
+/// its recovery leaves the block, and so do we.
+fn is_empty_leaf(remark: &str) -> bool {
+    remark.starts_with("would clear empty leaf attr block 0, ")
+}
+
+/// Both the engine and the kernel can work with what was recovered, and the log is usable again;
+/// `xfs_repair` has the same remarks as before.
+fn use_further(image: &Path, tree: &Tree, remarks: &[String]) {
     let device = Arc::new(FileDevice::open_writable(image).unwrap());
     let mut fs = Xfs::open_writable(device, OPTIONS).unwrap();
     let root = fs.root();
@@ -156,7 +168,7 @@ fn use_further(image: &Path, tree: &Tree) {
         .unwrap();
     fs.flush().unwrap();
     drop(fs);
-    judge::check(image, Kind::Xfs).unwrap();
+    assert_eq!(judge::xfs_remarks(image).unwrap(), remarks);
     let mount = Mount::new(image, Kind::Xfs, Access::ReadWrite);
     assert!(std::fs::read(mount.path().join("by us")).unwrap() == content);
     for n in 0..500 {
@@ -166,7 +178,7 @@ fn use_further(image: &Path, tree: &Tree) {
     let now = Tree::of_mount(mount.path());
     assert_eq!(now.0.len(), tree.0.len() + 501);
     mount.finish().unwrap();
-    judge::check(image, Kind::Xfs).unwrap();
+    assert_eq!(judge::xfs_remarks(image).unwrap(), remarks);
 }
 
 /// What the kernel shows of an image.

@@ -9,8 +9,10 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use imgasm_fs::{DeviceNumber, Error, FileSystem, NewNode, NodeId, NodeKind};
+use imgasm_testkit::apply::set_xattr;
 use imgasm_testkit::command::run;
 use imgasm_testkit::content::Content;
+use imgasm_testkit::judge;
 use imgasm_testkit::kernel::Access;
 use imgasm_testkit::need;
 use imgasm_testkit::tree::mounted_xattrs;
@@ -225,6 +227,61 @@ fn attributes_of_every_form() {
             compare(&(0..count).map(|i| (name(step, i), None)).collect());
         }
     }
+}
+
+/// A crash can leave an attribute leaf without attributes, which the kernel uses further.
+#[test]
+fn a_leaf_without_attributes() {
+    let Some(image) = Image::new(&[]) else {
+        return;
+    };
+    let inodes = image.edit(|fs| {
+        ["ours", "theirs", "dropped"].map(|name| {
+            let node = file(fs, name);
+            fs.set_xattr(node, b"user.a", Some(&[7; 900]))
+                .expect("room");
+            node
+        })
+    });
+    for node in inodes {
+        let empty = [
+            "hdr.count 0",
+            "hdr.usedbytes 0",
+            "hdr.firstused 4096",
+            "hdr.freemap[0].base 80",
+            "hdr.freemap[0].size 4016",
+        ];
+        let mut db = Command::new("xfs_db");
+        db.args(["-x", "-c", &format!("inode {}", node.0), "-c", "ablock 0"]);
+        for field in empty {
+            db.args(["-c", &format!("write -d {field}")]);
+        }
+        run(db.arg(&image.path));
+    }
+    let remarks = judge::xfs_remarks(&image.path).expect("no error");
+    assert_eq!(remarks.len(), 3, "{remarks:?}");
+
+    let mut fs = image.open().expect("a sound filesystem");
+    fs.check(&mut |finding| panic!("{}: {}", finding.at, finding.problem))
+        .expect("readable");
+    for node in inodes {
+        assert!(fs.xattrs(node).expect("readable").is_empty());
+    }
+    fs.set_xattr(inodes[0], b"user.b", Some(b"new"))
+        .expect("room");
+    let root = fs.root();
+    fs.remove(root, b"dropped").expect("it is there");
+    fs.flush().expect("room");
+    drop(fs);
+    image.kernel(Access::ReadWrite, |root| {
+        set_xattr(&root.join("theirs"), b"user.b", b"new").expect("room");
+        for name in ["ours", "theirs"] {
+            let expected = BTreeMap::from([(b"user.b".to_vec(), b"new".to_vec())]);
+            assert_eq!(mounted_xattrs(&root.join(name)), expected, "of {name}");
+        }
+    });
+    image.check();
+    image.tree();
 }
 
 #[test]
