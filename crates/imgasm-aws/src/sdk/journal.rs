@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 use imgasm_block::Digest;
 use imgasm_block::bytes::byte_len;
+use imgasm_block::lock::lock;
 use imgasm_block::sidecar::Sidecar;
 
 /// The first line.
@@ -121,8 +122,8 @@ fn failed(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Err
 /// Opens or makes the file of a journal, for this process alone: two would write into each other's.
 fn opened(path: &Path) -> Result<File> {
     let file = Sidecar::open_own(path)?;
-    file.try_lock()
-        .map_err(|error| failed(path, "have for this run alone")(error.into()))?;
+    lock(&file, path)
+        .map_err(|error| failed(path, "have for this run alone")(io::Error::other(error)))?;
     Ok(file)
 }
 

@@ -134,10 +134,7 @@ impl Part {
             source,
         };
         let file = Sidecar::open_own(&path).map_err(|error| host(io::Error::other(error)))?;
-        lock(&file, &path).map_err(|_| {
-            let problem = "another process is getting it";
-            host(io::Error::new(io::ErrorKind::WouldBlock, problem))
-        })?;
+        lock(&file, &path).map_err(|error| host(io::Error::other(error)))?;
         let mut part = Self {
             file,
             path: path.clone(),

@@ -12,7 +12,8 @@ mod step;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, TryLockError};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::proof::Proof;
 use crate::report::Report;
 use crate::{Error, Result};
 use imgasm_block::ChunkMap;
+use imgasm_block::lock::lock;
 
 /// Namespace of the identities of runs.
 const NAMESPACE: Uuid = Uuid::from_u128(0x2d1f_55f3_8f0c_5a4e_9c55_7d3b_b3a4_6f01);
@@ -120,13 +122,13 @@ fn alone(dir: &Path, report: &dyn Report) -> Result<File> {
         }
     };
     let file = File::open(dir).map_err(failed("open"))?;
-    match file.try_lock() {
+    match lock(&file, dir) {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
+        Err(imgasm_block::Error::Locked { .. }) => {
             report.note("waiting", "for another import from the same folder");
             file.lock().map_err(failed("lock"))?;
         }
-        Err(TryLockError::Error(error)) => return Err(failed("lock")(error)),
+        Err(error) => return Err(failed("lock")(io::Error::other(error))),
     }
     Ok(file)
 }
