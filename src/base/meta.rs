@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobSet};
 use serde::Deserialize;
 
 use super::{Error, Result};
@@ -69,7 +69,7 @@ struct RawSet {
 #[derive(Debug)]
 pub struct Set {
     /// The patterns as they are written, and compiled.
-    pub patterns: Vec<(String, GlobMatcher)>,
+    pub patterns: Vec<(String, GlobSet)>,
     /// The low twelve bits of the mode.
     pub mode: Option<u16>,
     /// Owner, a name or a number.
@@ -143,8 +143,8 @@ impl RawSet {
         let pattern = |text: &String| {
             // A pattern begins with a slash, as paths do; `*` does not match one.
             let glob = GlobBuilder::new(text).literal_separator(true).build();
-            let glob = glob.map_err(|error| error.to_string())?;
-            Ok((text.clone(), glob.compile_matcher()))
+            let compiled = glob.and_then(|glob| GlobSet::new([glob]));
+            Ok((text.clone(), compiled.map_err(|error| error.to_string())?))
         };
         let xattr = |(name, value): (&String, &String)| match hex::decode(value) {
             Ok(value) => Ok((name.clone().into_bytes(), value)),

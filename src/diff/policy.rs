@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use globset::{Glob, GlobMatcher};
+use globset::{Glob, GlobSet};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -32,9 +32,9 @@ enum Rule {
         kinds: Vec<Kind>,
     },
     /// Properties of the disk, its partitions and filesystems, by their dotted names.
-    Properties(Vec<GlobMatcher>),
+    Properties(Vec<GlobSet>),
     /// Regions of bytes that differ and that nothing else explains.
-    Raw(Vec<GlobMatcher>),
+    Raw(Vec<GlobSet>),
 }
 
 /// Something that can happen to a path.
@@ -252,8 +252,7 @@ fn kinds(source: &Source, kinds: Option<Spanned<Vec<Kind>>>) -> Result<Vec<Kind>
     }
 }
 
-fn glob(source: &Source, text: &Spanned<String>) -> Result<GlobMatcher, Diagnostic> {
-    let glob = Glob::new(text.get_ref());
-    let glob = glob.map_err(|error| source.error(text.span(), error.kind().to_string()))?;
-    Ok(glob.compile_matcher())
+fn glob(source: &Source, text: &Spanned<String>) -> Result<GlobSet, Diagnostic> {
+    let glob = Glob::new(text.get_ref()).and_then(|glob| GlobSet::new([glob]));
+    glob.map_err(|error| source.error(text.span(), error.kind().to_string()))
 }

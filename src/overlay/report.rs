@@ -130,15 +130,17 @@ impl Report {
             }
         }
         thread::scope(|scope| {
-            let mut hashers: Hashers = Hashers::start(scope);
-            let began = hashers.begin(fs);
-            began.map_err(failed_to_read(&ImagePath::root()))?;
+            let mut hashers: Option<Hashers> = with_digests.then(|| Hashers::start(scope));
+            if let Some(hashers) = &mut hashers {
+                let began = hashers.begin(fs);
+                began.map_err(failed_to_read(&ImagePath::root()))?;
+            }
             let mut changed = Vec::with_capacity(last.len());
             let mut files = Vec::new();
             for (path, (overlay, step)) in last {
                 let state = state(fs, path)?;
-                if let Some((node, FileType::Regular, size)) = state
-                    && with_digests
+                if let Some(hashers) = &mut hashers
+                    && let Some((node, FileType::Regular, size)) = state
                 {
                     let number = hashers.add(fs, node, size);
                     let number = number.map_err(failed_to_read(path))?;
@@ -153,7 +155,7 @@ impl Report {
                     sha256: None,
                 });
             }
-            let digests: BTreeMap<_, _> = hashers.finish().collect();
+            let digests: BTreeMap<_, _> = hashers.into_iter().flat_map(Hashers::finish).collect();
             for (number, index) in files {
                 changed[index].sha256 = digests.get(&number).copied();
             }

@@ -67,7 +67,9 @@ pub(super) fn looked_at(path: &Path) -> Vec<PathBuf> {
 fn loops_of(image: &fs::Metadata) -> Vec<String> {
     let devices = fs::read_dir(BLOCK_DEVICES).into_iter().flatten().flatten();
     let shows_it = |device: &fs::DirEntry| {
-        let backing = fs::read(device.path().join("loop/backing_file")).unwrap_or_default();
+        let Ok(backing) = fs::read(device.path().join("loop/backing_file")) else {
+            return false;
+        };
         let backing = String::from_utf8_lossy(&backing);
         fs::metadata(backing.trim_end_matches('\n'))
             .is_ok_and(|backing| (backing.dev(), backing.ino()) == (image.dev(), image.ino()))

@@ -1,7 +1,6 @@
 //! Which init system starts a root filesystem.
 
-use super::known_path;
-use imgasm_fs::tree::glob::Pattern;
+use super::{files, known_path};
 use imgasm_fs::tree::{self, LastLink, Result};
 use imgasm_fs::{FileSystem, FileType};
 
@@ -27,8 +26,8 @@ impl Init {
         if init_is_systemd(fs)? {
             return Ok(Some(Self::Systemd));
         }
-        let jobs = Pattern::parse("/etc/init/*.conf")?;
-        if !tree::glob(fs, &jobs)?.is_empty() {
+        let jobs = files::list(fs, &known_path("/etc/init"))?;
+        if jobs.iter().any(|(name, _)| name.ends_with(b".conf")) {
             return Ok(Some(Self::Upstart));
         }
         for sign in [

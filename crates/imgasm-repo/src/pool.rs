@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use globset::{Glob, GlobMatcher};
+use globset::{Glob, GlobSet};
 
 use crate::metadata::modules::Modules;
 use crate::metadata::{Loaded, Repository, primary};
@@ -118,7 +118,7 @@ impl Pool {
             let shown = patterns(repository.includes.iter())?;
             loaded.packages.retain(|package| {
                 let name = self.names.text(package.name);
-                let is_one_of = |globs: &[GlobMatcher]| {
+                let is_one_of = |globs: &[GlobSet]| {
                     let whole = package.nevra(&self.names);
                     let mut globs = globs.iter();
                     globs.any(|glob| glob.is_match(name) || glob.is_match(&whole))
@@ -411,14 +411,14 @@ fn other_spelling(path: &str) -> Option<String> {
 }
 
 /// Patterns as dnf knows them.
-fn patterns<'p>(texts: impl Iterator<Item = &'p String>) -> Result<Vec<GlobMatcher>> {
+fn patterns<'p>(texts: impl Iterator<Item = &'p String>) -> Result<Vec<GlobSet>> {
     texts
         .map(|text| {
-            let glob = Glob::new(text).map_err(|_| Error::BadWish {
+            let glob = Glob::new(text).and_then(|glob| GlobSet::new([glob]));
+            glob.map_err(|_| Error::BadWish {
                 wish: text.clone(),
                 problem: "is not a pattern",
-            })?;
-            Ok(glob.compile_matcher())
+            })
         })
         .collect()
 }

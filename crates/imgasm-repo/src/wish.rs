@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use globset::Glob;
+use globset::{Glob, GlobSet};
 
 use crate::metadata::comps::Group;
 use crate::pool::{Number, Pool};
@@ -329,8 +329,8 @@ pub fn matching(pool: &Pool, wish: &str) -> Result<Vec<Number>> {
     if dependency.flags != 0 {
         return Ok(pool.providers(&dependency));
     }
-    let glob = Glob::new(wish).map_err(|_| bad("is not a pattern"))?;
-    let glob = glob.compile_matcher();
+    let glob = Glob::new(wish).and_then(|glob| GlobSet::new([glob]));
+    let glob = glob.map_err(|_| bad("is not a pattern"))?;
     let is_pattern = is_pattern(wish);
     let fits = |text: &str| text == wish || (is_pattern && glob.is_match(text));
     // A plain name is looked up; only the other forms need every package to be looked at.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobSet};
 
 use super::walk::walk;
 use super::{Error, LastLink, Result, locate};
@@ -14,6 +14,9 @@ const META: &[char] = &['*', '?', '[', ']', '{', '}', '\\'];
 
 /// How many alternatives a pattern may have.
 const MAX_ALTERNATIVES: usize = 1000;
+
+/// How many bytes these may have in all.
+const MAX_EXPANDED: usize = 1 << 20;
 
 /// A pattern over whole paths: `*` and `?` stay within a name and match a leading dot too, `**`
 /// spans any number of names, `[a-z]`, `{this,that}`, and `\` makes the next character an ordinary
@@ -28,7 +31,7 @@ pub struct Pattern {
 #[derive(Debug, Clone)]
 struct Alternative {
     text: String,
-    matcher: GlobMatcher,
+    matcher: GlobSet,
 }
 
 impl Pattern {
@@ -69,10 +72,10 @@ impl Alternative {
         let glob = GlobBuilder::new(&text)
             .literal_separator(true)
             .backslash_escape(true)
-            .build()
-            .map_err(|e| e.kind().to_string())?;
+            .build();
+        let matcher = glob.and_then(|glob| GlobSet::new([glob]));
         Ok(Self {
-            matcher: glob.compile_matcher(),
+            matcher: matcher.map_err(|e| e.kind().to_string())?,
             text,
         })
     }
@@ -122,10 +125,22 @@ impl Alternative {
 fn expand(text: &str) -> Result<Vec<String>, String> {
     let mut pending = vec![text.to_owned()];
     let mut expanded = Vec::new();
+    let mut bytes = text.len();
     while let Some(text) = pending.pop() {
         match first_braces(&text) {
             None => expanded.push(text),
             Some((before, choices, after)) => {
+                let around = before.len() + after.len();
+                bytes -= text.len();
+                bytes += choices
+                    .iter()
+                    .map(|choice| around + choice.len())
+                    .sum::<usize>();
+                if bytes > MAX_EXPANDED {
+                    return Err(format!(
+                        "the patterns that it stands for have more than {MAX_EXPANDED} bytes"
+                    ));
+                }
                 let choices = choices.iter().rev();
                 pending.extend(choices.map(|choice| format!("{before}{choice}{after}")));
             }

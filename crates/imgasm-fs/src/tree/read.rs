@@ -49,9 +49,12 @@ pub fn read_node(
         });
     }
     let mut content = Vec::new();
-    let mut chunk = vec![0; CHUNK];
+    let mut chunk = vec![0; usize::try_from(metadata.size).map_or(CHUNK, |size| size.min(CHUNK))];
     loop {
         let offset = content.len() as u64;
+        if offset >= metadata.size {
+            return Ok(content);
+        }
         let count = fs.read_at(node, offset, &mut chunk).at("read", path)?;
         if count == 0 {
             return Ok(content);

@@ -5,6 +5,7 @@ use imgasm_fs::tree::glob::Pattern;
 use imgasm_fs::tree::{self, Attributes, ChangeKind, Editor, Error, LastLink};
 use imgasm_fs::{FileSystem, NodeKind};
 use imgasm_testkit::memory_fs::MemoryFs;
+use imgasm_testkit::rng::Rng;
 
 fn path(text: &str) -> ImagePath {
     ImagePath::parse(text).unwrap()
@@ -152,6 +153,40 @@ fn patterns() {
         assert!(Pattern::parse(bad).is_err(), "{bad}");
     }
     assert!(Pattern::parse(&format!("/{}", "{a,b}".repeat(40))).is_err());
+}
+
+#[test]
+fn a_pattern_that_is_too_large_is_refused() {
+    for bad in [
+        format!("/{}", "?".repeat(1_000_000)),
+        format!("/{}", "[a-c]**".repeat(500_000)),
+        // 512 patterns of 3,010 bytes.
+        format!("/{}{}", "x".repeat(3_000), "{a,b}".repeat(9)),
+    ] {
+        let error = Pattern::parse(&bad).map(drop).expect_err(&bad[..9]);
+        assert!(matches!(error, Error::Pattern { .. }), "{}", &bad[..9]);
+    }
+}
+
+/// Whatever the text is, it is a pattern or an error.
+#[test]
+fn patterns_of_any_text() {
+    const PIECES: [&str; 18] = [
+        "/", "a", "é", "*", "**", "?", "[", "]", "!", "^", "-", "{", "}", ",", "\\", ".", "..", "b",
+    ];
+    let fs = sample();
+    let mut rng = Rng::new(1);
+    let mut parsed = 0;
+    for _ in 0..4_000 {
+        let len = rng.below(12);
+        let text: String = (0..len).map(|_| *rng.pick(&PIECES)).collect();
+        if let Ok(pattern) = Pattern::parse(&format!("/{text}")) {
+            parsed += 1;
+            pattern.matches(&path("/etc/b"));
+            tree::glob(&fs, &pattern).unwrap();
+        }
+    }
+    assert!(parsed > 200, "{parsed}");
 }
 
 /// Runs every kind of edit.

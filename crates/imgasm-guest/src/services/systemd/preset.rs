@@ -2,7 +2,7 @@
 //!
 //! Format: systemd.preset(5).
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobSet};
 
 use super::name::{NameKind, UnitName};
 
@@ -19,7 +19,7 @@ pub enum Verdict {
 
 #[derive(Debug)]
 struct Rule {
-    pattern: GlobMatcher,
+    pattern: GlobSet,
     verdict: Verdict,
 }
 
@@ -85,19 +85,31 @@ impl Presets {
 }
 
 /// The pattern as fnmatch(3) reads it without escapes; one that is malformed matches nothing.
-fn matcher(pattern: &str) -> Option<GlobMatcher> {
+fn matcher(pattern: &str) -> Option<GlobSet> {
     // Braces are ordinary characters to fnmatch and alternatives to globset.
     let literal_braces = pattern.replace('{', "[{]").replace('}', "[}]");
     GlobBuilder::new(&literal_braces)
         .backslash_escape(false)
         .build()
+        .and_then(|glob| GlobSet::new([glob]))
         .ok()
-        .map(|glob| glob.compile_matcher())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_pattern_or_too_large_matches_nothing() {
+        for pattern in ["[", &"?".repeat(1_000_000)] {
+            let rules = format!("disable {pattern}\ndisable sshd.*\n");
+            assert_eq!(verdict(&rules, "sshd.service"), Verdict::Disable);
+            assert!(matches!(
+                verdict(&rules, "other.service"),
+                Verdict::Enable(_)
+            ));
+        }
+    }
 
     fn verdict(rules: &str, name: &str) -> Verdict {
         let mut presets = Presets::default();
