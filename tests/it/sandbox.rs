@@ -16,6 +16,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::support::example;
 use imgasm::sandbox::{Needs, enter, leave, narrow};
+use imgasm_testkit::command::run;
 use imgasm_testkit::need;
 
 /// Set for this program when it is started again: the folder of the test.
@@ -32,6 +33,20 @@ const LACKING: &str = "the sandbox is not whole";
 
 /// The signal of a process that made a call for which it is killed (`signal(7)`).
 const SIGSYS: i32 = 31;
+
+/// The program is loaded anywhere, and what its start fills in is write-protected then (full RELRO).
+#[test]
+fn the_program_is_hardened() {
+    if !need::tools(&["readelf"]) {
+        return;
+    }
+    let said = run(Command::new("readelf")
+        .args(["--wide", "--program-headers", "--dynamic"])
+        .arg(env!("CARGO_BIN_EXE_imgasm")));
+    for part in ["GNU_RELRO", "BIND_NOW", "Flags: NOW PIE"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+}
 
 /// Starts the ignored test `name` of this module.
 fn again(name: &str, folder: &Path, set: &[(&str, &str)]) -> Output {
