@@ -51,6 +51,9 @@ const MAGICS: [Magic; 20] = [
     magic("bcachefs", 4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca"),
 ];
 
+/// Bytes at a device's start that are read at once: most marks lie in them.
+const HEAD: usize = 8 << 10;
+
 /// What `device` holds, as `blkid` names it: a filesystem, or something else that fills a
 /// partition. `None` if nothing is known.
 ///
@@ -60,10 +63,20 @@ pub fn probe(device: &dyn BlockDevice) -> Result<Option<&'static str>> {
     if is_raid_by_its_end(device)? {
         return Ok(Some("linux_raid_member"));
     }
+    let mut head = [0; HEAD];
+    device.read_padded(0, &mut head)?;
     for magic in &MAGICS {
-        let mut bytes = [0; 16];
-        let bytes = &mut bytes[..magic.bytes.len()];
-        device.read_padded(magic.offset, bytes)?;
+        let in_head = usize::try_from(magic.offset).ok();
+        let in_head = in_head.and_then(|at| head.get(at..at + magic.bytes.len()));
+        let mut further = [0; 16];
+        let bytes = match in_head {
+            Some(bytes) => bytes,
+            None => {
+                let bytes = &mut further[..magic.bytes.len()];
+                device.read_padded(magic.offset, bytes)?;
+                bytes
+            }
+        };
         if bytes != magic.bytes {
             continue;
         }
@@ -111,6 +124,10 @@ fn is_zfs(device: &dyn BlockDevice) -> Result<bool> {
     const UBERBLOCKS: u64 = 128 << 10;
     const MAGIC: u64 = 0x00ba_b10c;
     if device.len() < 2 * UBERBLOCKS {
+        return Ok(false);
+    }
+    let data = device.next_data(UBERBLOCKS)?;
+    if data.is_none_or(|data| data.start >= 2 * UBERBLOCKS) {
         return Ok(false);
     }
     let mut label = vec![0; 128 << 10];
