@@ -168,7 +168,17 @@ fn content(device: &dyn BlockDevice, path: &Path) -> Result<Content> {
     let most = u64::try_from(HEAD_LEN).expect("a small constant");
     let len = usize::try_from(device.len().min(most)).expect("a small constant");
     let mut head = vec![0; len];
-    device.read_at(0, &mut head)?;
+    // A raw disk usually begins with a hole behind its table.
+    let mut end = 0;
+    while let Some(data) = device.next_data(end)? {
+        let place = |at: u64| usize::try_from(at).map_or(len, |at| at.min(len));
+        let piece = &mut head[place(data.start)..place(data.end)];
+        if piece.is_empty() {
+            break;
+        }
+        device.read_at(data.start, piece)?;
+        end = data.end;
+    }
     match detect(&head) {
         Content::Foreign(name, advice) => Err(Error::Unsupported {
             path: path.to_owned(),
