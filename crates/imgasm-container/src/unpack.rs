@@ -98,10 +98,11 @@ pub(super) fn unpack(
     })
 }
 
-/// Reads and hashes the file until its end, or until nobody receives it any more.
+/// Reads and hashes the file from its beginning to its end, wherever its position is, or until nobody
+/// receives it any more.
 fn read(
     path: &Path,
-    mut input: &File,
+    input: &File,
     to_decoder: &SyncSender<Vec<u8>>,
     progress: &Progress<'_>,
 ) -> Result<Digest> {
@@ -114,7 +115,7 @@ fn read(
     let mut done = 0;
     loop {
         let mut buf = vec![0; READ_LEN];
-        let len = match input.read(&mut buf) {
+        let len = match input.read_at(&mut buf, done) {
             Ok(len) => len,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(failed(e)),

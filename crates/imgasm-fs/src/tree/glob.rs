@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use globset::{GlobBuilder, GlobSet};
+use globset::{ErrorKind, GlobBuilder, GlobSet};
 
 use super::walk::walk;
 use super::{Error, LastLink, Result, locate};
@@ -17,6 +17,9 @@ const MAX_ALTERNATIVES: usize = 1000;
 
 /// How many bytes these may have in all.
 const MAX_EXPANDED: usize = 1 << 20;
+
+/// How many characters of a pattern an error shows.
+const SHOWN: usize = 120;
 
 /// A pattern over whole paths: `*` and `?` stay within a name and match a leading dot too, `**`
 /// spans any number of names, `[a-z]`, `{this,that}`, and `\` makes the next character an ordinary
@@ -40,9 +43,12 @@ impl Pattern {
     /// # Errors
     /// [`Error::Pattern`].
     pub fn parse(text: &str) -> Result<Self> {
-        let error = |problem: String| Error::Pattern {
-            pattern: text.to_owned(),
-            problem,
+        let error = |problem: String| {
+            let mut pattern: String = text.chars().take(SHOWN).collect();
+            if pattern.len() < text.len() {
+                pattern.push('…');
+            }
+            Error::Pattern { pattern, problem }
         };
         let alternatives = expand(text).map_err(error)?;
         let alternatives = alternatives.iter().map(|text| Alternative::parse(text));
@@ -74,8 +80,12 @@ impl Alternative {
             .backslash_escape(true)
             .build();
         let matcher = glob.and_then(|glob| GlobSet::new([glob]));
+        let problem = |error: globset::Error| match error.kind() {
+            ErrorKind::Regex(_) => "it is too large".to_owned(),
+            kind => kind.to_string(),
+        };
         Ok(Self {
-            matcher: matcher.map_err(|e| e.kind().to_string())?,
+            matcher: matcher.map_err(problem)?,
             text,
         })
     }

@@ -84,7 +84,7 @@ pub enum Error {
     /// The pattern is not a valid one.
     #[error("{pattern:?} is not a valid pattern: {problem}")]
     Pattern {
-        /// The pattern.
+        /// The pattern, or how it begins.
         pattern: String,
         /// What is wrong with it.
         problem: String,
