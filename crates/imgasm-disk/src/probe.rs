@@ -69,13 +69,12 @@ pub fn probe(device: &dyn BlockDevice) -> Result<Option<&'static str>> {
         let in_head = usize::try_from(magic.offset).ok();
         let in_head = in_head.and_then(|at| head.get(at..at + magic.bytes.len()));
         let mut further = [0; 16];
-        let bytes = match in_head {
-            Some(bytes) => bytes,
-            None => {
-                let bytes = &mut further[..magic.bytes.len()];
-                device.read_padded(magic.offset, bytes)?;
-                bytes
-            }
+        let bytes = if let Some(bytes) = in_head {
+            bytes
+        } else {
+            let bytes = &mut further[..magic.bytes.len()];
+            device.read_padded(magic.offset, bytes)?;
+            bytes
         };
         if bytes != magic.bytes {
             continue;
